@@ -1,0 +1,135 @@
+"""Element types, their short names (`f32`) and NumPy-like promotion.
+
+A `DType` is interned: compare with `is`. bfloat16 comes from ml_dtypes; every dtype maps to one NumPy dtype, which is
+also what CuPy arrays use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import ml_dtypes
+import numpy as np
+
+from dtrain.base.errors import DtypeError, expected
+
+Kind = Literal["bool", "unsigned", "signed", "float"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DType:
+    """One element type: `name` as users write it, `tag` as kernels and graphs print it."""
+
+    name: str
+    tag: str
+    numpy: np.dtype
+    kind: Kind
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self.numpy.itemsize
+
+    @property
+    def is_floating(self) -> bool:
+        return self.kind == "float"
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in ("signed", "unsigned")
+
+    def __repr__(self) -> str:
+        return f"dtrain.{self.name}"
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return as_dtype, (self.tag,)
+
+
+bool_ = DType("bool_", "bool", np.dtype(np.bool_), "bool")
+uint8 = DType("uint8", "u8", np.dtype(np.uint8), "unsigned")
+int8 = DType("int8", "s8", np.dtype(np.int8), "signed")
+int16 = DType("int16", "s16", np.dtype(np.int16), "signed")
+int32 = DType("int32", "s32", np.dtype(np.int32), "signed")
+int64 = DType("int64", "s64", np.dtype(np.int64), "signed")
+float16 = DType("float16", "f16", np.dtype(np.float16), "float")
+bfloat16 = DType("bfloat16", "bf16", np.dtype(ml_dtypes.bfloat16), "float")
+float32 = DType("float32", "f32", np.dtype(np.float32), "float")
+float64 = DType("float64", "f64", np.dtype(np.float64), "float")
+
+ALL = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)
+FLOATS = (float16, bfloat16, float32, float64)
+INTEGERS = (uint8, int8, int16, int32, int64)
+
+_BY_NUMPY: dict[np.dtype, DType] = {d.numpy: d for d in ALL}
+_BY_NAME: dict[str, DType] = {
+    **{d.name: d for d in ALL},
+    **{d.tag: d for d in ALL},
+    "bool": bool_,
+    "half": float16,
+    "float": float32,
+    "double": float64,
+}
+
+DTypeLike = DType | np.dtype | type | str
+
+
+def from_numpy(numpy_dtype: np.dtype) -> DType:
+    """The `DType` of an array's dtype, which is looked up on every tensor creation and so takes the short way."""
+    try:
+        return _BY_NUMPY[numpy_dtype]
+    except KeyError:
+        raise DtypeError(_unknown(str(numpy_dtype))) from None
+
+
+def as_dtype(value: DTypeLike) -> DType:
+    """Accept a DType, a NumPy dtype or scalar type, a Python type, or a name such as `float32` or `f32`."""
+    if isinstance(value, DType):
+        return value
+    if isinstance(value, str) and value in _BY_NAME:
+        return _BY_NAME[value]
+    if value is float:
+        return float32
+    try:
+        return _BY_NUMPY[np.dtype(value)]
+    except (TypeError, KeyError):
+        raise DtypeError(_unknown(repr(value))) from None
+
+
+def _unknown(given: str) -> str:
+    return expected("dtype", "one of " + ", ".join(d.tag for d in ALL), given, "cast the array first")
+
+
+def _promote_pair(first: DType, second: DType) -> DType:
+    if first is second:
+        return first
+    # NumPy has no common type of these two short floats; f32 is the smallest that holds both.
+    if {first, second} == {float16, bfloat16}:
+        return float32
+    if bfloat16 in (first, second):
+        other = second if first is bfloat16 else first
+        return bfloat16 if not other.is_floating else other
+    return _BY_NUMPY[np.promote_types(first.numpy, second.numpy)]
+
+
+_PROMOTED: dict[tuple[DType, DType], DType] = {(a, b): _promote_pair(a, b) for a in ALL for b in ALL}
+
+
+def promote(*dtypes: DType) -> DType:
+    """The smallest dtype that holds all of them, as NumPy does: s32 + f32 is f64, u8 + s8 is s16, bool + x is x.
+
+    bf16 with an integer stays bf16 (NumPy knows no bf16), and bf16 with f16 is f32.
+    """
+    result = dtypes[0]
+    for dtype in dtypes[1:]:
+        result = _PROMOTED[result, dtype]
+    return result
+
+
+def promote_scalar(dtype: DType, scalar: bool | int | float) -> DType:
+    """Promotion with a Python number, which is weak: it changes the kind, never the width (NEP 50)."""
+    if isinstance(scalar, float) and not dtype.is_floating:
+        return float32 if dtype.itemsize <= 2 or dtype.kind == "bool" else float64
+    if isinstance(scalar, int) and not isinstance(scalar, bool) and dtype.kind == "bool":
+        return int64
+    return dtype

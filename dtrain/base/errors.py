@@ -1,0 +1,78 @@
+"""The errors dtrain raises on purpose.
+
+    DtrainError
+    ├── ShapeError (ValueError)            shapes that do not fit an op
+    ├── DtypeError (TypeError)             a dtype an op or kernel does not take
+    ├── DeviceError (ValueError)           a device that does not exist or does not match
+    ├── TraceError (RuntimeError)          code that cannot be captured in a graph
+    ├── GraphError (ValueError)            a graph that is not well formed
+    ├── CollectiveError (RuntimeError)     a collective that failed
+    │   ├── CollectiveMismatchError        ranks called different collectives
+    │   └── PeerLostError                  another rank left the job
+    ├── CheckpointError (ValueError)       a checkpoint that cannot be read back
+    └── LaunchError (RuntimeError)         ranks that cannot be started
+
+Each also derives from the built-in in brackets, so `except ValueError` keeps working. A text says what was expected,
+what was given and what to do; use `expected()` so that all of them read alike.
+"""
+
+from __future__ import annotations
+
+from dtrain.base.rank_info import rank_tag
+
+
+class DtrainError(Exception):
+    """Base of every error raised on purpose. In a distributed run the text begins with `[rank r/world]`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(rank_tag() + message)
+
+
+class ShapeError(DtrainError, ValueError):
+    """Shapes that do not fit an op."""
+
+
+class DtypeError(DtrainError, TypeError):
+    """A dtype that an op or kernel does not take."""
+
+
+class DeviceError(DtrainError, ValueError):
+    """A device that does not exist, cannot be used or does not match its peers."""
+
+
+class TraceError(DtrainError, RuntimeError):
+    """Code that cannot be captured in a graph."""
+
+
+class GraphError(DtrainError, ValueError):
+    """A graph, or its text form, that is not well formed."""
+
+
+class CollectiveError(DtrainError, RuntimeError):
+    """A collective that failed."""
+
+
+class CollectiveMismatchError(CollectiveError):
+    """Ranks of one group called collectives that do not match."""
+
+
+class PeerLostError(CollectiveError):
+    """Another rank of the group left the job."""
+
+
+class CheckpointError(DtrainError, ValueError):
+    """A checkpoint that is missing, incomplete, corrupt or made for something else."""
+
+
+class LaunchError(DtrainError, RuntimeError):
+    """Ranks that cannot be started."""
+
+
+def expected(where: str, wanted: str, given: str, advice: str = "") -> str:
+    """Word an error the same way everywhere: who complains, what it expected, what it got, what to do.
+
+    >>> expected("matmul", "inner sizes to agree", "(2, 3) and (4, 5)", "transpose one of them")
+    'matmul: expected inner sizes to agree, got (2, 3) and (4, 5); transpose one of them'
+    """
+    text = f"{where}: expected {wanted}, got {given}"
+    return f"{text}; {advice}" if advice else text
