@@ -1,0 +1,1 @@
+"""The graph: what is to be computed, without computing it."""

@@ -1,0 +1,96 @@
+"""What an op is: one record with everything that the framework must know of it, and the registry of all ops.
+
+An op says how types follow from types (`infer`), how gradients flow (`grad`), which inputs exercise it (`samples`).
+How it is computed is the business of the kernels of the same name. Array values are positional, static attributes
+keyword-only and hashable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from dtrain.base.dtype import FLOATS, DType
+from dtrain.base.tensor_type import TensorType
+
+Types = TensorType | tuple[TensorType, ...]
+InferFunction = Callable[..., Types]
+GradFunction = Callable[..., tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One way to call an op, for tests and benchmarks.
+
+    `inputs` are shapes (random values of the tested dtype), or arrays taken as they are (indices, masks).
+    Values are drawn uniformly from [low, high); `grad` says whether the numeric gradient is well defined there.
+    """
+
+    inputs: tuple[Any, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    low: float = -2.0
+    high: float = 2.0
+    grad: bool = True
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Op:
+    """One primitive operation.
+
+    infer: (*input types, **attrs) -> output type, or a tuple of them; raises ShapeError or DtypeError.
+    grad: (tape node, *output gradients) -> one gradient or None per input; None for an op without gradient.
+    samples: () -> list of Sample; a registered op without samples fails the enumeration test.
+    dtypes: what its samples are tested with (the dtype of float inputs given as shapes).
+    promotes: apply casts all inputs to their common dtype first.
+    view: (array, **attrs) -> array sharing the memory of input 0; such an op needs no kernel.
+    aliases: output index -> input index whose memory the kernel may overwrite (the state of an update op).
+    saves_outputs: the gradient rule reads the outputs, so the tape keeps them.
+    is_collective: talks to other ranks; never removed, merged or reordered against its group.
+    is_dynamic: the output shape depends on values; eager only.
+    contiguous: inputs must lie one after another in memory (a packed bucket); the memory plan sees to it.
+    """
+
+    name: str
+    infer: InferFunction
+    grad: GradFunction | None = None
+    samples: Callable[[], list[Sample]] | None = None
+    dtypes: tuple[DType, ...] = FLOATS
+    promotes: bool = False
+    view: Callable[..., Any] | None = None
+    aliases: dict[int, int] = field(default_factory=dict)
+    saves_outputs: bool = False
+    is_collective: bool = False
+    is_dynamic: bool = False
+    contiguous: bool = False
+    dispatch_cache: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+_OPS: dict[str, Op] = {}
+
+
+def register_op(op: Op) -> Op:
+    """Add an op under its name, which must be new."""
+    if op.name in _OPS:
+        raise ValueError(f"register_op: expected a new name, got {op.name} again")
+    _OPS[op.name] = op
+    return op
+
+
+def get_op(name: str) -> Op:
+    """The op of this name; an unknown name lists its nearest neighbours."""
+    try:
+        return _OPS[name]
+    except KeyError:
+        from difflib import get_close_matches
+
+        near = ", ".join(get_close_matches(name, _OPS)) or "no similar name"
+        raise KeyError(f"op: expected a registered op, got {name!r} (near: {near})") from None
+
+
+def all_ops() -> Iterator[Op]:
+    """Every registered op, in order of registration."""
+    yield from _OPS.values()
