@@ -1,0 +1,113 @@
+"""The text form of a graph, stable enough to diff and complete enough to parse back.
+
+    graph step(%0: f32[8,64]@cpu; %w: f32[64,10]@cpu) {
+      %1: f32[8,10]@cpu = matmul(%0, %w)  # train.py:12
+      return %1; %w <- %1
+    }
+
+Arguments stand before the semicolon, states after it; `%w <- %1` is the update of a state.
+"""
+
+from __future__ import annotations
+
+import re
+
+from dtrain.base.errors import GraphError, expected
+from dtrain.base.tensor_type import TensorType, parse_tensor_type
+from dtrain.graph.attrs import parse_attrs, print_attrs, split_top_level
+from dtrain.graph.graph import Graph, Node, Value
+from dtrain.graph.op import get_op
+
+
+def print_graph(graph: Graph, *, sources: bool = True) -> str:
+    """The text of a graph. Values are numbered in order; inputs keep their names where they are unique."""
+    names = _number(graph)
+    arguments = ", ".join(f"%{names[v]}: {v.type}" for v in graph.arguments)
+    states = ", ".join(f"%{names[v]}: {v.type}" for v in graph.states)
+    lines = [f"graph {graph.name}({arguments}; {states}) {{"]
+    lines += ["  " + _print_node(node, names, sources) for node in graph.nodes]
+    updates = "; ".join(f"%{names[graph.states[i]]} <- %{names[v]}" for i, v in sorted(graph.updates.items()))
+    returned = "return " + ", ".join(f"%{names[v]}" for v in graph.outputs)
+    lines.append("  " + (f"{returned}; {updates}" if updates else returned))
+    return "\n".join([*lines, "}"])
+
+
+def _number(graph: Graph) -> dict[Value, str]:
+    names: dict[Value, str] = {}
+    taken: set[str] = set()
+    for value in graph.inputs:
+        name = re.sub(r"[^\w.]", "_", value.name)
+        if not name or name.isdigit() or name in taken:
+            name = f"in{len(names)}"
+        taken.add(name)
+        names[value] = name
+    count = 0
+    for node in graph.nodes:
+        for value in node.outputs:
+            names[value] = str(count)
+            count += 1
+    return names
+
+
+def _print_node(node: Node, names: dict[Value, str], sources: bool) -> str:
+    outputs = ", ".join(f"%{names[v]}: {v.type}" for v in node.outputs)
+    inputs = ", ".join(f"%{names[v]}" for v in node.inputs)
+    text = f"{outputs} = {node.op.name}({inputs}){print_attrs(node.attrs)}"
+    return f"{text}  # {node.source}" if sources and node.source else text
+
+
+_HEADER = re.compile(r"graph (\w+)\((.*); ?(.*)\) \{")
+_NODE = re.compile(r"(?P<outputs>%.*?) = (?P<op>\w+)\((?P<inputs>[%\w., ]*)\)(?:\{(?P<attrs>.*)\})?(?:  # (?P<source>.*))?")
+
+
+def parse_graph(text: str) -> Graph:
+    """Read back what `print_graph` wrote. Raises GraphError with the line that does not fit."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    header = _HEADER.fullmatch(lines[0])
+    if header is None or len(lines) < 3 or lines[-1] != "}":
+        raise GraphError(expected("graph text", "graph name(arguments; states) { … }", lines[0]))
+    graph = Graph(header[1])
+    values: dict[str, Value] = {}
+    for part in split_top_level(header[2]):
+        name, type = _typed(part)
+        values[name] = graph.add_argument(type, name)
+    for part in split_top_level(header[3]):
+        name, type = _typed(part)
+        values[name] = graph.add_state(type, name)
+    for line in lines[1:-2]:
+        _parse_node(graph, values, line)
+    _parse_return(graph, values, lines[-2])
+    return graph
+
+
+def _typed(part: str) -> tuple[str, TensorType]:
+    name, _, type = part.partition(": ")
+    return name.removeprefix("%"), parse_tensor_type(type)
+
+
+def _lookup(values: dict[str, Value], name: str) -> Value:
+    name = name.strip().removeprefix("%")
+    if name not in values:
+        raise GraphError(expected("graph text", "a value that an earlier line defines", f"%{name}"))
+    return values[name]
+
+
+def _parse_node(graph: Graph, values: dict[str, Value], line: str) -> None:
+    match = _NODE.fullmatch(line)
+    if match is None:
+        raise GraphError(expected("graph text", "%out: type = op(%in){attrs}", line))
+    inputs = [_lookup(values, part) for part in split_top_level(match["inputs"])]
+    outputs = [_typed(part) for part in split_top_level(match["outputs"])]
+    attrs = parse_attrs(match["attrs"] or "")
+    node = Node(get_op(match["op"]), inputs, [type for _, type in outputs], attrs, source=match["source"] or "")
+    graph.nodes.append(node)
+    values.update({name: value for (name, _), value in zip(outputs, node.outputs)})
+
+
+def _parse_return(graph: Graph, values: dict[str, Value], line: str) -> None:
+    first, *updates = line.removeprefix("return").split(";")
+    graph.outputs = [_lookup(values, part) for part in split_top_level(first)]
+    states = {value: position for position, value in enumerate(graph.states)}
+    for update in updates:
+        state, _, value = update.partition("<-")
+        graph.updates[states[_lookup(values, state)]] = _lookup(values, value)
