@@ -4,4 +4,28 @@
 families and `cuda/` the CUDA sources. Imports only `dtrain.base`.
 """
 
+from __future__ import annotations
+
+from dtrain.kernels.registry import (
+    KernelInfo,
+    all_kernels,
+    array_module,
+    find_kernel,
+    kernels_of,
+    load,
+    reference_of,
+    register_kernel,
+)
+
 assert __name__ == "dtrain.kernels", "import dtrain.kernels, never the bare name `kernels`"
+
+__all__ = [
+    "KernelInfo",
+    "all_kernels",
+    "array_module",
+    "find_kernel",
+    "kernels_of",
+    "load",
+    "reference_of",
+    "register_kernel",
+]

@@ -10,6 +10,7 @@ reference comes last and is the oracle of all others.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,19 @@ class KernelInfo:
 
 
 _KERNELS: dict[str, list[KernelInfo]] = {}
+_is_loaded = False
+
+# Importing one of these registers kernels.
+KERNEL_MODULES = ("dtrain.kernels.reference", "dtrain.kernels.cpu_kernels")
+
+
+def load() -> None:
+    """Register every kernel this machine can run; the first look-up does it, a second call does nothing."""
+    global _is_loaded
+    if not _is_loaded:
+        _is_loaded = True
+        for module in KERNEL_MODULES:
+            importlib.import_module(module)
 
 
 def register_kernel(info: KernelInfo) -> KernelInfo:
@@ -84,12 +98,14 @@ def reference(op: str, **options: Any) -> Callable[[KernelFunction], KernelFunct
 
 def all_kernels() -> Iterator[KernelInfo]:
     """Every kernel of every op, best first within an op."""
+    load()
     for listed in _KERNELS.values():
         yield from listed
 
 
 def kernels_of(op: str) -> tuple[KernelInfo, ...]:
     """The kernels of `op`, best first. Empty for an unknown op."""
+    load()
     return tuple(_KERNELS.get(op, ()))
 
 
@@ -103,11 +119,13 @@ def reference_of(op: str) -> KernelInfo:
 
 def find_kernel(op: str, types: Sequence[TensorType], attrs: Attrs, *, device_kind: str = "cpu") -> KernelInfo:
     """The first kernel of `op` that runs on this device and takes these inputs."""
+    if not _is_loaded:
+        load()
     level = _max_level()
     for info in _KERNELS.get(op, ()):
-        if info.is_reference or (info.device_kind == device_kind and ISA_ORDER.index(info.isa) <= level):
-            if info.fits(types, attrs):
-                return info
+        runs_here = info.is_reference or (info.device_kind == device_kind and ISA_ORDER.index(info.isa) <= level)
+        if runs_here and info.fits(types, attrs):
+            return info
     known = ", ".join(info.name for info in _KERNELS.get(op, ())) or "none"
     given = ", ".join(map(str, types))
     if op in _KERNELS:

@@ -1,0 +1,3 @@
+"""The compiled CPU kernels, one registry entry per row of the compiled table that this CPU can run."""
+
+from __future__ import annotations

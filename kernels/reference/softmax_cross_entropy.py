@@ -1,0 +1,53 @@
+"""Softmax and cross entropy in one op, with label smoothing.
+
+Shapes: logits[N,C], targets[N] class numbers (s32 or s64), losses[N], probabilities[N,C]. The smoothed target is
+q = (1 − ε)·onehot + ε/C. Probabilities are kept for the gradient.
+"""
+
+from __future__ import annotations
+
+from dtrain.base.errors import expected
+from dtrain.kernels.reference.precision import store, widen
+from dtrain.kernels.registry import Array, array_module, reference
+
+
+def _check_targets(targets: Array, classes: int) -> None:
+    """Negative targets would silently count from the end."""
+    if targets.size == 0:
+        return
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= classes:
+        given = str(low if low < 0 else high)
+        advice = "check the labels, and the size of the last layer"
+        raise ValueError(expected("softmax_cross_entropy", f"targets from 0 to {classes - 1}", given, advice))
+
+
+@reference("softmax_cross_entropy")
+def softmax_cross_entropy(logits: Array, targets: Array, out: tuple[Array, Array], *, label_smoothing: float) -> None:
+    """loss = log Σ exp(z) − Σ q·z per row; probabilities = softmax(z). Raises ValueError for a target out of range."""
+    xp = array_module(logits)
+    losses, probabilities = out
+    _check_targets(targets, logits.shape[1])
+    if logits.size == 0:
+        return
+    shifted = widen(logits)
+    shifted = shifted - shifted.max(axis=1, keepdims=True)
+    exponentials = xp.exp(shifted)
+    total = exponentials.sum(axis=1, keepdims=True)
+    store(probabilities, exponentials / total)
+    log_total = xp.log(total)[:, 0]
+    picked = xp.take_along_axis(shifted, targets[:, None].astype("int64"), axis=1)[:, 0]
+    smooth = log_total - shifted.mean(axis=1)
+    store(losses, (1 - label_smoothing) * (log_total - picked) + label_smoothing * smooth)
+
+
+@reference("softmax_cross_entropy_backward")
+def softmax_cross_entropy_backward(
+    grad: Array, probabilities: Array, targets: Array, out: Array, *, label_smoothing: float
+) -> None:
+    """dlogits = grad · (probabilities − q), grad[N] the gradient of each row's loss."""
+    xp = array_module(probabilities)
+    rows, classes = probabilities.shape
+    difference = widen(probabilities) - label_smoothing / max(classes, 1)
+    difference[xp.arange(rows), targets] -= 1 - label_smoothing
+    store(out, widen(grad)[:, None] * difference)
