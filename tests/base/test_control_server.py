@@ -131,8 +131,7 @@ def test_failure_reaches_the_others_without_a_launcher():
         b"GET / HTTP/1.1\r\n\r\n",
         b"[1]\n",
         b'{"type": "hello"}\n',
-        json.dumps({"type": "hello", "token": "wrong", "role": "rank", "rank": 0, "host": "h", "pid": 1}).encode()
-        + b"\n",
+        b'{"type": "hello", "token": "wrong", "role": "rank", "rank": 0, "host": "h", "pid": 1}\n',
         b'{"type": "schedule", "group": "world", "position": 0, "digest": "a", "text": ""}\n',
         b"[" * 60_000 + b"\n",
         b"x" * (2 * MAX_HELLO_BYTES),
