@@ -44,7 +44,8 @@ class Op:
     dtypes: what its samples are tested with (the dtype of float inputs given as shapes).
     promotes: apply casts all inputs to their common dtype first.
     view: (array, **attrs) -> array sharing the memory of input 0; such an op needs no kernel.
-    aliases: output index -> input index whose memory the kernel may overwrite (the state of an update op).
+    aliases: output index -> input index whose memory the kernel may overwrite (the state of an
+        update op), or a function of the attributes that gives this.
     saves_outputs: the gradient rule reads the outputs, so the tape keeps them.
     is_collective: talks to other ranks; never removed, merged or reordered against its group.
     is_dynamic: the output shape depends on values; eager only.
@@ -58,12 +59,16 @@ class Op:
     dtypes: tuple[DType, ...] = FLOATS
     promotes: bool = False
     view: Callable[..., Any] | None = None
-    aliases: dict[int, int] = field(default_factory=dict)
+    aliases: dict[int, int] | Callable[[dict[str, Any]], dict[int, int]] = field(default_factory=dict)
     saves_outputs: bool = False
     is_collective: bool = False
     is_dynamic: bool = False
     contiguous: bool = False
     dispatch_cache: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def aliases_of(self, attrs: dict[str, Any]) -> dict[int, int]:
+        """Output index -> index of the input that it may overwrite, for these attributes."""
+        return self.aliases(attrs) if callable(self.aliases) else self.aliases
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

@@ -57,7 +57,9 @@ def _print_node(node: Node, names: dict[Value, str], sources: bool) -> str:
 
 
 _HEADER = re.compile(r"graph (\w+)\((.*); ?(.*)\) \{")
-_NODE = re.compile(r"(?P<outputs>%.*?) = (?P<op>\w+)\((?P<inputs>[%\w., ]*)\)(?:\{(?P<attrs>.*)\})?(?:  # (?P<source>.*))?")
+_NODE = re.compile(
+    r"(?P<outputs>%.*?) = (?P<op>\w+)\((?P<inputs>[%\w., ]*)\)(?:\{(?P<attrs>.*)\})?(?:  # (?P<source>.*))?"
+)
 
 
 def parse_graph(text: str) -> Graph:

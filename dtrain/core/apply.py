@@ -1,0 +1,221 @@
+"""The one door: every op on tensors passes through `apply`, which computes, records for autograd, or traces.
+
+What follows from the input types alone (output types, promotion, the kernel) is worked out once per op and type
+combination and kept in the op's dispatch cache, so that an eager call costs one look-up and the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dtrain.base.device import CPU, Device
+from dtrain.base.dtype import DType, promote, promote_scalar
+from dtrain.base.errors import DeviceError, TraceError, expected
+from dtrain.base.tensor_type import Shape, TensorType, tensor_type
+from dtrain.core.context import context
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Array, Tensor, as_tensor, user_source, wrap
+from dtrain.graph.op import Op, get_op
+from dtrain.kernels import load as load_kernels
+from dtrain.kernels.registry import KernelInfo, find_kernel
+
+_MAX_CACHED = 4096
+
+
+class Dispatch:
+    """What an op does on given input types: its output types, and the kernel that computes them."""
+
+    __slots__ = ("attrs", "cast_to", "empty", "kernel", "op", "outputs", "types")
+
+    def __init__(self, op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> None:
+        self.op = op
+        self.attrs = attrs
+        self.cast_to = _common_dtype(op, types)
+        if self.cast_to is not None:
+            return
+        device = _common_device(op, types, attrs)
+        inferred = op.infer(*types, **attrs)
+        self.types = inferred if isinstance(inferred, tuple) else (inferred,)
+        self.outputs = [(type.shape, type.dtype.numpy) for type in self.types]
+        self.kernel: KernelInfo | None = None
+        self.empty = _empty_on(device)
+        if op.view is None and op.name != "constant":
+            load_kernels()
+            self.kernel = find_kernel(op.name, types, attrs, device_kind="cuda" if device.is_cuda else "cpu")
+
+    def run(self, arrays: Sequence[Array], into: Sequence[Array] | None = None) -> list[Array]:
+        """Compute, into given output arrays or new ones."""
+        if self.kernel is None:
+            assert self.op.view is not None, self.op
+            return [self.op.view(arrays[0], **self.attrs)]
+        if self.op.is_dynamic:
+            results: Any = self.kernel.function(*arrays, **self.attrs)
+            return list(results) if isinstance(results, tuple) else [results]
+        if into is None:
+            into = [self.empty(shape, dtype) for shape, dtype in self.outputs]
+        if self.kernel.needs_contiguous:
+            arrays = [a if a.flags.c_contiguous else a.copy(order="C") for a in arrays]
+        self.kernel.function(*arrays, out=into[0] if len(into) == 1 else tuple(into), **self.attrs)
+        return list(into)
+
+
+def _common_dtype(op: Op, types: tuple[TensorType, ...]) -> DType | None:
+    if not op.promotes or len(types) < 2:
+        return None
+    common = promote(*[type.dtype for type in types])
+    return None if all(type.dtype is common for type in types) else common
+
+
+def _common_device(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Device:
+    if not types:
+        return attrs.get("device") or CPU
+    device = types[0].device
+    for type in types:
+        if type.device is not device:
+            given = ", ".join(map(str, types))
+            raise DeviceError(expected(op.name, "inputs on one device", given, "move them with .to(device)"))
+    return device
+
+
+def _empty_on(device: Device) -> Callable[[Shape, np.dtype], Array]:
+    if not device.is_cuda:
+        return np.empty
+    import cupy
+
+    def empty(shape: Shape, dtype: np.dtype) -> Array:
+        with cupy.cuda.Device(device.index):
+            return cupy.empty(shape, dtype)
+
+    return empty
+
+
+def dispatch(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Dispatch:
+    """The cached decision for these input types and attributes."""
+    key = (types, tuple(attrs.items())) if attrs else types
+    found = op.dispatch_cache.get(key)
+    if found is None:
+        if len(op.dispatch_cache) >= _MAX_CACHED:
+            op.dispatch_cache.clear()
+        found = op.dispatch_cache[key] = Dispatch(op, types, attrs)
+    return found
+
+
+def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tensor]:
+    """Apply `op` and return all its outputs. Numbers and arrays among the inputs become tensors."""
+    try:
+        types = tuple([tensor.type for tensor in inputs])
+    except AttributeError:
+        inputs = _as_tensors(inputs)
+        types = tuple([tensor.type for tensor in inputs])
+    decided = dispatch(op, types, attrs)
+    if decided.cast_to is not None:
+        return apply_all(op, [tensor.to(decided.cast_to) for tensor in inputs], attrs)
+    tracer = context.tracer
+    if tracer is not None:
+        outputs = tracer.record(op, inputs, decided.types, attrs)
+    else:
+        outputs = _compute(op, decided, inputs)
+    if op.grad is not None and context.grad_enabled:
+        for tensor in inputs:
+            if tensor.requires_grad:
+                _record_on_tape(op, inputs, outputs, attrs)
+                break
+    return outputs
+
+
+def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
+    """Apply an op of one output. Values are positional, static attributes keyword-only and hashable."""
+    return apply_all(op, inputs, attrs)[0]
+
+
+def apply_tuple(op: Op, *inputs: Any, **attrs: Any) -> tuple[Tensor, ...]:
+    """Apply an op of several outputs."""
+    return tuple(apply_all(op, inputs, attrs))
+
+
+def update(op: Op, *inputs: Tensor, **attrs: Any) -> list[Tensor]:
+    """Apply an op and overwrite its aliased inputs with the outputs that `op.aliases` pairs them with.
+
+    Eagerly the kernel writes into the memory of those inputs; while tracing they become state updates. Nothing is
+    recorded on the tape. Returns all outputs (for an alias: the overwritten tensor itself).
+    """
+    decided = dispatch(op, tuple([tensor.type for tensor in inputs]), attrs)
+    targets = {output: inputs[source] for output, source in op.aliases_of(attrs).items()}
+    if context.tracer is not None:
+        outputs = context.tracer.record(op, inputs, decided.types, attrs)
+        for output, target in targets.items():
+            target.version += 1
+            context.tracer.write(target, outputs[output])
+    else:
+        into = [
+            targets[i].array if i in targets else decided.empty(shape, dtype)
+            for i, (shape, dtype) in enumerate(decided.outputs)
+        ]
+        decided.run([tensor.concrete(op.name) for tensor in inputs], into)
+        outputs = [Tensor(array, type) for array, type in zip(into, decided.types)]
+        for target in targets.values():
+            target.version += 1
+    return [targets.get(i, output) for i, output in enumerate(outputs)]
+
+
+def _compute(op: Op, decided: Dispatch, inputs: Sequence[Tensor]) -> list[Tensor]:
+    arrays = [tensor.array for tensor in inputs]
+    for array in arrays:
+        if array is None:
+            raise _stale(op, inputs)
+    results = decided.run(arrays)
+    if op.is_dynamic:
+        return [wrap(array) for array in results]
+    return [Tensor(array, type) for array, type in zip(results, decided.types)]
+
+
+def _stale(op: Op, inputs: Sequence[Tensor]) -> TraceError:
+    given = ", ".join(str(tensor.type) for tensor in inputs if tensor.array is None)
+    return TraceError(
+        expected(
+            f"{op.name} at {user_source()}",
+            "tensors that hold numbers",
+            f"{given} left over from a traced function",
+            "return it from the traced function",
+        )
+    )
+
+
+def _record_on_tape(op: Op, inputs: Sequence[Tensor], outputs: list[Tensor], attrs: dict[str, Any]) -> None:
+    assert op.grad is not None
+    types = tuple(tensor.type for tensor in outputs)
+    node = TapeNode(op.name, op.grad, inputs, types, attrs, outputs if op.saves_outputs else None)
+    for index, tensor in enumerate(outputs):
+        if tensor.type.dtype.is_floating:
+            tensor.requires_grad = True
+            tensor.node = node
+            tensor.index = index
+
+
+def _as_tensors(inputs: Sequence[Any]) -> list[Tensor]:
+    """Numbers take the dtype of the tensors beside them (NEP 50: a Python number never widens)."""
+    tensors = [value for value in inputs if isinstance(value, Tensor)]
+    if not tensors:
+        return [as_tensor(value) for value in inputs]
+    common = promote(*[tensor.type.dtype for tensor in tensors])
+    device = tensors[0].type.device
+    return [value if isinstance(value, Tensor) else _beside(value, common, device) for value in inputs]
+
+
+def _beside(value: Any, common: DType, device: Device) -> Tensor:
+    if isinstance(value, bool | int | float):
+        return as_tensor(np.asarray(value, promote_scalar(common, value).numpy), device=device)
+    return as_tensor(value, device=device)
+
+
+def cast(tensor: Tensor, dtype: DType) -> Tensor:
+    """Cast through the `cast` op; the same tensor where nothing changes."""
+    return tensor if tensor.type.dtype is dtype else apply(get_op("cast"), tensor, dtype=dtype)
+
+
+def type_like(tensor: Tensor, shape: Shape) -> TensorType:
+    """The tensor's type with another shape."""
+    return tensor_type(shape, tensor.type.dtype, device=tensor.type.device)

@@ -1,0 +1,200 @@
+"""Reverse-mode differentiation over the tape.
+
+`backward` walks the recorded applications from the newest to the oldest and calls each op's gradient rule, which is
+written with the same functions as user code: it therefore runs eagerly, inside a trace, and, with `create_graph`,
+under a further derivative. Distribution enters through `BackwardListener`, and through hooks on single tensors.
+"""
+
+from __future__ import annotations
+
+import heapq
+import weakref
+from collections.abc import Sequence
+from typing import Protocol
+
+from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.core.apply import apply
+from dtrain.core.context import context, set_grad_enabled
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import GradHook, Tensor
+from dtrain.core.tensor_factory import ones_like, zeros_like
+from dtrain.graph.op import get_op
+
+Gradients = dict[Tensor, Tensor]
+
+
+class BackwardListener(Protocol):
+    """Whoever takes part in every `backward()` of this thread (data parallelism).
+
+    before_backward: may replace the seed d(loss)/d(loss) of the pass that starts at `root`.
+    after_backward: gets the gradient of each leaf in the order they became ready, before they are added to `grad`;
+    what it returns is added instead.
+    """
+
+    def before_backward(self, root: Tensor, seed: Tensor) -> Tensor: ...
+
+    def after_backward(self, gradients: Gradients) -> Gradients: ...
+
+
+def add_backward_listener(listener: BackwardListener) -> None:
+    """Let `listener` take part in this thread's backward passes for as long as it lives."""
+    context.backward_listeners.append(weakref.ref(listener))
+
+
+def backward(root: Tensor, gradient: Tensor | None = None, *, retain_graph: bool = False) -> None:
+    """Add d(root)/d(leaf) to the `grad` of every leaf that `root` depends on and that requires gradients.
+
+    Args:
+        root: a tensor with a history; a scalar unless `gradient` is given.
+        gradient: d(objective)/d(root), of root's type; ones for a scalar.
+        retain_graph: keep the history, so that backward can run again.
+    """
+    seed = _seed(root, gradient)
+    listeners = context.listeners()
+    with set_grad_enabled(False):
+        for listener in listeners:
+            seed = listener.before_backward(root, seed)
+    gradients = _walk([root], [seed], retain_graph=retain_graph, create_graph=False)
+    with set_grad_enabled(False):
+        for listener in reversed(listeners):
+            gradients = listener.after_backward(gradients)
+        for leaf, value in gradients.items():
+            _accumulate(leaf, value)
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Sequence[Tensor] | None = None,
+    *,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """d(outputs)/d(inputs) as new tensors; the `grad` of leaves stays as it is.
+
+    Args:
+        create_graph: record the computation of the gradients, so that they can be differentiated again.
+        allow_unused: give None for an input that no output depends on, instead of an error.
+    """
+    roots = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    given = list(grad_outputs) if grad_outputs is not None else [None] * len(roots)
+    seeds = [_seed(root, seed) for root, seed in zip(roots, given)]
+    found: dict[int, Tensor] = {}
+
+    def collect(position: int) -> GradHook:
+        def hook(value: Tensor) -> None:
+            found[position] = value
+
+        return hook
+
+    removers = [tensor.register_grad_hook(collect(i)) for i, tensor in enumerate(wanted)]
+    try:
+        _walk(roots, seeds, retain_graph=retain_graph or create_graph, create_graph=create_graph)
+    finally:
+        for remove in removers:
+            remove()
+    for position, tensor in enumerate(wanted):
+        if position not in found and not allow_unused:
+            raise RuntimeError(
+                expected("grad", f"outputs that depend on input {position}", str(tensor.type), "pass allow_unused=True")
+            )
+    return tuple(found.get(i) for i in range(len(wanted)))
+
+
+def _seed(root: Tensor, gradient: Tensor | None) -> Tensor:
+    if not root.requires_grad:
+        raise RuntimeError(
+            "backward: expected a tensor that depends on one with requires_grad=True, got one without a history; "
+            "it may have been computed under no_grad or inside a traced function (call backward inside that function)"
+        )
+    if gradient is None:
+        if root.size != 1:
+            raise ShapeError(expected("backward", "a scalar, or its gradient as argument", str(root.type)))
+        return ones_like(root)
+    if gradient.type is not root.type:
+        raise (ShapeError if gradient.shape != root.shape else DtypeError)(
+            expected("backward", f"a gradient of type {root.type}", str(gradient.type))
+        )
+    return gradient
+
+
+class _Walk:
+    """Gradients on their way: per tape node one slot an output, and the leaves in order of readiness."""
+
+    def __init__(self) -> None:
+        self.pending: dict[TapeNode, list[Tensor | None]] = {}
+        self.heap: list[tuple[int, TapeNode]] = []
+        self.leaves: Gradients = {}
+
+    def add(self, tensor: Tensor, value: Tensor) -> None:
+        if tensor.node is None:
+            before = self.leaves.get(tensor)
+            self.leaves[tensor] = value if before is None else _add(before, value)
+            return
+        slots = self.pending.get(tensor.node)
+        if slots is None:
+            slots = self.pending[tensor.node] = [None] * len(tensor.node.output_types)
+            heapq.heappush(self.heap, (-tensor.node.order, tensor.node))
+        before = slots[tensor.index]
+        slots[tensor.index] = value if before is None else _add(before, value)
+
+
+def _walk(roots: Sequence[Tensor], seeds: Sequence[Tensor], *, retain_graph: bool, create_graph: bool) -> Gradients:
+    walk = _Walk()
+    with set_grad_enabled(create_graph):
+        for root, seed in zip(roots, seeds):
+            walk.add(root, seed)
+        while walk.heap:
+            _, node = heapq.heappop(walk.heap)
+            _step(walk, node, walk.pending.pop(node))
+            if not retain_graph:
+                node.release()
+        return {leaf: _run_hooks(leaf.hooks, value) for leaf, value in walk.leaves.items()}
+
+
+def _step(walk: _Walk, node: TapeNode, slots: list[Tensor | None]) -> None:
+    if not node.inputs:
+        raise RuntimeError(
+            f"backward: expected the history of {node.name}, which an earlier backward has freed; "
+            "pass retain_graph=True to that one"
+        )
+    node.check_versions()
+    if node.hooks:
+        for index, hooks in node.hooks.items():
+            if (value := slots[index]) is not None:
+                slots[index] = _run_hooks(hooks, value)
+    results = node.grad(node, *[_or_zeros(node, i, value) for i, value in enumerate(slots)])
+    for tensor, needed, value in zip(node.inputs, node.needs_grad, results):
+        if needed and value is not None:
+            assert value.type is tensor.type, f"gradient of {node.name}: {value.type} for an input {tensor.type}"
+            walk.add(tensor, value)
+
+
+def _or_zeros(node: TapeNode, index: int, value: Tensor | None) -> Tensor | None:
+    if value is not None or not node.output_types[index].dtype.is_floating or len(node.output_types) == 1:
+        return value
+    return zeros_like(node.output_types[index])
+
+
+def _run_hooks(hooks: list[GradHook] | None, value: Tensor) -> Tensor:
+    for hook in hooks or ():
+        replaced = hook(value)
+        value = value if replaced is None else replaced
+    return value
+
+
+def _add(first: Tensor, second: Tensor) -> Tensor:
+    return apply(get_op("add"), first, second)
+
+
+def _accumulate(leaf: Tensor, value: Tensor) -> None:
+    """Set or add. Gradients may share memory with each other, so only a traced update writes in place."""
+    before = leaf.grad
+    if before is None:
+        leaf.grad = value
+    elif context.tracer is not None and not before.is_symbolic:
+        before.assign_(_add(before, value))
+    else:
+        leaf.grad = _add(before, value)

@@ -1,0 +1,186 @@
+"""Runs a graph again and again: memory is planned once, every kernel call is bound to its arrays once.
+
+A run copies the arguments in, calls the bound kernels in order, copies the results out, and writes state updates home.
+The states' arrays belong to the tensors that the user holds; if one was exchanged since the last run, the calls are
+bound anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import length_hint
+from typing import Any
+
+import numpy as np
+
+from dtrain.base.device import CPU, Device
+from dtrain.core.apply import dispatch
+from dtrain.core.memory_plan import MemoryPlan, Storage, plan_memory
+from dtrain.core.tensor import Array, Tensor
+from dtrain.graph.graph import Graph, Node, Value
+
+Step = Callable[[], Any]
+
+
+class Executor:
+    """A graph bound to memory.
+
+    `states` are the tensors behind the graph's states. The first `num_results` outputs are handed out as new arrays;
+    further outputs stay in the executor's memory and are found in `kept` (valid until the next run).
+    """
+
+    def __init__(self, graph: Graph, states: Sequence[Tensor], *, num_results: int | None = None) -> None:
+        self.graph = graph
+        self.states = list(states)
+        self.num_results = len(graph.outputs) if num_results is None else num_results
+        self.plan: MemoryPlan = plan_memory(graph)
+        self.device = _device_of(graph)
+        self._arena = _allocate(self.plan.arena_nbytes, self.device)
+        self._arguments = [_empty(value, self.device) for value in graph.arguments]
+        self._is_bound = False
+        self._bound_states: list[Array] = []
+        self._steps: list[Step] = []
+        self._sources: list[Node] = []
+        self.kernel_names: list[str] = []
+
+    def run(self, arguments: Sequence[Array]) -> list[Array]:
+        """Run once. Arguments have the types of the graph's; returns the results as new arrays."""
+        for bound, state in zip(self._bound_states, self.states):
+            if state.array is not bound:
+                self._is_bound = False
+                break
+        if not self._is_bound:
+            self._bind()
+        for buffer, argument in zip(self._arguments, arguments):
+            buffer[...] = argument
+        steps = iter(self._steps)
+        try:
+            for step in steps:
+                step()
+        except Exception as error:
+            node = self._sources[len(self._steps) - length_hint(steps) - 1]
+            if node.source and hasattr(error, "add_note"):
+                error.add_note(f"in {node.op.name}, traced from {node.source}")
+            raise
+        results = [array.copy() for array in self._results]
+        for target, source in self._home:
+            target[...] = source
+        return results
+
+    def _bind(self) -> None:
+        self._is_bound = True
+        self._bound_states = [state.concrete("a traced function's state") for state in self.states]
+        self._steps, self._sources, self.kernel_names = [], [], []
+        arrays: dict[Value, Array] = {}
+        for position, value in enumerate(self.graph.arguments):
+            arrays[value] = self._arguments[position]
+        for position, value in enumerate(self.graph.states):
+            arrays[value] = self._bound_states[position]
+        for node in self.graph.nodes:
+            self._bind_node(node, arrays)
+        self._results = [arrays[value] for value in self.graph.outputs[: self.num_results]]
+        self.kept = [arrays[value] for value in self.graph.outputs[self.num_results :]]
+        self._bind_home(arrays)
+
+    def _bind_home(self, arrays: dict[Value, Array]) -> None:
+        """State updates that live elsewhere are copied home after a run; states that swap go through a copy."""
+        self._home: list[tuple[Array, Array]] = []
+        for position, value in self.plan.copied_updates.items():
+            source = arrays[value]
+            if self.plan.storage[value].place == "state":
+                staged = source.copy()
+                self._steps.append(partial(_copy_into, source, out=staged))
+                self._sources.append(self.graph.nodes[-1])
+                source = staged
+            self._home.append((self._bound_states[position], source))
+
+    def _bind_node(self, node: Node, arrays: dict[Value, Array]) -> None:
+        inputs = [arrays[value] for value in node.inputs]
+        if node.op.name == "constant":
+            arrays[node.outputs[0]] = _to_device(node.attrs["value"], self.device)
+            return
+        if node.op.view is not None:
+            viewed = node.op.view(inputs[0], **node.attrs)
+            value = node.outputs[0]
+            if self.plan.storage[value] is self.plan.storage[node.inputs[0]]:
+                arrays[value] = viewed
+                return
+            arrays[value] = self._place(value)
+            self._add_step(partial(_copy_view, node.op.view, node.attrs, inputs[0], arrays[value]), node, "copy")
+            return
+        outputs = [self._place(value) for value in node.outputs]
+        arrays.update(zip(node.outputs, outputs))
+        self._bind_kernel(node, inputs, outputs)
+
+    def _bind_kernel(self, node: Node, inputs: list[Array], outputs: list[Array]) -> None:
+        types = tuple(value.type for value in node.inputs)
+        kernel = dispatch(node.op, types, node.attrs).kernel
+        assert kernel is not None, node
+        if kernel.needs_contiguous:
+            inputs = [self._made_contiguous(array, node) for array in inputs]
+        out = outputs[0] if len(outputs) == 1 else tuple(outputs)
+        self._add_step(partial(kernel.function, *inputs, out=out, **node.attrs), node, kernel.name)
+
+    def _made_contiguous(self, array: Array, node: Node) -> Array:
+        if array.flags.c_contiguous:
+            return array
+        copy = array.copy(order="C")
+        self._add_step(partial(_copy_into, array, out=copy), node, "copy")
+        return copy
+
+    def _add_step(self, step: Step, node: Node, kernel_name: str) -> None:
+        self._steps.append(step)
+        self._sources.append(node)
+        self.kernel_names.append(kernel_name)
+
+    def _place(self, value: Value) -> Array:
+        """The array of a value at its planned place."""
+        storage = self.plan.storage[value]
+        if storage.place == "state":
+            return self._bound_states[storage.position].reshape(value.type.shape)
+        return self._in_arena(value, storage)
+
+    def _in_arena(self, value: Value, storage: Storage) -> Array:
+        raw = self._arena[storage.offset : storage.offset + value.type.nbytes]
+        return raw.view(value.type.dtype.numpy).reshape(value.type.shape)
+
+
+def _copy_into(source: Array, *, out: Array) -> None:
+    out[...] = source
+
+
+def _copy_view(view: Callable[..., Array], attrs: dict[str, Any], source: Array, target: Array) -> None:
+    target[...] = view(source, **attrs)
+
+
+def _device_of(graph: Graph) -> Device:
+    for value in [*graph.inputs, *(value for node in graph.nodes for value in node.outputs)]:
+        if value.type.device.is_cuda:
+            return value.type.device
+    return CPU
+
+
+def _allocate(nbytes: int, device: Device) -> Array:
+    if device.is_cuda:
+        import cupy
+
+        with cupy.cuda.Device(device.index):
+            return cupy.empty(nbytes, np.uint8)
+    raw = np.empty(nbytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + nbytes]
+
+
+def _empty(value: Value, device: Device) -> Array:
+    raw = _allocate(value.type.nbytes, value.type.device if value.type.device.is_cuda else device)
+    return raw.view(value.type.dtype.numpy).reshape(value.type.shape)
+
+
+def _to_device(array: np.ndarray, device: Device) -> Array:
+    if not device.is_cuda:
+        return array
+    import cupy
+
+    with cupy.cuda.Device(device.index):
+        return cupy.asarray(array)

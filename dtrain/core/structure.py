@@ -1,0 +1,71 @@
+"""Nested lists, tuples and dicts of tensors, taken apart into a flat list and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from dtrain.core.tensor import Tensor
+
+
+class Leaf:
+    """Stands for a tensor in a structure."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "tensor"
+
+
+LEAF = Leaf()
+
+Structure = Any  # ("tuple", children…) | ("list", children…) | ("dict", (key, child)…) | ("value", x) | LEAF
+
+
+def flatten(value: Any, *, tensors: Callable[[Any], Tensor | None]) -> tuple[list[Tensor], Structure]:
+    """The tensors of a nested value, and a hashable description of the rest.
+
+    `tensors` maps what is not a list, tuple or dict to a tensor, or to None if it belongs to the structure.
+    """
+    found: list[Tensor] = []
+
+    def visit(item: Any) -> Structure:
+        if isinstance(item, tuple | list):
+            return (type(item).__name__ if type(item) in (tuple, list) else type(item), *map(visit, item))
+        if isinstance(item, dict):
+            return ("dict", *((key, visit(child)) for key, child in item.items()))
+        tensor = tensors(item)
+        if tensor is None:
+            # The type is part of the key, since True == 1 == 1.0.
+            return ("value", type(item), item)
+        found.append(tensor)
+        return LEAF
+
+    structure = visit(value)
+    return found, structure
+
+
+def unflatten(structure: Structure, tensors: Sequence[Tensor]) -> Any:
+    """Put a value together again with other tensors."""
+    remaining: Iterator[Tensor] = iter(tensors)
+
+    def build(node: Structure) -> Any:
+        if node is LEAF:
+            return next(remaining)
+        kind, *children = node
+        if kind == "value":
+            return children[1]
+        if kind == "dict":
+            return {key: build(child) for key, child in children}
+        built = [build(child) for child in children]
+        if kind == "list":
+            return built
+        return tuple(built) if kind == "tuple" else kind(*built)
+
+    return build(structure)
+
+
+def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The same nesting with every tensor replaced."""
+    found, structure = flatten(value, tensors=lambda item: item if isinstance(item, Tensor) else None)
+    return unflatten(structure, [function(tensor) for tensor in found])

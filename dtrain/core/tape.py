@@ -1,0 +1,78 @@
+"""One entry of the autograd tape: which op was applied to which tensors, and what its gradient rule may read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from dtrain.base.tensor_type import TensorType
+from dtrain.core.tensor import GradHook, Tensor
+
+if TYPE_CHECKING:
+    from dtrain.graph.op import GradFunction
+
+_ORDER = count()
+
+
+class TapeNode:
+    """A recorded application. Gradient rules read `inputs`, `outputs`, `attrs` and `needs_grad`.
+
+    It never owns its output tensors, only their arrays where the rule asks for them, so that tensors and nodes form
+    no cycle and memory is freed at once.
+    """
+
+    __slots__ = ("attrs", "grad", "hooks", "inputs", "name", "needs_grad", "order", "output_types", "saved", "versions")
+
+    def __init__(
+        self,
+        name: str,
+        grad: GradFunction,
+        inputs: Sequence[Tensor],
+        output_types: tuple[TensorType, ...],
+        attrs: Mapping[str, Any],
+        saved: Sequence[Tensor] | None,
+    ) -> None:
+        self.name = name
+        self.grad = grad
+        self.inputs = tuple(inputs)
+        self.versions = [tensor.version for tensor in self.inputs]
+        self.needs_grad = [tensor.requires_grad for tensor in self.inputs]
+        self.output_types = output_types
+        self.attrs = attrs
+        self.saved = None if saved is None else [(tensor.array, tensor.value) for tensor in saved]
+        self.order = next(_ORDER)
+        self.hooks: dict[int, list[GradHook]] | None = None
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The outputs, for rules of ops with `saves_outputs`."""
+        assert self.saved is not None, f"the gradient of {self.name} reads outputs that its op does not save"
+        return tuple(self._restore(index) for index in range(len(self.saved)))
+
+    def _restore(self, index: int) -> Tensor:
+        assert self.saved is not None
+        tensor = Tensor(self.saved[index][0], self.output_types[index], requires_grad=True)
+        tensor.value = self.saved[index][1]
+        tensor.node, tensor.index = self, index
+        return tensor
+
+    def hooks_of(self, index: int) -> list[GradHook]:
+        """The hooks on output `index`."""
+        if self.hooks is None:
+            self.hooks = {}
+        return self.hooks.setdefault(index, [])
+
+    def check_versions(self) -> None:
+        """Raise if an input was overwritten after the op had read it."""
+        for tensor, version in zip(self.inputs, self.versions):
+            if tensor.version != version:
+                raise RuntimeError(
+                    f"backward: expected the inputs of {self.name} unchanged since forward, got {tensor.type} "
+                    f"overwritten {tensor.version - version} time(s); run backward before updating in place"
+                )
+
+    def release(self) -> None:
+        """Forget inputs and outputs, so that their memory can go."""
+        self.inputs = ()
+        self.saved = None

@@ -1,0 +1,336 @@
+"""The tensor: a typed handle on an array (eager), or on a value of a graph that is being traced.
+
+Arithmetic and methods (`x + y`, `x.sum()`) are installed by the op families through `install_methods`, so that this
+file stays below them; their signatures are declared in `tensor_methods.py` for type checkers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dtrain.base.device import CPU, Device, DeviceLike, as_device
+from dtrain.base.dtype import DType, DTypeLike, as_dtype, float32, float64, from_numpy
+from dtrain.base.errors import DtypeError, ShapeError, TraceError, expected
+from dtrain.base.tensor_type import Shape, TensorType, tensor_type
+from dtrain.core.context import context
+from dtrain.core.tensor_methods import TensorMethods
+
+if TYPE_CHECKING:
+    from dtrain.core.tape import TapeNode
+    from dtrain.graph.graph import Value
+
+Array = Any
+GradHook = Callable[["Tensor"], "Tensor | None"]
+
+
+class Tensor(TensorMethods):
+    """An n-dimensional array of one dtype on one device.
+
+    Eagerly `array` holds the elements; while a function is traced, `value` names the graph value instead and `array`
+    is None. `requires_grad` leaves collect their gradient in `grad` when `backward()` runs.
+    """
+
+    __slots__ = (
+        "__weakref__", "_grad", "array", "hooks", "index", "name", "node", "requires_grad", "type", "value", "version",
+    )  # fmt: skip
+
+    array: Array
+    type: TensorType
+    node: TapeNode | None
+    _grad: Tensor | None
+    value: Value | None
+
+    def __init__(self, array: Array, type: TensorType, *, requires_grad: bool = False, name: str = "") -> None:
+        self.array = array
+        self.type = type
+        self.requires_grad = requires_grad
+        self._grad = None
+        self.node = None
+        self.index = 0
+        self.version = 0
+        self.value = None
+        self.hooks: list[GradHook] | None = None
+        self.name = name
+
+    # Facts ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    @property
+    def device(self) -> Device:
+        return self.type.device
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.type.size
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded op made it; only leaves collect `grad`."""
+        return self.node is None
+
+    @property
+    def is_symbolic(self) -> bool:
+        """Whether it stands for a value of a graph that is being traced, and so holds no numbers."""
+        return self.array is None
+
+    def __len__(self) -> int:
+        if not self.type.shape:
+            raise TypeError("len(): expected a tensor with at least one axis, got a 0-d tensor")
+        return self.type.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    # Values ---------------------------------------------------------------------------------------------------------
+
+    def concrete(self, wanted: str) -> Array:
+        """The array itself. Raises TraceError, naming the user's line, where there are no numbers yet."""
+        if self.array is None:
+            raise TraceError(
+                expected(
+                    f"{wanted} at {user_source()}",
+                    "a tensor that holds numbers",
+                    f"{self.type} inside a traced function, where only shapes are known",
+                    "use dtrain.functional.where, or move this line out of the traced function",
+                )
+            )
+        return self.array
+
+    def numpy(self) -> np.ndarray:
+        """The elements as a NumPy array: shared memory on the CPU, a copy from a GPU."""
+        array = self.concrete("numpy()")
+        return array if isinstance(array, np.ndarray) else np.asarray(array.get())
+
+    def item(self) -> Any:
+        """The only element as a Python number."""
+        array = self.concrete("item()")
+        if self.type.size != 1:
+            raise ShapeError(expected("item()", "a tensor of one element", str(self.type)))
+        return array.reshape(()).item() if self.type.dtype.tag != "bf16" else float(array.reshape(()))
+
+    def tolist(self) -> Any:
+        """The elements as nested Python lists."""
+        return self.concrete("tolist()").tolist()
+
+    def __bool__(self) -> bool:
+        self.concrete("a Python branch on a tensor's value")
+        return bool(self.item())
+
+    def __int__(self) -> int:
+        self.concrete("int()")
+        return int(self.item())
+
+    def __float__(self) -> float:
+        self.concrete("float()")
+        return float(self.item())
+
+    def __index__(self) -> int:
+        self.concrete("an index")
+        if not (self.type.dtype.is_integer and self.type.size == 1):
+            raise TypeError(expected("index", "an integer tensor of one element", str(self.type)))
+        return int(self.item())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        return array.astype(dtype) if dtype is not None and dtype != array.dtype else array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.concrete("__dlpack__()").__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        device: tuple[int, int] = self.concrete("__dlpack_device__()").__dlpack_device__()
+        return device
+
+    def __repr__(self) -> str:
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        if self.array is None:
+            return f"Tensor({self.type}, symbolic{grad})"
+        text = np.array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=200)
+        return f"Tensor({text}, {self.type}{grad})"
+
+    # Gradients ------------------------------------------------------------------------------------------------------
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that backward passes have added up, or None. Of the tensor's type; may share memory."""
+        if context.tracer is not None:
+            context.tracer.read_grad(self)
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: Tensor | None) -> None:
+        if gradient is not None and gradient.type is not self.type:
+            raise ShapeError(expected("grad", f"a gradient of type {self.type}", str(gradient.type)))
+        if context.tracer is not None:
+            context.tracer.overwrite_grad(self)
+        self._grad = gradient
+
+    def backward(self, gradient: Tensor | None = None, *, retain_graph: bool = False) -> None:
+        """Add d(self)/d(leaf) to the `grad` of every leaf that requires it. See `dtrain.core.autograd.backward`."""
+        from dtrain.core.autograd import backward
+
+        backward(self, gradient, retain_graph=retain_graph)
+
+    def detach(self) -> Tensor:
+        """The same elements without a history."""
+        other = Tensor(self.array, self.type)
+        other.value = self.value
+        return other
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set `requires_grad` and return self. Only floating leaves can require gradients."""
+        if requires_grad and not self.type.dtype.is_floating:
+            raise DtypeError(expected("requires_grad_", "a floating dtype", str(self.type)))
+        if self.node is not None:
+            raise RuntimeError("requires_grad_: expected a leaf, got the result of an op; detach() it first")
+        self.requires_grad = requires_grad
+        return self
+
+    def register_grad_hook(self, hook: GradHook) -> Callable[[], None]:
+        """Call `hook(grad)` when the gradient of this tensor is complete in a backward pass.
+
+        What the hook returns, unless None, replaces the gradient. Returns a function that removes the hook.
+        """
+        hooks = self.node.hooks_of(self.index) if self.node is not None else self._leaf_hooks()
+        hooks.append(hook)
+        return lambda: hooks.remove(hook)
+
+    def _leaf_hooks(self) -> list[GradHook]:
+        if not self.requires_grad:
+            raise RuntimeError("register_grad_hook: expected a tensor that requires gradients; call requires_grad_()")
+        if self.hooks is None:
+            self.hooks = []
+        return self.hooks
+
+    # Change in place ------------------------------------------------------------------------------------------------
+
+    def assign_(self, new: Tensor) -> Tensor:
+        """Overwrite the elements with those of `new`, which must have the same type. Returns self.
+
+        While tracing this becomes a state update of the graph. The tape refuses to run backward through a tensor that
+        was overwritten after an op had read it.
+        """
+        if new.type is not self.type:
+            raise ShapeError(expected("assign_", f"a tensor of type {self.type}", str(new.type)))
+        self.version += 1
+        if context.tracer is not None:
+            context.tracer.write(self, new)
+        else:
+            self.concrete("assign_()")[...] = new.concrete("assign_()")
+        return self
+
+    def to(self, target: DeviceLike | DTypeLike) -> Tensor:
+        """Cast to a dtype, or copy to a device. Returns self where nothing changes."""
+        from dtrain.core.apply import apply
+        from dtrain.graph.op import get_op
+
+        if isinstance(target, Device) or (isinstance(target, str) and _is_device_text(target)):
+            device = as_device(target)
+            return self if device is self.type.device else apply(get_op("to_device"), self, device=device)
+        dtype = as_dtype(target)
+        return self if dtype is self.type.dtype else apply(get_op("cast"), self, dtype=dtype)
+
+
+class Parameter(Tensor):
+    """A tensor that a module registers and an optimizer updates: a leaf that requires gradients."""
+
+    __slots__ = ("gradient_is_global",)
+
+    def __init__(self, data: Any, *, requires_grad: bool = True, name: str = "") -> None:
+        source = as_tensor(data)
+        super().__init__(source.concrete("Parameter()"), source.type, requires_grad=requires_grad, name=name)
+        # Set where the backward pass itself sums over all ranks (γ and β of sync-BN).
+        self.gradient_is_global = False
+
+
+def _is_device_text(text: str) -> bool:
+    return text.startswith(("cpu", "cuda", "gpu", "xpu", "multithread"))
+
+
+def device_of(array: Array) -> Device:
+    """The device an array lives on."""
+    if isinstance(array, np.ndarray | np.generic):
+        return CPU
+    return as_device(f"cuda:{array.device.id}")
+
+
+def wrap(array: Array) -> Tensor:
+    """A tensor on exactly this array, sharing its memory."""
+    return Tensor(array, tensor_type(array.shape, from_numpy(array.dtype), device=device_of(array)))
+
+
+def as_tensor(data: Any, dtype: DTypeLike | None = None, device: DeviceLike | None = None) -> Tensor:
+    """A tensor of numbers, nested lists, a NumPy or CuPy array, or another DLPack owner (shared, not copied).
+
+    Python floats become f32 and Python ints s64; NumPy arrays keep their dtype. While tracing it is a constant.
+    """
+    if isinstance(data, Tensor):
+        result = data if dtype is None else data.to(dtype)
+        return result if device is None else result.to(as_device(device))
+    array = _to_array(data, dtype)
+    tensor = wrap(array)
+    if device is not None and as_device(device) is not tensor.type.device:
+        return tensor.to(as_device(device))
+    return context.tracer.constant(tensor) if context.tracer is not None else tensor
+
+
+def _to_array(data: Any, dtype: DTypeLike | None) -> Array:
+    if isinstance(data, np.ndarray | np.generic) or type(data).__module__.partition(".")[0] == "cupy":
+        array = np.asarray(data) if isinstance(data, np.generic) else data
+    elif hasattr(data, "__dlpack__"):
+        array = np.from_dlpack(data) if data.__dlpack_device__()[0] == 1 else _cupy_from_dlpack(data)
+    else:
+        try:
+            array = np.asarray(data)
+        except ValueError as error:
+            raise ShapeError(expected("tensor()", "numbers or evenly nested lists of numbers", repr(data))) from error
+        if dtype is None and array.dtype == float64.numpy:
+            array = array.astype(float32.numpy)
+    return array if dtype is None else array.astype(as_dtype(dtype).numpy, copy=False)
+
+
+def _cupy_from_dlpack(data: Any) -> Array:
+    import cupy
+
+    return cupy.from_dlpack(data)
+
+
+def install_methods(methods: Mapping[str, Callable[..., Any]]) -> None:
+    """Give Tensor these methods; a family of ops calls this once for what it defines."""
+    for name, function in methods.items():
+        setattr(Tensor, name, function)
+
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def user_source() -> str:
+    """`file.py:12` of the innermost frame outside dtrain, for messages and graph nodes."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        inside = frame.f_globals.get("__name__", "").partition(".")[0] == "dtrain"
+        if not inside and not filename.startswith("<") and "contextlib" not in filename:
+            return f"{os.path.basename(filename)}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return "?"

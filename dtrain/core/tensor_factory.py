@@ -1,0 +1,115 @@
+"""Tensors from nothing: zeros, ones, full, eye, arange, linspace and their `_like` forms.
+
+While a function is traced, each is an op of the graph (and folds into a constant).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dtrain.base.device import CPU, DeviceLike, as_device
+from dtrain.base.dtype import DTypeLike, as_dtype, bool_, float32, int64
+from dtrain.base.errors import ShapeError, expected
+from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.core.apply import apply
+from dtrain.core.context import is_tracing
+from dtrain.core.tensor import Tensor, as_tensor
+from dtrain.graph.op import get_op
+
+ShapeLike = int | tuple[int, ...] | list[int]
+
+
+def as_shape(shape: ShapeLike, where: str) -> Shape:
+    """A tuple of sizes ≥ 0 from an int or a sequence of ints."""
+    try:
+        sizes = (int(shape),) if isinstance(shape, int) else tuple(size.__index__() for size in shape)
+    except (TypeError, AttributeError):
+        raise ShapeError(expected(where, "a size or a tuple of sizes", repr(shape))) from None
+    if any(size < 0 for size in sizes):
+        raise ShapeError(expected(where, "sizes of at least 0", repr(shape)))
+    return sizes
+
+
+def full(shape: ShapeLike, value: float | bool, *, dtype: DTypeLike | None = None, device: DeviceLike = CPU) -> Tensor:
+    """A tensor of this shape with every element `value`; without a dtype f32 for a float, s64 for an int, else bool."""
+    if dtype is None:
+        dtype = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else float32
+    return apply(
+        get_op("full"), shape=as_shape(shape, "full"), value=value, dtype=as_dtype(dtype), device=as_device(device)
+    )
+
+
+def zeros(shape: ShapeLike, *, dtype: DTypeLike = float32, device: DeviceLike = CPU) -> Tensor:
+    """Zeros of this shape."""
+    return full(as_shape(shape, "zeros"), 0, dtype=dtype, device=device)
+
+
+def ones(shape: ShapeLike, *, dtype: DTypeLike = float32, device: DeviceLike = CPU) -> Tensor:
+    """Ones of this shape."""
+    return full(as_shape(shape, "ones"), 1, dtype=dtype, device=device)
+
+
+def full_like(other: Tensor | TensorType, value: float | bool, *, dtype: DTypeLike | None = None) -> Tensor:
+    """`full` with the shape, dtype and device of `other`."""
+    type = other.type if isinstance(other, Tensor) else other
+    return full(type.shape, value, dtype=dtype or type.dtype, device=type.device)
+
+
+def zeros_like(other: Tensor | TensorType, *, dtype: DTypeLike | None = None) -> Tensor:
+    """Zeros with the shape, dtype and device of `other`."""
+    return full_like(other, 0, dtype=dtype)
+
+
+def ones_like(other: Tensor | TensorType, *, dtype: DTypeLike | None = None) -> Tensor:
+    """Ones with the shape, dtype and device of `other`."""
+    return full_like(other, 1, dtype=dtype)
+
+
+def eye(n: int, m: int | None = None, *, dtype: DTypeLike | None = None, device: DeviceLike = CPU) -> Tensor:
+    """An n×m matrix (m defaults to n) with ones on the main diagonal; f32 unless a dtype is given."""
+    rows, columns = as_shape((n, n if m is None else m), "eye")
+    return apply(get_op("eye"), n=rows, m=columns, dtype=as_dtype(dtype or float32), device=as_device(device))
+
+
+def arange(
+    start: float,
+    stop: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = CPU,
+) -> Tensor:
+    """start, start+step, … below stop; `arange(n)` counts from 0. s64 when all are ints, else f32."""
+    if stop is None:
+        start, stop = 0, start
+    if step == 0:
+        raise ShapeError(expected("arange", "a step that is not 0", "0"))
+    if dtype is None:
+        dtype = int64 if all(isinstance(value, int) for value in (start, stop, step)) else float32
+    return apply(get_op("arange"), start=start, stop=stop, step=step, dtype=as_dtype(dtype), device=as_device(device))
+
+
+def linspace(start: float, stop: float, num: int, *, dtype: DTypeLike = float32, device: DeviceLike = CPU) -> Tensor:
+    """`num` evenly spaced numbers from start to stop, both included."""
+    (num,) = as_shape(num, "linspace")
+    return apply(
+        get_op("linspace"),
+        start=float(start),
+        stop=float(stop),
+        num=num,
+        dtype=as_dtype(dtype),
+        device=as_device(device),
+    )
+
+
+def tensor(
+    data: Any,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A new tensor with a copy of numbers, nested lists, or an array. Python floats become f32, ints s64."""
+    source = as_tensor(data, dtype, device)
+    copied = source if is_tracing() else Tensor(source.concrete("tensor()").copy(), source.type)
+    return copied.requires_grad_() if requires_grad else copied

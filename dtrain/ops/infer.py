@@ -1,0 +1,74 @@
+"""Type inference that many ops share, with one wording of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dtrain.base.dtype import DType, bool_
+from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.base.tensor_type import Shape, TensorType
+
+
+def broadcast_shapes(op: str, *shapes: Shape) -> Shape:
+    """The common shape under NumPy's rules: sizes agree or are 1, missing leading axes count as 1."""
+    ndim = max(map(len, shapes))
+    sizes = []
+    for axis in range(-ndim, 0):
+        candidates = {shape[axis] for shape in shapes if -axis <= len(shape)} - {1}
+        if len(candidates) > 1:
+            raise ShapeError(expected(op, "shapes that broadcast", " and ".join(map(str, shapes)), "reshape one of them"))
+        sizes.append(candidates.pop() if candidates else 1)
+    return tuple(sizes)
+
+
+def same(op: str) -> object:
+    """Inference of an op whose output has the type of its only tensor input."""
+
+    def infer(x: TensorType, **attrs: object) -> TensorType:
+        return x
+
+    return infer
+
+
+def floating(op: str, type: TensorType) -> TensorType:
+    """Raise DtypeError unless the type is floating."""
+    if not type.dtype.is_floating:
+        raise DtypeError(expected(op, "a floating dtype", str(type), "cast with .to('f32')"))
+    return type
+
+
+def same_dtype(op: str, *types: TensorType) -> DType:
+    """Raise DtypeError unless all dtypes are one."""
+    if any(type.dtype is not types[0].dtype for type in types):
+        raise DtypeError(expected(op, "inputs of one dtype", ", ".join(map(str, types)), "cast with .to(dtype)"))
+    return types[0].dtype
+
+
+def normalize_axis(op: str, axis: int, ndim: int) -> int:
+    """A non-negative axis from one that may count from the end."""
+    if not -ndim <= axis < ndim:
+        raise ShapeError(expected(op, f"an axis in [{-ndim}, {ndim})", str(axis)))
+    return axis % ndim if ndim else 0
+
+
+def normalize_axes(op: str, axes: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Sorted non-negative axes without repeats; all of them for None."""
+    if axes is None:
+        return tuple(range(ndim))
+    given = (axes,) if isinstance(axes, int) else tuple(axes)
+    normal = tuple(sorted(normalize_axis(op, axis, ndim) for axis in given))
+    if len(set(normal)) != len(normal):
+        raise ShapeError(expected(op, "each axis once", str(given)))
+    return normal
+
+
+def expect_ndim(op: str, type: TensorType, *allowed: int) -> None:
+    """Raise ShapeError unless the number of axes is one of `allowed`."""
+    if type.ndim not in allowed:
+        wanted = " or ".join(map(str, allowed))
+        raise ShapeError(expected(op, f"an input with {wanted} axes", f"{type.ndim} axes in {type}"))
+
+
+def boolean(type: TensorType) -> TensorType:
+    """The same shape with dtype bool."""
+    return type.with_(dtype=bool_)
