@@ -1,0 +1,157 @@
+"""Which communicator a rank talks through: `init`, and the questions every script asks.
+
+The communicator of a process is its default world; a thread rank (`run_threads`) has a world of its own, kept in a
+context variable. Nothing here starts MPI before `init` is called in a world of more than one rank.
+"""
+
+from __future__ import annotations
+
+import atexit
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from dtrain.base.control_channel import ControlClient, connect_control, control_client
+from dtrain.base.errors import CollectiveError, expected
+from dtrain.base.rank_info import RankInfo
+from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.self_communicator import SelfCommunicator
+
+_process_world: Communicator | None = None
+_thread_world: ContextVar[Communicator | None] = ContextVar("thread_world", default=None)
+
+
+def init(communicator: Communicator | None = None, *, timeout: float | None = None) -> Communicator:
+    """Join the world and return its communicator; a second call returns the same one.
+
+    Without a launcher the world is this process alone. Under `dtrain run`, `mpirun` or `srun` it is every rank.
+
+    Args:
+        communicator: use this one as the world instead of looking at the environment.
+        timeout: seconds that a collective waits for its peers; default DTRAIN_COLLECTIVE_TIMEOUT or 1800.
+
+    Raises:
+        LaunchError: the environment names several ranks and MPI cannot be started or disagrees.
+        CollectiveError: there is another world already.
+    """
+    global _process_world
+    current = _current()
+    if current is not None:
+        if communicator is not None and communicator is not current:
+            raise CollectiveError(
+                expected("collectives.init", "no world yet", repr(current), "call collectives.finalize() first")
+            )
+        return current
+    world = communicator or _world_from_environment(timeout)
+    world.groups.setdefault("world", world)
+    _process_world = world
+    return world
+
+
+def is_initialized() -> bool:
+    """Whether `init` has been called (and `finalize` has not)."""
+    return _current() is not None
+
+
+def get_communicator(group: str = "world") -> Communicator:
+    """The communicator of a group of this rank: "world", or the text of a group made by `split`.
+
+    Raises:
+        CollectiveError: `init` has not been called, or this rank is in no such group.
+    """
+    world = _current()
+    if world is None:
+        raise CollectiveError(
+            expected(
+                "get_communicator",
+                "an initialized world",
+                "none",
+                "call dtrain.collectives.init() at the start of the script",
+            )
+        )
+    if group == "world":
+        return world
+    if group not in world.groups:
+        raise CollectiveError(
+            expected("get_communicator", f"a group of rank {world.rank}: {', '.join(world.groups)}", repr(group))
+        )
+    return world.groups[group]
+
+
+def rank() -> int:
+    """This process's rank in the world; before `init`, what the environment says."""
+    world = _current()
+    return world.rank if world is not None else RankInfo.from_environment().rank
+
+
+def world_size() -> int:
+    """Ranks in the world; before `init`, what the environment says."""
+    world = _current()
+    return world.size if world is not None else RankInfo.from_environment().size
+
+
+def finalize() -> None:
+    """Leave the world: finish pending work and close all groups. Without a world, nothing happens."""
+    global _process_world
+    world, _process_world = _process_world, None
+    if world is not None:
+        for communicator in [*world.groups.values(), world]:
+            communicator.close()
+
+
+@contextmanager
+def using(communicator: Communicator) -> Iterator[Communicator]:
+    """Make `communicator` the world of this thread (and context) inside of a `with` block."""
+    communicator.groups.setdefault("world", communicator)
+    token = _thread_world.set(communicator)
+    try:
+        yield communicator
+    finally:
+        _thread_world.reset(token)
+
+
+def _current() -> Communicator | None:
+    return _thread_world.get() or _process_world
+
+
+def _world_from_environment(timeout: float | None) -> Communicator:
+    info = RankInfo.from_environment()
+    if info.size == 1:
+        control_client()
+        return SelfCommunicator(timeout=timeout)
+    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.mpi_start import abort_on_exception, start_mpi
+
+    comm = start_mpi(info)
+    world = make_mpi_communicator(comm, timeout=timeout)
+    atexit.register(finalize)  # before mpi4py finalizes MPI: what is registered last runs first
+    if control_client() is None:
+        abort_on_exception(comm)
+        _share_control_channel(world, info)
+    return world
+
+
+def _share_control_channel(world: Communicator, info: RankInfo) -> ControlClient:
+    """Without our launcher nobody watches the ranks, so rank 0 serves the control channel itself."""
+    address = token = ""
+    if info.rank == 0:
+        from dtrain.base.control_server import ControlServer
+
+        server = ControlServer("0.0.0.0", advertised_host=_own_address(), token=secrets.token_hex(16))
+        atexit.register(server.close)
+        address, token = server.address, server.token
+    address, token = world.broadcast_object((address, token))
+    return connect_control(address, token, info=info)
+
+
+def _own_address() -> str:
+    """This host's address as the other ranks see it: the route to a far address names it; nothing is sent."""
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])

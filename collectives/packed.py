@@ -1,0 +1,75 @@
+"""Several arrays as one message: the canonical layout of a bucket, and a byte-addressed view of its pieces.
+
+    piece 0          piece 1     piece 2
+    |########|.......|####|......|############|     '.' is padding: every piece begins at a multiple of ALIGNMENT
+
+Arrays that already lie like this in one buffer are used where they are; others are copied piece by piece while a
+chunk moves in or out of shared memory. Either way the message is the same, so ranks need not agree on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dtrain.collectives.rank_order import Array
+
+# Bytes. A cache line, and a multiple of every itemsize, so that no chunk border cuts an element.
+ALIGNMENT = 64
+
+
+def packed_offsets(sizes: Sequence[int]) -> tuple[list[int], int]:
+    """Byte offsets of pieces of `sizes` bytes in the canonical layout, and the bytes of the whole.
+
+    >>> packed_offsets([100, 4, 64])
+    ([0, 128, 192], 256)
+    """
+    offsets: list[int] = []
+    end = 0
+    for size in sizes:
+        offsets.append(-(-end // ALIGNMENT) * ALIGNMENT)
+        end = offsets[-1] + size
+    return offsets, end
+
+
+def address_of(array: Array) -> int:
+    """Where the first element lies."""
+    return int(array.__array_interface__["data"][0])
+
+
+class Packed:
+    """Flat contiguous arrays of one dtype, addressed as bytes of the canonical layout."""
+
+    def __init__(self, pieces: Sequence[Array]) -> None:
+        self._pieces = [piece.view(np.uint8) for piece in pieces]
+        self._offsets, self.nbytes = packed_offsets([piece.nbytes for piece in pieces])
+
+    def read(self, start: int, target: Array) -> None:
+        """Copy bytes `start : start + target.size` of the message into `target`; padding is left as it is."""
+        for piece, offset, first, last in self._overlaps(start, start + target.size):
+            target[first - start : last - start] = piece[first - offset : last - offset]
+
+    def write(self, start: int, source: Array) -> None:
+        """Copy `source` to bytes `start : start + source.size` of the message; padding is dropped."""
+        for piece, offset, first, last in self._overlaps(start, start + source.size):
+            piece[first - offset : last - offset] = source[first - start : last - start]
+
+    def address(self) -> int | None:
+        """The address of the message if its pieces lie in memory exactly as in the canonical layout."""
+        if not self._pieces:
+            return None
+        begin = address_of(self._pieces[0])
+        in_place = all(
+            address_of(piece) == begin + offset
+            for piece, offset in zip(self._pieces[1:], self._offsets[1:], strict=True)
+        )
+        return begin if in_place else None
+
+    def _overlaps(self, start: int, stop: int) -> list[tuple[Array, int, int, int]]:
+        overlaps: list[tuple[Array, int, int, int]] = []
+        for piece, offset in zip(self._pieces, self._offsets, strict=True):
+            first, last = max(start, offset), min(stop, offset + piece.size)
+            if first < last:
+                overlaps.append((piece, offset, first, last))
+        return overlaps

@@ -1,0 +1,92 @@
+"""The rule of summation: every element is reduced over the ranks in rank order, by whoever owns its slice.
+
+This is the only arithmetic in the collectives. Because no element's result depends on where slices are cut or how
+arrays are packed, all ranks hold bitwise equal results, runs repeat bitwise, and packing cannot change numbers.
+A compiled kernel for one block takes the place of `_reduce_block`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from dtrain.base.dtype import DType, bfloat16, float16, from_numpy
+from dtrain.base.errors import DtypeError, expected
+
+Array = npt.NDArray[Any]
+ReduceOp = Literal["sum", "mean", "min", "max", "prod"]
+
+REDUCE_OPS: tuple[ReduceOp, ...] = get_args(ReduceOp)
+
+# Two blocks of f32 and one part fit in a first-level cache of 32 KiB.
+_BLOCK = 2048
+
+_COMBINE: dict[str, Callable[..., Array]] = {
+    "sum": np.add,
+    "mean": np.add,
+    "min": np.minimum,
+    "max": np.maximum,
+    "prod": np.multiply,
+}
+
+
+def check_reduction(where: str, op: str, dtype: DType) -> ReduceOp:
+    """Return `op` as a `ReduceOp`, or say why it cannot be done for `dtype`.
+
+    Raises:
+        ValueError: an unknown reduce op.
+        DtypeError: the mean of integers or booleans, which has no exact result in their dtype.
+    """
+    if op not in REDUCE_OPS:
+        raise ValueError(expected(where, "op to be one of " + ", ".join(REDUCE_OPS), repr(op)))
+    if op == "mean" and not dtype.is_floating:
+        raise DtypeError(
+            expected(
+                where, "a floating dtype for op='mean'", dtype.tag, "use op='sum' and divide, or cast to f32 first"
+            )
+        )
+    return op
+
+
+def reduce_in_rank_order(parts: Sequence[Array], op: ReduceOp, out: Array, *more_outs: Array) -> None:
+    """Reduce `parts[0] ∘ parts[1] ∘ …` element by element, from left to right, into `out` and `more_outs`.
+
+    f16 and bf16 accumulate in f32 and round once; integers wrap; booleans read sum and max as "or", prod and min as
+    "and"; min and max propagate NaN. Outputs may be parts, whole and unshifted.
+
+    Args:
+        parts: one flat array per rank, in rank order, all of one dtype and length.
+        op: the reduction; "mean" divides the sum by the number of parts.
+        out, more_outs: flat, same dtype and length as each part; all get the same result.
+    """
+    short = from_numpy(out.dtype) in (float16, bfloat16)
+    block = min(_BLOCK, out.size)
+    scratch = np.empty((2, block), np.float32 if short else out.dtype)
+    with np.errstate(all="ignore"):  # overflow is a result (inf), not a warning of the collective
+        for start in range(0, out.size, _BLOCK):
+            stop = min(start + _BLOCK, out.size)
+            total = _reduce_block([part[start:stop] for part in parts], op, scratch[:, : stop - start])
+            for target in (out, *more_outs):
+                np.copyto(target[start:stop], total, casting="unsafe")
+
+
+def _reduce_block(parts: Sequence[Array], op: ReduceOp, scratch: Array) -> Array:
+    """Reduce one block in `scratch` (2, block), which is cached, so that outputs may alias any of the parts."""
+    total: Array = scratch[0]
+    term: Array = scratch[1]
+    combine = _COMBINE[op]
+    if len(parts) == 1 or total.dtype != parts[0].dtype:
+        np.copyto(total, parts[0], casting="unsafe")
+        for part in parts[1:]:
+            np.copyto(term, part, casting="unsafe")
+            combine(total, term, out=total)
+    else:
+        combine(parts[0], parts[1], out=total)
+        for part in parts[2:]:
+            combine(total, part, out=total)
+    if op == "mean":
+        np.divide(total, total.dtype.type(len(parts)), out=total)
+    return total

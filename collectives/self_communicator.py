@@ -1,0 +1,66 @@
+"""The world of one: every collective is a copy, so that one script runs with and without a launcher."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from typing import NoReturn
+
+import numpy as np
+
+from dtrain.base.dtype import DType
+from dtrain.base.errors import CollectiveError, expected
+from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.rank_order import Array, ReduceOp
+
+
+class SelfCommunicator(Communicator):
+    """A group of one rank."""
+
+    name = "self"
+
+    def __init__(self, world_rank: int = 0, timeout: float | None = None) -> None:
+        super().__init__(0, 1, (world_rank,), timeout)
+        self._sent: dict[int, deque[Array]] = defaultdict(deque)
+
+    def algorithm(self, kind: str, nbytes: int) -> str:
+        return "copy"
+
+    def abort(self, code: int = 1) -> NoReturn:
+        raise SystemExit(code)
+
+    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp) -> None:
+        for source, out in zip(sources, outs, strict=True):
+            np.copyto(out, source)
+
+    def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
+        np.copyto(out, source)
+
+    def _all_gather(self, text: str, source: Array, out: Array) -> None:
+        np.copyto(out, source)
+
+    def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
+        np.copyto(out, source)
+
+    def _all_to_all(self, text: str, source: Array, out: Array) -> None:
+        np.copyto(out, source)
+
+    def _barrier(self, text: str) -> None:
+        pass
+
+    def _send(self, array: Array, destination: int, tag: int) -> None:
+        self._sent[tag].append(array.copy())
+
+    def _recv(self, source: int, tag: int, shape: tuple[int, ...] | None, dtype: DType | None) -> Array:
+        if not self._sent[tag]:
+            raise CollectiveError(
+                expected(
+                    f"recv with tag {tag} in a world of one",
+                    "a message that this rank has sent to itself",
+                    "none",
+                    "send first, or start more ranks with `dtrain run -np 2`",
+                )
+            )
+        return self._sent[tag].popleft()
+
+    def _split(self, ranks: list[int]) -> Communicator | None:
+        return SelfCommunicator(self.world_ranks[0]) if ranks else None

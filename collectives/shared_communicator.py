@@ -1,0 +1,294 @@
+"""Collectives in shared memory: copy in, meet, and read what the others have put there.
+
+A message moves in chunks of one staging half. Small reductions are read by everyone from everywhere (one meeting);
+in larger ones each rank reduces its slice in place and everyone reads the slices (two meetings per chunk). Arrays
+from `allocate` are reduced where they lie: the owner of a slice writes the result into everybody's array.
+"""
+
+from __future__ import annotations
+
+import struct
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.packed import ALIGNMENT, Packed, address_of
+from dtrain.collectives.rank_order import Array, ReduceOp, reduce_in_rank_order
+from dtrain.collectives.shared_window import FLAG_BYTES, FRAME_BYTES, HEADER_BYTES, SharedWindow
+from dtrain.collectives.signature import SIGNATURE_BYTES, frame_of, mismatch, rank_list, text_of
+
+# Bytes. Below this a second meeting costs more than reducing everything on every rank.
+ONE_SHOT_BYTES = 8192
+DEFAULT_STAGING_BYTES = 1 << 20
+
+# Segment and offset of the input and of the output, -1 where an array lies outside of the window.
+_PLACE = struct.Struct("<4q")
+_NOWHERE = _PLACE.pack(-1, 0, -1, 0)
+
+
+class SharedCommunicator(Communicator):
+    """A group whose ranks see one another's memory."""
+
+    def __init__(
+        self, window: SharedWindow, world_ranks: Sequence[int], *, staging_bytes: int, timeout: float | None = None
+    ) -> None:
+        super().__init__(window.rank, window.size, world_ranks, timeout)
+        self._window = window
+        self._staging_bytes = staging_bytes
+        self._calls = 0
+        self._chunks = 0
+        self._segments: list[list[Array]] = []
+        self._frames = [
+            [memoryview(region.data)[FLAG_BYTES + half * FRAME_BYTES :][:FRAME_BYTES] for region in window.regions]
+            for half in (0, 1)
+        ]
+        self._staging = [
+            [region[HEADER_BYTES + half * staging_bytes :][:staging_bytes] for region in window.regions]
+            for half in (0, 1)
+        ]
+
+    def algorithm(self, kind: str, nbytes: int) -> str:
+        if kind in ("all_reduce", "all_reduce_many"):
+            return "shared_one_shot" if nbytes <= ONE_SHOT_BYTES else "shared_slices"
+        return "shared_copy"
+
+    def close(self) -> None:
+        super().close()
+        self._window.close()
+
+    # Reductions
+
+    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp) -> None:
+        source, out = Packed(sources), Packed(outs)
+        dtype = sources[0].dtype
+        places = self._places(source, out)
+        if places is None:
+            self._stage(source, 0, self._next_half())
+        self._meet(text, places or _NOWHERE)
+        shown = self._shown_places()
+        if all(shown):
+            self._reduce_in_place(shown, source.nbytes, dtype, op)
+            return
+        if any(shown):  # some ranks' arrays lie outside of the window, so everybody takes the staged way
+            if places is not None:
+                self._stage(source, 0, self._half())
+            self._synchronize()
+        self._reduce_staged(source, out, dtype, op)
+
+    def _stage(self, source: Packed, start: int, half: int) -> None:
+        """Copy one chunk into this rank's staging."""
+        nbytes = min(self._staging_bytes, source.nbytes - start)
+        source.read(start, self._staging[half][self.rank][:nbytes])
+
+    def _reduce_staged(self, source: Packed, out: Packed, dtype: np.dtype[Any], op: ReduceOp) -> None:
+        one_shot = source.nbytes <= min(ONE_SHOT_BYTES, self._staging_bytes)
+        start = 0
+        while True:
+            nbytes = min(self._staging_bytes, source.nbytes - start)
+            parts = [part[:nbytes] for part in self._met()]
+            if one_shot:
+                result = np.empty(nbytes, np.uint8)
+                reduce_in_rank_order([part.view(dtype) for part in parts], op, result.view(dtype))
+                out.write(start, result)
+            else:
+                self._reduce_slice(parts, [parts[self.rank]], dtype, op)
+                self._synchronize()
+                for part, (first, last) in zip(parts, _slices(nbytes, self.size), strict=True):
+                    out.write(start + first, part[first:last])
+            start += nbytes
+            if start >= source.nbytes:
+                return
+            self._stage(source, start, self._next_half())
+            self._next_chunk()
+
+    def _reduce_in_place(self, places: Sequence[bytes], nbytes: int, dtype: np.dtype[Any], op: ReduceOp) -> None:
+        sources: list[Array] = []
+        outs: list[Array] = []
+        for rank, place in enumerate(places):
+            segment, offset, out_segment, out_offset = _PLACE.unpack(place)
+            sources.append(self._segments[segment][rank][offset : offset + nbytes])
+            outs.append(self._segments[out_segment][rank][out_offset : out_offset + nbytes])
+        self._reduce_slice(sources, outs, dtype, op)
+        self._synchronize()
+
+    def _reduce_slice(self, parts: list[Array], targets: list[Array], dtype: np.dtype[Any], op: ReduceOp) -> None:
+        """Reduce this rank's slice of `parts` into the same slice of each target."""
+        first, last = _slices(parts[0].size, self.size)[self.rank]
+        reduce_in_rank_order(
+            [part[first:last].view(dtype) for part in parts], op, *(to[first:last].view(dtype) for to in targets)
+        )
+
+    def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
+        def reduce(parts: list[Array], first: int, last: int) -> None:
+            reduce_in_rank_order([part.view(out.dtype) for part in parts], op, out_bytes[first:last].view(out.dtype))
+
+        out_bytes = out.view(np.uint8)
+        self._exchange_blocks(text, _apart(source, out), out.nbytes, reduce)
+
+    # Exchanges
+
+    def _all_to_all(self, text: str, source: Array, out: Array) -> None:
+        def copy(parts: list[Array], first: int, last: int) -> None:
+            for row, part in zip(rows, parts, strict=True):
+                row[first:last] = part
+
+        rows = np.array_split(out.view(np.uint8), self.size)
+        self._exchange_blocks(text, _apart(source, out), out.nbytes // self.size, copy)
+
+    def _exchange_blocks(
+        self, text: str, source: Array, block_bytes: int, consume: Callable[[list[Array], int, int], None]
+    ) -> None:
+        """Show every rank its block of `source`, piece by piece; `consume` gets what all have for us."""
+        blocks = np.array_split(source.view(np.uint8), self.size)
+        limit = self._staging_bytes // self.size // ALIGNMENT * ALIGNMENT
+        start = 0
+        while True:
+            stop = min(start + limit, block_bytes)
+            mine = self._mine()
+            for rank, block in enumerate(blocks):
+                mine[rank * limit :][: stop - start] = block[start:stop]
+            if start == 0:
+                self._meet(text)
+            else:
+                self._next_chunk()
+            consume([part[self.rank * limit :][: stop - start] for part in self._met()], start, stop)
+            start = stop
+            if start >= block_bytes:
+                return
+
+    def _all_gather(self, text: str, source: Array, out: Array) -> None:
+        def copy(parts: list[Array], first: int, last: int) -> None:
+            for row, part in zip(rows, parts, strict=True):
+                row[first:last] = part
+
+        rows = np.array_split(out.view(np.uint8), self.size)
+        self._show(text, _apart(source, out).view(np.uint8), range(self.size), copy)
+
+    def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
+        def copy(parts: list[Array], first: int, last: int) -> None:
+            out_bytes[first:last] = parts[0]
+
+        out_bytes = out.view(np.uint8)
+        self._show(text, source.view(np.uint8), [root], copy)
+
+    def _show(
+        self, text: str, source: Array, owners: Sequence[int], consume: Callable[[list[Array], int, int], None]
+    ) -> None:
+        """Let everybody read `source` of the owners, chunk by chunk."""
+        start = 0
+        while True:
+            stop = min(start + self._staging_bytes, source.size)
+            if self.rank in owners:
+                self._mine()[: stop - start] = source[start:stop]
+            if start == 0:
+                self._meet(text)
+            else:
+                self._next_chunk()
+            parts = self._met()
+            consume([parts[owner][: stop - start] for owner in owners], start, stop)
+            start = stop
+            if start >= source.size:
+                return
+
+    def _barrier(self, text: str) -> None:
+        self._meet(text)
+
+    # Memory in which nothing needs to be copied
+
+    def _allocate(self, nbytes: int) -> Array:
+        segment = self._window.allocate(nbytes, self.timeout)
+        self._segments.append(segment)
+        return segment[self.rank]
+
+    def _places(self, source: Packed, out: Packed) -> bytes | None:
+        """Where input and output lie in the window, unless they overlap without being the same."""
+        source_place, out_place = self._find(source), self._find(out)
+        if source_place is None or out_place is None:
+            return None
+        shift = abs(source_place[1] - out_place[1])
+        if source_place[0] == out_place[0] and 0 < shift < source.nbytes:
+            return None
+        return _PLACE.pack(*source_place, *out_place)
+
+    def _find(self, packed: Packed) -> tuple[int, int] | None:
+        """Segment and offset of a message that lies in memory from `allocate` in the canonical layout."""
+        address = packed.address() if self._segments else None
+        if address is None:
+            return None
+        for number, segment in enumerate(self._segments):
+            offset = address - address_of(segment[self.rank])
+            if 0 <= offset <= segment[self.rank].size - packed.nbytes:
+                return number, offset
+        return None
+
+    def _shown_places(self) -> list[bytes]:
+        """Where each rank's arrays lie in the window; empty for a rank whose arrays do not."""
+        frames = self._frames[self._calls % 2]
+        places = [bytes(frame[SIGNATURE_BYTES : SIGNATURE_BYTES + _PLACE.size]) for frame in frames]
+        return [b"" if place == _NOWHERE else place for place in places]
+
+    # Order. `_calls` counts collectives and `_chunks` their chunks; both advance alike on all ranks, mismatch or not.
+
+    def _half(self) -> int:
+        return self._chunks % 2
+
+    def _next_half(self) -> int:
+        return (self._chunks + 1) % 2
+
+    def _mine(self) -> Array:
+        """Where this rank puts bytes for the chunk to come."""
+        return self._staging[self._next_half()][self.rank]
+
+    def _met(self) -> list[Array]:
+        """What everybody has put there for this chunk."""
+        return self._staging[self._half()]
+
+    def _meet(self, text: str, places: bytes = _NOWHERE) -> None:
+        """Begin a collective and its first chunk: show the call, wait for all ranks, compare."""
+        frame = frame_of(text)
+        self._calls += 1
+        frames = self._frames[self._calls % 2]
+        frames[self.rank][:SIGNATURE_BYTES] = frame
+        frames[self.rank][SIGNATURE_BYTES : SIGNATURE_BYTES + _PLACE.size] = places
+        self._synchronize(text)
+        self._chunks += 1
+        shown = [bytes(other[:SIGNATURE_BYTES]) for other in frames]
+        if any(other != frame for other in shown):
+            raise mismatch(self.group, self._calls, shown)
+
+    def _next_chunk(self) -> None:
+        self._synchronize()
+        self._chunks += 1
+
+    def _synchronize(self, text: str = "a later part of the same call") -> None:
+        self._window.synchronize(self.timeout, lambda late: self._explain_late(text, late))
+
+    def _explain_late(self, text: str, late: list[int]) -> str:
+        previous = self._frames[(self._calls - 1) % 2]
+        last = "; ".join(
+            f"rank {rank} was last in {text_of(bytes(previous[rank][:SIGNATURE_BYTES]))}" for rank in late[:8]
+        )
+        return (
+            f"group {self.group!r}, collective {self._calls} ({text}) on rank {self.rank}: expected all "
+            f"{self.size} ranks within {self.timeout:g} s, got nothing from {rank_list(late)}; {last}; look at what "
+            "those ranks are doing, or raise DTRAIN_COLLECTIVE_TIMEOUT"
+        )
+
+    @abstractmethod
+    def abort(self, code: int = 1) -> None: ...
+
+
+def _slices(nbytes: int, size: int) -> list[tuple[int, int]]:
+    """Cut a message into one slice per rank at multiples of ALIGNMENT."""
+    lines = -(-nbytes // ALIGNMENT)
+    borders = [min(lines * rank // size * ALIGNMENT, nbytes) for rank in range(size + 1)]
+    return list(pairwise(borders))
+
+
+def _apart(source: Array, out: Array) -> Array:
+    """`source`, copied if chunks of `out` could be written over parts of it that have not been shown yet."""
+    return source.copy() if np.may_share_memory(source, out) else source

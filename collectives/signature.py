@@ -1,0 +1,83 @@
+"""What every rank must agree on before bytes move: the text of a call, and the error when the texts differ."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+
+from dtrain.base.errors import CollectiveMismatchError
+
+# Room for a signature in the frames that ranks show each other.
+SIGNATURE_BYTES = 448
+
+
+@lru_cache(maxsize=4096)
+def signature(
+    kind: str, tag: str = "", shapes: tuple[tuple[int, ...], ...] = (), op: str = "", root: int | None = None
+) -> str:
+    """The text of a call.
+
+    >>> signature("all_reduce", "f32", ((8, 3),), "sum")
+    'all_reduce sum f32[8,3]'
+    >>> signature("broadcast", "s64", ((2,), ()), root=1)
+    'broadcast s64[2] s64[] root=1'
+    """
+    words = [kind, op, *(f"{tag}[{','.join(map(str, shape))}]" for shape in shapes)]
+    if root is not None:
+        words.append(f"root={root}")
+    return " ".join(word for word in words if word)
+
+
+@lru_cache(maxsize=4096)
+def frame_of(text: str) -> bytes:
+    """`text` in exactly SIGNATURE_BYTES bytes; a longer one is cut and ends with a digest of the whole."""
+    encoded = text.encode()
+    if len(encoded) > SIGNATURE_BYTES:
+        digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
+        tail = f"… ({len(encoded)} bytes, digest {digest})".encode()
+        encoded = encoded[: SIGNATURE_BYTES - len(tail)] + tail
+    return encoded.ljust(SIGNATURE_BYTES, b"\0")
+
+
+def text_of(frame: bytes) -> str:
+    """The text of a frame, as far as it fitted."""
+    return bytes(frame).rstrip(b"\0").decode(errors="replace") or "(no collective yet)"
+
+
+def mismatch(group: str, call: int, frames: Sequence[bytes]) -> CollectiveMismatchError:
+    """The error that every rank raises: each different call with the ranks that made it, fewest ranks first."""
+    ranks_of: dict[bytes, list[int]] = {}
+    for rank, frame in enumerate(frames):
+        ranks_of.setdefault(bytes(frame), []).append(rank)
+    sides = sorted(ranks_of.items(), key=lambda side: (len(side[1]), side[1]))
+    lines = [f"  {rank_list(ranks)}: {text_of(frame)}" for frame, ranks in sides]
+    return CollectiveMismatchError(
+        f"group {group!r}, collective {call}: expected the same call on every rank, got\n"
+        + "\n".join(lines)
+        + "\nmake every rank of the group issue the same collectives in the same order, "
+        "with the same shapes, dtype, reduce op and root"
+    )
+
+
+def rank_list(ranks: Sequence[int]) -> str:
+    """`rank 2`, or `ranks 0-3,5`."""
+    return f"rank{'s' if len(ranks) > 1 else ''} {compact(ranks)}"
+
+
+def compact(ranks: Sequence[int]) -> str:
+    """Numbers in the given order, with runs of three and more as a range: `0-3,7`.
+
+    >>> compact([0, 1, 2, 3, 7]), compact([0, 1]), compact([2, 0])
+    ('0-3,7', '0,1', '2,0')
+    """
+    words: list[str] = []
+    start = 0
+    while start < len(ranks):
+        stop = start + 1
+        while stop < len(ranks) and ranks[stop] == ranks[stop - 1] + 1:
+            stop += 1
+        run = ranks[start:stop]
+        words += [f"{run[0]}-{run[-1]}"] if len(run) > 2 else [str(rank) for rank in run]
+        start = stop
+    return ",".join(words)

@@ -1,0 +1,197 @@
+"""Ranks as threads of one process: the algorithms of shared memory without MPI, for tests and for learning.
+
+def program(communicator):
+    return communicator.all_reduce(np.full(3, communicator.rank))
+
+run_threads(4, program)      # [array([6, 6, 6]), ...]: one result per rank
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+import numpy as np
+
+from dtrain.base.dtype import DType
+from dtrain.base.errors import CollectiveError, PeerLostError
+from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.rank_order import Array
+from dtrain.collectives.shared_communicator import SharedCommunicator
+from dtrain.collectives.shared_window import SharedWindow, region_bytes
+from dtrain.collectives.signature import rank_list
+
+Result = TypeVar("Result")
+
+# Small, so that tests send messages of many chunks; a multiple of 64 with room for a line per rank.
+THREAD_STAGING_BYTES = 4096
+
+
+class _World:
+    """What the ranks of one group share. Groups made by `split` are worlds of their own under the same failure."""
+
+    def __init__(self, size: int, staging_bytes: int, failure: _Failure) -> None:
+        self.size = size
+        self.staging_bytes = staging_bytes
+        self.failure = failure
+        self.changed = failure.changed
+        self.regions = [np.zeros(region_bytes(staging_bytes), np.uint8) for _ in range(size)]
+        self.arrivals = [0] * size
+        self.segments: list[dict[int, Array]] = []
+        self.mail: dict[tuple[int, int, int], deque[Array]] = defaultdict(deque)
+        self.children: dict[tuple[int, tuple[int, ...]], _World] = {}
+
+
+class _Failure:
+    """Whether some rank has left for good, and the condition that everybody waits on."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.reason: str | None = None
+
+    def set(self, reason: str) -> None:
+        with self.changed:
+            self.reason = self.reason or reason
+            self.changed.notify_all()
+
+    def wait_until(self, is_done: Callable[[], bool], timeout: float) -> bool:
+        """Wait under the condition; raises PeerLostError if a rank leaves. Returns whether it is done in time."""
+        deadline = time.monotonic() + timeout
+        while not is_done():
+            if self.reason is not None:
+                raise PeerLostError(f"expected every rank to take part, got {self.reason}; look at that rank's error")
+            if not self.changed.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
+                return is_done()
+        return True
+
+
+class _ThreadWindow(SharedWindow):
+    def __init__(self, world: _World, rank: int) -> None:
+        self._world = world
+        self.rank = rank
+        self.size = world.size
+        self.regions = world.regions
+        self._num_segments = 0
+
+    def synchronize(self, timeout: float, explain: Callable[[list[int]], str]) -> None:
+        world = self._world
+        with world.changed:
+            world.arrivals[self.rank] += 1
+            arrived = world.arrivals[self.rank]
+            world.changed.notify_all()
+            if not world.failure.wait_until(lambda: min(world.arrivals) >= arrived, timeout):
+                late = [rank for rank, count in enumerate(world.arrivals) if count < arrived]
+                raise CollectiveError(explain(late))
+
+    def allocate(self, nbytes: int, timeout: float) -> list[Array]:
+        world = self._world
+        storage = np.zeros(nbytes + 64, np.uint8)
+        first = -storage.ctypes.data % 64
+        number, self._num_segments = self._num_segments, self._num_segments + 1
+        with world.changed:
+            while len(world.segments) <= number:
+                world.segments.append({})
+            world.segments[number][self.rank] = storage[first : first + nbytes]
+        self.synchronize(timeout, lambda late: f"allocate: expected all ranks, got nothing from {rank_list(late)}")
+        return [world.segments[number][rank] for rank in range(self.size)]
+
+    def close(self) -> None:
+        pass
+
+
+class ThreadCommunicator(SharedCommunicator):
+    """One rank of a group of threads; made by `run_threads`."""
+
+    name = "thread"
+
+    def __init__(self, world: _World, rank: int, world_ranks: Sequence[int], timeout: float | None = None) -> None:
+        super().__init__(_ThreadWindow(world, rank), world_ranks, staging_bytes=world.staging_bytes, timeout=timeout)
+        self._world = world
+        self._num_splits = 0
+
+    def abort(self, code: int = 1) -> NoReturn:
+        self._world.failure.set(f"abort({code}) on rank {self.rank}")
+        raise SystemExit(code)
+
+    def _send(self, array: Array, destination: int, tag: int) -> None:
+        world = self._world
+        with world.changed:
+            world.mail[self.rank, destination, tag].append(array.copy())
+            world.changed.notify_all()
+
+    def _recv(self, source: int, tag: int, shape: tuple[int, ...] | None, dtype: DType | None) -> Array:
+        world = self._world
+        with world.changed:
+            letters = world.mail[source, self.rank, tag]
+            if not world.failure.wait_until(lambda: len(letters) > 0, self.timeout):
+                raise CollectiveError(
+                    f"recv on rank {self.rank} of group {self.group!r}: expected a message with tag {tag} from rank "
+                    f"{source} within {self.timeout:g} s, got none; check destination and tag of the sender"
+                )
+            return letters.popleft()
+
+    def _split(self, ranks: list[int]) -> Communicator | None:
+        number, self._num_splits = self._num_splits, self._num_splits + 1
+        if not ranks:
+            return None
+        world = self._world
+        with world.changed:
+            child = world.children.setdefault(
+                (number, tuple(ranks)), _World(len(ranks), world.staging_bytes, world.failure)
+            )
+        members = [self.world_ranks[rank] for rank in ranks]
+        return ThreadCommunicator(child, ranks.index(self.rank), members, self.timeout)
+
+
+def run_threads(
+    size: int,
+    program: Callable[[ThreadCommunicator], Result],
+    *,
+    timeout: float = 60.0,
+    staging_bytes: int = THREAD_STAGING_BYTES,
+) -> list[Result]:
+    """Run `program(communicator)` on `size` ranks, each a thread with a world of its own, and return their results.
+
+    Args:
+        size: the number of ranks.
+        program: what each rank does; `collectives.get_communicator()` inside of it is the rank's communicator.
+        timeout: seconds that a collective waits.
+        staging_bytes: chunk size of the shared-memory algorithms, a multiple of 64 and at least 64 per rank.
+
+    Raises:
+        Exception: of the first rank that raised. The others' collectives raise PeerLostError instead of waiting.
+    """
+    from dtrain.collectives.context import using
+
+    if size < 1:
+        raise ValueError(f"run_threads: expected a world size of at least 1, got {size}")
+    failure = _Failure()
+    world = _World(size, max(staging_bytes, 64 * size), failure)
+    results: dict[int, Result] = {}
+    errors: list[BaseException] = []
+
+    def run(rank: int) -> None:
+        communicator = ThreadCommunicator(world, rank, range(size), timeout)
+        try:
+            with using(communicator):
+                results[rank] = program(communicator)
+            communicator.close()
+        except BaseException as error:
+            errors.append(error)  # in the order of failing: list.append is atomic
+            failure.set(f"{type(error).__name__} on rank {rank}: {error}")
+
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(run, rank), name=f"rank {rank}", daemon=True)
+        for rank in range(size)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return [results[rank] for rank in range(size)]

@@ -1,0 +1,126 @@
+"""Asynchronous collectives: `Work`, the handle of one call, and `WorkQueue`, the thread that carries calls out.
+
+One queue owns the data plane of one communicator. Calls are carried out in the order in which they were made,
+whether the caller waits for them or not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar, cast
+
+from dtrain.base.errors import CollectiveError, expected
+
+Result = TypeVar("Result")
+
+
+class Work(Generic[Result]):
+    """One collective under way.
+
+    >>> work = communicator.all_reduce_async(gradient)   # doctest: +SKIP
+    >>> total = work.wait()                              # doctest: +SKIP
+    """
+
+    def __init__(self, task: Callable[[], Result]) -> None:
+        self._task: Callable[[], Result] | None = task
+        self._completed = threading.Event()
+        self._result: Result | None = None
+        self._exception: BaseException | None = None
+
+    def is_completed(self) -> bool:
+        """Whether the call has ended, well or badly."""
+        return self._completed.is_set()
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """Return the result once the call has ended.
+
+        Args:
+            timeout: seconds to wait at most; None waits as long as the communicator does.
+
+        Raises:
+            TimeoutError: the call has not ended within `timeout` seconds; it stays under way.
+            Exception: whatever the call raised.
+        """
+        if not self._completed.wait(timeout):
+            raise TimeoutError(expected("Work.wait", f"the collective to end within {timeout} s", "no end yet"))
+        if self._exception is not None:
+            raise self._exception
+        return cast(Result, self._result)
+
+    def carry_out(self) -> None:
+        """Run the call in this thread; what it raises is kept for `wait`."""
+        task, self._task = self._task, None
+        assert task is not None, "a Work is carried out once"
+        try:
+            self._result = task()
+        except BaseException as exception:
+            self._exception = exception
+        self._completed.set()
+
+    def join(self) -> None:
+        """Wait for the end without looking at the result."""
+        self._completed.wait()
+
+
+class WorkQueue:
+    """Carries out calls in order: in the caller's thread where the caller waits, in an own thread otherwise."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._pending: deque[Work[object]] = deque()
+        self._changed = threading.Condition()
+        self._turn = threading.Lock()
+        self._last: Work[object] | None = None
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    def run(self, task: Callable[[], Result]) -> Result:
+        """Carry `task` out here and now, after everything submitted before it."""
+        last = self._last
+        if last is not None:
+            last.join()
+            self._last = None
+        with self._turn:
+            self._check_open()
+            return task()
+
+    def submit(self, task: Callable[[], Result]) -> Work[Result]:
+        """Hand `task` to the communication thread, which starts with the first one."""
+        work = Work(task)
+        with self._changed:
+            self._check_open()
+            self._pending.append(cast("Work[object]", work))
+            self._last = cast("Work[object]", work)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return work
+
+    def close(self) -> None:
+        """Carry out what is pending, then end the thread. Closing twice is harmless."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise CollectiveError(
+                expected(self._name, "an open communicator", "one that was closed", "call collectives.init() again")
+            )
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                while not self._pending and not self._is_closed:
+                    self._changed.wait()
+                if not self._pending:
+                    return
+                work = self._pending.popleft()
+            with self._turn:
+                work.carry_out()
+            del work  # a handle kept here would keep the arrays of the last call alive
