@@ -1,0 +1,288 @@
+"""One rank's parent process: starts it, ships its output, knows exactly how it ended, leaves nothing behind.
+
+It forks before it starts any thread. The child waits until the launcher has seen every rank and sends its environment.
+It is a session of its own, dies with the supervisor, and whatever it leaves running is adopted and ended here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, ControlClient, Message
+from dtrain.base.errors import LaunchError
+from dtrain.base.rank_info import RankInfo
+from dtrain.launcher.machine import oom_kills, usable_cores, visible_devices
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+START_FAILED = 125
+MAX_BACKLOG = 256  # messages waiting for the network before the rank's output pipe is left to fill
+LEFTOVER_GRACE = 0.5
+LOST_GRACE = 0.5  # after the launcher is gone, nobody waits for us any more
+
+Run = Callable[[int], int]
+
+
+def supervise(run: Run) -> int:
+    """Run `run(faults)` in a child as this rank and return what this process shall exit with."""
+    child = _fork(run)
+    try:
+        info = RankInfo.from_environment()
+        supervisor = Supervisor(child, info)
+    except LaunchError as error:
+        os.kill(child.pid, signal.SIGKILL)
+        sys.stderr.write(f"dtrain: could not start a rank: {error}\n")
+        return START_FAILED
+    return supervisor.watch()
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """The rank's process and our ends of its pipes."""
+
+    pid: int
+    stdout: int
+    stderr: int
+    start: int
+    faults: int
+
+
+def _fork(run: Run) -> Child:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    stdout, child_stdout = os.pipe()
+    stderr, child_stderr = os.pipe()
+    child_start, start = os.pipe()
+    faults = os.memfd_create("dtrain-faults", 0)
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(START_FAILED)
+        for descriptor in (stdout, stderr, start):
+            os.close(descriptor)
+        _become_rank(run, child_stdout, child_stderr, child_start, faults)
+    for descriptor in (child_stdout, child_stderr, child_start):
+        os.close(descriptor)
+    return Child(pid, stdout, stderr, start, faults)
+
+
+def _become_rank(run: Run, stdout: int, stderr: int, start: int, faults: int) -> NoReturn:
+    os.setsid()
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    os.close(stdout)
+    os.close(stderr)
+    with os.fdopen(start) as stream:
+        text = stream.read()
+    if not text:
+        os._exit(START_FAILED)  # the supervisor left before the job began
+    os.environ.update(json.loads(text))
+    sys.exit(run(faults))
+
+
+class Supervisor:
+    """Watches one child until it and all it started are gone."""
+
+    def __init__(self, child: Child, info: RankInfo) -> None:
+        self._child = child
+        self._events: deque[Message] = deque()
+        self._wake_send, self._wake_receive = socket.socketpair()
+        self._wake_send.setblocking(False)
+        self._wake_receive.setblocking(False)
+        self._oom_kills = oom_kills()
+        self._kill_at: float | None = None
+        self._asked = False
+        self._status: int | None = None
+        self._max_rss = 0
+        self._open = {child.stdout: "stdout", child.stderr: "stderr"}
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake_receive, selectors.EVENT_READ)
+        for descriptor in self._open:
+            os.set_blocking(descriptor, False)
+            self._selector.register(descriptor, selectors.EVENT_READ)
+        self._handle_signals()
+        self._client = ControlClient(
+            os.environ.get(ADDRESS_VARIABLE, ""),
+            os.environ.get(TOKEN_VARIABLE, ""),
+            info=info,
+            role="supervisor",
+            on_message=self._hear,
+            on_lost=lambda: self._hear({"type": "lost"}),
+        )
+        self._client.send({"type": "ready"} | _facts(child.pid))
+
+    def watch(self) -> int:
+        """Serve until the child is gone; returns its exit code, 128+s for a signal s."""
+        while self._status is None:
+            self._turn()
+        self._end_leftovers()
+        self._drain()
+        code, by_signal = _decode(self._status)
+        report = {
+            "type": "exit",
+            "code": code,
+            "signal": by_signal,
+            "asked": self._asked,
+            "max_rss": self._max_rss,
+            "oom_kills": oom_kills() - self._oom_kills,
+            "faults": _read_all(self._child.faults),
+            "time": time.time(),
+        }
+        self._client.request(report, timeout=5.0)
+        self._client.close()
+        return 128 + by_signal if by_signal else code
+
+    def _handle_signals(self) -> None:
+        signal.set_wakeup_fd(self._wake_send.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda got, _: self._events.append({"type": "stop", "signal": got, "grace": 1.0}))
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, lambda got, _: self._events.append({"type": "signal", "signal": got}))
+
+    def _hear(self, message: Message) -> None:
+        self._events.append(message)
+        with contextlib.suppress(OSError):
+            self._wake_send.send(b"x")
+
+    def _turn(self) -> None:
+        throttled = self._client.backlog > MAX_BACKLOG
+        timeout = 0.01 if throttled else 0.05 if self._kill_at is not None else 1.0
+        for key, _ in self._selector.select(timeout):
+            if key.fileobj is self._wake_receive:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake_receive.recv(4096)
+            elif not throttled:
+                self._ship(key.fd)
+            else:
+                time.sleep(0.005)
+        while self._events:
+            self._obey(self._events.popleft())
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._signal(signal.SIGKILL)
+        self._reap()
+
+    def _ship(self, descriptor: int) -> bool:
+        """Send what the pipe holds; False when there is nothing more."""
+        try:
+            data = os.read(descriptor, 1 << 16)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._selector.unregister(descriptor)
+            del self._open[descriptor]
+            return False
+        # Latin-1 maps each byte to one character and back, so that a character cut in two survives JSON.
+        self._client.send({"type": "output", "stream": self._open[descriptor], "data": data.decode("latin-1")})
+        return True
+
+    def _obey(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "start":
+            with os.fdopen(self._child.start, "w") as stream:
+                json.dump(message["environment"], stream)
+        elif kind == "signal":
+            self._signal(message["signal"])
+        elif kind == "stop":
+            self._stop(message.get("signal", signal.SIGTERM), message["grace"])
+        elif kind == "lost":
+            self._stop(signal.SIGTERM, LOST_GRACE)
+
+    def _stop(self, number: int, grace: float) -> None:
+        self._asked = True
+        if self._status is not None:
+            return
+        self._signal(number)
+        kill_at = time.monotonic() + grace
+        self._kill_at = kill_at if self._kill_at is None else min(kill_at, self._kill_at)
+
+    def _signal(self, number: int) -> None:
+        """To the rank's whole session group, so that its own children hear it too."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._child.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._child.pid, number)  # the group does not exist until the child has run setsid
+
+    def _reap(self) -> None:
+        """Take in ended children: the rank itself, and orphans of it that we adopted."""
+        with contextlib.suppress(ChildProcessError):
+            while self._status is None:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid == self._child.pid:
+                    self._status = status
+                    self._max_rss = usage.ru_maxrss * 1024
+
+    def _end_leftovers(self) -> None:
+        """End what the rank left running: ask, wait a moment (a resource tracker tidies up), then kill."""
+        deadline = time.monotonic() + LEFTOVER_GRACE
+        asked = False
+        while children := _children():
+            late = time.monotonic() >= deadline
+            for pid in children if late or not asked else ():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+            asked = True
+            time.sleep(0.005)
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+
+    def _drain(self) -> None:
+        for descriptor in list(self._open):
+            while self._ship(descriptor):
+                pass
+
+
+def _children() -> list[int]:
+    """Direct children of this process, from /proc."""
+    own = os.getpid()
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError, IndexError), open(f"/proc/{name}/stat", "rb") as stream:
+                # The command's name, in brackets, may hold anything; fields after it are plain.
+                if int(stream.read().rpartition(b")")[2].split()[1]) == own:
+                    found.append(int(name))
+    return found
+
+
+def _facts(child_pid: int) -> dict[str, Any]:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        free_port = probe.getsockname()[1]
+    return {
+        "child_pid": child_pid,
+        "cores": sorted(os.sched_getaffinity(0)),
+        "num_cores": usable_cores(),
+        "devices": visible_devices(os.environ),
+        "free_port": free_port,
+    }
+
+
+def _decode(status: int) -> tuple[int, int]:
+    """Exit code and signal number, one of which is 0."""
+    if os.WIFSIGNALED(status):
+        return 0, os.WTERMSIG(status)
+    return os.WEXITSTATUS(status), 0
+
+
+def _read_all(descriptor: int) -> str:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(descriptor, "rb") as stream:
+        return stream.read().decode(errors="replace")
