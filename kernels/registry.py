@@ -21,7 +21,7 @@ from dtrain.base.errors import DeviceError, DtypeError, expected
 from dtrain.base.tensor_type import TensorType
 
 Array = Any  # a NumPy or a CuPy array
-KernelFunction = Callable[..., None]
+KernelFunction = Callable[..., Any]  # writes into `out`; only kernels of dynamic ops return their results
 Attrs = Mapping[str, Any]
 
 ISA_ORDER = ("reference", "scalar", "avx2", "avx512", "vnni", "neon", "dotprod", "cuda")

