@@ -1,0 +1,114 @@
+#include "binding/call.h"
+
+namespace dtrain {
+
+namespace py = pybind11;
+
+int bfloat16_type_number = -1;
+
+void Call::fail(PyObject* type, const std::string& what) {
+  throw ArgumentError(type, std::string(kernel_) + ": expected " + what);
+}
+
+PyObject* Call::argument(int index) {
+  if (index >= num_inputs_) {
+    fail(PyExc_TypeError, "at least " + std::to_string(index + 1) + " inputs, got " + std::to_string(num_inputs_));
+  }
+  return args_[index];
+}
+
+PyObject* Call::attribute(const char* name) {
+  const Py_ssize_t count = keywords_ == nullptr ? 0 : PyTuple_GET_SIZE(keywords_);
+  for (Py_ssize_t tried = 0; tried < count; ++tried) {
+    const Py_ssize_t index = (next_keyword_ + tried) % count;
+    if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(keywords_, index), name) == 0) {
+      next_keyword_ = index + 1;
+      return args_[num_inputs_ + index];
+    }
+  }
+  fail(PyExc_TypeError, std::string("the keyword ") + name + ", which is missing");
+}
+
+PyObject* Call::output_object(int index) {
+  if (out_ == nullptr) out_ = attribute("out");
+  if (!PyTuple_Check(out_) && !PyList_Check(out_)) return out_;
+  if (index >= PySequence_Fast_GET_SIZE(out_)) {
+    fail(PyExc_TypeError, "at least " + std::to_string(index + 1) + " outputs");
+  }
+  return PySequence_Fast_GET_ITEM(out_, index);
+}
+
+bool Call::has_type(PyObject* object, bool (*test)(int)) {
+  if (!py::detail::npy_api::get().PyArray_Check_(object)) {
+    fail(PyExc_TypeError, std::string("NumPy arrays, got ") + Py_TYPE(object)->tp_name);
+  }
+  return test(py::detail::array_descriptor_proxy(py::detail::array_proxy(object)->descr)->type_num);
+}
+
+void Call::wrong_type(int index, const char* wanted) {
+  const std::string which = index >= 0 ? "input " + std::to_string(index) : "output " + std::to_string(-1 - index);
+  fail(PyExc_TypeError, which + " of dtype " + wanted + ", got another; cast it first");
+}
+
+void Call::check_layout(PyObject* object, int ndim, bool written) {
+  const auto* proxy = py::detail::array_proxy(object);
+  if (ndim >= 0 && proxy->nd != ndim) {
+    fail(PyExc_ValueError, std::to_string(ndim) + " dimensions, got " + std::to_string(proxy->nd));
+  }
+  const int wanted = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_ |
+                     (written ? py::detail::npy_api::NPY_ARRAY_WRITEABLE_ : 0);
+  if ((proxy->flags & wanted) != wanted) {
+    fail(PyExc_ValueError, "C-contiguous aligned inputs and writable outputs, got other strides; copy them first");
+  }
+}
+
+double Call::scalar_input(int index) {
+  if (input_is(index, &Element<float>::is)) return *view<const float>(args_[index], 0, false).data;
+  if (input_is(index, &Element<double>::is)) return *view<const double>(args_[index], 0, false).data;
+  wrong_type(index, "f32 or f64");
+}
+
+std::int64_t Call::integer(const char* name) {
+  const long long value = PyLong_AsLongLong(attribute(name));
+  if (value == -1 && PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    fail(PyExc_TypeError, std::string(name) + " to be an integer");
+  }
+  return value;
+}
+
+double Call::number(const char* name) {
+  const double value = PyFloat_AsDouble(attribute(name));
+  if (value == -1.0 && PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    fail(PyExc_TypeError, std::string(name) + " to be a number");
+  }
+  return value;
+}
+
+bool Call::flag(const char* name) { return PyObject_IsTrue(attribute(name)) == 1; }
+
+const char* Call::text(const char* name) {
+  const char* value = PyUnicode_AsUTF8(attribute(name));
+  if (value == nullptr) {
+    PyErr_Clear();
+    fail(PyExc_TypeError, std::string(name) + " to be a string");
+  }
+  return value;
+}
+
+void Call::read_integers(const char* name, std::int64_t* values, Py_ssize_t count) {
+  PyObject* given = attribute(name);
+  if ((!PyTuple_Check(given) && !PyList_Check(given)) || PySequence_Fast_GET_SIZE(given) != count) {
+    fail(PyExc_TypeError, std::string(name) + " to be a tuple of " + std::to_string(count) + " integers");
+  }
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    values[i] = PyLong_AsLongLong(PySequence_Fast_GET_ITEM(given, i));
+    if (values[i] == -1 && PyErr_Occurred() != nullptr) {
+      PyErr_Clear();
+      fail(PyExc_TypeError, std::string(name) + " to be a tuple of integers");
+    }
+  }
+}
+
+}  // namespace dtrain

@@ -1,0 +1,115 @@
+// Reads the arguments of one kernel call, `kernel(*inputs, out=..., **attrs)`, straight from the vectorcall stack.
+//
+// Everything a raw pointer relies on is checked here (dtype, contiguity, writability, sizes), because a kernel checks
+// nothing; a failed check throws ArgumentError, which becomes the Python exception.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include <array>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "binding/element.h"
+
+namespace dtrain {
+
+struct ArgumentError : std::runtime_error {
+  ArgumentError(PyObject* kind, const std::string& text) : std::runtime_error(text), type(kind) {}
+  PyObject* type;
+};
+
+template <typename T>
+struct Array {
+  T* data;
+  const pybind11::ssize_t* shape;
+  int ndim;
+  std::int64_t size;
+};
+
+class Call {
+ public:
+  Call(const char* kernel, PyObject* const* args, Py_ssize_t num_inputs, PyObject* keywords)
+      : kernel_(kernel), args_(args), num_inputs_(num_inputs), keywords_(keywords) {}
+
+  int num_inputs() const { return static_cast<int>(num_inputs_); }
+
+  // An input, or -1 dimensions meaning any number.
+  template <typename T>
+  Array<const T> input(int index, int ndim = -1) {
+    PyObject* object = argument(index);
+    if (!has_type(object, &Element<T>::is)) wrong_type(index, Element<T>::tag);
+    return view<const T>(object, ndim, false);
+  }
+
+  // `out`, or its element `index` where `out` is a tuple or list.
+  template <typename T>
+  Array<T> output(int index = 0, int ndim = -1) {
+    PyObject* object = output_object(index);
+    if (!has_type(object, &Element<T>::is)) wrong_type(-1 - index, Element<T>::tag);
+    return view<T>(object, ndim, true);
+  }
+
+  bool input_is(int index, bool (*test)(int)) { return has_type(argument(index), test); }
+  double scalar_input(int index);  // a 0-d f32 or f64 array
+
+  PyObject* attribute(const char* name);
+  std::int64_t integer(const char* name);
+  double number(const char* name);
+  bool flag(const char* name);
+  const char* text(const char* name);
+  template <std::size_t N>
+  std::array<std::int64_t, N> integers(const char* name) {
+    std::array<std::int64_t, N> values;
+    read_integers(name, values.data(), static_cast<Py_ssize_t>(N));
+    return values;
+  }
+
+  // Throws unless `holds`: what was expected, in words.
+  void expect(bool holds, const char* what) {
+    if (!holds) fail(PyExc_ValueError, what);
+  }
+  [[noreturn]] void fail(PyObject* type, const std::string& what);
+
+ private:
+  PyObject* argument(int index);
+  PyObject* output_object(int index);
+  bool has_type(PyObject* object, bool (*test)(int));
+  void read_integers(const char* name, std::int64_t* values, Py_ssize_t count);
+  [[noreturn]] void wrong_type(int index, const char* wanted);
+  void check_layout(PyObject* object, int ndim, bool written);
+
+  template <typename T>
+  Array<T> view(PyObject* object, int ndim, bool written) {
+    check_layout(object, ndim, written);
+    const auto* proxy = pybind11::detail::array_proxy(object);
+    Array<T> result{reinterpret_cast<T*>(proxy->data), proxy->dimensions, proxy->nd, 1};
+    for (int i = 0; i < proxy->nd; ++i) result.size *= proxy->dimensions[i];
+    return result;
+  }
+
+  const char* kernel_;
+  PyObject* const* args_;
+  Py_ssize_t num_inputs_;
+  PyObject* keywords_;
+  // Callers pass attributes in one order, so the next name is usually where the last one ended.
+  Py_ssize_t next_keyword_ = 0;
+  PyObject* out_ = nullptr;
+};
+
+// Releases the GIL where the work is worth more than the two lock operations.
+class ReleaseGil {
+ public:
+  explicit ReleaseGil(std::int64_t bytes) : state_(bytes > 32768 ? PyEval_SaveThread() : nullptr) {}
+  ~ReleaseGil() {
+    if (state_ != nullptr) PyEval_RestoreThread(state_);
+  }
+  ReleaseGil(const ReleaseGil&) = delete;
+  ReleaseGil& operator=(const ReleaseGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+}  // namespace dtrain

@@ -1,0 +1,44 @@
+// The Python module dtrain.kernels._cpu: kernel_table() and little else.
+#include "binding/table.h"
+
+namespace dtrain {
+
+#define FAMILY(name) void add_##name(Table& table);
+#include "families.inc"
+#undef FAMILY
+
+namespace {
+
+Table& table() {
+  static Table rows = [] {
+    Table all;
+#define FAMILY(name) add_##name(all);
+#include "families.inc"
+#undef FAMILY
+    return all;
+  }();
+  return rows;
+}
+
+pybind11::list kernel_table() {
+  namespace py = pybind11;
+  py::list result;
+  for (Row& row : table()) {
+    auto self = py::capsule(&row);
+    auto function = py::reinterpret_steal<py::object>(PyCFunction_NewEx(&row.method, self.ptr(), nullptr));
+    result.append(py::make_tuple(row.op, row.name, row.isa, row.dtype, cpu_supports(row.isa), function));
+  }
+  return result;
+}
+
+}  // namespace
+}  // namespace dtrain
+
+PYBIND11_MODULE(_cpu, m) {
+  m.doc() = "Compiled CPU kernels of dtrain.";
+  m.def("kernel_table", &dtrain::kernel_table,
+        "Rows (op, name, isa, dtype, is_supported, kernel) of every compiled kernel, best first within an op.");
+  m.def(
+      "set_bfloat16", [](int number) { dtrain::bfloat16_type_number = number; },
+      "Tell the module NumPy's type number of ml_dtypes.bfloat16.");
+}

@@ -1,0 +1,125 @@
+// Vec<float> of 8 and Vec<double> of 4 lanes: AVX2 with FMA. Include only in x86_avx2.cpp files.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstdint>
+
+#include "simd/exponential.h"
+
+#define DTRAIN_INLINE static inline __attribute__((always_inline))
+
+namespace dtrain::avx2 {
+
+template <typename T>
+struct Vec;
+
+// A window of this, starting `count` before the middle, has its first `count` lanes set.
+alignas(64) static const std::int32_t kLaneMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+
+template <>
+struct Vec<float> {
+  using Element = float;
+  static constexpr int width = 8;
+  __m256 lanes;
+
+  Vec() = default;
+  explicit Vec(float value) : lanes(_mm256_set1_ps(value)) {}
+  explicit Vec(__m256 raw) : lanes(raw) {}
+  DTRAIN_INLINE __m256i mask(int count) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kLaneMask + 8 - count));
+  }
+  DTRAIN_INLINE Vec zero() { return Vec(_mm256_setzero_ps()); }
+  DTRAIN_INLINE Vec load(const float* from) { return Vec(_mm256_loadu_ps(from)); }
+  DTRAIN_INLINE Vec load_partial(const float* from, int count, float fill = 0.0f) {
+    const __m256i wanted = mask(count);
+    return Vec(_mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(from, wanted), _mm256_castsi256_ps(wanted)));
+  }
+  void store(float* to) const { _mm256_storeu_ps(to, lanes); }
+  void store_partial(float* to, int count) const { _mm256_maskstore_ps(to, mask(count), lanes); }
+  float sum() const {
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+  }
+  float maximum() const {
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+  }
+
+  friend Vec operator+(Vec a, Vec b) { return Vec(_mm256_add_ps(a.lanes, b.lanes)); }
+  friend Vec operator-(Vec a, Vec b) { return Vec(_mm256_sub_ps(a.lanes, b.lanes)); }
+  friend Vec operator*(Vec a, Vec b) { return Vec(_mm256_mul_ps(a.lanes, b.lanes)); }
+  friend Vec operator/(Vec a, Vec b) { return Vec(_mm256_div_ps(a.lanes, b.lanes)); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return Vec(_mm256_fmadd_ps(a.lanes, b.lanes, c.lanes)); }
+  friend Vec max(Vec a, Vec b) { return Vec(_mm256_max_ps(a.lanes, b.lanes)); }
+  friend Vec min(Vec a, Vec b) { return Vec(_mm256_min_ps(a.lanes, b.lanes)); }
+  friend Vec sqrt(Vec a) { return Vec(_mm256_sqrt_ps(a.lanes)); }
+  friend Vec select_positive(Vec x, Vec a, Vec b) {
+    return Vec(_mm256_blendv_ps(b.lanes, a.lanes, _mm256_cmp_ps(x.lanes, _mm256_setzero_ps(), _CMP_GT_OQ)));
+  }
+  friend Vec round_to_nearest(Vec a) {
+    return Vec(_mm256_round_ps(a.lanes, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  friend Vec scale_by_power_of_two(Vec a, Vec n) {
+    const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.lanes), _mm256_set1_epi32(127));
+    return Vec(_mm256_mul_ps(a.lanes, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))));
+  }
+  friend Vec zero_where_below(Vec x, Vec limit, Vec value) {
+    return Vec(_mm256_andnot_ps(_mm256_cmp_ps(x.lanes, limit.lanes, _CMP_LT_OQ), value.lanes));
+  }
+  friend Vec exp_non_positive(Vec a) { return exp_by_polynomial(a); }
+};
+
+template <>
+struct Vec<double> {
+  using Element = double;
+  static constexpr int width = 4;
+  __m256d lanes;
+
+  Vec() = default;
+  explicit Vec(double value) : lanes(_mm256_set1_pd(value)) {}
+  explicit Vec(__m256d raw) : lanes(raw) {}
+  DTRAIN_INLINE __m256i mask(int count) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kLaneMask + 8 - 2 * count));
+  }
+  DTRAIN_INLINE Vec zero() { return Vec(_mm256_setzero_pd()); }
+  DTRAIN_INLINE Vec load(const double* from) { return Vec(_mm256_loadu_pd(from)); }
+  DTRAIN_INLINE Vec load_partial(const double* from, int count, double fill = 0.0) {
+    const __m256i wanted = mask(count);
+    return Vec(_mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(from, wanted), _mm256_castsi256_pd(wanted)));
+  }
+  void store(double* to) const { _mm256_storeu_pd(to, lanes); }
+  void store_partial(double* to, int count) const { _mm256_maskstore_pd(to, mask(count), lanes); }
+  double sum() const {
+    const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(lanes), _mm256_extractf128_pd(lanes, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));
+  }
+  double maximum() const {
+    const __m128d half = _mm_max_pd(_mm256_castpd256_pd128(lanes), _mm256_extractf128_pd(lanes, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(half, _mm_unpackhi_pd(half, half)));
+  }
+
+  friend Vec operator+(Vec a, Vec b) { return Vec(_mm256_add_pd(a.lanes, b.lanes)); }
+  friend Vec operator-(Vec a, Vec b) { return Vec(_mm256_sub_pd(a.lanes, b.lanes)); }
+  friend Vec operator*(Vec a, Vec b) { return Vec(_mm256_mul_pd(a.lanes, b.lanes)); }
+  friend Vec operator/(Vec a, Vec b) { return Vec(_mm256_div_pd(a.lanes, b.lanes)); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return Vec(_mm256_fmadd_pd(a.lanes, b.lanes, c.lanes)); }
+  friend Vec max(Vec a, Vec b) { return Vec(_mm256_max_pd(a.lanes, b.lanes)); }
+  friend Vec min(Vec a, Vec b) { return Vec(_mm256_min_pd(a.lanes, b.lanes)); }
+  friend Vec sqrt(Vec a) { return Vec(_mm256_sqrt_pd(a.lanes)); }
+  friend Vec select_positive(Vec x, Vec a, Vec b) {
+    return Vec(_mm256_blendv_pd(b.lanes, a.lanes, _mm256_cmp_pd(x.lanes, _mm256_setzero_pd(), _CMP_GT_OQ)));
+  }
+  // f64 serves checks of gradients, where the library's accuracy counts for more than speed.
+  friend Vec exp_non_positive(Vec a) {
+    alignas(32) double values[width];
+    _mm256_store_pd(values, a.lanes);
+    for (double& value : values) value = std::exp(value);
+    return Vec(_mm256_load_pd(values));
+  }
+};
+
+}  // namespace dtrain::avx2

@@ -1,0 +1,102 @@
+// Vec<float> of 16 and Vec<double> of 8 lanes: AVX-512 (F, BW, DQ, VL). Include only in x86_avx512.cpp files.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstdint>
+
+#include "simd/exponential.h"
+
+#define DTRAIN_INLINE static inline __attribute__((always_inline))
+
+namespace dtrain::avx512 {
+
+template <typename T>
+struct Vec;
+
+template <>
+struct Vec<float> {
+  using Element = float;
+  static constexpr int width = 16;
+  __m512 lanes;
+
+  Vec() = default;
+  explicit Vec(float value) : lanes(_mm512_set1_ps(value)) {}
+  explicit Vec(__m512 raw) : lanes(raw) {}
+  DTRAIN_INLINE __mmask16 mask(int count) { return static_cast<__mmask16>((1u << count) - 1u); }
+  DTRAIN_INLINE Vec zero() { return Vec(_mm512_setzero_ps()); }
+  DTRAIN_INLINE Vec load(const float* from) { return Vec(_mm512_loadu_ps(from)); }
+  DTRAIN_INLINE Vec load_partial(const float* from, int count, float fill = 0.0f) {
+    return Vec(_mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask(count), from));
+  }
+  void store(float* to) const { _mm512_storeu_ps(to, lanes); }
+  void store_partial(float* to, int count) const { _mm512_mask_storeu_ps(to, mask(count), lanes); }
+  float sum() const { return _mm512_reduce_add_ps(lanes); }
+  float maximum() const { return _mm512_reduce_max_ps(lanes); }
+
+  friend Vec operator+(Vec a, Vec b) { return Vec(_mm512_add_ps(a.lanes, b.lanes)); }
+  friend Vec operator-(Vec a, Vec b) { return Vec(_mm512_sub_ps(a.lanes, b.lanes)); }
+  friend Vec operator*(Vec a, Vec b) { return Vec(_mm512_mul_ps(a.lanes, b.lanes)); }
+  friend Vec operator/(Vec a, Vec b) { return Vec(_mm512_div_ps(a.lanes, b.lanes)); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return Vec(_mm512_fmadd_ps(a.lanes, b.lanes, c.lanes)); }
+  friend Vec max(Vec a, Vec b) { return Vec(_mm512_max_ps(a.lanes, b.lanes)); }
+  friend Vec min(Vec a, Vec b) { return Vec(_mm512_min_ps(a.lanes, b.lanes)); }
+  friend Vec sqrt(Vec a) { return Vec(_mm512_sqrt_ps(a.lanes)); }
+  friend Vec select_positive(Vec x, Vec a, Vec b) {
+    const __mmask16 positive = _mm512_cmp_ps_mask(x.lanes, _mm512_setzero_ps(), _CMP_GT_OQ);
+    return Vec(_mm512_mask_blend_ps(positive, b.lanes, a.lanes));
+  }
+  friend Vec round_to_nearest(Vec a) {
+    return Vec(_mm512_roundscale_ps(a.lanes, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  friend Vec scale_by_power_of_two(Vec a, Vec n) { return Vec(_mm512_scalef_ps(a.lanes, n.lanes)); }
+  friend Vec zero_where_below(Vec x, Vec limit, Vec value) {
+    return Vec(_mm512_mask_mov_ps(value.lanes, _mm512_cmp_ps_mask(x.lanes, limit.lanes, _CMP_LT_OQ),
+                                  _mm512_setzero_ps()));
+  }
+  friend Vec exp_non_positive(Vec a) { return exp_by_polynomial(a); }
+};
+
+template <>
+struct Vec<double> {
+  using Element = double;
+  static constexpr int width = 8;
+  __m512d lanes;
+
+  Vec() = default;
+  explicit Vec(double value) : lanes(_mm512_set1_pd(value)) {}
+  explicit Vec(__m512d raw) : lanes(raw) {}
+  DTRAIN_INLINE __mmask8 mask(int count) { return static_cast<__mmask8>((1u << count) - 1u); }
+  DTRAIN_INLINE Vec zero() { return Vec(_mm512_setzero_pd()); }
+  DTRAIN_INLINE Vec load(const double* from) { return Vec(_mm512_loadu_pd(from)); }
+  DTRAIN_INLINE Vec load_partial(const double* from, int count, double fill = 0.0) {
+    return Vec(_mm512_mask_loadu_pd(_mm512_set1_pd(fill), mask(count), from));
+  }
+  void store(double* to) const { _mm512_storeu_pd(to, lanes); }
+  void store_partial(double* to, int count) const { _mm512_mask_storeu_pd(to, mask(count), lanes); }
+  double sum() const { return _mm512_reduce_add_pd(lanes); }
+  double maximum() const { return _mm512_reduce_max_pd(lanes); }
+
+  friend Vec operator+(Vec a, Vec b) { return Vec(_mm512_add_pd(a.lanes, b.lanes)); }
+  friend Vec operator-(Vec a, Vec b) { return Vec(_mm512_sub_pd(a.lanes, b.lanes)); }
+  friend Vec operator*(Vec a, Vec b) { return Vec(_mm512_mul_pd(a.lanes, b.lanes)); }
+  friend Vec operator/(Vec a, Vec b) { return Vec(_mm512_div_pd(a.lanes, b.lanes)); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return Vec(_mm512_fmadd_pd(a.lanes, b.lanes, c.lanes)); }
+  friend Vec max(Vec a, Vec b) { return Vec(_mm512_max_pd(a.lanes, b.lanes)); }
+  friend Vec min(Vec a, Vec b) { return Vec(_mm512_min_pd(a.lanes, b.lanes)); }
+  friend Vec sqrt(Vec a) { return Vec(_mm512_sqrt_pd(a.lanes)); }
+  friend Vec select_positive(Vec x, Vec a, Vec b) {
+    const __mmask8 positive = _mm512_cmp_pd_mask(x.lanes, _mm512_setzero_pd(), _CMP_GT_OQ);
+    return Vec(_mm512_mask_blend_pd(positive, b.lanes, a.lanes));
+  }
+  // f64 serves checks of gradients, where the library's accuracy counts for more than speed.
+  friend Vec exp_non_positive(Vec a) {
+    alignas(64) double values[width];
+    _mm512_store_pd(values, a.lanes);
+    for (double& value : values) value = std::exp(value);
+    return Vec(_mm512_load_pd(values));
+  }
+};
+
+}  // namespace dtrain::avx512

@@ -1,0 +1,30 @@
+// exp(x) for x ≤ 0 by range reduction, x = n·ln 2 + r with |r| ≤ ln 2 / 2, and a polynomial in r.
+//
+// For a Vec<float> that offers round_to_nearest, scale_by_power_of_two and zero_where_below. The relative error is
+// below 2e-7; values under the smallest normal number become 0; NaN stays NaN.
+#pragma once
+
+namespace dtrain {
+
+template <typename V>
+static inline __attribute__((always_inline)) V exp_by_polynomial(V x) {
+  const V lowest(-87.33654f);  // ln of the smallest normal number
+  // max() gives its second argument where either is NaN, so NaN goes through.
+  const V bounded = max(lowest, x);
+  const V n = round_to_nearest(bounded * V(1.44269504f));
+  // ln 2 in two parts, so that n·(high part) is exact (Cody and Waite).
+  V r = fma(n, V(-0.693359375f), bounded);
+  r = fma(n, V(2.12194440e-4f), r);
+  // Taylor coefficients 1/k!; with |r| ≤ 0.347 the first one left out, r⁸/8!, is below 6e-9.
+  V p(1.0f / 5040);
+  p = fma(p, r, V(1.0f / 720));
+  p = fma(p, r, V(1.0f / 120));
+  p = fma(p, r, V(1.0f / 24));
+  p = fma(p, r, V(1.0f / 6));
+  p = fma(p, r, V(0.5f));
+  p = fma(p, r, V(1.0f));
+  p = fma(p, r, V(1.0f));
+  return zero_where_below(x, lowest, scale_by_power_of_two(p, n));
+}
+
+}  // namespace dtrain

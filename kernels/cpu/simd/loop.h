@@ -1,0 +1,36 @@
+// Walk over n elements in vectors and one partial vector; a body is written once for both.
+#pragma once
+
+#include <cstdint>
+
+namespace dtrain {
+namespace {
+
+// Whole: load and store of a full vector. Partial: of its first `count` lanes. Both are passed to bodies as `lane`.
+template <typename V>
+struct Whole {
+  using T = typename V::Element;
+  V load(const T* from, T = T(0)) const { return V::load(from); }
+  void store(V value, T* to) const { value.store(to); }
+};
+
+template <typename V>
+struct Partial {
+  using T = typename V::Element;
+  int count;
+  V load(const T* from, T fill = T(0)) const { return V::load_partial(from, count, fill); }
+  void store(V value, T* to) const { value.store_partial(to, count); }
+};
+
+// body(i, lane) for i = 0, width, 2·width, …
+template <typename V, typename Body>
+__attribute__((always_inline)) inline void for_each_vector(std::int64_t size, Body body) {
+  std::int64_t i = 0;
+  for (; i + V::width <= size; i += V::width) body(i, Whole<V>{});
+  if constexpr (V::width > 1) {
+    if (i < size) body(i, Partial<V>{static_cast<int>(size - i)});
+  }
+}
+
+}  // namespace
+}  // namespace dtrain

@@ -1,0 +1,65 @@
+#include "softmax_cross_entropy/softmax_cross_entropy.h"
+
+#include <vector>
+
+#include "binding/table.h"
+
+namespace dtrain {
+namespace {
+
+// Targets as s64 inside [0, classes), converted into `storage` where they come as s32.
+const std::int64_t* read_targets(Call& call, int index, const CrossEntropyShape& shape,
+                                 std::vector<std::int64_t>& storage) {
+  const std::int64_t* targets = nullptr;
+  if (call.input_is(index, &Element<std::int32_t>::is)) {
+    const auto narrow = call.input<std::int32_t>(index, 1);
+    storage.assign(narrow.data, narrow.data + narrow.size);
+    targets = storage.data();
+    call.expect(narrow.size == shape.rows, "one target a row");
+  } else {
+    const auto wide = call.input<std::int64_t>(index, 1);
+    targets = wide.data;
+    call.expect(wide.size == shape.rows, "one target a row");
+  }
+  for (std::int64_t row = 0; row < shape.rows; ++row) {
+    if (targets[row] < 0 || targets[row] >= shape.classes) {
+      call.fail(PyExc_ValueError, "targets from 0 to " + std::to_string(shape.classes - 1) + ", got " +
+                                      std::to_string(targets[row]) + "; check the labels, and the size of the last layer");
+    }
+  }
+  return targets;
+}
+
+template <typename T>
+void bind_softmax_cross_entropy(Call& call, softmax_cross_entropy_fn<T>* kernel) {
+  const auto logits = call.input<T>(0, 2);
+  const auto losses = call.output<T>(0, 1), probabilities = call.output<T>(1, 2);
+  const CrossEntropyShape shape{logits.shape[0], logits.shape[1], call.number("label_smoothing")};
+  call.expect(losses.size == shape.rows && probabilities.size == logits.size, "losses[N] and probabilities[N,C]");
+  std::vector<std::int64_t> storage;
+  const std::int64_t* targets = read_targets(call, 1, shape, storage);
+  ReleaseGil unlocked(logits.size * sizeof(T) * 4);
+  kernel(logits.data, targets, losses.data, probabilities.data, shape);
+}
+
+template <typename T>
+void bind_softmax_cross_entropy_backward(Call& call, softmax_cross_entropy_backward_fn<T>* kernel) {
+  const auto grad = call.input<T>(0, 1), probabilities = call.input<T>(1, 2);
+  const auto dlogits = call.output<T>(0, 2);
+  const CrossEntropyShape shape{probabilities.shape[0], probabilities.shape[1], call.number("label_smoothing")};
+  call.expect(grad.size == shape.rows && dlogits.size == probabilities.size, "grad[N] and dlogits[N,C]");
+  std::vector<std::int64_t> storage;
+  const std::int64_t* targets = read_targets(call, 2, shape, storage);
+  ReleaseGil unlocked(dlogits.size * sizeof(T));
+  kernel(grad.data, probabilities.data, targets, dlogits.data, shape);
+}
+
+}  // namespace
+
+void add_softmax_cross_entropy(Table& table) {
+#define KERNEL DTRAIN_ADD_ROW
+#include "softmax_cross_entropy/kernels.inc"
+#undef KERNEL
+}
+
+}  // namespace dtrain

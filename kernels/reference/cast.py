@@ -1,0 +1,32 @@
+"""Elements moved: to another dtype, into memory of their own, to another device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dtrain.kernels.registry import Array, array_module, reference
+
+
+@reference("cast")
+def cast(x: Array, out: Array, **target: Any) -> None:
+    """Round to nearest even for floats; towards zero, then wrap, for integers."""
+    out[...] = x if out.dtype.kind != "b" else x != 0
+
+
+@reference("copy")
+def copy(x: Array, out: Array) -> None:
+    """The same elements."""
+    out[...] = x
+
+
+@reference("to_device")
+def to_device(x: Array, out: Array, **target: Any) -> None:
+    """The same elements in memory of another device."""
+    if array_module(x) is np and array_module(out) is not np:
+        out.set(np.ascontiguousarray(x))
+    elif array_module(x) is not np and array_module(out) is np:
+        out[...] = x.get()
+    else:
+        out[...] = x
