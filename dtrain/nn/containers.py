@@ -1,0 +1,148 @@
+"""Modules that hold other modules: a chain, a list, a dict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, overload
+
+from dtrain.base.errors import expected
+from dtrain.core.tensor import Tensor
+from dtrain.nn.module import Module
+
+
+class ModuleList(Module):
+    """A list of modules, named 0, 1, 2, …; it has no forward of its own."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self._items: list[Module] = []
+        self.extend(modules)
+
+    def members(self) -> Iterator[tuple[str, Tensor | Module]]:
+        return ((str(index), module) for index, module in enumerate(self._items))
+
+    def append(self, module: Module) -> ModuleList:
+        """Add at the end. Returns self."""
+        self._items.append(_checked(type(self).__name__, module))
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> ModuleList:
+        """Add several at the end. Returns self."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> None:
+        """Add before position `index`."""
+        self._items.insert(index, _checked(type(self).__name__, module))
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> ModuleList: ...
+    def __getitem__(self, index: int | slice) -> Module | ModuleList:
+        return type(self)(self._items[index]) if isinstance(index, slice) else self._items[index]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self._items[index] = _checked(type(self).__name__, module)
+
+    def __delitem__(self, index: int | slice) -> None:
+        del self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._items)
+
+
+class Sequential(Module):
+    """A chain: each module gets the output of the one before.
+
+    nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)), or with names from a dict.
+    """
+
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            named = dict(modules[0])
+        else:
+            named = {str(index): module for index, module in enumerate(modules)}  # type: ignore[misc]
+        self._items = {name: _checked("Sequential", module) for name, module in named.items()}
+
+    def forward(self, x: Any) -> Any:
+        for module in self._items.values():
+            x = module(x)
+        return x
+
+    def members(self) -> Iterator[tuple[str, Tensor | Module]]:
+        yield from self._items.items()
+
+    def append(self, module: Module) -> Sequential:
+        """Add at the end under the next number. Returns self."""
+        self._items[str(len(self._items))] = _checked("Sequential", module)
+        return self
+
+    def __getitem__(self, index: int | str | slice) -> Module:
+        if isinstance(index, str):
+            return self._items[index]
+        listed = list(self._items.values())
+        return Sequential(*listed[index]) if isinstance(index, slice) else listed[index]
+
+    def __setitem__(self, index: int | str, module: Module) -> None:
+        name = index if isinstance(index, str) else list(self._items)[index]
+        self._items[name] = _checked("Sequential", module)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._items.values())
+
+
+class ModuleDict(Module):
+    """A dict of modules under string keys; it has no forward of its own."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        self._items: dict[str, Module] = {}
+        for name, module in (modules or {}).items():
+            self[name] = module
+
+    def members(self) -> Iterator[tuple[str, Tensor | Module]]:
+        yield from self._items.items()
+
+    def __getitem__(self, name: str) -> Module:
+        return self._items[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        if not isinstance(name, str) or not name or "." in name:
+            raise TypeError(expected("ModuleDict", "a string without dots as key", repr(name)))
+        self._items[name] = _checked("ModuleDict", module)
+
+    def __delitem__(self, name: str) -> None:
+        del self._items[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def keys(self) -> Iterable[str]:
+        """The keys, in order of insertion."""
+        return self._items.keys()
+
+    def values(self) -> Iterable[Module]:
+        """The modules, in order of insertion."""
+        return self._items.values()
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        """Keys and modules, in order of insertion."""
+        return self._items.items()
+
+
+def _checked(where: str, module: Any) -> Module:
+    if not isinstance(module, Module):
+        raise TypeError(expected(where, "modules", type(module).__name__, "wrap functions in a Module"))
+    return module

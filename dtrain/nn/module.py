@@ -1,0 +1,301 @@
+"""The module: a tree of layers, parameters and buffers, held together by ordinary attributes.
+
+Parameters and child modules are whatever attributes hold them, directly or in nested lists, tuples and dicts; buffers
+are tensors named with `register_buffer`. Nothing is registered elsewhere: the tree is read from the attributes when it
+is asked for, so setting one stays as cheap as in any Python object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from dtrain.base.device import DeviceLike
+from dtrain.base.dtype import DTypeLike
+from dtrain.base.errors import expected
+from dtrain.core.context import context
+from dtrain.core.tensor import Parameter, Tensor
+from dtrain.nn.state import check_state, load_state, move_tensor
+
+ForwardPreHook = Callable[["Module", tuple[Any, ...]], Any]
+ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
+SomeModule = TypeVar("SomeModule", bound="Module")
+
+
+class LoadResult(NamedTuple):
+    """Names that `load_state_dict(strict=False)` passed over."""
+
+    missing: list[str]
+    unexpected: list[str]
+
+
+class Module:
+    """Base of all layers and models: set parameters and layers as attributes, and write `forward`.
+
+    class Net(nn.Module):
+        def __init__(self):
+            self.layers = [nn.Linear(64, 32), nn.Linear(32, 10)]
+
+        def forward(self, x):
+            return self.layers[1](F.relu(self.layers[0](x)))
+    """
+
+    # Defaults live on the class, so that a subclass need not call super().__init__().
+    training: bool = True
+    _buffers: Mapping[str, bool] = {}  # replaced, never changed: name -> is it saved
+    _forward_hooks: tuple[ForwardHook, ...] = ()
+    _forward_pre_hooks: tuple[ForwardPreHook, ...] = ()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the output; call the module itself instead, which also runs hooks."""
+        raise NotImplementedError(f"{type(self).__name__}: expected a module that defines forward(), got none")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if context.tracer is not None:
+            context.tracer.guard(self, "training", self.training)
+            context.tracer.guard(self, "_forward_hooks", self._forward_hooks)
+            context.tracer.guard(self, "_forward_pre_hooks", self._forward_pre_hooks)
+        for pre_hook in self._forward_pre_hooks:
+            replaced = pre_hook(self, args)
+            if replaced is not None:
+                args = replaced if isinstance(replaced, tuple) else (replaced,)
+        output = self.forward(*args, **kwargs)
+        for hook in self._forward_hooks:
+            replaced = hook(self, args, output)
+            if replaced is not None:
+                output = replaced
+        return output
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, list | tuple | dict):
+            for _ in expand(name, value):  # raises for a key that could not become a name
+                pass
+        object.__setattr__(self, name, value)
+
+    # Building -------------------------------------------------------------------------------------------------------
+
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        """Set attribute `name`, which may contain characters that Python's syntax does not allow."""
+        if parameter is not None and not isinstance(parameter, Parameter):
+            raise TypeError(
+                expected("register_parameter", f"a Parameter for {name!r}", type(parameter).__name__, "wrap it")
+            )
+        _check_name("register_parameter", name)
+        setattr(self, name, parameter)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, *, persistent: bool = True) -> None:
+        """Make attribute `name` a tensor that belongs to the module's state but is not trained.
+
+        It moves with `to()` and, if `persistent`, is part of `state_dict()`.
+        """
+        if tensor is not None and (not isinstance(tensor, Tensor) or isinstance(tensor, Parameter)):
+            raise TypeError(expected("register_buffer", f"a plain tensor for {name!r}", type(tensor).__name__))
+        _check_name("register_buffer", name)
+        self._buffers = {**self._buffers, name: persistent}
+        setattr(self, name, tensor)
+
+    def register_forward_pre_hook(self, hook: ForwardPreHook) -> Callable[[], None]:
+        """Call `hook(module, args)` before forward; what it returns, unless None, replaces the arguments.
+
+        Returns a function that removes the hook.
+        """
+        self._forward_pre_hooks = (*self._forward_pre_hooks, hook)
+
+        def remove() -> None:
+            self._forward_pre_hooks = tuple(other for other in self._forward_pre_hooks if other is not hook)
+
+        return remove
+
+    def register_forward_hook(self, hook: ForwardHook) -> Callable[[], None]:
+        """Call `hook(module, args, output)` after forward; what it returns, unless None, replaces the output.
+
+        Returns a function that removes the hook.
+        """
+        self._forward_hooks = (*self._forward_hooks, hook)
+
+        def remove() -> None:
+            self._forward_hooks = tuple(other for other in self._forward_hooks if other is not hook)
+
+        return remove
+
+    # The tree -------------------------------------------------------------------------------------------------------
+
+    def members(self) -> Iterator[tuple[str, Tensor | Module]]:
+        """Tensors and modules that the attributes hold, with their dotted names, in order of assignment."""
+        for name, value in vars(self).items():
+            yield from expand(name, value)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly below, each once."""
+        seen: set[Module] = set()
+        for name, value in self.members():
+            if isinstance(value, Module) and value not in seen:
+                seen.add(value)
+                yield name, value
+
+    def children(self) -> Iterator[Module]:
+        """The modules directly below, each once."""
+        return (child for _, child in self.named_children())
+
+    def named_modules(self, prefix: str = "", _seen: set[Module] | None = None) -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each once, with dotted names; its own name is `prefix`."""
+        seen = set() if _seen is None else _seen
+        if self in seen:
+            return
+        seen.add(self)
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(_join(prefix, name), seen)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """Every parameter of the tree with its dotted name; a shared one only under its first."""
+        seen: set[Parameter] = set()
+        for module_name, module in self.named_modules(prefix):
+            for name, value in module.members():
+                if isinstance(value, Parameter) and value not in seen:
+                    seen.add(value)
+                    yield _join(module_name, name), value
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Every parameter of the tree, each once."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Every buffer of the tree with its dotted name; a shared one only under its first."""
+        seen: set[Tensor] = set()
+        for module_name, module in self.named_modules(prefix):
+            for name in module._buffers:
+                value = getattr(module, name)
+                if value is not None and value not in seen:
+                    seen.add(value)
+                    yield _join(module_name, name), value
+
+    def buffers(self) -> Iterator[Tensor]:
+        """Every buffer of the tree, each once."""
+        return (buffer for _, buffer in self.named_buffers())
+
+    def get_module(self, name: str) -> Module:
+        """The module of this dotted name. Raises KeyError with the names that exist."""
+        modules = dict(self.named_modules())
+        if name not in modules:
+            known = ", ".join(repr(known) for known in modules)
+            raise KeyError(expected(type(self).__name__, f"a module named {name!r}", f"the names {known}"))
+        return modules[name]
+
+    def apply(self: SomeModule, function: Callable[[Module], Any]) -> SomeModule:
+        """Call `function` on every module of the tree, children before parents. Returns self."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    # State ----------------------------------------------------------------------------------------------------------
+
+    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+        """Parameters and persistent buffers by dotted name, sharing memory with the module.
+
+        A parameter that hangs in two places has two names.
+        """
+        state: dict[str, Tensor] = {}
+        for name, value in self.members():
+            if isinstance(value, Module):
+                state.update(value.state_dict(_join(prefix, name)))
+            elif isinstance(value, Parameter) or self._buffers.get(name, False):
+                state[_join(prefix, name)] = value.detach()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> LoadResult:
+        """Overwrite parameters and buffers in place with tensors (or arrays) of the same names.
+
+        Nothing is changed unless everything fits. Returns the names passed over, which `strict` forbids.
+
+        Raises:
+            ShapeError, DtypeError: a tensor has another shape or dtype than the module's of that name.
+            KeyError: names are missing or unexpected, and `strict` is True.
+        """
+        own = self.state_dict()
+        missing, unexpected = check_state(type(self).__name__, own, state, strict=strict)
+        load_state(own, state)
+        return LoadResult(missing, unexpected)
+
+    def train(self: SomeModule, mode: bool = True) -> SomeModule:
+        """Switch to training mode (dropout drops, batch norm uses batch statistics). Returns self."""
+        self.training = mode
+        # Through the method, not a flag: children such as observers act on the switch.
+        for child in self.children():
+            child.train(mode)
+        return self
+
+    def eval(self: SomeModule) -> SomeModule:
+        """Switch to evaluation mode. Returns self."""
+        return self.train(False)
+
+    def requires_grad_(self: SomeModule, requires_grad: bool = True) -> SomeModule:
+        """Let every parameter require gradients or not. Returns self."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self) -> None:
+        """Set the gradient of every parameter to None."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def to(self: SomeModule, target: DeviceLike | DTypeLike) -> SomeModule:
+        """Move every parameter and buffer to a device, or cast the floating ones to a dtype, in place. Returns self.
+
+        Do it before making an optimizer, whose state is made beside the parameters.
+        """
+        if context.tracer is not None:
+            raise RuntimeError(f"{type(self).__name__}.to: expected to be called outside of a traced function")
+        for tensor in [*self.parameters(), *self.buffers()]:
+            move_tensor(tensor, target)
+        return self
+
+    # Text -----------------------------------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What `repr` shows in the brackets besides children."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [
+            f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()
+        ]  # indentation grows with depth
+        extra = self.extra_repr()
+        if not lines:
+            return f"{type(self).__name__}({extra})"
+        head = [extra] if extra else []
+        return f"{type(self).__name__}(\n  " + "\n  ".join(head + lines) + "\n)"
+
+
+def expand(name: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:
+    """The tensors and modules in a nested list, tuple or dict, with dotted names such as `a.0.x`.
+
+    Raises AssertionError for a tensor or module under a dict key that is not a string: it would have no name.
+    """
+    if isinstance(value, Tensor | Module):
+        yield name, value
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from expand(f"{name}.{index}", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            for below, member in expand(f"{name}.{key}", item):
+                if not isinstance(key, str):
+                    # AssertionError is what the reference system raises, with this text.
+                    raise AssertionError(f"{name}: keys for Tensor and Module must be str, error key: {key}")
+                yield below, member
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _check_name(where: str, name: str) -> None:
+    if not isinstance(name, str) or not name or "." in name:
+        raise ValueError(expected(where, "a name without dots", repr(name)))

@@ -1,0 +1,86 @@
+"""Loading and moving the tensors behind a module: everything is checked before anything changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dtrain.base.device import Device, DeviceLike
+from dtrain.base.dtype import DTypeLike, as_dtype
+from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.core.context import no_grad
+from dtrain.core.tensor import Tensor, as_tensor
+
+_MAX_LISTED = 8
+
+
+def check_state(
+    where: str, own: Mapping[str, Tensor], given: Mapping[str, Any], *, strict: bool
+) -> tuple[list[str], list[str]]:
+    """Missing and unexpected names; raises for them if `strict`, and for shapes and dtypes that differ."""
+    missing = [name for name in own if name not in given]
+    unexpected = [name for name in given if name not in own]
+    if strict and (missing or unexpected):
+        parts = [
+            f"{len(names)} {what} ({_listed(names)})"
+            for names, what in ((missing, "missing"), (unexpected, "unexpected"))
+            if names
+        ]
+        advice = "build the same model, or pass strict=False to load what fits"
+        # str(KeyError) shows quotes around the text; the text itself is args[0].
+        raise KeyError(expected(f"{where}.load_state_dict", "exactly the model's names", ", ".join(parts), advice))
+    for name, tensor in own.items():
+        if name in given:
+            _check_tensor(f"{where}.load_state_dict", name, tensor, as_tensor(given[name]))
+    return missing, unexpected
+
+
+def load_state(own: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
+    """Overwrite the elements of `own` with those of the same names, wherever they live."""
+    with no_grad():
+        for name, tensor in own.items():
+            if name in given:
+                tensor.assign_(as_tensor(given[name]).detach().to(tensor.device))
+
+
+def _check_tensor(where: str, name: str, own: Tensor, given: Tensor) -> None:
+    if given.shape != own.shape:
+        raise ShapeError(
+            expected(where, f"{name} of shape {own.shape}", str(given.shape), "was the model built with other sizes?")
+        )
+    if given.dtype is not own.dtype:
+        raise DtypeError(
+            expected(where, f"{name} of dtype {own.dtype.tag}", given.dtype.tag, "convert the model with .to(dtype)")
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + more
+
+
+def move_tensor(tensor: Tensor, target: DeviceLike | DTypeLike) -> None:
+    """Give the tensor, and its gradient, elements on another device or, if floating, of another dtype.
+
+    The object stays the same, so that whoever holds it sees the change.
+    """
+    if not tensor.dtype.is_floating and not _is_device(target):
+        return
+    with no_grad():
+        moved = tensor.detach().to(target)
+        gradient = None if tensor.grad is None else tensor.grad.to(target)
+    tensor.array, tensor.type = moved.array, moved.type
+    tensor.version += 1
+    tensor.grad = gradient
+
+
+def _is_device(target: DeviceLike | DTypeLike) -> bool:
+    if isinstance(target, Device):
+        return True
+    if not isinstance(target, str):
+        return False
+    try:
+        as_dtype(target)
+    except DtypeError:
+        return True
+    return False
