@@ -63,7 +63,7 @@ class Communicator(ABC):
         self.groups: dict[str, Communicator] = {}
         self._is_world = self.world_ranks == tuple(range(size))
         self._collectives = WorkQueue(f"collectives of {self.group}")
-        self._messages = WorkQueue(f"messages of {self.group}")
+        self._inboxes: dict[tuple[int, int], WorkQueue] = {}
 
     @property
     def group(self) -> str:
@@ -158,8 +158,10 @@ class Communicator(ABC):
         self._send_call(array, destination, tag)()
 
     def send_async(self, array: Array, *, destination: int, tag: int = 0) -> Work[None]:
-        """`send` that returns at once."""
-        return self._messages.submit(self._send_call(array, destination, tag))
+        """`send` as a `Work`, for symmetry: sending never waits, so it is done before this returns."""
+        work = Work(self._send_call(array, destination, tag))
+        work.carry_out()
+        return work
 
     def recv(
         self,
@@ -190,8 +192,11 @@ class Communicator(ABC):
         dtype: DTypeLike | None = None,
         out: Array | None = None,
     ) -> Work[Array]:
-        """`recv` that returns at once."""
-        return self._messages.submit(self._recv_call(source, tag, shape, dtype, out))
+        """`recv` that returns at once. Letters of one source and tag arrive in order, others when they come."""
+        call = self._recv_call(source, tag, shape, dtype, out)
+        if (source, tag) not in self._inboxes:
+            self._inboxes[source, tag] = WorkQueue(f"letters from rank {source} with tag {tag} of {self.group}")
+        return self._inboxes[source, tag].submit(call)
 
     # Python objects
 
@@ -274,7 +279,8 @@ class Communicator(ABC):
 
     def close(self) -> None:
         """Finish pending work and give resources back."""
-        self._messages.close()
+        for inbox in self._inboxes.values():
+            inbox.close()
         self._collectives.close()
 
     def __repr__(self) -> str:
@@ -355,7 +361,7 @@ class Communicator(ABC):
 
         def call() -> list[Array]:
             targets = [_Target(result) for result in results]
-            self._all_reduce(text, [array.reshape(-1) for array in arrays], [t.flat for t in targets], checked_op)
+            self._all_reduce(text, [_flat(array) for array in arrays], [t.flat for t in targets], checked_op)
             return [target.finish() for target in targets]
 
         return call
@@ -398,7 +404,7 @@ class Communicator(ABC):
 
         def call() -> Array:
             target = _Target(result)
-            move(array.reshape(-1), target.flat)
+            move(_flat(array), target.flat)
             return target.finish()
 
         return call
@@ -455,13 +461,18 @@ class Communicator(ABC):
             raise ValueError(expected(kind, f"{name} to be a rank of {self.group!r}, 0..{self.size - 1}", str(rank)))
 
 
+def _flat(array: Array) -> Array:
+    """The elements on one axis, contiguous; a copy only where they are not. NumPy and CuPy alike."""
+    return array.reshape(-1) if array.flags.c_contiguous else array.flatten()
+
+
 class _Target:
     """A result as the flat contiguous array that subclasses write to."""
 
     def __init__(self, result: Array) -> None:
         self._result = result
         self._in_place = bool(result.flags.c_contiguous)
-        self.flat: Array = result.reshape(-1)  # a copy where the result is not contiguous
+        self.flat = _flat(result)
 
     def finish(self) -> Array:
         if not self._in_place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict, deque
 from typing import NoReturn
 
@@ -21,6 +22,7 @@ class SelfCommunicator(Communicator):
     def __init__(self, world_rank: int = 0, timeout: float | None = None) -> None:
         super().__init__(0, 1, (world_rank,), timeout)
         self._sent: dict[int, deque[Array]] = defaultdict(deque)
+        self._changed = threading.Condition()
 
     def algorithm(self, kind: str, nbytes: int) -> str:
         return "copy"
@@ -48,19 +50,25 @@ class SelfCommunicator(Communicator):
         pass
 
     def _send(self, array: Array, destination: int, tag: int) -> None:
-        self._sent[tag].append(array.copy())
+        with self._changed:
+            self._sent[tag].append(array.copy())
+            self._changed.notify_all()
 
     def _recv(self, source: int, tag: int, shape: tuple[int, ...] | None, dtype: DType | None) -> Array:
-        if not self._sent[tag]:
-            raise CollectiveError(
-                expected(
-                    f"recv with tag {tag} in a world of one",
-                    "a message that this rank has sent to itself",
-                    "none",
-                    "send first, or start more ranks with `dtrain run -np 2`",
-                )
+        letters = self._sent[tag]
+        # Where the main thread waits nobody is left to send; `recv_async` waits in a thread of its own.
+        patience = 0.0 if threading.current_thread() is threading.main_thread() else self.timeout
+        with self._changed:
+            if self._changed.wait_for(lambda: len(letters) > 0, patience):
+                return letters.popleft()
+        raise CollectiveError(
+            expected(
+                f"recv with tag {tag} in a world of one",
+                "a message that this rank has sent to itself",
+                "none",
+                "send first, or start more ranks with `dtrain run -np 2`",
             )
-        return self._sent[tag].popleft()
+        )
 
     def _split(self, ranks: list[int]) -> Communicator | None:
         return SelfCommunicator(self.world_ranks[0]) if ranks else None

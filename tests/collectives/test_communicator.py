@@ -1,0 +1,71 @@
+"""The contract, over every communicator there is: one table of checks, run in worlds of 1 to 5 ranks."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+
+from dtrain.collectives.communicator import TIMEOUT_VARIABLE, Communicator, default_timeout
+from dtrain.collectives.self_communicator import SelfCommunicator
+from dtrain.collectives.thread_communicator import run_threads
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
+
+from contract import CHECKS  # noqa: E402
+from run_ranks import run_ranks  # noqa: E402
+
+WORLD_SIZES = (1, 2, 3, 4, 5)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_self(name: str) -> None:
+    CHECKS[name](SelfCommunicator())
+
+
+@pytest.mark.parametrize("size", WORLD_SIZES)
+@pytest.mark.parametrize("name", CHECKS)
+def test_thread(name: str, size: int) -> None:
+    run_threads(size, CHECKS[name])
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize(
+    ("transport", "size"), [("shared", size) for size in WORLD_SIZES] + [("messages", size) for size in (2, 3, 5)]
+)
+def test_mpi(transport: str, size: int) -> None:
+    for rank, verdicts in enumerate(run_ranks(__file__, "mpi_program", size, arguments={"transport": transport})):
+        assert list(verdicts) == list(CHECKS), f"rank {rank} did not run every check"
+        assert set(verdicts.values()) == {"passed"}, f"rank {rank}: {verdicts}"
+
+
+def mpi_program(world: Communicator, transport: str) -> dict[str, str]:
+    """All checks on one MPI world. The first failure ends the job: other ranks may be in the middle of the check."""
+    from mpi4py import MPI
+
+    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+
+    communicator = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, staging_bytes=1 << 16, timeout=20.0)
+    assert communicator.name == f"mpi_{transport}"
+    verdicts: dict[str, str] = {}
+    for name, run_check in CHECKS.items():
+        try:
+            run_check(communicator)
+        except BaseException:
+            raise AssertionError(f"{name}:\n{traceback.format_exc()}") from None
+        verdicts[name] = "passed"
+    communicator.close()
+    return verdicts
+
+
+def test_timeout_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_timeout() == 1800
+    monkeypatch.setenv(TIMEOUT_VARIABLE, "2.5")
+    assert SelfCommunicator().timeout == 2.5
+    for bad in ("soon", "-1", "0"):
+        monkeypatch.setenv(TIMEOUT_VARIABLE, bad)
+        with pytest.raises(ValueError, match=f"{TIMEOUT_VARIABLE}: expected a number of seconds above 0, got '{bad}'"):
+            default_timeout()
