@@ -16,7 +16,7 @@ import numpy as np
 
 from dtrain.base.device import CPU, Device
 from dtrain.core.apply import dispatch
-from dtrain.core.memory_plan import MemoryPlan, Storage, plan_memory
+from dtrain.core.memory_plan import Block, MemoryPlan, Storage, plan_memory
 from dtrain.core.tensor import Array, Tensor
 from dtrain.graph.graph import Graph, Node, Value
 
@@ -37,6 +37,7 @@ class Executor:
         self.plan: MemoryPlan = plan_memory(graph)
         self.device = _device_of(graph)
         self._arena = _allocate(self.plan.arena_nbytes, self.device)
+        self._blocks = {id(block): self._allocate_block(block) for block in self.plan.blocks}
         self._arguments = [_empty(value, self.device) for value in graph.arguments]
         self._is_bound = False
         self._bound_states: list[Array] = []
@@ -134,6 +135,12 @@ class Executor:
         self._sources.append(node)
         self.kernel_names.append(kernel_name)
 
+    def _allocate_block(self, block: Block) -> Array:
+        allocate = block.node.op.allocate
+        if allocate is None:
+            return _allocate(block.nbytes, self.device)
+        return allocate(block.node.attrs, block.nbytes)
+
     def _place(self, value: Value) -> Array:
         """The array of a value at its planned place."""
         storage = self.plan.storage[value]
@@ -142,7 +149,8 @@ class Executor:
         return self._in_arena(value, storage)
 
     def _in_arena(self, value: Value, storage: Storage) -> Array:
-        raw = self._arena[storage.offset : storage.offset + value.type.nbytes]
+        memory = self._arena if storage.block is None else self._blocks[id(storage.block)]
+        raw = memory[storage.offset : storage.offset + value.type.nbytes]
         return raw.view(value.type.dtype.numpy).reshape(value.type.shape)
 
 

@@ -3,7 +3,8 @@
 Values live in *storages*. A view shares the storage of what it views, an update op's output that of the input it
 overwrites. Storages of states, arguments and constants are given from outside; the others are placed in one arena by
 lifetime, so that memory is used again (greedy by size, Pisarchyk & Lee, "Efficient Memory Management for Deep Neural
-Net Inference", 2020). Inputs of a `contiguous` op form one block, in order, so that packing needs no copy.
+Net Inference", 2020). Inputs of a `contiguous` op form one block, in order, in memory of its own (which may be shared
+with other ranks), so that packing needs no copy.
 """
 
 from __future__ import annotations
@@ -42,22 +43,17 @@ class Storage:
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """Storages that must lie one after another, such as the gradients of a bucket."""
+    """Storages that must lie one after another, such as the gradients of a bucket.
 
+    Members' offsets count from the begin of the block.
+    """
+
+    node: Node
     members: list[Storage] = field(default_factory=list)
-    offset: int = 0
 
     @property
     def nbytes(self) -> int:
         return sum(member.nbytes for member in self.members)
-
-    @property
-    def first(self) -> int:
-        return min(member.first for member in self.members)
-
-    @property
-    def last(self) -> int:
-        return max(member.last for member in self.members)
 
 
 @dataclass(slots=True)
@@ -89,7 +85,7 @@ def plan_memory(graph: Graph) -> MemoryPlan:
     planner.keep_outputs()
     copied = planner.place_updates()
     blocks = planner.make_blocks()
-    arena_nbytes = _assign_offsets(planner.storages(), blocks)
+    arena_nbytes = _assign_offsets(planner.storages())
     return MemoryPlan(planner.storage, arena_nbytes, copied, blocks)
 
 
@@ -207,33 +203,27 @@ class _Planner:
                             f"memory plan of {node.op.name}", "inputs of its own to pack", given, "copy them first"
                         )
                     )
-            block = Block(members)
+            block = Block(node, members)
+            offset = 0
             for storage in members:
-                storage.block = block
+                storage.block, storage.offset = block, offset
+                offset += storage.nbytes
             blocks.append(block)
         return blocks
 
 
-def _assign_offsets(storages: Sequence[Storage], blocks: Sequence[Block]) -> int:
-    """Place blocks and single storages, largest first, at the lowest offset free during their lifetime."""
-    items: list[Storage | Block] = [s for s in storages if s.place == "arena" and s.block is None]
-    items += blocks
-    items.sort(key=lambda item: (-item.nbytes, item.first))
-    placed: list[Storage | Block] = []
-    top = 0
+def _assign_offsets(storages: Sequence[Storage]) -> int:
+    """Place the arena's storages, largest first, at the lowest offset that is free during their lifetime."""
+    items = [storage for storage in storages if storage.place == "arena" and storage.block is None]
+    items.sort(key=lambda storage: (-storage.nbytes, storage.first))
+    placed: list[Storage] = []
     for item in items:
         item.offset = _lowest_gap(item, placed)
         placed.append(item)
-        top = max(top, item.offset + item.nbytes)
-    for block in blocks:
-        offset = block.offset
-        for member in block.members:
-            member.offset = offset
-            offset += member.nbytes
-    return top
+    return max((item.offset + item.nbytes for item in items), default=0)
 
 
-def _lowest_gap(item: Storage | Block, placed: Sequence[Storage | Block]) -> int:
+def _lowest_gap(item: Storage, placed: Sequence[Storage]) -> int:
     alive = [other for other in placed if other.first <= item.last and item.first <= other.last]
     offset = 0
     for other in sorted(alive, key=lambda other: other.offset):
