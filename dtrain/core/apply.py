@@ -41,7 +41,8 @@ class Dispatch:
         self.types = inferred if isinstance(inferred, tuple) else (inferred,)
         self.outputs = [(type.shape, type.dtype.numpy) for type in self.types]
         self.kernel: KernelInfo | None = None
-        self.empty = _empty_on(device)
+        # Where the outputs live: `to_device` has its input elsewhere.
+        self.empty = _empty_on(self.types[0].device if self.types else device)
         if op.view is None and op.name != "constant":
             load_kernels()
             self.kernel = find_kernel(op.name, types, attrs, device_kind="cuda" if device.is_cuda else "cpu")

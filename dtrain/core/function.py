@@ -60,7 +60,8 @@ class Function:
         outputs = [result] if isinstance(result, Tensor) else list(result)
         if context.grad_enabled and any(tensor.requires_grad for tensor in inputs):
             # An output that is an input as it came would otherwise be its own history.
-            outputs = [tensor.detach() if tensor in inputs or tensor.node else tensor for tensor in outputs]
+            given = {id(tensor) for tensor in inputs}
+            outputs = [tensor.detach() if id(tensor) in given or tensor.node else tensor for tensor in outputs]
             self._record(inputs, outputs)
         return outputs[0] if isinstance(result, Tensor) else tuple(outputs)
 

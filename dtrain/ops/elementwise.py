@@ -1,6 +1,6 @@
-"""Elementwise ops of one, two or three inputs, with broadcasting.
+"""Elementwise arithmetic with broadcasting: binary ops, and one row a unary op.
 
-One row a unary op: name, gradient, sample range. Binary gradients undo broadcasting with `sum_to_shape`.
+Binary gradients undo broadcasting with `sum_to_shape`. Integers are promoted where the result is not an integer.
 """
 
 from __future__ import annotations
@@ -8,74 +8,124 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dtrain.base.dtype import ALL, FLOATS, INTEGERS, bool_
+from dtrain.base.dtype import FLOATS, INTEGERS, DType
+from dtrain.base.errors import DtypeError, expected
 from dtrain.base.tensor_type import TensorType
-from dtrain.core.apply import apply
+from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.cast import as_floating
 from dtrain.ops.infer import broadcast_shapes, floating
 from dtrain.ops.reduction import sum_to_shape
 
 NUMBERS = (*INTEGERS, *FLOATS)
 Gradient = Tensor | None
-
-_BINARY_SAMPLES = [
-    Sample(inputs=((2, 3), (2, 3))),
-    Sample(inputs=((4, 1, 3), (5, 1))),
-    Sample(inputs=((), (7,))),
-    Sample(inputs=((0, 3), (3,))),
-]
+Pair = tuple[Gradient, Gradient]
+Samples = Callable[[], list[Sample]]
 
 
 # Binary arithmetic ----------------------------------------------------------------------------------------------------
 
 
-def _binary(name: str, grad: Callable[..., Any] | None, **options: Any) -> Op:
+def binary_samples(low: float = -2.0, high: float = 2.0, *, grad: bool = True) -> Samples:
+    """Two inputs: equal shapes, broadcasting both ways, a 0-d one, no elements."""
+    shapes = (((2, 3), (2, 3)), ((4, 1, 3), (5, 1)), ((), (7,)), ((0, 3), (3,)))
+    return lambda: [Sample(inputs=pair, low=low, high=high, grad=grad) for pair in shapes]
+
+
+def binary(name: str, grad: Callable[..., Any] | None, samples: Samples | None = None, **options: Any) -> Op:
+    """Register an op of two broadcast inputs of one dtype."""
+
     def infer(x: TensorType, y: TensorType) -> TensorType:
-        return x.with_(shape=broadcast_shapes(name, x.shape, y.shape))
+        return x if x is y else x.with_(shape=broadcast_shapes(name, x.shape, y.shape))
 
-    samples = options.pop("samples", _BINARY_SAMPLES)
-    return register_op(Op(name=name, infer=infer, grad=grad, promotes=True, samples=lambda: samples, **options))
-
-
-def _add_grad(node: TapeNode, grad: Tensor) -> tuple[Gradient, Gradient]:
-    x, y = node.inputs
-    return sum_to_shape(grad, x.shape), sum_to_shape(grad, y.shape)
-
-
-def _subtract_grad(node: TapeNode, grad: Tensor) -> tuple[Gradient, Gradient]:
-    x, y = node.inputs
-    return sum_to_shape(grad, x.shape), sum_to_shape(-grad, y.shape) if node.needs_grad[1] else None
-
-
-def _multiply_grad(node: TapeNode, grad: Tensor) -> tuple[Gradient, Gradient]:
-    x, y = node.inputs
-    return (
-        sum_to_shape(grad * y, x.shape) if node.needs_grad[0] else None,
-        sum_to_shape(grad * x, y.shape) if node.needs_grad[1] else None,
+    return register_op(
+        Op(name=name, infer=infer, grad=grad, promotes=True, samples=samples or binary_samples(), **options)
     )
 
 
-def _divide_grad(node: TapeNode, grad: Tensor) -> tuple[Gradient, Gradient]:
+def _sums(node: TapeNode, x_grad: Callable[[], Tensor], y_grad: Callable[[], Tensor]) -> Pair:
+    """The gradients that are wanted, each summed to the shape of its input."""
     x, y = node.inputs
     return (
-        sum_to_shape(grad / y, x.shape) if node.needs_grad[0] else None,
-        sum_to_shape(-grad * x / (y * y), y.shape) if node.needs_grad[1] else None,
+        sum_to_shape(x_grad(), x.shape) if node.needs_grad[0] else None,
+        sum_to_shape(y_grad(), y.shape) if node.needs_grad[1] else None,
     )
 
 
-ADD = _binary("add", _add_grad, dtypes=NUMBERS)
-SUBTRACT = _binary("subtract", _subtract_grad, dtypes=NUMBERS)
-MULTIPLY = _binary("multiply", _multiply_grad, dtypes=NUMBERS)
-DIVIDE = _binary(
-    "divide",
-    _divide_grad,
-    samples=[
-        Sample(inputs=((2, 3), (2, 3)), low=0.5, high=2.0),
-        Sample(inputs=((4, 1, 3), (5, 1)), low=0.5, high=2.0),
-    ],
-)
+def _add_grad(node: TapeNode, grad: Tensor) -> Pair:
+    return _sums(node, lambda: grad, lambda: grad)
+
+
+def _subtract_grad(node: TapeNode, grad: Tensor) -> Pair:
+    return _sums(node, lambda: grad, lambda: -grad)
+
+
+def _multiply_grad(node: TapeNode, grad: Tensor) -> Pair:
+    x, y = node.inputs
+    return _sums(node, lambda: grad * y, lambda: grad * x)
+
+
+def _divide_grad(node: TapeNode, grad: Tensor) -> Pair:
+    x, y = node.inputs
+    return _sums(node, lambda: grad / y, lambda: -grad * (x / y) / y)
+
+
+def _pow_grad(node: TapeNode, grad: Tensor) -> Pair:
+    """x^0 is 1 whatever x, and 0^y is 0 around every y > 0: both have gradient 0, where the formulas give NaN."""
+    from dtrain.ops.where import where
+
+    (x, y), (z,) = node.inputs, node.outputs
+
+    def base_grad() -> Tensor:
+        return where(y == 0, 0.0, grad * y * pow(x, where(y == 0, 1.0, y - 1)))
+
+    def exponent_grad() -> Tensor:
+        return where(x == 0, 0.0, grad * z * log(where(x == 0, 1.0, x)))
+
+    return _sums(node, base_grad, exponent_grad)
+
+
+def _mod_grad(node: TapeNode, grad: Tensor) -> Pair:
+    x, y = node.inputs
+    return _sums(node, lambda: grad, lambda: -grad * floor(x / y))
+
+
+def _extremum_grad(wins: Callable[[Tensor, Tensor], Tensor]) -> Callable[[TapeNode, Tensor], Pair]:
+    """The larger (smaller) input takes the gradient; equal ones half each."""
+
+    def grad_rule(node: TapeNode, grad: Tensor) -> Pair:
+        x, y = (tensor.detach() for tensor in node.inputs)
+
+        def share(first: Tensor, second: Tensor) -> Tensor:
+            return grad * (cast(wins(first, second), grad.dtype) + cast(first == second, grad.dtype) * 0.5)
+
+        return _sums(node, lambda: share(x, y), lambda: share(y, x))
+
+    return grad_rule
+
+
+def _atan2_grad(node: TapeNode, grad: Tensor) -> Pair:
+    y, x = node.inputs
+    return _sums(node, lambda: grad * x / (x * x + y * y), lambda: -grad * y / (x * x + y * y))
+
+
+def _positive() -> list[Sample]:
+    return binary_samples(0.5, 2.0)()
+
+
+ADD = binary("add", _add_grad, dtypes=NUMBERS)
+SUBTRACT = binary("subtract", _subtract_grad, dtypes=NUMBERS)
+MULTIPLY = binary("multiply", _multiply_grad, dtypes=NUMBERS)
+DIVIDE = binary("divide", _divide_grad, _positive)
+# Steps have no gradient worth a check; the samples stay away from them.
+FLOOR_DIVIDE = binary("floor_divide", None, binary_samples(1.1, 1.9))
+MOD = binary("mod", _mod_grad, binary_samples(1.1, 1.9))
+POW = binary("pow", _pow_grad, _positive, saves_outputs=True)
+MAXIMUM = binary("maximum", _extremum_grad(lambda a, b: a > b), dtypes=NUMBERS)
+MINIMUM = binary("minimum", _extremum_grad(lambda a, b: a < b), dtypes=NUMBERS)
+ATAN2 = binary("atan2", _atan2_grad, _positive)
 
 
 def add(x: Any, y: Any) -> Tensor:
@@ -95,4 +145,203 @@ def mul(x: Any, y: Any) -> Tensor:
 
 def div(x: Any, y: Any) -> Tensor:
     """x / y with broadcasting; integers are divided as floats (f32, or f64 for s32 and wider)."""
-    return apply(DIVIDE, x, y)
+    return apply(DIVIDE, *_as_floats(x, y))
+
+
+def floor_div(x: Any, y: Any) -> Tensor:
+    """⌊x / y⌋ with broadcasting; integers stay integers."""
+    return apply(FLOOR_DIVIDE, x, y)
+
+
+def mod(x: Any, y: Any) -> Tensor:
+    """x − y·⌊x / y⌋, which has the sign of y, as Python's %."""
+    return apply(MOD, x, y)
+
+
+def pow(x: Any, y: Any) -> Tensor:
+    """x to the power y. 0⁰ is 1; the gradient is 0 where x or y makes the result constant."""
+    if isinstance(x, Tensor) and isinstance(y, int | float) and y == 2:
+        return square(x)
+    return apply(POW, x, y)
+
+
+def maximum(x: Any, y: Any) -> Tensor:
+    """The larger of x and y, NaN if either is; equal ones share the gradient."""
+    return apply(MAXIMUM, x, y)
+
+
+def minimum(x: Any, y: Any) -> Tensor:
+    """The smaller of x and y, NaN if either is; equal ones share the gradient."""
+    return apply(MINIMUM, x, y)
+
+
+def atan2(y: Any, x: Any) -> Tensor:
+    """The angle in (−π, π] of the point (x, y)."""
+    return apply(ATAN2, *_as_floats(y, x))
+
+
+def _as_floats(x: Any, y: Any) -> tuple[Any, Any]:
+    """The pair with at least one float in it: what promotion then gives both."""
+    if isinstance(x, Tensor) and x.type.dtype.is_floating:
+        return x, y
+    if isinstance(y, Tensor) and y.type.dtype.is_floating:
+        return x, y
+    # An integer tensor next to Python numbers, or two of them.
+    if isinstance(x, Tensor):
+        return as_floating(x), y if not isinstance(y, Tensor) else as_floating(y)
+    return as_floating(x) if not isinstance(y, Tensor) else x, as_floating(y)
+
+
+# Unary ----------------------------------------------------------------------------------------------------------------
+
+Rule = Callable[[Tensor, Tensor], Tensor]
+Unary = Callable[[Any], Tensor]
+
+
+def unary_samples(low: float, high: float, *, grad: bool = True) -> Samples:
+    """One input: two axes, none, no elements, a prime."""
+    shapes = ((2, 3), (), (0, 3), (17,))
+    return lambda: [Sample(inputs=(shape,), low=low, high=high, grad=grad) for shape in shapes]
+
+
+def unary(
+    name: str,
+    doc: str,
+    low: float = -2.0,
+    high: float = 2.0,
+    *,
+    by_input: Rule | None = None,
+    by_output: Rule | None = None,
+    dtypes: tuple[DType, ...] = FLOATS,
+) -> Unary:
+    """Register an op of one input and return its public function.
+
+    `by_input(grad, x)` or `by_output(grad, y)` is the gradient rule; the input is drawn from [low, high) in tests.
+    An op for floats only takes integers as the floats that hold them.
+    """
+    floats_only = dtypes is FLOATS
+
+    def infer(x: TensorType) -> TensorType:
+        return floating(name, x) if floats_only else x
+
+    def grad_rule(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+        if by_input is not None:
+            return (by_input(grad, node.inputs[0]),)
+        assert by_output is not None
+        return (by_output(grad, node.outputs[0]),)
+
+    differentiable = by_input is not None or by_output is not None
+    op = register_op(
+        Op(
+            name=name,
+            infer=infer,
+            grad=grad_rule if differentiable else None,
+            samples=unary_samples(low, high, grad=differentiable),
+            dtypes=dtypes,
+            saves_outputs=by_output is not None,
+        )
+    )
+
+    def function(x: Any) -> Tensor:
+        return apply(op, as_floating(x) if floats_only else x)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
+SIGNED = tuple(dtype for dtype in NUMBERS if dtype.kind != "unsigned")
+
+neg = unary("negative", "−x.", by_input=lambda g, x: -g, dtypes=NUMBERS)
+abs = unary("abs", "|x|; the gradient at 0 is 0.", by_input=lambda g, x: g * sign(x), dtypes=NUMBERS)
+sign: Unary = unary("sign", "−1, 0 or 1.", by_input=lambda g, x: g * 0, low=0.5, dtypes=NUMBERS)
+square = unary("square", "x².", by_input=lambda g, x: g * (x * 2), dtypes=NUMBERS)
+sqrt = unary("sqrt", "√x.", 0.2, 3, by_output=lambda g, y: g * 0.5 / y)
+rsqrt = unary("rsqrt", "1 / √x.", 0.2, 3, by_output=lambda g, y: g * -0.5 * (y * y * y))
+reciprocal = unary("reciprocal", "1 / x.", 0.2, 3, by_output=lambda g, y: -g * (y * y))
+exp = unary("exp", "eˣ.", by_output=lambda g, y: g * y)
+expm1 = unary("expm1", "eˣ − 1, exact near 0.", by_output=lambda g, y: g * (y + 1))
+log = unary("log", "The natural logarithm.", 0.2, 3, by_input=lambda g, x: g / x)
+log1p = unary("log1p", "log(1 + x), exact near 0.", -0.5, 2, by_input=lambda g, x: g / (x + 1))
+round = unary("round", "The nearest integer, even ones at halves; gradient 0.", 0.6, 1.4, by_input=lambda g, x: g * 0)
+ceil = unary("ceil", "The least integer not below x; gradient 0.", 0.1, 0.9, by_input=lambda g, x: g * 0)
+floor = unary("floor", "The greatest integer not above x; gradient 0.", 0.1, 0.9, by_input=lambda g, x: g * 0)
+sin = unary("sin", "Sine of radians.", by_input=lambda g, x: g * cos(x))
+cos: Unary = unary("cos", "Cosine of radians.", by_input=lambda g, x: -g * sin(x))
+tan = unary("tan", "Tangent of radians.", -1, 1, by_output=lambda g, y: g * (y * y + 1))
+asin = unary("asin", "Arc sine in radians.", -0.8, 0.8, by_input=lambda g, x: g * rsqrt(1 - x * x))
+acos = unary("acos", "Arc cosine in radians.", -0.8, 0.8, by_input=lambda g, x: -g * rsqrt(1 - x * x))
+atan = unary("atan", "Arc tangent in radians.", by_input=lambda g, x: g / (x * x + 1))
+sinh = unary("sinh", "Hyperbolic sine.", by_input=lambda g, x: g * cosh(x))
+cosh: Unary = unary("cosh", "Hyperbolic cosine.", by_input=lambda g, x: g * sinh(x))
+tanh = unary("tanh", "Hyperbolic tangent.", by_output=lambda g, y: g * (1 - y * y))
+asinh = unary("asinh", "Inverse hyperbolic sine.", by_input=lambda g, x: g * rsqrt(x * x + 1))
+acosh = unary("acosh", "Inverse hyperbolic cosine.", 1.2, 3, by_input=lambda g, x: g * rsqrt(x * x - 1))
+atanh = unary("atanh", "Inverse hyperbolic tangent.", -0.8, 0.8, by_input=lambda g, x: g / (1 - x * x))
+
+
+# Clip -----------------------------------------------------------------------------------------------------------------
+
+
+def _clip_infer(x: TensorType, *, low: float | None, high: float | None) -> TensorType:
+    return x
+
+
+def _clip_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    x, low, high = node.inputs[0].detach(), node.attrs["low"], node.attrs["high"]
+    if low is None:
+        inside = x <= high
+    else:
+        inside = x >= low if high is None else (x >= low) & (x <= high)
+    return (grad * cast(inside, grad.dtype),)
+
+
+def _clip_samples() -> list[Sample]:
+    limits: list[tuple[float | None, float | None]] = [(-1, 1), (None, 1), (-1, None)]
+    return [Sample(inputs=((4, 5),), attrs={"low": low, "high": high}) for low, high in limits]
+
+
+CLIP = register_op(Op(name="clip", infer=_clip_infer, grad=_clip_grad, samples=_clip_samples, dtypes=SIGNED))
+
+
+def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
+    """x limited to [low, high]; None leaves a side open. The gradient is 0 outside and 1 at the limits."""
+    if low is None and high is None:
+        raise DtypeError(expected("clip", "at least one limit", "neither low nor high"))
+    return apply(CLIP, x, low=low, high=high)
+
+
+def _reversed(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+    return lambda x, y: function(y, x)
+
+
+install_methods(
+    {
+        "__add__": add,
+        "__radd__": _reversed(add),
+        "__sub__": sub,
+        "__rsub__": _reversed(sub),
+        "__mul__": mul,
+        "__rmul__": _reversed(mul),
+        "__truediv__": div,
+        "__rtruediv__": _reversed(div),
+        "__floordiv__": floor_div,
+        "__rfloordiv__": _reversed(floor_div),
+        "__mod__": mod,
+        "__rmod__": _reversed(mod),
+        "__pow__": pow,
+        "__rpow__": _reversed(pow),
+        "__neg__": neg,
+        "__abs__": abs,
+        "abs": abs,
+        "square": square,
+        "sqrt": sqrt,
+        "rsqrt": rsqrt,
+        "exp": exp,
+        "log": log,
+        "tanh": tanh,
+        "round": round,
+        "clip": clip,
+        "pow": pow,
+    }
+)

@@ -16,7 +16,9 @@ def broadcast_shapes(op: str, *shapes: Shape) -> Shape:
     for axis in range(-ndim, 0):
         candidates = {shape[axis] for shape in shapes if -axis <= len(shape)} - {1}
         if len(candidates) > 1:
-            raise ShapeError(expected(op, "shapes that broadcast", " and ".join(map(str, shapes)), "reshape one of them"))
+            raise ShapeError(
+                expected(op, "shapes that broadcast", " and ".join(map(str, shapes)), "reshape one of them")
+            )
         sizes.append(candidates.pop() if candidates else 1)
     return tuple(sizes)
 
@@ -72,3 +74,10 @@ def expect_ndim(op: str, type: TensorType, *allowed: int) -> None:
 def boolean(type: TensorType) -> TensorType:
     """The same shape with dtype bool."""
     return type.with_(dtype=bool_)
+
+
+def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
+    """What a reduction over normal `axes` leaves: size 1 there with keepdims, else no axis."""
+    if keepdims:
+        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes)

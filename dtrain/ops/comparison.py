@@ -1,0 +1,187 @@
+"""Comparisons, tests of floats, logic and bits. None has a gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dtrain.base.dtype import ALL, INTEGERS, bool_
+from dtrain.base.errors import DtypeError, expected
+from dtrain.base.tensor_type import TensorType
+from dtrain.core.apply import apply
+from dtrain.core.tensor import Tensor, install_methods
+from dtrain.graph.op import Op, register_op
+from dtrain.ops.elementwise import binary_samples, unary_samples
+from dtrain.ops.infer import boolean, broadcast_shapes
+
+BITS = (bool_, *INTEGERS)
+
+
+def _comparison(name: str) -> Op:
+    def infer(x: TensorType, y: TensorType) -> TensorType:
+        return boolean(x.with_(shape=broadcast_shapes(name, x.shape, y.shape)))
+
+    return register_op(Op(name=name, infer=infer, promotes=True, samples=binary_samples(grad=False), dtypes=ALL))
+
+
+def _test(name: str) -> Op:
+    return register_op(Op(name=name, infer=boolean, samples=unary_samples(-2, 2, grad=False), dtypes=ALL))
+
+
+def _bits(name: str, low: float = -2.0) -> Op:
+    def infer(x: TensorType, y: TensorType) -> TensorType:
+        _expect_bits(name, x)
+        return x.with_(shape=broadcast_shapes(name, x.shape, y.shape))
+
+    dtypes = INTEGERS if name.endswith("shift") else BITS
+    return register_op(
+        Op(name=name, infer=infer, promotes=True, samples=binary_samples(low, 5, grad=False), dtypes=dtypes)
+    )
+
+
+def _expect_bits(name: str, x: TensorType) -> TensorType:
+    if x.dtype.is_floating:
+        raise DtypeError(expected(name, "integers or bools", str(x), "compare first, or cast with .to('s32')"))
+    return x
+
+
+EQUAL = _comparison("equal")
+NOT_EQUAL = _comparison("not_equal")
+LESS = _comparison("less")
+LESS_EQUAL = _comparison("less_equal")
+GREATER = _comparison("greater")
+GREATER_EQUAL = _comparison("greater_equal")
+LOGICAL_AND = _comparison("logical_and")
+LOGICAL_OR = _comparison("logical_or")
+LOGICAL_XOR = _comparison("logical_xor")
+LOGICAL_NOT = _test("logical_not")
+ISNAN = _test("isnan")
+ISINF = _test("isinf")
+ISFINITE = _test("isfinite")
+BITWISE_AND = _bits("bitwise_and")
+BITWISE_OR = _bits("bitwise_or")
+BITWISE_XOR = _bits("bitwise_xor")
+LEFT_SHIFT = _bits("left_shift", 0)
+RIGHT_SHIFT = _bits("right_shift", 0)
+
+
+def _invert_infer(x: TensorType) -> TensorType:
+    return _expect_bits("invert", x)
+
+
+INVERT = register_op(Op(name="invert", infer=_invert_infer, samples=unary_samples(-5, 5, grad=False), dtypes=BITS))
+
+
+def equal(x: Any, y: Any) -> Tensor:
+    """x = y, element by element; bool. NaN equals nothing."""
+    return apply(EQUAL, x, y)
+
+
+def not_equal(x: Any, y: Any) -> Tensor:
+    """x ≠ y, element by element; bool."""
+    return apply(NOT_EQUAL, x, y)
+
+
+def less(x: Any, y: Any) -> Tensor:
+    """x < y, element by element; bool."""
+    return apply(LESS, x, y)
+
+
+def less_equal(x: Any, y: Any) -> Tensor:
+    """x ≤ y, element by element; bool."""
+    return apply(LESS_EQUAL, x, y)
+
+
+def greater(x: Any, y: Any) -> Tensor:
+    """x > y, element by element; bool."""
+    return apply(GREATER, x, y)
+
+
+def greater_equal(x: Any, y: Any) -> Tensor:
+    """x ≥ y, element by element; bool."""
+    return apply(GREATER_EQUAL, x, y)
+
+
+def logical_and(x: Any, y: Any) -> Tensor:
+    """Whether both are not zero; bool."""
+    return apply(LOGICAL_AND, x, y)
+
+
+def logical_or(x: Any, y: Any) -> Tensor:
+    """Whether either is not zero; bool."""
+    return apply(LOGICAL_OR, x, y)
+
+
+def logical_xor(x: Any, y: Any) -> Tensor:
+    """Whether exactly one is not zero; bool."""
+    return apply(LOGICAL_XOR, x, y)
+
+
+def logical_not(x: Any) -> Tensor:
+    """Whether it is zero; bool."""
+    return apply(LOGICAL_NOT, x)
+
+
+def isnan(x: Any) -> Tensor:
+    """Whether it is NaN; bool."""
+    return apply(ISNAN, x)
+
+
+def isinf(x: Any) -> Tensor:
+    """Whether it is +∞ or −∞; bool."""
+    return apply(ISINF, x)
+
+
+def isfinite(x: Any) -> Tensor:
+    """Whether it is neither infinite nor NaN; bool."""
+    return apply(ISFINITE, x)
+
+
+def bitwise_and(x: Any, y: Any) -> Tensor:
+    """The bits set in both; for bools, logical and."""
+    return apply(BITWISE_AND, x, y)
+
+
+def bitwise_or(x: Any, y: Any) -> Tensor:
+    """The bits set in either; for bools, logical or."""
+    return apply(BITWISE_OR, x, y)
+
+
+def bitwise_xor(x: Any, y: Any) -> Tensor:
+    """The bits set in exactly one; for bools, logical exclusive or."""
+    return apply(BITWISE_XOR, x, y)
+
+
+def bitwise_not(x: Any) -> Tensor:
+    """Every bit flipped; for bools, logical not."""
+    return apply(INVERT, x)
+
+
+def left_shift(x: Any, y: Any) -> Tensor:
+    """x · 2^y in integers, without the bits that fall off."""
+    return apply(LEFT_SHIFT, x, y)
+
+
+def right_shift(x: Any, y: Any) -> Tensor:
+    """⌊x / 2^y⌋ in integers (the sign stays)."""
+    return apply(RIGHT_SHIFT, x, y)
+
+
+install_methods(
+    {
+        "__eq__": equal,
+        "__ne__": not_equal,
+        "__lt__": less,
+        "__le__": less_equal,
+        "__gt__": greater,
+        "__ge__": greater_equal,
+        "__and__": bitwise_and,
+        "__rand__": bitwise_and,
+        "__or__": bitwise_or,
+        "__ror__": bitwise_or,
+        "__xor__": bitwise_xor,
+        "__rxor__": bitwise_xor,
+        "__invert__": bitwise_not,
+        "__lshift__": left_shift,
+        "__rshift__": right_shift,
+    }
+)

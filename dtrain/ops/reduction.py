@@ -1,0 +1,258 @@
+"""Reductions over axes: sum, mean, prod, max, min, any, all, logsumexp, and what is composed of them.
+
+`spread` undoes the shape of a reduction (a view), `sum_to_shape` undoes broadcasting: each is the other's gradient.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Sequence
+from math import prod as product
+from typing import Any
+
+from dtrain.base.dtype import ALL, FLOATS, INTEGERS, int64
+from dtrain.base.errors import ShapeError, expected
+from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.core.apply import apply, cast
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Array, Tensor, as_tensor, install_methods
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.kernels.registry import array_module
+from dtrain.ops.cast import as_floating
+from dtrain.ops.infer import boolean, floating, normalize_axes, reduced_shape
+
+Axis = int | Sequence[int] | None
+Axes = tuple[int, ...]
+NUMBERS = (*INTEGERS, *FLOATS)
+
+
+# Shapes there and back ------------------------------------------------------------------------------------------------
+
+
+def _sum_to_shape_infer(x: TensorType, *, shape: Shape) -> TensorType:
+    missing = x.ndim - len(shape)
+    if missing < 0 or builtins.any(b not in (a, 1) for a, b in zip(x.shape[missing:], shape)):
+        raise ShapeError(expected("sum_to_shape", f"a shape that broadcasts to {x.shape}", str(shape)))
+    return x.with_(shape=shape)
+
+
+def _sum_to_shape_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    return (spread(grad, (), node.inputs[0].shape),)
+
+
+SUM_TO_SHAPE = register_op(
+    Op(
+        name="sum_to_shape",
+        infer=_sum_to_shape_infer,
+        grad=_sum_to_shape_grad,
+        samples=lambda: [
+            Sample(inputs=((4, 2, 3),), attrs={"shape": (2, 1)}),
+            Sample(inputs=((2, 3),), attrs={"shape": ()}),
+            Sample(inputs=((0, 3),), attrs={"shape": (1, 3)}),
+        ],
+        dtypes=NUMBERS,
+    )
+)
+
+
+def sum_to_shape(x: Tensor, shape: Shape) -> Tensor:
+    """Sum over the axes along which `shape` was broadcast to the shape of `x`: the gradient of broadcasting."""
+    return x if x.shape == shape else apply(SUM_TO_SHAPE, x, shape=shape)
+
+
+def _spread_infer(x: TensorType, *, axis: Axes, shape: Shape) -> TensorType:
+    return x.with_(shape=shape)
+
+
+def _spread_view(x: Array, *, axis: Axes, shape: Shape) -> Array:
+    xp = array_module(x)
+    return xp.broadcast_to(xp.expand_dims(x, axis) if axis else x, shape)
+
+
+def _spread_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    source = node.inputs[0].shape
+    axis = node.attrs["axis"]
+    return (apply(SUM, grad, axis=axis, keepdims=False) if axis else sum_to_shape(grad, source),)
+
+
+SPREAD = register_op(
+    Op(
+        name="spread",
+        infer=_spread_infer,
+        grad=_spread_grad,
+        view=_spread_view,
+        samples=lambda: [
+            Sample(inputs=((2, 3),), attrs={"axis": (1,), "shape": (2, 4, 3)}),
+            Sample(inputs=((2, 1),), attrs={"axis": (), "shape": (4, 2, 3)}),
+            Sample(inputs=((),), attrs={"axis": (0, 1), "shape": (2, 3)}),
+        ],
+        dtypes=ALL,
+    )
+)
+
+
+def spread(x: Tensor, axis: Axes, shape: Shape) -> Tensor:
+    """The result of a reduction over `axis` (without keepdims) repeated along those axes up to `shape`; a view.
+
+    Without axes this is plain broadcasting.
+    """
+    return x if x.shape == shape else apply(SPREAD, x, axis=axis, shape=shape)
+
+
+def _spread_like(node: TapeNode, reduced: Tensor) -> Tensor:
+    """A result (or gradient) of the node's reduction, repeated to the shape of its input."""
+    axis = () if node.attrs["keepdims"] else node.attrs["axis"]
+    return spread(reduced, axis, node.inputs[0].shape)
+
+
+def _count(node: TapeNode) -> int:
+    return product(node.inputs[0].shape[axis] for axis in node.attrs["axis"])
+
+
+# The reductions -------------------------------------------------------------------------------------------------------
+
+_SHAPES: list[tuple[Shape, Axes, bool]] = [
+    ((2, 3, 4), (1,), False),
+    ((2, 3, 4), (0, 2), True),
+    ((7,), (0,), False),
+    ((), (), False),
+]
+_EMPTY: list[tuple[Shape, Axes, bool]] = [((0, 3), (0,), False), ((3, 0), (0,), False)]
+
+
+def _samples(cases: Sequence[tuple[Shape, Axes, bool]], **options: Any) -> Callable[[], list[Sample]]:
+    return lambda: [
+        Sample(inputs=(shape,), attrs={"axis": axis, "keepdims": keepdims}, **options)
+        for shape, axis, keepdims in cases
+    ]
+
+
+def _reduction(
+    name: str, grad: Callable[..., Any] | None, result: Callable[[TensorType], TensorType], **opts: Any
+) -> Op:
+    def infer(x: TensorType, *, axis: Axes, keepdims: bool) -> TensorType:
+        return result(x).with_(shape=reduced_shape(x.shape, axis, keepdims))
+
+    return register_op(Op(name=name, infer=infer, grad=grad, **opts))
+
+
+def _widened(x: TensorType) -> TensorType:
+    """Integers and bools add up in s64."""
+    return x if x.dtype.is_floating else x.with_(dtype=int64)
+
+
+def _sum_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    return (_spread_like(node, grad),)
+
+
+def _mean_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    return (_spread_like(node, grad / builtins.max(_count(node), 1)),)
+
+
+def _extremum_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    """Equal extrema share the gradient evenly."""
+    (x,), (y,) = node.inputs, node.outputs
+    hits = cast(x.detach() == _spread_like(node, y.detach()), x.dtype)
+    shares = hits / apply(SUM, hits, axis=node.attrs["axis"], keepdims=True)
+    return (_spread_like(node, grad) * shares,)
+
+
+def _logsumexp_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    from dtrain.ops.elementwise import exp
+
+    (x,), (y,) = node.inputs, node.outputs
+    return (_spread_like(node, grad) * exp(x - _spread_like(node, y)),)
+
+
+SUM = _reduction("sum", _sum_grad, _widened, samples=_samples(_SHAPES + _EMPTY), dtypes=ALL)
+MEAN = _reduction("mean", _mean_grad, lambda x: floating("mean", x), samples=_samples(_SHAPES))
+MAX = _reduction("max", _extremum_grad, lambda x: x, samples=_samples(_SHAPES), dtypes=ALL, saves_outputs=True)
+MIN = _reduction("min", _extremum_grad, lambda x: x, samples=_samples(_SHAPES), dtypes=ALL, saves_outputs=True)
+ANY = _reduction("any", None, boolean, samples=_samples(_SHAPES + _EMPTY), dtypes=ALL)
+ALL_OF = _reduction("all", None, boolean, samples=_samples(_SHAPES + _EMPTY), dtypes=ALL)
+LOGSUMEXP = _reduction(
+    "logsumexp", _logsumexp_grad, lambda x: floating("logsumexp", x), samples=_samples(_SHAPES), saves_outputs=True
+)
+
+
+def _prod_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    (x,) = node.inputs
+    return (_spread_like(node, grad) * apply(PROD_OF_OTHERS, x, axis=node.attrs["axis"]),)
+
+
+PROD = _reduction("prod", _prod_grad, _widened, samples=_samples(_SHAPES + _EMPTY), dtypes=ALL)
+
+
+def _prod_of_others_infer(x: TensorType, *, axis: Axes) -> TensorType:
+    return x
+
+
+# dx of a product is the product of all others: right where elements are zero, which dividing by x is not.
+PROD_OF_OTHERS = register_op(
+    Op(
+        name="prod_of_others",
+        infer=_prod_of_others_infer,
+        samples=lambda: [
+            Sample(inputs=((2, 3, 4),), attrs={"axis": (1,)}),
+            Sample(inputs=((2, 3, 2),), attrs={"axis": (0, 2)}),
+            Sample(inputs=((),), attrs={"axis": ()}),
+        ],
+    )
+)
+
+
+def _reduce(op: Op, x: Any, axis: Axis, keepdims: bool) -> Tensor:
+    tensor = as_tensor(x)
+    return apply(op, tensor, axis=normalize_axes(op.name, axis, tensor.ndim), keepdims=keepdims)
+
+
+def _expect_elements(name: str, x: Any, axis: Axis) -> Tensor:
+    tensor = as_tensor(x)
+    if builtins.any(tensor.shape[i] == 0 for i in normalize_axes(name, axis, tensor.ndim)):
+        raise ShapeError(expected(name, "at least one element along each reduced axis", str(tensor.type)))
+    return tensor
+
+
+def sum(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """Σ over `axis` (an int, several, or None for all). Integers and bools give s64; f16 and bf16 add up in f32."""
+    return _reduce(SUM, x, axis, keepdims)
+
+
+def mean(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """The average over `axis`. Integers are averaged as floats. Raises ShapeError where there is nothing to average."""
+    return _reduce(MEAN, as_floating(_expect_elements("mean", x, axis)), axis, keepdims)
+
+
+def prod(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """The product over `axis`; integers and bools give s64."""
+    return _reduce(PROD, x, axis, keepdims)
+
+
+def max(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """The largest element over `axis`, NaN if there is one. Equal maxima share the gradient evenly."""
+    return _reduce(MAX, _expect_elements("max", x, axis), axis, keepdims)
+
+
+def min(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """The smallest element over `axis`, NaN if there is one. Equal minima share the gradient evenly."""
+    return _reduce(MIN, _expect_elements("min", x, axis), axis, keepdims)
+
+
+def any(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """Whether any element over `axis` is not zero; bool."""
+    return _reduce(ANY, x, axis, keepdims)
+
+
+def all(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """Whether every element over `axis` is not zero; bool."""
+    return _reduce(ALL_OF, x, axis, keepdims)
+
+
+def logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """log Σ exp(x) over `axis`, without overflow for large x."""
+    return _reduce(LOGSUMEXP, _expect_elements("logsumexp", x, axis), axis, keepdims)
+
+
+install_methods(
+    {"sum": sum, "mean": mean, "prod": prod, "max": max, "min": min, "any": any, "all": all, "logsumexp": logsumexp}
+)

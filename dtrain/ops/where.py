@@ -1,0 +1,57 @@
+"""A choice between two tensors, element by element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dtrain.base.dtype import ALL, bool_, promote
+from dtrain.base.errors import DtypeError, expected
+from dtrain.base.tensor_type import TensorType
+from dtrain.core.apply import _as_tensors, apply, cast
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Tensor, as_tensor
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.infer import broadcast_shapes, same_dtype
+from dtrain.ops.reduction import sum_to_shape
+
+
+def _infer(condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
+    if condition.dtype is not bool_:
+        raise DtypeError(expected("where", "a bool condition", str(condition), "compare it, such as x > 0"))
+    same_dtype("where", x, y)
+    return x.with_(shape=broadcast_shapes("where", condition.shape, x.shape, y.shape))
+
+
+def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
+    condition, x, y = node.inputs
+    return (
+        None,
+        sum_to_shape(where(condition, grad, 0), x.shape) if node.needs_grad[1] else None,
+        sum_to_shape(where(condition, 0, grad), y.shape) if node.needs_grad[2] else None,
+    )
+
+
+def _samples() -> list[Sample]:
+    mask = np.array([[True, False, True], [False, False, True]])
+    return [
+        Sample(inputs=(mask, (2, 3), (2, 3))),
+        Sample(inputs=(mask, (4, 2, 1), (3,))),
+        Sample(inputs=(np.array(True), (), (5,))),
+        Sample(inputs=(np.zeros((0, 3), np.bool_), (1, 3), ())),
+    ]
+
+
+WHERE = register_op(Op(name="where", infer=_infer, grad=_grad, samples=_samples, dtypes=ALL))
+
+
+def where(condition: Any, x: Any, y: Any) -> Tensor:
+    """x where the condition holds, else y; all three broadcast, x and y are promoted to one dtype.
+
+    No gradient flows through the choice itself. A NaN in the branch that was not taken still makes NaN gradients in
+    what computed it: replace the bad input before computing.
+    """
+    first, second = _as_tensors([x, y])
+    common = promote(first.dtype, second.dtype)
+    return apply(WHERE, as_tensor(condition), cast(first, common), cast(second, common))

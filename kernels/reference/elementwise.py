@@ -1,0 +1,100 @@
+"""Elementwise arithmetic: NumPy's ufuncs have exactly the form of a kernel and hand CuPy arrays on to CuPy.
+
+On f16 and bf16 they compute in f32 and round once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dtrain.kernels.reference.precision import store, widen
+from dtrain.kernels.registry import Array, array_module, reference
+
+UFUNCS = {
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.divide,
+    "floor_divide": np.floor_divide,
+    "mod": np.remainder,
+    "pow": np.power,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "atan2": np.arctan2,
+    "negative": np.negative,
+    "abs": np.absolute,
+    "sign": np.sign,
+    "square": np.square,
+    "sqrt": np.sqrt,
+    "exp": np.exp,
+    "expm1": np.expm1,
+    "log": np.log,
+    "log1p": np.log1p,
+    "round": np.rint,
+    "ceil": np.ceil,
+    "floor": np.floor,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "tanh": np.tanh,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "bitwise_and": np.bitwise_and,
+    "bitwise_or": np.bitwise_or,
+    "bitwise_xor": np.bitwise_xor,
+    "invert": np.invert,
+    "left_shift": np.left_shift,
+    "right_shift": np.right_shift,
+    "logical_and": np.logical_and,
+    "logical_or": np.logical_or,
+    "logical_xor": np.logical_xor,
+    "logical_not": np.logical_not,
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "isnan": np.isnan,
+    "isinf": np.isinf,
+    "isfinite": np.isfinite,
+}
+
+for _name, _ufunc in UFUNCS.items():
+    reference(_name)(_ufunc)
+
+
+@reference("reciprocal")
+def reciprocal(x: Array, out: Array) -> None:
+    """1 / x."""
+    np.divide(x.dtype.type(1), x, out=out)
+
+
+@reference("rsqrt")
+def rsqrt(x: Array, out: Array) -> None:
+    """1 / √x."""
+    store(out, 1 / array_module(x).sqrt(widen(x)))
+
+
+@reference("clip")
+def clip(x: Array, out: Array, *, low: float | None, high: float | None) -> None:
+    """x limited to [low, high]; NaN stays."""
+    if low is None:
+        np.minimum(x, x.dtype.type(high), out=out)
+    elif high is None:
+        np.maximum(x, x.dtype.type(low), out=out)
+    else:
+        np.maximum(x, x.dtype.type(low), out=out)
+        np.minimum(out, x.dtype.type(high), out=out)
+
+
+@reference("where")
+def where(condition: Array, x: Array, y: Array, out: Array) -> None:
+    """x where the condition holds, else y."""
+    out[...] = array_module(x).where(condition, x, y)
