@@ -1,0 +1,41 @@
+"""Joining the world for training: the communicator, and everything that training on several ranks brings along.
+
+Importing this module puts the PackAllReduce pass into the default pipeline and lets every compiled graph be compared
+between ranks before its first run.
+"""
+
+from __future__ import annotations
+
+from dtrain.collectives.sync_batch_norm import exchange_through_world
+
+from dtrain.collectives import context
+from dtrain.collectives.agreement import post_schedules
+from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.pack_all_reduce import pack_all_reduce
+from dtrain.core.trace import add_first_run_listener
+from dtrain.nn import SyncBatchNorm
+from dtrain.passes import Pass, insert_pass
+
+insert_pass(
+    Pass(pack_all_reduce, "behind common subexpressions, so that no gradient is sent twice"),
+    after="eliminate_common_subexpressions",
+)
+add_first_run_listener(post_schedules)
+SyncBatchNorm.exchange = exchange_through_world
+
+
+def init(communicator: Communicator | None = None, *, timeout: float | None = None) -> Communicator:
+    """Join the world and return its communicator; a second call returns the same one.
+
+    Without a launcher the world is this process alone, so scripts need no other code path. Under `dtrain run`,
+    `mpirun` or `srun` it is every rank.
+
+    Args:
+        communicator: use this one as the world instead of looking at the environment.
+        timeout: seconds that a collective waits for its peers; default DTRAIN_COLLECTIVE_TIMEOUT or 1800.
+
+    Raises:
+        LaunchError: the environment names several ranks, and MPI is missing, cannot start or disagrees.
+        CollectiveError: there is another world already.
+    """
+    return context.init(communicator, timeout=timeout)
