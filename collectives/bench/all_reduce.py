@@ -1,0 +1,284 @@
+"""`dtrain bench all_reduce`: sweep message sizes as nccl-tests does, check every result, fit alpha and beta.
+
+Every iteration is timed by itself: all ranks meet, then each takes its time, and the slowest counts. Contestants take
+turns within an iteration, so that a busy machine is busy for all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from dtrain.base.dtype import DType, as_dtype
+from dtrain.base.errors import CollectiveError, DtrainError, expected
+from dtrain.collectives import context
+from dtrain.collectives.bench.alpha_beta import AlphaBeta, fit
+from dtrain.collectives.bench.contestants import PEERS, Contestant, Copy, Ours, OursInWindow
+from dtrain.collectives.bench.exact_data import count_wrong, expected_result
+from dtrain.collectives.bench.message_sizes import parse_bytes, sweep
+from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.rank_order import REDUCE_OPS, ReduceOp, check_reduction
+
+DESCRIPTION = """\
+Measure all-reduce over message sizes, in the letters and columns of nccl-tests.
+
+  time    microseconds of one all-reduce (slowest rank): fastest, median and slowest iteration
+  algbw   bytes / median time
+  busbw   algbw * 2(p-1)/p: comparable over numbers of ranks, and with a link's rate
+  #wrong  elements with a wrong bit, over all ranks (inputs are such that every order has one exact result)
+  %copy   median time in which every rank just copies the message, as a share of the all-reduce's: on one host an
+          all-reduce moves as many bytes through memory as that, so 100% is the physical limit
+
+`dtrain` is all-reduce on ordinary arrays, `dtrain-window` on arrays in shared memory, as gradient buckets are.
+"""
+
+EXAMPLES = """\
+examples:
+  dtrain bench all_reduce -np 2                                 8 B to 64 MiB, doubling
+  dtrain bench all_reduce -np 4 -b 1K -e 1M -f 4 -d bfloat16    four ranks, a coarser sweep
+  dtrain bench all_reduce -np 2 --peers mpi,gloo -J out.json    beside MPI_Allreduce and torch's gloo, with JSON
+  mpirun -np 2 python -m dtrain.collectives.bench.all_reduce    without the launcher
+
+exit code: 0, or 1 if any result was wrong
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One contestant at one size. Times are in microseconds, rates in 10^9 bytes per second."""
+
+    nbytes: int
+    count: int
+    dtype: str
+    op: str
+    via: str
+    algorithm: str
+    min_us: float
+    median_us: float
+    max_us: float
+    algbw: float
+    busbw: float
+    wrong: int | None
+    copy_fraction: float | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags on `parser`, and its help."""
+    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("-b", "--minbytes", type=parse_bytes, default="8", metavar="BYTES", help="first size (default 8)")
+    add("-e", "--maxbytes", type=parse_bytes, default="64M", metavar="BYTES", help="last size (default 64M)")
+    add("-f", "--stepfactor", type=float, default=2.0, metavar="F", help="from size to size, times F (default 2)")
+    add("-i", "--stepbytes", type=parse_bytes, metavar="BYTES", help="from size to size, plus BYTES, instead of -f")
+    add("-n", "--iters", type=int, default=20, metavar="N", help="timed iterations per size (default 20)")
+    add("-w", "--warmup-iters", type=int, default=5, metavar="N", help="untimed iterations before (default 5)")
+    add("-c", "--check", type=int, choices=(0, 1), default=1, help="check results (default 1)")
+    add(
+        "-d",
+        "--datatype",
+        default="float32",
+        metavar="DTYPE",
+        help="element type, as float32 or bf16 (default float32)",
+    )
+    add("-o", "--op", default="sum", help=f"one of {', '.join(REDUCE_OPS)} (default sum)")
+    add("-J", "--json", type=Path, metavar="FILE", help="write everything measured to FILE")
+    add("--peers", default="", metavar="NAMES", help=f"also measure, comma-separated: {', '.join(PEERS)}")
+    add("--no-window", action="store_true", help="leave dtrain-window out")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the sweep out on every rank; rank 0 prints and writes."""
+    dtype = as_dtype(args.datatype)
+    op = check_reduction("bench all_reduce", "mean" if args.op == "avg" else args.op, dtype)
+    if args.iters < 1 or args.warmup_iters < 0 or (args.stepfactor <= 1 and not args.stepbytes):
+        raise ValueError(
+            expected(
+                "bench all_reduce",
+                "-n of 1 or more, -w of 0 or more and -f above 1",
+                f"-n {args.iters} -w {args.warmup_iters} -f {args.stepfactor:g}",
+            )
+        )
+    peers = [name for name in args.peers.split(",") if name]
+    unknown = [name for name in peers if name not in PEERS]
+    if unknown:
+        raise ValueError(expected("--peers", f"names among {', '.join(PEERS)}", ", ".join(unknown)))
+    counts = sweep(args.minbytes, args.maxbytes, factor=args.stepfactor, step=args.stepbytes, itemsize=dtype.itemsize)
+    if not counts:
+        raise ValueError(expected("bench all_reduce", "-b at most -e", f"-b {args.minbytes} -e {args.maxbytes}"))
+    world = context.init()
+    report = _Report(world, dtype, op, sys.stdout if world.rank == 0 else None)
+    contestants, notes = _make_contestants(world, dtype, op, counts[-1], peers, not args.no_window)
+    report.begin(args, notes)
+    for count in counts:
+        report.add(_measure_size(world, contestants, count, args))
+    report.end(args.json)
+    return 1 if report.num_wrong else 0
+
+
+def _make_contestants(
+    world: Communicator, dtype: DType, op: ReduceOp, largest: int, peers: list[str], with_window: bool
+) -> tuple[list[Contestant], list[str]]:
+    """All contestants that every rank can make, and notes on the peers that some rank cannot."""
+    kinds: list[type[Contestant]] = [Copy, Ours] + [OursInWindow] * with_window
+    contestants = [kind(world, dtype, op, largest) for kind in kinds]
+    notes: list[str] = []
+    for name in peers:
+        problem = ""
+        try:
+            contestants.append(PEERS[name](world, dtype, op, largest))
+        except CollectiveError as error:
+            problem = str(error)
+        problems = [text for text in world.all_gather_object(problem) if text]
+        if problems:
+            notes.append(f"{name} is left out: {problems[0]}")
+            contestants = [contestant for contestant in contestants if contestant.name != name]
+    return contestants, notes
+
+
+def _measure_size(
+    world: Communicator, contestants: list[Contestant], count: int, args: argparse.Namespace
+) -> list[Row]:
+    for contestant in contestants:
+        contestant.load(count)
+    seconds = np.zeros((args.iters, len(contestants)))
+    for iteration in range(-args.warmup_iters, args.iters):
+        for column, contestant in enumerate(contestants):
+            world.barrier()
+            begin = time.perf_counter()
+            contestant.run()
+            elapsed = time.perf_counter() - begin
+            if iteration >= 0:
+                seconds[iteration, column] = elapsed
+    slowest = world.all_reduce(seconds, op="max")
+    wrong = _count_wrong(world, contestants, count) if args.check else [None] * len(contestants)
+    copy_seconds = float(np.median(slowest[:, 0]))
+    return [
+        _row(contestant, slowest[:, column], wrong[column], copy_seconds)
+        for column, contestant in enumerate(contestants)
+        if not isinstance(contestant, Copy)
+    ]
+
+
+def _count_wrong(world: Communicator, contestants: list[Contestant], count: int) -> list[int | None]:
+    """Run everybody once more on fresh data and compare bit by bit."""
+    wanted = expected_result(count, world.size, contestants[0].dtype, contestants[0].op)
+    wrong = np.zeros(len(contestants), np.int64)
+    for column, contestant in enumerate(contestants):
+        contestant.load(count)
+        contestant.run()
+        wrong[column] = 0 if isinstance(contestant, Copy) else count_wrong(contestant.out, wanted)
+    return [int(number) for number in world.all_reduce(wrong)]
+
+
+def _row(contestant: Contestant, seconds: Any, wrong: int | None, copy_seconds: float) -> Row:
+    nbytes = contestant.source.nbytes
+    median = float(np.median(seconds))
+    algbw = nbytes / median / 1e9
+    ranks = contestant.world.size
+    return Row(
+        nbytes=nbytes,
+        count=contestant.source.size,
+        dtype=contestant.dtype.tag,
+        op=contestant.op,
+        via=contestant.name,
+        algorithm=contestant.algorithm(),
+        min_us=float(seconds.min()) * 1e6,
+        median_us=median * 1e6,
+        max_us=float(seconds.max()) * 1e6,
+        algbw=algbw,
+        busbw=algbw * 2 * (ranks - 1) / ranks,
+        wrong=wrong,
+        copy_fraction=copy_seconds / median if nbytes else None,
+    )
+
+
+class _Report:
+    """Collects rows on every rank; prints where there is a stream, which is on rank 0."""
+
+    def __init__(self, world: Communicator, dtype: DType, op: ReduceOp, stream: TextIO | None) -> None:
+        self._world, self._dtype, self._op, self._stream = world, dtype, op, stream
+        self._rows: list[Row] = []
+        self._about: dict[str, Any] = {}
+        self.num_wrong = 0
+
+    def begin(self, args: argparse.Namespace, notes: list[str]) -> None:
+        hosts = self._world.all_gather_object(platform.node())
+        self._about = {
+            "benchmark": "all_reduce",
+            "ranks": self._world.size,
+            "hosts": sorted(set(hosts)),
+            "communicator": self._world.name,
+            "machine": f"{platform.machine()} {platform.system()} {platform.release()}",
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "settings": {name: str(value) for name, value in vars(args).items() if not callable(value)},
+            "notes": notes,
+        }
+        self._print(
+            f"# all_reduce {self._op} {self._dtype.tag}: {self._world.size} ranks on {len(set(hosts))} host(s), "
+            f"communicator {self._world.name}, {args.warmup_iters} warm-up and {args.iters} timed iterations"
+        )
+        for note in notes:
+            self._print(f"# {note}")
+        self._print(
+            f"{'size':>12} {'count':>12} {'type':>5} {'redop':>5} {'via':>14} "
+            f"{'min us':>10} {'median us':>10} {'max us':>10} {'algbw':>8} {'busbw':>8} {'#wrong':>7} {'%copy':>6}"
+        )
+
+    def add(self, rows: list[Row]) -> None:
+        self._rows += rows
+        self.num_wrong += sum(row.wrong or 0 for row in rows)
+        for row in rows:
+            wrong = "N/A" if row.wrong is None else str(row.wrong)
+            share = "N/A" if row.copy_fraction is None else f"{row.copy_fraction:.0%}"
+            self._print(
+                f"{row.nbytes:>12} {row.count:>12} {row.dtype:>5} {row.op:>5} {row.via:>14} "
+                f"{row.min_us:>10.2f} {row.median_us:>10.2f} {row.max_us:>10.2f} "
+                f"{row.algbw:>8.3f} {row.busbw:>8.3f} {wrong:>7} {share:>6}"
+            )
+
+    def end(self, json_file: Path | None) -> None:
+        fits = {via: self._fit(via) for via in dict.fromkeys(row.via for row in self._rows)}
+        for via, line in fits.items():
+            self._print(f"# {via}: {line if line is not None else 'too few sizes for a line'}")
+        verdict = "all results exact" if self.num_wrong == 0 else f"{self.num_wrong} wrong elements"
+        self._print(f"# {verdict if any(row.wrong is not None for row in self._rows) else 'results not checked'}")
+        if json_file is not None and self._stream is not None:
+            content = self._about | {
+                "rows": [asdict(row) for row in self._rows],
+                "fits": {via: line.as_dict() if line is not None else None for via, line in fits.items()},
+                "num_wrong": self.num_wrong,
+            }
+            json_file.write_text(json.dumps(content, indent=1) + "\n")
+
+    def _fit(self, via: str) -> AlphaBeta | None:
+        rows = [row for row in self._rows if row.via == via]
+        return fit([row.nbytes for row in rows], [row.median_us * 1e-6 for row in rows])
+
+    def _print(self, line: str) -> None:
+        if self._stream is not None:
+            print(line, file=self._stream, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The benchmark as a program of its own: 2 for wrong flags, as argparse has it."""
+    parser = argparse.ArgumentParser(prog="python -m dtrain.collectives.bench.all_reduce")
+    add_arguments(parser)
+    args = parser.parse_args(arguments)
+    try:
+        return run(args)
+    except (ValueError, TypeError, DtrainError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
