@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,6 +48,40 @@ def visible_devices(env: Mapping[str, str]) -> list[str]:
     if named is None:
         return [str(number) for number in present]
     return [part for part in named.split(",") if part and part != "-1"]
+
+
+def address_towards(host: str | None) -> str:
+    """This machine's address on the way to a host; without one, to anywhere. No packet is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host or "192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return os.uname().nodename
+
+
+def processes_with(variable: str, value: str) -> list[int]:
+    """Processes of this machine whose environment holds `variable=value`, without this one."""
+    wanted = f"{variable}={value}".encode()
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as stream:
+                if wanted in stream.read().split(b"\0"):
+                    found.append(int(name))
+    return found
+
+
+def kill_processes_with(variable: str, value: str) -> list[int]:
+    """Kill all of them, until none is left; returns those found first."""
+    first = found = processes_with(variable, value)
+    while found:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        remaining = processes_with(variable, value)
+        found = [pid for pid in remaining if pid not in found]
+    return first
 
 
 def _cgroup_folders() -> list[Path]:

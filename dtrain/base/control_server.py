@@ -38,6 +38,7 @@ class Peer:
     role: str = ""
     rank: int = -1
     host: str = ""
+    address: str = ""  # where its connection comes from
     pid: int = 0
     step: int = -1
     op: str = ""
@@ -184,10 +185,10 @@ class ControlServer:
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
-            connection, _ = self._listener.accept()
+            connection, source = self._listener.accept()
             configure(connection)
             connection.setblocking(False)
-            peer = Peer(connection, time.monotonic())
+            peer = Peer(connection, time.monotonic(), address=source[0])
             with self._lock:
                 self._peers[connection] = peer
             self._selector.register(connection, selectors.EVENT_READ, peer)

@@ -1,0 +1,79 @@
+"""The `dtrain` command: `run`, `bench`, `doctor`. Nothing here starts a rank; each subcommand is handed on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from dtrain.base.errors import LaunchError
+from dtrain.launcher.flags import UsageError
+
+HELP = """\
+usage: dtrain COMMAND …
+
+  dtrain run -np 4 train.py      start a training script as four ranks, and watch them
+  dtrain bench all_reduce -np 2  measure collectives (all_reduce, …) or a whole step (step)
+  dtrain doctor                  what is installed here, and what is missing
+
+dtrain COMMAND --help says more; dtrain --version prints the version.
+"""
+
+WRONG_USAGE = 2
+COULD_NOT_START = 125
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit code. Never shows a traceback for what a user can cause."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0 if given else WRONG_USAGE
+    if given[0] == "--version":
+        print(f"dtrain {_version()}")
+        return 0
+    name, *rest = given
+    if name not in COMMANDS:
+        print(f"dtrain: expected one of {', '.join(COMMANDS)}, got {name!r}; see dtrain --help", file=sys.stderr)
+        return WRONG_USAGE
+    try:
+        return COMMANDS[name](rest)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return WRONG_USAGE
+    except LaunchError as error:
+        print(f"dtrain: could not start: {error}", file=sys.stderr)
+        return COULD_NOT_START
+
+
+def _run(arguments: Sequence[str]) -> int:
+    from dtrain.launcher.run import run
+
+    return run(arguments, os.environ)
+
+
+def _bench(arguments: Sequence[str]) -> int:
+    from dtrain.launcher.bench import bench
+
+    return bench(arguments)
+
+
+def _doctor(arguments: Sequence[str]) -> int:
+    from dtrain.launcher.doctor import doctor
+
+    return doctor(arguments)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"run": _run, "bench": _bench, "doctor": _doctor}
+
+
+def _version() -> str:
+    try:
+        return version("dtrain")
+    except PackageNotFoundError:
+        return "(a clone that is not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

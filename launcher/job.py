@@ -1,0 +1,317 @@
+"""One job from start to last word: start the ranks, show their output, watch them, say why it ended, leave nothing.
+
+Everything that happens comes as an event through one queue (messages of supervisors and ranks, losses, signals), and
+one thread takes them in order, so no lock guards the state. The first rank that ends badly by itself is the culprit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from queue import Empty, SimpleQueue
+from typing import Any, TextIO
+
+from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, Message, Verdict
+from dtrain.base.control_server import ControlServer, Peer
+from dtrain.base.errors import LaunchError
+from dtrain.launcher.backends import Backend, Started
+from dtrain.launcher.machine import address_towards, kill_processes_with
+from dtrain.launcher.output import OutputMultiplexer
+from dtrain.launcher.placement import PlacedRank, ReadyRank, place, rank_environment
+from dtrain.launcher.plan import LaunchPlan
+from dtrain.launcher.roster import Roster
+from dtrain.launcher.screen import show_start
+from dtrain.launcher.spec import LaunchSpec
+from dtrain.launcher.verdict import (
+    JobVerdict,
+    block,
+    failure_verdict,
+    indented,
+    interrupt_verdict,
+    start_verdict,
+    timeout_verdict,
+)
+
+JOB_VARIABLE = "DTRAIN_JOB_ID"
+TURN = 0.05  # seconds between looks at clocks and processes
+SETTLE = 0.1  # after the first bad end, so that reports on their way are part of the verdict
+STACKS_WAIT = 1.0
+FAILURE_GRACE = 1.0
+SIGNAL_GRACE = 10.0
+STARTER_GRACE = 1.0  # for mpirun to end by itself once its ranks are gone
+MAX_WAITING = 4096  # events; above it the server stops reading and TCP slows the ranks' output down
+BROKEN_PIPE = 128 + signal.SIGPIPE
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
+
+Event = tuple[str, Any, Message]
+
+
+class Job:
+    """Carries out a plan. `run()` returns the exit code of the contract and never raises for what ranks do."""
+
+    def __init__(self, plan: LaunchPlan, spec: LaunchSpec, backend: Backend, stdout: TextIO, stderr: TextIO) -> None:
+        self._plan = plan
+        self._spec = spec
+        self._backend = backend
+        self._stderr = stderr
+        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._closing = False
+        tag = plan.size > 1 if spec.tag_output is None else spec.tag_output
+        self._output = OutputMultiplexer(
+            stdout, stderr, size=plan.size, tag=tag, timestamp=spec.timestamp_output, log_dir=spec.log_dir
+        )
+        self._roster = Roster(plan.size, log_of=lambda rank: self._output.log_path(rank, "stderr"))
+        self._job_id = secrets.token_hex(8)
+        self._interrupts: list[int] = []
+        self._verdict: JobVerdict | None = None
+        self._is_running = False
+        self._server: ControlServer
+        self._started: Started
+
+    def run(self) -> int:
+        """Start, watch, stop; returns the exit code."""
+        try:
+            self._server = self._make_server()
+        except LaunchError as error:
+            return self._conclude(start_verdict([f"  {error}"]))
+        try:
+            with self._signals():
+                return self._run()
+        except BrokenPipeError:
+            # Whoever read our output is gone; so is the reason to go on.
+            self._end_everything(0.0)
+            return BROKEN_PIPE
+        finally:
+            self._closing = True
+            self._server.close()
+            kill_processes_with(JOB_VARIABLE, self._job_id)
+
+    def _run(self) -> int:
+        try:
+            self._started = self._backend.start(self._plan, self._control_variables())
+        except LaunchError as error:
+            return self._conclude(start_verdict([f"  {error}"]))
+        try:
+            verdict = self._watch()
+            code = self._conclude(verdict) if verdict is not None else 0
+            grace = SIGNAL_GRACE if verdict is not None and verdict.kind == "interrupt" else FAILURE_GRACE
+            self._end_everything(self._spec.grace if self._spec.grace is not None else grace)
+            return code
+        finally:
+            self._started.kill()
+
+    def _make_server(self) -> ControlServer:
+        host, advertised = "127.0.0.1", ""
+        if not self._plan.all_local:
+            remote = next((rank.host for rank in self._plan.ranks if rank.host), None)
+            host, advertised = "0.0.0.0", address_towards(remote)
+        return ControlServer(
+            host,
+            advertised_host=advertised,
+            on_message=lambda peer, message: self._take(("message", peer, message)),
+            on_lost=lambda peer: self._take(("lost", peer, {})),
+            on_verdict=lambda verdict: self._take(("verdict", verdict, {})),
+        )
+
+    def _control_variables(self) -> dict[str, str]:
+        return {
+            ADDRESS_VARIABLE: self._server.address,
+            TOKEN_VARIABLE: self._server.token,
+            JOB_VARIABLE: self._job_id,
+            "PYTHONUNBUFFERED": self._plan.environment.get("PYTHONUNBUFFERED", "1"),
+        }
+
+    def _take(self, event: Event) -> None:
+        """On the server's thread: queue an event, waiting while too many wait."""
+        while self._events.qsize() > MAX_WAITING and not self._closing:
+            time.sleep(0.01)
+        self._events.put(event)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Signals become events: INT, TERM and HUP end the job, USR1 and USR2 go to the ranks."""
+        before = {number: signal.signal(number, self._note_signal) for number in (*ENDING, *FORWARDED)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note_signal(self, number: int, _: object) -> None:
+        self._events.put(("interrupt" if number in ENDING else "forward", number, {}))
+
+    def _watch(self) -> JobVerdict | None:
+        """Serve events until the job is over; None when all ranks ended well."""
+        begin = time.monotonic()
+        settle_at: float | None = None
+        starter_gone_at: float | None = None
+        while True:
+            self._turn()
+            now = time.monotonic()
+            if self._verdict is not None:
+                return self._verdict
+            if self._roster.failures and settle_at is None:
+                settle_at = now + SETTLE
+            if settle_at is not None and (now >= settle_at or self._roster.all_ended):
+                return self._failure()
+            if self._roster.all_ended:
+                return self._outcome_of_starter()
+            if starter_gone_at is None and self._started.poll() is not None:
+                starter_gone_at = now
+            if starter_gone_at is not None and now >= starter_gone_at + 2 * SETTLE and not self._roster.failures:
+                return self._starter_left()
+            if not self._is_running and now - begin > self._spec.start_timeout:
+                return self._start_timed_out()
+            if self._spec.timeout is not None and now - begin > self._spec.timeout:
+                return self._timed_out(self._spec.timeout)
+
+    def _turn(self) -> None:
+        """Take what has happened, waiting a moment for the first event."""
+        with contextlib.suppress(Empty):
+            self._handle(*self._events.get(timeout=TURN))
+            while True:
+                self._handle(*self._events.get_nowait())
+        self._output.tick()
+
+    def _handle(self, kind: str, subject: Any, message: Message) -> None:
+        if kind == "message":
+            self._hear(subject, message)
+        elif kind == "lost":
+            self._roster.note_lost(subject)
+        elif kind == "verdict":
+            self._verdict = self._verdict or _mismatch(subject)
+        elif kind == "forward":
+            self._server.broadcast({"type": "signal", "signal": subject}, role="supervisor")
+        elif kind == "interrupt":
+            self._interrupts.append(subject)
+            self._verdict = self._verdict or interrupt_verdict(subject)
+
+    def _hear(self, peer: Peer, message: Message) -> None:
+        if not 0 <= peer.rank < self._plan.size:
+            self._verdict = self._verdict or start_verdict(
+                [f"  expected ranks below {self._plan.size}, got {peer.rank}"]
+            )
+        elif message["type"] == "output":
+            self._output.feed(peer.rank, message["stream"], message["data"].encode("latin-1"))
+        elif message["type"] == "ready":
+            self._note_ready(peer, message)
+        else:
+            self._roster.note(peer, message)
+
+    def _note_ready(self, peer: Peer, message: Message) -> None:
+        problem = self._roster.note_ready(peer, message)
+        if problem:
+            self._verdict = self._verdict or start_verdict([f"  {problem}"])
+        elif len(self._roster.ready) == self._plan.size:
+            self._begin(list(self._roster.ready.values()))
+
+    def _begin(self, ready: list[ReadyRank]) -> None:
+        """All are here: tell each its place and let the scripts run."""
+        placed = place(ready)
+        if not self._spec.quiet:
+            show_start(self._plan, placed, self._stderr)
+        first = min(ready, key=lambda one: one.rank)
+        one_host = len({rank.host for rank in placed}) == 1
+        address = "127.0.0.1" if one_host else self._seen_from_others(first)
+        self._send_start(placed, (address, first.free_port))
+        self._is_running = True
+
+    def _seen_from_others(self, first: ReadyRank) -> str:
+        """Rank 0's address: as we see it, unless it is on this machine; then as others see us."""
+        if first.address.startswith("127."):
+            return self._server.address.rpartition(":")[0]
+        return first.address
+
+    def _send_start(self, placed: list[PlacedRank], master: tuple[str, int]) -> None:
+        for rank in placed:
+            environment = rank_environment(rank, self._plan.size, master, self._plan.variables.all)
+            self._server.send(self._roster.supervisors[rank.rank], {"type": "start", "environment": environment})
+
+    def _failure(self) -> JobVerdict:
+        first, *others = self._roster.failures
+        return failure_verdict(first, self._plan.size, others)
+
+    def _outcome_of_starter(self) -> JobVerdict | None:
+        """All ranks ended and none failed; what the starter says counts only if ranks were told to end by it."""
+        code = self._wait_for_starter(5.0)
+        if code in (0, None) and not self._roster.unexplained:
+            return None
+        return self._starter_left()
+
+    def _starter_left(self) -> JobVerdict:
+        code = self._started.poll() or 0
+        code = 128 - code if code < 0 else code
+        said = indented(self._started.messages())
+        if not self._is_running:
+            missing = self._roster.missing
+            names = f"ranks {', '.join(map(str, missing))}" if missing else "no rank"
+            return start_verdict(
+                [f"  {self._plan.launcher} left with code {code} before {names} came up; it said:", *said]
+            )
+        text = block([f"{self._plan.launcher} ended the job with code {code}; it said:", *said])
+        return JobVerdict(kind="failure", exit_code=code or 1, text=text)
+
+    def _start_timed_out(self) -> JobVerdict:
+        lines = [f"  after {self._spec.start_timeout:g} s these ranks had not come up: "]
+        lines[0] += ", ".join(map(str, self._roster.missing))
+        lines += [f"  up: rank {rank.rank} on {rank.host}" for rank in self._roster.ready.values()]
+        said = self._started.messages()
+        if said:
+            lines += [f"  {self._plan.launcher} said:", *indented(said)]
+        lines.append("  check that every host can be reached and can reach this one, or raise --start-timeout")
+        return start_verdict(lines)
+
+    def _timed_out(self, seconds: float) -> JobVerdict:
+        self._server.broadcast({"type": "show_stacks"})
+        until = time.monotonic() + STACKS_WAIT
+        while time.monotonic() < until and any(not (end.stacks or end.has_ended) for end in self._roster.ends):
+            self._turn()
+        return timeout_verdict(seconds, self._roster.ends, time.time())
+
+    def _conclude(self, verdict: JobVerdict) -> int:
+        """Say the last word, after everything the ranks wrote before."""
+        self._output.close()
+        self._stderr.write(verdict.text)
+        self._stderr.flush()
+        if self._spec.log_dir is not None:
+            verdict.write(self._spec.log_dir)
+        return verdict.exit_code
+
+    def _end_everything(self, grace: float) -> None:
+        """Tell all ranks to end, wait, kill what is left. A second signal from outside ends the patience."""
+        number = self._interrupts[0] if self._interrupts else signal.SIGTERM
+        self._server.broadcast({"type": "stop", "signal": number, "grace": grace}, role="supervisor")
+        patience = len(self._interrupts)
+        until = time.monotonic() + grace + 0.5
+        while time.monotonic() < until and self._roster.supervisors and len(self._interrupts) == patience:
+            self._turn()
+        self._output.close()
+        if self._wait_for_starter(STARTER_GRACE) is None:
+            self._started.terminate()
+            self._wait_for_starter(STARTER_GRACE / 2)
+
+    def _wait_for_starter(self, seconds: float) -> int | None:
+        until = time.monotonic() + seconds
+        while (code := self._started.poll()) is None and time.monotonic() < until:
+            self._turn()
+        return code
+
+
+def _mismatch(verdict: Verdict) -> JobVerdict:
+    return JobVerdict(
+        kind="mismatch",
+        exit_code=verdict.exit_code,
+        text=block(verdict.text.removeprefix("dtrain: ").rstrip().splitlines()),
+        ranks=verdict.ranks,
+    )
+
+
+def run_job(plan: LaunchPlan, spec: LaunchSpec, backend: Backend) -> int:
+    """Carry out a plan on this process's own output."""
+    return Job(plan, spec, backend, sys.stdout, sys.stderr).run()

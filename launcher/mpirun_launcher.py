@@ -1,0 +1,117 @@
+"""Ranks started by `mpirun`, Open MPI's or MPICH's: they get a normal MPI_COMM_WORLD.
+
+One function a family turns a spec into a command line; nothing of it depends on what the machine looks like.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+
+from dtrain.launcher.environment import RankVariables
+from dtrain.launcher.mpi_installation import ROOT_VARIABLES, Family, MpiInstallation, find_mpi
+from dtrain.launcher.plan import (
+    CONTROL_VARIABLES,
+    Command,
+    LaunchPlan,
+    Machine,
+    crowding_note,
+    planned_ranks,
+    rank_command,
+)
+from dtrain.launcher.processes import StartedProcesses
+from dtrain.launcher.spec import LaunchSpec
+
+# hwloc and UCX complain about containers and missing fabrics on every start; errors still show.
+QUIET_VARIABLES = {"HWLOC_HIDE_ERRORS": "2", "UCX_LOG_LEVEL": "error"}
+
+
+class MpirunBackend:
+    """`--launcher mpirun`."""
+
+    def __init__(self, spec: LaunchSpec, installation: MpiInstallation | None = None) -> None:
+        self._installation = installation or find_mpi()
+        asked = spec.launcher == "mpirun"
+        self._reason = f"{'asked for' if asked else f'{spec.world_size} ranks talk through MPI'}; {self._installation}"
+
+    def plan(self, spec: LaunchSpec, machine: Machine, variables: RankVariables) -> LaunchPlan:
+        """One mpirun command."""
+        adopts_allocation = bool(machine.in_allocation) and not spec.hosts
+        ranks = () if adopts_allocation else planned_ranks(spec, machine)
+        all_local = not adopts_allocation and all(rank.host == machine.host for rank in ranks)
+        names = [] if all_local else sorted({*variables.exported, *CONTROL_VARIABLES})
+        make = FAMILIES[self._installation.family]
+        argv = make(spec, self._installation, [] if all_local else spec.ranks_per_host(), names, adopts_allocation)
+        notes = crowding_note(ranks, machine)
+        if adopts_allocation:
+            notes = (*notes, f"mpirun places the ranks in the Slurm allocation of job {machine.in_allocation}")
+        settings = {name: value for name, value in QUIET_VARIABLES.items() if name not in variables.all}
+        return LaunchPlan(
+            launcher="mpirun",
+            reason=self._reason,
+            size=spec.world_size,
+            commands=(Command((*argv, *rank_command(spec, machine))),),
+            variables=variables,
+            settings=settings | (ROOT_VARIABLES if machine.is_root else {}),
+            ranks=ranks,
+            notes=notes,
+            all_local=all_local,
+        )
+
+    def start(self, plan: LaunchPlan, control: Mapping[str, str]) -> StartedProcesses:
+        """Start mpirun. Standard input goes to rank 0 unless it is a terminal, which is the launcher's."""
+        started = StartedProcesses()
+        stdin = subprocess.DEVNULL if sys.stdin is None or sys.stdin.isatty() else sys.stdin
+        started.add(plan.commands[0].argv, plan.environment | dict(control), stdin=stdin)
+        return started
+
+
+Hosts = list[tuple[str, int]]
+
+
+def openmpi_command(
+    spec: LaunchSpec, installation: MpiInstallation, hosts: Hosts, names: list[str], in_allocation: bool
+) -> list[str]:
+    """Open MPI 4 and 5. Cores are not bound: threads are divided by rank, and a bound rank would get one core."""
+    argv = [installation.mpirun, "-np", str(spec.world_size)]
+    if hosts and not in_allocation:
+        argv += ["--host", ",".join(f"{name}:{count}" for name, count in hosts)]
+    if "--bind-to" not in spec.mpi_args:
+        argv += ["--bind-to", "none"]
+    if "--map-by" not in spec.mpi_args:
+        argv += _mapping(spec, installation, hosts, in_allocation)
+    # The UCX component of shared windows warns on every machine without a fabric.
+    argv += ["--mca", "osc", "^ucx"]
+    for name in names:
+        argv += ["-x", name]
+    return [*argv, *spec.mpi_args]
+
+
+def _mapping(spec: LaunchSpec, installation: MpiInstallation, hosts: Hosts, in_allocation: bool) -> list[str]:
+    if in_allocation:
+        return ["--map-by", f"ppr:{spec.nproc_per_node}:node"] if spec.nproc_per_node else []
+    if hosts:
+        return []
+    # More ranks than cores is the user's choice, and is said in the plan's notes.
+    return ["--map-by", ":OVERSUBSCRIBE"] if installation.version >= (5,) else ["--oversubscribe"]
+
+
+def hydra_command(
+    spec: LaunchSpec, installation: MpiInstallation, hosts: Hosts, names: list[str], in_allocation: bool
+) -> list[str]:
+    """MPICH and Intel MPI."""
+    argv = [installation.mpirun, "-n", str(spec.world_size)]
+    if hosts and not in_allocation:
+        argv += ["-hosts", ",".join(f"{name}:{count}" for name, count in hosts)]
+    if spec.nproc_per_node:
+        argv += ["-ppn", str(spec.nproc_per_node)]
+    if names:
+        argv += ["-genvlist", ",".join(names)]
+    return [*argv, *spec.mpi_args]
+
+
+FAMILIES: dict[Family, Callable[[LaunchSpec, MpiInstallation, Hosts, list[str], bool], list[str]]] = {
+    "openmpi": openmpi_command,
+    "hydra": hydra_command,
+}

@@ -1,0 +1,79 @@
+"""Processes a backend started on this machine, as one thing to poll, end and listen to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from dtrain.base.errors import LaunchError, expected
+
+MAX_MESSAGE_LINES = 200
+
+
+class StartedProcesses:
+    """Any number of processes, each a session of its own so that a terminal's Ctrl-C reaches only the launcher."""
+
+    def __init__(self) -> None:
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._lines: deque[str] = deque(maxlen=MAX_MESSAGE_LINES)
+        self._readers: list[threading.Thread] = []
+
+    def add(self, argv: Sequence[str], env: Mapping[str, str], *, stdin: Any = subprocess.DEVNULL) -> None:
+        """Start one more. Raises `LaunchError` when the program cannot be run."""
+        try:
+            process = subprocess.Popen(
+                argv,
+                env=dict(env),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self.kill()
+            raise LaunchError(expected("launcher", f"to run {argv[0]}", str(error))) from None
+        self._processes.append(process)
+        assert process.stdout is not None
+        reader = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
+        reader.start()
+        self._readers.append(reader)
+
+    def poll(self) -> int | None:
+        """First non-zero exit code when all have ended, None before."""
+        codes = [process.poll() for process in self._processes]
+        if any(code is None for code in codes):
+            return None
+        return next((code for code in codes if code), 0)
+
+    def rank_code(self, rank: int) -> int | None:
+        """Exit code of the process of one rank, where there is one a rank."""
+        return self._processes[rank].poll() if len(self._processes) > 1 or rank == 0 else None
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def messages(self) -> str:
+        """What they wrote themselves; the ranks' own output goes another way."""
+        for reader in self._readers:
+            reader.join(0.2)
+        return "".join(self._lines)
+
+    def _signal(self, number: int) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with stream:
+            for line in stream:
+                self._lines.append(line.decode(errors="replace"))

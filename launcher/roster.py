@@ -1,0 +1,95 @@
+"""What is known of each rank of a running job, kept up from the messages of ranks and their supervisors."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from dtrain.base.control_channel import Message
+from dtrain.base.control_server import Peer
+from dtrain.launcher.placement import ReadyRank
+from dtrain.launcher.verdict import RankEnd
+
+
+class Roster:
+    """`ends[rank]` for every rank; `failures` in the order they were learnt; `supervisors` still connected."""
+
+    def __init__(self, size: int, *, log_of: Callable[[int], Path | None] = lambda _: None) -> None:
+        self.size = size
+        self.ends = [RankEnd(rank=rank, log=str(log_of(rank) or "")) for rank in range(size)]
+        self.failures: list[RankEnd] = []
+        self.ready: dict[int, ReadyRank] = {}
+        self.supervisors: dict[int, Peer] = {}
+
+    @property
+    def all_ended(self) -> bool:
+        return all(end.has_ended for end in self.ends)
+
+    @property
+    def missing(self) -> list[int]:
+        """Ranks that have not come up."""
+        return [rank for rank in range(self.size) if rank not in self.ready]
+
+    @property
+    def unexplained(self) -> list[RankEnd]:
+        """Ranks that ended badly because somebody other than us told them to."""
+        return [end for end in self.ends if end.has_ended and end.exit_code != 0]
+
+    def note_ready(self, peer: Peer, message: Message) -> str:
+        """A supervisor is up. Returns what is wrong with it, or nothing."""
+        if peer.rank in self.ready:
+            return (
+                f"expected each rank once, got rank {peer.rank} twice ({peer.host} and {self.ready[peer.rank].host}); "
+                "does mpirun belong to another MPI than the one this Python uses?"
+            )
+        self.supervisors[peer.rank] = peer
+        end = self.ends[peer.rank]
+        end.host, end.pid = peer.host, int(message["child_pid"])
+        self.ready[peer.rank] = ReadyRank(
+            rank=peer.rank,
+            size=self.size,
+            host=peer.host,
+            address=peer.address,
+            pid=end.pid,
+            cores=tuple(message["cores"]),
+            num_cores=int(message["num_cores"]),
+            devices=tuple(message["devices"]),
+            free_port=int(message["free_port"]),
+        )
+        return ""
+
+    def note(self, peer: Peer, message: Message) -> None:
+        """Any other message of a rank or supervisor; kinds that say nothing of the rank's state are passed over."""
+        end = self.ends[peer.rank]
+        kind = message["type"]
+        if kind == "progress":
+            end.step, end.op, end.time = int(message["step"]), str(message["op"]), float(message["time"])
+        elif kind == "failure":
+            end.exception, end.message = str(message["exception"]), str(message["message"])
+            end.traceback = str(message["traceback"])
+        elif kind == "stacks":
+            end.stacks = str(message["text"])
+        elif kind == "exit":
+            self._note_exit(end, message)
+
+    def note_lost(self, peer: Peer) -> None:
+        """A connection is gone. Of a supervisor without a last report: it was killed, or its host is gone."""
+        if peer.role != "supervisor" or self.supervisors.get(peer.rank) is not peer:
+            return
+        del self.supervisors[peer.rank]
+        end = self.ends[peer.rank]
+        if not end.has_ended:
+            end.signal, end.lost, end.time = signal.SIGKILL, True, time.time()
+            self.failures.append(end)
+
+    def _note_exit(self, end: RankEnd, message: Message) -> None:
+        end.code = None if message["signal"] else int(message["code"])
+        end.signal = int(message["signal"])
+        end.asked = bool(message["asked"])
+        end.max_rss, end.oom_kills = int(message["max_rss"]), int(message["oom_kills"])
+        end.faults = str(message["faults"])
+        end.time = float(message["time"])
+        if end.has_failed:
+            self.failures.append(end)

@@ -1,0 +1,51 @@
+"""`dtrain run`: from a command line to a job's exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from dtrain.base.errors import expected
+from dtrain.launcher.backends import choose, make_backend
+from dtrain.launcher.environment import rank_variables
+from dtrain.launcher.flags import UsageError, parse_run
+from dtrain.launcher.job import run_job
+from dtrain.launcher.plan import Machine
+from dtrain.launcher.screen import show_plan
+from dtrain.launcher.spec import LaunchSpec
+
+
+def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
+    """Carry out `dtrain run`. Raises `UsageError` (exit code 2) and `LaunchError` (125)."""
+    return launch(parse_run(arguments, env), env)
+
+
+def launch(spec: LaunchSpec, env: Mapping[str, str]) -> int:
+    """Plan a job and run it, or only show the plan."""
+    variables = rank_variables(env, spec.environment or {})
+    _check_script(spec)
+    backend = make_backend(choose(spec)[0], spec)
+    plan = backend.plan(spec, Machine.here(env), variables)
+    if spec.plan_only:
+        show_plan(plan, sys.stdout)
+        return 0
+    return run_job(plan, spec, backend)
+
+
+def _check_script(spec: LaunchSpec) -> None:
+    """A script that is not there is better said once, here, than by every rank."""
+    if not spec.as_module:
+        if not Path(spec.script).exists():
+            raise UsageError(expected("dtrain run", "a script file", f"{spec.script!r}, which does not exist"))
+        return
+    sys.path.insert(0, "")
+    try:
+        found = find_spec(spec.script)
+    except (ImportError, ValueError):
+        found = None
+    finally:
+        sys.path.pop(0)
+    if found is None:
+        raise UsageError(expected("dtrain run -m", "an importable module", repr(spec.script)))

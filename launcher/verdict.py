@@ -1,0 +1,190 @@
+"""The last word of a job that failed: which rank, where, why, its traceback, and the same as JSON.
+
+`RankEnd` is what is known of one rank's end; `JobVerdict` is words and exit code. Wording is pure, so it is tested as
+text.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+VerdictKind = Literal["failure", "mismatch", "timeout", "start", "interrupt"]
+
+COULD_NOT_START = 125
+TIMED_OUT = 124
+INTERRUPTED = 130
+MEBI = 1 << 20
+
+
+@dataclass(slots=True, kw_only=True)
+class RankEnd:
+    """How one rank is doing, and how it ended once it has."""
+
+    rank: int
+    host: str = ""
+    pid: int = 0
+    code: int | None = None
+    signal: int = 0
+    asked: bool = False  # it was told to end, so its end explains nothing
+    lost: bool = False  # its supervisor went away without a word
+    exception: str = ""
+    message: str = ""
+    traceback: str = ""
+    faults: str = ""  # stacks from a hard crash
+    stacks: str = ""  # stacks asked for at a timeout
+    step: int = -1
+    op: str = ""
+    max_rss: int = 0  # bytes
+    oom_kills: int = 0
+    time: float = 0.0
+    log: str = ""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.code is not None or self.signal != 0
+
+    @property
+    def has_failed(self) -> bool:
+        """It ended by itself and not well."""
+        return not self.asked and (self.signal != 0 or self.code not in (None, 0))
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + self.signal if self.signal else self.code or 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobVerdict:
+    """Why a job ended, for people (`text`) and programs (`as_json`)."""
+
+    kind: VerdictKind
+    exit_code: int
+    text: str
+    ranks: tuple[int, ...] = ()
+    first: RankEnd | None = None
+
+    def as_json(self) -> str:
+        """The failure file."""
+        record = {"kind": self.kind, "exit_code": self.exit_code, "ranks": list(self.ranks), "text": self.text}
+        return json.dumps(record | {"first": asdict(self.first) if self.first else None}, indent=2) + "\n"
+
+    def write(self, folder: str) -> Path:
+        """Write `failure.json` into a folder, which is made if need be."""
+        path = Path(folder) / "failure.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.as_json())
+        return path
+
+
+def failure_verdict(first: RankEnd, size: int, others: Sequence[RankEnd] = ()) -> JobVerdict:
+    """One rank ended badly and took the job with it."""
+    lines = [
+        f"rank {first.rank} of {size} failed: {cause(first)}",
+        f"  host {first.host or 'unknown'}, pid {first.pid or 'unknown'}, at {_clock(first.time)}{_progress(first)}",
+    ]
+    if first.max_rss:
+        lines.append(f"  peak memory {first.max_rss / MEBI:.0f} MiB")
+    for name, text in (("traceback", first.traceback), ("stacks at the crash", first.faults)):
+        if text:
+            lines += [f"  its {name}:", *indented(text)]
+    if not first.traceback and not first.faults:
+        lines.append("  no Python traceback: it did not end by an exception")
+    also = [end for end in others if end.has_failed and end.rank != first.rank]
+    for end in also:
+        lines.append(f"  also: rank {end.rank} on {end.host or 'unknown'}: {cause(end)}")
+    if first.log:
+        lines.append(f"  log: {first.log}")
+    lines.append("  all other ranks were stopped")
+    return JobVerdict(kind="failure", exit_code=first.exit_code, text=block(lines), ranks=(first.rank,), first=first)
+
+
+def cause(end: RankEnd) -> str:
+    """`ValueError: bad data (exit code 1)`, `killed by SIGKILL (signal 9): …`, `exit code 3`."""
+    if end.signal:
+        name = _signal_name(end.signal)
+        return f"killed by {name} (signal {end.signal}){_likely_reason(end)}"
+    if end.exception:
+        message = end.message.strip().partition("\n")[0]
+        return (
+            f"{end.exception}: {message} (exit code {end.code})"
+            if message
+            else f"{end.exception} (exit code {end.code})"
+        )
+    return f"exit code {end.code}"
+
+
+def _likely_reason(end: RankEnd) -> str:
+    if end.signal == signal.SIGKILL:
+        if end.oom_kills:
+            return ", most likely by the kernel for want of memory: its cgroup counted an out-of-memory kill"
+        if end.lost:
+            return ", or its host was lost: nothing was heard of it again"
+        return ", sent by somebody: no out-of-memory kill was counted; look for kill -9 or a scheduler's limit"
+    if end.signal in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE):
+        return ", a crash in native code"
+    if end.signal == signal.SIGABRT:
+        return ", a native library gave up"
+    return ""
+
+
+def timeout_verdict(seconds: float, ends: Sequence[RankEnd], now: float) -> JobVerdict:
+    """The job took too long: how far each rank is, and where it stands."""
+    lines = [f"timeout: the job ran longer than {seconds:g} s"]
+    running = [end for end in ends if not end.has_ended]
+    for end in ends:
+        state = f"ended with {cause(end)}" if end.has_ended else f"running{_progress(end, now)}"
+        lines.append(f"  rank {end.rank} on {end.host}: {state}")
+    known = [end for end in running if end.step >= 0]
+    if known and len({(end.step, end.op) for end in known}) > 1:
+        slowest = min(known, key=lambda end: end.step)
+        lines.append(f"  furthest behind: rank {slowest.rank}, step {slowest.step} {slowest.op}".rstrip())
+    for end in running:
+        stacks = end.stacks or "no answer: it is inside native code that holds the interpreter, or stopped"
+        lines += [f"  rank {end.rank} stands at:", *indented(stacks)]
+    ranks = tuple(end.rank for end in running)
+    return JobVerdict(kind="timeout", exit_code=TIMED_OUT, text=block(lines), ranks=ranks)
+
+
+def start_verdict(lines: Sequence[str]) -> JobVerdict:
+    """Not all ranks came up."""
+    return JobVerdict(kind="start", exit_code=COULD_NOT_START, text=block(["could not start", *lines]))
+
+
+def interrupt_verdict(number: int) -> JobVerdict:
+    """Somebody stopped the launcher by a signal."""
+    text = block([f"stopped by {_signal_name(number)}: all ranks were told to end"])
+    return JobVerdict(kind="interrupt", exit_code=128 + number, text=text)
+
+
+def block(lines: Sequence[str]) -> str:
+    """Lines between rulers that catch the eye in a long log."""
+    first, *rest = lines
+    return "\n".join(["-" * 72, f"dtrain: {first}", *rest, "-" * 72]) + "\n"
+
+
+def indented(text: str) -> list[str]:
+    return [f"    {line}" for line in text.rstrip().splitlines()]
+
+
+def _progress(end: RankEnd, now: float = 0.0) -> str:
+    if end.step < 0:
+        return ""
+    at = f", step {end.step}" + (f" {end.op}" if end.op else "")
+    return f"{at}, last seen {now - end.time:.1f} s ago" if now and end.time else at
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "an unnamed signal"
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "an unknown time"
