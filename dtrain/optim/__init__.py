@@ -1,0 +1,17 @@
+"""Optimizers, learning-rate schedules and gradient clipping."""
+
+from dtrain.optim.adam import Adam as Adam
+from dtrain.optim.adam import AdamW as AdamW
+from dtrain.optim.clipping import clip_grad_norm_ as clip_grad_norm_
+from dtrain.optim.clipping import clip_grad_value_ as clip_grad_value_
+from dtrain.optim.optimizer import Optimizer as Optimizer
+from dtrain.optim.parameter_group import ParameterGroup as ParameterGroup
+from dtrain.optim.schedule import CosineAnnealingLR as CosineAnnealingLR
+from dtrain.optim.schedule import ExponentialLR as ExponentialLR
+from dtrain.optim.schedule import LambdaLR as LambdaLR
+from dtrain.optim.schedule import LinearWarmup as LinearWarmup
+from dtrain.optim.schedule import MultiStepLR as MultiStepLR
+from dtrain.optim.schedule import OneCycleLR as OneCycleLR
+from dtrain.optim.schedule import Schedule as Schedule
+from dtrain.optim.schedule import StepLR as StepLR
+from dtrain.optim.sgd import SGD as SGD

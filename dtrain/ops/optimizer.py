@@ -1,0 +1,114 @@
+"""Optimizer updates over many tensors at once: one op, so one node of the graph, a step.
+
+Inputs are grouped: all parameters, then all gradients, then each kind of state. The outputs overwrite parameters and
+state through `dtrain.core.apply.update`. The learning rate (and Adam's step count) are 0-d tensors, so that a schedule
+changes neither the graph nor its attributes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dtrain.base.dtype import int64
+from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.base.tensor_type import TensorType
+from dtrain.graph.op import Op, Sample, register_op
+
+
+def _check_groups(op: str, types: tuple[TensorType, ...], num_tensors: int, num_groups: int) -> None:
+    if num_tensors < 1 or len(types) != num_groups * num_tensors:
+        wanted = f"{num_groups} groups of {num_tensors} tensors"
+        raise ShapeError(expected(op, wanted, f"{len(types)} tensors"))
+    for position, type in enumerate(types):
+        parameter = types[position % num_tensors]
+        if type.shape != parameter.shape:
+            raise ShapeError(expected(op, f"a gradient and state like their parameter {parameter}", str(type)))
+        if type.dtype is not types[0].dtype or not type.dtype.is_floating:
+            raise DtypeError(expected(op, f"floating tensors of one dtype ({types[0].dtype.tag})", str(type)))
+
+
+def _check_scalar(op: str, what: str, type: TensorType) -> None:
+    if (
+        type.shape != ()
+        or (what == "lr" and not type.dtype.is_floating)
+        or (what == "step" and type.dtype is not int64)
+    ):
+        wanted = "lr as a floating 0-d tensor" if what == "lr" else "step as an s64 0-d tensor"
+        raise ShapeError(expected(op, wanted, str(type)))
+
+
+def _sgd_infer(lr: TensorType, *types: TensorType, num_tensors: int, momentum: float, **_: Any) -> Any:
+    num_groups = 3 if momentum else 2
+    _check_scalar("sgd_update", "lr", lr)
+    _check_groups("sgd_update", types, num_tensors, num_groups)
+    return types[:num_tensors] + types[2 * num_tensors :]
+
+
+def _sgd_aliases(attrs: dict[str, Any]) -> dict[int, int]:
+    n = attrs["num_tensors"]
+    aliases = {i: 1 + i for i in range(n)}
+    if attrs["momentum"]:
+        aliases.update({n + i: 1 + 2 * n + i for i in range(n)})
+    return aliases
+
+
+def _sgd_sample(shapes: tuple[tuple[int, ...], ...], **options: Any) -> Sample:
+    attrs = {"num_tensors": len(shapes), "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False}
+    attrs.update(options)
+    num_groups = 3 if attrs["momentum"] else 2
+    return Sample(inputs=(np.asarray(0.1, np.float32), *shapes * num_groups), attrs=attrs)
+
+
+SGD_UPDATE = register_op(
+    Op(
+        name="sgd_update",
+        infer=_sgd_infer,
+        aliases=_sgd_aliases,
+        samples=lambda: [
+            _sgd_sample(((5,),)),
+            _sgd_sample(((17,), (3, 4), ()), weight_decay=0.1),
+            _sgd_sample(((16,), (3, 1)), momentum=0.9, dampening=0.1),
+            _sgd_sample(((33,), (0, 2)), momentum=0.9, weight_decay=0.01, nesterov=True),
+        ],
+    )
+)
+
+
+def _adam_infer(lr: TensorType, step: TensorType, *types: TensorType, num_tensors: int, **_: Any) -> Any:
+    _check_scalar("adam_update", "lr", lr)
+    _check_scalar("adam_update", "step", step)
+    _check_groups("adam_update", types, num_tensors, 4)
+    return (step, *types[:num_tensors], *types[2 * num_tensors :])
+
+
+def _adam_aliases(attrs: dict[str, Any]) -> dict[int, int]:
+    n = attrs["num_tensors"]
+    updated = {1 + i: 2 + i for i in range(n)}
+    averages = {1 + n + i: 2 + 2 * n + i for i in range(2 * n)}
+    return {0: 1, **updated, **averages}
+
+
+def _adam_sample(shapes: tuple[tuple[int, ...], ...], **options: Any) -> Sample:
+    attrs = {"num_tensors": len(shapes), "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+    attrs.update(options)
+    attrs.setdefault("decoupled", False)
+    # The averages of squared gradients are not negative.
+    return Sample(
+        inputs=(np.asarray(0.1, np.float32), np.asarray(3, np.int64), *shapes * 4), attrs=attrs, low=0.0, high=2.0
+    )
+
+
+ADAM_UPDATE = register_op(
+    Op(
+        name="adam_update",
+        infer=_adam_infer,
+        aliases=_adam_aliases,
+        samples=lambda: [
+            _adam_sample(((5,),)),
+            _adam_sample(((17,), (3, 4), ()), weight_decay=0.1),
+            _adam_sample(((33,), (0, 2)), weight_decay=0.01, decoupled=True, eps=1e-6),
+        ],
+    )
+)

@@ -1,0 +1,199 @@
+"""What all optimizers share: groups of parameters, their state, the step, saving and loading.
+
+A step is one fused op per group (and per dtype and device within it), applied in place when run eagerly and recorded
+as a state update while tracing. State lives in tensors that the constructor makes, so a traced step finds them there.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dtrain.base.errors import expected
+from dtrain.core.context import context, no_grad
+from dtrain.core.tensor import Parameter, Tensor, as_tensor
+from dtrain.nn.state import check_state
+from dtrain.optim.parameter_group import ParameterBatch, ParameterGroup, zeros_beside
+
+Parameters = Iterable[Parameter] | Iterable[dict[str, Any]]
+
+
+class Optimizer(ABC):
+    """Base of the optimizers: updates parameters from their gradients.
+
+    Parameters without a gradient in a step are left as they are. `step()` may be called inside a traced function.
+    """
+
+    state_names: tuple[str, ...] = ()  # kinds of state, each a tensor like its parameter
+    counts_steps = False  # whether the update depends on how many came before
+
+    def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.param_groups: list[ParameterGroup] = []
+        self.state: dict[Parameter, dict[str, Tensor]] = {}
+        for group in _as_groups(type(self).__name__, params):
+            self.add_param_group(group)
+
+    @abstractmethod
+    def _update(
+        self, group: ParameterGroup, batch: ParameterBatch, parameters: Sequence[Parameter], inputs: Sequence[Tensor]
+    ) -> None:
+        """Apply the fused op; `inputs` are parameters, gradients and each kind of state, one after another."""
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        """Raise ValueError for settings out of range."""
+        if not settings["lr"] >= 0:
+            raise ValueError(expected(type(self).__name__, "lr of at least 0", repr(settings["lr"])))
+        if not settings["weight_decay"] >= 0:
+            raise ValueError(
+                expected(type(self).__name__, "weight_decay of at least 0", repr(settings["weight_decay"]))
+            )
+
+    def _names_for(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The kinds of state that these settings need."""
+        return self.state_names
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """Update further parameters: {"params": […], and settings that differ from the defaults}."""
+        where = type(self).__name__
+        parameters = _checked_parameters(where, group.get("params"))
+        unknown = set(group) - set(self.defaults) - {"params", "initial_lr"}
+        if unknown:
+            known = ", ".join(self.defaults)
+            raise ValueError(expected(where, f"settings among {known}", ", ".join(sorted(unknown))))
+        known_parameters = {parameter for other in self.param_groups for parameter in other["params"]}
+        if any(parameter in known_parameters for parameter in parameters):
+            raise ValueError(expected(where, "each parameter in one group", "a parameter that another group holds"))
+        added = ParameterGroup({**self.defaults, **group, "params": parameters})
+        self._check(added)
+        for parameter in parameters:
+            self.state[parameter] = {name: zeros_beside(parameter) for name in self._names_for(added)}
+        added.make_batches(self.state, {})
+        self.param_groups.append(added)
+
+    def zero_grad(self) -> None:
+        """Set every gradient to None."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            if self.counts_steps:
+                group.split_batches()
+            if context.tracer is not None:
+                context.tracer.guard(group, "version", group.version)
+            for batch in group.batches:
+                self._step_batch(group, batch)
+
+    def _step_batch(self, group: ParameterGroup, batch: ParameterBatch) -> None:
+        parameters, states = batch.parameters, batch.states
+        gradients = [parameter.grad for parameter in parameters]
+        present = [gradient for gradient in gradients if gradient is not None]
+        if not present:
+            return
+        if len(present) < len(gradients):
+            active = [index for index, gradient in enumerate(gradients) if gradient is not None]
+            parameters = [parameters[index] for index in active]
+            states = [[kind[index] for index in active] for kind in states]
+        if group["maximize"]:
+            present = [-gradient for gradient in present]
+        inputs: list[Tensor] = [*parameters, *present]
+        for kind in states[: len(self._names_for(group))]:
+            inputs += kind
+        with no_grad():
+            self._update(group, batch, parameters, inputs)
+
+    # Saving ---------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Settings and state; parameters are named by their position over all groups. Tensors share memory."""
+        positions = {parameter: str(index) for index, parameter in enumerate(self.state)}
+        steps = self._num_steps()
+        state: dict[str, dict[str, Any]] = {}
+        for parameter, position in positions.items():
+            entry: dict[str, Any] = {name: tensor.detach() for name, tensor in self.state[parameter].items()}
+            if self.counts_steps:
+                entry["step"] = steps[parameter]
+            state[position] = entry
+        groups = []
+        for group in self.param_groups:
+            settings = {name: value for name, value in group.items() if name != "params"}
+            groups.append({**settings, "params": [int(positions[parameter]) for parameter in group["params"]]})
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over settings and state of `state_dict()`; the groups must hold as many parameters of the same types.
+
+        Nothing is changed unless everything fits.
+        """
+        where = f"{type(self).__name__}.load_state_dict"
+        saved_groups = state_dict["param_groups"]
+        mine = [len(group["params"]) for group in self.param_groups]
+        given = [len(group["params"]) for group in saved_groups]
+        if mine != given:
+            raise ValueError(expected(where, f"groups of {mine} parameters", f"groups of {given}", "same model?"))
+        saved_state = {str(position): dict(entry) for position, entry in state_dict["state"].items()}
+        num_steps = {
+            parameter: int(saved_state.get(str(position), {}).pop("step", 0))
+            for position, parameter in enumerate(self.state)
+        }
+        own = {f"{i}.{name}": tensor for i, entry in enumerate(self.state.values()) for name, tensor in entry.items()}
+        flat = {f"{i}.{name}": tensor for i, entry in saved_state.items() for name, tensor in entry.items()}
+        check_state(type(self).__name__, own, flat, strict=True)
+        for name, tensor in own.items():
+            tensor.assign_(as_tensor(flat[name]).detach().to(tensor.device))
+        for group, saved in zip(self.param_groups, saved_groups):
+            _load_settings(where, group, saved)
+            group.make_batches(self.state, num_steps)
+
+    def _num_steps(self) -> dict[Parameter, int]:
+        return {
+            parameter: int(batch.step.array)
+            for group in self.param_groups
+            for batch in group.batches
+            for parameter in batch.parameters
+        }
+
+
+def _load_settings(where: str, group: ParameterGroup, saved: Mapping[str, Any]) -> None:
+    for name, value in saved.items():
+        if name == "params":
+            continue
+        if name not in group and name != "initial_lr":
+            raise ValueError(expected(where, f"settings among {', '.join(group)}", name, "same kind of optimizer?"))
+        group[name] = tuple(value) if isinstance(value, list) else value
+
+
+def _as_groups(where: str, params: Any) -> list[dict[str, Any]]:
+    if isinstance(params, Tensor | set | frozenset | Mapping):
+        raise TypeError(
+            expected(where, "a list or generator of parameters", type(params).__name__, "its order must be the same")
+        )
+    listed = list(params)
+    if not listed:
+        raise ValueError(expected(where, "at least one parameter", "none", "pass model.parameters()"))
+    if all(isinstance(item, dict) for item in listed):
+        return listed
+    return [{"params": listed}]
+
+
+def _checked_parameters(where: str, params: Any) -> list[Parameter]:
+    if params is None or isinstance(params, set | frozenset):
+        given = "none" if params is None else type(params).__name__
+        raise TypeError(expected(where, "a group with an ordered list of params", given))
+    parameters: list[Any] = [params] if isinstance(params, Tensor) else list(params)
+    if not parameters:
+        raise ValueError(expected(where, "at least one parameter in a group", "none"))
+    for parameter in parameters:
+        if not isinstance(parameter, Parameter):
+            raise TypeError(expected(where, "Parameters", type(parameter).__name__, "wrap tensors in dt.Parameter"))
+        if not parameter.requires_grad:
+            raise ValueError(
+                expected(where, "parameters that require gradients", str(parameter.type), "leave frozen ones out")
+            )
+    if len(set(parameters)) != len(parameters):
+        raise ValueError(expected(where, "each parameter once", "one of them twice"))
+    return parameters

@@ -1,0 +1,103 @@
+"""Parameters that share their settings, and the batches of them that one update op takes.
+
+The learning rate lives in 0-d tensors, so that changing it neither recompiles a traced step nor costs a pass over the
+parameters; every other setting is an attribute of the op, so a change of it invalidates captures through `version`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dtrain.base.dtype import DType, float32, float64, int64
+from dtrain.base.errors import TraceError, expected
+from dtrain.base.tensor_type import tensor_type
+from dtrain.core.context import context
+from dtrain.core.tensor import Parameter, Tensor
+from dtrain.kernels.registry import array_module
+
+# Settings that no op reads: changing them leaves captured steps valid.
+_BESIDE_THE_OP = ("lr", "initial_lr", "params")
+
+
+class ParameterBatch:
+    """Parameters of one dtype and device, with their state and a learning-rate cell beside them.
+
+    `step` counts their updates; parameters that are not updated together do not stay in one batch.
+    """
+
+    def __init__(self, parameters: list[Parameter], states: list[list[Tensor]], lr: float, num_steps: int = 0) -> None:
+        self.parameters = parameters
+        self.states = states  # per kind of state, one tensor a parameter
+        like = parameters[0]
+        self.lr = scalar_beside(like, lr, float64 if like.dtype is float64 else float32)
+        self.step = scalar_beside(like, num_steps, int64)
+
+    def split(self, is_active: list[bool], lr: float) -> tuple[ParameterBatch, ParameterBatch]:
+        """The active parameters and the rest, each keeping state and step count."""
+        return self._part(is_active, lr), self._part([not active for active in is_active], lr)
+
+    def _part(self, wanted: list[bool], lr: float) -> ParameterBatch:
+        def chosen(items: list[Any]) -> list[Any]:
+            return [item for item, keep in zip(items, wanted) if keep]
+
+        states = [chosen(kind) for kind in self.states]
+        return ParameterBatch(chosen(self.parameters), states, lr, int(self.step.array))
+
+
+class ParameterGroup(dict[str, Any]):
+    """The settings of a group by name, `params` among them. Setting `lr` takes effect from the next step on."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__(settings)
+        self.version = 0
+        self.batches: list[ParameterBatch] = []
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if context.tracer is not None:
+            raise TraceError(
+                expected(
+                    f"optimizer setting {name!r}",
+                    "to be changed outside of traced functions",
+                    "a change inside, which only the capture would see",
+                    "call the scheduler after the traced step",
+                )
+            )
+        super().__setitem__(name, value)
+        if name == "lr":
+            for batch in self.batches:
+                batch.lr.array[...] = value
+        elif name not in _BESIDE_THE_OP:
+            self.version += 1
+
+    def make_batches(self, states: dict[Parameter, dict[str, Tensor]], num_steps: dict[Parameter, int]) -> None:
+        """Partition the parameters by dtype, device and number of steps made."""
+        found: dict[Any, list[Parameter]] = {}
+        for parameter in self["params"]:
+            key = (parameter.dtype, parameter.device, num_steps.get(parameter, 0))
+            found.setdefault(key, []).append(parameter)
+        self.batches = []
+        for (_, _, steps), parameters in found.items():
+            kinds = list(states[parameters[0]])
+            by_kind = [[states[parameter][kind] for parameter in parameters] for kind in kinds]
+            self.batches.append(ParameterBatch(parameters, by_kind, self["lr"], steps))
+        self.version += 1
+
+    def split_batches(self) -> None:
+        """Give parameters without a gradient in this step batches of their own, so that step counts stay right."""
+        for position in reversed(range(len(self.batches))):
+            batch = self.batches[position]
+            is_active = [parameter.grad is not None for parameter in batch.parameters]
+            if any(is_active) and not all(is_active):
+                self.batches[position : position + 1] = batch.split(is_active, self["lr"])
+                self.version += 1
+
+
+def scalar_beside(parameter: Parameter, value: float, dtype: DType) -> Tensor:
+    """A 0-d tensor on the parameter's device."""
+    array = array_module(parameter.array).full((), value, dtype.numpy)
+    return Tensor(array, tensor_type((), dtype, device=parameter.device))
+
+
+def zeros_beside(parameter: Parameter) -> Tensor:
+    """Zeros of the parameter's type: state that begins at nothing."""
+    return Tensor(array_module(parameter.array).zeros_like(parameter.array), parameter.type)
