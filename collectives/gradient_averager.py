@@ -89,8 +89,9 @@ class GradientAverager:
         passes = 1 + self._pending_passes
         count = (self.count + self._pending_count) / passes
         mine = self._take_pending(mine)
-        used = [(name, parameter) for name, parameter in self.named if parameter in self._used_anywhere(mine)]
-        self.unused = [name for name, parameter in self.named if (name, parameter) not in used]
+        anywhere = self._used_anywhere(mine)
+        used = [(name, parameter) for name, parameter in self.named if parameter in anywhere]
+        self.unused = [name for name, parameter in self.named if parameter not in anywhere]
         values = [mine[p] if p in mine else zeros_like(p.detach()) for _, p in used]
         divisors = {tag: self._total_count(tag, count) for tag in sorted({_count_dtype(value) for value in values})}
         summed = self._sum([name for name, _ in used], [parameter for _, parameter in used], values)
