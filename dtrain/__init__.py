@@ -1,0 +1,79 @@
+"""dtrain: distributed-first deep-learning training on MPI and NCCL.
+
+    import dtrain as dt
+    import dtrain.functional as F
+    from dtrain import nn, optim, data, collectives as dist
+
+Importing it starts neither MPI nor CUDA nor Ray. `models`, `quantization`, `collectives` and `launcher` are imported
+when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from dtrain.base import errors as errors
+from dtrain.base.device import Device as Device
+from dtrain.base.device import as_device as as_device
+from dtrain.base.dtype import DType as DType
+from dtrain.base.dtype import bfloat16 as bfloat16
+from dtrain.base.dtype import bool_ as bool_
+from dtrain.base.dtype import float16 as float16
+from dtrain.base.dtype import float32 as float32
+from dtrain.base.dtype import float64 as float64
+from dtrain.base.dtype import int8 as int8
+from dtrain.base.dtype import int16 as int16
+from dtrain.base.dtype import int32 as int32
+from dtrain.base.dtype import int64 as int64
+from dtrain.base.dtype import uint8 as uint8
+from dtrain.base.errors import DtrainError as DtrainError
+from dtrain.base.rank_info import RankInfo as RankInfo
+from dtrain.base.tensor_type import TensorType as TensorType
+from dtrain.core.autograd import backward as backward
+from dtrain.core.autograd import grad as grad
+from dtrain.core.context import enable_grad as enable_grad
+from dtrain.core.context import is_grad_enabled as is_grad_enabled
+from dtrain.core.context import is_tracing as is_tracing
+from dtrain.core.context import no_grad as no_grad
+from dtrain.core.context import set_grad_enabled as set_grad_enabled
+from dtrain.core.function import Function as Function
+from dtrain.core.tensor import Parameter as Parameter
+from dtrain.core.tensor import Tensor as Tensor
+from dtrain.core.tensor import as_tensor as as_tensor
+from dtrain.core.tensor_factory import arange as arange
+from dtrain.core.tensor_factory import eye as eye
+from dtrain.core.tensor_factory import full as full
+from dtrain.core.tensor_factory import full_like as full_like
+from dtrain.core.tensor_factory import linspace as linspace
+from dtrain.core.tensor_factory import ones as ones
+from dtrain.core.tensor_factory import ones_like as ones_like
+from dtrain.core.tensor_factory import tensor as tensor
+from dtrain.core.tensor_factory import zeros as zeros
+from dtrain.core.tensor_factory import zeros_like as zeros_like
+from dtrain.core.trace import TracedFunction as TracedFunction
+from dtrain.core.trace import trace as trace
+
+# isort: split
+from dtrain import checkpoint as checkpoint
+from dtrain import data as data
+from dtrain import functional as functional
+from dtrain import nn as nn
+from dtrain import optim as optim
+from dtrain import passes as passes  # hands the default pipeline to trace
+
+__version__ = "0.1.0.dev0"
+
+device = as_device
+
+_IMPORTED_WHEN_USED = ("collectives", "launcher", "models", "quantization")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _IMPORTED_WHEN_USED:
+        return importlib.import_module(f"dtrain.{name}")
+    raise AttributeError(f"module 'dtrain' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_IMPORTED_WHEN_USED])
