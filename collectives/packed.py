@@ -39,26 +39,40 @@ def address_of(array: Array) -> int:
 
 
 class Packed:
-    """Flat contiguous arrays of one dtype, addressed as bytes of the canonical layout."""
+    """Flat contiguous arrays of one dtype, addressed as bytes of the canonical layout.
+
+    Attributes:
+        nbytes: bytes of the message, padding between pieces included.
+        single: the only piece, as bytes, where there is no more than one.
+    """
 
     def __init__(self, pieces: Sequence[Array]) -> None:
         self._pieces = [piece.view(np.uint8) for piece in pieces]
-        self._offsets, self.nbytes = packed_offsets([piece.nbytes for piece in pieces])
+        self.single: Array | None = None
+        if len(pieces) == 1:
+            self.single, self.nbytes = self._pieces[0], self._pieces[0].size
+            self._offsets = [0]
+        else:
+            self._offsets, self.nbytes = packed_offsets([piece.size for piece in self._pieces])
 
     def read(self, start: int, target: Array) -> None:
         """Copy bytes `start : start + target.size` of the message into `target`; padding is left as it is."""
+        if self.single is not None:
+            target[...] = self.single[start : start + target.size]
+            return
         for piece, offset, first, last in self._overlaps(start, start + target.size):
             target[first - start : last - start] = piece[first - offset : last - offset]
 
     def write(self, start: int, source: Array) -> None:
         """Copy `source` to bytes `start : start + source.size` of the message; padding is dropped."""
+        if self.single is not None:
+            self.single[start : start + source.size] = source
+            return
         for piece, offset, first, last in self._overlaps(start, start + source.size):
             piece[first - offset : last - offset] = source[first - start : last - start]
 
     def address(self) -> int | None:
         """The address of the message if its pieces lie in memory exactly as in the canonical layout."""
-        if not self._pieces:
-            return None
         begin = address_of(self._pieces[0])
         in_place = all(
             address_of(piece) == begin + offset

@@ -2,12 +2,13 @@
 
 This is the only arithmetic in the collectives. Because no element's result depends on where slices are cut or how
 arrays are packed, all ranks hold bitwise equal results, runs repeat bitwise, and packing cannot change numbers.
-A compiled kernel for one block takes the place of `_reduce_block`.
+`dtrain.kernels` has compiled kernels for it (`rank_order_reduce`); NumPy serves where they are not built.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,14 +16,16 @@ import numpy.typing as npt
 
 from dtrain.base.dtype import DType, bfloat16, float16, from_numpy
 from dtrain.base.errors import DtypeError, expected
+from dtrain.base.tensor_type import tensor_type
 
 Array = npt.NDArray[Any]
 ReduceOp = Literal["sum", "mean", "min", "max", "prod"]
 
 REDUCE_OPS: tuple[ReduceOp, ...] = get_args(ReduceOp)
 
-# Two blocks of f32 and one part fit in a first-level cache of 32 KiB.
-_BLOCK = 2048
+# Elements. Small enough that scratch and parts stay cached between two passes over them.
+_BLOCK = 8192
+_COPIED_BLOCK = 16384
 
 _COMBINE: dict[str, Callable[..., Array]] = {
     "sum": np.add,
@@ -62,6 +65,37 @@ def reduce_in_rank_order(parts: Sequence[Array], op: ReduceOp, out: Array, *more
         op: the reduction; "mean" divides the sum by the number of parts.
         out, more_outs: flat, same dtype and length as each part; all get the same result.
     """
+    kernel = _compiled_kernel(out.dtype)
+    if kernel is not None and not more_outs:
+        kernel(*parts, out=out, op=op)
+    elif kernel is not None:
+        _reduce_to_all(kernel, parts, op, (out, *more_outs))
+    else:
+        reduce_by_blocks(parts, op, out, *more_outs)
+
+
+@cache
+def _compiled_kernel(dtype: np.dtype[Any]) -> Callable[..., None] | None:
+    """The compiled `rank_order_reduce` for `dtype`, or None where nothing is compiled."""
+    from dtrain.kernels import find_kernel
+
+    kernel = find_kernel("rank_order_reduce", [tensor_type((1,), from_numpy(dtype))], {})
+    return None if kernel.is_reference else kernel.function
+
+
+def _reduce_to_all(kernel: Callable[..., None], parts: Sequence[Array], op: ReduceOp, outs: Sequence[Array]) -> None:
+    """Reduce block by block into scratch and copy each block while it is cached: outputs may be any of the parts."""
+    scratch = np.empty(min(_COPIED_BLOCK, outs[0].size), outs[0].dtype)
+    for start in range(0, outs[0].size, _COPIED_BLOCK):
+        stop = min(start + _COPIED_BLOCK, outs[0].size)
+        block = scratch[: stop - start]
+        kernel(*[part[start:stop] for part in parts], out=block, op=op)
+        for out in outs:
+            out[start:stop] = block
+
+
+def reduce_by_blocks(parts: Sequence[Array], op: ReduceOp, out: Array, *more_outs: Array) -> None:
+    """`reduce_in_rank_order` in NumPy: what serves where no kernel is compiled, and what the kernels must equal."""
     short = from_numpy(out.dtype) in (float16, bfloat16)
     block = min(_BLOCK, out.size)
     scratch = np.empty((2, block), np.float32 if short else out.dtype)

@@ -19,7 +19,7 @@ from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.packed import ALIGNMENT, Packed, address_of
 from dtrain.collectives.rank_order import Array, ReduceOp, reduce_in_rank_order
 from dtrain.collectives.shared_window import FLAG_BYTES, FRAME_BYTES, HEADER_BYTES, SharedWindow
-from dtrain.collectives.signature import SIGNATURE_BYTES, frame_of, mismatch, rank_list, text_of
+from dtrain.collectives.signature import DIGEST_BYTES, SIGNATURE_BYTES, frame_of, mismatch, rank_list, text_of
 
 # Bytes. Below this a second meeting costs more than reducing everything on every rank.
 ONE_SHOT_BYTES = 8192
@@ -42,10 +42,13 @@ class SharedCommunicator(Communicator):
         self._calls = 0
         self._chunks = 0
         self._segments: list[list[Array]] = []
+        self._own_segments: list[tuple[int, int]] = []  # address and bytes of this rank's parts
         self._frames = [
             [memoryview(region.data)[FLAG_BYTES + half * FRAME_BYTES :][:FRAME_BYTES] for region in window.regions]
             for half in (0, 1)
         ]
+        self._digests = [[frame[:DIGEST_BYTES].cast("Q") for frame in frames] for frames in self._frames]
+        self._own_frames = [b"", b""]
         self._staging = [
             [region[HEADER_BYTES + half * staging_bytes :][:staging_bytes] for region in window.regions]
             for half in (0, 1)
@@ -65,6 +68,15 @@ class SharedCommunicator(Communicator):
     def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp) -> None:
         source, out = Packed(sources), Packed(outs)
         dtype = sources[0].dtype
+        if not self._segments:
+            self._stage(source, 0, self._next_half())
+            self._meet(text)
+        elif self._meet_in_window(text, source, out, dtype, op):
+            return
+        self._reduce_staged(source, out, dtype, op)
+
+    def _meet_in_window(self, text: str, source: Packed, out: Packed, dtype: np.dtype[Any], op: ReduceOp) -> bool:
+        """Reduce where the arrays lie, if all ranks' arrays lie in the window; otherwise stage the first chunk."""
         places = self._places(source, out)
         if places is None:
             self._stage(source, 0, self._next_half())
@@ -72,12 +84,12 @@ class SharedCommunicator(Communicator):
         shown = self._shown_places()
         if all(shown):
             self._reduce_in_place(shown, source.nbytes, dtype, op)
-            return
-        if any(shown):  # some ranks' arrays lie outside of the window, so everybody takes the staged way
+            return True
+        if any(shown):  # those who have staged nothing do it now, and all meet once more
             if places is not None:
                 self._stage(source, 0, self._half())
             self._synchronize()
-        self._reduce_staged(source, out, dtype, op)
+        return False
 
     def _stage(self, source: Packed, start: int, half: int) -> None:
         """Copy one chunk into this rank's staging."""
@@ -91,9 +103,10 @@ class SharedCommunicator(Communicator):
             nbytes = min(self._staging_bytes, source.nbytes - start)
             parts = [part[:nbytes] for part in self._met()]
             if one_shot:
-                result = np.empty(nbytes, np.uint8)
+                result = out.single if out.single is not None else np.empty(nbytes, np.uint8)
                 reduce_in_rank_order([part.view(dtype) for part in parts], op, result.view(dtype))
-                out.write(start, result)
+                if out.single is None:
+                    out.write(start, result)
             else:
                 self._reduce_slice(parts, [parts[self.rank]], dtype, op)
                 self._synchronize()
@@ -202,7 +215,9 @@ class SharedCommunicator(Communicator):
     def _allocate(self, nbytes: int) -> Array:
         segment = self._window.allocate(nbytes, self.timeout)
         self._segments.append(segment)
-        return segment[self.rank]
+        own = segment[self.rank]
+        self._own_segments.append((address_of(own), own.size))
+        return own
 
     def _places(self, source: Packed, out: Packed) -> bytes | None:
         """Where input and output lie in the window, unless they overlap without being the same."""
@@ -219,10 +234,9 @@ class SharedCommunicator(Communicator):
         address = packed.address() if self._segments else None
         if address is None:
             return None
-        for number, segment in enumerate(self._segments):
-            offset = address - address_of(segment[self.rank])
-            if 0 <= offset <= segment[self.rank].size - packed.nbytes:
-                return number, offset
+        for number, (begin, nbytes) in enumerate(self._own_segments):
+            if begin <= address <= begin + nbytes - packed.nbytes:
+                return number, address - begin
         return None
 
     def _shown_places(self) -> list[bytes]:
@@ -251,14 +265,20 @@ class SharedCommunicator(Communicator):
         """Begin a collective and its first chunk: show the call, wait for all ranks, compare."""
         frame = frame_of(text)
         self._calls += 1
-        frames = self._frames[self._calls % 2]
-        frames[self.rank][:SIGNATURE_BYTES] = frame
-        frames[self.rank][SIGNATURE_BYTES : SIGNATURE_BYTES + _PLACE.size] = places
+        half = self._calls % 2
+        if self._own_frames[half] is not frame:
+            self._frames[half][self.rank][:SIGNATURE_BYTES] = frame
+            self._own_frames[half] = frame
+        if self._segments:
+            self._frames[half][self.rank][SIGNATURE_BYTES : SIGNATURE_BYTES + _PLACE.size] = places
         self._synchronize(text)
         self._chunks += 1
-        shown = [bytes(other[:SIGNATURE_BYTES]) for other in frames]
-        if any(other != frame for other in shown):
-            raise mismatch(self.group, self._calls, shown)
+        digests = self._digests[half]
+        own = digests[self.rank][0]
+        for digest in digests:
+            if digest[0] != own:
+                shown = [bytes(other[:SIGNATURE_BYTES]) for other in self._frames[half]]
+                raise mismatch(self.group, self._calls, shown)
 
     def _next_chunk(self) -> None:
         self._synchronize()

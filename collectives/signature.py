@@ -10,6 +10,7 @@ from dtrain.base.errors import CollectiveMismatchError
 
 # Room for a signature in the frames that ranks show each other.
 SIGNATURE_BYTES = 448
+DIGEST_BYTES = 8
 
 
 @lru_cache(maxsize=4096)
@@ -31,18 +32,22 @@ def signature(
 
 @lru_cache(maxsize=4096)
 def frame_of(text: str) -> bytes:
-    """`text` in exactly SIGNATURE_BYTES bytes; a longer one is cut and ends with a digest of the whole."""
+    """`text` in exactly SIGNATURE_BYTES bytes: a digest of it, which is what ranks compare, and as much as fits.
+
+    The same bytes object for the same text, as long as it is in use.
+    """
     encoded = text.encode()
-    if len(encoded) > SIGNATURE_BYTES:
-        digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
-        tail = f"… ({len(encoded)} bytes, digest {digest})".encode()
-        encoded = encoded[: SIGNATURE_BYTES - len(tail)] + tail
-    return encoded.ljust(SIGNATURE_BYTES, b"\0")
+    digest = hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).digest()
+    room = SIGNATURE_BYTES - DIGEST_BYTES
+    if len(encoded) > room:
+        tail = f"… ({len(encoded)} bytes, digest {digest.hex()})".encode()
+        encoded = encoded[: room - len(tail)] + tail
+    return digest + encoded.ljust(room, b"\0")
 
 
 def text_of(frame: bytes) -> str:
     """The text of a frame, as far as it fitted."""
-    return bytes(frame).rstrip(b"\0").decode(errors="replace") or "(no collective yet)"
+    return frame[DIGEST_BYTES:].rstrip(b"\0").decode(errors="replace") or "(no collective yet)"
 
 
 def mismatch(group: str, call: int, frames: Sequence[bytes]) -> CollectiveMismatchError:
