@@ -69,6 +69,12 @@ class Executor:
             target[...] = source
         return results
 
+    def run_collectives(self) -> None:
+        """Run only the collectives, on whatever their memory holds: for measuring what they cost alone."""
+        for step, node in zip(self._steps, self._sources):
+            if node.op.is_collective:
+                step()
+
     def _bind(self) -> None:
         self._is_bound = True
         self._bound_states = [state.concrete("a traced function's state") for state in self.states]

@@ -1,0 +1,199 @@
+"""`dtrain bench step`: what a training step costs in computation, in communication, and together.
+
+Three measurements of one compiled graph, in turn, so that drift of the machine hits all alike:
+compute (the same graph, collectives return at once), communication (its collectives alone), step (everything).
+Exposed communication is step − compute; it is what communication really costs the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from dtrain import optim
+from dtrain.base.errors import expected
+from dtrain.collectives.bench.silent_communicator import SilentCommunicator
+from dtrain.collectives.bench.workloads import WORKLOADS
+from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.context import using
+from dtrain.collectives.data_parallel import data_parallel
+from dtrain.collectives.pack_all_reduce import bucket_plan
+from dtrain.collectives.session import init
+from dtrain.collectives.sync_batch_norm import convert_sync_batch_norm
+from dtrain.core.executor import Executor
+from dtrain.core.tensor import Tensor
+from dtrain.core.trace import TracedFunction, trace
+from dtrain.functional import cross_entropy
+
+DESCRIPTION = """\
+Time a training step on this many ranks: computation alone, communication alone, and both together.
+
+examples:
+  dtrain bench step -np 2 --model resnet18
+  dtrain bench step -np 2 --model resnet18 --sync-bn --bucket-mb 1 -J step.json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the benchmark."""
+    parser.description = DESCRIPTION
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--model", choices=sorted(WORKLOADS), default="resnet18", help="what to train (resnet18)")
+    parser.add_argument("--batch-size", type=int, default=16, help="samples per rank (16)")
+    parser.add_argument("--image-size", type=int, default=None, help="pixels a side (64; 8 for the digits models)")
+    parser.add_argument("--steps", type=int, default=10, help="measured steps of each kind (10)")
+    parser.add_argument("--warmup", type=int, default=2, help="steps before measuring (2)")
+    parser.add_argument("--sync-bn", action="store_true", help="batch norm over all ranks")
+    parser.add_argument("--bucket-mb", type=float, default=None, help="cap of a gradient bucket in MiB (25); 0: none")
+    parser.add_argument("-J", "--json", metavar="FILE", help="write the figures as JSON too")
+
+
+@dataclass(slots=True)
+class Timings:
+    """Milliseconds per step, one entry a repetition, the slowest rank of each."""
+
+    compute: list[float]
+    communication: list[float]
+    step: list[float]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run on this rank; rank 0 prints. Returns the exit code."""
+    if min(args.batch_size, args.steps) < 1:
+        raise ValueError(expected("bench step", "--batch-size and --steps of at least 1", "a smaller one"))
+    world = init()
+    step, batch = _build(args, world)
+    for _ in range(max(1, args.warmup)):
+        step(*batch)
+    executor = step.compiled[-1].executor
+    timings = _measure(world, step, batch, executor, args.steps)
+    report = _report(args, world, executor, timings)
+    if world.rank == 0:
+        _print(report)
+        if args.json:
+            with open(args.json, "w", encoding="utf-8") as file:
+                json.dump(report, file, indent=2)
+    return 0
+
+
+def _build(args: argparse.Namespace, world: Communicator) -> tuple[TracedFunction[Any, Tensor], tuple[Tensor, Tensor]]:
+    workload = WORKLOADS[args.model]
+    plain = workload.build()
+    model = data_parallel(convert_sync_batch_norm(plain) if args.sync_bn else plain, bucket_mb=args.bucket_mb)
+    optimizer = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    image_size = args.image_size or workload.default_image_size
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        loss = cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    return trace(step), workload.batch(args.batch_size, image_size, seed=world.rank)
+
+
+def _measure(
+    world: Communicator, step: Callable[..., Any], batch: tuple[Tensor, Tensor], executor: Executor, repeats: int
+) -> Timings:
+    silent = SilentCommunicator(world)
+    timings = Timings([], [], [])
+    for _ in range(repeats):
+        timings.step.append(_time(world, lambda: step(*batch)))
+        timings.communication.append(_time(world, executor.run_collectives))
+        with using(silent):
+            timings.compute.append(_time(None, lambda: step(*batch)))
+    # The slowest rank decides how long a step takes.
+    mine = np.array([timings.compute, timings.communication, timings.step])
+    slowest = world.all_reduce(mine, op="max")
+    return Timings(*slowest.tolist())
+
+
+def _time(world: Communicator | None, call: Callable[[], Any]) -> float:
+    if world is not None:
+        world.barrier()
+    begin = perf_counter()
+    call()
+    return (perf_counter() - begin) * 1e3
+
+
+def _report(args: argparse.Namespace, world: Communicator, executor: Executor, timings: Timings) -> dict[str, Any]:
+    compute, communication, step = map(median, (timings.compute, timings.communication, timings.step))
+    exposed = max(0.0, step - compute)
+    plan = bucket_plan(executor.graph)
+    return {
+        "model": args.model,
+        "world_size": world.size,
+        "communicator": world.name,
+        "algorithm": world.algorithm("all_reduce_many", max((bucket.nbytes for bucket in plan), default=0)),
+        "batch_size_per_rank": args.batch_size,
+        "sync_bn": args.sync_bn,
+        "compute_ms": compute,
+        "communication_ms": communication,
+        "step_ms": step,
+        "exposed_ms": exposed,
+        "exposed_share": exposed / step,
+        "overlap_share": 1 - min(1.0, exposed / communication) if communication else 0.0,
+        "samples_per_second": world.size * args.batch_size / step * 1e3,
+        "spread": {
+            name: [min(values), max(values)]
+            for name, values in (
+                ("compute_ms", timings.compute),
+                ("communication_ms", timings.communication),
+                ("step_ms", timings.step),
+            )
+        },
+        "buckets": [bucket.as_dict() for bucket in plan],
+        "kernels": _kernel_counts(executor),
+        "arena_mib": executor.plan.arena_nbytes / 2**20,
+    }
+
+
+def _kernel_counts(executor: Executor) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in executor.kernel_names:
+        counts[name] = counts.get(name, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def _print(report: dict[str, Any]) -> None:
+    spread = report["spread"]
+    print(
+        f"{report['model']}: {report['world_size']} rank(s), {report['batch_size_per_rank']} samples each, "
+        f"{report['communicator']} communicator ({report['algorithm']}), "
+        f"{'sync-BN' if report['sync_bn'] else 'plain BN'}"
+    )
+    print(f"{'':24}{'median':>10}{'min':>10}{'max':>10}")
+    for label, name in (
+        ("computation alone", "compute_ms"),
+        ("communication alone", "communication_ms"),
+        ("step", "step_ms"),
+    ):
+        low, high = spread[name]
+        print(f"{label:24}{report[name]:>10.2f}{low:>10.2f}{high:>10.2f} ms")
+    print(f"{'exposed communication':24}{report['exposed_ms']:>10.2f} ms = {report['exposed_share']:.1%} of the step")
+    print(f"{'overlap':24}{report['overlap_share']:>10.1%} of communication hidden")
+    print(f"{'throughput':24}{report['samples_per_second']:>10.1f} samples/s")
+    buckets = report["buckets"]
+    members = sum(bucket["members"] for bucket in buckets)
+    sizes = ", ".join(f"{bucket['nbytes'] / 2**20:.2f}" for bucket in buckets)
+    print(f"gradient all-reduces: {members} in {len(buckets)} message(s) of {sizes or 'nothing'} MiB")
+
+
+def main() -> int:
+    """Run under a launcher of any kind: `mpirun -np 2 python -m dtrain.collectives.bench.step`."""
+    parser = argparse.ArgumentParser(prog="dtrain bench step")
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
