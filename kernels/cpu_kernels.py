@@ -7,7 +7,7 @@ kernel is not compiled for an instruction set, the next best of the list is take
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import ml_dtypes
@@ -16,6 +16,7 @@ import numpy as np
 from dtrain.base.dtype import DType, as_dtype, int32, int64
 from dtrain.base.errors import expected
 from dtrain.base.tensor_type import TensorType
+from dtrain.kernels.cpu_convolution import Im2colConvolution
 from dtrain.kernels.registry import Attrs, KernelFunction, KernelInfo, register_kernel
 
 Predicate = Callable[[Sequence[TensorType], Attrs], bool]
@@ -46,7 +47,7 @@ _INDEX_DTYPES = {
 def compiled_rows() -> tuple[CompiledRow, ...]:
     """Every compiled kernel, best first within an op; empty, with a warning, where the module is not built."""
     try:
-        from dtrain.kernels import _cpu
+        import dtrain.kernels._cpu as _cpu
     except ImportError as error:
         advice = "run `pip install .` with a C++ compiler, or go on with the slow NumPy reference"
         warnings.warn(expected("dtrain.kernels", "the compiled module _cpu", str(error), advice), stacklevel=2)
@@ -66,23 +67,49 @@ def takes_dtype(op: str, dtype: DType) -> Predicate:
     return accepts
 
 
-def register_row(row: CompiledRow) -> KernelInfo:
-    """List one compiled kernel in the registry."""
-    return register_kernel(
-        KernelInfo(
-            op=row.op,
-            name=row.name,
-            isa=row.isa,
-            function=row.kernel,
-            accepts=takes_dtype(row.op, as_dtype(row.dtype)),
-            needs_contiguous=True,
-        )
-    )
+def _is_depthwise(types: Sequence[TensorType], attrs: Attrs) -> bool:
+    """Each group is one input channel: (x, w), (dy, w) or (dy, x)."""
+    groups: int = attrs["groups"]
+    if "weight_shape" in attrs:
+        return groups > 1 and types[1].shape[1] == groups
+    return groups > 1 and types[1].shape[1] == 1
 
 
-def register_all(rows: Sequence[CompiledRow]) -> list[KernelInfo]:
-    """List every kernel that this CPU can run."""
-    return [register_row(row) for row in rows if row.is_supported]
+# Compiled kernels that serve a more general op where their predicate holds.
+_SPECIAL_CASES: dict[str, tuple[str, Predicate]] = {
+    "depthwise_conv2d": ("conv2d", _is_depthwise),
+    "depthwise_conv2d_backward_data": ("conv2d_backward_data", _is_depthwise),
+    "depthwise_conv2d_backward_weights": ("conv2d_backward_weights", _is_depthwise),
+}
 
 
-register_all(compiled_rows())
+def both(first: Predicate, second: Predicate) -> Predicate:
+    """Two predicates as one."""
+    return lambda types, attrs: first(types, attrs) and second(types, attrs)
+
+
+def _info(op: str, name: str, row: CompiledRow, function: KernelFunction, accepts: Predicate) -> KernelInfo:
+    accepts = both(takes_dtype(op, as_dtype(row.dtype)), accepts)
+    return KernelInfo(op=op, name=name, isa=row.isa, function=function, accepts=accepts, needs_contiguous=True)
+
+
+def _always(types: Sequence[TensorType], attrs: Attrs) -> bool:
+    return True
+
+
+def kernels_of_rows(rows: Sequence[CompiledRow]) -> Iterator[KernelInfo]:
+    """The registry entries of compiled rows: one each, and convolutions on top of each pair of im2col and col2im."""
+    for row in rows:
+        op, accepts = _SPECIAL_CASES.get(row.op, (row.op, _always))
+        yield _info(op, row.name, row, row.kernel, accepts)
+    col2im = {(row.isa, row.dtype): row.kernel for row in rows if row.op == "col2im"}
+    for row in rows:
+        if row.op == "im2col":
+            convolution = Im2colConvolution(row.kernel, col2im[row.isa, row.dtype])
+            for op in ("conv2d", "conv2d_backward_data", "conv2d_backward_weights"):
+                name = f"{op}_{row.dtype}_im2col_{row.isa}"
+                yield _info(op, name, row, getattr(convolution, op), _always)
+
+
+for _found in kernels_of_rows([row for row in compiled_rows() if row.is_supported]):
+    register_kernel(_found)

@@ -82,3 +82,25 @@ def conv2d_backward_weights(
         per_image = grad @ seen.transpose(0, 1, 3, 2)
         total[:, :, i, j] = per_image.sum(axis=0).reshape(outputs, channels // groups)
     store(out, total)
+
+
+@reference("im2col")
+def im2col(x: Array, out: Array, *, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> None:
+    """columns[C,KH,KW,N,OH,OW]: for each kernel position, what it sees of x[N,C,H,W] from every output position."""
+    output = (out.shape[4], out.shape[5])
+    padded = _padded(x, padding)
+    for i, j, rows, columns in _positions(kernel_size, output, stride, dilation):
+        store(out[:, i, j], padded[:, :, rows, columns].swapaxes(0, 1))
+
+
+@reference("col2im")
+def col2im(columns: Array, out: Array, *, stride: Pair, padding: Pair, dilation: Pair) -> None:
+    """dx[N,C,H,W]: the adjoint of `im2col`; every entry of columns[C,KH,KW,N,OH,OW] is added where it was seen."""
+    xp = array_module(columns)
+    batch, channels, height, width = out.shape
+    kernel_size, output = (columns.shape[1], columns.shape[2]), (columns.shape[4], columns.shape[5])
+    wide = widen(columns)
+    total = xp.zeros((batch, channels, height + 2 * padding[0], width + 2 * padding[1]), dtype=wide.dtype)
+    for i, j, rows, cols in _positions(kernel_size, output, stride, dilation):
+        total[:, :, rows, cols] += wide[:, i, j].swapaxes(0, 1)
+    store(out, total[:, :, padding[0] : padding[0] + height, padding[1] : padding[1] + width])

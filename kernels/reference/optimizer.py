@@ -13,6 +13,11 @@ from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
 from dtrain.kernels.registry import Array, array_module, reference
 
 
+def _outputs(out: Array | Sequence[Array]) -> Sequence[Array]:
+    """An op of one output gets the array itself."""
+    return out if isinstance(out, (tuple, list)) else (out,)
+
+
 def _group(arrays: Sequence[Array], index: int, num_tensors: int) -> Sequence[Array]:
     return arrays[index * num_tensors : (index + 1) * num_tensors]
 
@@ -21,7 +26,7 @@ def _group(arrays: Sequence[Array], index: int, num_tensors: int) -> Sequence[Ar
 def sgd_update(
     lr: Array,
     *arrays: Array,
-    out: Sequence[Array],
+    out: Array | Sequence[Array],
     num_tensors: int,
     momentum: float,
     dampening: float,
@@ -35,6 +40,7 @@ def sgd_update(
     Buffers begin as zeros, which is the first-step rule b = g of PyTorch where dampening is 0; with dampening the
     first step is dampened like every other.
     """
+    out = _outputs(out)
     params, grads, buffers = (_group(arrays, index, num_tensors) for index in range(3))
     for i in range(num_tensors):
         param = widen(params[i])
@@ -54,7 +60,7 @@ def adam_update(
     lr: Array,
     step: Array,
     *arrays: Array,
-    out: Sequence[Array],
+    out: Array | Sequence[Array],
     num_tensors: int,
     beta1: float,
     beta2: float,
@@ -69,6 +75,7 @@ def adam_update(
     Weight decay adds weight_decay·p to g, or, decoupled, first scales p by 1 − lr·weight_decay.
     """
     xp = array_module(lr)
+    out = _outputs(out)
     params, grads, averages, squares = (_group(arrays, index, num_tensors) for index in range(4))
     now = step + 1
     count = now.astype("float64")

@@ -1,0 +1,104 @@
+#include "convolution/convolution.h"
+#include "binding/table.h"
+
+namespace dtrain {
+namespace {
+
+using Sizes = const pybind11::ssize_t*;
+
+std::int64_t output_size(std::int64_t input, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
+                         std::int64_t dilation) {
+  const std::int64_t reach = dilation * (kernel - 1) + 1;
+  return input + 2 * padding < reach ? 0 : (input + 2 * padding - reach) / stride + 1;
+}
+
+// Everything a kernel walks over; x_shape[4] is N,C,H,W. Throws where an attribute makes no sense.
+ConvolutionShape read_shape(Call& call, Sizes x, std::int64_t out_channels, std::int64_t kernel_height,
+                            std::int64_t kernel_width) {
+  const auto stride = call.integers<2>("stride");
+  const auto padding = call.integers<2>("padding");
+  const auto dilation = call.integers<2>("dilation");
+  call.expect(stride[0] > 0 && stride[1] > 0 && dilation[0] > 0 && dilation[1] > 0 && padding[0] >= 0 &&
+                  padding[1] >= 0,
+              "positive stride and dilation and a padding of at least 0");
+  ConvolutionShape shape{x[0], x[1], x[2], x[3], out_channels, 0, 0, kernel_height, kernel_width,
+                         stride[0], stride[1], padding[0], padding[1], dilation[0], dilation[1]};
+  shape.out_height = output_size(shape.height, kernel_height, stride[0], padding[0], dilation[0]);
+  shape.out_width = output_size(shape.width, kernel_width, stride[1], padding[1], dilation[1]);
+  return shape;
+}
+
+void expect_columns(Call& call, Sizes columns, const ConvolutionShape& shape) {
+  call.expect(columns[0] == shape.channels && columns[1] == shape.kernel_height && columns[2] == shape.kernel_width &&
+                  columns[3] == shape.batch && columns[4] == shape.out_height && columns[5] == shape.out_width,
+              "columns[C,KH,KW,N,OH,OW]");
+}
+
+template <typename T>
+void bind_im2col(Call& call, im2col_fn<T>* kernel) {
+  const auto x = call.input<T>(0, 4);
+  const auto columns = call.output<T>(0, 6);
+  const auto kernel_size = call.integers<2>("kernel_size");
+  const ConvolutionShape shape = read_shape(call, x.shape, x.shape[1], kernel_size[0], kernel_size[1]);
+  expect_columns(call, columns.shape, shape);
+  ReleaseGil unlocked(columns.size * sizeof(T));
+  kernel(x.data, columns.data, shape);
+}
+
+template <typename T>
+void bind_col2im(Call& call, col2im_fn<T>* kernel) {
+  const auto columns = call.input<T>(0, 6);
+  const auto dx = call.output<T>(0, 4);
+  const ConvolutionShape shape = read_shape(call, dx.shape, dx.shape[1], columns.shape[1], columns.shape[2]);
+  expect_columns(call, columns.shape, shape);
+  ReleaseGil unlocked(columns.size * sizeof(T));
+  kernel(columns.data, dx.data, shape);
+}
+
+// The checks all three depthwise kernels share: x[N,C,H,W], w[O,1,KH,KW], y[N,O,OH,OW].
+ConvolutionShape read_depthwise(Call& call, Sizes x, Sizes weights, Sizes y) {
+  const ConvolutionShape shape = read_shape(call, x, weights[0], weights[2], weights[3]);
+  call.expect(call.integer("groups") == shape.channels && weights[1] == 1 && shape.channels > 0 &&
+                  shape.out_channels % shape.channels == 0,
+              "as many groups as channels, and weights[O,1,KH,KW]");
+  call.expect(y[0] == shape.batch && y[1] == shape.out_channels && y[2] == shape.out_height && y[3] == shape.out_width,
+              "y[N,O,OH,OW]");
+  return shape;
+}
+
+template <typename T>
+void bind_depthwise_conv2d(Call& call, depthwise_conv2d_fn<T>* kernel) {
+  const auto x = call.input<T>(0, 4), weights = call.input<T>(1, 4);
+  const auto y = call.output<T>(0, 4);
+  const ConvolutionShape shape = read_depthwise(call, x.shape, weights.shape, y.shape);
+  ReleaseGil unlocked(y.size * sizeof(T) * 4);
+  kernel(x.data, weights.data, y.data, shape);
+}
+
+template <typename T>
+void bind_depthwise_conv2d_backward_data(Call& call, depthwise_conv2d_backward_data_fn<T>* kernel) {
+  const auto dy = call.input<T>(0, 4), weights = call.input<T>(1, 4);
+  const auto dx = call.output<T>(0, 4);
+  const ConvolutionShape shape = read_depthwise(call, dx.shape, weights.shape, dy.shape);
+  ReleaseGil unlocked(dy.size * sizeof(T) * 4);
+  kernel(dy.data, weights.data, dx.data, shape);
+}
+
+template <typename T>
+void bind_depthwise_conv2d_backward_weights(Call& call, depthwise_conv2d_backward_weights_fn<T>* kernel) {
+  const auto dy = call.input<T>(0, 4), x = call.input<T>(1, 4);
+  const auto dweights = call.output<T>(0, 4);
+  const ConvolutionShape shape = read_depthwise(call, x.shape, dweights.shape, dy.shape);
+  ReleaseGil unlocked(dy.size * sizeof(T) * 4);
+  kernel(dy.data, x.data, dweights.data, shape);
+}
+
+}  // namespace
+
+void add_convolution(Table& table) {
+#define KERNEL DTRAIN_ADD_ROW
+#include "convolution/kernels.inc"
+#undef KERNEL
+}
+
+}  // namespace dtrain

@@ -1,0 +1,39 @@
+// The parts of 2-D convolution that are not matrix products: im2col and its adjoint, and depthwise convolution.
+//
+// Shapes: x [N][C][H][W], y [N][O][OH][OW], columns [C][KH][KW][N][OH][OW]; depthwise weights [O][1][KH][KW], where
+// output channel o reads input channel o / (O / C). Position (oh, i) reads input row oh·stride_h + i·dilation_h − pad_h.
+#pragma once
+
+#include <cstdint>
+
+#include "binding/isa.h"
+
+namespace dtrain {
+
+struct ConvolutionShape {
+  std::int64_t batch, channels, height, width;
+  std::int64_t out_channels, out_height, out_width;
+  std::int64_t kernel_height, kernel_width;
+  std::int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+};
+
+template <typename T>
+using im2col_fn = void(const T* x, T* columns, const ConvolutionShape& shape);
+
+template <typename T>
+using col2im_fn = void(const T* columns, T* dx, const ConvolutionShape& shape);
+
+template <typename T>
+using depthwise_conv2d_fn = void(const T* x, const T* weights, T* y, const ConvolutionShape& shape);
+
+template <typename T>
+using depthwise_conv2d_backward_data_fn = void(const T* dy, const T* weights, T* dx, const ConvolutionShape& shape);
+
+template <typename T>
+using depthwise_conv2d_backward_weights_fn = void(const T* dy, const T* x, T* dweights, const ConvolutionShape& shape);
+
+#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
+#include "convolution/kernels.inc"
+#undef KERNEL
+
+}  // namespace dtrain

@@ -1,0 +1,101 @@
+#include "optimizer/optimizer.h"
+
+#include <cmath>
+#include <vector>
+
+#include "binding/table.h"
+
+namespace dtrain {
+namespace {
+
+// The groups of a step: `groups` lists of num_tensors inputs after `first`, and the outputs that update some of them.
+template <typename T>
+class TensorGroups {
+ public:
+  TensorGroups(Call& call, int first, int groups, int first_output, int output_groups)
+      : count_(static_cast<int>(call.integer("num_tensors"))) {
+    call.expect(count_ >= 0 && call.num_inputs() == first + groups * count_, "num_tensors inputs in each group");
+    for (int i = 0; i < groups * count_; ++i) {
+      const auto array = call.input<T>(first + i);
+      if (i < count_) sizes_.push_back(array.size);
+      call.expect(array.size == sizes_[i % count_], "a gradient and state of each parameter's size");
+      inputs_.push_back(array.data);
+    }
+    for (int i = 0; i < output_groups * count_; ++i) {
+      const auto array = call.output<T>(first_output + i);
+      call.expect(array.size == sizes_[i % count_], "outputs of each parameter's size");
+      outputs_.push_back(array.data);
+    }
+    for (const std::int64_t size : sizes_) total_ += size;
+  }
+
+  int count() const { return count_; }
+  std::int64_t size(int i) const { return sizes_[i]; }
+  std::int64_t total() const { return total_; }
+  const T* input(int group, int i) const { return inputs_[group * count_ + i]; }
+  T* output(int group, int i) const { return outputs_[group * count_ + i]; }
+
+ private:
+  int count_;
+  std::int64_t total_ = 0;
+  std::vector<std::int64_t> sizes_;
+  std::vector<const T*> inputs_;
+  std::vector<T*> outputs_;
+};
+
+template <typename T>
+void bind_sgd_update(Call& call, sgd_update_fn<T>* kernel) {
+  const double momentum = call.number("momentum");
+  const bool has_buffers = momentum != 0.0;
+  const SgdSettings<T> settings{static_cast<T>(call.scalar_input(0)), static_cast<T>(momentum),
+                                static_cast<T>(call.number("dampening")), static_cast<T>(call.number("weight_decay")),
+                                call.flag("nesterov")};
+  const TensorGroups<T> tensors(call, 1, has_buffers ? 3 : 2, 0, has_buffers ? 2 : 1);
+  ReleaseGil unlocked(tensors.total() * sizeof(T));
+  for (int i = 0; i < tensors.count(); ++i) {
+    kernel(tensors.input(0, i), tensors.input(1, i), has_buffers ? tensors.input(2, i) : nullptr, tensors.output(0, i),
+           has_buffers ? tensors.output(1, i) : nullptr, tensors.size(i), settings);
+  }
+}
+
+template <typename T>
+AdamSettings<T> adam_settings(Call& call, double lr, std::int64_t step) {
+  const double beta1 = call.number("beta1"), beta2 = call.number("beta2");
+  const double weight_decay = call.number("weight_decay");
+  const bool decoupled = call.flag("decoupled");
+  const double correction1 = 1 - std::pow(beta1, static_cast<double>(step));
+  const double correction2 = std::sqrt(1 - std::pow(beta2, static_cast<double>(step)));
+  return {static_cast<T>(lr / correction1),
+          static_cast<T>(correction2),
+          static_cast<T>(beta1),
+          static_cast<T>(1 - beta1),
+          static_cast<T>(beta2),
+          static_cast<T>(1 - beta2),
+          static_cast<T>(call.number("eps")),
+          static_cast<T>(decoupled ? 0.0 : weight_decay),
+          static_cast<T>(decoupled ? 1 - lr * weight_decay : 1.0)};
+}
+
+template <typename T>
+void bind_adam_update(Call& call, adam_update_fn<T>* kernel) {
+  const std::int64_t step = *call.input<std::int64_t>(1, 0).data + 1;
+  const AdamSettings<T> settings = adam_settings<T>(call, call.scalar_input(0), step);
+  const TensorGroups<T> tensors(call, 2, 4, 1, 3);
+  *call.output<std::int64_t>(0, 0).data = step;
+  ReleaseGil unlocked(tensors.total() * sizeof(T));
+  for (int i = 0; i < tensors.count(); ++i) {
+    const AdamState<T> updated{tensors.output(0, i), tensors.output(1, i), tensors.output(2, i)};
+    kernel(tensors.input(0, i), tensors.input(1, i), tensors.input(2, i), tensors.input(3, i), updated,
+           tensors.size(i), settings);
+  }
+}
+
+}  // namespace
+
+void add_optimizer(Table& table) {
+#define KERNEL DTRAIN_ADD_ROW
+#include "optimizer/kernels.inc"
+#undef KERNEL
+}
+
+}  // namespace dtrain
