@@ -1,0 +1,341 @@
+"""Batch norm over axis 1 of x[N,C,…], cut into ops where ranks have to talk.
+
+`BatchNormTraining` composes them. It takes the two places where ranks differ as functions: how the statistics
+(stats[2C+1] = [count | mean | M2]) and the backward sums (sums[2C] = [Σ dy | Σ dy·x̂]) of this rank become those of
+all ranks. Sync batch norm is this class with collectives in these places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+from dtrain.base.dtype import DType, float32, float64
+from dtrain.base.errors import ShapeError, expected
+from dtrain.base.tensor_type import TensorType
+from dtrain.core.apply import apply, apply_tuple, cast, update
+from dtrain.core.context import is_grad_enabled
+from dtrain.core.function import Function
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Tensor
+from dtrain.core.tensor_factory import ones, zeros
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.indexing import narrow
+from dtrain.ops.infer import floating
+from dtrain.ops.shape import reshape
+
+Combine = Callable[[Tensor], Tensor]
+
+
+def _accumulation(dtype: DType) -> DType:
+    return float64 if dtype is float64 else float32
+
+
+def _check_input(op: str, x: TensorType, *per_channel: TensorType) -> int:
+    """The number of channels. Raises ShapeError unless all are [C]."""
+    floating(op, x)
+    if x.ndim < 2:
+        raise ShapeError(expected(op, "x[N,C,…] of at least 2 axes", str(x)))
+    for type in per_channel:
+        if type.shape != x.shape[1:2]:
+            raise ShapeError(expected(op, f"a value for each of {x.shape[1]} channels of {x}", str(type)))
+    return x.shape[1]
+
+
+def _packed(x: TensorType, size: int) -> TensorType:
+    return x.with_(shape=(size,), dtype=_accumulation(x.dtype))
+
+
+def _channels(op: str, stats: TensorType) -> int:
+    if stats.shape[-1] % 2 != 1:
+        raise ShapeError(expected(op, "statistics of 2·C + 1 numbers", str(stats)))
+    return (stats.shape[-1] - 1) // 2
+
+
+# Forward --------------------------------------------------------------------------------------------------------------
+
+
+def _infer_statistics(x: TensorType) -> TensorType:
+    return _packed(x, 2 * _check_input("batch_norm_statistics", x) + 1)
+
+
+STATISTICS = register_op(
+    Op(
+        name="batch_norm_statistics",
+        infer=_infer_statistics,
+        samples=lambda: [
+            Sample(inputs=((4, 3, 2, 5),)),
+            Sample(inputs=((7, 2),), low=98.0, high=102.0),
+            Sample(inputs=((0, 3, 2, 2),)),
+        ],
+    )
+)
+
+
+def _infer_merge(gathered: TensorType) -> TensorType:
+    _channels("batch_norm_merge", gathered)
+    return gathered.with_(shape=gathered.shape[1:])
+
+
+MERGE = register_op(
+    Op(
+        name="batch_norm_merge",
+        infer=_infer_merge,
+        dtypes=(float32, float64),
+        samples=lambda: [Sample(inputs=((3, 7),), low=0.5, high=4.0), Sample(inputs=((1, 5),), low=0.5, high=4.0)],
+    )
+)
+
+
+def _infer_moments(stats: TensorType, *, eps: float) -> tuple[TensorType, TensorType, TensorType]:
+    each = stats.with_(shape=(_channels("batch_norm_moments", stats),))
+    return each, each, each
+
+
+MOMENTS = register_op(
+    Op(
+        name="batch_norm_moments",
+        infer=_infer_moments,
+        dtypes=(float32, float64),
+        samples=lambda: [Sample(inputs=((7,),), attrs={"eps": 1e-5}, low=1.0, high=4.0)],
+    )
+)
+
+
+def _infer_normalize(
+    x: TensorType, mean: TensorType, inverse_std: TensorType, weight: TensorType, bias: TensorType
+) -> TensorType:
+    _check_input("batch_norm_normalize", x, mean, inverse_std, weight, bias)
+    return x
+
+
+def _over_channels(value: Tensor, x: Tensor) -> Tensor:
+    """value[C] shaped to meet x[N,C,…], in the dtype of x."""
+    return reshape(cast(value, x.dtype), (1, x.shape[1], *(1,) * (x.ndim - 2)))
+
+
+def _grad_normalize(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """With constant mean and inverse std (evaluation): all per-channel gradients come out of the two sums."""
+    x, mean, inverse_std, weight, bias = node.inputs
+    need = node.needs_grad
+    dx = grad * _over_channels(weight * inverse_std, x) if need[0] else None
+    if not any(need[1:]):
+        return dx, None, None, None, None
+    channels = x.shape[1]
+    sums = apply(BACKWARD_SUMS, grad, x, mean, inverse_std)
+    d_bias, d_weight = narrow(sums, 0, 0, channels), narrow(sums, 0, channels, channels)
+    return (
+        dx,
+        cast(-d_bias * weight * inverse_std, mean.dtype) if need[1] else None,
+        cast(d_weight * weight / inverse_std, inverse_std.dtype) if need[2] else None,
+        cast(d_weight, weight.dtype) if need[3] else None,
+        cast(d_bias, bias.dtype) if need[4] else None,
+    )
+
+
+NORMALIZE = register_op(
+    Op(
+        name="batch_norm_normalize",
+        infer=_infer_normalize,
+        grad=_grad_normalize,
+        samples=lambda: [
+            Sample(inputs=((4, 3, 2, 5), (3,), (3,), (3,), (3,)), low=0.5),
+            Sample(inputs=((4, 2), (2,), (2,), (2,), (2,)), low=0.5),
+        ],
+    )
+)
+
+
+def _infer_update_running(
+    running_mean: TensorType, running_variance: TensorType, stats: TensorType, *, momentum: float
+) -> tuple[TensorType, TensorType]:
+    wanted = (_channels("batch_norm_update_running", stats),)
+    if running_mean.shape != wanted or running_variance.shape != wanted:
+        given = f"{running_mean} and {running_variance}"
+        raise ShapeError(expected("batch_norm_update_running", f"running values of shape {wanted}", given))
+    return running_mean, running_variance
+
+
+UPDATE_RUNNING = register_op(
+    Op(
+        name="batch_norm_update_running",
+        infer=_infer_update_running,
+        aliases={0: 0, 1: 1},
+        dtypes=(float32, float64),
+        samples=lambda: [Sample(inputs=((3,), (3,), (7,)), attrs={"momentum": 0.1}, low=2.0, high=4.0)],
+    )
+)
+
+
+# Backward -------------------------------------------------------------------------------------------------------------
+
+
+def _infer_backward_sums(dy: TensorType, x: TensorType, mean: TensorType, inverse_std: TensorType) -> TensorType:
+    channels = _check_input("batch_norm_backward_sums", x, mean, inverse_std)
+    if dy is not x:
+        raise ShapeError(expected("batch_norm_backward_sums", f"dy of type {x}", str(dy)))
+    return _packed(x, 2 * channels)
+
+
+def _grad_backward_sums(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
+    dy, x, mean, inverse_std = node.inputs
+    channels = x.shape[1]
+    of_sum = _over_channels(narrow(grad, 0, 0, channels), x)
+    of_product = _over_channels(narrow(grad, 0, channels, channels), x)
+    scale = _over_channels(inverse_std, x)
+    if node.needs_grad[2] or node.needs_grad[3]:
+        raise _no_second_derivative("batch_norm_backward_sums", "with respect to the statistics")
+    return (
+        of_sum + of_product * (x - _over_channels(mean, x)) * scale if node.needs_grad[0] else None,
+        of_product * dy * scale if node.needs_grad[1] else None,
+        None,
+        None,
+    )
+
+
+BACKWARD_SUMS = register_op(
+    Op(
+        name="batch_norm_backward_sums",
+        infer=_infer_backward_sums,
+        grad=_grad_backward_sums,
+        samples=lambda: [
+            Sample(inputs=((4, 3, 2, 5), (4, 3, 2, 5), (3,), (3,)), grad=False),
+            Sample(inputs=((0, 2), (0, 2), (2,), (2,)), grad=False),
+        ],
+    )
+)
+
+
+def _no_second_derivative(op: str, of_what: str = "") -> RuntimeError:
+    given = f"create_graph=True {of_what}".rstrip()
+    return RuntimeError(expected(op, "to be differentiated once", given, "use layer_norm, or evaluation mode"))
+
+
+def _infer_backward_data(
+    dy: TensorType,
+    x: TensorType,
+    mean: TensorType,
+    inverse_std: TensorType,
+    weight: TensorType,
+    sums: TensorType,
+    stats: TensorType,
+) -> TensorType:
+    channels = _check_input("batch_norm_backward_data", x, mean, inverse_std, weight)
+    if dy is not x or sums.shape != (2 * channels,) or stats.shape != (2 * channels + 1,):
+        wanted = f"dy of type {x}, sums[{2 * channels}] and stats[{2 * channels + 1}]"
+        raise ShapeError(expected("batch_norm_backward_data", wanted, f"{dy}, {sums} and {stats}"))
+    return x
+
+
+BACKWARD_DATA = register_op(
+    Op(
+        name="batch_norm_backward_data",
+        infer=_infer_backward_data,
+        samples=lambda: [
+            Sample(inputs=((4, 3, 2, 5), (4, 3, 2, 5), (3,), (3,), (3,), (6,), (7,)), low=1.0, high=3.0),
+            Sample(inputs=((4, 2), (4, 2), (2,), (2,), (2,), (4,), (5,)), low=1.0, high=3.0),
+        ],
+    )
+)
+
+
+# The layer ------------------------------------------------------------------------------------------------------------
+
+
+def _as_is(packed: Tensor) -> Tensor:
+    return packed
+
+
+class BatchNormTraining(Function):
+    """Normalize by the statistics of the batch. Inputs x[N,C,…], weight[C], bias[C]; output y of x's type.
+
+    Args:
+        running_mean, running_var: [C] or None; updated in place by `momentum`, the share of the new value.
+        combine_statistics: this rank's stats[2C+1] -> those of all ranks.
+        combine_sums: this rank's sums[2C] -> those of all ranks.
+        parameter_gradients_are_global: weight and bias get their gradients from the combined sums, so that they need
+            no all-reduce of their own; otherwise from this rank's sums.
+    """
+
+    def __init__(
+        self,
+        running_mean: Tensor | None = None,
+        running_var: Tensor | None = None,
+        *,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+        combine_statistics: Combine = _as_is,
+        combine_sums: Combine = _as_is,
+        parameter_gradients_are_global: bool = False,
+    ) -> None:
+        self.running = None if running_mean is None or running_var is None else (running_mean, running_var)
+        self.momentum = momentum
+        self.eps = eps
+        self.combine_statistics = combine_statistics
+        self.combine_sums = combine_sums
+        self.parameter_gradients_are_global = parameter_gradients_are_global
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        x, weight, bias = inputs
+        stats = self.combine_statistics(apply(STATISTICS, x))
+        mean, inverse_std, _ = apply_tuple(MOMENTS, stats, eps=self.eps)
+        if self.running is not None:
+            update(UPDATE_RUNNING, *self.running, stats, momentum=self.momentum)
+        self.save_for_backward(x, weight, bias, mean, inverse_std, stats)
+        return apply(NORMALIZE, x, mean, inverse_std, weight, bias)
+
+    def backward(self, *output_grads: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        if is_grad_enabled():
+            raise _no_second_derivative("batch_norm in training mode")
+        (dy,) = output_grads
+        assert dy is not None
+        x, weight, bias, mean, inverse_std, stats = self.saved_tensors
+        own = apply(BACKWARD_SUMS, dy, x, mean, inverse_std)
+        combined = self.combine_sums(own)
+        dx = apply(BACKWARD_DATA, dy, x, mean, inverse_std, weight, combined, stats)
+        of_parameters = combined if self.parameter_gradients_are_global else own
+        channels = x.shape[1]
+        d_bias, d_weight = narrow(of_parameters, 0, 0, channels), narrow(of_parameters, 0, channels, channels)
+        return dx, cast(d_weight, weight.dtype), cast(d_bias, bias.dtype)
+
+
+def affine_of(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """weight and bias[C], ones and zeros where they are None."""
+    shape, dtype = (x.shape[1],), _accumulation(x.dtype)
+    return (
+        ones(shape, dtype=dtype, device=x.device) if weight is None else weight,
+        zeros(shape, dtype=dtype, device=x.device) if bias is None else bias,
+    )
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """y = (x − mean) / √(variance + eps) · weight + bias for each channel, axis 1 of x[N,C,…].
+
+    Training takes mean and (biased) variance over the batch, and moves the running values towards them in place:
+    running = (1 − momentum) · running + momentum · new, with the unbiased variance. Otherwise the running values are
+    used. Without running values the batch's are used in either mode.
+
+    Args:
+        running_mean, running_var, weight, bias: [C], or None.
+    """
+    _check_input("batch_norm", x.type)
+    weight, bias = affine_of(x, weight, bias)
+    if training or running_mean is None or running_var is None:
+        if training and x.shape[0] * prod(x.shape[2:]) == 1:
+            advice = "use a larger batch, or evaluation mode"
+            raise ShapeError(expected("batch_norm", "more than one value per channel in training", str(x.type), advice))
+        running = (running_mean, running_var) if training else (None, None)
+        layer = BatchNormTraining(*running, momentum=momentum, eps=eps)
+        y: Tensor = layer(x, weight, bias)
+        return y
+    inverse_std = 1 / (running_var + eps).sqrt()
+    return apply(NORMALIZE, x, running_mean, inverse_std, weight, bias)

@@ -1,0 +1,274 @@
+"""2-D convolution (cross-correlation) and its two gradients, each differentiable through the other two.
+
+Shapes: x[N,C,H,W], weight[O,C/G,KH,KW], y[N,O,OH,OW] with OH = (H + 2·padding − dilation·(KH − 1) − 1) // stride + 1;
+G groups. The 1-D and the transposed convolution are the same ops with other shapes.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from dtrain.base.errors import ShapeError, expected
+from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.core.apply import apply
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Tensor
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.infer import expect_ndim, floating, same_dtype
+from dtrain.ops.joining import pad
+from dtrain.ops.shape import reshape, squeeze, unsqueeze
+
+Pair = tuple[int, int]
+PairLike = int | tuple[int, ...] | list[int]
+Gradients = tuple[Tensor | None, Tensor | None]
+
+
+def as_pair(op: str, name: str, value: PairLike, minimum: int) -> Pair:
+    """(value, value) of an int, or the two ints themselves; each at least `minimum`."""
+    try:
+        sizes = tuple(operator.index(size) for size in (value if isinstance(value, tuple | list) else (value, value)))
+    except TypeError:
+        sizes = ()
+    if len(sizes) != 2 or min(sizes) < minimum:
+        raise ShapeError(expected(op, f"{name} as an int or two ints of at least {minimum}", repr(value)))
+    return sizes[0], sizes[1]
+
+
+def _output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def _output_shape(op: str, x: Shape, weight: Shape, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Shape:
+    """The shape of y. Raises ShapeError where x and the weights do not fit, or the kernel is larger than the input."""
+    channels, outputs = x[1], weight[0]
+    if groups < 1 or channels % groups or outputs % groups:
+        given = f"{channels} in and {outputs} out with groups={groups}"
+        raise ShapeError(expected(op, "groups that divide the channels in and out", given))
+    if weight[1] != channels // groups:
+        wanted = f"weight[O,{channels // groups},KH,KW] for input {x} with groups={groups}"
+        raise ShapeError(expected(op, wanted, f"weight {weight}", "axis 1 of the weight is in_channels / groups"))
+    sizes = [_output_size(x[2 + i], weight[2 + i], stride[i], padding[i], dilation[i]) for i in (0, 1)]
+    if min(sizes) < 1 or min(weight[2:]) < 1:
+        given = f"kernel {weight[2:]} dilated by {dilation} on input {x[2:]} padded by {padding}"
+        raise ShapeError(expected(op, "a kernel no larger than the padded input", given))
+    return (x[0], outputs, *sizes)
+
+
+def _check(op: str, first: TensorType, second: TensorType) -> None:
+    floating(op, first)
+    same_dtype(op, first, second)
+    expect_ndim(op, first, 4)
+    expect_ndim(op, second, 4)
+
+
+def _infer(
+    x: TensorType, weight: TensorType, *, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> TensorType:
+    _check("conv2d", x, weight)
+    return x.with_(shape=_output_shape("conv2d", x.shape, weight.shape, stride, padding, dilation, groups))
+
+
+def _infer_backward_data(dy: TensorType, weight: TensorType, *, input_shape: Shape, **attrs: Any) -> TensorType:
+    name = "conv2d_backward_data"
+    _check(name, dy, weight)
+    wanted = _output_shape(name, input_shape, weight.shape, **attrs)
+    if dy.shape != wanted:
+        raise ShapeError(expected(name, f"dy of shape {wanted} for input {input_shape}", str(dy)))
+    return dy.with_(shape=input_shape)
+
+
+def _infer_backward_weights(dy: TensorType, x: TensorType, *, weight_shape: Shape, **attrs: Any) -> TensorType:
+    name = "conv2d_backward_weights"
+    _check(name, dy, x)
+    wanted = _output_shape(name, x.shape, weight_shape, **attrs)
+    if dy.shape != wanted:
+        raise ShapeError(expected(name, f"dy of shape {wanted} for weight {weight_shape}", str(dy)))
+    return dy.with_(shape=weight_shape)
+
+
+def _geometry(node: TapeNode) -> dict[str, Any]:
+    return {name: node.attrs[name] for name in ("stride", "padding", "dilation", "groups")}
+
+
+def _grad(node: TapeNode, grad: Tensor) -> Gradients:
+    x, weight = node.inputs
+    return (
+        apply(BACKWARD_DATA, grad, weight, input_shape=x.shape, **node.attrs) if node.needs_grad[0] else None,
+        apply(BACKWARD_WEIGHTS, grad, x, weight_shape=weight.shape, **node.attrs) if node.needs_grad[1] else None,
+    )
+
+
+def _grad_backward_data(node: TapeNode, grad: Tensor) -> Gradients:
+    dy, weight = node.inputs
+    attrs = _geometry(node)
+    return (
+        apply(CONV2D, grad, weight, **attrs) if node.needs_grad[0] else None,
+        apply(BACKWARD_WEIGHTS, dy, grad, weight_shape=weight.shape, **attrs) if node.needs_grad[1] else None,
+    )
+
+
+def _grad_backward_weights(node: TapeNode, grad: Tensor) -> Gradients:
+    dy, x = node.inputs
+    attrs = _geometry(node)
+    return (
+        apply(CONV2D, x, grad, **attrs) if node.needs_grad[0] else None,
+        apply(BACKWARD_DATA, dy, grad, input_shape=x.shape, **attrs) if node.needs_grad[1] else None,
+    )
+
+
+def _attrs(stride: Pair, padding: Pair, dilation: Pair = (1, 1), groups: int = 1) -> dict[str, Any]:
+    return {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+
+# x, weight, attributes of every case that the three ops are tested with.
+_CASES: tuple[tuple[Shape, Shape, dict[str, Any]], ...] = (
+    ((2, 3, 5, 6), (4, 3, 3, 3), _attrs((1, 1), (1, 1))),
+    ((1, 4, 7, 6), (6, 2, 3, 2), _attrs((2, 1), (0, 1), (1, 2), 2)),
+    ((2, 3, 6, 5), (3, 1, 3, 3), _attrs((2, 2), (1, 1), (1, 1), 3)),
+    ((1, 2, 4, 4), (3, 2, 1, 1), _attrs((1, 1), (0, 0))),
+    ((0, 2, 4, 4), (3, 2, 3, 3), _attrs((1, 1), (1, 1))),
+)
+
+
+def _cases(pick: str) -> list[Sample]:
+    samples = []
+    for x, weight, attrs in _CASES:
+        y = _output_shape("conv2d", x, weight, **attrs)
+        if pick == "forward":
+            samples.append(Sample(inputs=(x, weight), attrs=attrs))
+        elif pick == "data":
+            samples.append(Sample(inputs=(y, weight), attrs={"input_shape": x, **attrs}))
+        else:
+            samples.append(Sample(inputs=(y, x), attrs={"weight_shape": weight, **attrs}))
+    return samples
+
+
+CONV2D = register_op(Op(name="conv2d", infer=_infer, grad=_grad, samples=lambda: _cases("forward")))
+BACKWARD_DATA = register_op(
+    Op(
+        name="conv2d_backward_data",
+        infer=_infer_backward_data,
+        grad=_grad_backward_data,
+        samples=lambda: _cases("data"),
+    )
+)
+BACKWARD_WEIGHTS = register_op(
+    Op(
+        name="conv2d_backward_weights",
+        infer=_infer_backward_weights,
+        grad=_grad_backward_weights,
+        samples=lambda: _cases("weights"),
+    )
+)
+
+
+def _with_bias(y: Tensor, bias: Tensor | None) -> Tensor:
+    if bias is None:
+        return y
+    if bias.shape != (y.shape[1],):
+        raise ShapeError(expected("conv2d", f"a bias of shape ({y.shape[1]},)", str(bias.type)))
+    return y + reshape(bias, (1, y.shape[1], 1, 1))
+
+
+def _same_padding(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair) -> tuple[Tensor, Pair]:
+    """Padding that keeps the size. An odd total has no symmetric form: the extra line goes below and to the right."""
+    if stride != (1, 1):
+        raise ShapeError(expected("conv2d", "stride 1 with padding='same'", f"stride {stride}", "give padding as ints"))
+    total = [dilation[i] * (weight.shape[2 + i] - 1) for i in (0, 1)]
+    if total[0] % 2 or total[1] % 2:
+        x = pad(x, (0, total[1] % 2, 0, total[0] % 2))
+    return x, (total[0] // 2, total[1] // 2)
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: PairLike = 1,
+    padding: PairLike | str = 0,
+    dilation: PairLike = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlate images with kernels: y[n,o,h,w] = bias[o] + Σ_{c,i,j} weight[o,c,i,j] · x[n, c, h·s+i·d−p, …].
+
+    Args:
+        x: [N, C, H, W].
+        weight: [O, C / groups, KH, KW].
+        bias: [O], or None.
+        stride, dilation: an int or (rows, columns), at least 1.
+        padding: zeros around x, an int or (rows, columns); "valid" for none, "same" to keep the size at stride 1.
+        groups: O and C are split into that many groups, which do not see each other.
+    """
+    strides, dilations = as_pair("conv2d", "stride", stride, 1), as_pair("conv2d", "dilation", dilation, 1)
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ShapeError(expected("conv2d", "padding as ints, 'same' or 'valid'", repr(padding)))
+        expect_ndim("conv2d", x.type, 4)
+        expect_ndim("conv2d", weight.type, 4)
+        x, around = _same_padding(x, weight, strides, dilations) if padding == "same" else (x, (0, 0))
+    else:
+        around = as_pair("conv2d", "padding", padding, 0)
+    y = apply(CONV2D, x, weight, stride=strides, padding=around, dilation=dilations, groups=groups)
+    return _with_bias(y, bias)
+
+
+def conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int = 1,
+    padding: int | str = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlate x[N,C,L] with weight[O, C/groups, K]; the arguments are those of `conv2d`."""
+    expect_ndim("conv1d", x.type, 3)
+    expect_ndim("conv1d", weight.type, 3)
+    around = padding if isinstance(padding, str) else (0, padding)
+    y = conv2d(unsqueeze(x, 2), unsqueeze(weight, 2), bias, (1, stride), around, (1, dilation), groups)
+    return squeeze(y, 2)
+
+
+def conv_transpose2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: PairLike = 1,
+    padding: PairLike = 0,
+    output_padding: PairLike = 0,
+    groups: int = 1,
+    dilation: PairLike = 1,
+) -> Tensor:
+    """The transposed convolution: the gradient of `conv2d` with respect to its input, used forward.
+
+    OH = (H − 1)·stride − 2·padding + dilation·(KH − 1) + output_padding + 1.
+
+    Args:
+        x: [N, C, H, W].
+        weight: [C, O / groups, KH, KW].
+        output_padding: rows and columns added below and to the right, less than stride or dilation.
+    """
+    name = "conv_transpose2d"
+    expect_ndim(name, x.type, 4)
+    expect_ndim(name, weight.type, 4)
+    strides, dilations = as_pair(name, "stride", stride, 1), as_pair(name, "dilation", dilation, 1)
+    around, extra = as_pair(name, "padding", padding, 0), as_pair(name, "output_padding", output_padding, 0)
+    if any(extra[i] >= max(strides[i], dilations[i]) for i in (0, 1)):
+        raise ShapeError(expected(name, "output_padding less than stride or dilation", f"{output_padding}"))
+    sizes = tuple(
+        (x.shape[2 + i] - 1) * strides[i] - 2 * around[i] + dilations[i] * (weight.shape[2 + i] - 1) + extra[i] + 1
+        for i in (0, 1)
+    )
+    input_shape = (x.shape[0], weight.shape[1] * groups, *sizes)
+    y = apply(
+        BACKWARD_DATA,
+        x,
+        weight,
+        input_shape=input_shape,
+        stride=strides,
+        padding=around,
+        dilation=dilations,
+        groups=groups,
+    )
+    return _with_bias(y, bias)

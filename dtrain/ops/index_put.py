@@ -1,0 +1,177 @@
+"""Writing by index: functions that give a changed copy, differentiable in the tensor and in the written values.
+
+`x[index] = values` is there for tensors that require no gradient, such as running state.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from dtrain.base.dtype import ALL, FLOATS, INTEGERS
+from dtrain.base.errors import ShapeError, expected
+from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.core.apply import apply, cast
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
+from dtrain.core.tensor_factory import arange, full
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.indexing import GET_ITEM, TAKE, BasicIndex, ParsedIndex, infer_get_item, picked_shape
+from dtrain.ops.infer import broadcast_shapes, normalize_axis
+from dtrain.ops.reduction import sum_to_shape
+from dtrain.ops.shape import reshape
+
+Gradient = Tensor | None
+
+# Basic index ----------------------------------------------------------------------------------------------------------
+
+
+def _infer_set_item(x: TensorType, values: TensorType, *, index: BasicIndex) -> TensorType:
+    target = infer_get_item(x, index=index).shape
+    if broadcast_shapes("set_item", values.shape, target) != target:
+        raise ShapeError(expected("set_item", f"values that broadcast to {target}", str(values)))
+    return x
+
+
+def _grad_set_item(node: TapeNode, grad: Tensor) -> tuple[Gradient, Gradient]:
+    values, index = node.inputs[1], node.attrs["index"]
+    nothing = full((), 0, dtype=grad.dtype, device=grad.device)
+    return (
+        apply(SET_ITEM, grad, nothing, index=index) if node.needs_grad[0] else None,
+        sum_to_shape(apply(GET_ITEM, grad, index=index), values.shape) if node.needs_grad[1] else None,
+    )
+
+
+SET_ITEM = register_op(
+    Op(
+        name="set_item",
+        infer=_infer_set_item,
+        grad=_grad_set_item,
+        promotes=True,
+        dtypes=ALL,
+        samples=lambda: [
+            Sample(inputs=((4, 5), (5,)), attrs={"index": ((None, None, 2),)}),
+            Sample(inputs=((4, 5), ()), attrs={"index": (1, (0, 2, 1))}),
+        ],
+    )
+)
+
+
+# Tensor index ---------------------------------------------------------------------------------------------------------
+
+
+def _infer_index_put(
+    x: TensorType, values: TensorType, *indices: TensorType, axes: tuple[int, ...], accumulate: bool
+) -> TensorType:
+    target = picked_shape("index_put", x.shape, indices, axes)
+    if values.dtype is not x.dtype or broadcast_shapes("index_put", values.shape, target) != target:
+        raise ShapeError(expected("index_put", f"{x.dtype.tag} values that broadcast to {target}", str(values)))
+    return x
+
+
+def _grad_index_put(node: TapeNode, grad: Tensor) -> tuple[Gradient, ...]:
+    x, values, *indices = node.inputs
+    axes, accumulate = node.attrs["axes"], node.attrs["accumulate"]
+    dx: Gradient = grad
+    if not accumulate:
+        nothing = full((), 0, dtype=grad.dtype, device=grad.device)
+        dx = apply(INDEX_PUT, grad, nothing, *indices, axes=axes, accumulate=False)
+    dvalues: Gradient = None
+    if node.needs_grad[1]:
+        dvalues = apply(TAKE, grad, *indices, axes=axes)
+        if not accumulate:
+            dvalues = dvalues * cast(_last_writers(x.shape, dvalues.shape, indices, axes), grad.dtype)
+        dvalues = sum_to_shape(dvalues, values.shape)
+    return dx, dvalues, *(None for _ in indices)
+
+
+def _last_writers(shape: Shape, written: Shape, indices: list[Tensor], axes: tuple[int, ...]) -> Tensor:
+    """Which of the written values remain: where places are repeated, the last one."""
+    device = indices[0].device
+    numbers = reshape(arange(prod(written), device=device), written)
+    blank = full(shape, -1, dtype=numbers.dtype, device=device)
+    final = apply(INDEX_PUT, blank, numbers, *indices, axes=axes, accumulate=False)
+    return apply(TAKE, final, *indices, axes=axes) == numbers
+
+
+_ROWS = np.array([2, 0, -1, 2])
+
+INDEX_PUT = register_op(
+    Op(
+        name="index_put",
+        infer=_infer_index_put,
+        grad=_grad_index_put,
+        dtypes=(*INTEGERS, *FLOATS),
+        samples=lambda: [
+            Sample(inputs=((3, 4), (4, 4), _ROWS), attrs={"axes": (0,), "accumulate": False}),
+            Sample(inputs=((3, 4), (4,), _ROWS), attrs={"axes": (0,), "accumulate": True}),
+            Sample(inputs=((3, 2, 3), (4, 2), _ROWS, _ROWS), attrs={"axes": (0, 2), "accumulate": True}),
+            Sample(inputs=((3, 2, 3), (), _ROWS, _ROWS), attrs={"axes": (0, 2), "accumulate": False}),
+        ],
+    )
+)
+
+
+# Functions ------------------------------------------------------------------------------------------------------------
+
+
+def set_item(x: Tensor, index: Any, values: Any) -> Tensor:
+    """A copy of x in which the elements at `index` are `values`, which broadcast. Differentiable in both.
+
+    Where an index tensor repeats a place, the last value written there remains.
+    """
+    parsed = ParsedIndex(x, index)
+    new = _like(values, x)
+    if not parsed.tensors:
+        return apply(SET_ITEM, x, new, index=tuple(parsed.basic))
+    return _put(x, parsed, new, accumulate=False)
+
+
+def add_item(x: Tensor, index: Any, values: Any) -> Tensor:
+    """A copy of x with `values` added to the elements at `index`; repeated places add up, in order."""
+    parsed = ParsedIndex(x, index)
+    new = _like(values, x)
+    if not parsed.tensors:
+        basic = tuple(parsed.basic)
+        return apply(SET_ITEM, x, apply(GET_ITEM, x, index=basic) + new, index=basic)
+    return _put(x, parsed, new, accumulate=True)
+
+
+def _like(values: Any, x: Tensor) -> Tensor:
+    return cast(as_tensor(values, device=x.device), x.dtype)
+
+
+def _put(x: Tensor, parsed: ParsedIndex, values: Tensor, *, accumulate: bool) -> Tensor:
+    axes = tuple(parsed.axes)
+    if parsed.is_trivial:
+        return apply(INDEX_PUT, x, values, *parsed.tensors, axes=axes, accumulate=accumulate)
+    basic = tuple(parsed.basic)
+    part = apply(GET_ITEM, x, index=basic)
+    return apply(
+        SET_ITEM, x, apply(INDEX_PUT, part, values, *parsed.tensors, axes=axes, accumulate=accumulate), index=basic
+    )
+
+
+def index_put(x: Tensor, indices: tuple[Any, ...], values: Any, accumulate: bool = False) -> Tensor:
+    """`set_item`, or with `accumulate` `add_item`, under PyTorch's name."""
+    return (add_item if accumulate else set_item)(x, tuple(indices), values)
+
+
+def index_add(x: Tensor, axis: int, index: Tensor, values: Tensor) -> Tensor:
+    """A copy of x with slice i of `values` added at position index[i] of `axis`, in order."""
+    axes = (normalize_axis("index_add", axis, x.ndim),)
+    return apply(INDEX_PUT, x, values, as_tensor(index), axes=axes, accumulate=True)
+
+
+def _assign_item(x: Tensor, index: Any, values: Any) -> None:
+    if x.requires_grad:
+        raise RuntimeError(
+            "x[...] = values: expected a tensor that requires no gradient, since this overwrites it in place; "
+            "use y = dtrain.functional.set_item(x, index, values)"
+        )
+    x.assign_(set_item(x, index, values))
+
+
+install_methods({"__setitem__": _assign_item})

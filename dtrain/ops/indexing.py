@@ -1,0 +1,295 @@
+"""x[...]: slices and ints as a view, integer tensors as a gather. Writing by index is in `index_put.py`.
+
+An index is first taken apart: its slices, ints, None and Ellipsis make one view (`get_item`), then its tensors pick
+along the axes that are left (`take`). So x[0, :, i] has the shape of x[0][:, i], as in PyTorch. Boolean masks become
+integer tensors, which needs values and so works eagerly only.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from dtrain.base.dtype import ALL, FLOATS, INTEGERS
+from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.core.apply import apply
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.infer import broadcast_shapes, normalize_axis
+
+# One entry of a basic index: an int, (start, stop, step), or None for a new axis. Hashable, unlike a slice.
+Entry = int | tuple[int | None, int | None, int] | None
+BasicIndex = tuple[Entry, ...]
+Gradient = Tensor | None
+
+
+# Basic index: a view --------------------------------------------------------------------------------------------------
+
+
+def as_key(index: BasicIndex) -> tuple[Any, ...]:
+    """The entries as NumPy takes them."""
+    return tuple(slice(*entry) if isinstance(entry, tuple) else entry for entry in index)
+
+
+def infer_get_item(x: TensorType, *, index: BasicIndex) -> TensorType:
+    shape: list[int] = []
+    sizes = iter(x.shape)
+    for entry in index:
+        if entry is None:
+            shape.append(1)
+        elif isinstance(entry, tuple):
+            shape.append(len(range(*slice(*entry).indices(next(sizes)))))
+        else:
+            next(sizes)
+    return x.with_(shape=(*shape, *sizes))
+
+
+def _grad_get_item(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    return (apply(GET_ITEM_BACKWARD, grad, input_shape=node.inputs[0].shape, index=node.attrs["index"]),)
+
+
+GET_ITEM = register_op(
+    Op(
+        name="get_item",
+        infer=infer_get_item,
+        grad=_grad_get_item,
+        view=lambda array, *, index: array[(*as_key(index), ...)],
+        dtypes=ALL,
+        samples=lambda: [
+            Sample(inputs=((4, 5),), attrs={"index": (1,)}),
+            Sample(inputs=((4, 5),), attrs={"index": ((None, None, -2), None, (1, 3, 1))}),
+            Sample(inputs=((4, 5),), attrs={"index": ((3, 1, 1),)}),
+            Sample(inputs=((3,),), attrs={"index": (-1,)}),
+        ],
+    )
+)
+
+
+def _infer_get_item_backward(grad: TensorType, *, input_shape: Shape, index: BasicIndex) -> TensorType:
+    return grad.with_(shape=input_shape)
+
+
+def _grad_get_item_backward(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    return (apply(GET_ITEM, grad, index=node.attrs["index"]),)
+
+
+GET_ITEM_BACKWARD = register_op(
+    Op(
+        name="get_item_backward",
+        infer=_infer_get_item_backward,
+        grad=_grad_get_item_backward,
+        samples=lambda: [
+            Sample(inputs=((5,),), attrs={"input_shape": (4, 5), "index": (1,)}),
+            Sample(inputs=((2, 1, 2),), attrs={"input_shape": (4, 5), "index": ((None, None, -2), None, (1, 3, 1))}),
+        ],
+    )
+)
+
+
+# Tensor index: a gather -----------------------------------------------------------------------------------------------
+
+
+def _broadcast_index(op: str, indices: tuple[TensorType, ...]) -> Shape:
+    for type in indices:
+        if not type.dtype.is_integer:
+            raise DtypeError(expected(op, "integer tensors as index", str(type), "cast with .to('s64')"))
+    return broadcast_shapes(op, *[type.shape for type in indices])
+
+
+def picked_shape(op: str, shape: Shape, indices: tuple[TensorType, ...], axes: tuple[int, ...]) -> Shape:
+    """NumPy's rule: the index's axes stand where the indexed ones stood, or in front where those are apart."""
+    common = _broadcast_index(op, indices)
+    rest = tuple(size for axis, size in enumerate(shape) if axis not in axes)
+    position = axes[0] if axes[-1] - axes[0] == len(axes) - 1 else 0
+    return (*rest[:position], *common, *rest[position:])
+
+
+def _infer_take(x: TensorType, *indices: TensorType, axes: tuple[int, ...]) -> TensorType:
+    return x.with_(shape=picked_shape("take", x.shape, indices, axes))
+
+
+def _nones(count: int) -> tuple[None, ...]:
+    return (None,) * count
+
+
+def _grad_take(node: TapeNode, grad: Tensor) -> tuple[Gradient, ...]:
+    x, *indices = node.inputs
+    dx = apply(TAKE_BACKWARD, grad, *indices, input_shape=x.shape, axes=node.attrs["axes"])
+    return dx, *_nones(len(indices))
+
+
+_ROWS = np.array([2, 0, -1, 2])
+
+TAKE = register_op(
+    Op(
+        name="take",
+        infer=_infer_take,
+        grad=_grad_take,
+        dtypes=ALL,
+        samples=lambda: [
+            Sample(inputs=((3, 4), _ROWS), attrs={"axes": (0,)}),
+            Sample(inputs=((2, 3, 4), _ROWS.reshape(2, 2)), attrs={"axes": (1,)}),
+            Sample(inputs=((3, 4, 5), _ROWS, np.array([[1], [3]])), attrs={"axes": (0, 1)}),
+            Sample(inputs=((3, 2, 3), _ROWS, _ROWS), attrs={"axes": (0, 2)}),
+            Sample(inputs=((3, 4), np.array([], dtype=np.int64)), attrs={"axes": (0,)}),
+        ],
+    )
+)
+
+
+def _infer_take_backward(
+    grad: TensorType, *indices: TensorType, input_shape: Shape, axes: tuple[int, ...]
+) -> TensorType:
+    wanted = picked_shape("take_backward", input_shape, indices, axes)
+    if grad.shape != wanted:
+        raise ShapeError(expected("take_backward", f"a gradient of shape {wanted}", str(grad)))
+    return grad.with_(shape=input_shape)
+
+
+def _grad_take_backward(node: TapeNode, grad: Tensor) -> tuple[Gradient, ...]:
+    indices = node.inputs[1:]
+    return apply(TAKE, grad, *indices, axes=node.attrs["axes"]), *_nones(len(indices))
+
+
+TAKE_BACKWARD = register_op(
+    Op(
+        name="take_backward",
+        infer=_infer_take_backward,
+        grad=_grad_take_backward,
+        dtypes=(*INTEGERS, *FLOATS),
+        samples=lambda: [
+            Sample(inputs=((4, 4), _ROWS), attrs={"input_shape": (3, 4), "axes": (0,)}),
+            Sample(inputs=((2, 2, 2, 4), _ROWS.reshape(2, 2)), attrs={"input_shape": (2, 3, 4), "axes": (1,)}),
+            Sample(inputs=((4, 2), _ROWS, _ROWS), attrs={"input_shape": (3, 2, 3), "axes": (0, 2)}),
+        ],
+    )
+)
+
+
+# From x[...] to the ops -----------------------------------------------------------------------------------------------
+
+
+def _entries(x: Tensor, index: Any) -> list[Any]:
+    entries = list(index) if isinstance(index, tuple) else [index]
+    return [as_tensor(entry, device=x.device) if isinstance(entry, np.ndarray | list) else entry for entry in entries]
+
+
+def _axes_used(entry: Any) -> int:
+    if entry is None:
+        return 0
+    is_mask = isinstance(entry, Tensor) and entry.dtype.kind == "bool"
+    return entry.ndim if is_mask else 1
+
+
+def _fill_ellipsis(x: Tensor, entries: list[Any]) -> list[Any]:
+    """Ellipsis as the full slices it stands for; full slices at the end stay implied."""
+    used = sum(_axes_used(entry) for entry in entries if entry is not Ellipsis)
+    if used > x.ndim:
+        raise IndexError(expected("index", f"at most {x.ndim} indices for {x.type}", f"{used}"))
+    places = [position for position, entry in enumerate(entries) if entry is Ellipsis]
+    if len(places) > 1:
+        raise IndexError(expected("index", "at most one Ellipsis", f"{len(places)}"))
+    for place in places:
+        entries[place : place + 1] = [slice(None)] * (x.ndim - used)
+    return entries
+
+
+def _basic_entry(entry: Any, size: int, axis: int) -> Entry:
+    if isinstance(entry, slice):
+        start, stop = (None if bound is None else operator.index(bound) for bound in (entry.start, entry.stop))
+        step = 1 if entry.step is None else operator.index(entry.step)
+        if step == 0:
+            raise ValueError(expected("index", "a slice step that is not 0", str(entry)))
+        return start, stop, step
+    try:
+        position = operator.index(entry)
+    except TypeError:
+        wanted = "ints, slices, None, Ellipsis, or integer or boolean tensors"
+        raise IndexError(expected("index", wanted, repr(entry))) from None
+    if isinstance(entry, bool) or not -size <= position < size:
+        raise IndexError(expected("index", f"an int in [{-size}, {size}) for axis {axis}", repr(entry)))
+    return position
+
+
+class ParsedIndex:
+    """An index taken apart: the basic part, and tensors with the axes that they pick along after it."""
+
+    __slots__ = ("axes", "basic", "tensors")
+
+    def __init__(self, x: Tensor, index: Any) -> None:
+        self.basic: list[Entry] = []
+        self.tensors: list[Tensor] = []
+        self.axes: list[int] = []
+        source = result = 0  # the axis of x, and of the view that the basic part makes
+        for entry in _fill_ellipsis(x, _entries(x, index)):
+            if isinstance(entry, Tensor):
+                picks = _mask_positions(entry, x.shape[source:]) if entry.dtype.kind == "bool" else (entry,)
+                for pick in picks:
+                    self.basic.append((None, None, 1))
+                    self.tensors.append(pick)
+                    self.axes.append(result)
+                    source, result = source + 1, result + 1
+            elif entry is None:
+                self.basic.append(None)
+                result += 1
+            else:
+                self.basic.append(_basic_entry(entry, x.shape[source], source))
+                source += 1
+                result += isinstance(entry, slice)
+
+    @property
+    def is_trivial(self) -> bool:
+        """Whether the basic part leaves x as it is."""
+        return all(entry == (None, None, 1) for entry in self.basic)
+
+
+def _mask_positions(mask: Tensor, sizes: Shape) -> tuple[Tensor, ...]:
+    """The positions of the True elements, one vector an axis of the mask."""
+    from dtrain.ops.sorting import nonzero
+
+    if mask.ndim == 0 or mask.shape != sizes[: mask.ndim]:
+        raise IndexError(expected("index", f"a mask of shape {sizes[: mask.ndim]}", str(mask.type)))
+    positions = nonzero(mask)
+    return tuple(positions[:, axis] for axis in range(mask.ndim))
+
+
+def get_item(x: Tensor, index: Any) -> Tensor:
+    """x[index]: ints, slices, None and Ellipsis share the memory of x; integer and boolean tensors copy.
+
+    Where tensors are apart (x[i, :, j]) their axes come first, as in NumPy. Masks work eagerly only.
+
+    >>> get_item(arange(6).reshape(2, 3), (slice(None), -1)).tolist()
+    [2, 5]
+    """
+    parsed = ParsedIndex(x, index)
+    if not parsed.is_trivial:
+        x = apply(GET_ITEM, x, index=tuple(parsed.basic))
+    return apply(TAKE, x, *parsed.tensors, axes=tuple(parsed.axes)) if parsed.tensors else x
+
+
+def index_select(x: Tensor, axis: int, index: Tensor) -> Tensor:
+    """The slices of x at these positions of `axis`; index[n] of integers, negative ones count from the end."""
+    index = as_tensor(index)
+    if index.ndim != 1:
+        raise ShapeError(expected("index_select", "an index of 1 axis", str(index.type)))
+    return apply(TAKE, x, index, axes=(normalize_axis("index_select", axis, x.ndim),))
+
+
+def narrow(x: Tensor, axis: int, start: int, length: int) -> Tensor:
+    """The part of x from `start`, `length` long, along `axis`: a view."""
+    axis = normalize_axis("narrow", axis, x.ndim)
+    size = x.shape[axis]
+    if start < 0 or length < 0 or start + length > size:
+        given = f"[{start}, {start + length})"
+        raise ShapeError(expected("narrow", f"a part of [0, {size}), axis {axis} of {x.type}", given))
+    if length == size:
+        return x
+    full_axes: BasicIndex = ((None, None, 1),) * axis
+    return apply(GET_ITEM, x, index=(*full_axes, (start, start + length, 1)))
+
+
+install_methods({"__getitem__": get_item, "index_select": index_select})

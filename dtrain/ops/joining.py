@@ -1,0 +1,203 @@
+"""Ops that join tensors or take them apart along an axis: concat, stack, split, chunk, pad, roll."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from dtrain.base.dtype import ALL
+from dtrain.base.errors import ShapeError, expected
+from dtrain.base.tensor_type import TensorType
+from dtrain.core.apply import apply, apply_all
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Tensor, as_tensor
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.indexing import get_item, index_select, narrow
+from dtrain.ops.infer import normalize_axes, normalize_axis
+from dtrain.ops.shape import reshape, unsqueeze
+
+# Concat ---------------------------------------------------------------------------------------------------------------
+
+
+def _infer_concat(*inputs: TensorType, axis: int) -> TensorType:
+    first = inputs[0]
+    for other in inputs[1:]:
+        same_ndim = other.ndim == first.ndim
+        if not same_ndim or any(a != b for i, (a, b) in enumerate(zip(first.shape, other.shape)) if i != axis):
+            given = ", ".join(str(type.shape) for type in inputs)
+            raise ShapeError(expected("concat", f"shapes that agree but for axis {axis}", given))
+    joined = sum(type.shape[axis] for type in inputs)
+    return first.with_(shape=(*first.shape[:axis], joined, *first.shape[axis + 1 :]))
+
+
+def _grad_concat(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
+    axis = node.attrs["axis"]
+    sizes = [x.shape[axis] for x in node.inputs]
+    starts = [0, *accumulate(sizes)]
+    return tuple(
+        narrow(grad, axis, start, size) if needed else None
+        for start, size, needed in zip(starts, sizes, node.needs_grad)
+    )
+
+
+CONCAT = register_op(
+    Op(
+        name="concat",
+        infer=_infer_concat,
+        grad=_grad_concat,
+        promotes=True,
+        dtypes=ALL,
+        samples=lambda: [
+            Sample(inputs=((2, 3), (2, 1), (2, 4)), attrs={"axis": 1}),
+            Sample(inputs=((2,), (0,)), attrs={"axis": 0}),
+            Sample(inputs=((3, 2),), attrs={"axis": 0}),
+        ],
+    )
+)
+
+
+def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Join tensors of one shape, but for the size of `axis`, along that axis. Dtypes are promoted.
+
+    >>> concat([zeros((2, 1)), ones((2, 2))], axis=1).shape
+    (2, 3)
+    """
+    given = [as_tensor(tensor) for tensor in tensors]
+    if not given:
+        raise ShapeError(expected("concat", "at least one tensor", "none"))
+    if given[0].ndim == 0:
+        raise ShapeError(expected("concat", "tensors of at least 1 axis", str(given[0].type), "use stack"))
+    return apply_all(CONCAT, given, {"axis": normalize_axis("concat", axis, given[0].ndim)})[0]
+
+
+def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Join tensors of one shape along a new axis."""
+    given = [as_tensor(tensor) for tensor in tensors]
+    if not given or any(tensor.shape != given[0].shape for tensor in given):
+        shapes = ", ".join(str(tensor.shape) for tensor in given) or "none"
+        raise ShapeError(expected("stack", "tensors of one shape", shapes))
+    return concat([unsqueeze(tensor, axis) for tensor in given], axis)
+
+
+# Split ----------------------------------------------------------------------------------------------------------------
+
+
+def split(x: Tensor, split_size: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
+    """Cut x along `axis` into parts of `split_size` (the last may be smaller), or into parts of the given sizes."""
+    axis = normalize_axis("split", axis, x.ndim)
+    total = x.shape[axis]
+    if isinstance(split_size, int):
+        if split_size < 1:
+            raise ShapeError(expected("split", "parts of at least 1", str(split_size)))
+        sizes = [min(split_size, total - start) for start in range(0, max(total, 1), split_size)]
+    else:
+        sizes = [operator.index(size) for size in split_size]
+        if sum(sizes) != total or min(sizes, default=0) < 0:
+            raise ShapeError(expected("split", f"sizes that add up to {total}, axis {axis} of {x.type}", str(sizes)))
+    starts = accumulate(sizes, initial=0)
+    return tuple(narrow(x, axis, start, size) for start, size in zip(starts, sizes))
+
+
+def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
+    """Cut x along `axis` into `chunks` parts of equal size, but for the last; fewer parts where the axis is short."""
+    if chunks < 1:
+        raise ShapeError(expected("chunk", "at least 1 chunk", str(chunks)))
+    axis = normalize_axis("chunk", axis, x.ndim)
+    return split(x, max(1, -(-x.shape[axis] // chunks)), axis)
+
+
+# Pad ------------------------------------------------------------------------------------------------------------------
+
+Pads = tuple[tuple[int, int], ...]
+
+
+def _infer_pad(x: TensorType, *, pads: Pads, value: float) -> TensorType:
+    return x.with_(shape=tuple(before + size + after for size, (before, after) in zip(x.shape, pads)))
+
+
+def _grad_pad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    for axis, (before, _) in enumerate(node.attrs["pads"]):
+        grad = narrow(grad, axis, before, node.inputs[0].shape[axis])
+    return (grad,)
+
+
+PAD = register_op(
+    Op(
+        name="pad",
+        infer=_infer_pad,
+        grad=_grad_pad,
+        dtypes=ALL,
+        samples=lambda: [
+            Sample(inputs=((2, 3),), attrs={"pads": ((0, 1), (2, 0)), "value": 0}),
+            Sample(inputs=((2,),), attrs={"pads": ((1, 1),), "value": 1}),
+            Sample(inputs=((0, 2),), attrs={"pads": ((1, 0), (0, 0)), "value": 0}),
+        ],
+    )
+)
+
+# Mode -> NumPy's mode that gives the index of the source element at every place.
+_INDEX_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def pad(x: Tensor, pads: Sequence[int], mode: str = "constant", value: float = 0) -> Tensor:
+    """Add elements before and after, pairs from the last axis backwards: (left, right, top, bottom, …).
+
+    Args:
+        mode: "constant" (with `value`), "reflect" (without repeating the edge), "replicate" or "circular".
+
+    >>> pad(tensor([1, 2, 3]), (1, 1), mode="reflect").tolist()
+    [2, 1, 2, 3, 2]
+    """
+    sizes = [operator.index(size) for size in pads]
+    if len(sizes) % 2 or len(sizes) > 2 * x.ndim:
+        raise ShapeError(expected("pad", f"a pair for each of at most {x.ndim} axes", str(tuple(pads))))
+    pairs = [(0, 0)] * (x.ndim - len(sizes) // 2) + list(zip(sizes[-2::-2], sizes[-1::-2]))
+    if min(sizes, default=0) < 0:
+        raise ShapeError(expected("pad", "sizes of at least 0", str(tuple(pads)), "use slices to cut"))
+    if mode == "constant":
+        return apply(PAD, x, pads=tuple(pairs), value=value) if any(sizes) else x
+    if mode not in _INDEX_MODES:
+        raise ValueError(expected("pad", "mode constant, " + ", ".join(_INDEX_MODES), repr(mode)))
+    for axis, pair in enumerate(pairs):
+        if any(pair):
+            x = _pad_by_index(x, axis, pair, mode)
+    return x
+
+
+def _pad_by_index(x: Tensor, axis: int, pair: tuple[int, int], mode: str) -> Tensor:
+    size = x.shape[axis]
+    limit = {"reflect": size - 1, "circular": size}.get(mode)
+    if size == 0 or (limit is not None and max(pair) > limit):
+        wanted = f"padding of at most {limit or 0} on axis {axis} of {x.type} in mode {mode}"
+        raise ShapeError(expected("pad", wanted, str(pair)))
+    source = np.pad(np.arange(size), pair, mode=_INDEX_MODES[mode])  # type: ignore[call-overload]
+    return index_select(x, axis, as_tensor(source, device=x.device))
+
+
+# Flip and roll --------------------------------------------------------------------------------------------------------
+
+
+def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
+    """Reverse the order along these axes, or along all."""
+    axes = normalize_axes("flip", axis, x.ndim)
+    return get_item(x, tuple(slice(None, None, -1 if i in axes else None) for i in range(x.ndim)))
+
+
+def roll(x: Tensor, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+    """Shift elements along axes; what leaves at one end comes back at the other. Without axes, of the flat tensor."""
+    if axis is None:
+        if not isinstance(shift, int):
+            raise ShapeError(expected("roll", "one shift where no axis is given", str(shift)))
+        return reshape(roll(reshape(x, (-1,)), shift, 0), x.shape) if x.size else x
+    shifts = [shift] if isinstance(shift, int) else list(shift)
+    axes = [axis] if isinstance(axis, int) else list(axis)
+    if len(shifts) != len(axes):
+        raise ShapeError(expected("roll", "as many shifts as axes", f"{shift} and {axis}"))
+    for amount, where in zip(shifts, axes):
+        where = normalize_axis("roll", where, x.ndim)
+        if (size := x.shape[where]) and (cut := -amount % size):
+            x = concat([narrow(x, where, cut, size - cut), narrow(x, where, 0, cut)], where)
+    return x

@@ -1,0 +1,128 @@
+"""Matrix products: batched, broadcasting, with either operand transposed on the fly.
+
+The transposes are attributes, so that gradients reach BLAS as flags instead of copies.
+"""
+
+from __future__ import annotations
+
+from dtrain.base.dtype import FLOATS, INTEGERS
+from dtrain.base.errors import ShapeError, expected
+from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.core.apply import apply
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.infer import broadcast_shapes
+from dtrain.ops.shape import reshape
+
+Gradient = Tensor | None
+
+
+def _matrix_shape(type: TensorType, transposed: bool) -> tuple[int, int]:
+    rows, columns = type.shape[-2:]
+    return (columns, rows) if transposed else (rows, columns)
+
+
+def _infer(a: TensorType, b: TensorType, *, transpose_a: bool, transpose_b: bool) -> TensorType:
+    if a.ndim < 2 or b.ndim < 2:
+        raise ShapeError(expected("matmul", "operands of at least 2 axes", f"{a} and {b}"))
+    rows, inner_a = _matrix_shape(a, transpose_a)
+    inner_b, columns = _matrix_shape(b, transpose_b)
+    if inner_a != inner_b:
+        given = f"{a.shape}{'ᵀ' if transpose_a else ''} and {b.shape}{'ᵀ' if transpose_b else ''}"
+        raise ShapeError(expected("matmul", "inner sizes to agree", given, "transpose or reshape one of them"))
+    batch = broadcast_shapes("matmul", a.shape[:-2], b.shape[:-2])
+    return a.with_(shape=(*batch, rows, columns))
+
+
+def _grad(node: TapeNode, grad: Tensor) -> tuple[Gradient, Gradient]:
+    a, b = node.inputs
+    transpose_a, transpose_b = node.attrs["transpose_a"], node.attrs["transpose_b"]
+    return (
+        _grad_a(grad, a, b, transpose_a, transpose_b) if node.needs_grad[0] else None,
+        _grad_b(grad, a, b, transpose_a, transpose_b) if node.needs_grad[1] else None,
+    )
+
+
+def _grad_a(grad: Tensor, a: Tensor, b: Tensor, transpose_a: bool, transpose_b: bool) -> Tensor:
+    """With A = aᵀ or a: dA = dY·Bᵀ; where a was transposed, its gradient is dAᵀ = B·dYᵀ."""
+    if transpose_a:
+        return _sum_batch(_product(b, grad, transpose_b, True), a.shape)
+    return _sum_batch(_product(grad, b, False, not transpose_b), a.shape)
+
+
+def _grad_b(grad: Tensor, a: Tensor, b: Tensor, transpose_a: bool, transpose_b: bool) -> Tensor:
+    """dB = Aᵀ·dY; where b was transposed, its gradient is dBᵀ = dYᵀ·A."""
+    if b.ndim == 2 and a.ndim > 2 and not transpose_a:
+        # One large product over all rows, instead of one product an image and a sum over them.
+        a, grad = reshape(a, (-1, a.shape[-1])), reshape(grad, (-1, grad.shape[-1]))
+    if transpose_b:
+        return _sum_batch(_product(grad, a, True, transpose_a), b.shape)
+    return _sum_batch(_product(a, grad, not transpose_a, False), b.shape)
+
+
+def _sum_batch(gradient: Tensor, shape: Shape) -> Tensor:
+    if gradient.shape == shape:
+        return gradient
+    from dtrain.ops.reduction import sum_to_shape
+
+    return sum_to_shape(gradient, shape)
+
+
+def _samples() -> list[Sample]:
+    plain = {"transpose_a": False, "transpose_b": False}
+    return [
+        Sample(inputs=((3, 4), (4, 5)), attrs=plain),
+        Sample(inputs=((4, 3), (5, 4)), attrs={"transpose_a": True, "transpose_b": True}),
+        Sample(inputs=((4, 3), (4, 5)), attrs={"transpose_a": True, "transpose_b": False}),
+        Sample(inputs=((3, 4), (5, 4)), attrs={"transpose_a": False, "transpose_b": True}),
+        Sample(inputs=((2, 1, 3, 4), (5, 4, 2)), attrs=plain),
+        Sample(inputs=((2, 3, 4), (4, 5)), attrs=plain),
+        Sample(inputs=((2, 3, 4), (5, 4)), attrs={"transpose_a": False, "transpose_b": True}),
+        Sample(inputs=((2, 4, 3), (2, 5, 4)), attrs={"transpose_a": True, "transpose_b": True}),
+        Sample(inputs=((2, 0), (0, 3)), attrs=plain),
+        Sample(inputs=((0, 3), (3, 2)), attrs=plain),
+    ]
+
+
+MATMUL = register_op(
+    Op(name="matmul", infer=_infer, grad=_grad, promotes=True, samples=_samples, dtypes=(*INTEGERS, *FLOATS))
+)
+
+
+def _product(a: Tensor, b: Tensor, transpose_a: bool, transpose_b: bool) -> Tensor:
+    return apply(MATMUL, a, b, transpose_a=transpose_a, transpose_b=transpose_b)
+
+
+def matmul(a: Tensor, b: Tensor, *, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
+    """The matrix product a·b over the last two axes; leading axes broadcast.
+
+    A 1-d operand is a row on the left and a column on the right, and its axis is left out of the result. Integers
+    wrap; f16 and bf16 accumulate in f32 and are rounded once.
+
+    Args:
+        a: [..., m, k], or [..., k, m] with `transpose_a`.
+        b: [..., k, n], or [..., n, k] with `transpose_b`.
+
+    >>> matmul(tensor([[1.0, 2.0]]), tensor([[3.0], [4.0]])).tolist()
+    [[11.0]]
+    """
+    a, b = as_tensor(a), as_tensor(b)
+    if a.ndim >= 2 and b.ndim >= 2:
+        return _product(a, b, transpose_a, transpose_b)
+    if a.ndim == 0 or b.ndim == 0:
+        raise ShapeError(expected("matmul", "operands of at least 1 axis", f"{a.type} and {b.type}", "use a * b"))
+    rows = reshape(a, (1, -1)) if a.ndim == 1 else a
+    columns = reshape(b, (-1, 1)) if b.ndim == 1 else b
+    product = _product(rows, columns, transpose_a and a.ndim > 1, transpose_b and b.ndim > 1)
+    kept = product.shape[:-2]
+    kept += () if a.ndim == 1 else product.shape[-2:-1]
+    kept += () if b.ndim == 1 else product.shape[-1:]
+    return reshape(product, kept)
+
+
+def _reflected(b: Tensor, a: Tensor) -> Tensor:
+    return matmul(a, b)
+
+
+install_methods({"matmul": matmul, "__matmul__": matmul, "__rmatmul__": _reflected})

@@ -1,0 +1,289 @@
+"""Ops that rearrange axes and share memory: reshape, transpose, broadcast_to, and what follows from them.
+
+This family stands below the others (only `infer` is under it), since their gradients reshape and transpose.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from math import prod
+from typing import Any, cast
+
+from dtrain.base.dtype import ALL
+from dtrain.base.errors import ShapeError, expected
+from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.core.apply import apply
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Array, Tensor, as_tensor, install_methods
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.kernels.registry import array_module
+from dtrain.ops.infer import broadcast_shapes, normalize_axes, normalize_axis
+
+Axes = int | Sequence[int]
+
+
+def as_sizes(values: tuple[Any, ...]) -> tuple[int, ...]:
+    """The ints of `f(2, 3)`, `f((2, 3))` or `f([2, 3])` alike."""
+    given = values[0] if len(values) == 1 and isinstance(values[0], tuple | list) else values
+    return tuple(operator.index(value) for value in given)
+
+
+# Reshape --------------------------------------------------------------------------------------------------------------
+
+
+def _infer_reshape(x: TensorType, *, shape: Shape) -> TensorType:
+    if prod(shape) != x.size:
+        raise ShapeError(expected("reshape", f"a shape of {x.size} elements as {x} has", str(shape)))
+    return x.with_(shape=shape)
+
+
+def _grad_reshape(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    return (reshape(grad, node.inputs[0].shape),)
+
+
+RESHAPE = register_op(
+    Op(
+        name="reshape",
+        infer=_infer_reshape,
+        grad=_grad_reshape,
+        view=lambda array, *, shape: array.reshape(shape),
+        dtypes=ALL,
+        samples=lambda: [
+            Sample(inputs=((2, 6),), attrs={"shape": (3, 4)}),
+            Sample(inputs=((1,),), attrs={"shape": ()}),
+            Sample(inputs=((0, 3),), attrs={"shape": (5, 0)}),
+        ],
+    )
+)
+
+
+def reshape(x: Tensor, *shape: Any) -> Tensor:
+    """The same elements, in order, with another shape; one size may be -1 and is worked out.
+
+    >>> reshape(arange(6), (2, -1)).shape
+    (2, 3)
+    """
+    sizes = as_sizes(shape)
+    if -1 in sizes or (sizes and min(sizes) < 0):
+        sizes = _fill_in(x, sizes)
+    return x if sizes == x.shape else apply(RESHAPE, x, shape=sizes)
+
+
+def _fill_in(x: Tensor, sizes: Shape) -> Shape:
+    known = prod(size for size in sizes if size != -1)
+    if sizes.count(-1) != 1 or min(sizes) < -1 or known == 0 or x.size % known:
+        wanted = f"sizes whose product is {x.size}, at most one of them -1"
+        raise ShapeError(expected("reshape", wanted, f"{sizes} for {x.type}"))
+    return tuple(x.size // known if size == -1 else size for size in sizes)
+
+
+def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+    """Merge the axes from `start_axis` to `end_axis`, both included; a 0-d tensor becomes one of a single element."""
+    if x.ndim == 0:
+        return reshape(x, (1,))
+    start, end = (normalize_axis("flatten", axis, x.ndim) for axis in (start_axis, end_axis))
+    if start > end:
+        raise ShapeError(expected("flatten", "start_axis not after end_axis", f"{start_axis} and {end_axis}"))
+    return reshape(x, (*x.shape[:start], prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
+
+
+def unsqueeze(x: Tensor, axis: Axes) -> Tensor:
+    """Insert axes of size 1 at these places of the result (negative ones count from the end of the result)."""
+    given = (axis,) if not isinstance(axis, tuple | list) else tuple(axis)
+    axes = normalize_axes("unsqueeze", tuple(operator.index(a) for a in given), x.ndim + len(given))
+    sizes = iter(x.shape)
+    return reshape(x, tuple(1 if i in axes else next(sizes) for i in range(x.ndim + len(axes))))
+
+
+expand_dims = unsqueeze
+
+
+def squeeze(x: Tensor, axis: Axes | None = None) -> Tensor:
+    """Leave out these axes, whose size must be 1; without `axis` every axis of size 1."""
+    if axis is None:
+        return reshape(x, tuple(size for size in x.shape if size != 1))
+    axes = normalize_axes("squeeze", axis, x.ndim)
+    for i in axes:
+        if x.shape[i] != 1:
+            raise ShapeError(expected("squeeze", f"axis {i} of size 1", str(x.type)))
+    return reshape(x, tuple(size for i, size in enumerate(x.shape) if i not in axes))
+
+
+def _int_axis(axis: Any) -> int:
+    try:
+        if isinstance(axis, Tensor):
+            raise TypeError
+        return operator.index(axis)
+    except TypeError:
+        raise ValueError(f"axis must be int, but got type:{type(axis)}") from None
+
+
+def add_axis(x: Tensor, axis: int) -> Tensor:
+    """Insert one axis of size 1 at `axis`, in [-ndim-1, ndim]. Raises ValueError unless `axis` is one int.
+
+    >>> add_axis(tensor([1, 2]), 0).shape
+    (1, 2)
+    """
+    return unsqueeze(as_tensor(x), _int_axis(axis))
+
+
+def remove_axis(x: Tensor, axis: int) -> Tensor:
+    """Leave out one axis, in [-ndim, ndim), of size 1. Raises ValueError unless `axis` is one int."""
+    return squeeze(as_tensor(x), _int_axis(axis))
+
+
+# Transpose ------------------------------------------------------------------------------------------------------------
+
+
+def _infer_transpose(x: TensorType, *, axes: tuple[int, ...]) -> TensorType:
+    if sorted(axes) != list(range(x.ndim)):
+        raise ShapeError(expected("transpose", f"a permutation of the {x.ndim} axes of {x}", str(axes)))
+    return x.with_(shape=tuple(x.shape[axis] for axis in axes))
+
+
+def _grad_transpose(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    axes = node.attrs["axes"]
+    return (apply(TRANSPOSE, grad, axes=tuple(axes.index(i) for i in range(len(axes)))),)
+
+
+TRANSPOSE = register_op(
+    Op(
+        name="transpose",
+        infer=_infer_transpose,
+        grad=_grad_transpose,
+        view=lambda array, *, axes: array.transpose(axes),
+        dtypes=ALL,
+        samples=lambda: [
+            Sample(inputs=((2, 3, 4),), attrs={"axes": (2, 0, 1)}),
+            Sample(inputs=((2, 3),), attrs={"axes": (1, 0)}),
+            Sample(inputs=((),), attrs={"axes": ()}),
+        ],
+    )
+)
+
+
+def permute(x: Tensor, *axes: Any) -> Tensor:
+    """The axes in this order: axis i of the result is axis `axes[i]` of x."""
+    order = tuple(normalize_axis("permute", axis, x.ndim) for axis in as_sizes(axes))
+    return apply(TRANSPOSE, x, axes=order)
+
+
+def transpose(x: Tensor, *axes: Any) -> Tensor:
+    """Two ints: exchange these axes. One tuple: permute the axes. Nothing: reverse them.
+
+    >>> transpose(zeros((2, 3, 4)), 0, 2).shape, transpose(zeros((2, 3, 4)), (1, 2, 0)).shape
+    ((4, 3, 2), (3, 4, 2))
+    """
+    if not axes:
+        return apply(TRANSPOSE, x, axes=tuple(range(x.ndim))[::-1])
+    if len(axes) == 1:
+        return permute(x, *axes)
+    if len(axes) != 2:
+        raise ShapeError(expected("transpose", "two axes, or one tuple of all axes", str(axes), "use permute"))
+    first, second = (normalize_axis("transpose", operator.index(axis), x.ndim) for axis in axes)
+    order = list(range(x.ndim))
+    order[first], order[second] = second, first
+    return apply(TRANSPOSE, x, axes=tuple(order))
+
+
+# Broadcast ------------------------------------------------------------------------------------------------------------
+
+
+def _infer_broadcast(x: TensorType, *, shape: Shape) -> TensorType:
+    if len(shape) < x.ndim or broadcast_shapes("broadcast_to", x.shape, shape) != shape:
+        raise ShapeError(expected("broadcast_to", f"a shape that {x} broadcasts to", str(shape)))
+    return x.with_(shape=shape)
+
+
+def _grad_broadcast(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    from dtrain.ops.reduction import sum_to_shape
+
+    return (sum_to_shape(grad, node.inputs[0].shape),)
+
+
+def _broadcast(array: Array, *, shape: Shape) -> Array:
+    return array_module(array).broadcast_to(array, shape)
+
+
+BROADCAST_TO = register_op(
+    Op(
+        name="broadcast_to",
+        infer=_infer_broadcast,
+        grad=_grad_broadcast,
+        view=_broadcast,
+        dtypes=ALL,
+        samples=lambda: [
+            Sample(inputs=((3, 1),), attrs={"shape": (2, 3, 4)}),
+            Sample(inputs=((),), attrs={"shape": (5,)}),
+            Sample(inputs=((1, 3),), attrs={"shape": (0, 3)}),
+        ],
+    )
+)
+
+
+def broadcast_to(x: Tensor, shape: int | Sequence[int]) -> Tensor:
+    """x repeated along axes of size 1 and new leading axes until it has this shape, without a copy."""
+    sizes = as_sizes((shape,))
+    return x if sizes == x.shape else apply(BROADCAST_TO, x, shape=sizes)
+
+
+def expand(x: Tensor, *shape: Any) -> Tensor:
+    """`broadcast_to` where -1 keeps the size of an axis.
+
+    >>> expand(zeros((3, 1)), -1, 4).shape
+    (3, 4)
+    """
+    sizes = as_sizes(shape)
+    leading = len(sizes) - x.ndim
+    if leading < 0 or -1 in sizes[:leading]:
+        raise ShapeError(expected("expand", f"at least {x.ndim} sizes, -1 only for axes of {x.type}", str(sizes)))
+    own = (1,) * leading + x.shape
+    return broadcast_to(x, tuple(own[i] if size == -1 else size for i, size in enumerate(sizes)))
+
+
+# Repetition -----------------------------------------------------------------------------------------------------------
+
+
+def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
+    """Every element `repeats` times in a row along `axis`; without an axis, of the flattened tensor (as np.repeat)."""
+    if axis is None:
+        x, axis = flatten(x), 0
+    axis = normalize_axis("repeat", axis, x.ndim)
+    if repeats < 0:
+        raise ShapeError(expected("repeat", "a count of at least 0", str(repeats)))
+    before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
+    spread = broadcast_to(unsqueeze(x, axis + 1), (*before, repeats, *after))
+    return reshape(spread, (*before[:-1], before[-1] * repeats, *after))
+
+
+def tile(x: Tensor, repeats: int | Sequence[int]) -> Tensor:
+    """The whole tensor repeated along each axis (as np.tile); missing counts are 1 on the leading axes."""
+    counts = as_sizes((repeats,))
+    ndim = max(len(counts), x.ndim)
+    counts, shape = (1,) * (ndim - len(counts)) + counts, (1,) * (ndim - x.ndim) + x.shape
+    if any(count < 0 for count in counts):
+        raise ShapeError(expected("tile", "counts of at least 0", str(repeats)))
+    apart = reshape(x, tuple(size for own in shape for size in (1, own)))
+    spread = broadcast_to(apart, tuple(size for pair in zip(counts, shape) for size in pair))
+    return reshape(spread, tuple(count * own for count, own in zip(counts, shape)))
+
+
+def _transposed(x: Tensor) -> Tensor:
+    return transpose(x)
+
+
+install_methods(
+    {
+        "reshape": reshape,
+        "view": reshape,
+        "flatten": flatten,
+        "unsqueeze": unsqueeze,
+        "squeeze": squeeze,
+        "transpose": transpose,
+        "permute": permute,
+        "broadcast_to": broadcast_to,
+        "expand": expand,
+        "T": cast(Any, property(_transposed)),
+    }
+)

@@ -1,0 +1,90 @@
+"""References of reading and writing by index. Repeated places are written, and added to, in index order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
+from dtrain.kernels.registry import Array, array_module, reference
+
+BasicIndex = tuple[Any, ...]
+Axes = tuple[int, ...]
+
+
+def _basic_key(index: BasicIndex) -> tuple[Any, ...]:
+    """Entries (start, stop, step) as slices; ints and None as they are."""
+    return (*(slice(*entry) if isinstance(entry, tuple) else entry for entry in index), ...)
+
+
+def _array_key(indices: tuple[Array, ...], axes: Axes) -> tuple[Any, ...]:
+    """The indices at their axes, full slices before and between them."""
+    key: list[Any] = [slice(None)] * (axes[-1] + 1)
+    for axis, index in zip(axes, indices):
+        key[axis] = index
+    return tuple(key)
+
+
+@reference("get_item_backward")
+def get_item_backward(grad: Array, out: Array, *, input_shape: tuple[int, ...], index: BasicIndex) -> None:
+    """Zeros with the gradient at the index."""
+    out[...] = 0
+    out[_basic_key(index)] = grad
+
+
+@reference("set_item")
+def set_item(x: Array, values: Array, out: Array, *, index: BasicIndex) -> None:
+    """A copy of x with `values` at the index."""
+    out[...] = x
+    out[_basic_key(index)] = values
+
+
+@reference("take")
+def take(x: Array, *indices: Array, out: Array, axes: Axes) -> None:
+    """x at the broadcast indices of these axes. Raises IndexError for one out of range."""
+    if len(axes) == 1:
+        out[...] = array_module(x).take(x, indices[0], axis=axes[0])
+    else:
+        out[...] = x[_array_key(indices, axes)]
+
+
+def _add_rows(total: Array, index: Array, rows: Array) -> None:
+    """total[index[i]] += rows[i], the rows of one place from first to last."""
+    xp = array_module(total)
+    if xp.__name__ != "numpy" or not index.size or rows.ndim == 1:
+        xp.add.at(total, index, rows)
+        return
+    # ufunc.at is slow on rows: bring equal places together, then add each run from left to right.
+    place = index % total.shape[0] if index.size and index.min() < 0 else index
+    order = place.argsort(kind="stable")
+    place = place[order]
+    starts = xp.flatnonzero(xp.concatenate(([True], place[1:] != place[:-1])))
+    total[place[starts]] += xp.add.reduceat(rows[order], starts, axis=0)
+
+
+@reference("take_backward")
+def take_backward(grad: Array, *indices: Array, out: Array, input_shape: tuple[int, ...], axes: Axes) -> None:
+    """Zeros to which the gradient is added at the places it was taken from."""
+    total = out if accumulation_dtype(out.dtype) is out.dtype else widen(out)
+    total[...] = 0
+    if axes == (0,) and len(indices) == 1:
+        _add_rows(total, indices[0].reshape(-1), widen(grad).reshape(-1, *input_shape[1:]))
+    else:
+        array_module(out).add.at(total, _array_key(indices, axes), widen(grad))
+    if total is not out:
+        store(out, total)
+
+
+@reference("index_put")
+def index_put(x: Array, values: Array, *indices: Array, out: Array, axes: Axes, accumulate: bool) -> None:
+    """A copy of x with `values` written, or added, at the indices."""
+    key = _array_key(indices, axes)
+    if not accumulate:
+        out[...] = x
+        out[key] = values
+        return
+    total = widen(x).copy() if accumulation_dtype(x.dtype) is not x.dtype else out
+    if total is out:
+        out[...] = x
+    array_module(out).add.at(total, key, widen(values))
+    if total is not out:
+        store(out, total)
