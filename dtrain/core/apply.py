@@ -188,7 +188,8 @@ def _stale(op: Op, inputs: Sequence[Tensor]) -> TraceError:
 def _record_on_tape(op: Op, inputs: Sequence[Tensor], outputs: list[Tensor], attrs: dict[str, Any]) -> None:
     assert op.grad is not None
     types = tuple(tensor.type for tensor in outputs)
-    node = TapeNode(op.name, op.grad, inputs, types, attrs, outputs if op.saves_outputs else None)
+    saved = outputs if op.saves_outputs else None
+    node = TapeNode(op.name, op.grad, inputs, types, attrs, saved, partial_grads=op.partial_grads)
     for index, tensor in enumerate(outputs):
         if tensor.type.dtype.is_floating:
             tensor.requires_grad = True

@@ -173,7 +173,7 @@ def _step(walk: _Walk, node: TapeNode, slots: list[Tensor | None]) -> None:
 
 
 def _or_zeros(node: TapeNode, index: int, value: Tensor | None) -> Tensor | None:
-    if value is not None or not node.output_types[index].dtype.is_floating or len(node.output_types) == 1:
+    if value is not None or node.partial_grads or not node.output_types[index].dtype.is_floating:
         return value
     return zeros_like(node.output_types[index])
 

@@ -22,7 +22,10 @@ class TapeNode:
     no cycle and memory is freed at once.
     """
 
-    __slots__ = ("attrs", "grad", "hooks", "inputs", "name", "needs_grad", "order", "output_types", "saved", "versions")
+    __slots__ = (
+        "attrs", "grad", "hooks", "inputs", "name", "needs_grad", "order", "output_types", "partial_grads", "saved",
+        "versions",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -32,6 +35,8 @@ class TapeNode:
         output_types: tuple[TensorType, ...],
         attrs: Mapping[str, Any],
         saved: Sequence[Tensor] | None,
+        *,
+        partial_grads: bool = False,
     ) -> None:
         self.name = name
         self.grad = grad
@@ -41,6 +46,7 @@ class TapeNode:
         self.output_types = output_types
         self.attrs = attrs
         self.saved = None if saved is None else [(tensor.array, tensor.value) for tensor in saved]
+        self.partial_grads = partial_grads
         self.order = next(_ORDER)
         self.hooks: dict[int, list[GradHook]] | None = None
 

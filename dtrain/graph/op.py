@@ -47,6 +47,7 @@ class Op:
     aliases: output index -> input index whose memory the kernel may overwrite (the state of an
         update op), or a function of the attributes that gives this.
     saves_outputs: the gradient rule reads the outputs, so the tape keeps them.
+    partial_grads: the gradient rule takes None for an output that nobody used, instead of zeros.
     is_collective: talks to other ranks; never removed, merged or reordered against its group.
     is_dynamic: the output shape depends on values; eager only.
     contiguous: inputs must lie one after another in memory (a packed bucket); the memory plan sees to it.
@@ -62,6 +63,7 @@ class Op:
     view: Callable[..., Any] | None = None
     aliases: dict[int, int] | Callable[[dict[str, Any]], dict[int, int]] = field(default_factory=dict)
     saves_outputs: bool = False
+    partial_grads: bool = False
     is_collective: bool = False
     is_dynamic: bool = False
     contiguous: bool = False

@@ -14,7 +14,7 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, install_methods
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, Sample, get_op, register_op
 from dtrain.ops.cast import as_floating
 from dtrain.ops.infer import broadcast_shapes, floating
 from dtrain.ops.reduction import sum_to_shape
@@ -274,7 +274,7 @@ acos = unary("acos", "Arc cosine in radians.", -0.8, 0.8, by_input=lambda g, x: 
 atan = unary("atan", "Arc tangent in radians.", by_input=lambda g, x: g / (x * x + 1))
 sinh = unary("sinh", "Hyperbolic sine.", by_input=lambda g, x: g * cosh(x))
 cosh: Unary = unary("cosh", "Hyperbolic cosine.", by_input=lambda g, x: g * sinh(x))
-tanh = unary("tanh", "Hyperbolic tangent.", by_output=lambda g, y: g * (1 - y * y))
+tanh = unary("tanh", "Hyperbolic tangent.", by_output=lambda g, y: apply(get_op("tanh_backward"), g, y))
 asinh = unary("asinh", "Inverse hyperbolic sine.", by_input=lambda g, x: g * rsqrt(x * x + 1))
 acosh = unary("acosh", "Inverse hyperbolic cosine.", 1.2, 3, by_input=lambda g, x: g * rsqrt(x * x - 1))
 atanh = unary("atanh", "Inverse hyperbolic tangent.", -0.8, 0.8, by_input=lambda g, x: g / (1 - x * x))

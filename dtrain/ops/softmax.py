@@ -1,0 +1,99 @@
+"""Softmax and log-softmax along one axis, with fused backward ops."""
+
+from __future__ import annotations
+
+from dtrain.base.errors import ShapeError, expected
+from dtrain.base.tensor_type import TensorType
+from dtrain.core.apply import apply
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Tensor, install_methods
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.elementwise import exp
+from dtrain.ops.infer import floating, normalize_axis, same_dtype
+from dtrain.ops.reduction import sum as sum_over
+
+_CASES = (((2, 5), 1), ((4, 3, 2), 1), ((3, 4), 0), ((0, 3), 1), ((7,), 0))
+
+
+def _softmax_infer(x: TensorType, *, axis: int) -> TensorType:
+    return floating("softmax", x)
+
+
+def _softmax_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    return (apply(SOFTMAX_BACKWARD, grad, node.outputs[0], axis=node.attrs["axis"]),)
+
+
+def _samples() -> list[Sample]:
+    return [Sample(inputs=(shape,), attrs={"axis": axis}) for shape, axis in _CASES]
+
+
+SOFTMAX = register_op(
+    Op(name="softmax", infer=_softmax_infer, grad=_softmax_grad, samples=_samples, saves_outputs=True)
+)
+
+
+def _backward_infer(grad: TensorType, y: TensorType, *, axis: int) -> TensorType:
+    if grad.shape != y.shape:
+        raise ShapeError(expected("softmax_backward", "grad and output of one shape", f"{grad} and {y}"))
+    same_dtype("softmax_backward", grad, y)
+    return grad
+
+
+def _softmax_backward_grad(node: TapeNode, next_grad: Tensor) -> tuple[Tensor, Tensor]:
+    (grad, y), axis = node.inputs, node.attrs["axis"]
+    weighted = next_grad * y
+    towards_y = next_grad * (grad - sum_over(grad * y, axis, keepdims=True))
+    return (
+        apply(SOFTMAX_BACKWARD, next_grad, y, axis=axis),
+        towards_y - grad * sum_over(weighted, axis, keepdims=True),
+    )
+
+
+def _backward_samples() -> list[Sample]:
+    return [Sample(inputs=(shape, shape), attrs={"axis": axis}) for shape, axis in _CASES]
+
+
+SOFTMAX_BACKWARD = register_op(
+    Op(name="softmax_backward", infer=_backward_infer, grad=_softmax_backward_grad, samples=_backward_samples)
+)
+
+
+def _log_softmax_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    return (apply(LOG_SOFTMAX_BACKWARD, grad, node.outputs[0], axis=node.attrs["axis"]),)
+
+
+LOG_SOFTMAX = register_op(
+    Op(name="log_softmax", infer=_softmax_infer, grad=_log_softmax_grad, samples=_samples, saves_outputs=True)
+)
+
+
+def _log_softmax_backward_grad(node: TapeNode, next_grad: Tensor) -> tuple[Tensor, Tensor]:
+    (grad, y), axis = node.inputs, node.attrs["axis"]
+    weighted = next_grad * exp(y)
+    total = sum_over(grad, axis, keepdims=True)
+    return next_grad - sum_over(weighted, axis, keepdims=True), -weighted * total
+
+
+LOG_SOFTMAX_BACKWARD = register_op(
+    Op(name="log_softmax_backward", infer=_backward_infer, grad=_log_softmax_backward_grad, samples=_backward_samples)
+)
+
+
+def _one_axis(name: str, x: Tensor, axis: int) -> int:
+    normal = normalize_axis(name, axis, x.ndim)
+    if x.ndim == 0:
+        raise ShapeError(expected(name, "a tensor with at least one axis", str(x.type)))
+    return normal
+
+
+def softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """exp(x) / Σ exp(x) along `axis`, without overflow."""
+    return apply(SOFTMAX, x, axis=_one_axis("softmax", x, axis))
+
+
+def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """log(softmax(x)) along `axis`, exact where softmax itself would round to 0."""
+    return apply(LOG_SOFTMAX, x, axis=_one_axis("log_softmax", x, axis))
+
+
+install_methods({"softmax": softmax, "log_softmax": log_softmax})
