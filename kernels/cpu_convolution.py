@@ -165,6 +165,6 @@ class Im2colConvolution:
         return columns.reshape(groups, channels // groups * prod(kernel_size), batch * prod(output))
 
 
-def _is_pointwise(weight_shape: Shape, stride: Pair, padding: Pair) -> bool:
+def _is_pointwise(weight_shape: Shape, stride: Shape, padding: Shape) -> bool:
     """A kernel of one that sees every pixel once, in place: its columns are the image."""
     return weight_shape[2:] == (1, 1) and stride == (1, 1) and padding == (0, 0)

@@ -38,6 +38,7 @@ struct Vec<float> {
   }
   void store(float* to) const { _mm256_storeu_ps(to, lanes); }
   void store_partial(float* to, int count) const { _mm256_maskstore_ps(to, mask(count), lanes); }
+  Vec first(int count) const { return Vec(_mm256_and_ps(lanes, _mm256_castsi256_ps(mask(count)))); }
   float sum() const {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
@@ -93,6 +94,7 @@ struct Vec<double> {
   }
   void store(double* to) const { _mm256_storeu_pd(to, lanes); }
   void store_partial(double* to, int count) const { _mm256_maskstore_pd(to, mask(count), lanes); }
+  Vec first(int count) const { return Vec(_mm256_and_pd(lanes, _mm256_castsi256_pd(mask(count)))); }
   double sum() const {
     const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(lanes), _mm256_extractf128_pd(lanes, 1));
     return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));

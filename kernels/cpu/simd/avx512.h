@@ -32,6 +32,7 @@ struct Vec<float> {
   }
   void store(float* to) const { _mm512_storeu_ps(to, lanes); }
   void store_partial(float* to, int count) const { _mm512_mask_storeu_ps(to, mask(count), lanes); }
+  Vec first(int count) const { return Vec(_mm512_maskz_mov_ps(mask(count), lanes)); }
   float sum() const { return _mm512_reduce_add_ps(lanes); }
   float maximum() const { return _mm512_reduce_max_ps(lanes); }
 
@@ -75,6 +76,7 @@ struct Vec<double> {
   }
   void store(double* to) const { _mm512_storeu_pd(to, lanes); }
   void store_partial(double* to, int count) const { _mm512_mask_storeu_pd(to, mask(count), lanes); }
+  Vec first(int count) const { return Vec(_mm512_maskz_mov_pd(mask(count), lanes)); }
   double sum() const { return _mm512_reduce_add_pd(lanes); }
   double maximum() const { return _mm512_reduce_max_pd(lanes); }
 

@@ -6,12 +6,14 @@
 namespace dtrain {
 namespace {
 
-// Whole: load and store of a full vector. Partial: of its first `count` lanes. Both are passed to bodies as `lane`.
+// Whole: load and store of a full vector. Partial: of its first `count` lanes; keep() zeroes the missing ones, which
+// matters before a sum over lanes. Bodies get one of them as `lane`.
 template <typename V>
 struct Whole {
   using T = typename V::Element;
   V load(const T* from, T = T(0)) const { return V::load(from); }
   void store(V value, T* to) const { value.store(to); }
+  V keep(V value) const { return value; }
 };
 
 template <typename V>
@@ -20,6 +22,7 @@ struct Partial {
   int count;
   V load(const T* from, T fill = T(0)) const { return V::load_partial(from, count, fill); }
   void store(V value, T* to) const { value.store_partial(to, count); }
+  V keep(V value) const { return value.first(count); }
 };
 
 // body(i, lane) for i = 0, width, 2·width, …

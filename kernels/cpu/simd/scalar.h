@@ -1,7 +1,7 @@
 // Vec<T> of one lane: the plain version of every kernel, and the contract of the wider ones.
 //
 // Vec<T> offers: width, zero(), load/store, load_partial/store_partial of the first `count` < width lanes (missing lanes
-// read as `fill`), + - * /, fma(a, b, c) = a·b + c, max, min, sqrt, select_positive(x, a, b) = x > 0 ? a : b,
+// read as `fill`), first(count) which zeroes the others, + - * /, fma(a, b, c) = a·b + c, max, min, sqrt, select_positive(x, a, b) = x > 0 ? a : b,
 // exp_non_positive, and sum/maximum over lanes. max(a, b) and min(a, b) give b where either is NaN.
 #pragma once
 
@@ -24,6 +24,7 @@ struct Vec {
   DTRAIN_INLINE Vec load_partial(const T*, int, T fill = T(0)) { return Vec(fill); }
   void store(T* to) const { *to = lanes; }
   void store_partial(T*, int) const {}
+  Vec first(int) const { return zero(); }
   T sum() const { return lanes; }
   T maximum() const { return lanes; }
 

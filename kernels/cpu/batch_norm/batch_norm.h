@@ -1,0 +1,52 @@
+// Batch norm over channels, cut where ranks have to talk.
+//
+// Shapes: x, y, dx, dy [batch][channels][spatial]; mean, inv_std, variance, weight, bias, running values [channels];
+// stats [1 + 2·channels] = count | mean | M2 with M2 = Σ(x − mean)²; sums [2·channels] = Σdy | Σdy·x̂.
+#pragma once
+
+#include <cstdint>
+
+#include "binding/isa.h"
+
+namespace dtrain {
+
+struct ChannelShape {
+  std::int64_t batch, channels, spatial;
+};
+
+template <typename T>
+using batch_norm_statistics_fn = void(const T* x, T* stats, const ChannelShape& shape);
+
+// Chan's merge of the stats of `ranks` ranks, gathered [ranks][1 + 2·channels], in rank order. Counts may be zero.
+template <typename T>
+using batch_norm_merge_fn = void(const T* gathered, std::int64_t ranks, std::int64_t channels, T* stats);
+
+template <typename T>
+using batch_norm_moments_fn = void(const T* stats, std::int64_t channels, T eps, T* mean, T* inv_std, T* variance);
+
+template <typename T>
+using batch_norm_normalize_fn = void(const T* x, const T* mean, const T* inv_std, const T* weight, const T* bias, T* y,
+                                     const ChannelShape& shape);
+
+// The new values may be written over the old ones.
+template <typename T>
+using batch_norm_update_running_fn = void(const T* running_mean, const T* running_variance, const T* stats,
+                                          std::int64_t channels, T momentum, T* new_mean, T* new_variance);
+
+template <typename T>
+using batch_norm_backward_sums_fn = void(const T* dy, const T* x, const T* mean, const T* inv_std, T* sums,
+                                         const ChannelShape& shape);
+
+template <typename T>
+struct BackwardInputs {
+  const T *dy, *x, *mean, *inv_std, *weight, *sums, *stats;
+};
+
+template <typename T>
+using batch_norm_backward_data_fn = void(const BackwardInputs<T>& inputs, T* dx, const ChannelShape& shape);
+
+#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
+#include "batch_norm/kernels.inc"
+#undef KERNEL
+
+}  // namespace dtrain

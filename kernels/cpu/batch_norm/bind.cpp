@@ -1,0 +1,110 @@
+#include "batch_norm/batch_norm.h"
+#include "binding/table.h"
+
+namespace dtrain {
+namespace {
+
+template <typename T>
+ChannelShape read_shape(Call& call, const Array<const T>& x) {
+  call.expect(x.ndim >= 2, "x[N,C,...]");
+  ChannelShape shape{x.shape[0], x.shape[1], 1};
+  for (int axis = 2; axis < x.ndim; ++axis) shape.spatial *= x.shape[axis];
+  return shape;
+}
+
+// A vector of `size` elements among the inputs.
+template <typename T>
+const T* read_vector(Call& call, int index, std::int64_t size) {
+  const auto vector = call.input<T>(index, 1);
+  call.expect(vector.size == size, "one value a channel, stats[2C+1] and sums[2C]");
+  return vector.data;
+}
+
+template <typename T>
+T* write_vector(Call& call, int index, std::int64_t size) {
+  const auto vector = call.output<T>(index, 1);
+  call.expect(vector.size == size, "outputs of one value a channel, stats[2C+1] and sums[2C]");
+  return vector.data;
+}
+
+template <typename T>
+void bind_batch_norm_statistics(Call& call, batch_norm_statistics_fn<T>* kernel) {
+  const auto x = call.input<T>(0);
+  const ChannelShape shape = read_shape(call, x);
+  T* stats = write_vector<T>(call, 0, 2 * shape.channels + 1);
+  ReleaseGil unlocked(x.size * sizeof(T));
+  kernel(x.data, stats, shape);
+}
+
+template <typename T>
+void bind_batch_norm_merge(Call& call, batch_norm_merge_fn<T>* kernel) {
+  const auto gathered = call.input<T>(0, 2);
+  call.expect(gathered.shape[0] > 0 && gathered.shape[1] % 2 == 1, "gathered[R,2C+1] of at least one rank");
+  T* stats = write_vector<T>(call, 0, gathered.shape[1]);
+  kernel(gathered.data, gathered.shape[0], (gathered.shape[1] - 1) / 2, stats);
+}
+
+template <typename T>
+void bind_batch_norm_moments(Call& call, batch_norm_moments_fn<T>* kernel) {
+  const auto stats = call.input<T>(0, 1);
+  const std::int64_t channels = (stats.size - 1) / 2;
+  call.expect(stats.size % 2 == 1, "stats[2C+1]");
+  kernel(stats.data, channels, static_cast<T>(call.number("eps")), write_vector<T>(call, 0, channels),
+         write_vector<T>(call, 1, channels), write_vector<T>(call, 2, channels));
+}
+
+template <typename T>
+void bind_batch_norm_normalize(Call& call, batch_norm_normalize_fn<T>* kernel) {
+  const auto x = call.input<T>(0);
+  const auto y = call.output<T>();
+  const ChannelShape shape = read_shape(call, x);
+  call.expect(y.size == x.size, "y of the size of x");
+  const T *mean = read_vector<T>(call, 1, shape.channels), *inv_std = read_vector<T>(call, 2, shape.channels);
+  const T *weight = read_vector<T>(call, 3, shape.channels), *bias = read_vector<T>(call, 4, shape.channels);
+  ReleaseGil unlocked(x.size * sizeof(T));
+  kernel(x.data, mean, inv_std, weight, bias, y.data, shape);
+}
+
+template <typename T>
+void bind_batch_norm_update_running(Call& call, batch_norm_update_running_fn<T>* kernel) {
+  const auto mean = call.input<T>(0, 1);
+  const std::int64_t channels = mean.size;
+  const T *variance = read_vector<T>(call, 1, channels), *stats = read_vector<T>(call, 2, 2 * channels + 1);
+  kernel(mean.data, variance, stats, channels, static_cast<T>(call.number("momentum")),
+         write_vector<T>(call, 0, channels), write_vector<T>(call, 1, channels));
+}
+
+template <typename T>
+void bind_batch_norm_backward_sums(Call& call, batch_norm_backward_sums_fn<T>* kernel) {
+  const auto dy = call.input<T>(0), x = call.input<T>(1);
+  const ChannelShape shape = read_shape(call, x);
+  call.expect(dy.size == x.size, "dy of the size of x");
+  const T *mean = read_vector<T>(call, 2, shape.channels), *inv_std = read_vector<T>(call, 3, shape.channels);
+  T* sums = write_vector<T>(call, 0, 2 * shape.channels);
+  ReleaseGil unlocked(x.size * sizeof(T));
+  kernel(dy.data, x.data, mean, inv_std, sums, shape);
+}
+
+template <typename T>
+void bind_batch_norm_backward_data(Call& call, batch_norm_backward_data_fn<T>* kernel) {
+  const auto dy = call.input<T>(0), x = call.input<T>(1);
+  const auto dx = call.output<T>();
+  const ChannelShape shape = read_shape(call, x);
+  call.expect(dy.size == x.size && dx.size == x.size, "dy and dx of the size of x");
+  const std::int64_t channels = shape.channels;
+  const BackwardInputs<T> inputs{dy.data, x.data, read_vector<T>(call, 2, channels), read_vector<T>(call, 3, channels),
+                                 read_vector<T>(call, 4, channels), read_vector<T>(call, 5, 2 * channels),
+                                 read_vector<T>(call, 6, 2 * channels + 1)};
+  ReleaseGil unlocked(x.size * sizeof(T));
+  kernel(inputs, dx.data, shape);
+}
+
+}  // namespace
+
+void add_batch_norm(Table& table) {
+#define KERNEL DTRAIN_ADD_ROW
+#include "batch_norm/kernels.inc"
+#undef KERNEL
+}
+
+}  // namespace dtrain

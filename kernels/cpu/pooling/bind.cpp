@@ -1,0 +1,120 @@
+#include "pooling/pooling.h"
+#include "binding/table.h"
+
+namespace dtrain {
+namespace {
+
+using Sizes = const pybind11::ssize_t*;
+
+// Planes of input[N,C,H,W] and output[N,C,OH,OW]. Every output has at least one input where there are any.
+PoolingShape read_planes(Call& call, Sizes input, Sizes output) {
+  call.expect(input[0] == output[0] && input[1] == output[1], "input and output of the same N and C");
+  const bool is_empty = input[0] * input[1] * output[2] * output[3] == 0;
+  call.expect(is_empty || input[2] * input[3] > 0, "an input plane that is not empty");
+  PoolingShape shape{};
+  shape.planes = input[0] * input[1];
+  shape.height = input[2];
+  shape.width = input[3];
+  shape.out_height = output[2];
+  shape.out_width = output[3];
+  return shape;
+}
+
+void read_window(Call& call, PoolingShape& shape) {
+  const auto kernel_size = call.integers<2>("kernel_size");
+  const auto stride = call.integers<2>("stride");
+  const auto padding = call.integers<2>("padding");
+  call.expect(stride[0] > 0 && stride[1] > 0 && padding[0] >= 0 && padding[1] >= 0 && 2 * padding[0] <= kernel_size[0] &&
+                  2 * padding[1] <= kernel_size[1] && kernel_size[0] > 0 && kernel_size[1] > 0,
+              "positive kernel_size and stride, and a padding of at most half the kernel");
+  shape.kernel_h = kernel_size[0];
+  shape.kernel_w = kernel_size[1];
+  shape.stride_h = stride[0];
+  shape.stride_w = stride[1];
+  shape.pad_h = padding[0];
+  shape.pad_w = padding[1];
+  call.expect((shape.out_height - 1) * stride[0] + kernel_size[0] <= shape.height + 2 * padding[0] &&
+                  (shape.out_width - 1) * stride[1] + kernel_size[1] <= shape.width + 2 * padding[1],
+              "an output whose windows lie in the padded input");
+}
+
+template <typename T>
+void run_max_pool(Call& call, max_pool2d_fn<T>* kernel, bool has_window) {
+  const auto x = call.input<T>(0, 4);
+  const auto y = call.output<T>(0, 4);
+  const auto indices = call.output<std::int32_t>(1, 4);
+  call.expect(indices.size == y.size, "indices of the size of y");
+  PoolingShape shape = read_planes(call, x.shape, y.shape);
+  if (has_window) read_window(call, shape);
+  ReleaseGil unlocked(x.size * sizeof(T));
+  kernel(x.data, y.data, indices.data, shape);
+}
+
+template <typename T>
+void bind_max_pool2d(Call& call, max_pool2d_fn<T>* kernel) {
+  run_max_pool<T>(call, kernel, true);
+}
+
+template <typename T>
+void bind_adaptive_max_pool2d(Call& call, adaptive_max_pool2d_fn<T>* kernel) {
+  run_max_pool<T>(call, kernel, false);
+}
+
+template <typename T>
+void bind_max_pool2d_backward(Call& call, max_pool2d_backward_fn<T>* kernel) {
+  const auto dy = call.input<T>(0, 4);
+  const auto indices = call.input<std::int32_t>(1, 4);
+  const auto dx = call.output<T>(0, 4);
+  const PoolingShape shape = read_planes(call, dx.shape, dy.shape);
+  call.expect(indices.size == dy.size, "indices of the size of dy");
+  const std::int64_t inputs = shape.height * shape.width;
+  bool all_inside = true;
+  for (std::int64_t i = 0; i < indices.size; ++i) all_inside &= indices.data[i] >= 0 && indices.data[i] < inputs;
+  call.expect(all_inside, "indices inside the input plane, as max_pool2d gave them");
+  ReleaseGil unlocked(dx.size * sizeof(T));
+  kernel(dy.data, indices.data, dx.data, shape);
+}
+
+// Forward takes x to y, backward dy to dx; both read the same attributes.
+template <typename T>
+void run_average(Call& call, average_pool2d_fn<T>* kernel, bool is_backward, bool has_window) {
+  const auto from = call.input<T>(0, 4);
+  const auto to = call.output<T>(0, 4);
+  PoolingShape shape = is_backward ? read_planes(call, to.shape, from.shape) : read_planes(call, from.shape, to.shape);
+  if (has_window) {
+    read_window(call, shape);
+    shape.count_include_pad = call.flag("count_include_pad");
+  }
+  ReleaseGil unlocked((from.size + to.size) * sizeof(T));
+  kernel(from.data, to.data, shape);
+}
+
+template <typename T>
+void bind_average_pool2d(Call& call, average_pool2d_fn<T>* kernel) {
+  run_average<T>(call, kernel, false, true);
+}
+
+template <typename T>
+void bind_average_pool2d_backward(Call& call, average_pool2d_backward_fn<T>* kernel) {
+  run_average<T>(call, kernel, true, true);
+}
+
+template <typename T>
+void bind_adaptive_average_pool2d(Call& call, adaptive_average_pool2d_fn<T>* kernel) {
+  run_average<T>(call, kernel, false, false);
+}
+
+template <typename T>
+void bind_adaptive_average_pool2d_backward(Call& call, adaptive_average_pool2d_backward_fn<T>* kernel) {
+  run_average<T>(call, kernel, true, false);
+}
+
+}  // namespace
+
+void add_pooling(Table& table) {
+#define KERNEL DTRAIN_ADD_ROW
+#include "pooling/kernels.inc"
+#undef KERNEL
+}
+
+}  // namespace dtrain

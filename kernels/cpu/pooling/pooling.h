@@ -1,0 +1,45 @@
+// Max, average and adaptive pooling over planes.
+//
+// Shapes: x, dx [planes][height][width]; y, dy, indices [planes][out_height][out_width], planes = N·C. Indices are
+// positions in the input plane, h·width + w; the first of equal maxima wins, a NaN wins over every number.
+#pragma once
+
+#include <cstdint>
+
+#include "binding/isa.h"
+
+namespace dtrain {
+
+struct PoolingShape {
+  std::int64_t planes, height, width, out_height, out_width;
+  std::int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;  // adaptive pooling does not read these
+  bool count_include_pad;
+};
+
+template <typename T>
+using max_pool2d_fn = void(const T* x, T* y, std::int32_t* indices, const PoolingShape& shape);
+
+template <typename T>
+using adaptive_max_pool2d_fn = void(const T* x, T* y, std::int32_t* indices, const PoolingShape& shape);
+
+// dx[index] += dy, dx zeroed first; indices lie in the plane.
+template <typename T>
+using max_pool2d_backward_fn = void(const T* dy, const std::int32_t* indices, T* dx, const PoolingShape& shape);
+
+template <typename T>
+using average_pool2d_fn = void(const T* x, T* y, const PoolingShape& shape);
+
+template <typename T>
+using average_pool2d_backward_fn = void(const T* dy, T* dx, const PoolingShape& shape);
+
+template <typename T>
+using adaptive_average_pool2d_fn = void(const T* x, T* y, const PoolingShape& shape);
+
+template <typename T>
+using adaptive_average_pool2d_backward_fn = void(const T* dy, T* dx, const PoolingShape& shape);
+
+#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
+#include "pooling/kernels.inc"
+#undef KERNEL
+
+}  // namespace dtrain
