@@ -63,8 +63,9 @@ class KernelInfo:
 _KERNELS: dict[str, list[KernelInfo]] = {}
 _is_loaded = False
 
-# Importing one of these registers kernels.
+# Importing one of these registers kernels; those of the GPU come when one is first asked for.
 KERNEL_MODULES = ("dtrain.kernels.reference", "dtrain.kernels.cpu_kernels")
+CUDA_KERNEL_MODULES = ("dtrain.kernels.cuda_kernels",)
 
 
 def load() -> None:
@@ -74,6 +75,13 @@ def load() -> None:
         _is_loaded = True
         for module in KERNEL_MODULES:
             importlib.import_module(module)
+
+
+def load_cuda() -> None:
+    """List the CUDA kernels too. Needs neither CuPy nor a GPU until one of them is called."""
+    load()
+    for module in CUDA_KERNEL_MODULES:
+        importlib.import_module(module)
 
 
 def register_kernel(info: KernelInfo) -> KernelInfo:
@@ -121,9 +129,11 @@ def find_kernel(op: str, types: Sequence[TensorType], attrs: Attrs, *, device_ki
     """The first kernel of `op` that runs on this device and takes these inputs."""
     if not _is_loaded:
         load()
+    if device_kind == "cuda":
+        load_cuda()
     level = _max_level()
     for info in _KERNELS.get(op, ()):
-        runs_here = info.is_reference or (info.device_kind == device_kind and ISA_ORDER.index(info.isa) <= level)
+        runs_here = info.is_reference or (info.device_kind == device_kind and _level_of(info.isa) <= level)
         if runs_here and info.fits(types, attrs):
             return info
     known = ", ".join(info.name for info in _KERNELS.get(op, ())) or "none"
@@ -131,6 +141,11 @@ def find_kernel(op: str, types: Sequence[TensorType], attrs: Attrs, *, device_ki
     if op in _KERNELS:
         raise DtypeError(expected(op, f"inputs that one of its kernels takes ({known})", given, "cast the inputs"))
     raise DeviceError(expected("find_kernel", f"a kernel for {op} on {device_kind}", known))
+
+
+def _level_of(isa: str) -> int:
+    # The caps name instruction sets of CPUs: of a GPU's kernels only "reference" says anything.
+    return 1 if isa == "cuda" else ISA_ORDER.index(isa)
 
 
 def _max_level() -> int:

@@ -1,0 +1,250 @@
+"""How each CUDA kernel is started: sizes from arrays, a grid within the limits, arguments in the order of the source.
+
+A launch rule gets the kernel functions of its row, the input arrays, `out` and the attributes. Every grid has one
+axis and at most MAX_BLOCKS blocks; the kernels stride over what is left, so no size is too large for a launch, and
+empty arrays start nothing. Argument types are spelled out as NumPy scalars because CuPy passes them as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.kernels.cuda.tables import device_table
+from dtrain.kernels.registry import Array
+
+Functions = Mapping[str, Callable[..., None]]  # by name without the dtype tag
+Outputs = Any  # one array, or a sequence of arrays
+LaunchRule = Callable[[Functions, Sequence[Array], Outputs, Mapping[str, Any]], None]
+
+BLOCK_SIZE = 256
+# The limit of grid.y and grid.z on every GPU, and more blocks than any GPU runs at once.
+MAX_BLOCKS = 65535
+
+# Elements of a channel that one block sums; fixed, so that the same shape sums in the same order on every GPU.
+ELEMENTS_PER_SPLIT = 4096
+MAX_SPLITS = 64
+
+# Elements of one chunk of an optimizer update.
+CHUNK_SIZE = 8192
+
+REDUCTIONS = {"sum": 0, "mean": 1, "prod": 2, "min": 3, "max": 4}
+
+
+def grid_for(size: int, per_block: int = BLOCK_SIZE) -> tuple[int]:
+    """Blocks for `size` elements or jobs, at most MAX_BLOCKS."""
+    return (max(1, min(-(-size // per_block), MAX_BLOCKS)),)
+
+
+def splits_for(elements: int) -> int:
+    """Into how many parts the elements of one channel are cut."""
+    return max(1, min(elements // ELEMENTS_PER_SPLIT, MAX_SPLITS))
+
+
+def address(array: Array) -> int:
+    """Where the array begins in GPU memory. Raises ShapeError for one with gaps, which no kernel here can walk."""
+    if not array.flags.c_contiguous:
+        given = f"strides {array.strides} of shape {array.shape}"
+        raise ShapeError(expected("CUDA kernel", "C-contiguous arrays", given, "copy the array first"))
+    return int(array.data.ptr)
+
+
+def _checked(out: Array, dtype: np.dtype) -> Array:
+    address(out)
+    if out.dtype != dtype:
+        raise DtypeError(expected("CUDA kernel", f"an output of {dtype}", str(out.dtype)))
+    return out
+
+
+def _planes(x: Array) -> tuple[np.int64, np.int64, np.int64]:
+    """(N, C, S) of x[N,C,...]."""
+    return np.int64(x.shape[0]), np.int64(x.shape[1]), np.int64(prod(x.shape[2:]))
+
+
+def _is_f64(scalar: Array) -> np.int32:
+    return np.int32(scalar.dtype == np.float64)
+
+
+def _empty_like(array: Array, size: int, dtype: np.dtype) -> Array:
+    import cupy
+
+    return cupy.empty(size, dtype)
+
+
+def launch_rank_order_reduce(
+    functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]
+) -> None:
+    """rank_order_reduce(*arrays, out, *, op)."""
+    op = attrs["op"]
+    if op not in REDUCTIONS:
+        raise ValueError(expected("rank_order_reduce", "op one of " + ", ".join(REDUCTIONS), repr(op)))
+    if out.size == 0:
+        return
+    addresses = device_table(tuple(address(array) for array in inputs))
+    arguments = (addresses, np.int32(len(inputs)), _checked(out, inputs[0].dtype), np.int64(out.size))
+    functions["rank_order_reduce"](grid_for(out.size), (BLOCK_SIZE,), (*arguments, np.int32(REDUCTIONS[op])))
+
+
+def _reduce_channels(
+    functions: Functions, name: str, inputs: Sequence[Array], out: Array, fields: int, leading: tuple[Any, ...]
+) -> None:
+    """Sum the parts of all channels, `fields` numbers each, then merge them; `leading` begins the merge's arguments."""
+    batch, channels, plane = _planes(inputs[0])
+    splits = splits_for(int(batch * plane))
+    jobs = int(channels) * splits
+    parts = _empty_like(out, max(jobs, 1) * fields, out.dtype)
+    if jobs:
+        arguments = (*inputs, parts, batch, channels, plane, np.int32(splits))
+        functions[name](grid_for(jobs, 1), (BLOCK_SIZE,), arguments)
+    merged = (parts, out, *leading, channels, np.int32(splits))
+    functions[f"{name}_merge"](grid_for(int(channels)), (BLOCK_SIZE,), merged)
+
+
+def launch_batch_norm_statistics(
+    functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]
+) -> None:
+    """batch_norm_statistics(x, out=stats[2C+1])."""
+    (x,) = inputs
+    batch, _, plane = _planes(x)
+    _checked(out, np.dtype(np.float64 if x.dtype == np.float64 else np.float32))
+    _reduce_channels(functions, "batch_norm_statistics", inputs, out, 3, (np.int64(batch * plane),))
+
+
+def launch_batch_norm_backward_sums(
+    functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]
+) -> None:
+    """batch_norm_backward_sums(dy, x, mean, inv_std, out=sums[2C])."""
+    if out.size:
+        _checked(out, inputs[2].dtype)
+        _reduce_channels(functions, "batch_norm_backward_sums", inputs, out, 2, ())
+
+
+def _elementwise_over_channels(functions: Functions, name: str, inputs: Sequence[Array], out: Array) -> None:
+    if out.size:
+        _, channels, plane = _planes(out)
+        arguments = (*inputs, _checked(out, inputs[0].dtype), np.int64(out.size), channels, plane)
+        functions[name](grid_for(out.size), (BLOCK_SIZE,), arguments)
+
+
+def launch_batch_norm_normalize(
+    functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]
+) -> None:
+    """batch_norm_normalize(x, mean, inv_std, weight, bias, out=y)."""
+    _elementwise_over_channels(functions, "batch_norm_normalize", inputs, out)
+
+
+def launch_batch_norm_backward_data(
+    functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]
+) -> None:
+    """batch_norm_backward_data(dy, x, mean, inv_std, weight, sums, stats, out=dx)."""
+    _elementwise_over_channels(functions, "batch_norm_backward_data", inputs, out)
+
+
+def _row_block(classes: int) -> tuple[int]:
+    """Threads for one row: the power of two that holds it, from one warp to a whole block."""
+    return (min(BLOCK_SIZE, max(32, 1 << (classes - 1).bit_length())),)
+
+
+def launch_softmax_cross_entropy(
+    functions: Functions, inputs: Sequence[Array], out: Sequence[Array], attrs: Mapping[str, Any]
+) -> None:
+    """softmax_cross_entropy(logits, targets, out=(losses, probabilities), *, label_smoothing).
+
+    Waits for the GPU: a target out of range is found there, and must raise here.
+    """
+    logits, targets = inputs
+    rows, classes = logits.shape
+    if rows == 0:
+        return
+    losses, probabilities = (_checked(array, logits.dtype) for array in out)
+    bad_row = _empty_like(losses, 1, np.dtype(np.uint64))
+    bad_row[...] = rows
+    smoothing = np.float64(attrs["label_smoothing"])
+    arguments = (logits, targets, np.int32(targets.dtype == np.int64), losses, probabilities, bad_row)
+    functions["softmax_cross_entropy"](
+        grid_for(rows, 1), _row_block(classes), (*arguments, np.int64(rows), np.int64(classes), smoothing)
+    )
+    found = int(bad_row[0])
+    if found < rows:
+        advice = "check the labels, and the size of the last layer"
+        wanted, given = f"targets from 0 to {classes - 1}", str(int(targets[found]))
+        raise ValueError(expected("softmax_cross_entropy", wanted, given, advice))
+
+
+def launch_softmax_cross_entropy_backward(
+    functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]
+) -> None:
+    """softmax_cross_entropy_backward(grad, probabilities, targets, out, *, label_smoothing)."""
+    if out.size == 0:
+        return
+    grad, probabilities, targets = inputs
+    rows, classes = out.shape
+    smoothing = np.float64(attrs["label_smoothing"])
+    arguments = (grad, probabilities, targets, np.int32(targets.dtype == np.int64), _checked(out, grad.dtype))
+    functions["softmax_cross_entropy_backward"](
+        grid_for(out.size), (BLOCK_SIZE,), (*arguments, np.int64(rows), np.int64(classes), smoothing)
+    )
+
+
+def _chunks(sizes: Sequence[int]) -> tuple[int, ...]:
+    """[tensor, first element, end] of every chunk, flat."""
+    flat: list[int] = []
+    for tensor, size in enumerate(sizes):
+        for first in range(0, size, CHUNK_SIZE):
+            flat += (tensor, first, min(first + CHUNK_SIZE, size))
+    return tuple(flat)
+
+
+def _update(
+    functions: Functions, name: str, groups: Sequence[Sequence[Array]], num_tensors: int, arguments: tuple[Any, ...]
+) -> None:
+    """Start one update of many tensors; a group that does not exist is empty."""
+    chunks = _chunks([array.size for array in groups[0]])
+    if not chunks:
+        return
+    dtype = groups[0][0].dtype if groups[0] else None
+    for group in groups:
+        for array in group:
+            if array.dtype != dtype:
+                raise DtypeError(expected(name, f"arrays of {dtype}", str(array.dtype)))
+    addresses = [[address(array) for array in group] or [0] * num_tensors for group in groups]
+    num_chunks = len(chunks) // 3
+    tables = (
+        device_table(tuple(sum(addresses, []))),
+        np.int64(num_tensors),
+        device_table(chunks),
+        np.int64(num_chunks),
+    )
+    functions[name](grid_for(num_chunks, 1), (BLOCK_SIZE,), (*tables, *arguments))
+
+
+def _grouped(arrays: Sequence[Array], num_tensors: int, num_groups: int) -> list[Sequence[Array]]:
+    return [arrays[group * num_tensors : (group + 1) * num_tensors] for group in range(num_groups)]
+
+
+def launch_sgd_update(
+    functions: Functions, inputs: Sequence[Array], out: Sequence[Array], attrs: Mapping[str, Any]
+) -> None:
+    """sgd_update(lr, *params, *grads, *buffers, out=(params, buffers), *, num_tensors, momentum, …)."""
+    lr, num_tensors = inputs[0], attrs["num_tensors"]
+    outputs = out if isinstance(out, tuple | list) else (out,)
+    groups = [*_grouped(inputs[1:], num_tensors, 3), *_grouped(outputs, num_tensors, 2)]
+    rates = [np.float64(attrs[name]) for name in ("momentum", "dampening", "weight_decay")]
+    _update(functions, "sgd_update", groups, num_tensors, (lr, _is_f64(lr), *rates, np.int32(attrs["nesterov"])))
+
+
+def launch_adam_update(
+    functions: Functions, inputs: Sequence[Array], out: Sequence[Array], attrs: Mapping[str, Any]
+) -> None:
+    """adam_update(lr, step, *params, *grads, *m, *v, out=(step, params, m, v), *, num_tensors, …)."""
+    lr, step, num_tensors = inputs[0], inputs[1], attrs["num_tensors"]
+    groups = [*_grouped(inputs[2:], num_tensors, 4), *_grouped(out[1:], num_tensors, 3)]
+    rates = [np.float64(attrs[name]) for name in ("beta1", "beta2", "eps", "weight_decay")]
+    arguments = (lr, _is_f64(lr), step, *rates, np.int32(attrs["decoupled"]))
+    _update(functions, "adam_update", groups, num_tensors, arguments)
+    # Only now, in stream order: all blocks above read the old step, which `out` may be.
+    np.add(step, 1, out=out[0])

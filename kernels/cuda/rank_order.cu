@@ -1,0 +1,37 @@
+// Reduction of equally shaped arrays in argument order, the one rule of summation of all communicators:
+// out = ((a₀ ∘ a₁) ∘ a₂) ∘ …, accumulated in f32 for f16 and bf16, rounded once.
+#include "block_reduce.cuh"
+
+struct Multiply {
+  template <typename A>
+  __device__ A operator()(A first, A second) const {
+    return first * second;
+  }
+};
+
+// addresses[num_arrays] are those of the arrays. `out` may be one of them: an element is read before it is written.
+template <typename T, typename Combine>
+__device__ inline void reduce_arrays(const s64* addresses, int num_arrays, T* out, s64 size, int is_mean,
+                                     Combine combine) {
+  typedef Accumulator<T> A;
+  for (s64 i = grid_start(); i < size; i += grid_stride()) {
+    A total = widen(((const T*)addresses[0])[i]);
+    for (int array = 1; array < num_arrays; ++array) total = combine(total, (A)widen(((const T*)addresses[array])[i]));
+    store(&out[i], is_mean ? total / (A)num_arrays : total);
+  }
+}
+
+// `op`: 0 sum, 1 mean, 2 prod, 3 min, 4 max.
+#define RANK_ORDER_REDUCE(NAME, T)                                                                               \
+  extern "C" __global__ void __launch_bounds__(256)                                                              \
+      NAME(const s64* addresses, int num_arrays, T* out, s64 size, int op) {                                     \
+    if (op <= 1) reduce_arrays<T>(addresses, num_arrays, out, size, op == 1, Add());                             \
+    if (op == 2) reduce_arrays<T>(addresses, num_arrays, out, size, 0, Multiply());                              \
+    if (op == 3) reduce_arrays<T>(addresses, num_arrays, out, size, 0, Minimum());                               \
+    if (op == 4) reduce_arrays<T>(addresses, num_arrays, out, size, 0, Maximum());                               \
+  }
+
+RANK_ORDER_REDUCE(rank_order_reduce_f16, f16)
+RANK_ORDER_REDUCE(rank_order_reduce_bf16, bf16)
+RANK_ORDER_REDUCE(rank_order_reduce_f32, float)
+RANK_ORDER_REDUCE(rank_order_reduce_f64, double)

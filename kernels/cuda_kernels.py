@@ -1,0 +1,77 @@
+"""The CUDA kernels in the registry: one entry per row of the table and dtype.
+
+The registry imports this module when it first looks for a kernel on a GPU, so a run on the CPU never comes here, and
+even here CuPy is imported only by the first launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dtrain.base.dtype import DType, float32, float64, int32, int64
+from dtrain.base.tensor_type import TensorType
+from dtrain.kernels.cuda.module import function_of
+from dtrain.kernels.cuda.table import TABLE, CudaRow, accumulation_dtype, element_dtype, weight_dtype
+from dtrain.kernels.registry import Array, Attrs, KernelInfo, register_kernel
+
+
+def dtypes_of_roles(tag: str) -> dict[str, tuple[DType, ...]]:
+    """The dtypes that an input of each role may have, for a tag of the table."""
+    element = element_dtype(tag)
+    return {
+        "T": (element,),
+        "A": (accumulation_dtype(element),),
+        "W": (weight_dtype(tag),),
+        "S": (float32, float64),
+        "N": (int64,),
+        "I": (int32, int64),
+    }
+
+
+def takes(row: CudaRow, tag: str) -> Callable[[Sequence[TensorType], Attrs], bool]:
+    """Whether every input has a dtype of its role."""
+    allowed = dtypes_of_roles(tag)
+    fixed = [allowed[role] for role in row.inputs if not role.endswith("*")]
+    repeated = [allowed[role[:-1]] for role in row.inputs if role.endswith("*")]
+
+    def accepts(types: Sequence[TensorType], attrs: Attrs) -> bool:
+        if len(types) < len(fixed) or (len(types) > len(fixed) and not repeated):
+            return False
+        roles = [*fixed, *repeated * (len(types) - len(fixed))]
+        return all(type.dtype in dtypes for type, dtypes in zip(types, roles))
+
+    return accepts
+
+
+def kernel_of(row: CudaRow, tag: str) -> Callable[..., None]:
+    """The kernel function of one row and dtype, which compiles its source when it is first called."""
+    functions: dict[str, Callable[..., None]] = {}
+    names, launch = row.functions(tag), row.launch
+
+    def kernel(*inputs: Array, out: Any, **attrs: Any) -> None:
+        if not functions:
+            functions.update({name: function_of(row.file, full) for name, full in names.items()})
+        launch(functions, inputs, out, attrs)
+
+    return kernel
+
+
+def register_row(row: CudaRow) -> list[KernelInfo]:
+    """List one row in the registry, once a dtype."""
+    return [
+        register_kernel(
+            KernelInfo(
+                op=row.op,
+                name=f"{row.op}_{tag}_cuda",
+                isa="cuda",
+                function=kernel_of(row, tag),
+                accepts=takes(row, tag),
+                needs_contiguous=True,
+            )
+        )
+        for tag in row.dtypes
+    ]
+
+
+REGISTERED: list[KernelInfo] = [info for row in TABLE for info in register_row(row)]
