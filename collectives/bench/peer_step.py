@@ -1,0 +1,184 @@
+"""`dtrain bench peer_step`: one training step, traced and eager, beside PyTorch's eager step in the same run.
+
+All three train the same sizes on the same batch with SGD and momentum, on the same number of threads. They take turns,
+so that the machine's drift hits all alike; the ratio is formed within each turn, and its median is what counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from dtrain import optim
+from dtrain.base.errors import LaunchError, expected
+from dtrain.collectives.bench.torch_workloads import build_torch
+from dtrain.collectives.bench.workloads import WORKLOADS, Workload
+from dtrain.core.tensor import Tensor
+from dtrain.core.trace import trace
+from dtrain.functional import cross_entropy
+
+DESCRIPTION = """\
+Time one training step beside PyTorch's (extra `peers`), in one process.
+
+examples:
+  dtrain bench peer_step --model mlp --batch-size 64
+  dtrain bench peer_step --model resnet18 --batch-size 16 --image-size 64 --turns 7
+"""
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+Step = Callable[[], Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the benchmark."""
+    parser.description = DESCRIPTION
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--model", choices=("mlp", "resnet18"), default="mlp", help="what to train (mlp)")
+    parser.add_argument("--batch-size", type=int, default=64, help="samples (64)")
+    parser.add_argument("--image-size", type=int, default=None, help="pixels a side (64 for resnet18, 8 for mlp)")
+    parser.add_argument("--turns", type=int, default=15, help="turns of each contestant (15)")
+    parser.add_argument("--turn-seconds", type=float, default=0.2, help="least duration of one turn (0.2)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of every contestant (1)")
+    parser.add_argument("-J", "--json", metavar="FILE", help="write the figures as JSON too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print. Returns the exit code."""
+    _fix_threads(args.threads)
+    contestants = _contestants(args)
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    counts = {name: _steps_per_turn(step, args.turn_seconds) for name, step in contestants.items()}
+    for _ in range(args.turns):
+        for name, step in contestants.items():
+            times[name].append(_time(step, counts[name]))
+    report = _report(args, times)
+    _print(report)
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump(report, file, indent=2)
+    return 0
+
+
+def _fix_threads(threads: int) -> None:
+    """BLAS reads its thread count once, at import; start again with the right one if need be."""
+    if any(os.environ.get(name) != str(threads) for name in THREAD_VARIABLES):
+        environment = {**os.environ, **{name: str(threads) for name in THREAD_VARIABLES}}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def _contestants(args: argparse.Namespace) -> dict[str, Step]:
+    try:
+        import torch
+    except ImportError:
+        raise LaunchError(
+            expected("bench peer_step", "PyTorch to compare with", "none", "pip install 'dtrain[peers]'")
+        ) from None
+    torch.set_num_threads(args.threads)
+    workload = WORKLOADS[args.model]
+    images, labels = workload.batch(args.batch_size, args.image_size or workload.default_image_size, seed=0)
+    eager = _dtrain_step(workload)
+    traced = trace(_dtrain_step(workload))
+    return {
+        "dtrain traced": lambda: traced(images, labels),
+        "dtrain eager": lambda: eager(images, labels),
+        "PyTorch eager": _torch_step(args.model, images.numpy(), labels.numpy()),
+    }
+
+
+def _dtrain_step(workload: Workload) -> Callable[[Tensor, Tensor], Tensor]:
+    model = workload.build()
+    optimizer = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        loss = cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def _torch_step(name: str, images: np.ndarray, labels: np.ndarray) -> Step:
+    import torch
+
+    model = build_torch(name)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    inputs, targets = torch.from_numpy(images), torch.from_numpy(labels)
+
+    def step() -> Any:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def _steps_per_turn(step: Step, seconds: float) -> int:
+    """Enough steps to fill a turn; also the warm-up."""
+    for _ in range(3):
+        step()
+    return max(1, round(seconds / _time(step, 3) * 1e3))
+
+
+def _time(step: Step, count: int) -> float:
+    """Milliseconds of one step."""
+    begin = perf_counter()
+    for _ in range(count):
+        step()
+    return (perf_counter() - begin) / count * 1e3
+
+
+def _report(args: argparse.Namespace, times: dict[str, list[float]]) -> dict[str, Any]:
+    peer = times["PyTorch eager"]
+    rows = []
+    for name, values in times.items():
+        ratios = sorted(mine / other for mine, other in zip(values, peer))
+        rows.append(
+            {
+                "contestant": name,
+                "median_ms": median(values),
+                "min_ms": min(values),
+                "max_ms": max(values),
+                "ratio_to_pytorch": median(ratios),
+                "ratio_min": ratios[0],
+                "ratio_max": ratios[-1],
+            }
+        )
+    return {"model": args.model, "batch_size": args.batch_size, "threads": args.threads, "rows": rows}
+
+
+def _print(report: dict[str, Any]) -> None:
+    import torch
+
+    print(
+        f"{report['model']}, batch {report['batch_size']}, {report['threads']} thread(s), "
+        f"NumPy {np.__version__}, PyTorch {torch.__version__}"
+    )
+    print(f"{'contestant':16}{'median ms':>11}{'min':>9}{'max':>9}{'ratio':>9}{'min':>8}{'max':>8}")
+    for row in report["rows"]:
+        print(
+            f"{row['contestant']:16}{row['median_ms']:>11.3f}{row['min_ms']:>9.3f}{row['max_ms']:>9.3f}"
+            f"{row['ratio_to_pytorch']:>9.2f}{row['ratio_min']:>8.2f}{row['ratio_max']:>8.2f}"
+        )
+
+
+def main() -> int:
+    """Run as `python -m dtrain.collectives.bench.peer_step`."""
+    parser = argparse.ArgumentParser(prog="dtrain bench peer_step")
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
