@@ -80,7 +80,9 @@ def all_reduce(x: Tensor, *, op: str = "sum", group: str = "world", label: str =
     return apply(ALL_REDUCE, x, group=group, op=op, label=label, bucket=bucket)
 
 
-def _all_reduce_many_infer(*xs: TensorType, group: str, op: str, labels: tuple[str, ...] = ()) -> tuple[TensorType, ...]:
+def _all_reduce_many_infer(
+    *xs: TensorType, group: str, op: str, labels: tuple[str, ...] = ()
+) -> tuple[TensorType, ...]:
     if len({(x.dtype, x.device) for x in xs}) != 1:
         raise ShapeError(expected("all_reduce_many", "tensors of one dtype and device", ", ".join(map(str, xs))))
     return xs

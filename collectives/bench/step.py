@@ -23,7 +23,7 @@ from dtrain.collectives.bench.silent_communicator import SilentCommunicator
 from dtrain.collectives.bench.workloads import WORKLOADS
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import using
-from dtrain.collectives.data_parallel import data_parallel
+from dtrain.collectives.data_parallel_model import data_parallel
 from dtrain.collectives.pack_all_reduce import bucket_plan
 from dtrain.collectives.session import init
 from dtrain.collectives.sync_batch_norm import convert_sync_batch_norm
