@@ -29,6 +29,10 @@ from dtrain.kernels.registry import Array, KernelInfo, register_kernel
 
 # The registry test runs these alone, where every collective is an identity up to shape.
 _ALONE = [Sample(inputs=((1, 3),), attrs={"group": "world"}), Sample(inputs=((1, 0),), attrs={"group": "world"})]
+_ALONE_SIZED = [
+    Sample(inputs=((1, 3),), attrs={"group": "world", "size": 1}),
+    Sample(inputs=((1, 0),), attrs={"group": "world", "size": 1}),
+]
 
 
 def _collective(name: str, **options: Any) -> Op:
@@ -131,8 +135,8 @@ def bucket_memory(attrs: dict[str, Any], nbytes: int) -> Array:
 # Exchanges ------------------------------------------------------------------------------------------------------------
 
 
-def _all_gather_infer(x: TensorType, *, group: str) -> TensorType:
-    return x.with_(shape=(get_communicator(group).size, *x.shape))
+def _all_gather_infer(x: TensorType, *, group: str, size: int) -> TensorType:
+    return x.with_(shape=(size, *x.shape))
 
 
 def _all_gather_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
@@ -141,10 +145,10 @@ def _all_gather_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (rows.reshape(x.shape),)
 
 
-ALL_GATHER = _collective("all_gather", infer=_all_gather_infer, grad=_all_gather_grad)
+ALL_GATHER = _collective("all_gather", infer=_all_gather_infer, grad=_all_gather_grad, samples=lambda: _ALONE_SIZED)
 
 
-def _run_all_gather(x: Array, *, out: Array, group: str) -> None:
+def _run_all_gather(x: Array, *, out: Array, group: str, size: int) -> None:
     with exposed_time.measure():
         get_communicator(group).all_gather(x, out=out)
 
@@ -154,11 +158,10 @@ _kernel("all_gather", _run_all_gather)
 
 def all_gather(x: Tensor, *, group: str = "world") -> Tensor:
     """Stack every rank's tensor on a new leading axis: (…) becomes (size, …), in rank order."""
-    return apply(ALL_GATHER, x, group=group)
+    return apply(ALL_GATHER, x, group=group, size=get_communicator(group).size)
 
 
-def _reduce_scatter_infer(x: TensorType, *, group: str) -> TensorType:
-    size = get_communicator(group).size
+def _reduce_scatter_infer(x: TensorType, *, group: str, size: int) -> TensorType:
     if not x.shape or x.shape[0] % size:
         raise ShapeError(expected("reduce_scatter", f"a leading axis that {size} ranks divide", str(x)))
     return x.with_(shape=(x.shape[0] // size, *x.shape[1:]))
@@ -169,10 +172,12 @@ def _reduce_scatter_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (all_gather(grad, group=node.attrs["group"]).reshape(x.shape),)
 
 
-REDUCE_SCATTER = _collective("reduce_scatter", infer=_reduce_scatter_infer, grad=_reduce_scatter_grad)
+REDUCE_SCATTER = _collective(
+    "reduce_scatter", infer=_reduce_scatter_infer, grad=_reduce_scatter_grad, samples=lambda: _ALONE_SIZED
+)
 
 
-def _run_reduce_scatter(x: Array, *, out: Array, group: str) -> None:
+def _run_reduce_scatter(x: Array, *, out: Array, group: str, size: int) -> None:
     with exposed_time.measure():
         get_communicator(group).reduce_scatter(x, out=out)
 
@@ -182,7 +187,7 @@ _kernel("reduce_scatter", _run_reduce_scatter)
 
 def reduce_scatter(x: Tensor, *, group: str = "world") -> Tensor:
     """Sum over the ranks and keep one slice each: rank r gets rows [r·k, (r+1)·k) of the sum of (size·k, …)."""
-    return apply(REDUCE_SCATTER, x, group=group)
+    return apply(REDUCE_SCATTER, x, group=group, size=get_communicator(group).size)
 
 
 def _broadcast_infer(x: TensorType, *, group: str, root: int) -> TensorType:
@@ -216,8 +221,7 @@ def broadcast(x: Tensor, *, root: int = 0, group: str = "world") -> Tensor:
     return apply(BROADCAST, x, group=group, root=root)
 
 
-def _all_to_all_infer(x: TensorType, *, group: str) -> TensorType:
-    size = get_communicator(group).size
+def _all_to_all_infer(x: TensorType, *, group: str, size: int) -> TensorType:
     if not x.shape or x.shape[0] % size:
         raise ShapeError(expected("all_to_all", f"a leading axis that {size} ranks divide", str(x)))
     return x
@@ -227,10 +231,10 @@ def _all_to_all_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (all_to_all(grad, group=node.attrs["group"]),)
 
 
-ALL_TO_ALL = _collective("all_to_all", infer=_all_to_all_infer, grad=_all_to_all_grad)
+ALL_TO_ALL = _collective("all_to_all", infer=_all_to_all_infer, grad=_all_to_all_grad, samples=lambda: _ALONE_SIZED)
 
 
-def _run_all_to_all(x: Array, *, out: Array, group: str) -> None:
+def _run_all_to_all(x: Array, *, out: Array, group: str, size: int) -> None:
     with exposed_time.measure():
         get_communicator(group).all_to_all(x, out=out)
 
@@ -240,7 +244,7 @@ _kernel("all_to_all", _run_all_to_all)
 
 def all_to_all(x: Tensor, *, group: str = "world") -> Tensor:
     """Cut x into `size` equal blocks along axis 0; block s goes to rank s, and rank s's block r comes to rank r."""
-    return apply(ALL_TO_ALL, x, group=group)
+    return apply(ALL_TO_ALL, x, group=group, size=get_communicator(group).size)
 
 
 def weighted_mean(value: Tensor, count: int, *, group: str = "world") -> Tensor:
