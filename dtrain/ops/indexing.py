@@ -17,7 +17,7 @@ from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Tensor, as_tensor, install_methods
+from dtrain.core.tensor import Array, Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.infer import broadcast_shapes, normalize_axis
 
@@ -33,6 +33,11 @@ Gradient = Tensor | None
 def as_key(index: BasicIndex) -> tuple[Any, ...]:
     """The entries as NumPy takes them."""
     return tuple(slice(*entry) if isinstance(entry, tuple) else entry for entry in index)
+
+
+def _view_item(array: Array, *, index: BasicIndex) -> Array:
+    # The Ellipsis keeps a 0-d result an array; without it NumPy would give a scalar.
+    return array[(*as_key(index), ...)]
 
 
 def infer_get_item(x: TensorType, *, index: BasicIndex) -> TensorType:
@@ -57,7 +62,7 @@ GET_ITEM = register_op(
         name="get_item",
         infer=infer_get_item,
         grad=_grad_get_item,
-        view=lambda array, *, index: array[(*as_key(index), ...)],
+        view=_view_item,
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((4, 5),), attrs={"index": (1,)}),
