@@ -10,6 +10,7 @@ from pathlib import Path
 from dtrain.base.control_channel import Message
 from dtrain.base.control_server import Peer
 from dtrain.launcher.placement import ReadyRank
+from dtrain.launcher.stacks import crash_stack, without_starter
 from dtrain.launcher.verdict import RankEnd
 
 
@@ -70,7 +71,7 @@ class Roster:
             end.exception, end.message = str(message["exception"]), str(message["message"])
             end.traceback = str(message["traceback"])
         elif kind == "stacks":
-            end.stacks = str(message["text"])
+            end.stacks = without_starter(str(message["text"]))
         elif kind == "exit":
             self._note_exit(end, message)
 
@@ -89,7 +90,7 @@ class Roster:
         end.signal = int(message["signal"])
         end.asked = bool(message["asked"])
         end.max_rss, end.oom_kills = int(message["max_rss"]), int(message["oom_kills"])
-        end.faults = str(message["faults"])
+        end.faults = crash_stack(str(message["faults"]))
         end.time = float(message["time"])
         if end.has_failed:
             self.failures.append(end)
