@@ -66,10 +66,10 @@ def _planes(x: Array) -> tuple[np.int64, np.int64, np.int64]:
 
 
 def _is_f64(scalar: Array) -> np.int32:
-    return np.int32(scalar.dtype == np.float64)
+    return np.int32(1) if scalar.dtype == np.float64 else np.int32(0)
 
 
-def _empty_like(array: Array, size: int, dtype: np.dtype) -> Array:
+def _empty(size: int, dtype: np.dtype) -> Array:
     import cupy
 
     return cupy.empty(size, dtype)
@@ -96,7 +96,7 @@ def _reduce_channels(
     batch, channels, plane = _planes(inputs[0])
     splits = splits_for(int(batch * plane))
     jobs = int(channels) * splits
-    parts = _empty_like(out, max(jobs, 1) * fields, out.dtype)
+    parts = _empty(max(jobs, 1) * fields, out.dtype)
     if jobs:
         arguments = (*inputs, parts, batch, channels, plane, np.int32(splits))
         functions[name](grid_for(jobs, 1), (BLOCK_SIZE,), arguments)
@@ -161,7 +161,7 @@ def launch_softmax_cross_entropy(
     if rows == 0:
         return
     losses, probabilities = (_checked(array, logits.dtype) for array in out)
-    bad_row = _empty_like(losses, 1, np.dtype(np.uint64))
+    bad_row = _empty(1, np.dtype(np.uint64))
     bad_row[...] = rows
     smoothing = np.float64(attrs["label_smoothing"])
     arguments = (logits, targets, np.int32(targets.dtype == np.int64), losses, probabilities, bad_row)
@@ -211,10 +211,10 @@ def _update(
         for array in group:
             if array.dtype != dtype:
                 raise DtypeError(expected(name, f"arrays of {dtype}", str(array.dtype)))
-    addresses = [[address(array) for array in group] or [0] * num_tensors for group in groups]
+    addresses = [entry for group in groups for entry in ([address(array) for array in group] or [0] * num_tensors)]
     num_chunks = len(chunks) // 3
     tables = (
-        device_table(tuple(sum(addresses, []))),
+        device_table(tuple(addresses)),
         np.int64(num_tensors),
         device_table(chunks),
         np.int64(num_chunks),

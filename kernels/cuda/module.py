@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def source_files() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in FOLDER.glob("*.cu")))
 
 
-@lru_cache(maxsize=None)
+@cache
 def source_of(file: str) -> str:
     """The text of one source with its headers pasted in, each once; compiler messages name the original lines."""
     return "\n".join(_lines(file, set())) + "\n"
@@ -46,13 +46,13 @@ def _lines(file: str, seen: set[str]) -> list[str]:
     return lines
 
 
-@lru_cache(maxsize=None)
+@cache
 def function_of(file: str, name: str) -> Any:
     """The kernel `name` of `file`: call it with (grid, block, arguments). CuPy loads it on each device that runs it."""
     return _module_of(file).get_function(name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _module_of(file: str) -> Any:
     import cupy
 

@@ -1,7 +1,7 @@
 """The one list of CUDA kernels, a line each. Registry, tests, compile checks and benchmarks follow from it.
 
-`inputs` gives the role of each input: T the element dtype, A its accumulation dtype (f64 for f64, else f32), W the dtype
-of weight and bias, S a scalar f32 or f64, N a scalar s64, I class numbers (s32 or s64); `T*` is any number of T.
+`inputs` gives the role of each input: T the element dtype, A its accumulation dtype (f64 for f64, else f32), W the
+dtype of weight and bias, S a scalar f32 or f64, N a scalar s64, I class numbers (s32 or s64); `T*` is any number of T.
 `dtypes` are the tags behind the function names, `f16_f32` for T = f16 and W = f32. Functions end in `_<tag>`; those of
 `merge_functions`, which see only A, in the tag of A.
 """
