@@ -86,6 +86,11 @@ from dtrain.ops.elementwise import square as square
 from dtrain.ops.elementwise import sub as sub
 from dtrain.ops.elementwise import tan as tan
 from dtrain.ops.elementwise import tanh as tanh
+from dtrain.ops.embedding import embedding as embedding
+from dtrain.ops.gather_scatter import gather as gather
+from dtrain.ops.gather_scatter import one_hot as one_hot
+from dtrain.ops.gather_scatter import scatter as scatter
+from dtrain.ops.gather_scatter import scatter_add as scatter_add
 from dtrain.ops.index_put import add_item as add_item
 from dtrain.ops.index_put import index_add as index_add
 from dtrain.ops.index_put import index_put as index_put
@@ -139,4 +144,14 @@ from dtrain.ops.shape import transpose as transpose
 from dtrain.ops.shape import unsqueeze as unsqueeze
 from dtrain.ops.softmax import log_softmax as log_softmax
 from dtrain.ops.softmax import softmax as softmax
+from dtrain.ops.sorting import argsort as argsort
+from dtrain.ops.sorting import cond_take as cond_take
+from dtrain.ops.sorting import masked_select as masked_select
+from dtrain.ops.sorting import nonzero as nonzero
+from dtrain.ops.sorting import searchsorted as searchsorted
+from dtrain.ops.sorting import sort as sort
+from dtrain.ops.sorting import take_along_axis as take_along_axis
+from dtrain.ops.sorting import top_k as top_k
+from dtrain.ops.sorting import topk as topk
+from dtrain.ops.sorting import unique as unique
 from dtrain.ops.where import where as where

@@ -1,0 +1,203 @@
+"""Element-wise reading and writing along one axis: gather, scatter, scatter_add, one_hot.
+
+Rules of all: as many axes in each, index values in [0, size of the axis). Repeated targets are written in order, so
+the last writer wins and sums always round alike.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dtrain.base.dtype import ALL, FLOATS, INTEGERS, DType, DTypeLike, as_dtype, int64
+from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.base.tensor_type import TensorType
+from dtrain.core.apply import apply, cast
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Tensor, as_tensor
+from dtrain.core.tensor_factory import arange, full, full_like, zeros
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.infer import normalize_axis, same_dtype
+from dtrain.ops.shape import reshape
+
+Gradient = Tensor | None
+
+
+def _check_index(op: str, x: TensorType, index: TensorType) -> None:
+    if not index.dtype.is_integer:
+        raise DtypeError(expected(op, "an index of integers", str(index), "cast with .to('s64')"))
+    if index.ndim != x.ndim:
+        raise ShapeError(expected(op, f"an index of {x.ndim} axes for {x}", str(index)))
+
+
+# Gather ---------------------------------------------------------------------------------------------------------------
+
+
+def _infer_gather(x: TensorType, index: TensorType, *, axis: int) -> TensorType:
+    _check_index("gather", x, index)
+    if any(i > size for k, (i, size) in enumerate(zip(index.shape, x.shape)) if k != axis):
+        raise ShapeError(expected("gather", f"an index no larger than {x} but for axis {axis}", str(index)))
+    return x.with_(shape=index.shape)
+
+
+def _grad_gather(node: TapeNode, grad: Tensor) -> tuple[Tensor, None]:
+    x, index = node.inputs
+    nothing = zeros(x.shape, dtype=grad.dtype, device=grad.device)
+    return apply(SCATTER_ADD, nothing, index, grad, axis=node.attrs["axis"]), None
+
+
+_INDEX = np.array([[2, 0, 2, 2], [1, 0, 0, 2]])
+# No place twice: the numeric gradient sees each written value.
+_DISTINCT = np.array([[2, 0, 1, 2], [1, 2, 0, 0]])
+
+GATHER = register_op(
+    Op(
+        name="gather",
+        infer=_infer_gather,
+        grad=_grad_gather,
+        dtypes=ALL,
+        samples=lambda: [
+            Sample(inputs=((3, 5), _INDEX), attrs={"axis": 0}),
+            Sample(inputs=((2, 3), _INDEX), attrs={"axis": 1}),
+            Sample(inputs=((2, 4, 3), _INDEX[..., None]), attrs={"axis": 2}),
+            Sample(inputs=((3, 2), np.zeros((0, 2), dtype=np.int64)), attrs={"axis": 0}),
+        ],
+    )
+)
+
+
+def gather(x: Tensor, axis: int, index: Tensor) -> Tensor:
+    """Pick along one axis: out[i,j,k] = x[index[i,j,k], j, k] for axis 0, and so on.
+
+    Args:
+        index: integers, as many axes as x, no larger than x on the other axes; the result has its shape.
+
+    >>> gather(tensor([[1, 2], [3, 4]]), 1, tensor([[0], [1]])).tolist()
+    [[1], [4]]
+    """
+    x, index = as_tensor(x), as_tensor(index)
+    return apply(GATHER, x, index, axis=normalize_axis("gather", axis, x.ndim))
+
+
+# Scatter --------------------------------------------------------------------------------------------------------------
+
+
+def _check_scatter(
+    op: str, x: TensorType, index: TensorType, source: TensorType, *, free_axis: int | None = None
+) -> TensorType:
+    _check_index(op, x, index)
+    same_dtype(op, x, source)
+    if index.shape != source.shape:
+        raise ShapeError(expected(op, "index and source of one shape", f"{index} and {source}"))
+    if any(part > size for k, (part, size) in enumerate(zip(source.shape, x.shape)) if k != free_axis):
+        raise ShapeError(expected(op, f"a source no larger than {x}", str(source)))
+    return x
+
+
+def _infer_scatter(x: TensorType, index: TensorType, source: TensorType, *, axis: int) -> TensorType:
+    return _check_scatter("scatter", x, index, source)
+
+
+def _grad_scatter(node: TapeNode, grad: Tensor) -> tuple[Gradient, None, Gradient]:
+    x, index, source = node.inputs
+    axis = node.attrs["axis"]
+    nothing = full_like(source.type, 0)
+    return (
+        apply(SCATTER, grad, index, nothing, axis=axis) if node.needs_grad[0] else None,
+        None,
+        apply(GATHER, grad, index, axis=axis) * _last_writers(x, index, source, axis) if node.needs_grad[2] else None,
+    )
+
+
+def _last_writers(x: Tensor, index: Tensor, source: Tensor, axis: int) -> Tensor:
+    """1 where a source element remained, 0 where a later one overwrote it."""
+    numbers = reshape(arange(source.size, device=source.device), source.shape)
+    blank = full(x.shape, -1, dtype=int64, device=x.device)
+    final = apply(SCATTER, blank, index, numbers, axis=axis)
+    return cast(apply(GATHER, final, index, axis=axis) == numbers, source.dtype)
+
+
+SCATTER = register_op(
+    Op(
+        name="scatter",
+        infer=_infer_scatter,
+        grad=_grad_scatter,
+        dtypes=ALL,
+        samples=lambda: [
+            Sample(inputs=((3, 5), _DISTINCT, (2, 4)), attrs={"axis": 0}),
+            Sample(inputs=((2, 4), np.array([[3, 0], [1, 1]]), (2, 2)), attrs={"axis": 1}),
+        ],
+    )
+)
+
+
+def scatter(x: Tensor, axis: int, index: Tensor, source: Tensor) -> Tensor:
+    """A copy of x with out[index[i,j,k], j, k] = source[i,j,k] for axis 0, and so on.
+
+    Where places repeat the last writer wins, and only its gradient flows.
+
+    Args:
+        index: integers in [0, x.shape[axis]), of the shape of `source`, as many axes as x.
+        source: no larger than x on any axis.
+
+    Raises:
+        ValueError: if one of these does not hold.
+    """
+    x, index, source = as_tensor(x), as_tensor(index), as_tensor(source)
+    return apply(SCATTER, x, index, source, axis=normalize_axis("scatter", axis, x.ndim))
+
+
+def _infer_scatter_add(x: TensorType, index: TensorType, source: TensorType, *, axis: int) -> TensorType:
+    return _check_scatter("scatter_add", x, index, source, free_axis=axis)
+
+
+def _grad_scatter_add(node: TapeNode, grad: Tensor) -> tuple[Gradient, None, Gradient]:
+    index = node.inputs[1]
+    return grad, None, apply(GATHER, grad, index, axis=node.attrs["axis"]) if node.needs_grad[2] else None
+
+
+SCATTER_ADD = register_op(
+    Op(
+        name="scatter_add",
+        infer=_infer_scatter_add,
+        grad=_grad_scatter_add,
+        dtypes=(*INTEGERS, *FLOATS),
+        samples=lambda: [
+            Sample(inputs=((3, 5), _INDEX, (2, 4)), attrs={"axis": 0}),
+            Sample(inputs=((2, 4), np.array([[3, 3], [1, 1]]), (2, 2)), attrs={"axis": 1}),
+        ],
+    )
+)
+
+
+def scatter_add(x: Tensor, axis: int, index: Tensor, source: Tensor) -> Tensor:
+    """`scatter` that adds instead of overwriting, in the order of `source`, which may be longer than x on `axis`."""
+    x, index, source = as_tensor(x), as_tensor(index), as_tensor(source)
+    return apply(SCATTER_ADD, x, index, source, axis=normalize_axis("scatter_add", axis, x.ndim))
+
+
+# One hot --------------------------------------------------------------------------------------------------------------
+
+
+def _infer_one_hot(index: TensorType, *, num_classes: int, dtype: DType) -> TensorType:
+    if not index.dtype.is_integer:
+        raise DtypeError(expected("one_hot", "class numbers of integers", str(index)))
+    return index.with_(shape=(*index.shape, num_classes), dtype=dtype)
+
+
+ONE_HOT = register_op(
+    Op(
+        name="one_hot",
+        infer=_infer_one_hot,
+        dtypes=INTEGERS,
+        samples=lambda: [
+            Sample(inputs=(np.array([2, 0, 1]),), attrs={"num_classes": 4, "dtype": int64}),
+            Sample(inputs=(np.array([[1], [0]], dtype=np.int32),), attrs={"num_classes": 2, "dtype": as_dtype("f32")}),
+            Sample(inputs=(np.zeros((0,), dtype=np.int64),), attrs={"num_classes": 3, "dtype": int64}),
+        ],
+    )
+)
+
+
+def one_hot(index: Tensor, num_classes: int, *, dtype: DTypeLike = int64) -> Tensor:
+    """Rows of zeros with a one at the class number: [..., num_classes]. Raises ValueError for a number out of range."""
+    return apply(ONE_HOT, as_tensor(index), num_classes=num_classes, dtype=as_dtype(dtype))

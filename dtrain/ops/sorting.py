@@ -1,0 +1,220 @@
+"""Order and search: sort, argsort, topk, and the ops whose output size depends on values (eager only).
+
+Sorting is stable in both directions: equal elements keep their order. NaN counts as larger than every number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dtrain.base.dtype import ALL, FLOATS, INTEGERS, int64
+from dtrain.base.errors import ShapeError, expected
+from dtrain.base.tensor_type import TensorType
+from dtrain.core.apply import apply, apply_tuple
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
+from dtrain.core.tensor_factory import zeros
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.gather_scatter import SCATTER_ADD, gather
+from dtrain.ops.indexing import TAKE
+from dtrain.ops.infer import normalize_axis
+from dtrain.ops.shape import broadcast_to, reshape, squeeze
+
+NUMBERS = (*INTEGERS, *FLOATS)
+
+
+def _expect_axis(op: str, x: TensorType) -> None:
+    if x.ndim == 0:
+        raise ShapeError(expected(op, "a tensor of at least 1 axis", str(x)))
+
+
+# Sort -----------------------------------------------------------------------------------------------------------------
+
+
+def _infer_sort(x: TensorType, *, axis: int, descending: bool) -> tuple[TensorType, TensorType]:
+    _expect_axis("sort", x)
+    return x, x.with_(dtype=int64)
+
+
+def _grad_by_indices(node: TapeNode, grad: Tensor, _: None) -> tuple[Tensor]:
+    x, axis = node.inputs[0], node.attrs["axis"]
+    nothing = zeros(x.shape, dtype=grad.dtype, device=grad.device)
+    return (apply(SCATTER_ADD, nothing, node.outputs[1], grad, axis=axis),)
+
+
+SORT = register_op(
+    Op(
+        name="sort",
+        infer=_infer_sort,
+        grad=_grad_by_indices,
+        saves_outputs=True,
+        dtypes=NUMBERS,
+        samples=lambda: [
+            Sample(inputs=((3, 7),), attrs={"axis": 1, "descending": False}),
+            Sample(inputs=((5, 2, 2),), attrs={"axis": 0, "descending": True}),
+            Sample(inputs=((2, 0),), attrs={"axis": 1, "descending": True}),
+        ],
+    )
+)
+
+
+def sort(x: Tensor, axis: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
+    """(values in order along `axis`, where each was: s64).
+
+    >>> sort(tensor([3, 1, 2]))[1].tolist()
+    [1, 2, 0]
+    """
+    x = as_tensor(x)
+    values, indices = apply_tuple(SORT, x, axis=normalize_axis("sort", axis, x.ndim), descending=bool(descending))
+    return values, indices
+
+
+def argsort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
+    """The positions (s64) that put x in order along `axis`; stable."""
+    return sort(x, axis, descending)[1]
+
+
+# Top k ----------------------------------------------------------------------------------------------------------------
+
+
+def _infer_topk(x: TensorType, *, k: int, axis: int, largest: bool, sorted: bool) -> tuple[TensorType, TensorType]:
+    _expect_axis("topk", x)
+    if not 0 < k <= x.shape[axis]:
+        raise ShapeError(expected("topk", f"k from 1 to {x.shape[axis]}, the size of axis {axis} of {x}", str(k)))
+    shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
+    return x.with_(shape=shape), x.with_(shape=shape, dtype=int64)
+
+
+TOPK = register_op(
+    Op(
+        name="topk",
+        infer=_infer_topk,
+        grad=_grad_by_indices,
+        saves_outputs=True,
+        dtypes=NUMBERS,
+        samples=lambda: [
+            Sample(inputs=((3, 7),), attrs={"k": 3, "axis": 1, "largest": True, "sorted": True}),
+            Sample(inputs=((5, 2),), attrs={"k": 2, "axis": 0, "largest": False, "sorted": True}),
+            Sample(inputs=((2, 6),), attrs={"k": 4, "axis": 1, "largest": True, "sorted": False}),
+            Sample(inputs=((0, 3),), attrs={"k": 1, "axis": 1, "largest": True, "sorted": True}),
+        ],
+    )
+)
+
+
+def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
+    """The k largest (or smallest) elements along `axis`, and where they were (s64).
+
+    Of equal elements the first ones are taken. With `sorted` the best comes first; otherwise they stay in the order
+    in which x has them.
+
+    >>> topk(tensor([1.0, 3.0, 2.0]), 2)[0].tolist()
+    [3.0, 2.0]
+    """
+    x = as_tensor(x)
+    axis = normalize_axis("topk", axis, x.ndim)
+    values, indices = apply_tuple(TOPK, x, k=k, axis=axis, largest=bool(largest), sorted=bool(sorted))
+    return values, indices
+
+
+def top_k(
+    x: Tensor, k: int, descending: bool = False, kth_only: bool = False, no_sort: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The k smallest elements of the last axis in ascending order, or the k largest in descending order.
+
+    Args:
+        k: not 0; a negative k turns `descending` around; more than there are means all.
+        kth_only: give only the k-th value, without that axis.
+        no_sort: leave the elements in the order of x.
+
+    >>> top_k(tensor([2, 4, 6, 8, 7, 5, 3, 1]), 5)[1].tolist()
+    [7, 0, 6, 1, 5]
+    """
+    x = as_tensor(x)
+    _expect_axis("top_k", x.type)
+    if k == 0:
+        raise ShapeError(expected("top_k", "k other than 0", "0"))
+    count, largest = min(abs(k), x.shape[-1]), descending != (k < 0)
+    values, indices = topk(x, count, -1, largest, sorted=kth_only or not no_sort)
+    return squeeze(values[..., -1:], -1) if kth_only else (values, indices)
+
+
+# Sizes that depend on values ------------------------------------------------------------------------------------------
+
+
+def _infer_nonzero(x: TensorType) -> TensorType:
+    """An upper bound: how many there are is known only from the values."""
+    return x.with_(shape=(x.size, x.ndim), dtype=int64)
+
+
+NONZERO = register_op(
+    Op(
+        name="nonzero",
+        infer=_infer_nonzero,
+        dtypes=ALL,
+        is_dynamic=True,
+        samples=lambda: [
+            Sample(inputs=(np.array([[1, 0, 2], [0, 0, 3]]),), grad=False),
+            Sample(inputs=(np.zeros((0,), dtype=np.float32),), grad=False),
+        ],
+    )
+)
+
+
+def nonzero(x: Tensor) -> Tensor:
+    """The positions of the elements that are not 0, in order: s64[count, ndim]. Eager only."""
+    return apply(NONZERO, x)
+
+
+def masked_select(x: Tensor, mask: Tensor) -> Tensor:
+    """The elements of x where the mask, which broadcasts to x, is True: [count]. Differentiable. Eager only."""
+    positions = squeeze(nonzero(reshape(broadcast_to(mask, x.shape), (-1,))), 1)
+    return apply(TAKE, reshape(x, (-1,)), positions, axes=(0,))
+
+
+def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """(elements of x where the mask is True, their positions in the flattened x: s64). Eager only."""
+    if mask.shape != x.shape:
+        raise ShapeError(expected("cond_take", "mask and x of one shape", f"{mask.type} and {x.type}"))
+    positions = squeeze(nonzero(reshape(mask, (-1,))), 1)
+    return apply(TAKE, reshape(x, (-1,)), positions, axes=(0,)), positions
+
+
+def _infer_unique(x: TensorType) -> tuple[TensorType, TensorType, TensorType]:
+    counted = x.with_(shape=(x.size,), dtype=int64)
+    return x.with_(shape=(x.size,)), x.with_(dtype=int64), counted
+
+
+UNIQUE = register_op(
+    Op(
+        name="unique",
+        infer=_infer_unique,
+        dtypes=NUMBERS,
+        is_dynamic=True,
+        samples=lambda: [Sample(inputs=(np.array([[3, 1, 3], [2, 1, 1]]),), grad=False)],
+    )
+)
+
+
+def unique(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(the different elements in ascending order, for each element of x its place among them, counts). Eager only."""
+    values, inverse, counts = apply_tuple(UNIQUE, as_tensor(x))
+    return values, inverse, counts
+
+
+def searchsorted(sorted_values: Tensor, x: Tensor, right: bool = False) -> Tensor:
+    """For each element of x the place in ascending sorted_values[n] that keeps it sorted: s64, of x's shape.
+
+    Before equal elements, or behind them with `right`.
+    """
+    column = reshape(x, (*x.shape, 1))
+    before = sorted_values <= column if right else sorted_values < column
+    return before.to(int64).sum(-1)
+
+
+def take_along_axis(x: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """`gather` under NumPy's name."""
+    return gather(x, axis, indices)
+
+
+install_methods({"sort": sort, "argsort": argsort, "topk": topk, "nonzero": nonzero, "masked_select": masked_select})

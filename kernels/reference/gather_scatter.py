@@ -1,0 +1,63 @@
+"""References of gather, scatter and one_hot along one axis. Index values are checked: a negative one is an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dtrain.base.errors import ShapeError, expected
+from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
+from dtrain.kernels.registry import Array, array_module, reference
+
+
+def check_range(op: str, index: Array, size: int) -> None:
+    """Raise ShapeError, a ValueError, unless all of `index` lies in [0, size)."""
+    if index.size == 0:
+        return
+    low, high = int(index.min()), int(index.max())
+    if low < 0 or high >= size:
+        given = str(low if low < 0 else high)
+        raise ShapeError(expected(op, f"index values in [0, {size})", given, "check the index"))
+
+
+def _key(index: Array, axis: int) -> tuple[Any, ...]:
+    """An open mesh over the index's shape, with the index itself on `axis`."""
+    xp = array_module(index)
+    key = list(xp.ogrid[tuple(slice(size) for size in index.shape)]) if index.ndim > 1 else [index]
+    key[axis] = index
+    return tuple(key)
+
+
+@reference("gather")
+def gather(x: Array, index: Array, out: Array, *, axis: int) -> None:
+    """out[i,j,k] = x[index[i,j,k], j, k] for axis 0."""
+    check_range("gather", index, x.shape[axis])
+    out[...] = x[_key(index, axis)]
+
+
+@reference("scatter")
+def scatter(x: Array, index: Array, source: Array, out: Array, *, axis: int) -> None:
+    """A copy of x with out[index[i,j,k], j, k] = source[i,j,k] for axis 0; the last writer wins."""
+    check_range("scatter", index, x.shape[axis])
+    out[...] = x
+    out[_key(index, axis)] = source
+
+
+@reference("scatter_add")
+def scatter_add(x: Array, index: Array, source: Array, out: Array, *, axis: int) -> None:
+    """A copy of x with source[i,j,k] added to out[index[i,j,k], j, k] for axis 0, in order."""
+    check_range("scatter_add", index, x.shape[axis])
+    xp = array_module(x)
+    if accumulation_dtype(x.dtype) is x.dtype:
+        out[...] = x
+        xp.add.at(out, _key(index, axis), source)
+    else:
+        total = widen(x)
+        xp.add.at(total, _key(index, axis), widen(source))
+        store(out, total)
+
+
+@reference("one_hot")
+def one_hot(index: Array, out: Array, *, num_classes: int, dtype: Any) -> None:
+    """out[..., c] = 1 where index is c, else 0."""
+    check_range("one_hot", index, num_classes)
+    out[...] = index[..., None] == array_module(index).arange(num_classes)
