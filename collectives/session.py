@@ -6,12 +6,11 @@ between ranks before its first run.
 
 from __future__ import annotations
 
-from dtrain.collectives.sync_batch_norm import exchange_through_world
-
 from dtrain.collectives import context
 from dtrain.collectives.agreement import post_schedules
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.pack_all_reduce import pack_all_reduce
+from dtrain.collectives.sync_batch_norm import exchange_through_world
 from dtrain.core.trace import add_first_run_listener
 from dtrain.nn import SyncBatchNorm
 from dtrain.passes import Pass, insert_pass

@@ -120,7 +120,8 @@ def main() -> None:
             mean_loss = sum(losses[-len(loader) :]) / len(loader)
             print(
                 f"epoch {epoch:2}  step {len(losses):4}  loss {mean_loss:.4f}  test accuracy {right:.4f}  "
-                f"{len(train_set) / seconds:7.0f} samples/s  exposed communication {exposed / seconds:5.1%} of the step",
+                f"{len(train_set) / seconds:7.0f} samples/s  "
+                f"exposed communication {exposed / seconds:5.1%} of the step",
                 flush=True,
             )
     if is_first:

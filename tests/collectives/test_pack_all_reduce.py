@@ -1,0 +1,136 @@
+"""PackAllReduce: fewer messages, the same bits, the order of readiness, and the plan that is printed is what runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dtrain as dt
+from dtrain import collectives as dist
+from dtrain import models, optim
+from dtrain.collectives.bucket import divide
+from dtrain.collectives.ops import ALL_REDUCE, ALL_REDUCE_MANY
+from dtrain.collectives.pack_all_reduce import bucket_plan, pack_all_reduce
+from dtrain.functional import cross_entropy
+from dtrain.graph.printer import parse_graph, print_graph
+from dtrain.graph.verify import verify
+
+
+def graph_of(*lines: str) -> Any:
+    return parse_graph("\n".join(["graph g(%x: f32[2,3]@cpu; ) {", *lines, "}"]))
+
+
+def reduce(out: int, source: str, label: str, *, shape: str = "2,3", bucket: int = 1000, dtype: str = "f32") -> str:
+    attrs = f"{{group='world', op='sum', label='{label}', bucket={bucket}}}"
+    return f"  %{out}: {dtype}[{shape}]@cpu = all_reduce(%{source}){attrs}"
+
+
+def test_divide_closes_a_bucket_before_it_passes_the_cap() -> None:
+    assert divide([100, 300, 400, 300, 500, 200, 100], 1000) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert divide([2000, 10], 1000) == [[0], [1]]
+    assert divide([], 1000) == []
+
+
+def test_buckets_form_in_order_of_readiness_whatever_the_order_of_the_calls() -> None:
+    graph = graph_of(
+        "  %0: f32[2,3]@cpu = square(%x)",
+        "  %1: f32[2,3]@cpu = exp(%x)",
+        reduce(2, "1", "second"),
+        reduce(3, "0", "first"),
+        "  return %2, %3",
+    )
+    pack_all_reduce(graph)
+    verify(graph)
+    assert [node.op.name for node in graph.nodes] == ["square", "exp", "all_reduce_many"]
+    assert graph.nodes[-1].attrs["labels"] == ("first", "second")
+    assert [value.node.inputs[value.index].node.op.name for value in graph.outputs] == ["exp", "square"]
+
+
+def test_dtypes_caps_and_unpackable_nodes_stay_apart() -> None:
+    graph = graph_of(
+        "  %0: f32[2,3]@cpu = square(%x)",
+        "  %1: f32[2,3]@cpu = exp(%x)",
+        "  %2: f64[2,3]@cpu = cast(%x){dtype=dtype(f64)}",
+        "  %3: f32[2,3]@cpu = negative(%x)",
+        reduce(4, "0", "a"),
+        reduce(5, "1", "b"),
+        reduce(6, "2", "c", dtype="f64"),
+        reduce(7, "3", "alone", bucket=0),
+        "  return %4, %5, %6, %7",
+    )
+    pack_all_reduce(graph)
+    verify(graph)
+    assert [bucket.labels for bucket in bucket_plan(graph)] == [("a", "b"), ("c",), ("alone",)]
+
+
+def test_inputs_that_cannot_lie_in_a_bucket_are_copied() -> None:
+    graph = graph_of(
+        "  %0: f32[2,3]@cpu = square(%x)",
+        "  %1: f32[3,2]@cpu = transpose(%0){axes=(1, 0)}",
+        reduce(2, "0", "read twice"),
+        reduce(3, "1", "a view", shape="3,2"),
+        reduce(4, "x", "an argument"),
+        "  return %2, %3, %4",
+    )
+    pack_all_reduce(graph)
+    verify(graph)
+    assert [node.op.name for node in graph.nodes].count("copy") == 3
+
+
+def test_the_pass_is_repeatable_and_its_text_parses_back() -> None:
+    graph = graph_of("  %0: f32[2,3]@cpu = square(%x)", reduce(1, "0", "a"), "  return %1")
+    pack_all_reduce(graph)
+    text = print_graph(graph)
+    pack_all_reduce(graph)
+    assert print_graph(graph) == text
+    assert print_graph(parse_graph(text)) == text
+
+
+def resnet_step(communicator: Any, bucket_mb: float | None) -> dict[str, Any]:
+    """Three traced ResNet-18 steps on this rank: the plan, what the communicator counted, and the parameters' sum."""
+    with dist.using(communicator):
+        dt.seed(1)
+        model = dist.data_parallel(models.resnet18(num_classes=10), bucket_mb=bucket_mb)
+        optimizer = optim.SGD(model.parameters(), lr=0.01)
+
+        def step(images: dt.Tensor, labels: dt.Tensor) -> dt.Tensor:
+            optimizer.zero_grad()
+            loss = cross_entropy(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss
+
+        run = dt.trace(step)
+        rng = np.random.default_rng(communicator.rank)
+        batch = dt.tensor(rng.standard_normal((2, 3, 32, 32), dtype=np.float32)), dt.tensor(rng.integers(0, 10, 2))
+        run(*batch)
+        communicator.counters.reset()
+        run(*batch)
+        nodes = run.graphs[0].nodes
+        return {
+            "plan": bucket_plan(run.graphs[0]),
+            "calls": communicator.counters.as_dict(),
+            "unpacked": sum(node.op is ALL_REDUCE for node in nodes),
+            "packed": sum(node.op is ALL_REDUCE_MANY for node in nodes),
+            "copies": sum(node.op.name == "copy" for node in nodes),
+            "parameters": [parameter.numpy().tobytes() for _, parameter in model.named_parameters()],
+        }
+
+
+@pytest.mark.slow
+def test_resnet18_has_at_most_five_messages_and_the_plan_is_what_runs() -> None:
+    packed = dist.run_threads(2, lambda communicator: resnet_step(communicator, None))
+    single = dist.run_threads(2, lambda communicator: resnet_step(communicator, 0))
+    assert single[0]["unpacked"] == 62 + 1  # one is the number of samples
+    gradients = [label for bucket in packed[0]["plan"] for label in bucket.labels if label != "samples"]
+    assert len(gradients) == 62
+    assert 1 <= len(packed[0]["plan"]) <= 5
+    assert packed[0]["plan"] == packed[1]["plan"]
+    assert packed[0]["copies"] == 0, "gradients are computed inside their buckets"
+    assert packed[0]["calls"]["all_reduce_many"]["calls"] == len(packed[0]["plan"])
+    assert "all_reduce" not in packed[0]["calls"]
+    assert packed[0]["calls"]["all_reduce_many"]["nbytes"] == sum(bucket.nbytes for bucket in packed[0]["plan"])
+    assert packed[0]["parameters"] == single[0]["parameters"] == packed[1]["parameters"]
