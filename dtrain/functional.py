@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dtrain.core.random import bernoulli as bernoulli
+from dtrain.core.random import normal as normal
+from dtrain.core.random import permutation as permutation
+from dtrain.core.random import randint as randint
+from dtrain.core.random import uniform as uniform
 from dtrain.core.tensor_factory import arange as arange
 from dtrain.core.tensor_factory import eye as eye
 from dtrain.core.tensor_factory import full as full
@@ -49,6 +54,7 @@ from dtrain.ops.comparison import right_shift as right_shift
 from dtrain.ops.convolution import conv1d as conv1d
 from dtrain.ops.convolution import conv2d as conv2d
 from dtrain.ops.convolution import conv_transpose2d as conv_transpose2d
+from dtrain.ops.dropout import dropout as dropout
 from dtrain.ops.elementwise import abs as abs
 from dtrain.ops.elementwise import acos as acos
 from dtrain.ops.elementwise import acosh as acosh
