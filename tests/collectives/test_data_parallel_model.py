@@ -1,0 +1,208 @@
+"""Gradients averaged over samples: uneven and empty local batches, unused parameters, accumulation, other models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dtrain as dt
+import dtrain.functional as F
+from dtrain import collectives as dist
+from dtrain.base.errors import ShapeError
+from dtrain.core.tensor import Parameter
+
+FEATURES, CLASSES = 5, 3
+
+
+class Net(dt.nn.Module):
+    """Two layers, and one that only some inputs use."""
+
+    def __init__(self, seed: int = 0, classes: int = CLASSES) -> None:
+        rng = np.random.default_rng(seed)
+        self.first = Parameter(rng.standard_normal((FEATURES, 4)))
+        self.second = Parameter(rng.standard_normal((4, classes)))
+        self.rarely = Parameter(rng.standard_normal((classes,)))
+        self.never = Parameter(rng.standard_normal((2,)))
+
+    def forward(self, x: dt.Tensor, use_rarely: bool = False) -> dt.Tensor:
+        y = F.matmul(F.tanh(F.matmul(x, self.first)), self.second)
+        return y + self.rarely if use_rarely else y
+
+
+def batch(count: int, seed: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, FEATURES))
+
+
+def loss_of(model: Any, x: np.ndarray, **options: Any) -> dt.Tensor:
+    return F.square(model(dt.tensor(x), **options)).mean()
+
+
+def gradients(net: Net) -> dict[str, np.ndarray | None]:
+    return {name: None if p.grad is None else p.grad.numpy().copy() for name, p in net.named_parameters()}
+
+
+def whole_batch(count: int, **options: Any) -> dict[str, np.ndarray | None]:
+    net = Net()
+    loss_of(net, batch(count), **options).backward()
+    return gradients(net)
+
+
+def on_ranks(size: int, body: Callable[[Net, Any, int], Any]) -> list[Any]:
+    """`body(net, model, rank)` on thread ranks, each with a data-parallel model made from another seed."""
+
+    def program(communicator: Any) -> Any:
+        with dist.using(communicator):
+            net = Net(seed=communicator.rank)
+            return body(net, dist.data_parallel(net), communicator.rank)
+
+    return dist.run_threads(size, program)
+
+
+def edges(sizes: list[int]) -> list[tuple[int, int]]:
+    ends = np.cumsum([0, *sizes])
+    return list(zip(ends[:-1].tolist(), ends[1:].tolist()))
+
+
+def assert_equal(found: dict[str, np.ndarray | None], wanted: dict[str, np.ndarray | None]) -> None:
+    for name, value in wanted.items():
+        mine = found[name]
+        if value is None:
+            assert mine is None, name
+        else:
+            assert mine is not None, name
+            np.testing.assert_allclose(mine, value, rtol=1e-12, atol=1e-14, err_msg=name)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("sizes", [[4, 4], [7, 2], [5, 0, 3], [1, 2, 3, 4], [2, 3, 0, 0, 4]])
+def test_gradients_are_those_of_the_whole_batch(sizes: list[int], traced: bool) -> None:
+    x = batch(sum(sizes))
+
+    def body(net: Net, model: Any, rank: int) -> dict[str, np.ndarray | None]:
+        begin, end = edges(sizes)[rank]
+
+        def step(part: dt.Tensor) -> dt.Tensor:
+            loss = F.square(model(part)).mean()
+            loss.backward()
+            return loss
+
+        with np.errstate(all="ignore"):  # the mean over no samples is NaN, and must stay where it is
+            (dt.trace(step) if traced else step)(dt.tensor(x[begin:end]))
+        return gradients(net)
+
+    results = on_ranks(len(sizes), body)
+    wanted = whole_batch(sum(sizes))
+    assert wanted["rarely"] is None and wanted["first"] is not None
+    for found in results:
+        assert_equal(found, wanted)
+        for name, value in results[0].items():
+            assert value is None or value.tobytes() == found[name].tobytes(), f"{name} differs between ranks"
+
+
+def test_a_parameter_that_one_rank_uses_gets_its_gradient_everywhere() -> None:
+    x = batch(6)
+
+    def body(net: Net, model: Any, rank: int) -> Any:
+        loss_of(model, x[2 * rank : 2 * rank + 2], use_rarely=rank == 1).backward()
+        return gradients(net), model.unused_parameters
+
+    net = Net()
+    parts = [loss_of(net, x[2 * r : 2 * r + 2], use_rarely=r == 1) for r in range(3)]
+    ((parts[0] + parts[1] + parts[2]) / 3).backward()
+    for found, unused in on_ranks(3, body):
+        assert_equal(found, gradients(net))
+        assert unused == ["never"]
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_no_sync_keeps_gradients_until_the_synchronized_pass(traced: bool) -> None:
+    x = batch(8)
+
+    def body(net: Net, model: Any, rank: int) -> Any:
+        begin, end = edges([3, 1])[rank]
+
+        def step(part: dt.Tensor) -> dt.Tensor:
+            loss = F.square(model(part)).mean()
+            loss.backward()
+            return loss
+
+        waiting = dt.trace(lambda part: step(part)) if traced else step
+        final = dt.trace(lambda part: step(part)) if traced else step
+        calls = dist.get_communicator().counters.calls
+        with model.no_sync():
+            waiting(dt.tensor(x[:4][begin:end]))
+        assert net.first.grad is None
+        assert dist.get_communicator().counters.calls == calls, "no_sync must not communicate"
+        if not traced:
+            final(dt.tensor(x[4:][begin:end]))
+            return gradients(net)
+        return None
+
+    results = on_ranks(2, body)
+    net = Net()
+    (loss_of(net, x[:4]) + loss_of(net, x[4:])).backward()
+    for found in results:
+        if found is not None:
+            assert_equal(found, gradients(net))
+
+
+def test_gradients_accumulate_over_synchronized_passes() -> None:
+    x = batch(6)
+
+    def body(net: Net, model: Any, rank: int) -> Any:
+        begin, end = edges([1, 2])[rank]
+        loss_of(model, x[:3][begin:end]).backward()
+        loss_of(model, x[3:][begin:end]).backward()
+        return gradients(net)
+
+    net = Net()
+    (loss_of(net, x[:3]) + loss_of(net, x[3:])).backward()
+    for found in on_ranks(2, body):
+        assert_equal(found, gradients(net))
+
+
+def test_every_rank_starts_with_the_parameters_of_rank_0() -> None:
+    results = on_ranks(3, lambda net, model, rank: net.first.numpy().copy())
+    for found in results:
+        np.testing.assert_array_equal(found, Net(seed=0).first.numpy())
+
+
+def test_other_models_are_named_on_every_rank() -> None:
+    def program(communicator: Any) -> str:
+        with dist.using(communicator):
+            with pytest.raises(ShapeError) as caught:
+                dist.data_parallel(Net(classes=CLASSES + (communicator.rank == 1)))
+            return str(caught.value)
+
+    for text in dist.run_threads(2, program):
+        assert "second: f64[4,3]@cpu on rank 0 and second: f64[4,4]@cpu on rank 1" in text
+        assert "build the same model" in text
+
+
+def test_a_world_of_one_returns_the_model_itself() -> None:
+    (same,) = on_ranks(1, lambda net, model, rank: model is net)
+    assert same
+
+
+def test_an_input_without_a_batch_axis_is_refused() -> None:
+    def body(net: Net, model: Any, rank: int) -> str:
+        with pytest.raises(ShapeError, match="a tensor with a batch axis"):
+            model(dt.tensor(1.0))
+        return "ok"
+
+    assert on_ranks(2, body) == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(("given", "message"), [(-1.0, "at least 0 MiB"), (None, "DTRAIN_FUSION_THRESHOLD_MB=x")])
+def test_a_wrong_cap_is_refused(given: float | None, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DTRAIN_FUSION_THRESHOLD_MB", "x")
+
+    def program(communicator: Any) -> str:
+        with dist.using(communicator), pytest.raises(ValueError, match=message):
+            dist.data_parallel(Net(), bucket_mb=given)
+        return "ok"
+
+    assert dist.run_threads(2, program) == ["ok", "ok"]
