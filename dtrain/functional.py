@@ -29,6 +29,8 @@ from dtrain.ops.activation import relu6 as relu6
 from dtrain.ops.activation import sigmoid as sigmoid
 from dtrain.ops.activation import silu as silu
 from dtrain.ops.activation import softplus as softplus
+from dtrain.ops.argreduce import argmax as argmax
+from dtrain.ops.argreduce import argmin as argmin
 from dtrain.ops.batch_norm import batch_norm as batch_norm
 from dtrain.ops.cast import cast as cast
 from dtrain.ops.cast import copy as copy
@@ -121,6 +123,10 @@ from dtrain.ops.loss import mse_loss as mse_loss
 from dtrain.ops.loss import nll_loss as nll_loss
 from dtrain.ops.loss import smooth_l1_loss as smooth_l1_loss
 from dtrain.ops.matmul import matmul as matmul
+from dtrain.ops.normalization import group_norm as group_norm
+from dtrain.ops.normalization import instance_norm as instance_norm
+from dtrain.ops.normalization import layer_norm as layer_norm
+from dtrain.ops.normalization import rms_norm as rms_norm
 from dtrain.ops.pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
 from dtrain.ops.pooling import adaptive_max_pool2d as adaptive_max_pool2d
 from dtrain.ops.pooling import avg_pool1d as avg_pool1d
@@ -135,6 +141,7 @@ from dtrain.ops.reduction import mean as mean
 from dtrain.ops.reduction import min as min
 from dtrain.ops.reduction import prod as prod
 from dtrain.ops.reduction import sum as sum
+from dtrain.ops.scan import cumsum as cumsum
 from dtrain.ops.shape import add_axis as add_axis
 from dtrain.ops.shape import broadcast_to as broadcast_to
 from dtrain.ops.shape import expand as expand
@@ -160,4 +167,8 @@ from dtrain.ops.sorting import take_along_axis as take_along_axis
 from dtrain.ops.sorting import top_k as top_k
 from dtrain.ops.sorting import topk as topk
 from dtrain.ops.sorting import unique as unique
+from dtrain.ops.statistics import norm as norm
+from dtrain.ops.statistics import normalize as normalize
+from dtrain.ops.statistics import std as std
+from dtrain.ops.statistics import var as var
 from dtrain.ops.where import where as where

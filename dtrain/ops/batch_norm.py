@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
-from dtrain.base.dtype import DType, float32, float64
+from dtrain.base.dtype import float32, float64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, apply_tuple, cast, update
@@ -22,13 +22,10 @@ from dtrain.core.tensor_factory import ones, zeros
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.indexing import narrow
 from dtrain.ops.infer import floating
+from dtrain.ops.normalization import accumulation, standardized, standardized_gradient
 from dtrain.ops.shape import reshape
 
 Combine = Callable[[Tensor], Tensor]
-
-
-def _accumulation(dtype: DType) -> DType:
-    return float64 if dtype is float64 else float32
 
 
 def _check_input(op: str, x: TensorType, *per_channel: TensorType) -> int:
@@ -43,7 +40,7 @@ def _check_input(op: str, x: TensorType, *per_channel: TensorType) -> int:
 
 
 def _packed(x: TensorType, size: int) -> TensorType:
-    return x.with_(shape=(size,), dtype=_accumulation(x.dtype))
+    return x.with_(shape=(size,), dtype=accumulation(x.dtype))
 
 
 def _channels(op: str, stats: TensorType) -> int:
@@ -208,7 +205,7 @@ BACKWARD_SUMS = register_op(
 
 def _no_second_derivative(op: str, of_what: str = "") -> RuntimeError:
     given = f"create_graph=True {of_what}".rstrip()
-    return RuntimeError(expected(op, "to be differentiated once", given, "use layer_norm, or evaluation mode"))
+    return RuntimeError(expected(op, "to be differentiated once", given, "leave create_graph out"))
 
 
 def _infer_backward_data(
@@ -285,10 +282,10 @@ class BatchNormTraining(Function):
         return apply(NORMALIZE, x, mean, inverse_std, weight, bias)
 
     def backward(self, *output_grads: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        if is_grad_enabled():
-            raise _no_second_derivative("batch_norm in training mode")
         (dy,) = output_grads
         assert dy is not None
+        if is_grad_enabled():
+            return self._composed_gradients(dy)
         x, weight, bias, mean, inverse_std, stats = self.saved_tensors
         own = apply(BACKWARD_SUMS, dy, x, mean, inverse_std)
         combined = self.combine_sums(own)
@@ -298,10 +295,21 @@ class BatchNormTraining(Function):
         d_bias, d_weight = narrow(of_parameters, 0, 0, channels), narrow(of_parameters, 0, channels, channels)
         return dx, cast(d_weight, weight.dtype), cast(d_bias, bias.dtype)
 
+    def _composed_gradients(self, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same gradients from ordinary ops, so that they can be differentiated again."""
+        if self.combine_statistics is not _as_is or self.combine_sums is not _as_is:
+            raise _no_second_derivative("batch_norm over several ranks")
+        x, weight, bias = self.saved_tensors[:3]
+        axes = (0, *range(2, x.ndim))
+        normal, inverse_std = standardized(x, axes, self.eps)
+        wide = cast(dy, normal.dtype)
+        dx = standardized_gradient(wide * _over_channels(weight, normal), normal, inverse_std, axes)
+        return cast(dx, x.dtype), cast((wide * normal).sum(axes), weight.dtype), cast(wide.sum(axes), bias.dtype)
+
 
 def affine_of(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """weight and bias[C], ones and zeros where they are None."""
-    shape, dtype = (x.shape[1],), _accumulation(x.dtype)
+    shape, dtype = (x.shape[1],), accumulation(x.dtype)
     return (
         ones(shape, dtype=dtype, device=x.device) if weight is None else weight,
         zeros(shape, dtype=dtype, device=x.device) if bias is None else bias,

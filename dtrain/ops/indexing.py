@@ -31,13 +31,12 @@ Gradient = Tensor | None
 
 
 def as_key(index: BasicIndex) -> tuple[Any, ...]:
-    """The entries as NumPy takes them."""
-    return tuple(slice(*entry) if isinstance(entry, tuple) else entry for entry in index)
+    """The entries as NumPy takes them. The Ellipsis keeps a 0-d result an array, where NumPy would give a scalar."""
+    return (*(slice(*entry) if isinstance(entry, tuple) else entry for entry in index), ...)
 
 
 def _view_item(array: Array, *, index: BasicIndex) -> Array:
-    # The Ellipsis keeps a 0-d result an array; without it NumPy would give a scalar.
-    return array[(*as_key(index), ...)]
+    return array[as_key(index)]
 
 
 def infer_get_item(x: TensorType, *, index: BasicIndex) -> TensorType:
