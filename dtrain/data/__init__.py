@@ -1,0 +1,11 @@
+"""Datasets, samplers that share them out over ranks, loaders that fetch batches ahead, and the bundled digits."""
+
+from dtrain.data.collate import collate as collate
+from dtrain.data.dataset import ArrayDataset as ArrayDataset
+from dtrain.data.dataset import Dataset as Dataset
+from dtrain.data.dataset import Subset as Subset
+from dtrain.data.dataset import TensorDataset as TensorDataset
+from dtrain.data.dataset import random_split as random_split
+from dtrain.data.digits import Digits as Digits
+from dtrain.data.loader import DataLoader as DataLoader
+from dtrain.data.sampler import RankShardedSampler as RankShardedSampler

@@ -1,0 +1,116 @@
+"""Datasets: anything with a length and samples by number; arrays, parts and random splits of others."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from dtrain.base.errors import expected
+from dtrain.core.tensor import Tensor
+
+Sample_co = TypeVar("Sample_co", covariant=True)
+
+
+class Dataset(ABC, Generic[Sample_co]):
+    """Samples by number, 0 to len − 1. Subclasses that can fetch many at once define `take` as well."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Sample_co: ...
+
+    def take(self, indices: np.ndarray) -> Any:
+        """The samples of these numbers as one batch of arrays, or NotImplemented to have them collated."""
+        return NotImplemented
+
+
+class ArrayDataset(Dataset[Any]):
+    """Arrays or tensors of one length; sample i is the i-th element of each (a tuple if there are several)."""
+
+    def __init__(self, *arrays: Any) -> None:
+        if not arrays:
+            raise ValueError(expected("ArrayDataset", "at least one array", "none"))
+        self.arrays = tuple(array.numpy() if isinstance(array, Tensor) else np.asarray(array) for array in arrays)
+        lengths = {array.shape[:1] for array in self.arrays}
+        if len(lengths) > 1 or () in lengths:
+            shapes = " and ".join(str(array.shape) for array in self.arrays)
+            raise ValueError(expected("ArrayDataset", "arrays of one length along axis 0", shapes))
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def __getitem__(self, index: int) -> Any:
+        return self._unpacked([array[index] for array in self.arrays])
+
+    def take(self, indices: np.ndarray) -> Any:
+        return self._unpacked([array[indices] for array in self.arrays])
+
+    def _unpacked(self, parts: list[Any]) -> Any:
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+TensorDataset = ArrayDataset
+
+
+class Subset(Dataset[Any]):
+    """The samples of another dataset that `indices` lists, in that order."""
+
+    def __init__(self, dataset: Dataset[Any], indices: Sequence[int] | np.ndarray) -> None:
+        self.dataset = dataset
+        self.indices = np.asarray(indices, np.int64)
+        if self.indices.ndim != 1:
+            raise ValueError(expected("Subset", "a flat list of indices", f"shape {self.indices.shape}"))
+        outside = self.indices[(self.indices < 0) | (self.indices >= len(dataset))]
+        if outside.size:
+            raise IndexError(expected("Subset", f"indices in [0, {len(dataset)})", str(outside[0])))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[int(self.indices[index])]
+
+    def take(self, indices: np.ndarray) -> Any:
+        return self.dataset.take(self.indices[indices])
+
+
+def random_split(dataset: Dataset[Any], sizes: Sequence[int | float], *, seed: int = 0) -> list[Subset]:
+    """Cut a dataset into disjoint random parts, the same for the same seed on every rank.
+
+    Args:
+        sizes: counts that add up to the whole, or fractions that add up to 1 (samples left by rounding down go to
+            the first parts, one each).
+    """
+    counts = _counts(len(dataset), sizes)
+    order = permutation(len(dataset), seed, 0)
+    ends = np.cumsum(counts)
+    return [Subset(dataset, order[end - count : end]) for count, end in zip(counts, ends)]
+
+
+def _counts(total: int, sizes: Sequence[int | float]) -> list[int]:
+    if all(isinstance(size, int) for size in sizes):
+        counts = [int(size) for size in sizes]
+        fits = sum(counts) == total and min(counts, default=-1) >= 0
+    else:
+        fits = abs(sum(sizes) - 1) < 1e-9 and min(sizes) >= 0
+        counts = [int(total * size) for size in sizes]
+        for part in range(total - sum(counts) if fits else 0):
+            counts[part % len(counts)] += 1
+    if not fits:
+        raise ValueError(
+            expected("random_split", f"counts that add up to {total}, or fractions that add up to 1", str(list(sizes)))
+        )
+    return counts
+
+
+def permutation(num_items: int, seed: int, epoch: int) -> np.ndarray:
+    """A random order of 0 … num_items − 1 that depends on nothing but the arguments.
+
+    Sorting Philox's raw numbers keeps it the same over NumPy versions, which may differ from rank to rank.
+    """
+    raw = np.random.Philox(key=np.array([seed % 2**64, epoch], np.uint64)).random_raw(num_items)
+    return np.argsort(np.atleast_1d(raw), kind="stable").astype(np.int64)

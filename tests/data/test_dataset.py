@@ -1,0 +1,73 @@
+"""Datasets, their parts and splits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dtrain as dt
+from dtrain.data.dataset import ArrayDataset, Subset, permutation, random_split
+
+PERMUTATION = [0, 2, 1, 5, 4, 3, 6, 7]
+
+
+def test_array_dataset_gives_tuples():
+    dataset = ArrayDataset(np.arange(6).reshape(3, 2), dt.tensor([1.0, 2.0, 3.0]))
+    assert len(dataset) == 3
+    image, label = dataset[1]
+    assert image.tolist() == [2, 3] and label == 2.0
+    images, labels = dataset.take(np.array([2, 0]))
+    assert images.tolist() == [[4, 5], [0, 1]] and labels.tolist() == [3.0, 1.0]
+
+
+def test_one_array_gives_bare_samples():
+    assert ArrayDataset(np.arange(3))[2] == 2
+
+
+@pytest.mark.parametrize("arrays", [(np.zeros(3), np.zeros(4)), (np.zeros(()),)])
+def test_arrays_must_have_one_length(arrays):
+    with pytest.raises(ValueError, match="arrays of one length along axis 0"):
+        ArrayDataset(*arrays)
+
+
+def test_subset_maps_indices():
+    subset = Subset(ArrayDataset(np.arange(10) * 10), [7, 3])
+    assert len(subset) == 2 and subset[0] == 70
+    assert subset.take(np.array([1, 0])).tolist() == [30, 70]
+
+
+def test_subset_refuses_indices_outside():
+    with pytest.raises(IndexError, match=r"indices in \[0, 4\), got 4"):
+        Subset(ArrayDataset(np.arange(4)), [0, 4])
+
+
+@pytest.mark.parametrize("sizes", [[7, 3], [0.7, 0.3]])
+def test_random_split_is_a_partition_and_repeats(sizes):
+    dataset = ArrayDataset(np.arange(10))
+    first, second = random_split(dataset, sizes, seed=3)
+    assert (len(first), len(second)) == (7, 3)
+    assert sorted([*first.indices, *second.indices]) == list(range(10))
+    assert random_split(dataset, sizes, seed=3)[0].indices.tolist() == first.indices.tolist()
+    assert random_split(dataset, sizes, seed=4)[0].indices.tolist() != first.indices.tolist()
+
+
+def test_fractions_hand_out_what_rounding_leaves():
+    assert [len(part) for part in random_split(ArrayDataset(np.arange(10)), [1 / 3, 1 / 3, 1 / 3])] == [4, 3, 3]
+
+
+@pytest.mark.parametrize("sizes", [[5, 4], [11, -1], [0.5, 0.4], []])
+def test_random_split_checks_sizes(sizes):
+    with pytest.raises(ValueError, match="counts that add up to 10"):
+        random_split(ArrayDataset(np.arange(10)), sizes)
+
+
+def test_permutation_is_fixed_for_ever():
+    # Written down once: another NumPy or machine must give the same order, or ranks would disagree.
+    assert permutation(8, 0, 0).tolist() == PERMUTATION
+    assert permutation(0, 0, 0).tolist() == [] and permutation(1, 5, 2).tolist() == [0]
+
+
+def test_permutation_depends_on_seed_and_epoch():
+    orders = {tuple(permutation(20, seed, epoch)) for seed in (0, 1, -1) for epoch in (0, 1)}
+    assert len(orders) == 6
+    assert all(sorted(order) == list(range(20)) for order in orders)
