@@ -65,7 +65,7 @@ def _infer_layer_norm(x: TensorType, weight: TensorType, bias: TensorType, *, ep
     return x, statistics, statistics
 
 
-def _grad_layer_norm(node: TapeNode, grad: Tensor, *_: Tensor) -> Gradients:
+def _grad_layer_norm(node: TapeNode, grad: Tensor, *_statistics: Tensor) -> Gradients:
     x, weight, bias = node.inputs
     if is_grad_enabled():
         return _composed_layer_norm_grad(grad, x, weight, bias, node.attrs["eps"])
@@ -165,7 +165,7 @@ def _infer_group_norm(x: TensorType, weight: TensorType, bias: TensorType, *, nu
     return x, statistics, statistics
 
 
-def _grad_group_norm(node: TapeNode, grad: Tensor, *_: Tensor) -> Gradients:
+def _grad_group_norm(node: TapeNode, grad: Tensor, *_statistics: Tensor) -> Gradients:
     x, weight, bias = node.inputs
     num_groups = node.attrs["num_groups"]
     if is_grad_enabled():
@@ -258,7 +258,7 @@ def _infer_rms_norm(x: TensorType, weight: TensorType, *, eps: float) -> tuple[T
     return x, x.with_(shape=_trailing("rms_norm", x, weight), dtype=accumulation(x.dtype))
 
 
-def _grad_rms_norm(node: TapeNode, grad: Tensor, *_: Tensor) -> Gradients:
+def _grad_rms_norm(node: TapeNode, grad: Tensor, *_statistics: Tensor) -> Gradients:
     x, weight = node.inputs
     if is_grad_enabled():
         return _composed_rms_norm_grad(grad, x, weight, node.attrs["eps"])
