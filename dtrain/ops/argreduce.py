@@ -1,0 +1,57 @@
+"""Where the largest and smallest elements are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from dtrain.base.dtype import ALL, int64
+from dtrain.base.errors import ShapeError, expected
+from dtrain.base.tensor_type import TensorType
+from dtrain.core.apply import apply
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.infer import normalize_axis, reduced_shape
+
+
+def _arg(name: str) -> Op:
+    def infer(x: TensorType, *, axis: int | None, keepdims: bool) -> TensorType:
+        axes = tuple(range(x.ndim)) if axis is None else (axis,)
+        if math.prod(x.shape[i] for i in axes) == 0:
+            raise ShapeError(expected(name, "at least one element along the reduced axis", str(x)))
+        return x.with_(shape=reduced_shape(x.shape, axes, keepdims), dtype=int64)
+
+    def samples() -> list[Sample]:
+        cases = (
+            ((2, 5), 1, False),
+            ((2, 5, 3), 1, True),
+            ((7,), None, False),
+            ((2, 3), None, True),
+            ((0, 3), 1, False),
+        )
+        return [Sample(inputs=(shape,), attrs={"axis": axis, "keepdims": keep}) for shape, axis, keep in cases]
+
+    return register_op(Op(name=name, infer=infer, samples=samples, dtypes=ALL))
+
+
+ARGMAX = _arg("argmax")
+ARGMIN = _arg("argmin")
+
+
+def _apply(op: Op, x: Any, axis: int | None, keepdims: bool) -> Tensor:
+    tensor = as_tensor(x)
+    normal = None if axis is None else normalize_axis(op.name, axis, tensor.ndim)
+    return apply(op, tensor, axis=normal, keepdims=keepdims)
+
+
+def argmax(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    """Where the largest element along `axis` is, s64; the first of equal ones. None: in the flattened tensor."""
+    return _apply(ARGMAX, x, axis, keepdims)
+
+
+def argmin(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    """Where the smallest element along `axis` is, s64; the first of equal ones. None: in the flattened tensor."""
+    return _apply(ARGMIN, x, axis, keepdims)
+
+
+install_methods({"argmax": argmax, "argmin": argmin})

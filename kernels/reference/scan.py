@@ -1,0 +1,25 @@
+"""Positions of extrema, and running sums. f16 and bf16 add up in f32."""
+
+from __future__ import annotations
+
+from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
+from dtrain.kernels.registry import Array, reference
+
+
+@reference("argmax")
+def argmax(x: Array, out: Array, *, axis: int | None, keepdims: bool) -> None:
+    """The first of the largest x; the first NaN, if there is one."""
+    out[...] = widen(x).argmax(axis=axis).reshape(out.shape)
+
+
+@reference("argmin")
+def argmin(x: Array, out: Array, *, axis: int | None, keepdims: bool) -> None:
+    """The first of the smallest x; the first NaN, if there is one."""
+    out[...] = widen(x).argmin(axis=axis).reshape(out.shape)
+
+
+@reference("cumsum")
+def cumsum(x: Array, out: Array, *, axis: int, reverse: bool) -> None:
+    """out[i] = x[0] + … + x[i], or x[i] + … + x[last] in reverse."""
+    order = tuple(slice(None, None, -1) if reverse and i == axis else slice(None) for i in range(x.ndim))
+    store(out, widen(x)[order].cumsum(axis=axis, dtype=accumulation_dtype(out.dtype))[order])
