@@ -50,22 +50,26 @@ class Device:
             return f"multithread{self.num_threads}:{self.index}"
         if self.index == CPU_DEFAULT_INDEX:
             return "cpu:default"
-        if self.kind == "cuda":
-            stream = f":{self.stream}" if self.stream else ""
-            return f"gpu{self.index}{stream}" if stream else f"cuda:{self.index}"
-        if self.kind == "cpu" and self.index == 0 and self.stream == 0:
+        if self.stream == 0 and self.index >= 0 and self.kind == "cuda":
+            return f"cuda:{self.index}"
+        if self == CPU:
             return "cpu"
+        name = "gpu" if self.kind == "cuda" else self.kind
         number = "x" if self.index == DEFAULT_INDEX else str(self.index)
-        return f"{self.kind}{number}" + (f":{self.stream}" if self.stream else "")
+        return f"{name}{number}" + (f":{self.stream}" if self.stream else "")
 
     def __repr__(self) -> str:
         return f"Device({str(self)!r})"
 
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        # Types compare devices by identity, so a copy must be the interned one.
+        return as_device, (str(self),)
 
-_NUMBERED = re.compile(r"(xpu|cpu|gpu)(x|\d+)(?::(\d+))?")
-_MULTITHREAD = re.compile(r"multithread(\d+):(\d+)")
-_MULTITHREAD_DEFAULT = re.compile(r"multithread:default:(\d+)")
-_CUDA = re.compile(r"cuda(?::(\d+))?")
+
+_NUMBERED = re.compile(r"(xpu|cpu|gpu)(x|[0-9]+)(?::([0-9]+))?")
+_MULTITHREAD = re.compile(r"multithread([0-9]+):([0-9]+)")
+_MULTITHREAD_DEFAULT = re.compile(r"multithread:default:([0-9]+)")
+_CUDA = re.compile(r"cuda(?::([0-9]+))?")
 
 _INTERNED: dict[Device, Device] = {}
 _BY_TEXT: dict[str, Device] = {}
@@ -77,6 +81,8 @@ def as_device(value: DeviceLike) -> Device:
     """Parse a locator. Raises `DeviceError` for one that the grammar does not know or a device number over 63."""
     if isinstance(value, Device):
         return _INTERNED.setdefault(value, value)
+    if not isinstance(value, str):
+        raise DeviceError(expected("device", "a Device or a locator string", repr(value)))
     if value not in _BY_TEXT:
         device = _parse(value)
         _BY_TEXT[value] = _INTERNED.setdefault(device, device)
@@ -84,8 +90,6 @@ def as_device(value: DeviceLike) -> Device:
 
 
 def _parse(text: str) -> Device:
-    if not isinstance(text, str):
-        raise DeviceError(expected("device", "a Device or a locator string", repr(text)))
     if text == "cpu":
         return Device("cpu")
     if text == "xpu":

@@ -90,9 +90,11 @@ def as_dtype(value: DTypeLike) -> DType:
         return _BY_NAME[value]
     if value is float:
         return float32
+    if value is None:  # NumPy reads None as f64
+        raise DtypeError(_unknown("None"))
     try:
         return _BY_NUMPY[np.dtype(value)]
-    except (TypeError, KeyError):
+    except (TypeError, ValueError, KeyError):
         raise DtypeError(_unknown(repr(value))) from None
 
 

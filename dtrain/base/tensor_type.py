@@ -1,7 +1,7 @@
 """What is known of a tensor without its values: shape, dtype, layout, device.
 
 Types are interned: equal types are one object, so the dispatch cache can hash and compare them by identity.
-Printed `f32[8,64,56,56]{NCHW}@cpu`; a plain layout and the CPU are left out only where `short()` is asked for.
+Printed `f32[8,64,56,56]{NCHW}@cpu`; a plain layout is left out.
 """
 
 from __future__ import annotations
@@ -75,11 +75,13 @@ def tensor_type(shape: Shape, dtype: DType, layout: Layout = Layout.PLAIN, devic
     key = (shape, dtype, layout, device)
     found = _INTERNED.get(key)
     if found is None:
-        found = _INTERNED.setdefault(key, TensorType(shape, dtype, layout, device))
+        plain = tuple(int(size) for size in shape), dtype, layout, as_device(device)
+        found = _INTERNED.setdefault(plain, TensorType(*plain))
     return found
 
 
-_TEXT = re.compile(r"(\w+)\[([\d,]*)\](?:\{(\w+)\})?@(\S+)")
+_TEXT = re.compile(r"(\w+)\[([0-9]+(?:,[0-9]+)*)?\](?:\{(\w+)\})?@(\S+)")
+_LAYOUTS = [layout.value for layout in Layout]
 
 
 def parse_tensor_type(text: str) -> TensorType:
@@ -87,5 +89,8 @@ def parse_tensor_type(text: str) -> TensorType:
     match = _TEXT.fullmatch(text)
     if match is None:
         raise GraphError(expected("tensor type", "text such as f32[8,64]@cpu", repr(text)))
-    shape = tuple(int(size) for size in match[2].split(",") if size)
-    return tensor_type(shape, as_dtype(match[1]), Layout(match[3] or ""), as_device(match[4]))
+    layout = match[3] or ""
+    if layout not in _LAYOUTS:
+        raise GraphError(expected("tensor type", "a layout among " + ", ".join(filter(None, _LAYOUTS)), layout))
+    shape = tuple(int(size) for size in match[2].split(",")) if match[2] else ()
+    return tensor_type(shape, as_dtype(match[1]), Layout(layout), as_device(match[4]))

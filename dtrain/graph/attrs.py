@@ -6,6 +6,7 @@ Arrays print as `array(f32[2], 0000803f00000040)`: type and bytes in hex, exact 
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -30,13 +31,13 @@ def print_attr(value: Any) -> str:
         return f"array({from_numpy(value.dtype).tag}[{shape}] {np.ascontiguousarray(value).tobytes().hex()})"
     if isinstance(value, tuple):
         return "(" + ", ".join(map(print_attr, value)) + ("," if len(value) == 1 else "") + ")"
-    if value is None or isinstance(value, bool | int | float | str):
-        return _print_float(value) if isinstance(value, float) else repr(value)
+    if isinstance(value, float):
+        # NumPy's f64 scalars are floats too, but their repr is not a literal.
+        text = float.__repr__(value)
+        return text if math.isfinite(value) else f"'{text}'::float"
+    if value is None or type(value) in (bool, int, str):
+        return repr(value)
     raise GraphError(expected("graph text", "an attribute of literals, dtypes, devices or arrays", repr(value)))
-
-
-def _print_float(value: float) -> str:
-    return repr(value) if value - value == 0.0 else f"'{value}'::float"
 
 
 def parse_attr(text: str) -> Any:
@@ -62,7 +63,10 @@ def _parse_special(kind: str, body: str) -> Any:
     if match is None:
         raise GraphError(expected("graph text", "array(dtype[shape] hex)", body))
     shape = tuple(int(size) for size in match[2].split(",") if size)
-    return np.frombuffer(bytes.fromhex(match[3]), as_dtype(match[1]).numpy).reshape(shape)
+    try:
+        return np.frombuffer(bytes.fromhex(match[3]), as_dtype(match[1]).numpy).reshape(shape)
+    except ValueError:
+        raise GraphError(expected("graph text", f"the bytes of {match[1]}[{match[2]}] in hex", match[3])) from None
 
 
 def print_attrs(attrs: Mapping[str, Any]) -> str:
@@ -74,28 +78,31 @@ def print_attrs(attrs: Mapping[str, Any]) -> str:
 
 def parse_attrs(text: str) -> dict[str, Any]:
     """Read back the inside of the braces that `print_attrs` wrote."""
-    pairs = (part.split("=", 1) for part in split_top_level(text))
-    return {key.strip(): parse_attr(value.strip()) for key, value in pairs}
+    attrs = {}
+    for part in split_top_level(text):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise GraphError(expected("graph text", "attributes such as axis=1", part))
+        attrs[key.strip()] = parse_attr(value.strip())
+    return attrs
+
+
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^'"]""")
 
 
 def split_top_level(text: str) -> list[str]:
     """Split at commas that stand outside brackets and quotes."""
-    parts, depth, quote, current = [], 0, "", ""
-    for position, char in enumerate(text):
-        if quote:
-            escaped = text[position - 1] == "\\"
-            quote = "" if char == quote and not escaped else quote
-        elif char in "'\"":
-            quote = char
-        elif char in "([{":
+    parts, depth, current = [], 0, ""
+    for token in _QUOTED.findall(text):
+        if token in "([{":
             depth += 1
-        elif char in ")]}":
+        elif token in ")]}":
             depth -= 1
-        if char == "," and depth == 0 and not quote:
+        if token == "," and depth == 0:
             parts.append(current.strip())
             current = ""
         else:
-            current += char
+            current += token
     if current.strip():
         parts.append(current.strip())
     return parts

@@ -2,7 +2,7 @@
 
 A graph has ordered inputs (arguments, then states), nodes in execution order, and outputs. A state is memory that
 outlives a run (a parameter, a running mean, an optimizer moment): the graph reads it through an input and may name
-the value that replaces it. Passes rewrite graphs through `replace_value` and by rebuilding the node list.
+the value that replaces it. Passes rewrite graphs through `replace_values` and by rebuilding the node list.
 """
 
 from __future__ import annotations

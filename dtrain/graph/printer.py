@@ -10,6 +10,7 @@ Arguments stand before the semicolon, states after it; `%w <- %1` is the update 
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from dtrain.base.errors import GraphError, expected
@@ -24,7 +25,7 @@ def print_graph(graph: Graph, *, sources: bool = True) -> str:
     names = _number(graph)
     arguments = ", ".join(f"%{names[v]}: {v.type}" for v in graph.arguments)
     states = ", ".join(f"%{names[v]}: {v.type}" for v in graph.states)
-    lines = [f"graph {graph.name}({arguments}; {states}) {{"]
+    lines = [f"graph {_word(graph.name) or 'graph'}({arguments}; {states}) {{"]
     lines += ["  " + _print_node(node, names, sources) for node in graph.nodes]
     updates = "; ".join(f"%{names[graph.states[i]]} <- %{names[v]}" for i, v in sorted(graph.updates.items()))
     returned = "return " + ", ".join(f"%{names[v]}" for v in graph.outputs)
@@ -32,13 +33,19 @@ def print_graph(graph: Graph, *, sources: bool = True) -> str:
     return "\n".join([*lines, "}"])
 
 
+def _word(name: str) -> str:
+    """A name with nothing in it that the grammar reads."""
+    return re.sub(r"[^\w.]", "_", name)
+
+
 def _number(graph: Graph) -> dict[Value, str]:
     names: dict[Value, str] = {}
+    given = {_word(value.name) for value in graph.inputs}
     taken: set[str] = set()
     for value in graph.inputs:
-        name = re.sub(r"[^\w.]", "_", value.name)
+        name = _word(value.name)
         if not name or name.isdigit() or name in taken:
-            name = f"in{len(names)}"
+            name = next(free for free in (f"in{i}" for i in itertools.count(len(names))) if free not in given | taken)
         taken.add(name)
         names[value] = name
     count = 0
@@ -52,30 +59,33 @@ def _number(graph: Graph) -> dict[Value, str]:
 def _print_node(node: Node, names: dict[Value, str], sources: bool) -> str:
     outputs = ", ".join(f"%{names[v]}: {v.type}" for v in node.outputs)
     inputs = ", ".join(f"%{names[v]}" for v in node.inputs)
-    text = f"{outputs} = {node.op.name}({inputs}){print_attrs(node.attrs)}"
+    text = f"{outputs} = " if outputs else ""
+    text += f"{node.op.name}({inputs}){print_attrs(node.attrs)}"
     return f"{text}  # {node.source}" if sources and node.source else text
 
 
-_HEADER = re.compile(r"graph (\w+)\((.*); ?(.*)\) \{")
+_HEADER = re.compile(r"graph ([\w.]+)\((.*); ?(.*)\) \{")
 _NODE = re.compile(
-    r"(?P<outputs>%.*?) = (?P<op>\w+)\((?P<inputs>[%\w., ]*)\)(?:\{(?P<attrs>.*)\})?(?:  # (?P<source>.*))?"
+    r"(?:(?P<outputs>%.*?) = )?(?P<op>\w+)\((?P<inputs>[%\w., ]*)\)(?:\{(?P<attrs>.*)\})?(?:  # (?P<source>.*))?"
 )
 
 
 def parse_graph(text: str) -> Graph:
     """Read back what `print_graph` wrote. Raises GraphError with the line that does not fit."""
     lines = [line.strip() for line in text.strip().splitlines()]
-    header = _HEADER.fullmatch(lines[0])
+    header = _HEADER.fullmatch(lines[0]) if lines else None
     if header is None or len(lines) < 3 or lines[-1] != "}":
-        raise GraphError(expected("graph text", "graph name(arguments; states) { … }", lines[0]))
+        raise GraphError(
+            expected("graph text", "graph name(arguments; states) { … }", lines[0] if lines else "nothing")
+        )
     graph = Graph(header[1])
     values: dict[str, Value] = {}
     for part in split_top_level(header[2]):
         name, type = _typed(part)
-        values[name] = graph.add_argument(type, name)
+        _define(values, name, graph.add_argument(type, name))
     for part in split_top_level(header[3]):
         name, type = _typed(part)
-        values[name] = graph.add_state(type, name)
+        _define(values, name, graph.add_state(type, name))
     for line in lines[1:-2]:
         _parse_node(graph, values, line)
     _parse_return(graph, values, lines[-2])
@@ -85,6 +95,12 @@ def parse_graph(text: str) -> Graph:
 def _typed(part: str) -> tuple[str, TensorType]:
     name, _, type = part.partition(": ")
     return name.removeprefix("%"), parse_tensor_type(type)
+
+
+def _define(values: dict[str, Value], name: str, value: Value) -> None:
+    if name in values:
+        raise GraphError(expected("graph text", "each value defined once", f"%{name} again"))
+    values[name] = value
 
 
 def _lookup(values: dict[str, Value], name: str) -> Value:
@@ -98,18 +114,29 @@ def _parse_node(graph: Graph, values: dict[str, Value], line: str) -> None:
     match = _NODE.fullmatch(line)
     if match is None:
         raise GraphError(expected("graph text", "%out: type = op(%in){attrs}", line))
+    try:
+        op = get_op(match["op"])
+    except KeyError as error:
+        raise GraphError(f"graph text: {error.args[0]}, in {line}") from None
     inputs = [_lookup(values, part) for part in split_top_level(match["inputs"])]
-    outputs = [_typed(part) for part in split_top_level(match["outputs"])]
+    outputs = [_typed(part) for part in split_top_level(match["outputs"] or "")]
     attrs = parse_attrs(match["attrs"] or "")
-    node = Node(get_op(match["op"]), inputs, [type for _, type in outputs], attrs, source=match["source"] or "")
+    node = Node(op, inputs, [type for _, type in outputs], attrs, source=match["source"] or "")
     graph.nodes.append(node)
-    values.update({name: value for (name, _), value in zip(outputs, node.outputs)})
+    for (name, _), value in zip(outputs, node.outputs):
+        _define(values, name, value)
 
 
 def _parse_return(graph: Graph, values: dict[str, Value], line: str) -> None:
-    first, *updates = line.removeprefix("return").split(";")
+    keyword, _, rest = line.partition(" ")
+    if keyword != "return":
+        raise GraphError(expected("graph text", "return %value, …; %state <- %value at the end", line))
+    first, *updates = rest.split(";")
     graph.outputs = [_lookup(values, part) for part in split_top_level(first)]
     states = {value: position for position, value in enumerate(graph.states)}
     for update in updates:
-        state, _, value = update.partition("<-")
-        graph.updates[states[_lookup(values, state)]] = _lookup(values, value)
+        name, _, new = update.partition("<-")
+        state = _lookup(values, name)
+        if state not in states:
+            raise GraphError(expected("graph text", "an update of a state", update.strip()))
+        graph.updates[states[state]] = _lookup(values, new)

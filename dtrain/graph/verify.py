@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dtrain.base.errors import GraphError, expected
+from dtrain.base.errors import DtrainError, GraphError, expected
+from dtrain.base.tensor_type import TensorType
 from dtrain.graph.graph import Graph, Node, Value
 
 
@@ -13,6 +14,8 @@ def verify(graph: Graph, *, after: str = "") -> None:
     if len(defined) != len(graph.inputs):
         raise GraphError(expected(where, "each input once", "a repeated input"))
     for node in graph.nodes:
+        if node.op.is_dynamic:
+            raise GraphError(expected(where, "ops whose output shapes follow from types", node.op.name))
         _verify_node(node, defined, where)
     for value in graph.results():
         if value not in defined:
@@ -24,12 +27,24 @@ def verify(graph: Graph, *, after: str = "") -> None:
             raise GraphError(expected(where, f"an update of type {graph.states[position].type}", str(value.type)))
 
 
+def _infer(node: Node, where: str) -> tuple[TensorType, ...]:
+    given = tuple(value.type for value in node.inputs)
+    if node.op.promotes and len({type.dtype for type in given}) > 1:
+        raise GraphError(expected(where, f"inputs of {node.op.name} cast to one dtype", ", ".join(map(str, given))))
+    try:
+        inferred = node.op.infer(*given, **node.attrs)
+    except (DtrainError, TypeError) as error:
+        raise GraphError(
+            expected(where, f"inputs and attributes that {node.op.name} takes", ", ".join(map(str, given)), str(error))
+        ) from error
+    return inferred if isinstance(inferred, tuple) else (inferred,)
+
+
 def _verify_node(node: Node, defined: set[Value], where: str) -> None:
     for value in node.inputs:
         if value not in defined:
             raise GraphError(expected(where, f"inputs of {node.op.name} that are defined before it", repr(value)))
-    inferred = node.op.infer(*(value.type for value in node.inputs), **node.attrs)
-    types = inferred if isinstance(inferred, tuple) else (inferred,)
+    types = _infer(node, where)
     if types != tuple(value.type for value in node.outputs):
         given = ", ".join(str(value.type) for value in node.outputs)
         raise GraphError(expected(where, f"{node.op.name} to give {', '.join(map(str, types))}", given))
