@@ -1,0 +1,24 @@
+"""Cases of every compiled kernel, by op. A new family adds its module here; a kernel without cases fails a test."""
+
+from __future__ import annotations
+
+from helpers.kernel_cases import (
+    batch_norm_cases,
+    convolution_cases,
+    loss_cases,
+    optimizer_cases,
+    pooling_cases,
+    rank_order_cases,
+)
+from helpers.kernel_cases.case import Case, CaseSource, call
+
+CASES: dict[str, CaseSource] = {
+    **convolution_cases.CASES,
+    **pooling_cases.CASES,
+    **batch_norm_cases.CASES,
+    **loss_cases.CASES,
+    **optimizer_cases.CASES,
+    **rank_order_cases.CASES,
+}
+
+__all__ = ["CASES", "Case", "call"]

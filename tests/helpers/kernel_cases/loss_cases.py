@@ -1,0 +1,56 @@
+"""Cases of softmax cross entropy and of activation gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from helpers.kernel_cases.case import SIZES, Array, Case, normal
+
+CLASSES = [size for size in SIZES if size > 0]
+
+
+def _targets(rows: int, classes: int, dtype: str) -> Array:
+    return np.random.default_rng(3).integers(0, classes, rows).astype(dtype)
+
+
+def softmax_cross_entropy() -> Iterator[Case]:
+    for classes in CLASSES:
+        for rows in (0, 1, 5):
+            for smoothing, dtype, scale in ((0.0, "int64", 1.0), (0.1, "int32", 20.0), (1.0, "int64", 5.0)):
+                yield Case(
+                    label=f"{rows} x {classes}, smoothing {smoothing}, {dtype}, scale {scale}",
+                    inputs=(normal(1, rows, classes, scale=scale, offset=30.0), _targets(rows, classes, dtype)),
+                    attrs={"label_smoothing": smoothing},
+                    outputs=(((rows,), None), ((rows, classes), None)),
+                    length=classes,
+                    magnitude=scale,
+                )
+
+
+def softmax_cross_entropy_backward() -> Iterator[Case]:
+    for classes in CLASSES:
+        for rows, smoothing, dtype in ((0, 0.0, "int64"), (1, 0.0, "int32"), (5, 0.1, "int64")):
+            weights = np.abs(normal(1, rows, classes))
+            probabilities = weights / weights.sum(axis=1, keepdims=True)
+            yield Case(
+                label=f"{rows} x {classes}, smoothing {smoothing}, {dtype}",
+                inputs=(normal(2, rows), probabilities, _targets(rows, classes, dtype)),
+                attrs={"label_smoothing": smoothing},
+                outputs=(((rows, classes), None),),
+                aliases={0: 1},
+            )
+
+
+def relu_backward() -> Iterator[Case]:
+    for size in SIZES:
+        y = np.maximum(normal(2, size), 0)
+        inputs = (normal(1, size), y)
+        yield Case(label=f"{size}", inputs=inputs, outputs=(((size,), None),), aliases={0: 0})
+
+
+CASES = {
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "softmax_cross_entropy_backward": softmax_cross_entropy_backward,
+    "relu_backward": relu_backward,
+}

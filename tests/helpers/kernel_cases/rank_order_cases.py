@@ -1,0 +1,34 @@
+"""Cases of rank-order reduction: one to five ranks, NaN and infinities, values that overflow short types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from helpers.kernel_cases.case import SIZES, Case, normal
+
+
+def rank_order_reduce() -> Iterator[Case]:
+    for ranks in (1, 2, 3, 5):
+        for size in SIZES:
+            arrays = [normal(rank, size, scale=60.0) for rank in range(ranks)]
+            for op in ("sum", "mean", "prod", "min", "max"):
+                yield Case(
+                    label=f"{op} of {ranks} x {size}",
+                    inputs=tuple(arrays),
+                    attrs={"op": op},
+                    outputs=(((size,), None),),
+                    aliases={0: ranks - 1},
+                )
+    yield from _special_values()
+
+
+def _special_values() -> Iterator[Case]:
+    specials = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 6e-8, 3e-5, 65504.0, 1e30, -7.0])
+    first, second = (array.ravel() for array in np.meshgrid(specials, specials))
+    for op in ("sum", "mean", "prod", "min", "max"):
+        outputs = (((first.size,), None),)
+        yield Case(label=f"{op} of special values", inputs=(first, second), attrs={"op": op}, outputs=outputs)
+
+
+CASES = {"rank_order_reduce": rank_order_reduce}

@@ -1,0 +1,250 @@
+"""A stand-in for CuPy over host memory, strict where CuPy is strict: an emulation for tests on machines without a GPU.
+
+Arrays of NumPy and of the emulation never mix: an op, an index or an assignment that would make CuPy raise raises here
+too. 0-d results stay arrays, as in CuPy. Own kernels run through `emulated_module`.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from tests.kernels.cuda_emulation.emulated_module import EmulatedModule
+
+NUM_DEVICES = 2
+_current = [0]
+
+
+class EmulatedDevice:
+    """`cupy.cuda.Device`."""
+
+    compute_capability = "00"
+
+    def __init__(self, id: int | None = None) -> None:
+        self.id = _current[-1] if id is None else int(id)
+        assert 0 <= self.id < NUM_DEVICES, self.id
+
+    def __enter__(self) -> EmulatedDevice:
+        _current.append(self.id)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _current.pop()
+
+    def synchronize(self) -> None:
+        """Nothing runs ahead here."""
+
+
+class _Memory:
+    """`ndarray.data`."""
+
+    def __init__(self, ptr: int) -> None:
+        self.ptr = ptr
+
+
+def to_host(value: Any) -> Any:
+    """Emulated arrays as NumPy's, also inside tuples and lists; a NumPy array among them is a mistake."""
+    if isinstance(value, ndarray):
+        assert value.device.id == _current[-1], f"an array of device {value.device.id} used on device {_current[-1]}"
+        return value.host
+    if isinstance(value, np.ndarray):
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    if isinstance(value, tuple | list):
+        return type(value)(to_host(item) for item in value)
+    return value
+
+
+def to_device(value: Any) -> Any:
+    """NumPy results as emulated arrays, 0-d ones too; plain values as they are."""
+    if isinstance(value, np.ndarray | np.generic):
+        return ndarray(np.asarray(value))
+    if isinstance(value, tuple | list):
+        return type(value)(to_device(item) for item in value)
+    return value
+
+
+class ndarray(NDArrayOperatorsMixin):
+    """`cupy.ndarray`, its elements in `host`."""
+
+    def __init__(self, host: np.ndarray) -> None:
+        self.host = host
+        self.device = EmulatedDevice()
+
+    shape = property(lambda self: self.host.shape)
+    dtype = property(lambda self: self.host.dtype)
+    size = property(lambda self: self.host.size)
+    ndim = property(lambda self: self.host.ndim)
+    nbytes = property(lambda self: self.host.nbytes)
+    itemsize = property(lambda self: self.host.itemsize)
+    strides = property(lambda self: self.host.strides)
+    flags = property(lambda self: self.host.flags)
+    data = property(lambda self: _Memory(self.host.ctypes.data))
+    T = property(lambda self: ndarray(self.host.T))
+
+    def get(self) -> np.ndarray:
+        return self.host.copy()
+
+    def set(self, source: np.ndarray) -> None:
+        if not isinstance(source, np.ndarray) or source.shape != self.shape or source.dtype != self.dtype:
+            raise TypeError(f"set() wants a NumPy array of {self.dtype}{self.shape}")
+        self.host[...] = source
+
+    def __array__(self, *arguments: Any, **options: Any) -> np.ndarray:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        result = getattr(ufunc, method)(*to_host(inputs), **{key: to_host(value) for key, value in options.items()})
+        if "out" in options:
+            return options["out"][0] if len(options["out"]) == 1 else options["out"]
+        return to_device(result)
+
+    def __array_function__(self, function: Any, classes: Any, inputs: Any, options: Any) -> Any:
+        if not hasattr(function, "__name__"):
+            return NotImplemented
+        return getattr(sys.modules["cupy"], function.__name__)(*inputs, **options)
+
+    def __getitem__(self, key: Any) -> ndarray:
+        return to_device(self.host[to_host(key)])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.host[to_host(key)] = to_host(value)
+
+    def __len__(self) -> int:
+        return len(self.host)
+
+    def __iter__(self) -> Iterator[ndarray]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.host)
+
+    def __int__(self) -> int:
+        return int(self.host)
+
+    def __float__(self) -> float:
+        return float(self.host)
+
+    def __index__(self) -> int:
+        return self.host.__index__()
+
+    def item(self) -> Any:
+        return self.host.item()
+
+    def tolist(self) -> Any:
+        return self.host.tolist()
+
+
+def _method(name: str) -> Any:
+    def call(self: ndarray, *arguments: Any, **options: Any) -> Any:
+        host_options = {key: to_host(value) for key, value in options.items()}
+        result = getattr(to_host(self), name)(*to_host(arguments), **host_options)
+        return options["out"] if options.get("out") is not None else to_device(result)
+
+    return call
+
+
+for _name in (
+    "all any argmax argmin argpartition argsort astype clip conj copy cumprod cumsum diagonal dot fill flatten max mean "
+    "min nonzero partition prod ravel repeat reshape round searchsorted sort squeeze std sum swapaxes take trace "
+    "transpose var view"
+).split():
+    setattr(ndarray, _name, _method(_name))
+
+
+ndarray.__module__ = "cupy"
+ndarray.__qualname__ = "ndarray"
+
+
+def array(source: Any, dtype: Any = None, copy: bool = True, **options: Any) -> ndarray:
+    """`cupy.array`: also from NumPy arrays, the one way in."""
+    host = source.host if isinstance(source, ndarray) else source
+    return ndarray(np.array(host, dtype=dtype, **options))
+
+
+def asarray(source: Any, dtype: Any = None, **options: Any) -> ndarray:
+    """`cupy.asarray`."""
+    if isinstance(source, ndarray) and (dtype is None or source.dtype == dtype):
+        return source
+    return array(source, dtype, **options)
+
+
+def asnumpy(source: ndarray) -> np.ndarray:
+    """`cupy.asnumpy`."""
+    return source.get()
+
+
+class _Cupy(types.ModuleType):
+    """The module: what is not special is NumPy's function over emulated arrays."""
+
+    def __getattr__(self, name: str) -> Any:
+        target = getattr(np, name)
+        if isinstance(target, type) or not callable(target) or isinstance(target, np.ufunc):
+            return target
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            host_options = {key: to_host(value) for key, value in options.items()}
+            result = target(*to_host(arguments), **host_options)
+            return options["out"] if options.get("out") is not None else to_device(result)
+
+        return call
+
+
+class _Stream:
+    """`cupy.cuda.Stream`."""
+
+    null = property(lambda self: self)
+
+    def synchronize(self) -> None:
+        """Nothing runs ahead here."""
+
+
+def make_module() -> types.ModuleType:
+    """A fresh `cupy`."""
+    module = _Cupy("cupy")
+    for name, value in {
+        "ndarray": ndarray, "array": array, "asarray": asarray, "ascontiguousarray": array, "asnumpy": asnumpy,
+        "RawModule": EmulatedModule, "__version__": "emulated",
+    }.items():  # fmt: skip
+        setattr(module, name, value)
+    module.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
+        Device=EmulatedDevice,
+        get_current_stream=_Stream,
+        runtime=types.SimpleNamespace(getDeviceCount=lambda: NUM_DEVICES),
+    )
+    return module
+
+
+@contextmanager
+def emulated_cuda() -> Iterator[types.ModuleType]:
+    """Inside, `import cupy` gives the emulation and `cuda:0` and `cuda:1` exist; outside nothing is left of it."""
+    from dtrain.base import cuda
+    from dtrain.kernels import cuda_kernels
+    from dtrain.kernels.cuda import tables
+
+    def forget() -> None:
+        cuda_kernels.forget_compiled()
+        tables.forget()
+        if "dtrain.graph.op" in sys.modules:
+            for op in sys.modules["dtrain.graph.op"].all_ops():
+                op.dispatch_cache.clear()
+
+    real = sys.modules.get("cupy")
+    module = make_module()
+    sys.modules["cupy"] = module
+    probe = cuda.probe_driver
+    cuda.probe_driver = lambda: (NUM_DEVICES, "")
+    forget()
+    try:
+        yield module
+    finally:
+        cuda.probe_driver = probe
+        del sys.modules["cupy"]
+        if real is not None:
+            sys.modules["cupy"] = real
+        forget()

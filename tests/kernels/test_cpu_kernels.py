@@ -1,0 +1,161 @@
+"""Every compiled kernel that this CPU runs, against the reference of its op, over the cases of that op."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.kernel_cases import CASES, Case, call
+from helpers.tolerance import assert_close
+
+from dtrain.base.dtype import as_dtype, from_numpy
+from dtrain.base.tensor_type import tensor_type
+from dtrain.kernels import KernelInfo, all_kernels, find_kernel, kernels_of, reference_of
+from dtrain.kernels.cpu_kernels import CompiledRow, compiled_rows, kernels_of_rows
+
+ROWS = compiled_rows()
+COMPILED = [info for info in all_kernels() if not info.is_reference and info.device_kind == "cpu"]
+TAGS = ("bool", "u8", "s8", "s16", "s32", "s64", "f16", "bf16", "f32", "f64")
+
+pytestmark = pytest.mark.skipif(not ROWS, reason="the compiled module is not built")
+
+
+def dtype_of(info: KernelInfo) -> np.dtype:
+    """The dtype in a kernel's name."""
+    parts = info.name.removeprefix(info.op).removeprefix("depthwise_").split("_")
+    return as_dtype(next(part for part in parts if part in TAGS)).numpy
+
+
+def is_exact(info: KernelInfo) -> bool:
+    """Kernels that promise the bits of the reference, in any dtype."""
+    return info.op in ("rank_order_reduce", "relu_backward", "im2col")
+
+
+def types_of(arrays: list[np.ndarray]) -> list:
+    return [tensor_type(array.shape, from_numpy(array.dtype)) for array in arrays]
+
+
+def wanted_outputs(case: Case, info: KernelInfo, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """What the reference makes of the same inputs: in f64, or in the kernel's own dtype where bits are promised."""
+    wide = [a if is_exact(info) or a.dtype.kind in "iub" else a.astype(np.float64) for a in inputs]
+    outputs = case.empty_outputs(dtype_of(info) if is_exact(info) else np.dtype(np.float64))
+    with np.errstate(all="ignore"):
+        call(reference_of(info.op).function, wide, outputs, case.attrs)
+    return outputs
+
+
+def applicable_cases(info: KernelInfo) -> list[tuple[Case, list[np.ndarray]]]:
+    """The cases that the kernel's predicate lets through, cast to its dtype."""
+    dtype = dtype_of(info)
+    found = []
+    for case in CASES[info.op]():
+        if case.attrs.get("op") == "mean" and not from_numpy(dtype).is_floating:
+            continue
+        with np.errstate(all="ignore"):
+            inputs = case.cast_inputs(dtype)
+        if any(np.isnan(a).any() for a in case.inputs if a.dtype.kind == "f") and not from_numpy(dtype).is_floating:
+            continue  # an integer has no NaN, and what a cast makes of one is not defined
+        if info.fits(types_of(inputs), case.attrs):
+            found.append((case, inputs))
+    return found
+
+
+def compare(case: Case, info: KernelInfo, got: list[np.ndarray], wanted: list[np.ndarray]) -> None:
+    for i, (array, oracle) in enumerate(zip(got, wanted)):
+        what = f"{info.name}: {case.label}, output {i}"
+        if is_exact(info):
+            wide = array.dtype if array.dtype.kind in "iub" else np.float64
+            np.testing.assert_array_equal(array.astype(wide), oracle.astype(wide), err_msg=what)
+        else:
+            assert_close(array, oracle, length=case.length, magnitude=case.magnitude, what=what)
+
+
+@pytest.mark.parametrize("info", COMPILED, ids=lambda info: info.name)
+def test_against_reference(info: KernelInfo) -> None:
+    cases = applicable_cases(info)
+    assert cases, f"no case of {info.op} fits {info.name}"
+    for case, inputs in cases:
+        outputs = case.empty_outputs(dtype_of(info))
+        wanted = wanted_outputs(case, info, inputs)
+        call(info.function, inputs, outputs, case.attrs)
+        compare(case, info, outputs, wanted)
+
+
+@pytest.mark.parametrize("info", COMPILED, ids=lambda info: info.name)
+def test_inputs_are_left_alone(info: KernelInfo) -> None:
+    for case, inputs in applicable_cases(info)[:40]:
+        before = [array.copy() for array in inputs]
+        call(info.function, inputs, case.empty_outputs(dtype_of(info)), case.attrs)
+        for array, copy in zip(inputs, before):
+            np.testing.assert_array_equal(
+                array.view(np.uint8) if array.ndim else array, copy.view(np.uint8) if copy.ndim else copy
+            )
+
+
+ALIASED = [info for info in COMPILED if any(case.aliases for case in CASES.get(info.op, list)())]
+
+
+@pytest.mark.parametrize("info", ALIASED, ids=lambda info: info.name)
+def test_outputs_may_be_inputs(info: KernelInfo) -> None:
+    for case, inputs in applicable_cases(info):
+        if not case.aliases:
+            continue
+        wanted = wanted_outputs(case, info, inputs)
+        outputs = case.empty_outputs(dtype_of(info))
+        outputs = [inputs[case.aliases[i]] if i in case.aliases else output for i, output in enumerate(outputs)]
+        call(info.function, inputs, outputs, case.attrs)
+        compare(case, info, outputs, wanted)
+
+
+def test_every_compiled_op_has_cases() -> None:
+    missing = sorted({info.op for info in COMPILED} - set(CASES))
+    assert not missing, f"add cases of {missing} to tests/helpers/kernel_cases"
+
+
+def test_every_row_is_registered_where_the_cpu_runs_it() -> None:
+    names = {info.name for info in COMPILED}
+    assert {row.name for row in ROWS if row.is_supported} <= names
+    assert not names & {row.name for row in ROWS if not row.is_supported}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_names_follow_the_grammar(row: CompiledRow) -> None:
+    assert row.name.startswith(f"{row.op}_{row.dtype}_")
+    assert row.name.endswith(f"_{row.isa}")
+
+
+def test_every_op_has_a_scalar_kernel_per_dtype() -> None:
+    """What an older CPU, or one of another make, falls back to."""
+    scalar = {(row.op, row.dtype) for row in ROWS if row.isa == "scalar"}
+    assert {(row.op, row.dtype) for row in ROWS} == scalar
+
+
+@pytest.mark.parametrize("isa", ["reference", "scalar", "avx2", "avx512"])
+@pytest.mark.parametrize("op", sorted(CASES))
+def test_isa_cap_chooses_that_level(op: str, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DTRAIN_MAX_ISA", isa)
+    case = next(iter(CASES[op]()))
+    chosen = find_kernel(op, types_of(case.cast_inputs(np.dtype(np.float32))), case.attrs)
+    order = ("reference", "scalar", "avx2", "avx512")
+    listed = {info.isa for info in kernels_of(op) if info.isa in order[: order.index(isa) + 1]}
+    assert chosen.isa == max(listed, key=order.index)
+    if isa == "reference":
+        assert chosen is reference_of(op)
+
+
+def test_same_bits_on_every_isa() -> None:
+    """Ranks on different CPUs must agree on what they reduce."""
+    arrays = [np.random.default_rng(rank).standard_normal(1000).astype(np.float32) for rank in range(5)]
+    results = []
+    for info in kernels_of("rank_order_reduce"):
+        if "_f32_" in info.name or info.is_reference:
+            results.append(np.empty(1000, np.float32))
+            info.function(*arrays, out=results[-1], op="sum")
+    assert len(results) >= 2
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_unsupported_rows_are_not_offered() -> None:
+    row = next(row for row in ROWS if row.op == "relu_backward")
+    offered = list(kernels_of_rows([row]))
+    assert [info.name for info in offered] == [row.name]
