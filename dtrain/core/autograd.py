@@ -16,7 +16,7 @@ from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.core.apply import apply
 from dtrain.core.context import context, set_grad_enabled
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import GradHook, Tensor
+from dtrain.core.tensor import Array, GradHook, Tensor
 from dtrain.core.tensor_factory import ones_like, zeros_like
 from dtrain.graph.op import get_op
 
@@ -55,6 +55,7 @@ def backward(root: Tensor, gradient: Tensor | None = None, *, retain_graph: bool
         for listener in listeners:
             seed = listener.before_backward(root, seed)
     gradients = _walk([root], [seed], retain_graph=retain_graph, create_graph=False)
+    gradients = _unshared(gradients, seed if gradient is None else gradient)
     with set_grad_enabled(False):
         for listener in reversed(listeners):
             gradients = listener.after_backward(gradients)
@@ -79,7 +80,14 @@ def grad(
     """
     roots = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    for position, tensor in enumerate(wanted):
+        if not tensor.requires_grad:
+            raise RuntimeError(
+                expected("grad", f"input {position} to require gradients", str(tensor.type), "call requires_grad_()")
+            )
     given = list(grad_outputs) if grad_outputs is not None else [None] * len(roots)
+    if len(given) != len(roots):
+        raise ValueError(expected("grad", f"one of grad_outputs for each of {len(roots)} outputs", str(len(given))))
     seeds = [_seed(root, seed) for root, seed in zip(roots, given)]
     found: dict[int, Tensor] = {}
 
@@ -114,9 +122,7 @@ def _seed(root: Tensor, gradient: Tensor | None) -> Tensor:
             raise ShapeError(expected("backward", "a scalar, or its gradient as argument", str(root.type)))
         return ones_like(root)
     if gradient.type is not root.type:
-        raise (ShapeError if gradient.shape != root.shape else DtypeError)(
-            expected("backward", f"a gradient of type {root.type}", str(gradient.type))
-        )
+        raise _wrong_type("backward", root, gradient)
     return gradient
 
 
@@ -130,7 +136,8 @@ class _Walk:
 
     def add(self, tensor: Tensor, value: Tensor) -> None:
         if tensor.node is None:
-            before = self.leaves.get(tensor)
+            # Taken out and put in again, so that leaves stand in the order in which they became complete.
+            before = self.leaves.pop(tensor, None)
             self.leaves[tensor] = value if before is None else _add(before, value)
             return
         slots = self.pending.get(tensor.node)
@@ -166,9 +173,10 @@ def _step(walk: _Walk, node: TapeNode, slots: list[Tensor | None]) -> None:
             if (value := slots[index]) is not None:
                 slots[index] = _run_hooks(hooks, value)
     results = node.grad(node, *[_or_zeros(node, i, value) for i, value in enumerate(slots)])
-    for tensor, needed, value in zip(node.inputs, node.needs_grad, results):
+    for tensor, needed, value in zip(node.inputs, node.needs_grad, results, strict=True):
         if needed and value is not None:
-            assert value.type is tensor.type, f"gradient of {node.name}: {value.type} for an input {tensor.type}"
+            if value.type is not tensor.type:
+                raise _wrong_type(f"gradient of {node.name}", tensor, value)
             walk.add(tensor, value)
 
 
@@ -176,6 +184,11 @@ def _or_zeros(node: TapeNode, index: int, value: Tensor | None) -> Tensor | None
     if value is not None or node.partial_grads or not node.output_types[index].dtype.is_floating:
         return value
     return zeros_like(node.output_types[index])
+
+
+def _wrong_type(where: str, tensor: Tensor, value: Tensor) -> Exception:
+    error = ShapeError if value.shape != tensor.shape else DtypeError
+    return error(expected(where, f"a gradient of type {tensor.type}", str(value.type)))
 
 
 def _run_hooks(hooks: list[GradHook] | None, value: Tensor) -> Tensor:
@@ -189,8 +202,36 @@ def _add(first: Tensor, second: Tensor) -> Tensor:
     return apply(get_op("add"), first, second)
 
 
+def _unshared(gradients: Gradients, seed: Tensor) -> Gradients:
+    """Give each leaf a gradient in memory of its own.
+
+    Rules hand on what they get (x + y gives both inputs the same tensor) and views of it, but whoever changes the
+    `grad` of one leaf in place must change no other.
+    """
+    if context.tracer is not None:
+        # Values of a graph share nothing; only the handles must differ. The executor sees to the memory.
+        return {leaf: value.detach() for leaf, value in gradients.items()}
+    taken = {id(_owner(seed.array))}
+    result = {}
+    for leaf, value in gradients.items():
+        array = value.array
+        owner = id(_owner(array))
+        if owner in taken or not array.flags.c_contiguous or not getattr(array.flags, "writeable", True):
+            value = Tensor(array.copy(order="C"), value.type)
+        taken.add(owner)
+        result[leaf] = value
+    return result
+
+
+def _owner(array: Array) -> Array:
+    """The array whose memory a view shows."""
+    while array.base is not None and hasattr(array.base, "base"):
+        array = array.base
+    return array
+
+
 def _accumulate(leaf: Tensor, value: Tensor) -> None:
-    """Set or add. Gradients may share memory with each other, so only a traced update writes in place."""
+    """Set or add. A traced update writes in place, so that the gradient stays one state of the graph."""
     before = leaf.grad
     if before is None:
         leaf.grad = value

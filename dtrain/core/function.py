@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from dtrain.base.errors import expected
@@ -30,7 +32,10 @@ class Function:
     """
 
     _called = False
-    saved_tensors: tuple[Tensor, ...] = ()
+    _saved: tuple[Tensor, ...] = ()
+    # Which of the saved tensors are outputs: position among the saved -> index of the output.
+    _saved_outputs: Mapping[int, int] = MappingProxyType({})
+    _node: weakref.ref[TapeNode] | None = None
 
     def forward(self, *inputs: Tensor) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
@@ -40,7 +45,18 @@ class Function:
 
     def save_for_backward(self, *tensors: Tensor) -> None:
         """Keep tensors for `backward`, replacing those of an earlier call."""
-        self.saved_tensors = tensors
+        self._saved = tensors
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor, ...]:
+        """What `save_for_backward` kept. Outputs among them have their history, for second derivatives."""
+        node = self._node() if self._node is not None else None
+        if node is None:
+            return self._saved
+        return tuple(
+            _with_history(tensor, node, self._saved_outputs[i]) if i in self._saved_outputs else tensor
+            for i, tensor in enumerate(self._saved)
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Function:
         from copy import deepcopy
@@ -48,8 +64,8 @@ class Function:
         other = type(self).__new__(type(self))
         memo[id(self)] = other
         for key, value in self.__dict__.items():
-            # Saved tensors belong to this call; copying numbers that may not exist yet would be wrong.
-            other.__dict__[key] = value if key == "saved_tensors" else deepcopy(value, memo)
+            # What belongs to this call is shared: copying numbers that may not exist yet would be wrong.
+            other.__dict__[key] = value if key in ("_saved", "_saved_outputs", "_node") else deepcopy(value, memo)
         return other
 
     def __call__(self, *inputs: Tensor) -> Any:
@@ -59,19 +75,27 @@ class Function:
             result = self.forward(*inputs)
         outputs = [result] if isinstance(result, Tensor) else list(result)
         if context.grad_enabled and any(tensor.requires_grad for tensor in inputs):
-            # An output that is an input as it came would otherwise be its own history.
-            given = {id(tensor) for tensor in inputs}
-            outputs = [tensor.detach() if id(tensor) in given or tensor.node else tensor for tensor in outputs]
-            self._record(inputs, outputs)
+            outputs = self._record(inputs, outputs)
         return outputs[0] if isinstance(result, Tensor) else tuple(outputs)
 
-    def _record(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
-        node = TapeNode(
-            type(self).__name__, self._input_grads, inputs, tuple(tensor.type for tensor in outputs), {}, None
-        )
+    def _record(self, inputs: Sequence[Tensor], results: Sequence[Tensor]) -> list[Tensor]:
+        # The tape is tied to twins of the results: one may be an input as it came, and a saved result that
+        # carried the history would keep itself alive through it.
+        outputs = [tensor.detach() for tensor in results]
+        types = tuple(tensor.type for tensor in outputs)
+        node = TapeNode(type(self).__name__, self._input_grads, inputs, types, {}, None, partial_grads=True)
         for index, tensor in enumerate(outputs):
             if tensor.type.dtype.is_floating:
                 tensor.requires_grad, tensor.node, tensor.index = True, node, index
+        positions = {id(tensor): index for index, tensor in enumerate(results)}
+        given = {id(tensor) for tensor in inputs}
+        self._saved_outputs = {
+            i: positions[id(tensor)]
+            for i, tensor in enumerate(self._saved)
+            if id(tensor) in positions and id(tensor) not in given
+        }
+        self._node = weakref.ref(node)
+        return outputs
 
     def _input_grads(self, node: TapeNode, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         result = self.backward(*grads)
@@ -85,3 +109,11 @@ class Function:
                 )
             )
         return values
+
+
+def _with_history(tensor: Tensor, node: TapeNode, index: int) -> Tensor:
+    if not tensor.type.dtype.is_floating:
+        return tensor
+    twin = tensor.detach()
+    twin.requires_grad, twin.node, twin.index = True, node, index
+    return twin

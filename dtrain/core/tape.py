@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,8 @@ class TapeNode:
     """
 
     __slots__ = (
-        "attrs", "grad", "hooks", "inputs", "name", "needs_grad", "order", "output_types", "partial_grads", "saved",
-        "versions",
+        "__weakref__", "attrs", "grad", "hooks", "inputs", "name", "needs_grad", "order", "output_types",
+        "partial_grads", "saved", "versions",
     )  # fmt: skip
 
     def __init__(
@@ -45,7 +46,7 @@ class TapeNode:
         self.needs_grad = [tensor.requires_grad for tensor in self.inputs]
         self.output_types = output_types
         self.attrs = attrs
-        self.saved = None if saved is None else [(tensor.array, tensor.value) for tensor in saved]
+        self.saved = None if saved is None else [_Saved(tensor) for tensor in saved]
         self.partial_grads = partial_grads
         self.order = next(_ORDER)
         self.hooks: dict[int, list[GradHook]] | None = None
@@ -58,8 +59,8 @@ class TapeNode:
 
     def _restore(self, index: int) -> Tensor:
         assert self.saved is not None
-        tensor = Tensor(self.saved[index][0], self.output_types[index], requires_grad=True)
-        tensor.value = self.saved[index][1]
+        tensor = Tensor(self.saved[index].array, self.output_types[index], requires_grad=True)
+        tensor.value = self.saved[index].value
         tensor.node, tensor.index = self, index
         return tensor
 
@@ -70,15 +71,39 @@ class TapeNode:
         return self.hooks.setdefault(index, [])
 
     def check_versions(self) -> None:
-        """Raise if an input was overwritten after the op had read it."""
+        """Raise if an input, or an output that the rule reads, was overwritten after the op had run."""
         for tensor, version in zip(self.inputs, self.versions):
             if tensor.version != version:
-                raise RuntimeError(
-                    f"backward: expected the inputs of {self.name} unchanged since forward, got {tensor.type} "
-                    f"overwritten {tensor.version - version} time(s); run backward before updating in place"
-                )
+                raise self._overwritten("inputs", tensor, version)
+        for saved in self.saved or ():
+            output = saved.tensor()
+            if output is not None and output.version != saved.version:
+                raise self._overwritten("outputs", output, saved.version)
+
+    def _overwritten(self, what: str, tensor: Tensor, version: int) -> RuntimeError:
+        return RuntimeError(
+            f"backward: expected the {what} of {self.name} unchanged since forward, got {tensor.type} "
+            f"overwritten {tensor.version - version} time(s); run backward before updating in place"
+        )
 
     def release(self) -> None:
-        """Forget inputs and outputs, so that their memory can go."""
+        """Forget inputs, outputs and what the rule holds on to, so that their memory can go."""
         self.inputs = ()
         self.saved = None
+        self.grad = _released
+
+
+class _Saved:
+    """The elements of an output. The tensor itself is only watched for overwriting, never kept alive."""
+
+    __slots__ = ("array", "tensor", "value", "version")
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.array = tensor.array
+        self.value = tensor.value
+        self.tensor = weakref.ref(tensor)
+        self.version = tensor.version
+
+
+def _released(node: TapeNode, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+    raise AssertionError(f"the history of {node.name} is released")

@@ -134,6 +134,8 @@ class Tensor(TensorMethods):
 
     def __bool__(self) -> bool:
         self.concrete("a Python branch on a tensor's value")
+        if self.type.size != 1:
+            raise ShapeError(expected("a branch", "a tensor of one element", str(self.type), "reduce it with .any()"))
         return bool(self.item())
 
     def __int__(self) -> int:
@@ -152,7 +154,11 @@ class Tensor(TensorMethods):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self.numpy()
-        return array.astype(dtype) if dtype is not None and dtype != array.dtype else array
+        if dtype is not None and dtype != array.dtype:
+            if copy is False:
+                raise ValueError(expected("__array__", f"dtype {array.dtype} where copy=False", str(dtype)))
+            return array.astype(dtype)
+        return array.copy() if copy else array
 
     def __dlpack__(self, **options: Any) -> Any:
         return self.concrete("__dlpack__()").__dlpack__(**options)
