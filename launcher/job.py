@@ -7,6 +7,7 @@ one thread takes them in order, so no lock guards the state. The first rank that
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import signal
 import sys
@@ -83,10 +84,6 @@ class Job:
         try:
             with self._signals():
                 return self._run()
-        except BrokenPipeError:
-            # Whoever read our output is gone; so is the reason to go on.
-            self._end_everything(0.0)
-            return BROKEN_PIPE
         finally:
             self._closing = True
             self._server.close()
@@ -103,6 +100,11 @@ class Job:
             grace = SIGNAL_GRACE if verdict is not None and verdict.kind == "interrupt" else FAILURE_GRACE
             self._end_everything(self._spec.grace if self._spec.grace is not None else grace)
             return code
+        except BrokenPipeError:
+            # Whoever read our output is gone; so is the reason to go on.
+            self._output.abandon()
+            self._end_everything(0.0)
+            return BROKEN_PIPE
         finally:
             self._started.kill()
 
@@ -314,4 +316,8 @@ def _mismatch(verdict: Verdict) -> JobVerdict:
 
 def run_job(plan: LaunchPlan, spec: LaunchSpec, backend: Backend) -> int:
     """Carry out a plan on this process's own output."""
-    return Job(plan, spec, backend, sys.stdout, sys.stderr).run()
+    code = Job(plan, spec, backend, sys.stdout, sys.stderr).run()
+    if code == BROKEN_PIPE:
+        # Python flushes at its end, and would turn the code into its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

@@ -58,6 +58,7 @@ class OutputMultiplexer:
         self._log_dir = Path(log_dir) if log_dir is not None else None
         self._logs: dict[Key, BinaryIO] = {}
         self._pending: dict[Key, _Pending] = {}
+        self._is_abandoned = False
         self._open: dict[StreamName, int | None] = {"stdout": None, "stderr": None}  # whose line is unfinished
 
     def feed(self, rank: int, stream: StreamName, data: bytes) -> None:
@@ -88,12 +89,16 @@ class OutputMultiplexer:
             pending.text = ""
             if rest:
                 self._write(rank, stream, rest)
-        for stream in self._sinks:
+        for stream in self._sinks if not self._is_abandoned else ():
             self._end_line(stream)
             self._flush(stream)
         for log in self._logs.values():
             log.close()
         self._logs.clear()
+
+    def abandon(self) -> None:
+        """Nobody reads any more: keep only the log files."""
+        self._is_abandoned = True
 
     def log_path(self, rank: int, stream: StreamName) -> Path | None:
         """Where a rank's stream is kept, None without a log directory."""
@@ -102,6 +107,8 @@ class OutputMultiplexer:
         return self._log_dir / f"rank.{rank:0{max(self._width, 2)}d}" / stream
 
     def _write(self, rank: int, stream: StreamName, segment: str) -> None:
+        if self._is_abandoned:
+            return
         continues = self._open[stream] == rank
         if not continues:
             self._end_line(stream)

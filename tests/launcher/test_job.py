@@ -1,0 +1,297 @@
+"""Whole jobs under the real command: exit codes, verdicts, signals, and that nothing is left behind.
+
+The same cases run under the local launcher and under a real mpirun, whose ranks meet in an all-reduce.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+LAUNCHERS = ["local", pytest.param("mpirun", marks=pytest.mark.distributed)]
+
+# What each rank does: step on in company, and at step 5 do what the test wants on the rank it wants.
+TRAIN = """
+import os, signal, subprocess, sys, time
+from dtrain.base.control_channel import control_client
+launcher, who, action = sys.argv[1:4]
+rank = int(os.environ["RANK"])
+if launcher == "mpirun":
+    from mpi4py import MPI
+    world = MPI.COMM_WORLD
+    assert (world.rank, world.size) == (rank, int(os.environ["WORLD_SIZE"]))
+def meet():
+    if launcher == "mpirun":
+        world.allreduce(1)
+def fail():
+    raise ValueError("bad data in shard 7")
+print("begin", os.getpid(), flush=True)
+for step in range(2000):
+    meet()
+    control_client().progress(step, "all_reduce")
+    if step == 5 and rank == int(who):
+        exec(action)
+    time.sleep(0.01)
+"""
+
+
+def train(run, launcher, who, action, *flags, size=3):
+    script = run.script(TRAIN)
+    return run("--launcher", launcher, "-np", str(size), *flags, script, launcher, str(who), action)
+
+
+def left_behind(folder):
+    """Processes that still work in the test's own folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(folder):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_all_end_well(run, launcher):
+    script = run.script(
+        "import os, sys\n"
+        "names = 'RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK DTRAIN_RANK MASTER_ADDR'.split()\n"
+        "print(*(os.environ[name] for name in names), sys.argv[1:], 'A' in os.environ and os.environ['A'])\n"
+        "print(int(os.environ['OMP_NUM_THREADS']) == int(os.environ['DTRAIN_NUM_THREADS']) >= 1, file=sys.stderr)\n"
+    )
+    ended = run("--launcher", launcher, "-np", "2", "-x", "A=b", script, "-np", "9")
+    assert ended.code == 0, ended.err
+    assert sorted(ended.out.splitlines()) == [
+        "[0] 0 2 0 2 0 0 127.0.0.1 ['-np', '9'] b",
+        "[1] 1 2 1 2 0 1 127.0.0.1 ['-np', '9'] b",
+    ]
+    lines = ended.err.splitlines()
+    assert lines[0].startswith(f"dtrain: 2 ranks by {launcher} (asked for")
+    assert lines[1].split() == ["rank", "host", "node", "local", "cores", "threads", "device", "pid"]
+    assert [line for line in lines if line.startswith("threads per rank: ")]
+    assert sorted(line for line in lines if line.startswith("[")) == ["[0] True", "[1] True"]
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize(
+    ("action", "code", "text"),
+    [
+        ("fail()", 1, "failed: ValueError: bad data in shard 7 (exit code 1)"),
+        ("sys.exit(7)", 7, "failed: exit code 7"),
+        ("os._exit(9)", 9, "failed: exit code 9"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", 139, "failed: killed by SIGSEGV (signal 11), a crash in native code"),
+    ],
+    ids=["raise", "exit", "os_exit", "crash"],
+)
+def test_one_rank_fails(run, launcher, action, code, text):
+    ended = train(run, launcher, 1, action, "--quiet", "--log-dir", "logs")
+    assert ended.code == code
+    assert f"dtrain: rank 1 of 3 {text}" in ended.err
+    assert ended.err.rstrip().endswith("-" * 72)
+    assert "host " in ended.err
+    record = json.loads((run.folder / "logs" / "failure.json").read_text())
+    assert (record["kind"], record["exit_code"], record["ranks"]) == ("failure", code, [1])
+    if action == "fail()":
+        assert "/launcher/" not in record["first"]["traceback"]
+        assert "in fail" in record["first"]["traceback"]
+        assert "ValueError: bad data in shard 7" in (run.folder / "logs" / "rank.01" / "stderr").read_text()
+    assert left_behind(run.folder) == []
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_kill_nine_of_one_rank(run, launcher):
+    """Verdict, code 137 and an empty machine within two seconds, the rank's own children included."""
+    action = "subprocess.Popen(['sleep', '60'], start_new_session=True); print('mine', flush=True); time.sleep(60)"
+    process = run.start("--launcher", launcher, "-np", "3", run.script(TRAIN), launcher, "1", action)
+    pids = {}
+    grandchild = False
+    while len(pids) < 3 or not grandchild:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        if " begin " in line:
+            pids[int(line[1])] = int(line.split()[2])
+        grandchild = grandchild or "mine" in line
+    victims = [psutil.Process(pid) for pid in pids.values()]
+    descendants = psutil.Process(process.pid).children(recursive=True)
+    assert any(one.name() == "sleep" for one in descendants)
+    begin = time.monotonic()
+    os.kill(pids[1], signal.SIGKILL)
+    ended = run.finish(process, begin)
+    assert ended.code == 137
+    assert ended.seconds < 2.0
+    assert "dtrain: rank 1 of 3 failed: killed by SIGKILL (signal 9)" in ended.err
+    assert f"pid {pids[1]}" in ended.err
+    _, alive = psutil.wait_procs([*victims, *descendants], timeout=0.5)
+    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+    assert left_behind(run.folder) == []
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_schedule_mismatch(run, launcher):
+    action = "pass\nfor r in (0,): control_client().post_schedule('world', 0, str(rank), f'all_reduce f32[{rank}]')"
+    script = run.script(TRAIN.replace("rank == int(who)", "rank != int(who)"))
+    ended = run("--launcher", launcher, "-np", "3", "--quiet", script, launcher, "1", action)
+    assert ended.code == 120
+    assert "dtrain: schedule mismatch: ranks 0 and 2 of group world" in ended.err
+    assert "-all_reduce f32[0]" in ended.err
+    assert "+all_reduce f32[2]" in ended.err
+    assert left_behind(run.folder) == []
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_timeout_shows_where_every_rank_stands(run, launcher):
+    ended = train(run, launcher, 1, "time.sleep(60)", "--quiet", "--timeout", "3")
+    assert ended.code == 124
+    assert "dtrain: timeout: the job ran longer than 3 s" in ended.err
+    assert ended.err.count("stands at:") == 3
+    assert "time.sleep(60)" in ended.err or "exec(action)" in ended.err
+    assert "launcher/supervisor.py" not in ended.err
+    assert left_behind(run.folder) == []
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_the_launcher(run, launcher, number, code):
+    process = run.start("--launcher", launcher, "-np", "2", "--quiet", run.script(TRAIN), launcher, "0", "pass")
+    for _ in range(2):
+        assert "begin" in process.stdout.readline()
+    process.send_signal(number)
+    ended = run.finish(process)
+    assert ended.code == code
+    assert ended.seconds < 5
+    assert f"stopped by {number.name}" in ended.err
+    assert left_behind(run.folder) == []
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_killing_the_launcher_leaves_no_orphan(run, launcher):
+    process = run.start("--launcher", launcher, "-np", "2", "--quiet", run.script(TRAIN), launcher, "0", "pass")
+    for _ in range(2):
+        assert "begin" in process.stdout.readline()
+    descendants = psutil.Process(process.pid).children(recursive=True)
+    assert len(descendants) >= 4
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(descendants, timeout=5)
+    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_grace_lets_a_rank_save_its_work(run):
+    script = run.script(
+        "import os, signal, sys, time\n"
+        "def save(number, frame):\n    time.sleep(0.5); print('saved', flush=True); sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        "print('begin', flush=True)\n"
+        "if os.environ['RANK'] == '1':\n    time.sleep(0.3); sys.exit(3)\n"
+        "time.sleep(60)\n"
+    )
+    ended = run("--launcher", "local", "-np", "2", "--grace", "5", script)
+    assert ended.code == 3
+    assert "[0] saved" in ended.out
+    assert ended.seconds < 5
+    hurried = run("--launcher", "local", "-np", "2", "--grace", "0.1", script)
+    assert hurried.code == 3
+    assert "[0] saved" not in hurried.out
+
+
+def test_user_signals_reach_the_ranks(run):
+    script = run.script(
+        "import signal, sys, time\n"
+        "def got(number, frame):\n    print('got', signal.Signals(number).name, flush=True); sys.exit(0)\n"
+        "signal.signal(signal.SIGUSR1, got)\n"
+        "print('begin', flush=True)\n"
+        "while True: time.sleep(0.1)\n"
+    )
+    process = run.start("--launcher", "local", "-np", "2", script)
+    for _ in range(2):
+        assert "begin" in process.stdout.readline()
+    process.send_signal(signal.SIGUSR1)
+    ended = run.finish(process)
+    assert ended.code == 0
+    assert sorted(ended.out.splitlines()) == ["[0] got SIGUSR1", "[1] got SIGUSR1"]
+
+
+def test_ranks_that_cannot_be_started(run):
+    fake = run.folder / "bin" / "mpirun"
+    fake.parent.mkdir()
+    fake.write_text(
+        f"#!{sys.executable}\nimport sys\n"
+        "if '--version' in sys.argv: print('mpirun (Open MPI) 5.0.0'); sys.exit()\n"
+        "print('There are not enough slots available'); sys.exit(1)\n"
+    )
+    fake.chmod(0o755)
+    code = (
+        "import sys; from dtrain.launcher import mpi_installation, cli;"
+        f"mpi_installation.find_mpirun = lambda: {str(fake)!r};"
+        "sys.exit(cli.main(['run', '-np', '2', sys.argv[1]]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, run.script("")], env=run.env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 125
+    assert "dtrain: could not start" in done.stderr
+    assert "mpirun left with code 1 before ranks 0, 1 came up; it said:" in done.stderr
+    assert "There are not enough slots available" in done.stderr
+
+
+def test_output_of_many_lines_is_whole(run):
+    script = run.script("import os\nfor i in range(20000): print(os.environ['RANK'] * 50, i)\n")
+    ended = run("--launcher", "local", "-np", "2", "--quiet", script)
+    assert ended.code == 0
+    lines = ended.out.splitlines()
+    assert len(lines) == 40000
+    for rank in "01":
+        mine = [line for line in lines if line.startswith(f"[{rank}]")]
+        assert mine == [f"[{rank}] {rank * 50} {i}" for i in range(20000)]
+
+
+def test_a_reader_that_leaves_ends_the_job(run):
+    script = run.script("import time\nwhile True:\n    print('line', flush=True); time.sleep(0.01)\n")
+    process = run.start("--launcher", "local", "-np", "2", "--quiet", script)
+    process.stdout.readline()
+    process.stdout.close()
+    with process.stderr:
+        assert process.wait(timeout=20) == 141
+        assert "Traceback" not in process.stderr.read()
+    assert left_behind(run.folder) == []
+
+
+def test_standard_input_goes_to_rank_zero(run):
+    script = run.script("import os, sys\nprint(repr(sys.stdin.read()))\n")
+    process = run.start("--launcher", "local", "-np", "2", "--quiet", script, stdin=subprocess.PIPE)
+    out, _ = process.communicate("hello", timeout=30)
+    assert sorted(out.splitlines()) == ["[0] 'hello'", "[1] ''"]
+
+
+def test_the_script_is_main_as_ever(run):
+    run.script("import helper\nprint(__name__, __file__.endswith('script.py'), helper.X)\n")
+    run.script("X = 5\n", "helper.py")
+    ended = run("--quiet", str(run.folder / "script.py"))
+    assert (ended.code, ended.out) == (0, "__main__ True 5\n")
+    module = run("--quiet", "-m", "script")
+    assert (module.code, module.out) == (0, "__main__ True 5\n")
+
+
+def test_spawned_workers_find_the_script(run):
+    script = run.script(
+        "import multiprocessing\n"
+        "def square(x): return x * x\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool: print(pool.map(square, [2, 3]))\n"
+    )
+    ended = run("--quiet", script)
+    assert (ended.code, ended.out) == (0, "[4, 9]\n"), ended.err
+
+
+def test_messages_of_sys_exit(run):
+    ended = run("--quiet", run.script("import sys\nsys.exit('no data here')\n"))
+    assert ended.code == 1
+    assert "no data here" in ended.err
