@@ -19,9 +19,9 @@ from dtrain.collectives.bucket import divide
 from dtrain.collectives.context import get_communicator
 from dtrain.collectives.ops import all_reduce, all_reduce_many
 from dtrain.core.autograd import Gradients
-from dtrain.core.context import is_tracing
+from dtrain.core.context import context, is_tracing
 from dtrain.core.tensor import Parameter, Tensor
-from dtrain.core.tensor_factory import full, zeros_like
+from dtrain.core.tensor_factory import full, zeros, zeros_like
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +46,13 @@ class GradientAverager:
         self.options = options
         self.count = 0
         self.unused: list[str] = []
+        # Parameters that ever had a gradient under no_sync. Graphs captured before have to be captured again.
+        self.waiting: frozenset[Parameter] = frozenset()
         self._synchronizing = True
+        # Tensors, so that a pass under no_sync and the synchronized one may be different traced functions.
         self._pending: dict[Parameter, Tensor] = {}
-        self._pending_count = 0
-        self._pending_passes = 0
+        self._pending_count = zeros((), dtype="f64")
+        self._pending_passes = zeros((), dtype="f64")
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
@@ -76,41 +79,37 @@ class GradientAverager:
             self._keep(mine)
         return gradients
 
-    def _keep(self, mine: Gradients) -> None:
+    def _keep(self, mine: dict[Parameter, Tensor]) -> None:
+        self.waiting |= mine.keys()
         for parameter, gradient in mine.items():
-            waiting = self._pending[parameter]  # type: ignore[index]
-            waiting.assign_(waiting + gradient)
-        self._pending_count += self.count
-        self._pending_passes += 1
+            pending = self._pending[parameter]
+            pending.assign_(pending + gradient)
+        self._pending_count.assign_(self._pending_count + float(self.count))
+        self._pending_passes.assign_(self._pending_passes + 1.0)
 
-    def _average(self, mine: Gradients) -> Gradients:
+    def _average(self, mine: dict[Parameter, Tensor]) -> Gradients:
         """Sum over the ranks in one fixed order of parameters, divide by the samples of all ranks."""
-        # After k passes the sum of k means is wanted, so the count of a pass is the average one.
-        passes = 1 + self._pending_passes
-        count = (self.count + self._pending_count) / passes
-        mine = self._take_pending(mine)
+        if context.tracer is not None:
+            context.tracer.guard(self, "waiting", self.waiting)
+        mine = {
+            **mine,
+            **{p: mine[p] + self._pending[p] if p in mine else self._pending[p] * 1.0 for p in self.waiting},
+        }
         anywhere = self._used_anywhere(mine)
         used = [(name, parameter) for name, parameter in self.named if parameter in anywhere]
         self.unused = [name for name, parameter in self.named if parameter not in anywhere]
         values = [mine[p] if p in mine else zeros_like(p.detach()) for _, p in used]
-        divisors = {tag: self._total_count(tag, count) for tag in sorted({_count_dtype(value) for value in values})}
+        divisors = {tag: self._divisor(tag) for tag in sorted({_count_dtype(value) for value in values})}
         summed = self._sum([name for name, _ in used], [parameter for _, parameter in used], values)
+        if self.waiting:
+            for pending in (*self._pending.values(), self._pending_count, self._pending_passes):
+                pending.assign_(zeros_like(pending))
         return {
             parameter: value / divisors[_count_dtype(value)].to(value.dtype)
             for (_, parameter), value in zip(used, summed)
         }
 
-    def _take_pending(self, mine: Gradients) -> Gradients:
-        if not self._pending_passes:
-            return mine
-        joined = dict(mine)
-        for parameter, waiting in self._pending.items():
-            joined[parameter] = joined[parameter] + waiting if parameter in joined else waiting + zeros_like(waiting)
-            waiting.assign_(zeros_like(waiting))
-        self._pending_count = self._pending_passes = 0
-        return joined
-
-    def _used_anywhere(self, mine: Gradients) -> set[Tensor]:
+    def _used_anywhere(self, mine: dict[Parameter, Tensor]) -> set[Parameter]:
         """The parameters that any rank has a gradient for.
 
         While tracing, the graph says it, and ranks compare graphs; eagerly one small message asks.
@@ -121,10 +120,16 @@ class GradientAverager:
         anywhere = get_communicator(self.group).all_reduce(flags, op="max")
         return {parameter for (_, parameter), flag in zip(self.named, anywhere) if flag}
 
-    def _total_count(self, tag: str, count: float) -> Tensor:
-        """Samples over all ranks; one more member of the buckets."""
-        local = full((), count, dtype=tag)
-        return all_reduce(local, group=self.group, label="samples", bucket=self.options.cap)
+    def _divisor(self, tag: str) -> Tensor:
+        """Samples of all ranks; of an average pass, since k passes are to give the sum of k means.
+
+        The count is one more member of the buckets.
+        """
+        count, passes = full((), float(self.count), dtype=tag), None
+        if self.waiting:
+            count, passes = count + self._pending_count.to(tag), 1.0 + self._pending_passes.to(tag)
+        total = all_reduce(count, group=self.group, label="samples", bucket=self.options.cap)
+        return total if passes is None else total / passes
 
     def _sum(self, names: list[str], parameters: list[Parameter], values: list[Tensor]) -> list[Tensor]:
         """All-reduce what is not global yet, one dtype after the other."""

@@ -12,9 +12,10 @@ from typing import TypeVar
 
 from dtrain.collectives.context import get_communicator, is_initialized
 from dtrain.collectives.ops import all_gather, all_reduce
+from dtrain.core.apply import apply
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.nn import BatchNorm1d, BatchNorm2d, Module, SyncBatchNorm
-from dtrain.ops.batch_norm import batch_norm_merge
+from dtrain.ops.batch_norm import MERGE
 
 AnyModule = TypeVar("AnyModule", bound=Module)
 
@@ -27,7 +28,7 @@ class WorldExchange:
 
     def combine_statistics(self, stats: Tensor) -> Tensor:
         """The statistics [2C+1] = [count | mean | M2] of all ranks' samples together."""
-        return batch_norm_merge(all_gather(stats, group=self.group))
+        return apply(MERGE, all_gather(stats, group=self.group))
 
     def combine_sums(self, sums: Tensor) -> Tensor:
         """The backward sums [2C] = [Σdy | Σdy·x̂] over all ranks."""

@@ -72,9 +72,10 @@ def load() -> None:
     """Register every kernel this machine can run; the first look-up does it, a second call does nothing."""
     global _is_loaded
     if not _is_loaded:
-        _is_loaded = True
+        # Ranks may be threads: none may look before the list is complete. The import lock makes late ones wait.
         for module in KERNEL_MODULES:
             importlib.import_module(module)
+        _is_loaded = True
 
 
 def load_cuda() -> None:

@@ -28,11 +28,10 @@ _MAX_CACHED = 4096
 class Dispatch:
     """What an op does on given input types: its output types, and the kernel that computes them."""
 
-    __slots__ = ("attrs", "cast_to", "empty", "kernel", "op", "outputs", "types")
+    __slots__ = ("cast_to", "empty", "kernel", "op", "outputs", "types")
 
     def __init__(self, op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> None:
         self.op = op
-        self.attrs = attrs
         self.cast_to = _common_dtype(op, types)
         if self.cast_to is not None:
             return
@@ -47,20 +46,35 @@ class Dispatch:
             load_kernels()
             self.kernel = find_kernel(op.name, types, attrs, device_kind="cuda" if device.is_cuda else "cpu")
 
-    def run(self, arrays: Sequence[Array], into: Sequence[Array] | None = None) -> list[Array]:
-        """Compute, into given output arrays or new ones."""
-        if self.kernel is None:
+    def run(self, arrays: Sequence[Array], attrs: dict[str, Any]) -> list[Array]:
+        """Compute into new arrays.
+
+        The attributes are those of this call: the cached ones equal them, but 0.0 == -0.0 and 1 == True.
+        """
+        kernel = self.kernel
+        if kernel is None:
             assert self.op.view is not None, self.op
-            return [self.op.view(arrays[0], **self.attrs)]
+            return [self.op.view(arrays[0], **attrs)]
         if self.op.is_dynamic:
-            results: Any = self.kernel.function(*arrays, **self.attrs)
+            results: Any = kernel.function(*arrays, **attrs)
             return list(results) if isinstance(results, tuple) else [results]
-        if into is None:
-            into = [self.empty(shape, dtype) for shape, dtype in self.outputs]
+        if kernel.needs_contiguous:
+            arrays = [array if array.flags.c_contiguous else array.copy(order="C") for array in arrays]
+        into = [self.empty(shape, dtype) for shape, dtype in self.outputs]
+        kernel.function(*arrays, out=into[0] if len(into) == 1 else tuple(into), **attrs)
+        return into
+
+    def run_into(self, arrays: Sequence[Array], attrs: dict[str, Any], into: Sequence[Array]) -> None:
+        """Compute into given arrays, some of which may be inputs that the op overwrites."""
+        assert self.kernel is not None, self.op
+        out = list(into)
         if self.kernel.needs_contiguous:
-            arrays = [a if a.flags.c_contiguous else a.copy(order="C") for a in arrays]
-        self.kernel.function(*arrays, out=into[0] if len(into) == 1 else tuple(into), **self.attrs)
-        return list(into)
+            arrays = [array if array.flags.c_contiguous else array.copy(order="C") for array in arrays]
+            out = [array if array.flags.c_contiguous else array.copy(order="C") for array in out]
+        self.kernel.function(*arrays, out=out[0] if len(out) == 1 else tuple(out), **attrs)
+        for target, computed in zip(into, out):
+            if target is not computed:
+                target[...] = computed
 
 
 def _common_dtype(op: Op, types: tuple[TensorType, ...]) -> DType | None:
@@ -95,13 +109,16 @@ def _empty_on(device: Device) -> Callable[[Shape, np.dtype], Array]:
 
 def dispatch(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Dispatch:
     """The cached decision for these input types and attributes."""
-    key = (types, tuple(attrs.items())) if attrs else types
-    found = op.dispatch_cache.get(key)
-    if found is None:
-        if len(op.dispatch_cache) >= _MAX_CACHED:
-            op.dispatch_cache.clear()
-        found = op.dispatch_cache[key] = Dispatch(op, types, attrs)
-    return found
+    found: Dispatch | None = op.dispatch_cache.get((types, tuple(attrs.items())) if attrs else types)
+    return _decide(op, types, attrs) if found is None else found
+
+
+def _decide(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Dispatch:
+    if len(op.dispatch_cache) >= _MAX_CACHED:
+        op.dispatch_cache.clear()
+    decided = Dispatch(op, types, attrs)
+    op.dispatch_cache[(types, tuple(attrs.items())) if attrs else types] = decided
+    return decided
 
 
 def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tensor]:
@@ -111,15 +128,26 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
     except AttributeError:
         inputs = _as_tensors(inputs)
         types = tuple([tensor.type for tensor in inputs])
-    decided = dispatch(op, types, attrs)
+    # The look-up of `dispatch`, in place: a call would cost a tenth of a small op.
+    decided = op.dispatch_cache.get((types, tuple(attrs.items())) if attrs else types)
+    if decided is None:
+        decided = _decide(op, types, attrs)
     if decided.cast_to is not None:
         return apply_all(op, [tensor.to(decided.cast_to) for tensor in inputs], attrs)
     tracer = context.tracer
     if tracer is not None:
         outputs = tracer.record(op, inputs, decided.types, attrs)
     else:
-        outputs = _compute(op, decided, inputs)
-    if op.grad is not None and context.grad_enabled:
+        arrays = [tensor.array for tensor in inputs]
+        for array in arrays:
+            if array is None:
+                raise _stale(op, inputs)
+        results = decided.run(arrays, attrs)
+        if op.is_dynamic:
+            outputs = [wrap(array) for array in results]
+        else:
+            outputs = [Tensor(array, type) for array, type in zip(results, decided.types)]
+    if context.grad_enabled:
         for tensor in inputs:
             if tensor.requires_grad:
                 _record_on_tape(op, inputs, outputs, attrs)
@@ -127,17 +155,17 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
     return outputs
 
 
-def apply(op: Op, *inputs: Any, **attrs: Any) -> Tensor:
+def apply(op: Op, /, *inputs: Any, **attrs: Any) -> Tensor:
     """Apply an op of one output. Values are positional, static attributes keyword-only and hashable."""
     return apply_all(op, inputs, attrs)[0]
 
 
-def apply_tuple(op: Op, *inputs: Any, **attrs: Any) -> tuple[Tensor, ...]:
+def apply_tuple(op: Op, /, *inputs: Any, **attrs: Any) -> tuple[Tensor, ...]:
     """Apply an op of several outputs."""
     return tuple(apply_all(op, inputs, attrs))
 
 
-def update(op: Op, *inputs: Tensor, **attrs: Any) -> list[Tensor]:
+def update(op: Op, /, *inputs: Tensor, **attrs: Any) -> list[Tensor]:
     """Apply an op and overwrite its aliased inputs with the outputs that `op.aliases` pairs them with.
 
     Eagerly the kernel writes into the memory of those inputs; while tracing they become state updates. Nothing is
@@ -155,22 +183,11 @@ def update(op: Op, *inputs: Tensor, **attrs: Any) -> list[Tensor]:
             targets[i].array if i in targets else decided.empty(shape, dtype)
             for i, (shape, dtype) in enumerate(decided.outputs)
         ]
-        decided.run([tensor.concrete(op.name) for tensor in inputs], into)
+        decided.run_into([tensor.concrete(op.name) for tensor in inputs], attrs, into)
         outputs = [Tensor(array, type) for array, type in zip(into, decided.types)]
         for target in targets.values():
             target.version += 1
     return [targets.get(i, output) for i, output in enumerate(outputs)]
-
-
-def _compute(op: Op, decided: Dispatch, inputs: Sequence[Tensor]) -> list[Tensor]:
-    arrays = [tensor.array for tensor in inputs]
-    for array in arrays:
-        if array is None:
-            raise _stale(op, inputs)
-    results = decided.run(arrays)
-    if op.is_dynamic:
-        return [wrap(array) for array in results]
-    return [Tensor(array, type) for array, type in zip(results, decided.types)]
 
 
 def _stale(op: Op, inputs: Sequence[Tensor]) -> TraceError:
@@ -186,15 +203,20 @@ def _stale(op: Op, inputs: Sequence[Tensor]) -> TraceError:
 
 
 def _record_on_tape(op: Op, inputs: Sequence[Tensor], outputs: list[Tensor], attrs: dict[str, Any]) -> None:
-    assert op.grad is not None
     types = tuple(tensor.type for tensor in outputs)
     saved = outputs if op.saves_outputs else None
-    node = TapeNode(op.name, op.grad, inputs, types, attrs, saved, partial_grads=op.partial_grads)
+    node = TapeNode(op.name, op.grad or _no_gradient, inputs, types, attrs, saved, partial_grads=op.partial_grads)
     for index, tensor in enumerate(outputs):
         if tensor.type.dtype.is_floating:
             tensor.requires_grad = True
             tensor.node = node
             tensor.index = index
+
+
+def _no_gradient(node: TapeNode, *grads: Tensor) -> tuple[None, ...]:
+    """The rule of an op without one: a wrong gradient of 0 would pass unseen."""
+    advice = "detach() its inputs, or compute it under no_grad, if no gradient is meant to flow"
+    raise RuntimeError(expected(f"backward through {node.name}", "an op with a gradient rule", "one without", advice))
 
 
 def _as_tensors(inputs: Sequence[Any]) -> list[Tensor]:

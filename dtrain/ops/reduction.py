@@ -219,8 +219,8 @@ def sum(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
 
 
 def mean(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """The average over `axis`. Integers are averaged as floats. Raises ShapeError where there is nothing to average."""
-    return _reduce(MEAN, as_floating(_expect_elements("mean", x, axis)), axis, keepdims)
+    """The average over `axis`. Integers are averaged as floats. NaN where there is nothing to average."""
+    return _reduce(MEAN, as_floating(as_tensor(x)), axis, keepdims)
 
 
 def prod(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:

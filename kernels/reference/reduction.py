@@ -34,9 +34,12 @@ def sum_to_shape(x: Array, out: Array, *, shape: Shape) -> None:
 
 @reference("mean")
 def mean(x: Array, out: Array, *, axis: Axes, keepdims: bool) -> None:
-    """Σ x over `axis`, divided by how many there are."""
+    """Σ x over `axis`, divided by how many there are; NaN where there are none."""
+    if x.size == 0:
+        out.fill(float("nan"))
+        return
     total = widen(x).sum(axis=axis, keepdims=keepdims)
-    store(out, total / total.dtype.type(max(x.size // max(out.size, 1), 1)))
+    store(out, total / total.dtype.type(x.size // out.size))
 
 
 @reference("prod")

@@ -117,6 +117,31 @@ def test_a_parameter_that_one_rank_uses_gets_its_gradient_everywhere() -> None:
         assert unused == ["never"]
 
 
+def test_a_graph_from_before_no_sync_takes_part_in_it_afterwards() -> None:
+    x = batch(8)
+
+    def body(net: Net, model: Any, rank: int) -> Any:
+        begin, end = edges([3, 1])[rank]
+
+        @dt.trace
+        def step(part: dt.Tensor) -> dt.Tensor:
+            loss = F.square(model(part)).mean()
+            loss.backward()
+            return loss
+
+        step(dt.tensor(x[:4][begin:end]))
+        net.zero_grad()
+        with model.no_sync():
+            loss_of(model, x[:4][begin:end]).backward()
+        step(dt.tensor(x[4:][begin:end]))
+        return gradients(net)
+
+    net = Net()
+    (loss_of(net, x[:4]) + loss_of(net, x[4:])).backward()
+    for found in on_ranks(2, body):
+        assert_equal(found, gradients(net))
+
+
 @pytest.mark.parametrize("traced", [False, True])
 def test_no_sync_keeps_gradients_until_the_synchronized_pass(traced: bool) -> None:
     x = batch(8)
@@ -136,17 +161,14 @@ def test_no_sync_keeps_gradients_until_the_synchronized_pass(traced: bool) -> No
             waiting(dt.tensor(x[:4][begin:end]))
         assert net.first.grad is None
         assert dist.get_communicator().counters.calls == calls, "no_sync must not communicate"
-        if not traced:
-            final(dt.tensor(x[4:][begin:end]))
-            return gradients(net)
-        return None
+        final(dt.tensor(x[4:][begin:end]))
+        return gradients(net)
 
     results = on_ranks(2, body)
     net = Net()
     (loss_of(net, x[:4]) + loss_of(net, x[4:])).backward()
     for found in results:
-        if found is not None:
-            assert_equal(found, gradients(net))
+        assert_equal(found, gradients(net))
 
 
 def test_gradients_accumulate_over_synchronized_passes() -> None:

@@ -1,4 +1,4 @@
-"""Differentiable collectives: values and gradients against the same computation with all ranks' tensors in one place."""
+"""Differentiable collectives: values and gradients against the same computation on all ranks' tensors together."""
 
 from __future__ import annotations
 
