@@ -6,12 +6,13 @@ even here CuPy is imported only by the first launch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from dtrain.base.dtype import DType, float32, float64, int32, int64
 from dtrain.base.tensor_type import TensorType
-from dtrain.kernels.cuda.module import function_of
+from dtrain.kernels.cuda.module import forget_modules, function_of
 from dtrain.kernels.cuda.table import TABLE, CudaRow, accumulation_dtype, element_dtype, weight_dtype
 from dtrain.kernels.registry import Array, Attrs, KernelInfo, register_kernel
 
@@ -46,15 +47,24 @@ def takes(row: CudaRow, tag: str) -> Callable[[Sequence[TensorType], Attrs], boo
 
 def kernel_of(row: CudaRow, tag: str) -> Callable[..., None]:
     """The kernel function of one row and dtype, which compiles its source when it is first called."""
-    functions: dict[str, Callable[..., None]] = {}
-    names, launch = row.functions(tag), row.launch
+    file, names, launch = row.file, tuple(row.functions(tag).items()), row.launch
 
     def kernel(*inputs: Array, out: Any, **attrs: Any) -> None:
-        if not functions:
-            functions.update({name: function_of(row.file, full) for name, full in names.items()})
-        launch(functions, inputs, out, attrs)
+        launch(_compiled(file, names), inputs, out, attrs)
 
     return kernel
+
+
+@cache
+def _compiled(file: str, names: tuple[tuple[str, str], ...]) -> Mapping[str, Callable[..., None]]:
+    """Name without tag -> compiled function."""
+    return {name: function_of(file, full) for name, full in names}
+
+
+def forget_compiled() -> None:
+    """Drop all compiled functions, so that the next call compiles anew (tests exchange the compiler)."""
+    _compiled.cache_clear()
+    forget_modules()
 
 
 def register_row(row: CudaRow) -> list[KernelInfo]:

@@ -1,6 +1,6 @@
 // The sums of batch norm over x[N,C,S], S the size of a plane: statistics (count, mean, M2) by Welford's update in a
-// thread and Chan's merge between threads (never E[x²] − E[x]², which loses all digits at large offsets), and the
-// backward sums Σdy and Σdy·x̂. A channel is cut into `splits` parts, a block each, whose results are merged in order
+// thread and Chan's merge between threads, of x less the channel's first element (so that a large offset costs no digits;
+// never E[x²] − E[x]², which loses all of them), and the backward sums Σdy and Σdy·x̂. A channel is cut into `splits` parts, a block each, whose results are merged in order
 // by a second kernel: the same bits in every run and on every GPU.
 #include "block_reduce.cuh"
 
@@ -17,6 +17,13 @@ struct MergeMoments {
     const A total = first.count + second.count, delta = second.mean - first.mean, share = second.count / total;
     return {total, first.mean + delta * share, first.m2 + second.m2 + delta * delta * (first.count * share)};
   }
+};
+
+// What one block found, and the shift that its mean is to be added to.
+template <typename A>
+struct PartMoments {
+  Moments<A> moments;
+  A shift;
 };
 
 template <typename A>
@@ -50,33 +57,35 @@ struct Part {
 };
 
 template <typename T>
-__device__ inline void part_statistics(const T* x, Moments<Accumulator<T>>* parts, s64 batch, s64 channels, s64 plane,
-                                       int splits) {
+__device__ inline void part_statistics(const T* x, PartMoments<Accumulator<T>>* parts, s64 batch, s64 channels,
+                                       s64 plane, int splits) {
   typedef Accumulator<T> A;
   __shared__ Moments<A> shared[BLOCK_SIZE];
   for (s64 job = blockIdx.x; job < channels * splits; job += gridDim.x) {
     const Part part(job, batch * plane, splits);
+    const A shift = batch * plane > 0 ? widen(x[part.channel * plane]) : (A)0;
     Moments<A> mine = {0, 0, 0};
     for (s64 j = part.begin + threadIdx.x; j < part.end; j += blockDim.x) {
-      const A value = widen(x[part.offset(j, channels, plane)]);
+      const A value = (A)widen(x[part.offset(j, channels, plane)]) - shift;
       const A delta = value - mine.mean;
       mine.count += 1;
       mine.mean += delta / mine.count;
       mine.m2 += delta * (value - mine.mean);
     }
     const Moments<A> all = block_reduce(mine, MergeMoments(), shared);
-    if (threadIdx.x == 0) parts[job] = all;
+    if (threadIdx.x == 0) parts[job] = {all, shift};
   }
 }
 
 // stats = [count | mean of C | M2 of C], from parts[C][splits].
 template <typename A>
-__device__ inline void merge_statistics(const Moments<A>* parts, A* stats, s64 elements, s64 channels, int splits) {
+__device__ inline void merge_statistics(const PartMoments<A>* parts, A* stats, s64 elements, s64 channels, int splits) {
   if (grid_start() == 0) stats[0] = (A)elements;
   for (s64 channel = grid_start(); channel < channels; channel += grid_stride()) {
-    Moments<A> total = parts[channel * splits];
-    for (int split = 1; split < splits; ++split) total = MergeMoments()(total, parts[channel * splits + split]);
-    stats[1 + channel] = total.mean;
+    const PartMoments<A>* mine = &parts[channel * splits];
+    Moments<A> total = mine[0].moments;
+    for (int split = 1; split < splits; ++split) total = MergeMoments()(total, mine[split].moments);
+    stats[1 + channel] = mine[0].shift + total.mean;
     stats[1 + channels + channel] = total.m2;
   }
 }
@@ -115,7 +124,7 @@ __device__ inline void merge_backward_sums(const Sums<A>* parts, A* sums, s64 ch
 
 #define BATCH_NORM_REDUCE(TAG, T)                                                                                \
   extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics_##TAG(                                 \
-      const T* x, Moments<Accumulator<T>>* parts, s64 batch, s64 channels, s64 plane, int splits) {              \
+      const T* x, PartMoments<Accumulator<T>>* parts, s64 batch, s64 channels, s64 plane, int splits) {              \
     part_statistics<T>(x, parts, batch, channels, plane, splits);                                                \
   }                                                                                                              \
   extern "C" __global__ void __launch_bounds__(256) batch_norm_backward_sums_##TAG(                              \
@@ -126,7 +135,7 @@ __device__ inline void merge_backward_sums(const Sums<A>* parts, A* sums, s64 ch
 
 #define BATCH_NORM_MERGE(TAG, A)                                                                                 \
   extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics_merge_##TAG(                           \
-      const Moments<A>* parts, A* stats, s64 elements, s64 channels, int splits) {                               \
+      const PartMoments<A>* parts, A* stats, s64 elements, s64 channels, int splits) {                               \
     merge_statistics<A>(parts, stats, elements, channels, splits);                                               \
   }                                                                                                              \
   extern "C" __global__ void __launch_bounds__(256) batch_norm_backward_sums_merge_##TAG(                        \

@@ -111,7 +111,7 @@ def launch_batch_norm_statistics(
     (x,) = inputs
     batch, _, plane = _planes(x)
     _checked(out, np.dtype(np.float64 if x.dtype == np.float64 else np.float32))
-    _reduce_channels(functions, "batch_norm_statistics", inputs, out, 3, (np.int64(batch * plane),))
+    _reduce_channels(functions, "batch_norm_statistics", inputs, out, 4, (np.int64(batch * plane),))
 
 
 def launch_batch_norm_backward_sums(

@@ -69,6 +69,12 @@ def _module_of(file: str) -> Any:
     return module
 
 
+def forget_modules() -> None:
+    """Drop what was compiled in this process."""
+    function_of.cache_clear()
+    _module_of.cache_clear()
+
+
 def _marker(source: str, architecture: str) -> Path:
     """An empty file beside CuPy's cached binaries, which says that this text was compiled for this GPU before."""
     folder = os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")

@@ -28,3 +28,8 @@ def _uploaded(device: int, numbers: tuple[int, ...]) -> Array:
     # Other streams will read it too.
     cupy.cuda.get_current_stream().synchronize()
     return table
+
+
+def forget() -> None:
+    """Drop all tables."""
+    _uploaded.cache_clear()

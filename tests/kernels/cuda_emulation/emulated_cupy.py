@@ -149,13 +149,14 @@ def _method(name: str) -> Any:
     return call
 
 
-for _name in (
-    "all any argmax argmin argpartition argsort astype clip conj copy cumprod cumsum diagonal dot fill flatten max mean "
-    "min nonzero partition prod ravel repeat reshape round searchsorted sort squeeze std sum swapaxes take trace "
-    "transpose var view"
-).split():
-    setattr(ndarray, _name, _method(_name))
+METHODS = """
+all any argmax argmin argpartition argsort astype clip conj copy cumprod cumsum diagonal dot fill flatten max mean min
+nonzero partition prod ravel repeat reshape round searchsorted sort squeeze std sum swapaxes take trace transpose var
+view
+"""
 
+for _name in METHODS.split():
+    setattr(ndarray, _name, _method(_name))
 
 ndarray.__module__ = "cupy"
 ndarray.__qualname__ = "ndarray"

@@ -1,0 +1,91 @@
+"""Whether this machine has GPUs, found out from the driver alone and quietly: no CuPy, no CUDA toolkit.
+
+The driver library is looked for as the loader finds it (LD_LIBRARY_PATH, ld.so.cache) and then in two usual places of
+containers, never behind a test for one absolute path. Asking starts the driver, so nothing asks before a GPU is named.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+from importlib.util import find_spec
+
+from dtrain.base.device import CPU, DEFAULT_INDEX, Device, DeviceLike, as_device
+from dtrain.base.errors import DeviceError, expected
+
+DRIVER_LIBRARIES = ("libcuda.so.1", "/usr/lib/x86_64-linux-gnu/libcuda.so", "/usr/local/nvidia/lib64/libcuda.so")
+
+
+@cache
+def probe_driver() -> tuple[int, str]:
+    """(number of GPUs, why there are none or ''), once a process."""
+    library = _load_driver()
+    if library is None:
+        return 0, f"no CUDA driver: {DRIVER_LIBRARIES[0]} was not found"
+    if status := int(library.cuInit(0)):
+        return 0, f"no CUDA device: the driver answers cuInit with error {status}"
+    count = ctypes.c_int()
+    if status := int(library.cuDeviceGetCount(ctypes.byref(count))):
+        return 0, f"no CUDA device: the driver answers cuDeviceGetCount with error {status}"
+    return count.value, "" if count.value else "no CUDA device: the driver shows none (see CUDA_VISIBLE_DEVICES)"
+
+
+def _load_driver() -> ctypes.CDLL | None:
+    for name in DRIVER_LIBRARIES:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    return None
+
+
+def device_count() -> int:
+    """How many GPUs the driver offers to this process; 0 without a driver."""
+    return probe_driver()[0]
+
+
+def is_cuda_available() -> bool:
+    """Whether tensors can be put on `cuda:0`: there are a driver, a GPU and CuPy."""
+    return why_cuda_is_unavailable() == ""
+
+
+def why_cuda_is_unavailable() -> str:
+    """One line for messages and skipped tests; empty where CUDA can be used."""
+    count, reason = probe_driver()
+    if count == 0:
+        return reason
+    return "" if _has_cupy() else "no CuPy: the package cupy is not installed"
+
+
+def _has_cupy() -> bool:
+    return "cupy" in sys.modules or find_spec("cupy") is not None
+
+
+def check_cuda_device(index: int) -> None:
+    """Raise DeviceError, saying what is missing, unless GPU `index` can be used."""
+    where = f"device cuda:{index}"
+    if reason := why_cuda_is_unavailable():
+        advice = "pip install 'dtrain[cuda13]' or 'dtrain[cuda12]'" if "CuPy" in reason else "use device='cpu'"
+        raise DeviceError(expected(where, "a GPU with a driver, and CuPy", reason, advice))
+    count = device_count()
+    if not 0 <= index < count:
+        wanted = f"a GPU number from 0 to {count - 1}"
+        advice = "see nvidia-smi and CUDA_VISIBLE_DEVICES"
+        raise DeviceError(expected(f"request gpu{index} out of valid range", wanted, str(index), advice))
+
+
+def placement(value: DeviceLike) -> Device:
+    """Where a tensor that asks for this device lies: `cpu` or an existing `cuda:N`.
+
+    `xpu` is a GPU where there is one, else the CPU; the default device x is number 0. Threads and streams say how work
+    is ordered, not where arrays are, so every CPU locator is `cpu`.
+    """
+    device = as_device(value)
+    if device is CPU or device.is_cpu:
+        return CPU
+    if device.kind == "xpu" and not is_cuda_available():
+        return CPU
+    index = 0 if device.index == DEFAULT_INDEX else device.index
+    check_cuda_device(index)
+    return as_device(f"cuda:{index}")

@@ -1,0 +1,198 @@
+"""Inputs for every row of the CUDA table: the same cases run in the emulation and on a GPU, against the references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dtrain.kernels import reference_of
+from dtrain.kernels.cuda.table import TABLE, CudaRow, accumulation_dtype, element_dtype, weight_dtype
+from dtrain.kernels.cuda_kernels import kernel_of
+from tests.helpers.tolerance import assert_close
+
+# Empty, one, around a warp and a block, a prime, several blocks.
+SIZES = (0, 1, 31, 32, 33, 255, 256, 257, 1009, 5000)
+# [N,C,...]: no images, one value, 1-d batch norm, planes below, at and above a block, several splits a channel.
+PLANES = ((0, 3, 4, 4), (1, 1, 1, 1), (7, 5), (2, 3, 16, 16), (3, 2, 5, 17), (4, 2, 50, 50), (2, 0, 3, 3))
+
+
+@dataclass
+class Case:
+    """One call: inputs, the types of the outputs, attributes; `aliases` are outputs that are inputs themselves."""
+
+    inputs: list[np.ndarray]
+    outputs: list[tuple[tuple[int, ...], np.dtype]]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    aliases: dict[int, int] = field(default_factory=dict)
+    length: int = 1
+    magnitude: float = 4.0
+
+
+Cases = Callable[[str, np.random.Generator], Iterator[Case]]
+
+
+def _rank_order_reduce(tag: str, random: np.random.Generator) -> Iterator[Case]:
+    dtype = element_dtype(tag).numpy
+    for size in SIZES:
+        for count, op in ((1, "sum"), (3, "mean"), (5, "sum"), (4, "prod"), (3, "min"), (3, "max")):
+            arrays = [random.normal(size=size).astype(dtype) for _ in range(count)]
+            if op in ("min", "max") and size > 1:
+                arrays[1][0] = arrays[0][1] = np.nan
+            aliases = {0: count - 1} if size % 2 else {}
+            yield Case(arrays, [((size,), dtype)], {"op": op}, aliases, length=count)
+
+
+def _normal(random: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, center: float = 0.0) -> np.ndarray:
+    return random.normal(center, size=shape).astype(dtype)
+
+
+def _channel_inputs(tag: str, shape: tuple[int, ...], random: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """x, dy, mean, inv_std, weight, bias of a batch norm over `shape`."""
+    element, wide = element_dtype(tag).numpy, accumulation_dtype(element_dtype(tag)).numpy
+    weights, channels = weight_dtype(tag).numpy, (shape[1],)
+    mean, inv_std = _normal(random, channels, wide), random.uniform(0.5, 2, channels).astype(wide)
+    weight, bias = _normal(random, channels, weights), _normal(random, channels, weights)
+    return _normal(random, shape, element), _normal(random, shape, element), mean, inv_std, weight, bias
+
+
+def _batch_norm_statistics(tag: str, random: np.random.Generator) -> Iterator[Case]:
+    element, wide = element_dtype(tag).numpy, accumulation_dtype(element_dtype(tag)).numpy
+    for shape in PLANES:
+        # A large offset is what E[x²] − E[x]² fails at; short floats cannot hold one.
+        for center in (0.0, 1000.0 if element.itemsize > 2 else 3.0):
+            x = _normal(random, shape, element, center)
+            length = max(x.size // max(shape[1], 1), 1)
+            yield Case([x], [((2 * shape[1] + 1,), wide)], length=length, magnitude=4.0)
+
+
+def _batch_norm_backward_sums(tag: str, random: np.random.Generator) -> Iterator[Case]:
+    for shape in PLANES:
+        x, dy, mean, inv_std, *_ = _channel_inputs(tag, shape, random)
+        length = max(x.size // max(shape[1], 1), 1)
+        yield Case([dy, x, mean, inv_std], [((2 * shape[1],), mean.dtype)], length=length, magnitude=float(length))
+
+
+def _batch_norm_normalize(tag: str, random: np.random.Generator) -> Iterator[Case]:
+    for shape in PLANES:
+        x, _, *channels = _channel_inputs(tag, shape, random)
+        yield Case([x, *channels], [(shape, x.dtype)])
+
+
+def _batch_norm_backward_data(tag: str, random: np.random.Generator) -> Iterator[Case]:
+    for shape in PLANES:
+        x, dy, mean, inv_std, weight, _ = _channel_inputs(tag, shape, random)
+        sums, stats = (_normal(random, (2 * shape[1] + extra,), mean.dtype) for extra in (0, 1))
+        stats[0] = x.size // max(shape[1], 1)
+        yield Case([dy, x, mean, inv_std, weight, sums, stats], [(shape, x.dtype)])
+
+
+def _softmax_cross_entropy(tag: str, random: np.random.Generator) -> Iterator[Case]:
+    dtype = element_dtype(tag).numpy
+    for rows, classes in ((0, 3), (1, 1), (5, 10), (3, 33), (2, 1000)):
+        for smoothing, integer in ((0.0, np.int64), (0.1, np.int32)):
+            logits = (4 * random.normal(size=(rows, classes))).astype(dtype)
+            targets = random.integers(0, classes, rows).astype(integer)
+            outputs = [((rows,), dtype), ((rows, classes), dtype)]
+            yield Case([logits, targets], outputs, {"label_smoothing": smoothing}, length=classes)
+
+
+def _softmax_cross_entropy_backward(tag: str, random: np.random.Generator) -> Iterator[Case]:
+    dtype = element_dtype(tag).numpy
+    for rows, classes in ((0, 3), (1, 1), (5, 10), (700, 3)):
+        for smoothing, integer in ((0.0, np.int32), (0.2, np.int64)):
+            grad, probabilities = _normal(random, (rows,), dtype), random.uniform(size=(rows, classes)).astype(dtype)
+            targets = random.integers(0, classes, rows).astype(integer)
+            attrs = {"label_smoothing": smoothing}
+            yield Case([grad, probabilities, targets], [((rows, classes), dtype)], attrs)
+
+
+# Sizes of the tensors of one update: none, empty ones among others, one above a chunk.
+_UPDATES = ((), (1,), (0, 5, 300), (9000, 3, 257))
+
+
+def _sgd_update(tag: str, random: np.random.Generator) -> Iterator[Case]:
+    dtype = element_dtype(tag).numpy
+    settings = ((0.0, 0.0, 0.0, False), (0.9, 0.0, 1e-2, False), (0.9, 0.0, 1e-2, True), (0.5, 0.25, 0.0, False))
+    for sizes in _UPDATES:
+        for in_place, (momentum, dampening, weight_decay, nesterov) in zip((True, False, True, True), settings):
+            groups = 3 if momentum else 2
+            arrays = [_normal(random, (size,), dtype) for _ in range(groups) for size in sizes]
+            lr = np.asarray(0.1, np.float64 if in_place else np.float32)
+            attrs = {
+                "num_tensors": len(sizes), "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
+                "nesterov": nesterov,
+            }  # fmt: skip
+            outputs = [((size,), dtype) for _ in range(groups - 1) for size in sizes]
+            sources = [*range(1, 1 + len(sizes)), *range(1 + 2 * len(sizes), 1 + 3 * len(sizes))]
+            yield Case([lr, *arrays], outputs, attrs, dict(enumerate(sources[: len(outputs)])) if in_place else {})
+
+
+def _adam_update(tag: str, random: np.random.Generator) -> Iterator[Case]:
+    dtype = element_dtype(tag).numpy
+    settings = ((True, 0, 0.0, False), (True, 7, 0.1, True), (False, 99, 0.1, False))
+    for sizes in _UPDATES[1:]:
+        for in_place, step, weight_decay, decoupled in settings:
+            arrays = [_normal(random, (size,), dtype) for _ in range(3) for size in sizes]
+            squares = [random.uniform(0.1, 1, size).astype(dtype) for size in sizes]
+            attrs = {
+                "num_tensors": len(sizes), "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": weight_decay,
+                "decoupled": decoupled,
+            }  # fmt: skip
+            inputs = [np.asarray(1e-2, np.float32), np.asarray(step, np.int64), *arrays, *squares]
+            outputs = [((), np.dtype(np.int64)), *[((size,), dtype) for _ in range(3) for size in sizes]]
+            count = len(sizes)
+            sources = [1, *range(2, 2 + count), *range(2 + 2 * count, 2 + 4 * count)]
+            yield Case(inputs, outputs, attrs, dict(enumerate(sources)) if in_place else {})
+
+
+CASES: dict[str, Cases] = {
+    "rank_order_reduce": _rank_order_reduce,
+    "batch_norm_statistics": _batch_norm_statistics,
+    "batch_norm_backward_sums": _batch_norm_backward_sums,
+    "batch_norm_normalize": _batch_norm_normalize,
+    "batch_norm_backward_data": _batch_norm_backward_data,
+    "softmax_cross_entropy": _softmax_cross_entropy,
+    "softmax_cross_entropy_backward": _softmax_cross_entropy_backward,
+    "sgd_update": _sgd_update,
+    "adam_update": _adam_update,
+}
+
+ROWS = [(row, tag) for row in TABLE for tag in row.dtypes]
+ROW_IDS = [f"{row.op}-{tag}" for row, tag in ROWS]
+
+
+def _call(function: Callable[..., None], case: Case, inputs: list[Any], empty: Callable[..., Any]) -> list[Any]:
+    outputs = [
+        inputs[case.aliases[index]] if index in case.aliases else empty(shape, dtype)
+        for index, (shape, dtype) in enumerate(case.outputs)
+    ]
+    function(*inputs, out=outputs[0] if len(outputs) == 1 else tuple(outputs), **case.attrs)
+    return outputs
+
+
+def run_on_cuda(row: CudaRow, tag: str, case: Case) -> list[np.ndarray]:
+    """The outputs of the CUDA kernel, brought to the host."""
+    import cupy
+
+    inputs = [cupy.asarray(array) for array in case.inputs]
+    return [array.get() for array in _call(kernel_of(row, tag), case, inputs, cupy.empty)]
+
+
+def run_reference(row: CudaRow, case: Case) -> list[np.ndarray]:
+    """The outputs of the NumPy reference."""
+    return _call(reference_of(row.op).function, case, [array.copy() for array in case.inputs], np.empty)
+
+
+def check_row(row: CudaRow, tag: str) -> int:
+    """Compare the kernel with the reference on every case of its op; returns how many there were."""
+    count = 0
+    for number, case in enumerate(CASES[row.op](tag, np.random.default_rng(7))):
+        got, wanted = run_on_cuda(row, tag, case), run_reference(row, case)
+        for index, (mine, right) in enumerate(zip(got, wanted, strict=True)):
+            what = f"{row.op}_{tag} case {number} {case.attrs}, output {index}"
+            assert_close(mine, right, length=case.length, magnitude=case.magnitude, what=what)
+        count += 1
+    return count
