@@ -15,7 +15,7 @@ from dtrain.collectives.session import init
 from dtrain.core.autograd import add_backward_listener
 from dtrain.core.structure import flatten
 from dtrain.core.tensor import Tensor
-from dtrain.nn import Module
+from dtrain.nn.module import Module
 
 BUCKET_VARIABLE = "DTRAIN_FUSION_THRESHOLD_MB"
 

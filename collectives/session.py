@@ -12,7 +12,7 @@ from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.pack_all_reduce import pack_all_reduce
 from dtrain.collectives.sync_batch_norm import exchange_through_world
 from dtrain.core.trace import add_first_run_listener
-from dtrain.nn import SyncBatchNorm
+from dtrain.nn.batch_norm import SyncBatchNorm
 from dtrain.passes import Pass, insert_pass
 
 insert_pass(

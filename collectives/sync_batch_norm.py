@@ -14,7 +14,8 @@ from dtrain.collectives.context import get_communicator, is_initialized
 from dtrain.collectives.ops import all_gather, all_reduce
 from dtrain.core.apply import apply
 from dtrain.core.tensor import Parameter, Tensor
-from dtrain.nn import BatchNorm1d, BatchNorm2d, Module, SyncBatchNorm
+from dtrain.nn.batch_norm import BatchNorm, SyncBatchNorm
+from dtrain.nn.module import Module, replace_modules
 from dtrain.ops.batch_norm import MERGE
 
 AnyModule = TypeVar("AnyModule", bound=Module)
@@ -50,10 +51,15 @@ def convert_sync_batch_norm(module: AnyModule, *, group: str = "world") -> AnyMo
 
     Returns the module itself, changed in place; a BatchNorm given directly comes back as a new SyncBatchNorm.
     """
-    if isinstance(module, BatchNorm1d | BatchNorm2d):
+    if isinstance(module, SyncBatchNorm):
+        return module
+    if isinstance(module, BatchNorm):
         return SyncBatchNorm.from_batch_norm(module, group=group)  # type: ignore[return-value]
-    for owner in list(module.modules()):
-        for name, child in list(owner.named_children()):
-            if isinstance(child, BatchNorm1d | BatchNorm2d) and not isinstance(child, SyncBatchNorm):
-                owner.replace_child(name, SyncBatchNorm.from_batch_norm(child, group=group))
+
+    def replace(layer: Module) -> Module | None:
+        if not isinstance(layer, BatchNorm) or isinstance(layer, SyncBatchNorm):
+            return None
+        return SyncBatchNorm.from_batch_norm(layer, group=group)
+
+    replace_modules(module, replace)
     return module
