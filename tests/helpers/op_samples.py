@@ -1,0 +1,115 @@
+"""Arrays for the samples of ops, and ways to run an op on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+import dtrain.collectives.ops
+import dtrain.ops  # noqa: F401  registers all others
+from dtrain.base.dtype import DType, from_numpy
+from dtrain.core.apply import apply_all
+from dtrain.core.autograd import grad
+from dtrain.core.tensor import Tensor, wrap
+from dtrain.graph.op import Op, Sample, all_ops
+
+Arrays = list[np.ndarray]
+
+# Ops that cannot have samples, each with the reason.
+WITHOUT_SAMPLES = {"constant": "its array is an attribute; tests/graph covers it"}
+
+
+def op_cases(select: Callable[[Op], bool] = lambda op: True) -> Iterator[tuple[Op, int]]:
+    """(op, sample number) of every registered op that `select` admits."""
+    for op in all_ops():
+        if op.name not in WITHOUT_SAMPLES and op.samples is not None and select(op):
+            for number in range(len(op.samples())):
+                yield op, number
+
+
+def case_id(value: Any) -> str:
+    """How pytest shows a parameter."""
+    if isinstance(value, Op):
+        return value.name
+    return value.tag if isinstance(value, DType) else str(value)
+
+
+def sample_of(op: Op, number: int) -> Sample:
+    assert op.samples is not None
+    return op.samples()[number]
+
+
+def make_arrays(op: Op, number: int, dtype: DType) -> Arrays:
+    """The inputs of a sample: shapes filled with numbers of [low, high) in `dtype`, arrays as they are.
+
+    Numbers depend on the op and the sample only; unsigned integers get their absolute values.
+    """
+    sample = sample_of(op, number)
+    random = np.random.default_rng(crc32(f"{op.name}/{number}".encode()))
+    return [_fill(entry, sample, dtype, random) for entry in sample.inputs]
+
+
+def _fill(entry: Any, sample: Sample, dtype: DType, random: np.random.Generator) -> np.ndarray:
+    if isinstance(entry, np.ndarray):
+        return entry.copy()
+    numbers = np.asarray(random.uniform(sample.low, sample.high, entry))
+    if dtype.kind == "bool":
+        return np.asarray(numbers > (sample.low + sample.high) / 2)
+    if dtype.is_integer:
+        # Away from 0 towards both sides, so that divisors are never 0 where floats are not.
+        whole = np.where(numbers < 0, np.floor(numbers), np.ceil(numbers))
+        return np.asarray(np.abs(whole) if dtype.kind == "unsigned" else whole).astype(dtype.numpy)
+    return numbers.astype(dtype.numpy)
+
+
+def run(op: Op, number: int, arrays: Sequence[np.ndarray]) -> Arrays:
+    """The outputs of the op on copies of these arrays, through the one door."""
+    outputs = apply_all(op, [wrap(array.copy()) for array in arrays], sample_of(op, number).attrs)
+    return [tensor.numpy() for tensor in outputs]
+
+
+def is_differentiable(op: Op) -> bool:
+    return op.grad is not None
+
+
+def float_positions(arrays: Sequence[np.ndarray]) -> list[int]:
+    """Which inputs can have a gradient."""
+    return [i for i, array in enumerate(arrays) if from_numpy(array.dtype).is_floating]
+
+
+def random_like(arrays: Sequence[np.ndarray], seed: int) -> Arrays:
+    """Standard normal numbers in the shapes and dtypes of `arrays`."""
+    random = np.random.default_rng(seed)
+    return [random.standard_normal(array.shape).astype(array.dtype) for array in arrays]
+
+
+def weighted_sum(outputs: Sequence[Tensor], weights: Sequence[np.ndarray]) -> Tensor | None:
+    """Σ weights · outputs over those that have a history: one scalar to differentiate."""
+    total: Tensor | None = None
+    for output, weight in zip(outputs, weights):
+        if output.requires_grad:
+            term = (output * wrap(weight.astype(output.dtype.numpy))).sum()
+            total = term if total is None else total + term
+    return total
+
+
+def input_gradients(
+    op: Op, number: int, tensors: Sequence[Tensor], weights: Sequence[np.ndarray], *, create_graph: bool = False
+) -> list[Tensor | None]:
+    """d(Σ weights · outputs) / d(input) for each input that requires gradients; None where nothing flows."""
+    total = weighted_sum(apply_all(op, list(tensors), sample_of(op, number).attrs), weights)
+    wanted = [tensor for tensor in tensors if tensor.requires_grad]
+    if total is None:
+        return [None] * len(wanted)
+    return list(grad(total, wanted, allow_unused=True, create_graph=create_graph))
+
+
+def leaves(arrays: Sequence[np.ndarray], positions: Sequence[int]) -> list[Tensor]:
+    """Tensors on copies of the arrays; those at `positions` require gradients."""
+    tensors = [wrap(array.copy()) for array in arrays]
+    for position in positions:
+        tensors[position].requires_grad_()
+    return tensors
