@@ -151,6 +151,14 @@ class Communicator(ABC):
         self.counters.add("barrier", 0)
         self._now(lambda: self._barrier(signature("barrier")))
 
+    def meet(self, text: str) -> None:
+        """A barrier that all ranks must reach with the same `text`; it is not counted.
+
+        Raises:
+            CollectiveMismatchError: on every rank, with all texts, if they differ.
+        """
+        self._now(lambda: self._barrier(text))
+
     # From one rank to another
 
     def send(self, array: Array, *, destination: int, tag: int = 0) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from dtrain.base.control_channel import ControlClient, connect_control, control_client
+from dtrain.base.device import DeviceLike, as_device
 from dtrain.base.errors import CollectiveError, expected
 from dtrain.base.rank_info import RankInfo
 from dtrain.collectives.communicator import Communicator
@@ -54,8 +55,13 @@ def is_initialized() -> bool:
     return _current() is not None
 
 
-def get_communicator(group: str = "world") -> Communicator:
+def get_communicator(group: str = "world", *, device: DeviceLike = "cpu") -> Communicator:
     """The communicator of a group of this rank: "world", or the text of a group made by `split`.
+
+    Args:
+        group: the group's text.
+        device: where the arrays are. For a CUDA device the first call connects through NCCL, so that all ranks of
+            the group have to make it together.
 
     Raises:
         CollectiveError: `init` has not been called, or this rank is in no such group.
@@ -70,6 +76,12 @@ def get_communicator(group: str = "world") -> Communicator:
                 "call dtrain.collectives.init() at the start of the script",
             )
         )
+    communicator = _group_of(world, group)
+    place = as_device(device)
+    return _on_cuda(communicator, place.index) if place.is_cuda else communicator
+
+
+def _group_of(world: Communicator, group: str) -> Communicator:
     if group == "world":
         return world
     if group not in world.groups:
@@ -77,6 +89,16 @@ def get_communicator(group: str = "world") -> Communicator:
             expected("get_communicator", f"a group of rank {world.rank}: {', '.join(world.groups)}", repr(group))
         )
     return world.groups[group]
+
+
+def _on_cuda(communicator: Communicator, index: int) -> Communicator:
+    """The NCCL communicator of the same ranks, made once; it is closed with its parent."""
+    from dtrain.collectives.nccl_communicator import NcclCommunicator
+
+    name = f"{communicator.group} on cuda:{index}"
+    if name not in communicator.groups:
+        communicator.groups[name] = NcclCommunicator(communicator, index)
+    return communicator.groups[name]
 
 
 def rank() -> int:
@@ -96,7 +118,8 @@ def finalize() -> None:
     global _process_world
     world, _process_world = _process_world, None
     if world is not None:
-        for communicator in [*world.groups.values(), world]:
+        # Children first: groups are listed in the order of their making, the world before all others.
+        for communicator in reversed(world.groups.values()):
             communicator.close()
 
 

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,7 +20,7 @@ from dtrain.base.errors import CollectiveError, PeerLostError, expected
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.mpi_start import wait_until
 from dtrain.collectives.mpi_window import MpiWindow
-from dtrain.collectives.packed import ALIGNMENT, Packed
+from dtrain.collectives.packed import Packed, slices
 from dtrain.collectives.rank_order import Array, ReduceOp, reduce_in_rank_order
 from dtrain.collectives.shared_communicator import DEFAULT_STAGING_BYTES, SharedCommunicator
 from dtrain.collectives.signature import SIGNATURE_BYTES, frame_of, mismatch
@@ -224,21 +223,21 @@ class MpiMessageCommunicator(_MpiRank):
         reduce_in_rank_order([part.view(dtype) for part in everyone], op, chunk.view(dtype))
 
     def _reduce_slices(self, chunk: Array, dtype: np.dtype[Any], op: ReduceOp) -> None:
-        lines = -(-chunk.size // ALIGNMENT)
-        borders = [min(lines * rank // self.size * ALIGNMENT, chunk.size) for rank in range(self.size + 1)]
-        counts = [last - first for first, last in pairwise(borders)]
+        borders = slices(chunk.size, self.size)
+        starts = [first for first, _ in borders]
+        counts = [last - first for first, last in borders]
         mine = counts[self.rank]
         parts = np.empty((self.size, mine), np.uint8)
         received = [mine] * self.size
         self._wait(
             self._comm.Ialltoallv(
-                [chunk, counts, borders[:-1], _byte()],
+                [chunk, counts, starts, _byte()],
                 [parts, received, [mine * rank for rank in range(self.size)], _byte()],
             )
         )
         result = np.empty(mine, np.uint8)
         reduce_in_rank_order([part.view(dtype) for part in parts], op, result.view(dtype))
-        self._wait(self._comm.Iallgatherv([result, mine, _byte()], [chunk, counts, borders[:-1], _byte()]))
+        self._wait(self._comm.Iallgatherv([result, mine, _byte()], [chunk, counts, starts, _byte()]))
 
     def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
         parts = np.empty((self.size, out.size), out.dtype)

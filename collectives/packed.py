@@ -10,6 +10,7 @@ chunk moves in or out of shared memory. Either way the message is the same, so r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -33,9 +34,17 @@ def packed_offsets(sizes: Sequence[int]) -> tuple[list[int], int]:
     return offsets, end
 
 
+def slices(nbytes: int, size: int) -> list[tuple[int, int]]:
+    """Cut a message into one slice per rank at multiples of ALIGNMENT."""
+    lines = -(-nbytes // ALIGNMENT)
+    borders = [min(lines * rank // size * ALIGNMENT, nbytes) for rank in range(size + 1)]
+    return list(pairwise(borders))
+
+
 def address_of(array: Array) -> int:
-    """Where the first element lies."""
-    return int(array.__array_interface__["data"][0])
+    """Where the first element lies, in the memory of the host or of a CUDA device."""
+    described = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
+    return int(described["data"][0])
 
 
 class Packed:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import struct
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.packed import ALIGNMENT, Packed, address_of
+from dtrain.collectives.packed import ALIGNMENT, Packed, address_of, slices
 from dtrain.collectives.rank_order import Array, ReduceOp, reduce_in_rank_order
 from dtrain.collectives.shared_window import FLAG_BYTES, FRAME_BYTES, HEADER_BYTES, SharedWindow
 from dtrain.collectives.signature import DIGEST_BYTES, SIGNATURE_BYTES, frame_of, mismatch, rank_list, text_of
@@ -110,7 +109,7 @@ class SharedCommunicator(Communicator):
             else:
                 self._reduce_slice(parts, [parts[self.rank]], dtype, op)
                 self._synchronize()
-                for part, (first, last) in zip(parts, _slices(nbytes, self.size), strict=True):
+                for part, (first, last) in zip(parts, slices(nbytes, self.size), strict=True):
                     out.write(start + first, part[first:last])
             start += nbytes
             if start >= source.nbytes:
@@ -130,7 +129,7 @@ class SharedCommunicator(Communicator):
 
     def _reduce_slice(self, parts: list[Array], targets: list[Array], dtype: np.dtype[Any], op: ReduceOp) -> None:
         """Reduce this rank's slice of `parts` into the same slice of each target."""
-        first, last = _slices(parts[0].size, self.size)[self.rank]
+        first, last = slices(parts[0].size, self.size)[self.rank]
         reduce_in_rank_order(
             [part[first:last].view(dtype) for part in parts], op, *(to[first:last].view(dtype) for to in targets)
         )
@@ -300,13 +299,6 @@ class SharedCommunicator(Communicator):
 
     @abstractmethod
     def abort(self, code: int = 1) -> None: ...
-
-
-def _slices(nbytes: int, size: int) -> list[tuple[int, int]]:
-    """Cut a message into one slice per rank at multiples of ALIGNMENT."""
-    lines = -(-nbytes // ALIGNMENT)
-    borders = [min(lines * rank // size * ALIGNMENT, nbytes) for rank in range(size + 1)]
-    return list(pairwise(borders))
 
 
 def _apart(source: Array, out: Array) -> Array:

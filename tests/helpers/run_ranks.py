@@ -119,9 +119,9 @@ def _read(path: Path) -> tuple[str, Any]:
 
 def _main(file: str, function: str, arguments: str, folder: str) -> None:
     """One rank."""
-    from dtrain import collectives
+    from dtrain.collectives import context
 
-    communicator = collectives.init(timeout=30.0)
+    communicator = context.init(timeout=30.0)
     error, result = "", None
     try:
         result = getattr(load(file), function)(communicator, **json.loads(arguments))
@@ -130,7 +130,7 @@ def _main(file: str, function: str, arguments: str, folder: str) -> None:
     Path(folder, f"rank.{communicator.rank}").write_bytes(pickle.dumps((error, result)))
     if error:
         communicator.abort(1)
-    collectives.finalize()
+    context.finalize()
 
 
 if __name__ == "__main__":

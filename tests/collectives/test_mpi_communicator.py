@@ -1,0 +1,122 @@
+"""MPI worlds beyond the contract: which transport is chosen, ranks that are late or gone, agreement of transports."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dtrain.base.errors import CollectiveError, PeerLostError
+from dtrain.collectives.communicator import Communicator
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
+
+from run_ranks import run_ranks  # noqa: E402
+
+pytestmark = pytest.mark.distributed
+
+
+def test_transports_give_the_same_bits() -> None:
+    results = run_ranks(__file__, "both_transports", 3)
+    for shared, messages in results:
+        assert shared == messages == results[0][0]
+
+
+def both_transports(world: Communicator) -> list[bytes]:
+    from mpi4py import MPI
+
+    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+
+    assert world.name == "mpi_shared", "ranks of one host see one another's memory"
+    assert world.algorithm("all_reduce", 1 << 20) == "shared_slices"
+    assert world.algorithm("all_reduce", 100) == "shared_one_shot"
+    messages = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="messages")
+    assert messages.algorithm("all_reduce", 1 << 20) == "messages_slices"
+    array = np.random.default_rng(world.rank).normal(size=300_001).astype(np.float32)
+    return [comm.all_reduce(array).tobytes() for comm in (world, messages)]
+
+
+@pytest.mark.parametrize("transport", ["shared", "messages"])
+def test_a_late_rank_is_an_error_and_not_a_hang(transport: str) -> None:
+    texts = run_ranks(__file__, "late_rank", 3, arguments={"transport": transport})
+    for text in texts[:2]:
+        assert "within 0.3 s" in text and "DTRAIN_COLLECTIVE_TIMEOUT" in text
+        if transport == "shared":
+            assert "got nothing from rank 2; rank 2 was last in all_gather f64[2]" in text
+
+
+def late_rank(world: Communicator, transport: Any) -> str:
+    from mpi4py import MPI
+
+    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+
+    comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, timeout=0.3)
+    comm.all_gather(np.zeros(2))
+    text = ""
+    if world.rank != 2:
+        with pytest.raises(CollectiveError) as caught:
+            comm.all_reduce(np.ones(3))
+        text = str(caught.value)
+    world.barrier()
+    return text
+
+
+def test_a_rank_that_has_left_is_noticed_at_once() -> None:
+    for text in run_ranks(__file__, "left_rank", 2)[:1]:
+        assert text.startswith("[rank 0/2] rank 1 left the job; group 'world', collective 2 (barrier)")
+
+
+def left_rank(world: Communicator) -> str:
+    from mpi4py import MPI
+
+    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+
+    comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="shared", timeout=20)
+    comm.barrier()
+    text = ""
+    if world.rank == 1:
+        comm.close()
+    else:
+        begin = time.monotonic()
+        with pytest.raises(PeerLostError) as caught:
+            comm.barrier()
+        assert time.monotonic() - begin < 10
+        text = str(caught.value)
+    world.barrier()
+    return text
+
+
+def test_a_failing_rank_ends_the_job_with_its_traceback() -> None:
+    with pytest.raises(AssertionError, match="ended with code") as caught:
+        run_ranks(__file__, "failing_rank", 2)
+    assert "ValueError: only rank 1 fails" in str(caught.value)
+
+
+def failing_rank(world: Communicator) -> None:
+    if world.rank == 1:
+        raise ValueError("only rank 1 fails")
+    world.barrier()
+
+
+@pytest.mark.parametrize("transport", ["shared", "messages"])
+def test_letters_are_checked(transport: str) -> None:
+    run_ranks(__file__, "letters", 2, arguments={"transport": transport})
+
+
+def letters(world: Communicator, transport: Any) -> None:
+    from mpi4py import MPI
+
+    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+
+    comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, timeout=0.3)
+    for tag in (-1, 1 << 20):
+        with pytest.raises(ValueError, match=r"a tag in 0\.\.1048575"):
+            comm.send(np.zeros(1), destination=0, tag=tag)
+    with pytest.raises(CollectiveError, match=r"tag 5 from rank 0 within 0\.3 s, got none"):
+        comm.recv(source=0, tag=5)
+    comm.close()

@@ -1,0 +1,163 @@
+"""The nccl communicator: its logic on a CuPy and an NCCL of host memory, and the whole of it where there is a GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dtrain.base.errors import CollectiveMismatchError, DeviceError
+from dtrain.collectives import context, nccl_communicator
+from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.nccl_communicator import NcclCommunicator
+from dtrain.collectives.self_communicator import SelfCommunicator
+from dtrain.collectives.thread_communicator import run_threads
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
+
+import fake_cuda  # noqa: E402
+from contract import CHECKS  # noqa: E402
+from from_host import FromHost  # noqa: E402
+from run_ranks import run_ranks  # noqa: E402
+
+# What the contract says of memory of the host and of threads has no meaning for a device.
+ON_DEVICES = [
+    name
+    for name in CHECKS
+    if name not in ("memory_from_allocate_is_aligned_and_zero", "async_calls_run_beside_the_caller")
+]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nccl_communicator, "_load_nccl", lambda: (fake_cuda.cupy, fake_cuda.nccl))
+
+
+def on_fake_device(world: Communicator) -> FromHost:
+    return FromHost(NcclCommunicator(world, 0), fake_cuda.cupy.asarray, fake_cuda.cupy.asnumpy)
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("name", ON_DEVICES)
+def test_contract_on_a_fake(name: str, size: int) -> None:
+    def program(world: Communicator) -> None:
+        with np.errstate(all="ignore"):  # a device does not warn of overflow
+            CHECKS[name](on_fake_device(world))
+
+    run_threads(size, program)
+
+
+@pytest.mark.usefixtures("fake")
+def test_neighbours_in_one_buffer_are_sent_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    spans: list[int] = []
+
+    def array_at(shape: tuple[int], dtype: type, memptr: memoryview) -> np.ndarray:
+        spans.append(shape[0])
+        return np.zeros(shape, dtype).view(fake_cuda.DeviceArray)
+
+    class Array(fake_cuda.DeviceArray):
+        def __new__(cls, shape: tuple[int], dtype: type, memptr: memoryview) -> np.ndarray:
+            return array_at(shape, dtype, memptr)
+
+    comm = NcclCommunicator(SelfCommunicator(), 0)
+    buffer = fake_cuda.cupy.zeros(64, np.float32)
+    pieces = [buffer[:3], buffer[16:20]]
+    assert comm._message([pieces[0].copy(), pieces[1].copy()]).size == 80 and not spans
+    monkeypatch.setattr(comm, "_cupy", type("cupy", (), {"ndarray": Array, "uint8": np.uint8}))
+    comm._message(pieces)
+    assert spans == [80]
+
+
+@pytest.mark.usefixtures("fake")
+def test_the_callers_stream_waits_for_the_end() -> None:
+    comm = NcclCommunicator(SelfCommunicator(), 0)
+    current = fake_cuda.cupy.cuda.get_current_stream()
+    current.waited.clear()
+    work = comm.all_reduce_async(fake_cuda.cupy.zeros(3))
+    assert comm._stream.waited[-1].stream is current, "the work begins after what the caller has enqueued"
+    assert not current.waited, "nobody waits before wait()"
+    work.wait()
+    assert [event.stream for event in current.waited] == [comm._stream]
+
+
+@pytest.mark.usefixtures("fake")
+def test_host_arrays_are_refused() -> None:
+    comm = NcclCommunicator(SelfCommunicator(), 0)
+    with pytest.raises(DeviceError, match="expected a CuPy array, got ndarray; use the communicator of the hosts"):
+        comm.all_reduce(np.zeros(3))
+    far = fake_cuda.cupy.zeros(3)
+    far.device = type(far.device)(id=2)
+    with pytest.raises(DeviceError, match="an array on cuda:0, got cuda:2; move it there"):
+        comm.all_reduce(far)
+
+
+@pytest.mark.usefixtures("fake")
+def test_agreement_can_be_left_out() -> None:
+    class Parent(SelfCommunicator):
+        def meet(self, text: str) -> None:
+            raise CollectiveMismatchError(text)
+
+    comm = NcclCommunicator(Parent(), 0, checks_calls=False)
+    assert comm.all_reduce(fake_cuda.cupy.zeros(3)).tolist() == [0, 0, 0]
+    with pytest.raises(CollectiveMismatchError, match="barrier"):
+        comm.barrier()
+
+
+@pytest.mark.usefixtures("fake")
+def test_context_connects_devices_once_and_closes_them_first() -> None:
+    with context.using(SelfCommunicator()):
+        comm = context.get_communicator(device="cuda:0")
+        assert comm.name == "nccl" and context.get_communicator(device="cuda:0") is comm
+        assert context.get_communicator().name == "self"
+    comm.close()
+    assert comm._link.is_destroyed
+
+
+def test_without_cupy_the_error_says_what_to_install() -> None:
+    if importlib.util.find_spec("cupy") is not None:
+        pytest.skip("CuPy is installed")
+    with pytest.raises(
+        DeviceError, match=r"CuPy with NCCL, got No module named 'cupy'; pip install 'dtrain\[cuda12\]'"
+    ):
+        NcclCommunicator(SelfCommunicator(), 0)
+
+
+@pytest.mark.gpu
+@pytest.mark.distributed
+@pytest.mark.parametrize("reduction", ["rank_order", "nccl"])
+def test_contract_on_a_gpu(reduction: str) -> None:
+    """Two ranks on one GPU: NCCL takes them for two hosts when each has an NCCL_HOSTID of its own."""
+    if importlib.util.find_spec("cupy") is None:
+        pytest.skip("no CuPy: install dtrain[cuda12] or dtrain[cuda13]")
+    import cupy
+
+    try:
+        cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        pytest.skip(f"no CUDA device: {error}")
+    for verdicts in run_ranks(__file__, "gpu_program", 2, arguments={"reduction": reduction}, timeout=120):
+        assert verdicts == dict.fromkeys(verdicts, "passed") and verdicts
+
+
+def gpu_program(world: Communicator, reduction: str) -> dict[str, str]:
+    import os
+
+    import cupy
+
+    os.environ |= {"NCCL_HOSTID": f"rank{world.rank}", "NCCL_SOCKET_IFNAME": "lo"}
+    device = NcclCommunicator(world, 0, reduction=reduction)
+    comm = FromHost(device, cupy.asarray, cupy.asnumpy)
+    if reduction == "rank_order":
+        for name in ON_DEVICES:
+            CHECKS[name](comm)
+        return dict.fromkeys(ON_DEVICES, "passed")
+    for op, wanted in {"sum": 3.0, "mean": 1.5, "prod": 2.0, "min": 1.0, "max": 2.0}.items():
+        for dtype in (np.float32, np.float64, np.float16):
+            result = comm.all_reduce(np.full(1001, world.rank + 1, dtype), op=op)
+            assert (result == wanted).all(), (op, dtype)
+    return {"all_reduce": "passed"}

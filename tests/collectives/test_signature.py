@@ -1,0 +1,42 @@
+"""The text of a call, the frame that shows it, and the error when texts differ."""
+
+from __future__ import annotations
+
+from dtrain.base.errors import CollectiveMismatchError
+from dtrain.collectives.signature import SIGNATURE_BYTES, compact, frame_of, mismatch, rank_list, signature, text_of
+
+
+def test_signature_names_all_that_must_agree() -> None:
+    assert signature("all_reduce", "f32", ((8, 3),), "sum") == "all_reduce sum f32[8,3]"
+    assert signature("broadcast", "s64", ((2,), ()), root=1) == "broadcast s64[2] s64[] root=1"
+    assert signature("barrier") == "barrier"
+
+
+def test_frames_have_one_size_and_differ_where_texts_do() -> None:
+    short, long = "all_reduce sum f32[3]", "all_reduce_many sum " + " ".join(f"f32[{n}]" for n in range(1000))
+    assert len(frame_of(short)) == len(frame_of(long)) == SIGNATURE_BYTES
+    assert text_of(frame_of(short)) == short
+    assert text_of(frame_of(long)).startswith("all_reduce_many sum f32[0] f32[1]")
+    assert f"({len(long)} bytes, digest " in text_of(frame_of(long))
+    assert frame_of(long) != frame_of(long.replace("999", "998")), "a difference beyond the cut counts too"
+    assert frame_of(short) is frame_of(short), "shown again without copying"
+
+
+def test_an_empty_frame_says_so() -> None:
+    assert text_of(bytes(SIGNATURE_BYTES)) == "(no collective yet)"
+
+
+def test_mismatch_shows_the_odd_ranks_first() -> None:
+    good, bad = frame_of("all_reduce sum f32[8]"), frame_of("all_reduce max f32[8]")
+    error = mismatch("world", 17, [good, good, bad, good])
+    assert isinstance(error, CollectiveMismatchError)
+    lines = str(error).splitlines()
+    assert lines[0] == "group 'world', collective 17: expected the same call on every rank, got"
+    assert lines[1:3] == ["  rank 2: all_reduce max f32[8]", "  ranks 0,1,3: all_reduce sum f32[8]"]
+    assert lines[3].startswith("make every rank of the group issue the same collectives in the same order")
+
+
+def test_compact_ranks() -> None:
+    assert compact([]) == ""
+    assert compact([4, 5, 6, 9, 1, 0]) == "4-6,9,1,0"
+    assert rank_list([3]) == "rank 3" and rank_list([0, 1, 2]) == "ranks 0-2"
