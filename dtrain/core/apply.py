@@ -7,10 +7,12 @@ combination and kept in the op's dispatch cache, so that an eager call costs one
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from dtrain.base.cuda import check_cuda_device
 from dtrain.base.device import CPU, Device
 from dtrain.base.dtype import DType, promote, promote_scalar
 from dtrain.base.errors import DeviceError, TraceError, expected
@@ -41,10 +43,13 @@ class Dispatch:
         self.outputs = [(type.shape, type.dtype.numpy) for type in self.types]
         self.kernel: KernelInfo | None = None
         # Where the outputs live: `to_device` has its input elsewhere.
-        self.empty = _empty_on(self.types[0].device if self.types else device)
+        target = self.types[0].device if self.types else device
+        self.empty = _empty_on(target)
         if op.view is None and op.name != "constant":
             load_kernels()
             self.kernel = find_kernel(op.name, types, attrs, device_kind="cuda" if device.is_cuda else "cpu")
+            if gpu := target if target.is_cuda else device if device.is_cuda else None:
+                self.kernel = _on_gpu(self.kernel, gpu)
 
     def run(self, arrays: Sequence[Array], attrs: dict[str, Any]) -> list[Array]:
         """Compute into new arrays.
@@ -98,13 +103,31 @@ def _common_device(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any])
 def _empty_on(device: Device) -> Callable[[Shape, np.dtype], Array]:
     if not device.is_cuda:
         return np.empty
+    check_cuda_device(device.index)
     import cupy
 
     def empty(shape: Shape, dtype: np.dtype) -> Array:
-        with cupy.cuda.Device(device.index):
+        with current_gpu(device):
             return cupy.empty(shape, dtype)
 
     return empty
+
+
+def _on_gpu(kernel: KernelInfo, device: Device) -> KernelInfo:
+    """The same kernel, run with `device` as CuPy's current one."""
+
+    def function(*inputs: Array, **attrs: Any) -> Any:
+        with current_gpu(device):
+            return kernel.function(*inputs, **attrs)
+
+    return replace(kernel, function=function)
+
+
+def current_gpu(device: Device) -> Any:
+    """A context in which `device` is the one that CuPy allocates and launches on."""
+    import cupy
+
+    return cupy.cuda.Device(device.index)
 
 
 def dispatch(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Dispatch:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.device import CPU, Device
-from dtrain.core.apply import dispatch
+from dtrain.core.apply import current_gpu, dispatch
 from dtrain.core.memory_plan import Block, MemoryPlan, Storage, plan_memory
 from dtrain.core.tensor import Array, Tensor
 from dtrain.graph.graph import Graph, Node, Value
@@ -35,10 +35,12 @@ class Executor:
         self.states = list(states)
         self.num_results = len(graph.outputs) if num_results is None else num_results
         self.plan: MemoryPlan = plan_memory(graph)
-        self.device = _device_of(graph)
-        self._arena = _allocate(self.plan.arena_nbytes, self.device)
+        devices = _devices_of(graph)
+        # Every device has an arena of the whole plan; what another device's values take up there is never touched.
+        self._arenas = {device: _allocate(self.plan.arena_nbytes, device) for device in devices}
+        self._gpu = next((device for device in devices if device.is_cuda), None)
         self._blocks = {id(block): self._allocate_block(block) for block in self.plan.blocks}
-        self._arguments = [_empty(value, self.device) for value in graph.arguments]
+        self._arguments = [_empty(value) for value in graph.arguments]
         self._is_bound = False
         self._bound_states: list[Array] = []
         self._steps: list[Step] = []
@@ -47,6 +49,12 @@ class Executor:
 
     def run(self, arguments: Sequence[Array]) -> list[Array]:
         """Run once. Arguments have the types of the graph's; returns the results as new arrays."""
+        if self._gpu is None:
+            return self._run(arguments)
+        with current_gpu(self._gpu):
+            return self._run(arguments)
+
+    def _run(self, arguments: Sequence[Array]) -> list[Array]:
         for bound, state in zip(self._bound_states, self.states):
             if state.array is not bound:
                 self._is_bound = False
@@ -105,7 +113,7 @@ class Executor:
     def _bind_node(self, node: Node, arrays: dict[Value, Array]) -> None:
         inputs = [arrays[value] for value in node.inputs]
         if node.op.name == "constant":
-            arrays[node.outputs[0]] = _to_device(node.attrs["value"], self.device)
+            arrays[node.outputs[0]] = _to_device(node.attrs["value"], node.outputs[0].type.device)
             return
         if node.op.view is not None:
             viewed = node.op.view(inputs[0], **node.attrs)
@@ -144,7 +152,7 @@ class Executor:
     def _allocate_block(self, block: Block) -> Array:
         allocate = block.node.op.allocate
         if allocate is None:
-            return _allocate(block.nbytes, self.device)
+            return _allocate(block.nbytes, block.members[0].type.device)
         return allocate(block.node.attrs, block.nbytes)
 
     def _place(self, value: Value) -> Array:
@@ -155,7 +163,7 @@ class Executor:
         return self._in_arena(value, storage)
 
     def _in_arena(self, value: Value, storage: Storage) -> Array:
-        memory = self._arena if storage.block is None else self._blocks[id(storage.block)]
+        memory = self._arenas[value.type.device] if storage.block is None else self._blocks[id(storage.block)]
         raw = memory[storage.offset : storage.offset + value.type.nbytes]
         return raw.view(value.type.dtype.numpy).reshape(value.type.shape)
 
@@ -168,26 +176,25 @@ def _copy_view(view: Callable[..., Array], attrs: dict[str, Any], source: Array,
     target[...] = view(source, **attrs)
 
 
-def _device_of(graph: Graph) -> Device:
-    for value in [*graph.inputs, *(value for node in graph.nodes for value in node.outputs)]:
-        if value.type.device.is_cuda:
-            return value.type.device
-    return CPU
+def _devices_of(graph: Graph) -> list[Device]:
+    """The CPU and every other device that a value lies on, in order of appearance."""
+    values = [*graph.inputs, *(value for node in graph.nodes for value in node.outputs)]
+    return list(dict.fromkeys([CPU, *(value.type.device for value in values)]))
 
 
 def _allocate(nbytes: int, device: Device) -> Array:
     if device.is_cuda:
         import cupy
 
-        with cupy.cuda.Device(device.index):
+        with current_gpu(device):
             return cupy.empty(nbytes, np.uint8)
     raw = np.empty(nbytes + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + nbytes]
 
 
-def _empty(value: Value, device: Device) -> Array:
-    raw = _allocate(value.type.nbytes, value.type.device if value.type.device.is_cuda else device)
+def _empty(value: Value) -> Array:
+    raw = _allocate(value.type.nbytes, value.type.device)
     return raw.view(value.type.dtype.numpy).reshape(value.type.shape)
 
 
@@ -196,5 +203,5 @@ def _to_device(array: np.ndarray, device: Device) -> Array:
         return array
     import cupy
 
-    with cupy.cuda.Device(device.index):
+    with current_gpu(device):
         return cupy.asarray(array)
