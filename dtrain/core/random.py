@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.base.device import CPU, Device, DeviceLike, as_device
+from dtrain.base.cuda import placement
+from dtrain.base.device import CPU, Device, DeviceLike
 from dtrain.base.dtype import DType, DTypeLike, as_dtype, bool_, float32, int64
 from dtrain.base.errors import expected
 from dtrain.base.rank_info import RankInfo
@@ -118,7 +119,7 @@ class Generator:
         return self._draw("random_dropout_mask", shape, dtype, device, p=float(p))
 
     def _draw(self, op: str, shape: ShapeLike, dtype: DTypeLike, device: DeviceLike, **attrs: Any) -> Tensor:
-        sizes, wanted, place = as_shape(shape, op), as_dtype(dtype), as_device(device)
+        sizes, wanted, place = as_shape(shape, op), as_dtype(dtype), placement(device)
         return _values(self.state, op, sizes, wanted, place, attrs)
 
 

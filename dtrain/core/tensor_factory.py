@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dtrain.base.device import CPU, DeviceLike, as_device
+from dtrain.base.cuda import placement
+from dtrain.base.device import CPU, DeviceLike
 from dtrain.base.dtype import DTypeLike, as_dtype, bool_, float32, int64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
@@ -35,7 +36,7 @@ def full(shape: ShapeLike, value: float | bool, *, dtype: DTypeLike | None = Non
     if dtype is None:
         dtype = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else float32
     return apply(
-        get_op("full"), shape=as_shape(shape, "full"), value=value, dtype=as_dtype(dtype), device=as_device(device)
+        get_op("full"), shape=as_shape(shape, "full"), value=value, dtype=as_dtype(dtype), device=placement(device)
     )
 
 
@@ -68,7 +69,7 @@ def ones_like(other: Tensor | TensorType, *, dtype: DTypeLike | None = None) -> 
 def eye(n: int, m: int | None = None, *, dtype: DTypeLike | None = None, device: DeviceLike = CPU) -> Tensor:
     """An n×m matrix (m defaults to n) with ones on the main diagonal; f32 unless a dtype is given."""
     rows, columns = as_shape((n, n if m is None else m), "eye")
-    return apply(get_op("eye"), n=rows, m=columns, dtype=as_dtype(dtype or float32), device=as_device(device))
+    return apply(get_op("eye"), n=rows, m=columns, dtype=as_dtype(dtype or float32), device=placement(device))
 
 
 def arange(
@@ -86,7 +87,7 @@ def arange(
         raise ShapeError(expected("arange", "a step that is not 0", "0"))
     if dtype is None:
         dtype = int64 if all(isinstance(value, int) for value in (start, stop, step)) else float32
-    return apply(get_op("arange"), start=start, stop=stop, step=step, dtype=as_dtype(dtype), device=as_device(device))
+    return apply(get_op("arange"), start=start, stop=stop, step=step, dtype=as_dtype(dtype), device=placement(device))
 
 
 def linspace(start: float, stop: float, num: int, *, dtype: DTypeLike = float32, device: DeviceLike = CPU) -> Tensor:
@@ -98,7 +99,7 @@ def linspace(start: float, stop: float, num: int, *, dtype: DTypeLike = float32,
         stop=float(stop),
         num=num,
         dtype=as_dtype(dtype),
-        device=as_device(device),
+        device=placement(device),
     )
 
 

@@ -25,7 +25,7 @@ def copy(x: Array, out: Array) -> None:
 def to_device(x: Array, out: Array, **target: Any) -> None:
     """The same elements in memory of another device."""
     if array_module(x) is np and array_module(out) is not np:
-        out.set(np.ascontiguousarray(x))
+        out.set(np.asarray(x, order="C"))  # ascontiguousarray would give a 0-d array an axis
     elif array_module(x) is not np and array_module(out) is np:
         out[...] = x.get()
     else:
