@@ -5,6 +5,33 @@ The lower storey exchanges arrays: `communicator` is the contract, `self`, `thre
 this package starts no MPI and loads nothing of the framework.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dtrain.collectives.bucket import Bucket as Bucket
+    from dtrain.collectives.communicator import Communicator as Communicator
+    from dtrain.collectives.context import finalize as finalize
+    from dtrain.collectives.context import get_communicator as get_communicator
+    from dtrain.collectives.context import is_initialized as is_initialized
+    from dtrain.collectives.context import rank as rank
+    from dtrain.collectives.context import using as using
+    from dtrain.collectives.context import world_size as world_size
+    from dtrain.collectives.data_parallel_model import DataParallel as DataParallel
+    from dtrain.collectives.data_parallel_model import data_parallel as data_parallel
+    from dtrain.collectives.ops import all_gather as all_gather
+    from dtrain.collectives.ops import all_reduce as all_reduce
+    from dtrain.collectives.ops import all_to_all as all_to_all
+    from dtrain.collectives.ops import broadcast as broadcast
+    from dtrain.collectives.ops import reduce_scatter as reduce_scatter
+    from dtrain.collectives.ops import weighted_mean as weighted_mean
+    from dtrain.collectives.pack_all_reduce import bucket_plan as bucket_plan
+    from dtrain.collectives.self_communicator import SelfCommunicator as SelfCommunicator
+    from dtrain.collectives.session import init as init
+    from dtrain.collectives.sync_batch_norm import convert_sync_batch_norm as convert_sync_batch_norm
+    from dtrain.collectives.thread_communicator import ThreadCommunicator as ThreadCommunicator
+    from dtrain.collectives.thread_communicator import run_threads as run_threads
+    from dtrain.collectives.work import Work as Work
+
 assert __name__ == "dtrain.collectives", "import dtrain.collectives, never the bare name `collectives`"
 
 # Public name -> module of this package that defines it.
@@ -42,6 +69,8 @@ def __getattr__(name: str) -> object:
 
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    # Whoever asks for anything here trains: sync-BN, packing and agreement between ranks have to be in place.
+    import_module(f"{__name__}.session")
     value: object = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
     globals()[name] = value
     return value

@@ -17,6 +17,7 @@ from dtrain.base import errors as errors
 from dtrain.base.device import Device as Device
 from dtrain.base.device import as_device as as_device
 from dtrain.base.dtype import DType as DType
+from dtrain.base.dtype import as_dtype as as_dtype
 from dtrain.base.dtype import bfloat16 as bfloat16
 from dtrain.base.dtype import bool_ as bool_
 from dtrain.base.dtype import float16 as float16
@@ -65,6 +66,7 @@ from dtrain import passes as passes  # hands the default pipeline to trace
 __version__ = "0.1.0.dev0"
 
 device = as_device
+dtype = as_dtype
 
 _IMPORTED_WHEN_USED = ("collectives", "launcher", "models", "quantization")
 
