@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dtrain.base.control_channel import Message
+from dtrain.base.control_channel import Message, parse_address
 from dtrain.base.control_server import ControlServer, Peer
 from dtrain.base.errors import LaunchError, expected
 from dtrain.launcher.environment import RankVariables
@@ -29,6 +30,7 @@ from dtrain.launcher.spec import LaunchSpec
 
 LOCAL = "local"
 CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # written by `ray start`
+PROBE_TIMEOUT = 10.0
 CHOSEN_BY_RAY = "<nodes chosen by Ray>"
 
 
@@ -199,16 +201,31 @@ def import_ray() -> Any:
 
 def join(ray: Any, address: str, size: int) -> None:
     """Join a cluster or start a local one. More ranks than cores is allowed on a local one, as with mpirun."""
+    _probe(address)
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "error"}
     if address == LOCAL:
         options |= {"num_cpus": max(usable_cores(), size), "include_dashboard": False}
     try:
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise LaunchError(
-            expected("--launcher ray", f"a Ray cluster at {address}", first, "start one with: ray start --head")
-        ) from None
+        raise LaunchError(_no_cluster(address, (str(error).splitlines() or [""])[0])) from None
+
+
+def _probe(address: str) -> None:
+    """Knock first: Ray itself tries an address that nobody answers for a minute, and then aborts the process."""
+    text = CURRENT_CLUSTER.read_text().strip() if address == "auto" and CURRENT_CLUSTER.exists() else address
+    if text in (LOCAL, "auto"):
+        return
+    if "://" in text:
+        raise LaunchError(_no_cluster(address, "a Ray client address, through which no node can be reached"))
+    try:
+        socket.create_connection(parse_address(text), timeout=PROBE_TIMEOUT).close()
+    except OSError as error:
+        raise LaunchError(_no_cluster(text, str(error))) from None
+
+
+def _no_cluster(address: str, given: str) -> str:
+    return expected("--launcher ray", f"a Ray cluster at {address}", given, "start one with: ray start --head")
 
 
 def cluster_nodes(ray: Any) -> list[RayNode]:

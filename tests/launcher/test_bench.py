@@ -1,0 +1,77 @@
+"""`dtrain bench`: handing on to a benchmark, alone and as ranks."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from dtrain.launcher import bench as bench_module
+from dtrain.launcher.bench import _without_launch_flags, bench
+from dtrain.launcher.flags import UsageError
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A benchmark that keeps what it was given and returns 3."""
+    seen = []
+
+    def add_arguments(parser):
+        parser.add_argument("-b", "--begin", default="8")
+
+    def run(args):
+        seen.append(args)
+        return 3
+
+    module = SimpleNamespace(add_arguments=add_arguments, run=run)
+    monkeypatch.setattr(bench_module, "_module_of", lambda name: module)
+    return seen
+
+
+def test_alone(fake):
+    assert bench(["all_reduce", "-b", "64"]) == 3
+    assert fake[0].begin == "64"
+
+
+def test_wrong_flags(fake):
+    with pytest.raises(UsageError, match="dtrain bench step: unrecognized arguments: --nope"):
+        bench(["step", "--nope"])
+    with pytest.raises(UsageError, match="expected a number of at least 1, got -2"):
+        bench(["step", "-np", "-2"])
+
+
+def test_as_ranks(fake, monkeypatch):
+    launched = []
+    monkeypatch.setattr("dtrain.launcher.run.run", lambda arguments, env: launched.append(list(arguments)) or 0)
+    assert bench(["all_reduce", "-np", "2", "--launcher=local", "-b", "64"]) == 0
+    assert launched == [
+        [
+            "-np",
+            "2",
+            "--launcher",
+            "local",
+            "--no-tag",
+            "--quiet",
+            "-m",
+            "dtrain.launcher.bench",
+            "all_reduce",
+            "-b",
+            "64",
+        ]
+    ]
+    assert fake == []
+
+
+def test_launch_flags_are_taken_out():
+    assert _without_launch_flags(["-np", "2", "-b", "8", "--launcher", "ray", "--num-proc=3"]) == ["-b", "8"]
+
+
+def test_help_and_names(capsys):
+    assert bench([]) == 2
+    assert bench(["--help"]) == 0
+    assert "all_reduce, step" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="expected one of all_reduce, step, got 'latency'"):
+        bench(["latency"])
+    assert "dtrain.collectives" not in bench_module.__dict__
+    assert sys.modules["dtrain.launcher.bench"] is bench_module

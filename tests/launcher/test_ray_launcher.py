@@ -1,0 +1,72 @@
+"""`--launcher ray`: real ranks on a local Ray, and its errors."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from dtrain.launcher.flags import parse_run
+from dtrain.launcher.ray_launcher import LOCAL, ray_address
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra `ray`)")
+
+MEET = """
+import os, sys
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+assert world.size == int(os.environ["WORLD_SIZE"]) and world.rank == int(os.environ["RANK"])
+print("sum", world.allreduce(world.rank + 1), os.environ["OMP_NUM_THREADS"] >= "1", flush=True)
+if len(sys.argv) > 1 and world.rank == 1:
+    raise ValueError("bad data")
+"""
+
+
+@needs_ray
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_ranks_of_a_local_ray_meet_in_mpi(run):
+    ended = run("--launcher", "ray", "-np", "2", run.script(MEET))
+    assert ended.code == 0, ended.err
+    assert sorted(ended.out.splitlines()) == ["[0] sum 3 True", "[1] sum 3 True"]
+    assert ended.err.startswith("dtrain: 2 ranks by ray (asked for; a local Ray, started for this job; Open MPI")
+
+
+@needs_ray
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_a_failure_under_ray_keeps_its_code_and_traceback(run):
+    ended = run("--launcher", "ray", "-np", "2", "--quiet", run.script(MEET), "fail")
+    assert ended.code == 1
+    assert "dtrain: rank 1 of 2 failed: ValueError: bad data (exit code 1)" in ended.err
+    assert "its traceback:" in ended.err
+
+
+@needs_ray
+@pytest.mark.distributed
+def test_a_cluster_that_is_not_there(run):
+    ended = run("--launcher", "ray", "--address", "127.0.0.1:1", "-np", "2", run.script(MEET))
+    assert ended.code == 125
+    assert "expected a Ray cluster at 127.0.0.1:1, got" in ended.err
+    assert "ray start --head" in ended.err
+
+
+@needs_ray
+@pytest.mark.distributed
+def test_plan_only_starts_no_ray(run):
+    ended = run("--launcher", "ray", "--plan-only", "--address", "10.0.0.1:6379", "-np", "2", run.script(MEET))
+    assert ended.code == 0
+    assert "--host '<nodes chosen by Ray>' --prtemca plm_ssh_agent" in ended.out
+    assert ended.seconds < 20
+
+
+def test_address(monkeypatch, tmp_path):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("dtrain.launcher.ray_launcher.CURRENT_CLUSTER", tmp_path / "current")
+    spec = parse_run(["--launcher", "ray", "train.py"], {})
+    assert ray_address(spec) == LOCAL
+    (tmp_path / "current").write_text("10.0.0.1:6379")
+    assert ray_address(spec) == "auto"
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
+    assert ray_address(spec) == "10.0.0.2:6379"
+    assert ray_address(parse_run(["--launcher", "ray", "--address", "a:1", "train.py"], {})) == "a:1"
