@@ -18,7 +18,7 @@ def embedding(indices: Array, weight: Array, out: Array, *, padding_index: int |
 def embedding_backward(
     indices: Array, grad: Array, out: Array, *, num_embeddings: int, padding_index: int | None
 ) -> None:
-    """Σ of the gradients of each row, in order of the indices; zero for the padding row."""
+    """Σ of the gradients of each row, in a fixed order; zero for the padding row."""
     take_backward(grad, indices, out=out, input_shape=(num_embeddings, grad.shape[-1]), axes=(0,))
     if padding_index is not None:
         out[padding_index] = 0

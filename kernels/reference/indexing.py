@@ -1,4 +1,4 @@
-"""References of reading and writing by index. Repeated places are written, and added to, in index order."""
+"""References of reading and writing by index. Repeated places are written in index order, so the last value stays."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def take(x: Array, *indices: Array, out: Array, axes: Axes) -> None:
 
 
 def _add_rows(total: Array, index: Array, rows: Array) -> None:
-    """total[index[i]] += rows[i], the rows of one place from first to last."""
+    """total[index[i]] += rows[i]. The order of a place's sum depends only on its own rows, so runs repeat bitwise."""
     xp = array_module(total)
     if xp.__name__ != "numpy" or not index.size or rows.ndim == 1:
         xp.add.at(total, index, rows)
         return
-    # ufunc.at is slow on rows: bring equal places together, then add each run from left to right.
+    # ufunc.at is slow on rows: bring equal places together, then reduce each run.
     place = index % total.shape[0] if index.size and index.min() < 0 else index
     order = place.argsort(kind="stable")
     place = place[order]
