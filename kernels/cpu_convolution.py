@@ -24,6 +24,8 @@ Pair = tuple[int, int]
 Shape = tuple[int, ...]
 
 _TARGET_COLUMNS = 1024
+# A pointwise convolution over this many pixels is a large enough product image by image, without any copy.
+_POINTWISE_PIXELS = 128
 
 _scratch = threading.local()
 
@@ -77,7 +79,7 @@ class Im2colConvolution:
             "padding": padding,
             "dilation": dilation,
         }
-        if _is_pointwise(w.shape, stride, padding) and 2 * pixels > _TARGET_COLUMNS:
+        if _is_pointwise(w.shape, stride, padding) and pixels >= _POINTWISE_PIXELS:
             images = x.reshape(x.shape[0], groups, channels // groups, pixels)
             np.matmul(weights, images, out=out.reshape(out.shape[0], groups, outputs // groups, pixels))
             return
@@ -109,12 +111,13 @@ class Im2colConvolution:
             out.fill(0)
             return
         transposed = w.reshape(groups, w.shape[0] // groups, prod(w.shape[1:])).swapaxes(1, 2)
+        if _is_pointwise(w.shape, stride, padding) and pixels >= _POINTWISE_PIXELS:
+            grads = dy.reshape(dy.shape[0], groups, w.shape[0] // groups, pixels)
+            np.matmul(transposed, grads, out=out.reshape(dy.shape[0], groups, channels // groups, pixels))
+            return
         for chunk in _chunks(dy.shape[0], pixels):
             grad = _side_by_side(dy[chunk], "grad", groups)
             part = out[chunk]
-            if _is_pointwise(w.shape, stride, padding) and len(part) == 1:
-                np.matmul(transposed, grad, out=part.reshape(groups, channels // groups, pixels))
-                continue
             columns = scratch_array("columns", (groups, transposed.shape[1], grad.shape[2]), dy.dtype)
             np.matmul(transposed, grad, out=columns)
             windows = columns.reshape(channels, *w.shape[2:], len(part), *dy.shape[2:])

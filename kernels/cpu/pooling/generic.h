@@ -55,11 +55,10 @@ void max_over_cells(const T* x, T* y, std::int32_t* indices, const PoolingShape&
     for (std::int64_t h = cell.top; h < cell.bottom; ++h) {
       for (std::int64_t w = cell.left; w < cell.right; ++w) {
         const T value = from[h * shape.width + w];
-        // The second test lets the first NaN in, and nothing after it.
-        if (value > best || (value != value && best == best)) {
-          best = value;
-          best_index = h * shape.width + w;
-        }
+        // The second test lets the first NaN in, and nothing after it. No branches: maxima are hard to predict.
+        const bool is_better = (value > best) | ((value != value) & (best == best));
+        best = is_better ? value : best;
+        best_index = is_better ? h * shape.width + w : best_index;
       }
     }
     y[output] = best;

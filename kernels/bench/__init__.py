@@ -1,0 +1,1 @@
+"""How fast each listed CPU kernel is: `python -m dtrain.kernels.bench --help`."""

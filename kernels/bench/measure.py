@@ -1,0 +1,92 @@
+"""Time kernels against the reference of their op: interleaved, so that a slow moment of the machine hits all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from statistics import median, quantiles
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from dtrain.base.dtype import DType, from_numpy
+from dtrain.base.tensor_type import tensor_type
+from dtrain.kernels.bench.shapes import Workload
+from dtrain.kernels.registry import KernelInfo, kernels_of
+
+_SAMPLE_SECONDS = 0.002
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Median and spread of one kernel on one workload. `spread` is (90th − 10th percentile) / median."""
+
+    op: str
+    workload: str
+    dtype: str
+    kernel: str
+    isa: str
+    microseconds: float
+    spread: float
+    gigabytes_per_second: float
+    gigaflops: float | None
+    speedup_over_reference: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def candidates(workload: Workload, dtype: DType) -> list[KernelInfo]:
+    """The CPU kernels of the op that take this workload, best first, the reference last."""
+    types = [tensor_type(array.shape, from_numpy(array.dtype)) for array in workload.make_inputs(dtype.numpy)]
+    listed = kernels_of(workload.op)
+    return [info for info in listed if info.device_kind == "cpu" and info.fits(types, workload.attrs)]
+
+
+def measure(workload: Workload, dtype: DType, repeats: int) -> Iterator[Timing]:
+    """One `Timing` per candidate."""
+    inputs, outputs = workload.make_inputs(dtype.numpy), workload.make_outputs(dtype.numpy)
+    out = outputs[0] if len(outputs) == 1 else tuple(outputs)
+    chosen = candidates(workload, dtype)
+    calls = [_bound(info, inputs, out, workload) for info in chosen]
+    loops = [_loops(call) for call in calls]
+    samples: list[list[float]] = [[] for _ in calls]
+    for _ in range(repeats):
+        for call, count, times in zip(calls, loops, samples):
+            times.append(_seconds(call, count) / count)
+    reference_time = median(samples[-1])
+    nbytes = sum(array.nbytes for array in (*inputs, *outputs))
+    for info, times in zip(chosen, samples):
+        middle = median(times)
+        deciles = quantiles(times, n=10) if len(times) > 1 else [middle] * 9
+        yield Timing(
+            op=workload.op,
+            workload=workload.label,
+            dtype=dtype.tag,
+            kernel=info.name,
+            isa=info.isa,
+            microseconds=middle * 1e6,
+            spread=(deciles[-1] - deciles[0]) / middle,
+            gigabytes_per_second=nbytes / middle / 1e9,
+            gigaflops=workload.flops / middle / 1e9 if workload.flops else None,
+            speedup_over_reference=reference_time / middle,
+        )
+
+
+def _bound(info: KernelInfo, inputs: list[np.ndarray], out: Any, workload: Workload) -> Callable[[], None]:
+    function, attrs = info.function, dict(workload.attrs)
+    return lambda: function(*inputs, out=out, **attrs)
+
+
+def _seconds(call: Callable[[], None], count: int) -> float:
+    start = perf_counter()
+    for _ in range(count):
+        call()
+    return perf_counter() - start
+
+
+def _loops(call: Callable[[], None]) -> int:
+    """How many calls make a sample long enough for the clock; also the warm-up."""
+    call()
+    return max(1, int(_SAMPLE_SECONDS / max(_seconds(call, 1), 1e-7)))

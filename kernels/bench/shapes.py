@@ -1,0 +1,186 @@
+"""What each op is timed on: shapes as they occur in training ResNet-18, an MLP and their optimizers.
+
+A workload knows its bytes (what must be read and written once) and, where arithmetic decides, its FLOPs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dtrain.kernels.registry import Array
+
+Shape = tuple[int, ...]
+
+
+class Typed(NamedTuple):
+    """An array with a dtype of its own: lr, step, targets, indices."""
+
+    shape: Shape
+    dtype: str
+
+
+# A shape alone is of the dtype under test.
+Spec = Shape | Typed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """One call to time. `in_range` bounds the integers among the inputs; `flops` is 0 where bytes decide."""
+
+    op: str
+    label: str
+    inputs: tuple[Spec, ...]
+    outputs: tuple[Spec, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    in_range: int = 1
+    flops: int = 0
+
+    def make_inputs(self, dtype: np.dtype) -> list[Array]:
+        """Positive values around one, so that no kernel takes a special path; integers below `in_range`."""
+        generator = np.random.default_rng(0)
+        arrays = []
+        for shape, own in map(_shape_and_dtype, self.inputs):
+            integers = generator.integers(0, self.in_range, shape)
+            floats = 0.5 + generator.random(shape)
+            is_integer = own is not None and np.dtype(own).kind == "i"
+            arrays.append(np.asarray(integers if is_integer else floats).astype(own or dtype))
+        return arrays
+
+    def make_outputs(self, dtype: np.dtype) -> list[Array]:
+        return [np.empty(shape, own or dtype) for shape, own in map(_shape_and_dtype, self.outputs)]
+
+
+def _shape_and_dtype(spec: Spec) -> tuple[Shape, str | None]:
+    return (spec.shape, spec.dtype) if isinstance(spec, Typed) else (spec, None)
+
+
+# N, C, H, W, O, groups, kernel, stride
+_CONVOLUTIONS = (
+    (16, 64, 16, 16, 64, 1, 3, 1),
+    (16, 128, 8, 8, 128, 1, 3, 1),
+    (16, 128, 8, 8, 256, 1, 3, 2),
+    (16, 512, 2, 2, 512, 1, 3, 1),
+    (16, 64, 16, 16, 128, 1, 1, 1),
+    (16, 96, 32, 32, 96, 96, 3, 1),
+    (16, 96, 32, 32, 96, 96, 3, 2),
+)
+
+
+def _convolutions() -> Iterator[Workload]:
+    for n, c, h, w, o, groups, kernel, stride in _CONVOLUTIONS:
+        pad, out = kernel // 2, (-(-h // stride), -(-w // stride))
+        x, weights, y = (n, c, h, w), (o, c // groups, kernel, kernel), (n, o, *out)
+        window = {"stride": (stride, stride), "padding": (pad, pad), "dilation": (1, 1)}
+        attrs = {**window, "groups": groups}
+        label = f"{n}x{c}x{h}x{w} to {o}, {kernel}x{kernel}/{stride}" + (f", {groups} groups" if groups > 1 else "")
+        flops = 2 * prod(y) * prod(weights[1:])
+        backward = (("input_shape", x, "data", (y, weights)), ("weight_shape", weights, "weights", (y, x)))
+        yield Workload(op="conv2d", label=label, inputs=(x, weights), outputs=(y,), attrs=attrs, flops=flops)
+        for name, shape, suffix, inputs in backward:
+            op, with_shape = f"conv2d_backward_{suffix}", {name: shape, **attrs}
+            yield Workload(op=op, label=label, inputs=inputs, outputs=(shape,), attrs=with_shape, flops=flops)
+        if groups == 1 and kernel > 1:
+            columns = (c, kernel, kernel, n, *out)
+            seen = {"kernel_size": (kernel, kernel), **window}
+            yield Workload(op="im2col", label=label, inputs=(x,), outputs=(columns,), attrs=seen)
+            yield Workload(op="col2im", label=label, inputs=(columns,), outputs=(x,), attrs=window)
+
+
+def _pooling() -> Iterator[Workload]:
+    x, y, label = (16, 64, 32, 32), (16, 64, 16, 16), "16x64x32x32, 2x2/2"
+    window = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}
+    indices = Typed(y, "int32")
+    average, shaped = {**window, "count_include_pad": True}, {"input_shape": x}
+    yield Workload(op="max_pool2d", label=label, inputs=(x,), outputs=(y, indices), attrs=window)
+    yield Workload(
+        op="max_pool2d_backward", label=label, inputs=(y, indices), outputs=(x,), attrs=shaped, in_range=32 * 32
+    )
+    yield Workload(op="average_pool2d", label=label, inputs=(x,), outputs=(y,), attrs=average)
+    yield Workload(op="average_pool2d_backward", label=label, inputs=(y,), outputs=(x,), attrs={**shaped, **average})
+    for size in ((1, 1), (4, 4)):
+        small, label = (16, 64, *size), f"16x64x32x32 to {size[0]}x{size[1]}"
+        to = {"output_size": size}
+        outputs = (small, Typed(small, "int32"))
+        yield Workload(op="adaptive_average_pool2d", label=label, inputs=(x,), outputs=(small,), attrs=to)
+        yield Workload(op="adaptive_average_pool2d_backward", label=label, inputs=(small,), outputs=(x,), attrs=shaped)
+        yield Workload(op="adaptive_max_pool2d", label=label, inputs=(x,), outputs=outputs, attrs=to)
+
+
+def _batch_norm() -> Iterator[Workload]:
+    for x in ((16, 64, 16, 16), (16, 512, 2, 2), (256, 512)):
+        channel, stats, sums = (x[1],), (2 * x[1] + 1,), (2 * x[1],)
+        label = "x".join(map(str, x))
+        yield Workload(op="batch_norm_statistics", label=label, inputs=(x,), outputs=(stats,))
+        yield Workload(op="batch_norm_normalize", label=label, inputs=(x, *(channel,) * 4), outputs=(x,))
+        yield Workload(op="batch_norm_backward_sums", label=label, inputs=(x, x, channel, channel), outputs=(sums,))
+        data = (x, x, channel, channel, channel, sums, stats)
+        yield Workload(op="batch_norm_backward_data", label=label, inputs=data, outputs=(x,))
+    yield from _per_channel(256)
+
+
+def _per_channel(channels: int) -> Iterator[Workload]:
+    channel, stats, label = (channels,), (2 * channels + 1,), f"{channels}"
+    three, eps, momentum = (channel,) * 3, {"eps": 1e-5}, {"momentum": 0.1}
+    running = (channel, channel, stats)
+    yield Workload(op="batch_norm_merge", label=f"8 ranks x {label}", inputs=((8, *stats),), outputs=(stats,))
+    yield Workload(op="batch_norm_moments", label=label, inputs=(stats,), outputs=three, attrs=eps)
+    yield Workload(op="batch_norm_update_running", label=label, inputs=running, outputs=three[:2], attrs=momentum)
+
+
+def _losses_and_activations() -> Iterator[Workload]:
+    for n, c in ((64, 10), (256, 1000)):
+        label, attrs = f"{n}x{c}", {"label_smoothing": 0.1}
+        targets = Typed((n,), "int64")
+        outputs = ((n,), (n, c))
+        yield Workload(
+            op="softmax_cross_entropy", label=label, inputs=((n, c), targets), outputs=outputs, attrs=attrs, in_range=c
+        )
+        yield Workload(
+            op="softmax_cross_entropy_backward",
+            label=label,
+            inputs=((n,), (n, c), targets),
+            outputs=((n, c),),
+            attrs=attrs,
+            in_range=c,
+        )
+    for size in (64 * 256, 16 * 64 * 32 * 32):
+        shape = (size,)
+        yield Workload(op="relu_backward", label=f"{size}", inputs=(shape, shape), outputs=(shape,))
+
+
+def _optimizers() -> Iterator[Workload]:
+    models: tuple[tuple[str, tuple[Shape, ...]], ...] = (
+        ("MLP of 6", ((256, 784), (256,), (256, 256), (256,), (10, 256), (10,))),
+        ("62 of 64x64x9", ((64, 64, 9),) * 62),
+    )
+    for label, shapes in models:
+        count = {"num_tensors": len(shapes)}
+        sgd = {**count, "momentum": 0.9, "dampening": 0.0, "weight_decay": 1e-4, "nesterov": False}
+        adam = {**count, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01, "decoupled": True}
+        lr, step = Typed((), "float32"), Typed((), "int64")
+        sgd_inputs: tuple[Spec, ...] = (lr, *shapes * 3)
+        adam_inputs: tuple[Spec, ...] = (lr, step, *shapes * 4)
+        yield Workload(op="sgd_update", label=label, inputs=sgd_inputs, outputs=shapes * 2, attrs=sgd)
+        yield Workload(op="adam_update", label=label, inputs=adam_inputs, outputs=(step, *shapes * 3), attrs=adam)
+
+
+def _rank_order() -> Iterator[Workload]:
+    for ranks, size in ((2, 1 << 14), (8, 1 << 14), (2, 1 << 22)):
+        inputs = ((size,),) * ranks
+        label = f"{ranks} x {size}"
+        yield Workload(op="rank_order_reduce", label=label, inputs=inputs, outputs=((size,),), attrs={"op": "sum"})
+
+
+def workloads() -> Iterator[Workload]:
+    """Every workload, by family."""
+    yield from _convolutions()
+    yield from _pooling()
+    yield from _batch_norm()
+    yield from _losses_and_activations()
+    yield from _optimizers()
+    yield from _rank_order()

@@ -1,0 +1,54 @@
+"""The kernel benchmark: every compiled op has workloads, every workload runs, and the report adds up."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from dtrain.base.dtype import float32, float64
+from dtrain.kernels import all_kernels, reference_of
+from dtrain.kernels.bench.__main__ import main, select
+from dtrain.kernels.bench.measure import candidates, measure
+from dtrain.kernels.bench.shapes import Workload, workloads
+
+
+def test_every_compiled_op_has_workloads() -> None:
+    timed = {workload.op for workload in workloads()}
+    compiled = {info.op for info in all_kernels() if not info.is_reference and info.device_kind == "cpu"}
+    assert not compiled - timed, "add workloads to kernels/bench/shapes.py"
+
+
+@pytest.mark.parametrize("workload", list(workloads()), ids=lambda w: f"{w.op} {w.label}")
+def test_a_workload_is_a_valid_call(workload: Workload) -> None:
+    listed = candidates(workload, float32)
+    assert listed[-1] is reference_of(workload.op)
+    if len(listed) > 1:
+        outputs = workload.make_outputs(float32.numpy)
+        inputs = workload.make_inputs(float32.numpy)
+        listed[0].function(*inputs, out=outputs[0] if len(outputs) == 1 else tuple(outputs), **workload.attrs)
+        assert all(np.isfinite(output).all() for output in outputs)
+
+
+def test_timings() -> None:
+    (small, _) = select(["softmax_cross_entropy"])
+    timings = list(measure(small, float64, repeats=3))
+    assert timings[-1].kernel == "softmax_cross_entropy_reference"
+    assert timings[-1].speedup_over_reference == 1.0
+    nbytes = 64 * 10 * 8 * 2 + 64 * 8 * 2
+    for timing in timings:
+        assert timing.gigabytes_per_second == pytest.approx(nbytes / timing.microseconds / 1e3)
+
+
+def test_command_line(capsys, tmp_path) -> None:
+    assert main(["--op", "batch_norm_merge", "--repeats", "2", "--json", str(tmp_path / "t.json")]) == 0
+    printed = capsys.readouterr().out
+    record = json.loads((tmp_path / "t.json").read_text())
+    assert [timing["kernel"] for timing in record["timings"]][-1] == "batch_norm_merge_reference"
+    assert all(timing["kernel"] in printed for timing in record["timings"])
+
+
+def test_unknown_op(capsys) -> None:
+    assert main(["--op", "nothing"]) == 2
+    assert "--op: expected one of adam_update" in capsys.readouterr().err
