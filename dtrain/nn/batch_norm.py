@@ -1,154 +1,149 @@
-"""Batch normalization layers, alone and over all ranks.
+"""Batch normalization, on one process and with statistics over all ranks.
 
-The sync layer computes the same thing with two hooks in it; how they reach the other ranks is handed in from the
-floor above (`SyncBatchNorm.exchange`), since layers know nothing of communicators.
+How ranks exchange statistics is not known on this floor: `dtrain.collectives` sets `SyncBatchNorm.exchange`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 
-from dtrain.base.dtype import DTypeLike, float32
+import dtrain.functional as F
 from dtrain.base.errors import ShapeError, expected
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import ones, zeros
 from dtrain.nn.module import Module
-from dtrain.ops.batch_norm import BatchNormTraining, affine_of, batch_norm
+from dtrain.ops.batch_norm import BatchNormTraining, affine_of
+
+SomeSync = TypeVar("SomeSync", bound="SyncBatchNorm")
 
 
 class BatchNorm(Module):
-    """y = (x − mean) / √(variance + eps) · weight + bias for each channel, axis 1 of x[N,C,…].
+    """y = (x − mean)/√(variance + eps)·weight + bias for each channel of x[N, C, …].
 
-    Training normalizes by the batch and moves `running_mean` and `running_var` towards it by `momentum`, the share of
-    the new value; evaluation uses the running values.
+    Training takes the batch's mean and variance, and moves the running ones by `momentum` towards them; evaluation
+    takes the running ones.
 
     Args:
-        num_features: C.
-        affine: have `weight` (ones) and `bias` (zeros).
-        track_running_stats: keep running values; without them the batch's are used in evaluation too.
+        affine: whether weight and bias (1 and 0 at first) are trained.
+        track_running_stats: without them evaluation uses the batch's statistics too.
     """
 
-    allowed_ndim: ClassVar[tuple[int, ...]] = (2, 3, 4, 5)
+    axes: ClassVar[tuple[int, ...]] = (2, 3, 4, 5)
+    weight: Parameter | None
+    bias: Parameter | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
 
     def __init__(
         self,
         num_features: int,
         eps: float = 1e-5,
         momentum: float = 0.1,
+        *,
         affine: bool = True,
         track_running_stats: bool = True,
-        *,
-        dtype: DTypeLike = float32,
     ) -> None:
-        if num_features < 1:
-            raise ValueError(expected(type(self).__name__, "num_features of at least 1", str(num_features)))
-        self.num_features = num_features
-        self.eps = eps
-        self.momentum = momentum
-        self.affine = affine
-        self.track_running_stats = track_running_stats
-        self.weight = Parameter(ones(num_features, dtype=dtype)) if affine else None
-        self.bias = Parameter(zeros(num_features, dtype=dtype)) if affine else None
-        self.register_buffer("running_mean", zeros(num_features, dtype=dtype) if track_running_stats else None)
-        self.register_buffer("running_var", ones(num_features, dtype=dtype) if track_running_stats else None)
-
-    running_mean: Tensor | None
-    running_var: Tensor | None
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.weight = Parameter(ones((num_features,))) if affine else None
+        self.bias = Parameter(zeros((num_features,))) if affine else None
+        self.register_buffer("running_mean", zeros((num_features,)) if track_running_stats else None)
+        self.register_buffer("running_var", ones((num_features,)) if track_running_stats else None)
 
     def forward(self, x: Tensor) -> Tensor:
-        self._check(x)
-        return batch_norm(
+        self.check_input(x)
+        return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
         )
 
-    def _check(self, x: Tensor) -> None:
-        if x.ndim not in self.allowed_ndim or x.shape[1] != self.num_features:
-            axes = " or ".join(map(str, self.allowed_ndim))
-            wanted = f"an input [N,{self.num_features},…] of {axes} axes"
+    def check_input(self, x: Tensor) -> None:
+        """Raise ShapeError unless x has the layer's channels and number of axes."""
+        if x.ndim not in self.axes or x.shape[1] != self.num_features:
+            allowed = " or ".join(map(str, self.axes))
+            wanted = f"x[N, {self.num_features}, …] of {allowed} axes"
             raise ShapeError(expected(type(self).__name__, wanted, str(x.type)))
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.weight is not None}"
 
 
 class BatchNorm1d(BatchNorm):
-    """`BatchNorm` of x[N,C] or x[N,C,L]."""
+    """Batch norm over x[N, C] or x[N, C, L]."""
 
-    allowed_ndim = (2, 3)
+    axes = (2, 3)
 
 
 class BatchNorm2d(BatchNorm):
-    """`BatchNorm` of x[N,C,H,W]."""
+    """Batch norm over images x[N, C, H, W]."""
 
-    allowed_ndim = (4,)
-
-
-class BatchNorm3d(BatchNorm):
-    """`BatchNorm` of x[N,C,D,H,W]."""
-
-    allowed_ndim = (5,)
+    axes = (4,)
 
 
 class StatisticsExchange(Protocol):
-    """Makes this rank's packed statistics and backward sums those of all ranks of a group."""
+    """How a layer's statistics [2C+1] and backward sums [2C] of this rank become those of all ranks."""
 
     def combine_statistics(self, stats: Tensor) -> Tensor: ...
 
     def combine_sums(self, sums: Tensor) -> Tensor: ...
 
 
+def _alone(layer: SyncBatchNorm) -> StatisticsExchange | None:
+    """One process: nothing to exchange."""
+    return None
+
+
 class SyncBatchNorm(BatchNorm):
-    """`BatchNorm` with the statistics of the batches of all ranks in `group`, weighed by their sizes.
+    """Batch norm whose training statistics are those of the batches of all ranks together.
 
-    Exact for uneven and empty batches, forward and backward: with data_parallel, training on several ranks is training
-    on one with all samples. Evaluation does not communicate. In a world of one it is BatchNorm.
-
-    The gradients of weight and bias are summed over the ranks in backward (`Parameter.gradient_is_global`).
+    Ranks may have batches of different sizes, also empty ones. Gradients of weight and bias come out of the backward
+    pass summed over all ranks. Without other ranks it is a plain batch norm.
     """
 
-    # Called with the layer; None means that it is alone. dtrain.collectives sets it when it is used.
-    exchange: ClassVar[Callable[[SyncBatchNorm], StatisticsExchange | None] | None] = None
+    exchange: ClassVar[Callable[[SyncBatchNorm], StatisticsExchange | None]] = _alone
 
     def __init__(
         self,
         num_features: int,
         eps: float = 1e-5,
         momentum: float = 0.1,
+        *,
         affine: bool = True,
         track_running_stats: bool = True,
-        *,
         group: str = "world",
-        dtype: DTypeLike = float32,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype=dtype)
+        super().__init__(num_features, eps, momentum, affine=affine, track_running_stats=track_running_stats)
         self.group = group
 
     @classmethod
-    def from_batch_norm(cls, layer: BatchNorm, *, group: str = "world") -> SyncBatchNorm:
-        """A sync layer on the very parameters and running values of `layer`."""
-        made = cls(
-            layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats, group=group
-        )  # fmt: skip
-        made.weight, made.bias = layer.weight, layer.bias
-        made.running_mean, made.running_var = layer.running_mean, layer.running_var
-        made.training = layer.training
-        return made
+    def from_batch_norm(cls: type[SomeSync], layer: BatchNorm, *, group: str = "world") -> SomeSync:
+        """A layer that shares parameters, running statistics and mode with `layer`."""
+        new = cls(
+            layer.num_features,
+            layer.eps,
+            layer.momentum,
+            affine=layer.weight is not None,
+            track_running_stats=layer.running_mean is not None,
+            group=group,
+        )
+        new.weight, new.bias = layer.weight, layer.bias
+        new.running_mean, new.running_var = layer.running_mean, layer.running_var
+        new.training = layer.training
+        return new
 
     def forward(self, x: Tensor) -> Tensor:
-        make_exchange = type(self).exchange
-        exchange = make_exchange(self) if make_exchange is not None and self.training else None
+        exchange = self.exchange() if self.training or self.running_mean is None else None
         if exchange is None:
             return super().forward(x)
-        self._check(x)
+        self.check_input(x)
+        running = (self.running_mean, self.running_var) if self.training else (None, None)
         layer = BatchNormTraining(
-            self.running_mean,
-            self.running_var,
+            *running,
             momentum=self.momentum,
             eps=self.eps,
             combine_statistics=exchange.combine_statistics,
             combine_sums=exchange.combine_sums,
             parameter_gradients_are_global=True,
         )
-        y: Tensor = layer(x, *affine_of(x, self.weight, self.bias))
+        weight, bias = affine_of(x, self.weight, self.bias)
+        y: Tensor = layer(x, weight, bias)
         return y

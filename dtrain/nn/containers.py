@@ -20,6 +20,9 @@ class ModuleList(Module):
     def members(self) -> Iterator[tuple[str, Tensor | Module]]:
         return ((str(index), module) for index, module in enumerate(self._items))
 
+    def replace_child(self, name: str, module: Module) -> None:
+        self[int(name)] = module
+
     def append(self, module: Module) -> ModuleList:
         """Add at the end. Returns self."""
         self._items.append(_checked(type(self).__name__, module))
@@ -76,6 +79,9 @@ class Sequential(Module):
     def members(self) -> Iterator[tuple[str, Tensor | Module]]:
         yield from self._items.items()
 
+    def replace_child(self, name: str, module: Module) -> None:
+        self[name] = module
+
     def append(self, module: Module) -> Sequential:
         """Add at the end under the next number. Returns self."""
         self._items[str(len(self._items))] = _checked("Sequential", module)
@@ -108,6 +114,9 @@ class ModuleDict(Module):
 
     def members(self) -> Iterator[tuple[str, Tensor | Module]]:
         yield from self._items.items()
+
+    def replace_child(self, name: str, module: Module) -> None:
+        self[name] = module
 
     def __getitem__(self, name: str) -> Module:
         return self._items[name]

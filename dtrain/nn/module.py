@@ -186,6 +186,14 @@ class Module:
             raise KeyError(expected(type(self).__name__, f"a module named {name!r}", f"the names {known}"))
         return modules[name]
 
+    def replace_child(self, name: str, module: Module) -> None:
+        """Put `module` in the place of the child of this name, which may lie in a nested list, tuple or dict."""
+        if name not in dict(self.named_children()):
+            known = ", ".join(repr(known) for known, _ in self.named_children()) or "no children"
+            raise KeyError(expected(f"{type(self).__name__}.replace_child", f"a child named {name!r}", known))
+        attribute, *path = name.split(".")
+        setattr(self, attribute, _replaced(getattr(self, attribute), path, module))
+
     def apply(self: SomeModule, function: Callable[[Module], Any]) -> SomeModule:
         """Call `function` on every module of the tree, children before parents. Returns self."""
         for child in self.children():
@@ -290,6 +298,21 @@ def expand(name: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:
                     # AssertionError is what the reference system raises, with this text.
                     raise AssertionError(f"{name}: keys for Tensor and Module must be str, error key: {key}")
                 yield below, member
+
+
+def _replaced(value: Any, path: list[str], module: Module) -> Any:
+    """The nested value with the module at `path` exchanged: lists and dicts in place, tuples made anew."""
+    if not path:
+        return module
+    if isinstance(value, dict):
+        value[path[0]] = _replaced(value[path[0]], path[1:], module)
+        return value
+    index = int(path[0])
+    child = _replaced(value[index], path[1:], module)
+    if isinstance(value, tuple):
+        return (*value[:index], child, *value[index + 1 :])
+    value[index] = child
+    return value
 
 
 def _join(prefix: str, name: str) -> str:

@@ -1,0 +1,157 @@
+"""Activation functions as modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import dtrain.functional as F
+from dtrain.core.tensor import Parameter, Tensor
+from dtrain.core.tensor_factory import full
+from dtrain.nn.module import Module
+
+
+class _Elementwise(Module):
+    """A function without settings."""
+
+    function: ClassVar[Callable[[Tensor], Tensor]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return type(self).function(x)
+
+
+class ReLU(_Elementwise):
+    """max(x, 0)."""
+
+    function = F.relu
+
+
+class ReLU6(_Elementwise):
+    """min(max(x, 0), 6)."""
+
+    function = F.relu6
+
+
+class Sigmoid(_Elementwise):
+    """1 / (1 + e⁻ˣ)."""
+
+    function = F.sigmoid
+
+
+class Tanh(_Elementwise):
+    """tanh x."""
+
+    function = F.tanh
+
+
+class SiLU(_Elementwise):
+    """x · sigmoid(x)."""
+
+    function = F.silu
+
+
+class Hardswish(_Elementwise):
+    """x · min(max(x + 3, 0), 6) / 6 (Howard et al. 2019)."""
+
+    function = F.hswish
+
+
+class Hardsigmoid(_Elementwise):
+    """min(max(x + 3, 0), 6) / 6."""
+
+    function = F.hsigmoid
+
+
+class LeakyReLU(Module):
+    """x where x > 0, else negative_slope · x."""
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"{self.negative_slope}"
+
+
+class ELU(Module):
+    """x where x > 0, else alpha · (eˣ − 1)."""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.elu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"{self.alpha}"
+
+
+class GELU(Module):
+    """x · Φ(x), exactly or by tanh (Hendrycks, Gimpel 2016).
+
+    Args:
+        approximate: "none" or "tanh".
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x, approximate=self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class Softplus(Module):
+    """log(1 + e^(beta·x)) / beta."""
+
+    def __init__(self, beta: float = 1.0) -> None:
+        self.beta = beta
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.softplus(x, self.beta)
+
+    def extra_repr(self) -> str:
+        return f"{self.beta}"
+
+
+class PReLU(Module):
+    """x where x > 0, else weight · x, with one trained slope or one for each channel (He et al. 2015)."""
+
+    def __init__(self, num_parameters: int = 1, initial: float = 0.25) -> None:
+        self.weight = Parameter(full((num_parameters,), float(initial)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.prelu(x, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.size}"
+
+
+class Softmax(Module):
+    """Numbers that are positive and add up to 1 along an axis."""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.softmax(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
+
+
+class LogSoftmax(Module):
+    """The logarithm of softmax, computed without overflow."""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.log_softmax(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
