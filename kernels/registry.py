@@ -126,10 +126,12 @@ def reference_of(op: str) -> KernelInfo:
     raise KeyError(f"op {op} has no reference kernel")
 
 
-def find_kernel(op: str, types: Sequence[TensorType], attrs: Attrs, *, device_kind: str = "cpu") -> KernelInfo:
-    """The first kernel of `op` that runs on this device and takes these inputs."""
+def find_kernel(op: str, types: Sequence[TensorType], attrs: Attrs, *, device_kind: str | None = None) -> KernelInfo:
+    """The first kernel of `op` that takes these inputs and runs on `device_kind`, by default where input 0 is."""
     if not _is_loaded:
         load()
+    if device_kind is None:
+        device_kind = "cuda" if types and types[0].device.is_cuda else "cpu"
     if device_kind == "cuda":
         load_cuda()
     level = _max_level()

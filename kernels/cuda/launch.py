@@ -66,7 +66,8 @@ def _planes(x: Array) -> tuple[np.int64, np.int64, np.int64]:
 
 
 def _is_f64(scalar: Array) -> np.int32:
-    return np.int32(1) if scalar.dtype == np.float64 else np.int32(0)
+    flag: np.int32 = np.int32(scalar.dtype == np.float64)
+    return flag
 
 
 def _empty(size: int, dtype: np.dtype) -> Array:

@@ -28,5 +28,7 @@ def to_device(x: Array, out: Array, **target: Any) -> None:
         out.set(np.asarray(x, order="C"))  # ascontiguousarray would give a 0-d array an axis
     elif array_module(x) is not np and array_module(out) is np:
         out[...] = x.get()
+    elif array_module(x) is not np and x.device != out.device:
+        out[...] = x.copy()  # lands on the current GPU, which is that of `out`
     else:
         out[...] = x

@@ -6,7 +6,7 @@ import pytest
 
 from dtrain.kernels.cuda.module import FOLDER, OPTIONS, source_files, source_of
 from dtrain.kernels.cuda.table import TABLE, functions_of
-from tests.kernels.cuda_compilers import CudaCompiler, find_compilers
+from helpers.cuda_compilers import CudaCompiler, find_compilers
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")  # Turing, Ampere, Hopper
 

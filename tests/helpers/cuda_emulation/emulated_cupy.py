@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from tests.kernels.cuda_emulation.emulated_module import EmulatedModule
+from helpers.cuda_emulation.emulated_module import EmulatedModule
 
 NUM_DEVICES = 2
 _current = [0]
@@ -36,6 +36,12 @@ class EmulatedDevice:
 
     def __exit__(self, *exception: object) -> None:
         _current.pop()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EmulatedDevice) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return self.id
 
     def synchronize(self) -> None:
         """Nothing runs ahead here."""
@@ -60,12 +66,15 @@ def to_host(value: Any) -> Any:
     return value
 
 
-def to_device(value: Any) -> Any:
-    """NumPy results as emulated arrays, 0-d ones too; plain values as they are."""
+def to_device(value: Any, source: Any = None) -> Any:
+    """NumPy results as emulated arrays, 0-d ones too; plain values as they are. `source` owns what a view views."""
     if isinstance(value, np.ndarray | np.generic):
-        return ndarray(np.asarray(value))
+        result = ndarray(np.asarray(value))
+        if isinstance(source, ndarray) and np.may_share_memory(result.host, source.host):
+            result.base = source if source.base is None else source.base
+        return result
     if isinstance(value, tuple | list):
-        return type(value)(to_device(item) for item in value)
+        return type(value)(to_device(item, source) for item in value)
     return value
 
 
@@ -75,6 +84,7 @@ class ndarray(NDArrayOperatorsMixin):
     def __init__(self, host: np.ndarray) -> None:
         self.host = host
         self.device = EmulatedDevice()
+        self.base: ndarray | None = None
 
     shape = property(lambda self: self.host.shape)
     dtype = property(lambda self: self.host.dtype)
@@ -85,7 +95,7 @@ class ndarray(NDArrayOperatorsMixin):
     strides = property(lambda self: self.host.strides)
     flags = property(lambda self: self.host.flags)
     data = property(lambda self: _Memory(self.host.ctypes.data))
-    T = property(lambda self: ndarray(self.host.T))
+    T = property(lambda self: to_device(self.host.T, self))
 
     def get(self) -> np.ndarray:
         return self.host.copy()
@@ -94,6 +104,10 @@ class ndarray(NDArrayOperatorsMixin):
         if not isinstance(source, np.ndarray) or source.shape != self.shape or source.dtype != self.dtype:
             raise TypeError(f"set() wants a NumPy array of {self.dtype}{self.shape}")
         self.host[...] = source
+
+    def copy(self, order: str = "C") -> ndarray:
+        """Onto the current device, from whichever."""
+        return ndarray(self.host.copy(order=order))
 
     def __array__(self, *arguments: Any, **options: Any) -> np.ndarray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
@@ -110,7 +124,7 @@ class ndarray(NDArrayOperatorsMixin):
         return getattr(sys.modules["cupy"], function.__name__)(*inputs, **options)
 
     def __getitem__(self, key: Any) -> ndarray:
-        return to_device(self.host[to_host(key)])
+        return to_device(self.host[to_host(key)], self)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.host[to_host(key)] = to_host(value)
@@ -144,13 +158,13 @@ def _method(name: str) -> Any:
     def call(self: ndarray, *arguments: Any, **options: Any) -> Any:
         host_options = {key: to_host(value) for key, value in options.items()}
         result = getattr(to_host(self), name)(*to_host(arguments), **host_options)
-        return options["out"] if options.get("out") is not None else to_device(result)
+        return options["out"] if options.get("out") is not None else to_device(result, self)
 
     return call
 
 
 METHODS = """
-all any argmax argmin argpartition argsort astype clip conj copy cumprod cumsum diagonal dot fill flatten max mean min
+all any argmax argmin argpartition argsort astype clip conj cumprod cumsum diagonal dot fill flatten max mean min
 nonzero partition prod ravel repeat reshape round searchsorted sort squeeze std sum swapaxes take trace transpose var
 view
 """
@@ -191,7 +205,8 @@ class _Cupy(types.ModuleType):
         def call(*arguments: Any, **options: Any) -> Any:
             host_options = {key: to_host(value) for key, value in options.items()}
             result = target(*to_host(arguments), **host_options)
-            return options["out"] if options.get("out") is not None else to_device(result)
+            source = arguments[0] if arguments else None
+            return options["out"] if options.get("out") is not None else to_device(result, source)
 
         return call
 
