@@ -111,16 +111,30 @@ def _over_channels(value: Tensor, x: Tensor) -> Tensor:
     return reshape(cast(value, x.dtype), (1, x.shape[1], *(1,) * (x.ndim - 2)))
 
 
+def _sums(grad: Tensor, x: Tensor, mean: Tensor, inverse_std: Tensor) -> tuple[Tensor, Tensor]:
+    """(Σ grad, Σ grad · x̂) for each channel; of ordinary ops where they will be differentiated again."""
+    channels = x.shape[1]
+    if not is_grad_enabled():
+        packed = apply(BACKWARD_SUMS, grad, x, mean, inverse_std)
+        return narrow(packed, 0, 0, channels), narrow(packed, 0, channels, channels)
+    axes = (0, *range(2, x.ndim))
+    wide = cast(x, accumulation(x.dtype))
+    normal = (wide - _over_channels(mean, wide)) * _over_channels(inverse_std, wide)
+    grad = cast(grad, wide.dtype)
+    return grad.sum(axes), (grad * normal).sum(axes)
+
+
 def _grad_normalize(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """With constant mean and inverse std (evaluation): all per-channel gradients come out of the two sums."""
+    """With given mean and inverse std (evaluation): all gradients per channel come out of the two sums."""
     x, mean, inverse_std, weight, bias = node.inputs
     need = node.needs_grad
-    dx = grad * _over_channels(weight * inverse_std, x) if need[0] else None
+    dx = None
+    if need[0]:
+        wide = cast(grad, accumulation(x.dtype))
+        dx = cast(wide * _over_channels(weight * inverse_std, wide), x.dtype)
     if not any(need[1:]):
         return dx, None, None, None, None
-    channels = x.shape[1]
-    sums = apply(BACKWARD_SUMS, grad, x, mean, inverse_std)
-    d_bias, d_weight = narrow(sums, 0, 0, channels), narrow(sums, 0, channels, channels)
+    d_bias, d_weight = _sums(grad, x, mean, inverse_std)
     return (
         dx,
         cast(-d_bias * weight * inverse_std, mean.dtype) if need[1] else None,
@@ -174,38 +188,16 @@ def _infer_backward_sums(dy: TensorType, x: TensorType, mean: TensorType, invers
     return _packed(x, 2 * channels)
 
 
-def _grad_backward_sums(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
-    dy, x, mean, inverse_std = node.inputs
-    channels = x.shape[1]
-    of_sum = _over_channels(narrow(grad, 0, 0, channels), x)
-    of_product = _over_channels(narrow(grad, 0, channels, channels), x)
-    scale = _over_channels(inverse_std, x)
-    if node.needs_grad[2] or node.needs_grad[3]:
-        raise _no_second_derivative("batch_norm_backward_sums", "with respect to the statistics")
-    return (
-        of_sum + of_product * (x - _over_channels(mean, x)) * scale if node.needs_grad[0] else None,
-        of_product * dy * scale if node.needs_grad[1] else None,
-        None,
-        None,
-    )
-
-
 BACKWARD_SUMS = register_op(
     Op(
         name="batch_norm_backward_sums",
         infer=_infer_backward_sums,
-        grad=_grad_backward_sums,
         samples=lambda: [
-            Sample(inputs=((4, 3, 2, 5), (4, 3, 2, 5), (3,), (3,)), grad=False),
-            Sample(inputs=((0, 2), (0, 2), (2,), (2,)), grad=False),
+            Sample(inputs=((4, 3, 2, 5), (4, 3, 2, 5), (3,), (3,))),
+            Sample(inputs=((0, 2), (0, 2), (2,), (2,))),
         ],
     )
 )
-
-
-def _no_second_derivative(op: str, of_what: str = "") -> RuntimeError:
-    given = f"create_graph=True {of_what}".rstrip()
-    return RuntimeError(expected(op, "to be differentiated once", given, "leave create_graph out"))
 
 
 def _infer_backward_data(
@@ -298,7 +290,9 @@ class BatchNormTraining(Function):
     def _composed_gradients(self, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same gradients from ordinary ops, so that they can be differentiated again."""
         if self.combine_statistics is not _as_is or self.combine_sums is not _as_is:
-            raise _no_second_derivative("batch_norm over several ranks")
+            raise RuntimeError(
+                expected("batch_norm over several ranks", "to be differentiated once", "create_graph=True")
+            )
         x, weight, bias = self.saved_tensors[:3]
         axes = (0, *range(2, x.ndim))
         normal, inverse_std = standardized(x, axes, self.eps)

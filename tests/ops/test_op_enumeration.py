@@ -36,7 +36,6 @@ BOOL_IS_NOT_A_SMALL_INTEGER = {"invert"}
 # Gradient rules that cannot be differentiated again: they raise, saying so, instead of giving a wrong number.
 DIFFERENTIABLE_ONCE = {
     "prod": "its gradient goes through prod_of_others, which has none",
-    "batch_norm_normalize": "its gradient goes through sums over all ranks, whose statistics count as given",
 }
 
 CASES = list(op_cases())
