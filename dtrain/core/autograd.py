@@ -16,7 +16,7 @@ from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.core.apply import apply
 from dtrain.core.context import context, set_grad_enabled
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Array, GradHook, Tensor
+from dtrain.core.tensor import GradHook, Tensor, owner_of
 from dtrain.core.tensor_factory import ones_like, zeros_like
 from dtrain.graph.op import get_op
 
@@ -51,6 +51,8 @@ def backward(root: Tensor, gradient: Tensor | None = None, *, retain_graph: bool
     """
     seed = _seed(root, gradient)
     listeners = context.listeners()
+    if context.tracer is not None:
+        context.tracer.guard_listeners()
     with set_grad_enabled(False):
         for listener in listeners:
             seed = listener.before_backward(root, seed)
@@ -191,8 +193,8 @@ def _wrong_type(where: str, tensor: Tensor, value: Tensor) -> Exception:
     return error(expected(where, f"a gradient of type {tensor.type}", str(value.type)))
 
 
-def _run_hooks(hooks: list[GradHook] | None, value: Tensor) -> Tensor:
-    for hook in hooks or ():
+def _run_hooks(hooks: Sequence[GradHook], value: Tensor) -> Tensor:
+    for hook in hooks:
         replaced = hook(value)
         value = value if replaced is None else replaced
     return value
@@ -210,24 +212,17 @@ def _unshared(gradients: Gradients, seed: Tensor) -> Gradients:
     """
     if context.tracer is not None:
         # Values of a graph share nothing; only the handles must differ. The executor sees to the memory.
-        return {leaf: value.detach() for leaf, value in gradients.items()}
-    taken = {id(_owner(seed.array))}
+        return {leaf: context.tracer.own(value) for leaf, value in gradients.items()}
+    taken = {id(owner_of(seed.array))}
     result = {}
     for leaf, value in gradients.items():
         array = value.array
-        owner = id(_owner(array))
+        owner = id(owner_of(array))
         if owner in taken or not array.flags.c_contiguous or not getattr(array.flags, "writeable", True):
             value = Tensor(array.copy(order="C"), value.type)
         taken.add(owner)
         result[leaf] = value
     return result
-
-
-def _owner(array: Array) -> Array:
-    """The array whose memory a view shows."""
-    while array.base is not None and hasattr(array.base, "base"):
-        array = array.base
-    return array
 
 
 def _accumulate(leaf: Tensor, value: Tensor) -> None:

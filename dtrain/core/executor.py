@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.device import CPU, Device
+from dtrain.base.errors import TraceError, expected
 from dtrain.core.apply import current_gpu, dispatch
 from dtrain.core.memory_plan import Block, MemoryPlan, Storage, plan_memory
-from dtrain.core.tensor import Array, Tensor
+from dtrain.core.tensor import Array, Tensor, owner_of
 from dtrain.graph.graph import Graph, Node, Value
+from dtrain.kernels.registry import array_module
 
 Step = Callable[[], Any]
 
@@ -44,7 +46,7 @@ class Executor:
         self._is_bound = False
         self._bound_states: list[Array] = []
         self._steps: list[Step] = []
-        self._sources: list[Node] = []
+        self._sources: list[Node | None] = []
         self.kernel_names: list[str] = []
 
     def run(self, arguments: Sequence[Array]) -> list[Array]:
@@ -69,44 +71,69 @@ class Executor:
                 step()
         except Exception as error:
             node = self._sources[len(self._steps) - length_hint(steps) - 1]
-            if node.source and hasattr(error, "add_note"):
+            if node is not None and node.source and hasattr(error, "add_note"):
                 error.add_note(f"in {node.op.name}, traced from {node.source}")
             raise
         results = [array.copy() for array in self._results]
         for target, source in self._home:
             target[...] = source
+        for state in self._updated:
+            state.version += 1
         return results
 
     def run_collectives(self) -> None:
         """Run only the collectives, on whatever their memory holds: for measuring what they cost alone."""
         for step, node in zip(self._steps, self._sources):
-            if node.op.is_collective:
+            if node is not None and node.op.is_collective:
                 step()
 
     def _bind(self) -> None:
-        self._is_bound = True
-        self._bound_states = [state.concrete("a traced function's state") for state in self.states]
+        self._is_bound = False
         self._steps, self._sources, self.kernel_names = [], [], []
-        arrays: dict[Value, Array] = {}
-        for position, value in enumerate(self.graph.arguments):
-            arrays[value] = self._arguments[position]
-        for position, value in enumerate(self.graph.states):
-            arrays[value] = self._bound_states[position]
+        self._home: list[tuple[Array, Array]] = []
+        self._bind_states()
+        arrays: dict[Value, Array] = dict(zip(self.graph.arguments, self._arguments))
+        arrays.update(zip(self.graph.states, self._state_memory))
         for node in self.graph.nodes:
             self._bind_node(node, arrays)
         self._results = [arrays[value] for value in self.graph.outputs[: self.num_results]]
-        self.kept = [arrays[value] for value in self.graph.outputs[self.num_results :]]
-        self._bind_home(arrays)
+        self._bind_kept(arrays)
+        self._bind_updates(arrays)
+        self._is_bound = True
 
-    def _bind_home(self, arrays: dict[Value, Array]) -> None:
+    def _bind_states(self) -> None:
+        """Kernels work in the arrays of the states themselves, or in a contiguous copy where one has gaps."""
+        self._bound_states = [state.concrete("a traced function's state") for state in self.states]
+        self._updated = [self.states[position] for position in self.graph.updates]
+        _check_separate(self._bound_states, self.graph)
+        self._state_memory = list(self._bound_states)
+        for position, array in enumerate(self._bound_states):
+            if not array.flags.c_contiguous:
+                memory = self._state_memory[position] = array.copy(order="C")
+                self._add_step(partial(_copy_into, array, out=memory), None, "copy")
+                if position in self.graph.updates and position not in self.plan.copied_updates:
+                    self._home.append((array, memory))
+
+    def _bind_kept(self, arrays: dict[Value, Array]) -> None:
+        """Gradients stay where they were computed unless that memory is also another's: those get their own."""
+        self.kept: list[Array] = []
+        taken: set[int] = set()
+        for value in self.graph.outputs[self.num_results :]:
+            array, storage = arrays[value], self.plan.storage[value]
+            if storage.place != "arena" or id(storage) in taken or not array.flags.c_contiguous:
+                own = array.copy(order="C")
+                self._home.append((own, array))
+                array = own
+            taken.add(id(storage))
+            self.kept.append(array)
+
+    def _bind_updates(self, arrays: dict[Value, Array]) -> None:
         """State updates that live elsewhere are copied home after a run; states that swap go through a copy."""
-        self._home: list[tuple[Array, Array]] = []
         for position, value in self.plan.copied_updates.items():
             source = arrays[value]
             if self.plan.storage[value].place == "state":
                 staged = source.copy()
-                self._steps.append(partial(_copy_into, source, out=staged))
-                self._sources.append(self.graph.nodes[-1])
+                self._add_step(partial(_copy_into, source, out=staged), None, "copy")
                 source = staged
             self._home.append((self._bound_states[position], source))
 
@@ -144,7 +171,7 @@ class Executor:
         self._add_step(partial(_copy_into, array, out=copy), node, "copy")
         return copy
 
-    def _add_step(self, step: Step, node: Node, kernel_name: str) -> None:
+    def _add_step(self, step: Step, node: Node | None, kernel_name: str) -> None:
         self._steps.append(step)
         self._sources.append(node)
         self.kernel_names.append(kernel_name)
@@ -159,13 +186,35 @@ class Executor:
         """The array of a value at its planned place."""
         storage = self.plan.storage[value]
         if storage.place == "state":
-            return self._bound_states[storage.position].reshape(value.type.shape)
+            return self._state_memory[storage.position].reshape(value.type.shape)
         return self._in_arena(value, storage)
 
     def _in_arena(self, value: Value, storage: Storage) -> Array:
         memory = self._arenas[value.type.device] if storage.block is None else self._blocks[id(storage.block)]
         raw = memory[storage.offset : storage.offset + value.type.nbytes]
         return raw.view(value.type.dtype.numpy).reshape(value.type.shape)
+
+
+def _check_separate(arrays: Sequence[Array], graph: Graph) -> None:
+    """A state that is updated must share its memory with no other: the graph knows them as independent."""
+    by_owner: dict[int, list[int]] = {}
+    for position, array in enumerate(arrays):
+        by_owner.setdefault(id(owner_of(array)), []).append(position)
+    for positions in by_owner.values():
+        for first in positions:
+            for second in positions:
+                if first == second or first not in graph.updates:
+                    continue
+                if array_module(arrays[first]).may_share_memory(arrays[first], arrays[second]):
+                    values = graph.states[first], graph.states[second]
+                    raise TraceError(
+                        expected(
+                            "traced function",
+                            "tensors that it updates to share memory with no other that it reads",
+                            " and ".join(f"{value.name or 'a tensor'} {value.type}" for value in values),
+                            "copy() one of them, or take the view inside the function",
+                        )
+                    )
 
 
 def _copy_into(source: Array, *, out: Array) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -29,8 +30,8 @@ class Storage:
     """
 
     type: TensorType
-    place: str  # "arena" | "argument" | "state" | "constant" | "output"
-    position: int = 0  # of the argument, state or output
+    place: Literal["arena", "argument", "state", "constant"]
+    position: int = 0  # of the argument or state
     first: int = 0
     last: int = 0
     offset: int = 0
@@ -68,7 +69,8 @@ class MemoryPlan:
     @property
     def total_nbytes(self) -> int:
         """Bytes that the arena's storages would need without sharing."""
-        return sum(s.nbytes for s in dict.fromkeys(self.storage.values()) if s.place == "arena")
+        storages = dict.fromkeys(self.storage.values())
+        return sum(s.nbytes for s in storages if s.place == "arena" and s.block is None)
 
 
 def aligned(nbytes: int) -> int:
@@ -96,6 +98,8 @@ class _Planner:
         self.end = len(graph.nodes)
         self.last_read = self._last_reads()
         self.dummies: dict[Value, np.ndarray] = {}
+        self.views: set[Value] = set()  # those that share memory with what they show
+        self.packed = {value for node in graph.nodes if node.op.contiguous for value in node.inputs}
 
     def _last_reads(self) -> dict[Value, int]:
         last: dict[Value, int] = {}
@@ -134,7 +138,7 @@ class _Planner:
         aliases = node.op.aliases_of(node.attrs)
         for index, value in enumerate(node.outputs):
             source = node.inputs[aliases[index]] if index in aliases else None
-            if source is not None and self._may_overwrite(source, position, node):
+            if source is not None and source.type is value.type and self._may_overwrite(source, position, node):
                 self.storage[value] = self.storage[source]
             else:
                 self._own(value, Storage(value.type, "arena", 0, position, position))
@@ -148,6 +152,7 @@ class _Planner:
             return False
         self.dummies[node.outputs[0]] = viewed
         self.storage[node.outputs[0]] = self.storage[node.inputs[0]]
+        self.views.add(node.outputs[0])
         return True
 
     def _touch(self, node: Node, position: int) -> None:
@@ -158,10 +163,14 @@ class _Planner:
     def _may_overwrite(self, source: Value, position: int, node: Node) -> bool:
         """Whether nobody needs the old contents of `source` once `node` has run."""
         storage = self.storage[source]
-        if storage.place in ("argument", "constant"):
+        if storage.place in ("argument", "constant") or source in self.views:
+            return False
+        # A state that this run leaves alone must keep its elements.
+        if storage.place == "state" and storage.position not in self.graph.updates:
             return False
         sharing = [value for value, other in self.storage.items() if other is storage]
-        return all(self.last_read.get(value, -1) <= position for value in sharing) and node.inputs.count(source) == 1
+        num_readers = sum(self.storage[value] is storage for value in node.inputs)
+        return num_readers == 1 and all(self.last_read.get(value, -1) <= position for value in sharing)
 
     def keep_outputs(self) -> None:
         for value in self.graph.outputs:
@@ -177,7 +186,8 @@ class _Planner:
             if mine is state:
                 continue
             sole = sum(other is mine for other in self.storage.values()) == 1
-            if mine.place == "arena" and sole and self._old_value_dead(state, mine):
+            movable = mine.place == "arena" and sole and value not in self.packed
+            if movable and self._old_value_dead(state, mine):
                 self.storage[value] = state
             else:
                 copied[position] = value

@@ -19,7 +19,9 @@ class Leaf:
 
 LEAF = Leaf()
 
-Structure = Any  # ("tuple", children…) | ("list", children…) | ("dict", (key, child)…) | ("value", x) | LEAF
+VALUE, FLOAT = "value", "float"
+# (tuple | list, children…) | (dict, (key, child)…) | (VALUE, type, value) | (FLOAT, hex) | LEAF
+Structure = Any
 
 
 def flatten(value: Any, *, tensors: Callable[[Any], Tensor | None]) -> tuple[list[Tensor], Structure]:
@@ -30,16 +32,17 @@ def flatten(value: Any, *, tensors: Callable[[Any], Tensor | None]) -> tuple[lis
     found: list[Tensor] = []
 
     def visit(item: Any) -> Structure:
-        if isinstance(item, tuple | list):
-            return (type(item).__name__ if type(item) in (tuple, list) else type(item), *map(visit, item))
-        if isinstance(item, dict):
-            return ("dict", *((key, visit(child)) for key, child in item.items()))
+        kind = type(item)
+        if kind is list or isinstance(item, tuple):
+            return (kind, *map(visit, item))
+        if kind is dict:
+            return (dict, *((key, visit(child)) for key, child in item.items()))
         tensor = tensors(item)
-        if tensor is None:
-            # The type is part of the key, since True == 1 == 1.0.
-            return ("value", type(item), item)
-        found.append(tensor)
-        return LEAF
+        if tensor is not None:
+            found.append(tensor)
+            return LEAF
+        # Equal keys must mean the same call: True == 1 == 1.0 and 0.0 == -0.0 do not, nan == nan does.
+        return (FLOAT, item.hex()) if kind is float else (VALUE, kind, item)
 
     structure = visit(value)
     return found, structure
@@ -53,14 +56,16 @@ def unflatten(structure: Structure, tensors: Sequence[Tensor]) -> Any:
         if node is LEAF:
             return next(remaining)
         kind, *children = node
-        if kind == "value":
+        if kind == VALUE:
             return children[1]
-        if kind == "dict":
+        if kind == FLOAT:
+            return float.fromhex(children[0])
+        if kind is dict:
             return {key: build(child) for key, child in children}
         built = [build(child) for child in children]
-        if kind == "list":
-            return built
-        return tuple(built) if kind == "tuple" else kind(*built)
+        if kind in (list, tuple):
+            return kind(built)
+        return kind(*built)  # a named tuple
 
     return build(structure)
 

@@ -6,6 +6,7 @@ file stays below them; their signatures are declared in `tensor_methods.py` for 
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dtrain.base.cuda import placement
 from dtrain.base.device import CPU, Device, DeviceLike, as_device
 from dtrain.base.dtype import DType, DTypeLike, as_dtype, float32, float64, from_numpy
 from dtrain.base.errors import DtypeError, ShapeError, TraceError, expected
@@ -35,27 +37,25 @@ class Tensor(TensorMethods):
     is None. `requires_grad` leaves collect their gradient in `grad` when `backward()` runs.
     """
 
-    __slots__ = (
-        "__weakref__", "_grad", "array", "hooks", "index", "name", "node", "requires_grad", "type", "value", "version",
-    )  # fmt: skip
-
     array: Array
     type: TensorType
-    node: TapeNode | None
-    _grad: Tensor | None
-    value: Value | None
+    # Most tensors keep these defaults, so they stand on the class: making a tensor costs two stores.
+    requires_grad: bool = False
+    name: str = ""
+    node: TapeNode | None = None
+    index: int = 0
+    version: int = 0
+    value: Value | None = None
+    hooks: tuple[GradHook, ...] = ()
+    _grad: Tensor | None = None
 
     def __init__(self, array: Array, type: TensorType, *, requires_grad: bool = False, name: str = "") -> None:
         self.array = array
         self.type = type
-        self.requires_grad = requires_grad
-        self._grad = None
-        self.node = None
-        self.index = 0
-        self.version = 0
-        self.value = None
-        self.hooks: list[GradHook] | None = None
-        self.name = name
+        if requires_grad:
+            self.requires_grad = True
+        if name:
+            self.name = name
 
     # Facts ----------------------------------------------------------------------------------------------------------
 
@@ -201,6 +201,8 @@ class Tensor(TensorMethods):
         """The same elements without a history."""
         other = Tensor(self.array, self.type)
         other.value = self.value
+        if context.tracer is not None:
+            context.tracer.note_twin(other, self)
         return other
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -217,16 +219,20 @@ class Tensor(TensorMethods):
 
         What the hook returns, unless None, replaces the gradient. Returns a function that removes the hook.
         """
-        hooks = self.node.hooks_of(self.index) if self.node is not None else self._leaf_hooks()
-        hooks.append(hook)
-        return lambda: hooks.remove(hook)
-
-    def _leaf_hooks(self) -> list[GradHook]:
+        if self.node is not None:
+            hooks = self.node.hooks_of(self.index)
+            hooks.append(hook)
+            return lambda: hooks.remove(hook)
         if not self.requires_grad:
             raise RuntimeError("register_grad_hook: expected a tensor that requires gradients; call requires_grad_()")
-        if self.hooks is None:
-            self.hooks = []
-        return self.hooks
+        # A tuple, never changed in place: a trace notices another one.
+        self.hooks = (*self.hooks, hook)
+        return functools.partial(self._remove_hook, hook)
+
+    def _remove_hook(self, hook: GradHook) -> None:
+        hooks = list(self.hooks)
+        hooks.remove(hook)
+        self.hooks = tuple(hooks)
 
     # Change in place ------------------------------------------------------------------------------------------------
 
@@ -251,7 +257,7 @@ class Tensor(TensorMethods):
         from dtrain.graph.op import get_op
 
         if isinstance(target, Device) or (isinstance(target, str) and _is_device_text(target)):
-            device = as_device(target)
+            device = placement(target)
             return self if device is self.type.device else apply(get_op("to_device"), self, device=device)
         dtype = as_dtype(target)
         return self if dtype is self.type.dtype else apply(get_op("cast"), self, dtype=dtype)
@@ -259,8 +265,6 @@ class Tensor(TensorMethods):
 
 class Parameter(Tensor):
     """A tensor that a module registers and an optimizer updates: a leaf that requires gradients."""
-
-    __slots__ = ("gradient_is_global",)
 
     def __init__(self, data: Any, *, requires_grad: bool = True, name: str = "") -> None:
         source = as_tensor(data)
@@ -280,6 +284,13 @@ def device_of(array: Array) -> Device:
     return as_device(f"cuda:{array.device.id}")
 
 
+def owner_of(array: Array) -> Array:
+    """The array whose memory a view shows; the array itself if it is none."""
+    while array.base is not None and hasattr(array.base, "base"):
+        array = array.base
+    return array
+
+
 def wrap(array: Array) -> Tensor:
     """A tensor on exactly this array, sharing its memory."""
     return Tensor(array, tensor_type(array.shape, from_numpy(array.dtype), device=device_of(array)))
@@ -292,11 +303,11 @@ def as_tensor(data: Any, dtype: DTypeLike | None = None, device: DeviceLike | No
     """
     if isinstance(data, Tensor):
         result = data if dtype is None else data.to(dtype)
-        return result if device is None else result.to(as_device(device))
+        return result if device is None else result.to(device)
     array = _to_array(data, dtype)
     tensor = wrap(array)
-    if device is not None and as_device(device) is not tensor.type.device:
-        return tensor.to(as_device(device))
+    if device is not None and placement(device) is not tensor.type.device:
+        return tensor.to(placement(device))
     return context.tracer.constant(tensor) if context.tracer is not None else tensor
 
 

@@ -112,5 +112,10 @@ def tensor(
 ) -> Tensor:
     """A new tensor with a copy of numbers, nested lists, or an array. Python floats become f32, ints s64."""
     source = as_tensor(data, dtype, device)
-    copied = source if is_tracing() else Tensor(source.concrete("tensor()").copy(), source.type)
+    if not is_tracing():
+        copied = Tensor(source.concrete("tensor()").copy(), source.type)
+    elif isinstance(data, Tensor):
+        copied = apply(get_op("copy"), source.detach())
+    else:
+        copied = source
     return copied.requires_grad_() if requires_grad else copied

@@ -9,17 +9,22 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Sequence
+from threading import get_ident
+from types import MethodType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
 from dtrain.base.errors import TraceError, expected
+from dtrain.core.apply import apply
+from dtrain.core.capture import Capture
 from dtrain.core.context import context, is_grad_enabled
 from dtrain.core.executor import Executor
 from dtrain.core.structure import flatten, unflatten
 from dtrain.core.tensor import Tensor, as_tensor, user_source
-from dtrain.core.tracer import Guard, Tracer, symbolic_gradients
+from dtrain.core.tracer import Tracer
 from dtrain.graph.graph import Graph
+from dtrain.graph.op import get_op
 from dtrain.graph.verify import verify
 
 Parameters = ParamSpec("Parameters")
@@ -27,7 +32,8 @@ Result = TypeVar("Result")
 Pipeline = Callable[[Graph], Graph]
 FirstRunListener = Callable[[Graph], None]
 
-_MAX_VARIANTS = 8
+_MAX_VARIANTS = 8  # captures kept for one combination of types and values
+_MAX_KEYS = 64  # combinations before a warning
 _pipeline: Pipeline | None = None
 _first_run_listeners: list[FirstRunListener] = []
 
@@ -44,28 +50,55 @@ def add_first_run_listener(listener: FirstRunListener) -> None:
 
 
 class CompiledGraph:
-    """One capture: its graph, guards, effects and executor."""
+    """One capture: its graph, what it relies on, its effects, and the executor."""
 
-    def __init__(self, tracer: Tracer, output_structure: Any, effects: list[tuple[Tensor, Tensor | None]]) -> None:
-        self.graph = tracer.graph
-        self.guards: list[Guard] = tracer.guards
-        self.output_structure = output_structure
-        self.effects = effects
-        self.gradients = symbolic_gradients(effects)
-        self.num_results = len(self.graph.outputs) - len(self.gradients)
-        self.executor = Executor(self.graph, tracer.state_tensors, num_results=self.num_results)
+    def __init__(self, capture: Capture) -> None:
+        self.graph = capture.graph
+        self.capture = capture
+        # Gradients that stay behind in leaves; all other outputs leave the executor's memory.
+        self.gradients = [grad for _, grad in capture.effects if grad is not None and grad.is_symbolic]
+        num_results = len(self.graph.outputs) - len(self.gradients)
+        self._result_types = [value.type for value in self.graph.outputs]
+        self.executor = Executor(self.graph, capture.states, num_results=num_results)
 
     def is_valid(self) -> bool:
-        return all(guard.holds() for guard in self.guards)
+        """Whether a call now would be captured in the same way."""
+        return self.capture.is_valid()
 
     def run(self, arguments: Sequence[Tensor]) -> Any:
-        arrays = self.executor.run([tensor.concrete("a traced function's argument") for tensor in arguments])
-        for (_, gradient), array in zip(self.gradients, self.executor.kept):
+        """Run on these arguments, and repeat what the function did besides."""
+        capture, executor = self.capture, self.executor
+        for item in capture.gradient_states:
+            if item.position is not None and item.leaf._grad is not None:
+                executor.states[item.position] = item.leaf._grad
+        arrays = executor.run([tensor.concrete("a traced function's argument") for tensor in arguments])
+        results = [Tensor(array, type) for array, type in zip(arrays, self._result_types)]
+        for gradient, array in zip(self.gradients, executor.kept):
             gradient.array, gradient.value, gradient.node = array, None, None
-        for leaf, kept in self.effects:
+        for leaf, kept in capture.effects:
             leaf._grad = kept
-        results = [Tensor(array, value.type) for array, value in zip(arrays, self.graph.outputs)]
-        return unflatten(self.output_structure, results)
+        if capture.written_arguments or capture.argument_gradients:
+            self._change_arguments(arguments, results[capture.num_results :])
+        return unflatten(capture.structure, results)
+
+    def _change_arguments(self, arguments: Sequence[Tensor], computed: Sequence[Tensor]) -> None:
+        remaining = iter(computed)
+        for position in self.capture.written_arguments:
+            arguments[position].assign_(next(remaining))
+        for item in self.capture.argument_gradients:
+            leaf, gradient = arguments[item.position], None if item.gradient is None else next(remaining)
+            if leaf.node is not None:
+                raise TraceError(
+                    expected(
+                        "backward in a traced function",
+                        f"arguments without a history, since it ends at argument {item.position}",
+                        f"{leaf.type}, computed by {leaf.node.name} outside",
+                        "compute it inside, or detach() it",
+                    )
+                )
+            if item.adds and gradient is not None and leaf._grad is not None:
+                gradient = apply(get_op("add"), leaf._grad, gradient)
+            leaf._grad = gradient
 
 
 class TracedFunction(Generic[Parameters, Result]):
@@ -77,12 +110,15 @@ class TracedFunction(Generic[Parameters, Result]):
         self._function = function
         self._passes = passes
         self._compiled: dict[Any, list[CompiledGraph]] = {}
+        self._warned: set[str] = set()
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         if context.tracer is not None:
             return self._function(*args, **kwargs)
         arguments, structure = flatten((args, kwargs), tensors=_as_argument)
-        key = (structure, tuple([tensor.type for tensor in arguments]), is_grad_enabled())
+        types = tuple([(tensor.type, tensor.requires_grad) for tensor in arguments])
+        # Ranks may be threads, and an executor is one run at a time: every thread has captures of its own.
+        key = (structure, types, is_grad_enabled(), get_ident())
         try:
             variants = self._compiled.setdefault(key, [])
         except TypeError:
@@ -99,7 +135,7 @@ class TracedFunction(Generic[Parameters, Result]):
         return self._compile(variants, arguments, structure).run(arguments)  # type: ignore[no-any-return]
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else MethodType(self, instance)
 
     @property
     def graphs(self) -> list[Graph]:
@@ -113,19 +149,28 @@ class TracedFunction(Generic[Parameters, Result]):
 
     def _compile(self, variants: list[CompiledGraph], arguments: Sequence[Tensor], structure: Any) -> CompiledGraph:
         if len(variants) == _MAX_VARIANTS:
-            warnings.warn(
+            variants.pop(0)
+            self._warn_once(
                 f"traced function {self.name} was captured {_MAX_VARIANTS} times for the same input types: "
-                "something that it depends on (a module's training mode, a gradient being None) changes at every call",
-                stacklevel=4,
+                "something that it depends on (a module's training mode, a gradient being None) changes at every call"
             )
-        tracer, output_structure, effects = self._capture(arguments, structure)
-        compiled = self._optimize(tracer, output_structure, effects)
+        if len(self._compiled) == _MAX_KEYS:
+            self._warn_once(
+                f"traced function {self.name} was captured for {_MAX_KEYS} combinations of input types and values: "
+                "pass what changes at every call as a tensor, and pad inputs to few shapes"
+            )
+        compiled = self._optimize(self._capture(arguments, structure))
         for listener in _first_run_listeners:
             listener(compiled.graph)
         variants.append(compiled)
         return compiled
 
-    def _capture(self, arguments: Sequence[Tensor], structure: Any) -> tuple[Tracer, Any, Any]:
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(text, stacklevel=5)
+
+    def _capture(self, arguments: Sequence[Tensor], structure: Any) -> Capture:
         tracer = Tracer(self.name)
         symbolic = [tracer.add_argument(tensor, f"arg{i}") for i, tensor in enumerate(arguments)]
         args, kwargs = unflatten(structure, symbolic)
@@ -133,27 +178,26 @@ class TracedFunction(Generic[Parameters, Result]):
         try:
             result = self._function(*args, **kwargs)
             outputs, output_structure = flatten(result, tensors=_as_result)
-            effects = tracer.finish(outputs)
-        except BaseException:
-            tracer.restore_grads()
-            raise
+            capture = tracer.finish(outputs)
         finally:
             context.tracer = None
-        tracer.restore_grads()
-        return tracer, output_structure, effects
+            tracer.restore_grads()
+        capture.structure = output_structure
+        return capture
 
-    def _optimize(self, tracer: Tracer, output_structure: Any, effects: Any) -> CompiledGraph:
-        verify(tracer.graph, after="capture")
+    def _optimize(self, capture: Capture) -> CompiledGraph:
+        verify(capture.graph, after="capture")
         pipeline = self._passes or _pipeline
         if pipeline is not None:
-            tracer.graph = pipeline(tracer.graph)
-        return CompiledGraph(tracer, output_structure, effects)
+            capture.graph = pipeline(capture.graph)
+        return CompiledGraph(capture)
 
 
 def _as_argument(value: Any) -> Tensor | None:
     if isinstance(value, Tensor):
         return value
-    return as_tensor(value) if isinstance(value, np.ndarray) else None
+    is_array = isinstance(value, np.ndarray) or type(value).__module__.partition(".")[0] == "cupy"
+    return as_tensor(value) if is_array else None
 
 
 def _as_result(value: Any) -> Tensor | None:

@@ -9,30 +9,17 @@ and repeated after every run; what it depends on besides types (training mode, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import TensorType
+from dtrain.core.capture import ArgumentGradient, Capture, GradientState, Guard, ListenersGuard, TwinGuard
 from dtrain.core.tensor import Tensor, user_source
 from dtrain.graph.constant import CONSTANT
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.op import Op
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """A fact about a Python object that the capture relied on: `owner.attribute` is `value`."""
-
-    owner: Any
-    attribute: str
-    value: Any
-
-    def holds(self) -> bool:
-        present = getattr(self.owner, self.attribute)
-        return present is self.value or (not isinstance(present, Tensor) and present == self.value)
 
 
 class Tracer:
@@ -41,11 +28,18 @@ class Tracer:
     def __init__(self, name: str) -> None:
         self.graph = Graph(name)
         self.state_tensors: list[Tensor] = []
-        self.guards: list[Guard] = []
+        self._arguments: list[Tensor] = []
+        self._guards: dict[tuple[int, str], Guard] = {}
+        self._twin_guards: list[TwinGuard] = []
+        self._listeners: ListenersGuard | None = None
         self._states: dict[int, int] = {}  # id of an array -> position of its state
         self._current: dict[int, Value] = {}  # id of an array -> the value that it holds now
         self._known: set[Value] = set()
+        self._stale: set[Value] = set()  # values whose memory, computed eagerly, would have been overwritten
+        self._originals: dict[Tensor, Tensor] = {}  # a detached twin -> the tensor it was made of
+        self._owning: set[Tensor] = set()
         self._grads_before: dict[Tensor, Tensor | None] = {}
+        self._grads_read: set[Tensor] = set()
 
     # Called by apply and Tensor -------------------------------------------------------------------------------------
 
@@ -63,8 +57,7 @@ class Tracer:
                     "use a mask with dtrain.functional.where, or move it out of the traced function",
                 )
             )
-        node = Node(op, [self.value_of(tensor) for tensor in inputs], types, attrs, source=source)
-        return self._append(node)
+        return self._append(Node(op, [self.value_of(tensor) for tensor in inputs], types, attrs, source=source))
 
     def constant(self, tensor: Tensor) -> Tensor:
         """The elements of `tensor` as a constant of the graph."""
@@ -77,7 +70,8 @@ class Tracer:
         """The graph value that a tensor stands for now; a tensor with numbers becomes a state."""
         if tensor.array is not None:
             return self._current[self._state_of(tensor)]
-        if tensor.value not in self._known:
+        value = tensor.value
+        if value is None or value not in self._known:
             raise TraceError(
                 expected(
                     f"trace at {user_source()}",
@@ -86,21 +80,59 @@ class Tracer:
                     "return it from that function",
                 )
             )
-        return tensor.value
+        if value in self._stale and tensor not in self._owning:
+            raise TraceError(
+                expected(
+                    f"trace at {user_source()}",
+                    "views and detached twins to be read before what they share memory with is overwritten",
+                    f"{tensor.type}, overwritten in place since",
+                    "take the view again after the update, or copy() it before",
+                )
+            )
+        return value
 
     def write(self, target: Tensor, new: Tensor) -> None:
         """Let `target` hold the value of `new` from here on."""
         value = self.value_of(new)
-        if target.array is None:
-            target.value = value
-        else:
-            self._current[self._state_of(target)] = value
+        if target.array is not None:
+            key = self._state_of(target)
+            self._mark_views_stale(self._current[key])
+            self._current[key] = value
+            return
+        before = self.value_of(target)
+        if target not in self._owning:
+            if before.node is not None and before.node.op.view is not None:
+                raise TraceError(
+                    expected(
+                        f"in-place update at {user_source()}",
+                        "a tensor in memory of its own",
+                        f"{target.type}, a view made by {before.node.op.name} in this traced function",
+                        "update the tensor that it shows, or copy() it first",
+                    )
+                )
+            self._stale.add(before)
+            self._mark_views_stale(before)
+        target.value = value
+        self._owning.add(target)
+
+    def note_twin(self, twin: Tensor, original: Tensor) -> None:
+        """`twin` is a detached handle on the memory of `original`."""
+        if original.array is not None:
+            self._originals[twin] = self._originals.get(original, original)
+
+    def own(self, tensor: Tensor) -> Tensor:
+        """A new handle on the same value that counts as memory of its own."""
+        handle = Tensor(tensor.array, tensor.type)
+        handle.value = tensor.value
+        if tensor.array is None:
+            self._owning.add(handle)
+        return handle
 
     def read_grad(self, leaf: Tensor) -> None:
-        """Note that the function looks at `leaf.grad`: it holds only while that is the same object at the start."""
+        """Note that the function looks at `leaf.grad`: whether there is one must be as now at every run."""
         if leaf not in self._grads_before:
             self._grads_before[leaf] = leaf._grad
-            self.guard(leaf, "_grad", leaf._grad)
+            self._grads_read.add(leaf)
 
     def overwrite_grad(self, leaf: Tensor) -> None:
         """Note that the function sets `leaf.grad` whatever it was."""
@@ -108,9 +140,11 @@ class Tracer:
 
     def guard(self, owner: Any, attribute: str, value: Any) -> None:
         """The capture is valid only while `owner.attribute` is `value`."""
-        guard = Guard(owner, attribute, value)
-        if not any(other.owner is owner and other.attribute == attribute for other in self.guards):
-            self.guards.append(guard)
+        self._guards.setdefault((id(owner), attribute), Guard(owner, attribute, value))
+
+    def guard_listeners(self) -> None:
+        """The capture is valid only while the same listeners take part in backward passes."""
+        self._listeners = self._listeners or ListenersGuard()
 
     # Called by trace ------------------------------------------------------------------------------------------------
 
@@ -119,25 +153,71 @@ class Tracer:
         symbolic = Tensor(None, tensor.type, requires_grad=tensor.requires_grad, name=name)
         symbolic.value = self.graph.add_argument(tensor.type, name)
         self._known.add(symbolic.value)
+        self._arguments.append(symbolic)
         return symbolic
 
-    def finish(self, outputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor | None]]:
-        """Close the graph. Returns the effects: which leaf has which `grad` after a run.
+    def finish(self, outputs: Sequence[Tensor]) -> Capture:
+        """Close the graph.
 
-        Gradients that are left over are outputs of the graph after those of the function.
+        Its outputs are the results, then what arguments were overwritten with, then gradients of arguments, then the
+        gradients that stay behind in leaves.
         """
-        self.graph.outputs = [self.value_of(tensor) for tensor in outputs]
-        effects = [(leaf, leaf._grad) for leaf in self._grads_before]
-        self.graph.outputs += [self.value_of(gradient) for _, gradient in symbolic_gradients(effects)]
+        graph = self.graph
+        graph.outputs = [self.value_of(tensor) for tensor in outputs]
+        written = [i for i, tensor in enumerate(self._arguments) if tensor.value is not graph.arguments[i]]
+        graph.outputs += [self.value_of(self._arguments[i]) for i in written]
+        argument_gradients = self._argument_gradients()
+        graph.outputs += [self.value_of(item.gradient) for item in argument_gradients if item.gradient is not None]
+        effects = self._effects()
+        graph.outputs += [self.value_of(grad) for _, grad in effects if grad is not None and grad.is_symbolic]
+        gradient_states = self._gradient_states()
         for key, position in self._states.items():
-            if self._current[key] is not self.graph.states[position]:
-                self.graph.updates[position] = self._current[key]
-        return effects
+            if self._current[key] is not graph.states[position]:
+                graph.updates[position] = self._current[key]
+        return Capture(
+            graph=graph,
+            states=self.state_tensors,
+            guards=[*self._guards.values(), *self._twin_guards, *([self._listeners] if self._listeners else [])],
+            num_results=len(outputs),
+            written_arguments=written,
+            argument_gradients=argument_gradients,
+            effects=effects,
+            gradient_states=gradient_states,
+        )
 
     def restore_grads(self) -> None:
         """Put every `grad` back as it was before the capture."""
         for leaf, gradient in self._grads_before.items():
             leaf._grad = gradient
+
+    def _argument_gradients(self) -> list[ArgumentGradient]:
+        positions = {tensor: position for position, tensor in enumerate(self._arguments)}
+        return [
+            ArgumentGradient(positions[leaf], leaf._grad, adds=leaf in self._grads_read)
+            for leaf in self._grads_before
+            if leaf in positions
+        ]
+
+    def _effects(self) -> list[tuple[Tensor, Tensor | None]]:
+        """Which leaf has which `grad` after a run; those that keep the one they had are left out."""
+        return [
+            (leaf, leaf._grad)
+            for leaf, before in self._grads_before.items()
+            if not leaf.is_symbolic and (leaf._grad is not before or leaf not in self._grads_read)
+        ]
+
+    def _gradient_states(self) -> list[GradientState]:
+        """Gradients that were there before and are read: whatever tensor a leaf holds at a run takes that place."""
+        found: list[GradientState] = []
+        for leaf in [leaf for leaf in self._grads_before if leaf in self._grads_read and not leaf.is_symbolic]:
+            before = self._grads_before[leaf]
+            position = None if before is None or before.is_symbolic else self._states.get(id(before.array))
+            if position is not None and any(other.position == position for other in found):
+                # Two leaves hold one gradient; only exactly this situation was captured.
+                self.guard(leaf, "_grad", before)
+                position = None
+            found.append(GradientState(leaf, before is not None, position))
+        return found
 
     def _append(self, node: Node) -> list[Tensor]:
         self.graph.nodes.append(node)
@@ -147,8 +227,16 @@ class Tracer:
             tensor.value = value
         return outputs
 
+    def _mark_views_stale(self, value: Value) -> None:
+        shown = {value}
+        for node in self.graph.nodes:
+            if node.op.view is not None and node.inputs[0] in shown:
+                shown.update(node.outputs)
+        self._stale |= shown - {value}
+
     def _state_of(self, tensor: Tensor) -> int:
         # Keyed by the array: a tensor and its detached twin are one state.
+        tensor = self._originals.get(tensor, tensor)
         key = id(tensor.array)
         if key not in self._states:
             self._states[key] = len(self.state_tensors)
@@ -156,12 +244,11 @@ class Tracer:
             value = self.graph.add_state(tensor.type, tensor.name)
             self._current[key] = value
             self._known.add(value)
+            return key
+        first = self.state_tensors[self._states[key]]
+        if first is not tensor and not any(guard.second is tensor for guard in self._twin_guards):
+            self._twin_guards.append(TwinGuard(first, tensor))
         return key
-
-
-def symbolic_gradients(effects: Sequence[tuple[Tensor, Tensor | None]]) -> list[tuple[Tensor, Tensor]]:
-    """The effects whose gradient the graph computes."""
-    return [(leaf, gradient) for leaf, gradient in effects if gradient is not None and gradient.is_symbolic]
 
 
 def _constant_attrs(array: np.ndarray, tensor: Tensor) -> dict[str, Any]:

@@ -31,7 +31,9 @@ def _is_foldable(node: Node) -> bool:
         node.op is not CONSTANT
         and not node.op.is_collective
         and not node.op.aliases_of(node.attrs)
+        and bool(node.outputs)
         and all(value.type.nbytes <= MAX_FOLDED_NBYTES and value.type.device.is_cpu for value in node.outputs)
+        and all(value.type.device.is_cpu for value in node.inputs)
         and all(value.node is not None and value.node.op is CONSTANT for value in node.inputs)
     )
 
@@ -40,7 +42,7 @@ def _compute(node: Node) -> list[Node]:
     types = tuple(value.type for value in node.inputs)
     arrays = [value.node.attrs["value"] for value in node.inputs if value.node is not None]
     constants = []
-    for value, array in zip(node.outputs, dispatch(node.op, types, node.attrs).run(arrays)):
+    for value, array in zip(node.outputs, dispatch(node.op, types, node.attrs).run(arrays, node.attrs)):
         folded = array.copy()
         folded.flags.writeable = False
         constants.append(Node(CONSTANT, (), (value.type,), {"value": folded}, source=node.source))

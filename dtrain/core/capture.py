@@ -1,0 +1,112 @@
+"""What a capture yields: the graph, what it relies on, and what a run changes besides the elements of its states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dtrain.core.context import context
+from dtrain.core.tensor import Tensor
+from dtrain.graph.graph import Graph
+
+
+class Fact(Protocol):
+    """Something that must hold for a capture to be valid."""
+
+    def holds(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A fact about a Python object that the capture relied on: `owner.attribute` is `value`."""
+
+    owner: Any
+    attribute: str
+    value: Any
+
+    def holds(self) -> bool:
+        present = getattr(self.owner, self.attribute)
+        return present is self.value or (not isinstance(present, Tensor) and present == self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class TwinGuard:
+    """Two tensors were handles on one array, and so one state."""
+
+    first: Tensor
+    second: Tensor
+
+    def holds(self) -> bool:
+        return self.first.array is self.second.array
+
+
+class ListenersGuard:
+    """The backward listeners of the capture, known by their weak references so that they are not kept alive."""
+
+    __slots__ = ("references",)
+
+    def __init__(self) -> None:
+        self.references = _listener_references()
+
+    def holds(self) -> bool:
+        return _listener_references() == self.references
+
+
+def _listener_references() -> list[Any]:
+    return [reference for reference in context.backward_listeners if reference() is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentGradient:
+    """What backward leaves in the `grad` of argument `position`: added to what is there, or put in its place."""
+
+    position: int
+    gradient: Tensor | None
+    adds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GradientState:
+    """A leaf whose `grad` the function looked at, and the state behind that gradient if it was read."""
+
+    leaf: Tensor
+    is_present: bool
+    position: int | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Capture:
+    """One captured call, ready to be optimized and run.
+
+    The graph's outputs are `num_results` results, the elements of `written_arguments`, the argument gradients, and the
+    gradients among `effects` that the graph computes.
+    """
+
+    graph: Graph
+    states: list[Tensor]
+    guards: Sequence[Fact]
+    num_results: int
+    written_arguments: list[int]
+    argument_gradients: list[ArgumentGradient]
+    effects: list[tuple[Tensor, Tensor | None]]
+    gradient_states: list[GradientState]
+    structure: Any = None
+    # What tensors must be like besides the type: whether gradients flow into them, and through which hooks.
+    requires_grad: list[bool] = field(init=False)
+    hooks: list[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.requires_grad = [tensor.requires_grad for tensor in self.states]
+        self.hooks = [tensor.hooks for tensor in self.states]
+
+    def is_valid(self) -> bool:
+        """Whether everything that the capture relied on is as it was."""
+        for item in self.gradient_states:
+            if (item.leaf._grad is not None) is not item.is_present:
+                return False
+        return (
+            [tensor.requires_grad for tensor in self.states] == self.requires_grad
+            and [tensor.hooks for tensor in self.states] == self.hooks
+            and all(fact.holds() for fact in self.guards)
+        )
