@@ -81,6 +81,10 @@ class DataLoader:
     def epoch(self, epoch: int) -> None:
         self._epoch, self._resume_at, self._running = epoch, 0, None
 
+    def set_epoch(self, epoch: int) -> None:
+        """The same as setting `epoch`, under the name that distributed samplers have elsewhere."""
+        self.epoch = epoch
+
     def __iter__(self) -> Iterator[Any]:
         epoch, start = self._epoch, self._resume_at
         self._epoch, self._resume_at = epoch + 1, 0
