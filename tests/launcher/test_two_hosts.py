@@ -1,0 +1,137 @@
+"""Ranks on two hosts, which are network namespaces of this machine: mpirun over them, and a two-node Ray cluster."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed]
+
+SUBNET = "10.78.0"
+HOSTS = {f"{SUBNET}.1": "dtrain-h1", f"{SUBNET}.2": "dtrain-h2"}
+BRIDGE = "dtrain-br"
+# MPI must take the namespaces' network, and nothing that reaches around it.
+NETWORK_ARGS = (
+    f"--prtemca prte_if_include {SUBNET}.0/24 --mca btl tcp,self --mca pml ob1 --mca btl_tcp_if_include {SUBNET}.0/24"
+)
+
+MEET = """
+import os, sys, time
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+assert world.size == int(os.environ["WORLD_SIZE"]) and world.rank == int(os.environ["RANK"])
+print(os.uname().nodename, os.environ["GROUP_RANK"], os.environ["LOCAL_RANK"], os.environ["LOCAL_WORLD_SIZE"],
+      os.environ["MASTER_ADDR"], world.allreduce(world.rank + 1), flush=True)
+if len(sys.argv) > 1:
+    if world.rank == 1:
+        raise ValueError("bad data")
+    time.sleep(60)
+"""
+
+
+def ip(*arguments):
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=20)
+
+
+def inside(name):
+    """A command's beginning that enters a host: its network, and its own host name."""
+    set_name = f'hostname {name}; exec "$@"'
+    return ["nsenter", f"--net=/run/netns/{name}", "unshare", "--uts", "sh", "-c", set_name, "sh"]
+
+
+def remove_hosts():
+    for name in HOSTS.values():
+        subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=20)
+    subprocess.run(["ip", "link", "del", BRIDGE], capture_output=True, timeout=20)
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "nsenter", "unshare", "hostname"))):
+        pytest.skip("needs root, ip, nsenter, unshare and hostname to make two hosts")
+    remove_hosts()
+    try:
+        ip("link", "add", BRIDGE, "type", "bridge")
+        ip("addr", "add", f"{SUBNET}.254/24", "dev", BRIDGE)
+        ip("link", "set", BRIDGE, "up")
+        for number, (address, name) in enumerate(HOSTS.items(), 1):
+            ip("netns", "add", name)
+            ip("link", "add", f"dtrain-v{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("link", "set", f"dtrain-v{number}", "master", BRIDGE, "up")
+            ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
+            ip("-n", name, "link", "set", "eth0", "up")
+            ip("-n", name, "link", "set", "lo", "up")
+    except subprocess.CalledProcessError as error:
+        remove_hosts()
+        pytest.skip(f"cannot make network namespaces here: {error.stderr.decode().strip()}")
+    yield HOSTS
+    remove_hosts()
+
+
+@pytest.fixture
+def agent(tmp_path):
+    """What mpirun calls instead of ssh: enter the host and run the command there."""
+    path = tmp_path / "agent"
+    cases = "\n".join(
+        f'{address}) exec {" ".join(inside(name)[:4])} sh -c "hostname {name}; $*" ;;'
+        for address, name in HOSTS.items()
+    )
+    path.write_text(f'#!/bin/sh\nhost=$1; shift\ncase "$host" in\n{cases}\nesac\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_mpirun_over_two_hosts(run, hosts, agent):
+    where = ",".join(f"{address}:{count}" for address, count in zip(hosts, (2, 1)))
+    mpi_args = f"--mpi-args=--prtemca plm_ssh_agent {agent} {NETWORK_ARGS}"
+    ended = run("-H", where, mpi_args, run.script(MEET))
+    assert ended.code == 0, ended.err
+    assert sorted(ended.out.splitlines()) == [
+        f"[0] dtrain-h1 0 0 2 {SUBNET}.1 6",
+        f"[1] dtrain-h1 0 1 2 {SUBNET}.1 6",
+        f"[2] dtrain-h2 1 0 1 {SUBNET}.1 6",
+    ]
+    failed = run("-H", where, "--quiet", mpi_args, run.script(MEET), "fail")
+    assert failed.code == 1
+    assert "dtrain: rank 1 of 3 failed: ValueError: bad data (exit code 1)" in failed.err
+    assert "host dtrain-h1" in failed.err
+    assert failed.seconds < 15
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra `ray`)")
+def test_ray_over_two_hosts(run, hosts, tmp_path):
+    ray = str(Path(sys.executable).with_name("ray"))
+    head, worker = hosts
+    common = ["--num-cpus", "1", "--disable-usage-stats"]
+    started = []
+    try:
+        as_head = ["--head", "--port=6399", "--include-dashboard=false", f"--temp-dir={tmp_path / 'ray'}"]
+        for address, flags in ((head, as_head), (worker, [f"--address={head}:6399"])):
+            name = hosts[address]
+            command = [*inside(name), ray, "start", "--block", f"--node-ip-address={address}", *common, *flags]
+            started.append(subprocess.Popen(command, env=run.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            time.sleep(6)
+        code = "import sys; from dtrain.launcher.cli import main; sys.exit(main(sys.argv[1:]))"
+        flags = ["--launcher", "ray", "--address", f"{head}:6399", "-np", "2", f"--mpi-args={NETWORK_ARGS}"]
+        command = [*inside(hosts[head]), sys.executable, "-c", code, "run", *flags, run.script(MEET)]
+        done = subprocess.run(command, cwd=tmp_path, env=run.env, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        names = sorted(line.split()[1] for line in done.stdout.splitlines())
+        assert names == sorted(hosts.values())
+        assert all(line.endswith(" 3") for line in done.stdout.splitlines())
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
