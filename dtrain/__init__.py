@@ -39,6 +39,8 @@ from dtrain.core.context import is_tracing as is_tracing
 from dtrain.core.context import no_grad as no_grad
 from dtrain.core.context import set_grad_enabled as set_grad_enabled
 from dtrain.core.function import Function as Function
+from dtrain.core.random import Generator as Generator
+from dtrain.core.random import seed as seed
 from dtrain.core.tensor import Parameter as Parameter
 from dtrain.core.tensor import Tensor as Tensor
 from dtrain.core.tensor import as_tensor as as_tensor
