@@ -296,4 +296,4 @@ def narrow(x: Tensor, axis: int, start: int, length: int) -> Tensor:
     return apply(GET_ITEM, x, index=(*full_axes, (start, start + length, 1)))
 
 
-install_methods({"__getitem__": get_item, "index_select": index_select})
+install_methods({"__getitem__": get_item, "index_select": index_select, "narrow": narrow})

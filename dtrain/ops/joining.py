@@ -13,7 +13,7 @@ from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, apply_all
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Tensor, as_tensor
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.indexing import get_item, index_select, narrow
 from dtrain.ops.infer import normalize_axes, normalize_axis
@@ -201,3 +201,6 @@ def roll(x: Tensor, shift: int | Sequence[int], axis: int | Sequence[int] | None
         if (size := x.shape[where]) and (cut := -amount % size):
             x = concat([narrow(x, where, cut, size - cut), narrow(x, where, 0, cut)], where)
     return x
+
+
+install_methods({"split": split, "chunk": chunk, "flip": flip})
