@@ -1,6 +1,4 @@
-"""Losses. Each has `reduction` "mean", "sum" or "none"; the mean over no samples is 0, so that a rank with an empty
-batch takes part like any other.
-"""
+"""Losses. Each has `reduction` "mean", "sum" or "none"; the mean over no samples is NaN, with an empty gradient."""
 
 from __future__ import annotations
 
@@ -132,7 +130,7 @@ def cross_entropy(
         logits: [N,C], or [N,C,d…] with a prediction at every position.
         targets: class numbers of dtype s32 or s64, [N] or [N,d…]; or probabilities of the shape of logits.
         label_smoothing: ε in [0, 1].
-        ignore_index: samples with this target count neither in the sum nor in the mean.
+        ignore_index: samples with this target count neither in the sum nor in the mean; 0 where nothing else is left.
         reduction: mean, sum, or none for one loss a sample.
 
     Raises ValueError for a class number outside [0, C): at once, or when a traced graph runs.

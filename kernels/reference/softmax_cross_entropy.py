@@ -37,8 +37,11 @@ def softmax_cross_entropy(logits: Array, targets: Array, out: tuple[Array, Array
     store(probabilities, exponentials / total)
     log_total = xp.log(total)[:, 0]
     picked = xp.take_along_axis(shifted, targets[:, None].astype("int64"), axis=1)[:, 0]
-    smooth = log_total - shifted.mean(axis=1)
-    store(losses, (1 - label_smoothing) * (log_total - picked) + label_smoothing * smooth)
+    loss = log_total - picked
+    if label_smoothing:
+        # Only then may a masked class (logit −∞) make the loss infinite: 0 · ∞ would be NaN.
+        loss = (1 - label_smoothing) * loss + label_smoothing * (log_total - shifted.mean(axis=1))
+    store(losses, loss)
 
 
 @reference("softmax_cross_entropy_backward")

@@ -1,0 +1,74 @@
+"""Comparisons, tests of floats, logic and bits against NumPy; no gradient, clear dtypes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dtrain.functional as F
+from dtrain.core.tensor_factory import tensor
+
+X = np.array([-1.0, 0.0, 2.0, np.nan, np.inf])
+Y = np.array([-1.0, 1.0, 0.0, np.nan, 5.0])
+BITS = (np.array([6, -3, 0, 127], np.int8), np.array([3, 5, 1, 2], np.int8))
+
+
+@pytest.mark.parametrize("name", ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"])
+def test_comparisons_are_numpys(name):
+    result = getattr(F, name)(tensor(X), tensor(Y))
+    assert result.dtype.tag == "bool" and not result.requires_grad
+    np.testing.assert_array_equal(result.numpy(), getattr(np, name)(X, Y))
+
+
+def test_comparison_operators():
+    x, y = tensor([1.0, 2.0, 3.0]), tensor([3.0, 2.0, 1.0])
+    assert (x < y).tolist() == [True, False, False]
+    assert (x <= 2).tolist() == [True, True, False]
+    assert (x > y).tolist() == [False, False, True]
+    assert (x <= 2).tolist() == [True, True, False]
+    assert (x == y).tolist() == [False, True, False]
+    assert (x != 2.0).tolist() == [True, False, True]
+
+
+def test_comparison_promotes():
+    assert (tensor([1, 2], dtype="s32") == tensor([1.0, 2.5])).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", ["isnan", "isinf", "isfinite"])
+def test_tests_of_floats_are_numpys(name):
+    np.testing.assert_array_equal(getattr(F, name)(tensor(X)).numpy(), getattr(np, name)(X))
+
+
+@pytest.mark.parametrize("name", ["logical_and", "logical_or", "logical_xor"])
+def test_logic_takes_any_dtype(name):
+    x, y = np.array([0.0, 0.0, 2.0, -1.0]), np.array([0.0, 3.0, 0.0, 1.0])
+    np.testing.assert_array_equal(getattr(F, name)(tensor(x), tensor(y)).numpy(), getattr(np, name)(x, y))
+
+
+def test_logical_not_of_numbers():
+    assert F.logical_not(tensor([0.0, 2.0])).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", ["bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift"])
+def test_bits_are_numpys(name):
+    x, y = BITS
+    result = getattr(F, name)(tensor(x), tensor(y))
+    assert result.dtype.tag == "s8"
+    np.testing.assert_array_equal(result.numpy(), getattr(np, name)(x, y))
+
+
+def test_not_flips_bits_of_integers_and_truth_of_bools():
+    assert (~tensor([0, 5, -1], dtype="s16")).tolist() == [-1, -6, 0]
+    assert (~tensor([0, 5], dtype="u8")).tolist() == [255, 250]
+    assert (~tensor([True, False])).tolist() == [False, True]
+    mask = tensor([True, True, False]) & tensor([True, False, False])
+    assert mask.tolist() == [True, False, False]
+    assert (mask | True).tolist() == [True, True, True]
+    assert (mask ^ True).tolist() == [False, True, True]
+
+
+def test_bits_of_floats_are_refused():
+    with pytest.raises(TypeError, match="bitwise_and: expected integers or bools, got f32"):
+        tensor([1.0]) & tensor([2.0])
+    with pytest.raises(TypeError, match="invert: expected integers or bools, got f32"):
+        ~tensor([1.0])

@@ -1,0 +1,129 @@
+"""Elementwise arithmetic: NumPy's values, promotion, Python numbers, special values, errors."""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+import pytest
+
+import dtrain.functional as F
+from dtrain.core.tensor_factory import tensor
+
+X = np.array([[-1.5, -0.25, 0.0], [0.5, 1.0, 3.75]])
+Y = np.array([2.0, -0.5, 4.0])
+
+# Public name -> what NumPy calls it, and arguments in its domain.
+NAMES = {
+    "abs": (np.abs, X), "neg": (np.negative, X), "sign": (np.sign, X), "square": (np.square, X),
+    "exp": (np.exp, X), "expm1": (np.expm1, X), "log": (np.log, X + 2), "log1p": (np.log1p, X + 2),
+    "sqrt": (np.sqrt, X + 2), "rsqrt": (lambda x: 1 / np.sqrt(x), X + 2), "reciprocal": (lambda x: 1 / x, X + 2),
+    "round": (np.round, X), "ceil": (np.ceil, X), "floor": (np.floor, X),
+    "sin": (np.sin, X), "cos": (np.cos, X), "tan": (np.tan, X),
+    "asin": (np.arcsin, X / 4), "acos": (np.arccos, X / 4), "atan": (np.arctan, X),
+    "sinh": (np.sinh, X), "cosh": (np.cosh, X), "tanh": (np.tanh, X),
+    "asinh": (np.arcsinh, X), "acosh": (np.arccosh, X + 3), "atanh": (np.arctanh, X / 4),
+}  # fmt: skip
+PAIRS = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "floor_div": np.floor_divide,
+    "mod": np.mod, "maximum": np.maximum, "minimum": np.minimum, "atan2": np.arctan2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unary_functions_are_numpys(name):
+    function, argument = NAMES[name]
+    np.testing.assert_allclose(getattr(F, name)(tensor(argument)).numpy(), function(argument), rtol=1e-15)
+    assert getattr(F, name).__doc__, "a public function without a docstring"
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_binary_functions_are_numpys(name):
+    np.testing.assert_array_equal(getattr(F, name)(tensor(X), tensor(Y)).numpy(), PAIRS[name](X, Y))
+
+
+@pytest.mark.parametrize("symbol", ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow"])
+def test_operators_work_from_both_sides(symbol):
+    function = getattr(operator, symbol)
+    positive = np.abs(X) + 1
+    np.testing.assert_array_equal(function(tensor(positive), 3.0).numpy(), function(positive, 3.0))
+    np.testing.assert_array_equal(function(3.0, tensor(positive)).numpy(), function(3.0, positive))
+
+
+def test_python_numbers_never_widen():
+    short = tensor([1.0, 2.0], dtype="f16")
+    assert (short * 2.5).dtype.tag == "f16"
+    assert (tensor([1, 2], dtype="u8") + 1).dtype.tag == "u8"
+    assert (tensor([1, 2], dtype="s32") + 1.5).dtype.tag == "f64"
+    assert (tensor([True, False]) + 1).dtype.tag == "s64"
+
+
+def test_integers_divide_as_floats():
+    for tag, result in (("u8", "f32"), ("s16", "f32"), ("s32", "f64"), ("s64", "f64"), ("bool", "f32")):
+        quotient = F.div(tensor([0, 1], dtype=tag), tensor([1, 1], dtype=tag))
+        assert quotient.dtype.tag == result
+    assert F.div(tensor([7], dtype="s64"), 2).tolist() == [3.5]
+    assert F.div(7, tensor([2], dtype="s64")).tolist() == [3.5]
+    assert (tensor([7], dtype="s64") // 2).tolist() == [3]
+    assert F.sqrt(tensor([4], dtype="s64")).dtype.tag == "f64"
+
+
+def test_shapes_that_do_not_broadcast():
+    with pytest.raises(ValueError, match=r"add: expected shapes that broadcast, got \(2, 3\) and \(4,\); reshape"):
+        tensor(X) + tensor([1.0, 2.0, 3.0, 4.0])
+
+
+def test_pow_at_its_corners():
+    x = tensor([0.0, 0.0, 2.0, -3.0], dtype="f64", requires_grad=True)
+    y = tensor([0.0, 2.5, 3.0, 2.0], dtype="f64", requires_grad=True)
+    with np.errstate(invalid="ignore"):
+        z = F.pow(x, y)
+        z.sum().backward()
+    np.testing.assert_array_equal(z.numpy(), [1.0, 0.0, 8.0, 9.0])
+    np.testing.assert_allclose(x.grad.numpy(), [0.0, 0.0, 12.0, -6.0])
+    np.testing.assert_allclose(y.grad.numpy()[:3], [0.0, 0.0, 8 * np.log(2)])
+
+
+def test_equal_elements_share_the_gradient_of_maximum():
+    x, y = tensor([1.0, 2.0, 3.0], requires_grad=True), tensor([2.0, 2.0, 2.0], requires_grad=True)
+    F.maximum(x, y).sum().backward()
+    assert x.grad.tolist() == [0.0, 0.5, 1.0]
+    assert y.grad.tolist() == [1.0, 0.5, 0.0]
+
+
+def test_maximum_passes_nan_on():
+    assert np.isnan(F.maximum(tensor([np.nan, 1.0]), tensor([1.0, np.nan])).numpy()).all()
+
+
+def test_clip_limits_one_or_both_sides():
+    x = tensor([-2.0, -1.0, 0.5, 2.0], requires_grad=True)
+    assert F.clip(x, 0.0).tolist() == [0.0, 0.0, 0.5, 2.0]
+    assert F.clip(x, None, 1.0).tolist() == [-2.0, -1.0, 0.5, 1.0]
+    y = F.clip(x, -1.0, 1.0)
+    y.sum().backward()
+    assert y.tolist() == [-1.0, -1.0, 0.5, 1.0]
+    assert x.grad.tolist() == [0.0, 1.0, 1.0, 0.0]
+    with pytest.raises(TypeError, match="clip: expected at least one limit"):
+        F.clip(x)
+
+
+def test_gradient_of_a_broadcast_input_is_summed():
+    x, y = tensor(X, requires_grad=True), tensor(Y, requires_grad=True)
+    (x * y).sum().backward()
+    np.testing.assert_array_equal(y.grad.numpy(), X.sum(axis=0))
+    np.testing.assert_array_equal(x.grad.numpy(), np.broadcast_to(Y, X.shape))
+
+
+def test_an_op_without_gradient_says_so_in_backward():
+    x = tensor([5.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="backward through floor_divide: expected an op with a gradient rule"):
+        F.floor_div(x, 2.0).sum().backward()
+
+
+def test_erf_is_the_one_of_the_standard_library():
+    from math import erf
+
+    x = np.linspace(-6.5, 6.5, 401)
+    np.testing.assert_allclose(F.erf(tensor(x)).numpy(), [erf(v) for v in x], rtol=5e-16, atol=0)
+    special = F.erf(tensor([np.inf, -np.inf, np.nan], dtype="f64")).numpy()
+    np.testing.assert_array_equal(special, [1.0, -1.0, np.nan])
