@@ -184,7 +184,17 @@ def ray_address(spec: LaunchSpec) -> str:
     given = spec.address or os.environ.get("RAY_ADDRESS")
     if given:
         return given
-    return "auto" if CURRENT_CLUSTER.exists() else LOCAL
+    return _running_here() or LOCAL
+
+
+def _running_here() -> str:
+    """The cluster that `ray start` noted on this machine; a note that outlived its cluster counts for nothing."""
+    try:
+        address = CURRENT_CLUSTER.read_text().strip()
+        socket.create_connection(parse_address(address), timeout=1.0).close()
+    except (OSError, LaunchError):
+        return ""
+    return address
 
 
 def import_ray() -> Any:
@@ -213,15 +223,14 @@ def join(ray: Any, address: str, size: int) -> None:
 
 def _probe(address: str) -> None:
     """Knock first: Ray itself tries an address that nobody answers for a minute, and then aborts the process."""
-    text = CURRENT_CLUSTER.read_text().strip() if address == "auto" and CURRENT_CLUSTER.exists() else address
-    if text in (LOCAL, "auto"):
+    if address in (LOCAL, "auto"):
         return
-    if "://" in text:
+    if "://" in address:
         raise LaunchError(_no_cluster(address, "a Ray client address, through which no node can be reached"))
     try:
-        socket.create_connection(parse_address(text), timeout=PROBE_TIMEOUT).close()
+        socket.create_connection(parse_address(address), timeout=PROBE_TIMEOUT).close()
     except OSError as error:
-        raise LaunchError(_no_cluster(text, str(error))) from None
+        raise LaunchError(_no_cluster(address, str(error))) from None
 
 
 def _no_cluster(address: str, given: str) -> str:

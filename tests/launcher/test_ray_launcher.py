@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 
 import pytest
 
@@ -65,8 +66,11 @@ def test_address(monkeypatch, tmp_path):
     monkeypatch.setattr("dtrain.launcher.ray_launcher.CURRENT_CLUSTER", tmp_path / "current")
     spec = parse_run(["--launcher", "ray", "train.py"], {})
     assert ray_address(spec) == LOCAL
-    (tmp_path / "current").write_text("10.0.0.1:6379")
-    assert ray_address(spec) == "auto"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        (tmp_path / "current").write_text(address + "\n")
+        assert ray_address(spec) == address
+    assert ray_address(spec) == LOCAL  # the note is there, the cluster is not
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
     assert ray_address(spec) == "10.0.0.2:6379"
     assert ray_address(parse_run(["--launcher", "ray", "--address", "a:1", "train.py"], {})) == "a:1"

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -111,12 +112,15 @@ def test_ray_over_two_hosts(run, hosts, tmp_path):
     head, worker = hosts
     common = ["--num-cpus", "1", "--disable-usage-stats"]
     started = []
+    # Ray puts Unix sockets below this folder, whose paths may have 107 characters.
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     try:
-        as_head = ["--head", "--port=6399", "--include-dashboard=false", f"--temp-dir={tmp_path / 'ray'}"]
+        as_head = ["--head", "--port=6399", "--include-dashboard=false", f"--temp-dir={folder}"]
         for address, flags in ((head, as_head), (worker, [f"--address={head}:6399"])):
             name = hosts[address]
             command = [*inside(name), ray, "start", "--block", f"--node-ip-address={address}", *common, *flags]
-            started.append(subprocess.Popen(command, env=run.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            with (tmp_path / f"{name}.log").open("w") as log:
+                started.append(subprocess.Popen(command, env=run.env, stdout=log, stderr=subprocess.STDOUT))
             time.sleep(6)
         code = "import sys; from dtrain.launcher.cli import main; sys.exit(main(sys.argv[1:]))"
         flags = ["--launcher", "ray", "--address", f"{head}:6399", "-np", "2", f"--mpi-args={NETWORK_ARGS}"]
@@ -135,3 +139,4 @@ def test_ray_over_two_hosts(run, hosts, tmp_path):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
