@@ -1,5 +1,7 @@
 #include "binding/call.h"
 
+#include <pybind11/numpy.h>
+
 namespace dtrain {
 
 namespace py = pybind11;
@@ -50,7 +52,7 @@ void Call::wrong_type(int index, const char* wanted) {
   fail(PyExc_TypeError, which + " of dtype " + wanted + ", got another; cast it first");
 }
 
-void Call::check_layout(PyObject* object, int ndim, bool written) {
+Array<void> Call::untyped_view(PyObject* object, int ndim, bool written) {
   const auto* proxy = py::detail::array_proxy(object);
   if (ndim >= 0 && proxy->nd != ndim) {
     fail(PyExc_ValueError, std::to_string(ndim) + " dimensions, got " + std::to_string(proxy->nd));
@@ -60,6 +62,9 @@ void Call::check_layout(PyObject* object, int ndim, bool written) {
   if ((proxy->flags & wanted) != wanted) {
     fail(PyExc_ValueError, "C-contiguous aligned inputs and writable outputs, got other strides; copy them first");
   }
+  Array<void> result{proxy->data, proxy->dimensions, proxy->nd, 1};
+  for (int i = 0; i < proxy->nd; ++i) result.size *= proxy->dimensions[i];
+  return result;
 }
 
 double Call::scalar_input(int index) {

@@ -1,10 +1,11 @@
 // Reads the arguments of one kernel call, `kernel(*inputs, out=..., **attrs)`, straight from the vectorcall stack.
 //
 // Everything a raw pointer relies on is checked here (dtype, contiguity, writability, sizes), because a kernel checks
-// nothing; a failed check throws ArgumentError, which becomes the Python exception.
+// nothing; a failed check throws ArgumentError, which becomes the Python exception. Only call.cpp looks into NumPy's
+// arrays: the headers of pybind11 cost seconds in every file that includes them.
 #pragma once
 
-#include <pybind11/numpy.h>
+#include <Python.h>
 
 #include <array>
 #include <cstdint>
@@ -23,7 +24,7 @@ struct ArgumentError : std::runtime_error {
 template <typename T>
 struct Array {
   T* data;
-  const pybind11::ssize_t* shape;
+  const Py_ssize_t* shape;
   int ndim;
   std::int64_t size;
 };
@@ -78,15 +79,13 @@ class Call {
   bool has_type(PyObject* object, bool (*test)(int));
   void read_integers(const char* name, std::int64_t* values, Py_ssize_t count);
   [[noreturn]] void wrong_type(int index, const char* wanted);
-  void check_layout(PyObject* object, int ndim, bool written);
+  // The array behind an object known to be one, its layout checked.
+  Array<void> untyped_view(PyObject* object, int ndim, bool written);
 
   template <typename T>
   Array<T> view(PyObject* object, int ndim, bool written) {
-    check_layout(object, ndim, written);
-    const auto* proxy = pybind11::detail::array_proxy(object);
-    Array<T> result{reinterpret_cast<T*>(proxy->data), proxy->dimensions, proxy->nd, 1};
-    for (int i = 0; i < proxy->nd; ++i) result.size *= proxy->dimensions[i];
-    return result;
+    const Array<void> raw = untyped_view(object, ndim, written);
+    return {static_cast<T*>(raw.data), raw.shape, raw.ndim, raw.size};
   }
 
   const char* kernel_;

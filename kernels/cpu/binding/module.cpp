@@ -1,4 +1,6 @@
 // The Python module dtrain.kernels._cpu: kernel_table() and little else.
+#include <pybind11/pybind11.h>
+
 #include "binding/table.h"
 
 namespace dtrain {

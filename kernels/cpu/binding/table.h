@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <new>
 
 #include "binding/call.h"
 #include "binding/isa.h"

@@ -4,7 +4,7 @@
 namespace dtrain {
 namespace {
 
-using Sizes = const pybind11::ssize_t*;
+using Sizes = const Py_ssize_t*;
 
 std::int64_t output_size(std::int64_t input, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
                          std::int64_t dilation) {

@@ -4,7 +4,7 @@
 namespace dtrain {
 namespace {
 
-using Sizes = const pybind11::ssize_t*;
+using Sizes = const Py_ssize_t*;
 
 // Planes of input[N,C,H,W] and output[N,C,OH,OW]. Every output has at least one input where there are any.
 PoolingShape read_planes(Call& call, Sizes input, Sizes output) {
