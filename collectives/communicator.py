@@ -1,25 +1,24 @@
 """The contract of all communicators: how a group of ranks exchanges arrays.
 
-`Communicator` checks arguments, words the call for the agreement of all ranks, counts it and keeps calls in order;
-subclasses move the bytes of flat, contiguous arrays (the methods with a leading underscore). Results are new arrays
-unless `out` is given; `out` may be the input. Everything here is collective: all ranks of the group make the same
-calls in the same order.
+`Communicator` is what users call and what keeps calls in order; `DataPlane`, its base, checks arguments and names what
+a subclass has to do. Results are new arrays unless `out` is given; `out` may be the input. Everything here but letters
+is collective: all ranks of the group make the same calls in the same order.
 """
 
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from dtrain.base.dtype import DType, DTypeLike, as_dtype, from_numpy
-from dtrain.base.errors import CollectiveMismatchError, DeviceError, ShapeError, expected
-from dtrain.collectives.counters import Counters
+from dtrain.base.dtype import DTypeLike
+from dtrain.base.errors import expected
+from dtrain.collectives.data_plane import DataPlane
 from dtrain.collectives.objects import from_bytes, padded, to_bytes
-from dtrain.collectives.rank_order import Array, check_reduction
+from dtrain.collectives.rank_order import Array
 from dtrain.collectives.signature import compact, signature
 from dtrain.collectives.work import Work, WorkQueue
 
@@ -41,7 +40,7 @@ def default_timeout() -> float:
     return seconds
 
 
-class Communicator(ABC):
+class Communicator(DataPlane):
     """A group of ranks.
 
     Attributes:
@@ -54,14 +53,15 @@ class Communicator(ABC):
 
     name: ClassVar[str]
 
-    def __init__(self, rank: int, size: int, world_ranks: Sequence[int], timeout: float | None = None) -> None:
-        self.rank = rank
-        self.size = size
-        self.world_ranks = tuple(world_ranks)
-        self.counters = Counters()
+    def __init__(
+        self, rank: int, size: int, world_ranks: Sequence[int] | None = None, timeout: float | None = None
+    ) -> None:
+        """`world_ranks` is None in the world itself, and only there."""
+        super().__init__(rank, size)
+        self.world_ranks = tuple(range(size) if world_ranks is None else world_ranks)
         self.timeout = default_timeout() if timeout is None else timeout
         self.groups: dict[str, Communicator] = {}
-        self._is_world = self.world_ranks == tuple(range(size))
+        self._is_world = world_ranks is None
         self._collectives = WorkQueue(f"collectives of {self.group}")
         self._inboxes: dict[tuple[int, int], WorkQueue] = {}
 
@@ -294,32 +294,6 @@ class Communicator(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.group!r} rank {self.rank}/{self.size}>"
 
-    # What a subclass does. Arrays are flat and contiguous; `text` is what all ranks have to agree on.
-
-    @abstractmethod
-    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: Any) -> None: ...
-
-    @abstractmethod
-    def _reduce_scatter(self, text: str, source: Array, out: Array, op: Any) -> None: ...
-
-    @abstractmethod
-    def _all_gather(self, text: str, source: Array, out: Array) -> None: ...
-
-    @abstractmethod
-    def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None: ...
-
-    @abstractmethod
-    def _all_to_all(self, text: str, source: Array, out: Array) -> None: ...
-
-    @abstractmethod
-    def _barrier(self, text: str) -> None: ...
-
-    @abstractmethod
-    def _send(self, array: Array, destination: int, tag: int) -> None: ...
-
-    @abstractmethod
-    def _recv(self, source: int, tag: int, shape: tuple[int, ...] | None, dtype: DType | None) -> Array: ...
-
     @abstractmethod
     def _split(self, ranks: list[int]) -> Communicator | None:
         """The group of these ranks of this group; an empty list where this rank is in none."""
@@ -329,160 +303,8 @@ class Communicator(ABC):
         first = -storage.ctypes.data % 64
         return storage[first : first + nbytes]
 
-    # Which arrays this communicator takes; overridden where they live on a device.
-
-    def _check_array(self, where: str, array: Array) -> DType:
-        if isinstance(array, np.ndarray):
-            return from_numpy(array.dtype)
-        if hasattr(array, "__cuda_array_interface__"):
-            raise DeviceError(
-                expected(where, "a NumPy array", "an array on a CUDA device", "use the nccl communicator of this group")
-            )
-        raise TypeError(expected(where, "a NumPy array", type(array).__name__, "convert it with numpy.asarray"))
-
-    def _empty(self, shape: tuple[int, ...], like: Array) -> Array:
-        return np.empty(shape, like.dtype)
-
-    # From arguments to calls
-
     def _now(self, call: Callable[[], Result]) -> Result:
         return self._collectives.run(call)
 
     def _later(self, call: Callable[[], Result]) -> Work[Result]:
         return self._collectives.submit(call)
-
-    def _all_reduce_call(
-        self, kind: str, arrays: Sequence[Array], op: str, outs: Sequence[Array | None] | None
-    ) -> Callable[[], list[Array]]:
-        outs = [None] * len(arrays) if outs is None else outs
-        if len(outs) != len(arrays):
-            raise ShapeError(expected(kind, f"as many outs as arrays ({len(arrays)})", f"{len(outs)}"))
-        dtypes = {self._check_array(kind, array) for array in arrays}
-        if len(dtypes) != 1:
-            given = ", ".join(sorted(dtype.tag for dtype in dtypes)) or "no arrays"
-            raise TypeError(expected(kind, "arrays of one dtype", given, "make one call per dtype"))
-        dtype = dtypes.pop()
-        checked_op = check_reduction(kind, op, dtype)
-        results = [self._result(kind, array, array.shape, out) for array, out in zip(arrays, outs, strict=True)]
-        text = signature(kind, dtype.tag, tuple(array.shape for array in arrays), op)
-        self.counters.add(kind, sum(array.nbytes for array in arrays))
-
-        def call() -> list[Array]:
-            targets = [_Target(result) for result in results]
-            self._all_reduce(text, [_flat(array) for array in arrays], [t.flat for t in targets], checked_op)
-            return [target.finish() for target in targets]
-
-        return call
-
-    def _reduce_scatter_call(self, array: Array, op: str, out: Array | None) -> Callable[[], Array]:
-        dtype = self._check_array("reduce_scatter", array)
-        checked_op = check_reduction("reduce_scatter", op, dtype)
-        rows = self._rows_per_rank("reduce_scatter", array)
-        text = signature("reduce_scatter", dtype.tag, (array.shape,), op)
-        shape = (rows, *array.shape[1:])
-        return self._simple_call(
-            "reduce_scatter", array, shape, out, lambda source, to: self._reduce_scatter(text, source, to, checked_op)
-        )
-
-    def _all_gather_call(self, array: Array, out: Array | None) -> Callable[[], Array]:
-        text = signature("all_gather", self._check_array("all_gather", array).tag, (array.shape,))
-        shape = (self.size, *array.shape)
-        return self._simple_call("all_gather", array, shape, out, lambda source, to: self._all_gather(text, source, to))
-
-    def _broadcast_call(self, array: Array, root: int, out: Array | None) -> Callable[[], Array]:
-        self._check_rank("broadcast", "root", root)
-        text = signature("broadcast", self._check_array("broadcast", array).tag, (array.shape,), root=root)
-        return self._simple_call(
-            "broadcast", array, array.shape, out, lambda source, to: self._broadcast(text, source, to, root)
-        )
-
-    def _all_to_all_call(self, array: Array, out: Array | None) -> Callable[[], Array]:
-        dtype = self._check_array("all_to_all", array)
-        self._rows_per_rank("all_to_all", array)
-        text = signature("all_to_all", dtype.tag, (array.shape,))
-        return self._simple_call(
-            "all_to_all", array, array.shape, out, lambda source, to: self._all_to_all(text, source, to)
-        )
-
-    def _simple_call(
-        self, kind: str, array: Array, shape: tuple[int, ...], out: Array | None, move: Callable[[Array, Array], None]
-    ) -> Callable[[], Array]:
-        result = self._result(kind, array, shape, out)
-        self.counters.add(kind, array.nbytes)
-
-        def call() -> Array:
-            target = _Target(result)
-            move(_flat(array), target.flat)
-            return target.finish()
-
-        return call
-
-    def _send_call(self, array: Array, destination: int, tag: int) -> Callable[[], None]:
-        self._check_array("send", array)
-        self._check_rank("send", "destination", destination)
-        self.counters.add("send", array.nbytes)
-        return lambda: self._send(array, destination, tag)
-
-    def _recv_call(
-        self, source: int, tag: int, shape: tuple[int, ...] | None, dtype: DTypeLike | None, out: Array | None
-    ) -> Callable[[], Array]:
-        self._check_rank("recv", "source", source)
-        wanted = None if dtype is None else as_dtype(dtype)
-        if out is not None:
-            wanted, shape = self._check_array("recv", out), out.shape
-
-        def call() -> Array:
-            array = self._recv(source, tag, shape, wanted)
-            if (shape is not None and array.shape != shape) or (wanted is not None and array.dtype != wanted.numpy):
-                raise CollectiveMismatchError(
-                    expected(
-                        f"recv from rank {source} with tag {tag} in group {self.group!r}",
-                        f"{wanted.tag if wanted else 'any dtype'} {shape if shape is not None else 'of any shape'}",
-                        f"{from_numpy(array.dtype).tag} {array.shape}",
-                        "make both sides name the same shape and dtype",
-                    )
-                )
-            self.counters.add("recv", array.nbytes)
-            if out is None:
-                return array
-            out[...] = array
-            return out
-
-        return call
-
-    def _result(self, kind: str, array: Array, shape: tuple[int, ...], out: Array | None) -> Array:
-        if out is None:
-            return self._empty(shape, array)
-        if out.shape != shape or out.dtype != array.dtype:
-            raise ShapeError(expected(kind, f"out of {array.dtype} {shape}", f"{out.dtype} {out.shape}"))
-        return out
-
-    def _rows_per_rank(self, kind: str, array: Array) -> int:
-        if array.ndim == 0 or array.shape[0] % self.size:
-            raise ShapeError(
-                expected(kind, f"axis 0 to be divisible by {self.size} ranks", f"shape {array.shape}", "pad axis 0")
-            )
-        return int(array.shape[0]) // self.size
-
-    def _check_rank(self, kind: str, name: str, rank: int) -> None:
-        if not 0 <= rank < self.size:
-            raise ValueError(expected(kind, f"{name} to be a rank of {self.group!r}, 0..{self.size - 1}", str(rank)))
-
-
-def _flat(array: Array) -> Array:
-    """The elements on one axis, contiguous; a copy only where they are not. NumPy and CuPy alike."""
-    return array.reshape(-1) if array.flags.c_contiguous else array.flatten()
-
-
-class _Target:
-    """A result as the flat contiguous array that subclasses write to."""
-
-    def __init__(self, result: Array) -> None:
-        self._result = result
-        self._in_place = bool(result.flags.c_contiguous)
-        self.flat = _flat(result)
-
-    def finish(self) -> Array:
-        if not self._in_place:
-            self._result[...] = self.flat.reshape(self._result.shape)
-        return self._result

@@ -50,21 +50,22 @@ def make_mpi_communicator(
 
     Args:
         comm: an MPI communicator; duplicate it first if anybody else uses it.
-        world_ranks: the members' ranks in the world; by default `comm` is the world.
+        world_ranks: the members' ranks in the world; None if `comm` is the world.
         transport: "shared" and "messages" are for tests and benchmarks; "auto" looks where the ranks are.
         staging_bytes: chunk size in shared memory.
         timeout: seconds that a collective waits.
     """
     from mpi4py import MPI
 
-    ranks = range(comm.size) if world_ranks is None else world_ranks
     if transport == "auto":
         node = comm.Split_type(MPI.COMM_TYPE_SHARED)
         transport = "shared" if node.size == comm.size else "messages"
         node.Free()
     if transport == "shared":
-        return MpiSharedCommunicator(comm, ranks, staging_bytes=max(staging_bytes, 64 * comm.size), timeout=timeout)
-    return MpiMessageCommunicator(comm, ranks, timeout)
+        return MpiSharedCommunicator(
+            comm, world_ranks, staging_bytes=max(staging_bytes, 64 * comm.size), timeout=timeout
+        )
+    return MpiMessageCommunicator(comm, world_ranks, timeout)
 
 
 class _MpiPost:
@@ -174,7 +175,12 @@ class MpiSharedCommunicator(_MpiRank, SharedCommunicator):
     _transport = "shared"
 
     def __init__(
-        self, comm: MPI.Intracomm, world_ranks: Sequence[int], *, staging_bytes: int, timeout: float | None = None
+        self,
+        comm: MPI.Intracomm,
+        world_ranks: Sequence[int] | None,
+        *,
+        staging_bytes: int,
+        timeout: float | None = None,
     ) -> None:
         window = MpiWindow(comm, staging_bytes)
         SharedCommunicator.__init__(self, window, world_ranks, staging_bytes=staging_bytes, timeout=timeout)
@@ -192,7 +198,7 @@ class MpiMessageCommunicator(_MpiRank):
     name = "mpi_messages"
     _transport = "messages"
 
-    def __init__(self, comm: MPI.Intracomm, world_ranks: Sequence[int], timeout: float | None = None) -> None:
+    def __init__(self, comm: MPI.Intracomm, world_ranks: Sequence[int] | None, timeout: float | None = None) -> None:
         super().__init__(comm.Get_rank(), comm.Get_size(), world_ranks, timeout)
         self._comm = comm
         self._post = _MpiPost(comm.Dup(), self.group)

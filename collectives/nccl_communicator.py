@@ -90,7 +90,8 @@ class NcclCommunicator(Communicator):
         Raises:
             DeviceError: CuPy, NCCL or the device is missing.
         """
-        super().__init__(parent.rank, parent.size, parent.world_ranks, parent.timeout)
+        world_ranks = None if parent.group == "world" else parent.world_ranks
+        super().__init__(parent.rank, parent.size, world_ranks, parent.timeout)
         self._cupy, self._nccl = _load_nccl()
         self._parent = parent
         self._reduction = reduction

@@ -19,8 +19,8 @@ class SelfCommunicator(Communicator):
 
     name = "self"
 
-    def __init__(self, world_rank: int = 0, timeout: float | None = None) -> None:
-        super().__init__(0, 1, (world_rank,), timeout)
+    def __init__(self, world_ranks: tuple[int] | None = None, timeout: float | None = None) -> None:
+        super().__init__(0, 1, world_ranks, timeout)
         self._sent: dict[int, deque[Array]] = defaultdict(deque)
         self._changed = threading.Condition()
 
@@ -71,4 +71,4 @@ class SelfCommunicator(Communicator):
         )
 
     def _split(self, ranks: list[int]) -> Communicator | None:
-        return SelfCommunicator(self.world_ranks[0]) if ranks else None
+        return SelfCommunicator((self.world_ranks[0],)) if ranks else None

@@ -33,7 +33,12 @@ class SharedCommunicator(Communicator):
     """A group whose ranks see one another's memory."""
 
     def __init__(
-        self, window: SharedWindow, world_ranks: Sequence[int], *, staging_bytes: int, timeout: float | None = None
+        self,
+        window: SharedWindow,
+        world_ranks: Sequence[int] | None,
+        *,
+        staging_bytes: int,
+        timeout: float | None = None,
     ) -> None:
         super().__init__(window.rank, window.size, world_ranks, timeout)
         self._window = window

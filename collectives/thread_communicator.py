@@ -108,7 +108,9 @@ class ThreadCommunicator(SharedCommunicator):
 
     name = "thread"
 
-    def __init__(self, world: _World, rank: int, world_ranks: Sequence[int], timeout: float | None = None) -> None:
+    def __init__(
+        self, world: _World, rank: int, world_ranks: Sequence[int] | None, timeout: float | None = None
+    ) -> None:
         super().__init__(_ThreadWindow(world, rank), world_ranks, staging_bytes=world.staging_bytes, timeout=timeout)
         self._world = world
         self._num_splits = 0
@@ -175,7 +177,7 @@ def run_threads(
     errors: list[BaseException] = []
 
     def run(rank: int) -> None:
-        communicator = ThreadCommunicator(world, rank, range(size), timeout)
+        communicator = ThreadCommunicator(world, rank, None, timeout)
         try:
             with using(communicator):
                 results[rank] = program(communicator)

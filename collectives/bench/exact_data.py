@@ -23,7 +23,7 @@ def inputs(count: int, rank: int, size: int, dtype: DType, op: ReduceOp) -> Arra
     """
     index = np.arange(count)
     if dtype is bool_:
-        mask: Array = (index + rank) % 3 == 0
+        mask: Array = (index // (rank + 1)) % 2 == 0
         return mask
     if op == "prod":
         return np.where((index // (rank + 1)) % 2 == 0, 1, -1).astype(dtype.numpy)

