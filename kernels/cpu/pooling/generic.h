@@ -66,10 +66,62 @@ void max_over_cells(const T* x, T* y, std::int32_t* indices, const PoolingShape&
   });
 }
 
+struct Interval {
+  std::int64_t begin, end;
+};
+
+// The outputs o in [0, outputs) for which o·stride + offset lies in [0, inputs).
+inline Interval outputs_on_input(std::int64_t outputs, std::int64_t inputs, std::int64_t stride, std::int64_t offset) {
+  const std::int64_t begin = offset >= 0 ? 0 : (stride - 1 - offset) / stride;
+  const std::int64_t end = offset >= inputs ? 0 : (inputs - 1 - offset) / stride + 1;
+  return {begin, at_most(end, outputs)};
+}
+
+// One kernel position over a row of outputs. No branches, so that the compiler makes vectors: maxima are hard to predict.
+template <typename T>
+inline void take_better(const T* from, std::int64_t stride, std::int32_t from_index, T* best, std::int32_t* indices,
+                        std::int64_t count) {
+  for (std::int64_t k = 0; k < count; ++k) {
+    const T value = from[k * stride];
+    // The first value always; then what is larger, and the first NaN, and nothing after it.
+    const bool is_better = (indices[k] < 0) | (value > best[k]) | ((value != value) & (best[k] == best[k]));
+    best[k] = is_better ? value : best[k];
+    indices[k] = is_better ? from_index + static_cast<std::int32_t>(k * stride) : indices[k];
+  }
+}
+
+// body(first input, first output, count) for each kernel position over output row h, in row-major order. Inputs are
+// positions in their plane, stride_w apart; outputs are columns of the row.
+template <typename Body>
+inline void for_each_position(const PoolingShape& shape, std::int64_t h, Body body) {
+  const Cell rows = window_cell(shape, h, 0);
+  for (std::int64_t row = rows.top; row < rows.bottom; ++row) {
+    for (std::int64_t j = 0; j < shape.kernel_w; ++j) {
+      const std::int64_t offset = j - shape.pad_w;
+      const Interval valid = outputs_on_input(shape.out_width, shape.width, shape.stride_w, offset);
+      if (valid.begin >= valid.end) continue;
+      body(row * shape.width + valid.begin * shape.stride_w + offset, valid.begin, valid.end - valid.begin);
+    }
+  }
+}
+
+// Row by row of the output: the first of equal maxima comes first and stays.
 template <typename V>
 void max_pool2d(const typename V::Element* x, typename V::Element* y, std::int32_t* indices,
                 const PoolingShape& shape) {
-  max_over_cells<window_cell>(x, y, indices, shape);
+  using T = typename V::Element;
+  for (std::int64_t row = 0; row < shape.planes * shape.out_height; ++row) {
+    const T* from = x + row / shape.out_height * shape.height * shape.width;
+    for (std::int64_t w = 0; w < shape.out_width; ++w) {
+      y[w] = T(0);
+      indices[w] = -1;
+    }
+    for_each_position(shape, row % shape.out_height, [&](std::int64_t input, std::int64_t output, std::int64_t count) {
+      take_better(from + input, shape.stride_w, static_cast<std::int32_t>(input), y + output, indices + output, count);
+    });
+    y += shape.out_width;
+    indices += shape.out_width;
+  }
 }
 
 template <typename V>
@@ -112,27 +164,42 @@ inline void add_to_cell(typename V::Element value, typename V::Element* plane, s
   }
 }
 
-inline std::int64_t window_divisor(const PoolingShape& shape, const Cell& cell) {
-  return shape.count_include_pad ? shape.kernel_h * shape.kernel_w : cell.area();
+// Sums are multiplied by this: 1 / the kernel's size, or / the inputs of the window at (h, w).
+template <typename T>
+inline T window_share(const PoolingShape& shape, std::int64_t h, std::int64_t w) {
+  const std::int64_t size = shape.count_include_pad ? shape.kernel_h * shape.kernel_w : window_cell(shape, h, w).area();
+  return T(1) / static_cast<T>(size);
 }
 
 template <typename V>
 void average_pool2d(const typename V::Element* x, typename V::Element* y, const PoolingShape& shape) {
   using T = typename V::Element;
-  for_each_cell<window_cell>(shape, [&](std::int64_t plane, std::int64_t output, const Cell& cell) {
-    const T sum = cell_sum<V>(x + plane * shape.height * shape.width, shape.width, cell);
-    y[output] = sum / static_cast<T>(window_divisor(shape, cell));
-  });
+  for (std::int64_t row = 0; row < shape.planes * shape.out_height; ++row) {
+    const std::int64_t h = row % shape.out_height;
+    const T* from = x + row / shape.out_height * shape.height * shape.width;
+    for (std::int64_t w = 0; w < shape.out_width; ++w) y[w] = T(0);
+    for_each_position(shape, h, [&](std::int64_t input, std::int64_t output, std::int64_t count) {
+      for (std::int64_t k = 0; k < count; ++k) y[output + k] += from[input + k * shape.stride_w];
+    });
+    for (std::int64_t w = 0; w < shape.out_width; ++w) y[w] *= window_share<T>(shape, h, w);
+    y += shape.out_width;
+  }
 }
 
 template <typename V>
 void average_pool2d_backward(const typename V::Element* dy, typename V::Element* dx, const PoolingShape& shape) {
   using T = typename V::Element;
   zero_planes(dx, shape);
-  for_each_cell<window_cell>(shape, [&](std::int64_t plane, std::int64_t output, const Cell& cell) {
-    const T share = dy[output] / static_cast<T>(window_divisor(shape, cell));
-    add_to_cell<V>(share, dx + plane * shape.height * shape.width, shape.width, cell);
-  });
+  for (std::int64_t row = 0; row < shape.planes * shape.out_height; ++row) {
+    const std::int64_t h = row % shape.out_height;
+    T* to = dx + row / shape.out_height * shape.height * shape.width;
+    for_each_position(shape, h, [&](std::int64_t input, std::int64_t output, std::int64_t count) {
+      for (std::int64_t k = 0; k < count; ++k) {
+        to[input + k * shape.stride_w] += dy[output + k] * window_share<T>(shape, h, output + k);
+      }
+    });
+    dy += shape.out_width;
+  }
 }
 
 template <typename V>
