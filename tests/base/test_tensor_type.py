@@ -57,7 +57,7 @@ def test_broken_text(text: str) -> None:
 
 
 def test_unknown_parts_are_named() -> None:
-    with pytest.raises(GraphError, match="a layout among NCHW, NHWC, .*got NCHW5"):
+    with pytest.raises(GraphError, match=r"a layout among NCHW, NHWC, .*got NCHW5"):
         parse_tensor_type("f32[8]{NCHW5}@cpu")
     with pytest.raises(DtypeError, match="'f31'"):
         parse_tensor_type("f31[8]@cpu")
