@@ -191,6 +191,20 @@ def launch_softmax_cross_entropy_backward(
     )
 
 
+def launch_add_at(functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]) -> None:
+    """add_at(total, positions, values, out)."""
+    import cupy
+
+    total, positions, values = inputs
+    if out is not total:
+        out[...] = total
+    if values.size == 0:
+        return
+    order = cupy.argsort(positions, kind="stable")
+    arguments = (positions[order], order, values, _checked(out, values.dtype), np.int64(values.size))
+    functions["add_at"](grid_for(values.size), (BLOCK_SIZE,), arguments)
+
+
 def _chunks(sizes: Sequence[int]) -> tuple[int, ...]:
     """[tensor, first element, end] of every chunk, flat."""
     flat: list[int] = []

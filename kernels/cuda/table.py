@@ -1,7 +1,7 @@
 """The one list of CUDA kernels, a line each. Registry, tests, compile checks and benchmarks follow from it.
 
 `inputs` gives the role of each input: T the element dtype, A its accumulation dtype (f64 for f64, else f32), W the
-dtype of weight and bias, S a scalar f32 or f64, N a scalar s64, I class numbers (s32 or s64); `T*` is any number of T.
+dtype of weight and bias, S a scalar f32 or f64, N s64 numbers, I class numbers (s32 or s64); `T*` is any number of T.
 `dtypes` are the tags behind the function names, `f16_f32` for T = f16 and W = f32. Functions end in `_<tag>`; those of
 `merge_functions`, which see only A, in the tag of A.
 """
@@ -16,6 +16,7 @@ from dtrain.kernels.cuda import launch
 from dtrain.kernels.cuda.launch import LaunchRule
 
 FLOAT_TAGS = ("f16", "bf16", "f32", "f64")
+NUMBER_TAGS = ("u8", "s8", "s16", "s32", "s64", "f32", "f64")
 MIXED_TAGS = (*FLOAT_TAGS, "f16_f32", "bf16_f32")
 
 
@@ -93,6 +94,7 @@ TABLE: tuple[CudaRow, ...] = (
         inputs=("T", "T", "I"),
         launch=launch.launch_softmax_cross_entropy_backward,
     ),
+    CudaRow(op="add_at", file="add_at.cu", inputs=("T", "N", "T"), launch=launch.launch_add_at, dtypes=NUMBER_TAGS),
     CudaRow(op="sgd_update", file="optimizer.cu", inputs=("S", "T*"), launch=launch.launch_sgd_update),
     CudaRow(op="adam_update", file="optimizer.cu", inputs=("S", "N", "T*"), launch=launch.launch_adam_update),
 )

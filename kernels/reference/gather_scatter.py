@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dtrain.base.errors import ShapeError, expected
+from dtrain.kernels.reference.add_at import add_at
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
 from dtrain.kernels.registry import Array, array_module, reference
 
@@ -46,13 +47,12 @@ def scatter(x: Array, index: Array, source: Array, out: Array, *, axis: int) -> 
 def scatter_add(x: Array, index: Array, source: Array, out: Array, *, axis: int) -> None:
     """A copy of x with source[i,j,k] added to out[index[i,j,k], j, k] for axis 0, in order."""
     check_range("scatter_add", index, x.shape[axis])
-    xp = array_module(x)
     if accumulation_dtype(x.dtype) is x.dtype:
         out[...] = x
-        xp.add.at(out, _key(index, axis), source)
+        add_at(out, _key(index, axis), source)
     else:
         total = widen(x)
-        xp.add.at(total, _key(index, axis), widen(source))
+        add_at(total, _key(index, axis), widen(source))
         store(out, total)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dtrain.kernels.reference.add_at import add_at
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
 from dtrain.kernels.registry import Array, array_module, reference
 
@@ -51,7 +52,7 @@ def _add_rows(total: Array, index: Array, rows: Array) -> None:
     """total[index[i]] += rows[i]. The order of a place's sum depends only on its own rows, so runs repeat bitwise."""
     xp = array_module(total)
     if xp.__name__ != "numpy" or not index.size or rows.ndim == 1:
-        xp.add.at(total, index, rows)
+        add_at(total, index, rows)
         return
     # ufunc.at is slow on rows: bring equal places together, then reduce each run.
     place = index % total.shape[0] if index.size and index.min() < 0 else index
@@ -69,7 +70,7 @@ def take_backward(grad: Array, *indices: Array, out: Array, input_shape: tuple[i
     if axes == (0,) and len(indices) == 1:
         _add_rows(total, indices[0].reshape(-1), widen(grad).reshape(-1, *input_shape[1:]))
     else:
-        array_module(out).add.at(total, _array_key(indices, axes), widen(grad))
+        add_at(total, _array_key(indices, axes), widen(grad))
     if total is not out:
         store(out, total)
 
@@ -85,6 +86,6 @@ def index_put(x: Array, values: Array, *indices: Array, out: Array, axes: Axes, 
     total = widen(x).copy() if accumulation_dtype(x.dtype) is not x.dtype else out
     if total is out:
         out[...] = x
-    array_module(out).add.at(total, key, widen(values))
+    add_at(total, key, widen(values))
     if total is not out:
         store(out, total)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dtrain.kernels.reference.add_at import add_at
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
 from dtrain.kernels.registry import Array, array_module, reference
 
@@ -76,7 +77,7 @@ def max_pool2d_backward(dy: Array, indices: Array, out: Array, *, input_shape: S
     outputs = dy.shape[2] * dy.shape[3]
     total = xp.zeros((planes, height * width), dtype=accumulation_dtype(dy.dtype))
     plane_of = xp.broadcast_to(xp.arange(planes)[:, None], (planes, outputs))
-    xp.add.at(total, (plane_of, indices.reshape(planes, outputs)), widen(dy).reshape(planes, outputs))
+    add_at(total, (plane_of, indices.reshape(planes, outputs)), widen(dy).reshape(planes, outputs))
     store(out, total.reshape(input_shape))
 
 

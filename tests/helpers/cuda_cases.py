@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from helpers.tolerance import assert_close
 
 from dtrain.kernels import reference_of
 from dtrain.kernels.cuda.table import TABLE, CudaRow, accumulation_dtype, element_dtype, weight_dtype
 from dtrain.kernels.cuda_kernels import kernel_of
-from helpers.tolerance import assert_close
 
 # Empty, one, around a warp and a block, a prime, several blocks.
 SIZES = (0, 1, 31, 32, 33, 255, 256, 257, 1009, 5000)
@@ -148,7 +148,18 @@ def _adam_update(tag: str, random: np.random.Generator) -> Iterator[Case]:
             yield Case(inputs, outputs, attrs, dict(enumerate(sources)) if in_place else {})
 
 
+def _add_at(tag: str, random: np.random.Generator) -> Iterator[Case]:
+    dtype = element_dtype(tag).numpy
+    for size, places in ((0, 5), (1, 1), (300, 7), (257, 1000)):
+        for in_place in (True, False):
+            total, values = (10 * _normal(random, (count,), np.dtype(np.float64)) for count in (places, size))
+            numbers = [np.abs(array).astype(dtype) for array in (total, values)]
+            positions = random.integers(0, places, size)
+            yield Case([numbers[0], positions, numbers[1]], [((places,), dtype)], {}, {0: 0} if in_place else {})
+
+
 CASES: dict[str, Cases] = {
+    "add_at": _add_at,
     "rank_order_reduce": _rank_order_reduce,
     "batch_norm_statistics": _batch_norm_statistics,
     "batch_norm_backward_sums": _batch_norm_backward_sums,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from helpers.cuda_compilers import CudaCompiler, find_compilers
 
 from dtrain.kernels.cuda.module import FOLDER, OPTIONS, source_files, source_of
 from dtrain.kernels.cuda.table import TABLE, functions_of
-from helpers.cuda_compilers import CudaCompiler, find_compilers
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")  # Turing, Ampere, Hopper
 

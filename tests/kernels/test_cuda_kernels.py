@@ -7,15 +7,15 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from helpers.cuda_cases import CASES, ROW_IDS, ROWS, check_row, run_on_cuda
+from helpers.cuda_emulation import emulated_module
+from helpers.cuda_emulation.emulated_cupy import emulated_cuda
 
 from dtrain.base.errors import DtypeError, ShapeError
 from dtrain.base.tensor_type import tensor_type
 from dtrain.kernels.cuda import launch
 from dtrain.kernels.cuda.table import TABLE, CudaRow, element_dtype
 from dtrain.kernels.cuda_kernels import kernel_of, takes
-from helpers.cuda_cases import CASES, ROW_IDS, ROWS, check_row, run_on_cuda
-from helpers.cuda_emulation import emulated_module
-from helpers.cuda_emulation.emulated_cupy import emulated_cuda
 
 
 @pytest.fixture(scope="module")

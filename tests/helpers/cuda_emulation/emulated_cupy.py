@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.lib.mixins import NDArrayOperatorsMixin
-
 from helpers.cuda_emulation.emulated_module import EmulatedModule
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 NUM_DEVICES = 2
 _current = [0]
@@ -113,6 +112,8 @@ class ndarray(NDArrayOperatorsMixin):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        # CuPy's `at` adds floats atomically, in any order, and knows few dtypes.
+        assert method != "at", "not on a GPU: use dtrain.kernels.reference.add_at"
         result = getattr(ufunc, method)(*to_host(inputs), **{key: to_host(value) for key, value in options.items()})
         if "out" in options:
             return options["out"][0] if len(options["out"]) == 1 else options["out"]
@@ -211,6 +212,13 @@ class _Cupy(types.ModuleType):
         return call
 
 
+class _Grid:
+    """`cupy.ogrid`."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return to_device(np.ogrid[key])
+
+
 class _Stream:
     """`cupy.cuda.Stream`."""
 
@@ -225,7 +233,7 @@ def make_module() -> types.ModuleType:
     module = _Cupy("cupy")
     for name, value in {
         "ndarray": ndarray, "array": array, "asarray": asarray, "ascontiguousarray": array, "asnumpy": asnumpy,
-        "RawModule": EmulatedModule, "__version__": "emulated",
+        "RawModule": EmulatedModule, "ogrid": _Grid(), "__version__": "emulated",
     }.items():  # fmt: skip
         setattr(module, name, value)
     module.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]

@@ -1,0 +1,35 @@
+"""Adding at places that may repeat: what scattering, and the gradients of indexing and pooling, come down to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dtrain.base.dtype import from_numpy, int64
+from dtrain.base.tensor_type import tensor_type
+from dtrain.kernels.registry import Array, array_module, find_kernel, reference
+
+
+@reference("add_at")
+def add_at_positions(total: Array, positions: Array, values: Array, out: Array) -> None:
+    """out = total with values[n] added at the flat positions[n] ≥ 0, in order. `out` may be `total`."""
+    if out is not total:
+        out[...] = total
+    np.add.at(out.reshape(-1), positions, values)
+
+
+def add_at(total: Array, key: Any, values: Array) -> None:
+    """total[key] += values, places that occur several times added several times, in order on every device.
+
+    CuPy's own `add.at` adds floats atomically, in an order that changes from run to run, and knows few dtypes.
+    """
+    xp = array_module(total)
+    if xp is np:
+        np.add.at(total, key, values)
+        return
+    positions = xp.arange(total.size, dtype="int64").reshape(total.shape)[key]
+    values = xp.ascontiguousarray(xp.broadcast_to(values, positions.shape).astype(total.dtype, copy=False))
+    types = [tensor_type((1,), dtype) for dtype in (from_numpy(total.dtype), int64, from_numpy(total.dtype))]
+    kernel = find_kernel("add_at", types, {}, device_kind="cuda")
+    kernel.function(total, positions.reshape(-1), values.reshape(-1), out=total)
