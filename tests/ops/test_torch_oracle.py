@@ -49,44 +49,16 @@ PROBABILITIES, TARGETS = _positive(3, 4), _positive(3, 4)
 SIGNS = np.sign(_normal(3, 4))
 ATTENTION = (_normal(2, 4, 5), _normal(2, 5, 3))
 
+ANYWHERE = (
+    "abs neg sign square exp expm1 round ceil floor sin cos tan atan sinh cosh tanh asinh erf "
+    "relu relu6 sigmoid silu softplus gelu elu leaky_relu logsigmoid"
+)
+BETWEEN_0_AND_1 = "log log1p sqrt rsqrt reciprocal asin acos atanh"
+
 PAIRS = {
-    **{
-        name: _same_name(name, MATRIX)
-        for name in [
-            "abs",
-            "neg",
-            "sign",
-            "square",
-            "exp",
-            "expm1",
-            "round",
-            "ceil",
-            "floor",
-            "sin",
-            "cos",
-            "tan",
-            "atan",
-            "sinh",
-            "cosh",
-            "tanh",
-            "asinh",
-            "erf",
-            "relu",
-            "relu6",
-            "sigmoid",
-            "silu",
-            "softplus",
-            "gelu",
-            "elu",
-            "leaky_relu",
-            "logsigmoid",
-        ]
-    },
-    **{
-        name: _same_name(name, _positive(4, 5))
-        for name in ["log", "log1p", "sqrt", "rsqrt", "reciprocal", "asin", "acos", "atanh"]
-    },
-    **{name: _same_name(name, MATRIX, _positive(4, 1)) for name in ["maximum", "minimum", "atan2"]},
+    **{name: _same_name(name, MATRIX) for name in ANYWHERE.split()},
+    **{name: _same_name(name, _positive(4, 5)) for name in BETWEEN_0_AND_1.split()},
+    **{name: _same_name(name, MATRIX, _positive(4, 1)) for name in ("maximum", "minimum", "atan2")},
     "acosh": _same_name("acosh", _positive(4, 5) + 1),
     "hswish": Pair(F.hswish, T.hardswish, (MATRIX * 2,)),
     # PyTorch's gradient multiplies by 1/6 rounded to f32.
