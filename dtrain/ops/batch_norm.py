@@ -258,8 +258,8 @@ class BatchNormTraining(Function):
         parameter_gradients_are_global: bool = False,
     ) -> None:
         self.running = None if running_mean is None or running_var is None else (running_mean, running_var)
-        self.momentum = momentum
-        self.eps = eps
+        self.momentum = float(momentum)
+        self.eps = float(eps)
         self.combine_statistics = combine_statistics
         self.combine_sums = combine_sums
         self.parameter_gradients_are_global = parameter_gradients_are_global

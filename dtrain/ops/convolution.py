@@ -15,7 +15,7 @@ from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.ops.infer import expect_ndim, floating, same_dtype
+from dtrain.ops.infer import as_int, expect_ndim, floating, same_dtype
 from dtrain.ops.joining import pad
 from dtrain.ops.shape import reshape, squeeze, unsqueeze
 
@@ -201,6 +201,7 @@ def conv2d(
         groups: O and C are split into that many groups, which do not see each other.
     """
     strides, dilations = as_pair("conv2d", "stride", stride, 1), as_pair("conv2d", "dilation", dilation, 1)
+    groups = as_int("conv2d", "groups", groups, 1)
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
             raise ShapeError(expected("conv2d", "padding as ints, 'same' or 'valid'", repr(padding)))
@@ -253,6 +254,7 @@ def conv_transpose2d(
     expect_ndim(name, x.type, 4)
     expect_ndim(name, weight.type, 4)
     strides, dilations = as_pair(name, "stride", stride, 1), as_pair(name, "dilation", dilation, 1)
+    groups = as_int(name, "groups", groups, 1)
     around, extra = as_pair(name, "padding", padding, 0), as_pair(name, "output_padding", output_padding, 0)
     if any(extra[i] >= max(strides[i], dilations[i]) for i in (0, 1)):
         raise ShapeError(expected(name, "output_padding less than stride or dilation", f"{output_padding}"))

@@ -16,7 +16,7 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import arange, full, full_like, zeros
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.ops.infer import normalize_axis, same_dtype
+from dtrain.ops.infer import as_int, normalize_axis, same_dtype
 from dtrain.ops.shape import reshape
 
 Gradient = Tensor | None
@@ -200,7 +200,8 @@ ONE_HOT = register_op(
 
 def one_hot(index: Tensor, num_classes: int, *, dtype: DTypeLike = int64) -> Tensor:
     """Rows of zeros with a one at the class number: [..., num_classes]. Raises ValueError for a number out of range."""
-    return apply(ONE_HOT, as_tensor(index), num_classes=num_classes, dtype=as_dtype(dtype))
+    count = as_int("one_hot", "num_classes", num_classes, 0)
+    return apply(ONE_HOT, as_tensor(index), num_classes=count, dtype=as_dtype(dtype))
 
 
 install_methods({"gather": gather})

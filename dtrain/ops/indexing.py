@@ -19,7 +19,7 @@ from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Array, Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.ops.infer import broadcast_shapes, normalize_axis
+from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis
 
 # One entry of a basic index: an int, (start, stop, step), or None for a new axis. Hashable, unlike a slice.
 Entry = int | tuple[int | None, int | None, int] | None
@@ -287,7 +287,8 @@ def narrow(x: Tensor, axis: int, start: int, length: int) -> Tensor:
     """The part of x from `start`, `length` long, along `axis`: a view."""
     axis = normalize_axis("narrow", axis, x.ndim)
     size = x.shape[axis]
-    if start < 0 or length < 0 or start + length > size:
+    start, length = as_int("narrow", "start", start, 0), as_int("narrow", "length", length, 0)
+    if start + length > size:
         given = f"[{start}, {start + length})"
         raise ShapeError(expected("narrow", f"a part of [0, {size}), axis {axis} of {x.type}", given))
     if length == size:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
+from typing import Any
 
 from dtrain.base.dtype import DType, bool_
 from dtrain.base.errors import DtypeError, ShapeError, expected
@@ -46,8 +48,20 @@ def same_dtype(op: str, *types: TensorType) -> DType:
     return types[0].dtype
 
 
+def as_int(op: str, name: str, value: Any, minimum: int | None = None) -> int:
+    """A Python int from anything that counts as one (a NumPy integer too), at least `minimum`."""
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(expected(op, f"{name} as an int", f"{value!r} of type {type(value).__name__}")) from None
+    if minimum is not None and number < minimum:
+        raise ShapeError(expected(op, f"{name} of at least {minimum}", str(number)))
+    return number
+
+
 def normalize_axis(op: str, axis: int, ndim: int) -> int:
     """A non-negative axis from one that may count from the end."""
+    axis = as_int(op, "an axis", axis)
     if not -ndim <= axis < ndim:
         raise ShapeError(expected(op, f"an axis in [{-ndim}, {ndim})", str(axis)))
     return axis % ndim if ndim else 0
@@ -57,7 +71,7 @@ def normalize_axes(op: str, axes: int | Sequence[int] | None, ndim: int) -> tupl
     """Sorted non-negative axes without repeats; all of them for None."""
     if axes is None:
         return tuple(range(ndim))
-    given = (axes,) if isinstance(axes, int) else tuple(axes)
+    given = tuple(axes) if isinstance(axes, Sequence) else (axes,)
     normal = tuple(sorted(normalize_axis(op, axis, ndim) for axis in given))
     if len(set(normal)) != len(normal):
         raise ShapeError(expected(op, "each axis once", str(given)))

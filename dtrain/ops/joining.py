@@ -16,7 +16,7 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.indexing import get_item, index_select, narrow
-from dtrain.ops.infer import normalize_axes, normalize_axis
+from dtrain.ops.infer import as_int, normalize_axes, normalize_axis
 from dtrain.ops.shape import reshape, unsqueeze
 
 # Concat ---------------------------------------------------------------------------------------------------------------
@@ -89,10 +89,9 @@ def split(x: Tensor, split_size: int | Sequence[int], axis: int = 0) -> tuple[Te
     """Cut x along `axis` into parts of `split_size` (the last may be smaller), or into parts of the given sizes."""
     axis = normalize_axis("split", axis, x.ndim)
     total = x.shape[axis]
-    if isinstance(split_size, int):
-        if split_size < 1:
-            raise ShapeError(expected("split", "parts of at least 1", str(split_size)))
-        sizes = [min(split_size, total - start) for start in range(0, max(total, 1), split_size)]
+    if not isinstance(split_size, Sequence):
+        part = as_int("split", "split_size", split_size, 1)
+        sizes = [min(part, total - start) for start in range(0, max(total, 1), part)]
     else:
         sizes = [operator.index(size) for size in split_size]
         if sum(sizes) != total or min(sizes, default=0) < 0:
@@ -103,8 +102,7 @@ def split(x: Tensor, split_size: int | Sequence[int], axis: int = 0) -> tuple[Te
 
 def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     """Cut x along `axis` into `chunks` parts of equal size, but for the last; fewer parts where the axis is short."""
-    if chunks < 1:
-        raise ShapeError(expected("chunk", "at least 1 chunk", str(chunks)))
+    chunks = as_int("chunk", "chunks", chunks, 1)
     axis = normalize_axis("chunk", axis, x.ndim)
     return split(x, max(1, -(-x.shape[axis] // chunks)), axis)
 

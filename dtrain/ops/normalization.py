@@ -18,7 +18,7 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import ones, zeros
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.ops.infer import floating
+from dtrain.ops.infer import as_int, floating
 from dtrain.ops.reduction import sum_to_shape
 from dtrain.ops.shape import as_sizes, reshape
 
@@ -134,7 +134,7 @@ def layer_norm(
         weight, bias: of shape `normalized_shape`, or None for ones and zeros.
     """
     weight, bias = _affine(x, as_sizes((normalized_shape,)), weight, bias)
-    return apply_tuple(LAYER_NORM, x, weight, bias, eps=eps)[0]
+    return apply_tuple(LAYER_NORM, x, weight, bias, eps=float(eps))[0]
 
 
 def _affine(x: Tensor, shape: Shape, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -238,9 +238,10 @@ def group_norm(
     Args:
         weight, bias: [C], or None for ones and zeros.
     """
+    num_groups = as_int("group_norm", "num_groups", num_groups, 1)
     _grouped("group_norm", x.type, num_groups)
     weight, bias = _affine(x, x.shape[1:2], weight, bias)
-    return apply_tuple(GROUP_NORM, x, weight, bias, num_groups=num_groups, eps=eps)[0]
+    return apply_tuple(GROUP_NORM, x, weight, bias, num_groups=num_groups, eps=float(eps))[0]
 
 
 def instance_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
@@ -318,4 +319,4 @@ def rms_norm(
     """y = x / √(mean(x²) + eps) · weight over the last axes (Zhang, Sennrich 2019)."""
     if weight is None:
         weight = ones(as_sizes((normalized_shape,)), dtype=accumulation(x.dtype), device=x.device)
-    return apply_tuple(RMS_NORM, x, weight, eps=eps)[0]
+    return apply_tuple(RMS_NORM, x, weight, eps=float(eps))[0]

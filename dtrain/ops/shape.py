@@ -18,7 +18,7 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Array, Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.kernels.registry import array_module
-from dtrain.ops.infer import broadcast_shapes, normalize_axes, normalize_axis
+from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axes, normalize_axis
 
 Axes = int | Sequence[int]
 
@@ -250,8 +250,7 @@ def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
     if axis is None:
         x, axis = flatten(x), 0
     axis = normalize_axis("repeat", axis, x.ndim)
-    if repeats < 0:
-        raise ShapeError(expected("repeat", "a count of at least 0", str(repeats)))
+    repeats = as_int("repeat", "repeats", repeats, 0)
     before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
     spread = broadcast_to(unsqueeze(x, axis + 1), (*before, repeats, *after))
     return reshape(spread, (*before[:-1], before[-1] * repeats, *after))

@@ -17,7 +17,7 @@ from dtrain.core.tensor_factory import zeros
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.gather_scatter import SCATTER_ADD, gather
 from dtrain.ops.indexing import TAKE
-from dtrain.ops.infer import normalize_axis
+from dtrain.ops.infer import as_int, normalize_axis
 from dtrain.ops.shape import broadcast_to, reshape, squeeze
 
 NUMBERS = (*INTEGERS, *FLOATS)
@@ -79,8 +79,8 @@ def argsort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
 
 def _infer_topk(x: TensorType, *, k: int, axis: int, largest: bool, sorted: bool) -> tuple[TensorType, TensorType]:
     _expect_axis("topk", x)
-    if not 0 < k <= x.shape[axis]:
-        raise ShapeError(expected("topk", f"k from 1 to {x.shape[axis]}, the size of axis {axis} of {x}", str(k)))
+    if k > x.shape[axis]:
+        raise ShapeError(expected("topk", f"k of at most {x.shape[axis]}, the size of axis {axis} of {x}", str(k)))
     shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
     return x.with_(shape=shape), x.with_(shape=shape, dtype=int64)
 
@@ -113,6 +113,7 @@ def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True, sorted: bool =
     """
     x = as_tensor(x)
     axis = normalize_axis("topk", axis, x.ndim)
+    k = as_int("topk", "k", k, 1)
     values, indices = apply_tuple(TOPK, x, k=k, axis=axis, largest=bool(largest), sorted=bool(sorted))
     return values, indices
 

@@ -51,9 +51,11 @@ def test_split_and_chunk() -> None:
     assert np.array_equal(F.concat(F.split(wrap(x), [1, 1], 1), 1).numpy(), x)
     with pytest.raises(ShapeError, match="sizes that add up to 7"):
         F.split(wrap(x), [3, 3])
-    with pytest.raises(ShapeError, match="parts of at least 1"):
+    with pytest.raises(ShapeError, match="split_size of at least 1, got 0"):
         F.split(wrap(x), 0)
-    with pytest.raises(ShapeError, match="at least 1 chunk"):
+    with pytest.raises(TypeError, match=r"split: expected split_size as an int, got 2.5 of type float"):
+        F.split(wrap(x), 2.5)
+    with pytest.raises(ShapeError, match="chunks of at least 1, got 0"):
         F.chunk(wrap(x), 0)
 
 
