@@ -1,0 +1,136 @@
+"""What all communicators promise of reductions."""
+
+from __future__ import annotations
+
+import numpy as np
+from contract_table import LARGE, SIZES, assert_bits, check, data_of, oracle, reduced
+
+from dtrain.base import dtype as dtypes
+from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.packed import packed_offsets
+from dtrain.collectives.rank_order import REDUCE_OPS
+
+
+@check
+def all_reduce_takes_every_dtype_op_and_size(comm: Communicator) -> None:
+    for dtype in dtypes.ALL:
+        for op in REDUCE_OPS:
+            if op == "mean" and not dtype.is_floating:
+                continue
+            sizes = SIZES if dtype in (dtypes.float32, dtypes.bfloat16, dtypes.uint8) else (0, 1, 17)
+            for size in sizes:
+                result = comm.all_reduce(data_of(comm.rank, size, dtype), op=op)
+                assert_bits(result, reduced(comm, size, dtype, op), f"{dtype.tag} {op} {size}")
+
+
+@check
+def all_reduce_takes_large_arrays(comm: Communicator) -> None:
+    for dtype in (dtypes.float32, dtypes.bfloat16, dtypes.uint8):
+        result = comm.all_reduce(data_of(comm.rank, LARGE, dtype))
+        assert_bits(result, reduced(comm, LARGE, dtype), dtype.tag)
+        everyone = comm.all_gather(result)
+        for row in everyone:
+            assert_bits(row, result, "the same bits on every rank")
+
+
+@check
+def all_reduce_takes_every_shape(comm: Communicator) -> None:
+    for shape in ((), (1,), (2, 3, 4), (0, 5), (3, 0)):
+        assert_bits(comm.all_reduce(data_of(comm.rank, shape)), reduced(comm, shape), str(shape))
+
+
+@check
+def all_reduce_takes_arrays_that_are_not_contiguous(comm: Communicator) -> None:
+    wide = data_of(comm.rank, (40, 60))
+    wanted = reduced(comm, (40, 60))
+    assert_bits(comm.all_reduce(wide[::3, ::2]), np.ascontiguousarray(wanted[::3, ::2]))
+    assert_bits(comm.all_reduce(wide.T), np.ascontiguousarray(wanted.T))
+    assert_bits(wide, data_of(comm.rank, (40, 60)), "the input stays as it was")
+    frame = np.zeros((40, 120), np.float32)
+    assert comm.all_reduce(wide, out=frame[:, ::2]).base is frame
+    assert_bits(np.ascontiguousarray(frame[:, ::2]), wanted)
+    assert not frame[:, 1::2].any()
+
+
+@check
+def all_reduce_writes_to_out(comm: Communicator) -> None:
+    for size in (5, 3000, LARGE):
+        array, out = data_of(comm.rank, size), np.empty(size, np.float32)
+        assert comm.all_reduce(array, out=out) is out
+        assert_bits(out, reduced(comm, size))
+        comm.all_reduce(array, out=array)
+        assert_bits(array, reduced(comm, size), "in place")
+
+
+@check
+def all_reduce_is_repeatable(comm: Communicator) -> None:
+    array = data_of(comm.rank, 5000)
+    assert_bits(comm.all_reduce(array), comm.all_reduce(array))
+
+
+@check
+def nan_and_overflow_are_results(comm: Communicator) -> None:
+    array = np.array([np.nan if comm.rank == comm.size - 1 else 1, 6e4, comm.rank], np.float16)
+    result = comm.all_reduce(array, op="max")
+    assert np.isnan(result[0]) and result[2] == comm.size - 1
+    assert np.isinf(comm.all_reduce(array)[1]) == (comm.size > 1)
+
+
+@check
+def all_reduce_many_equals_single_calls(comm: Communicator) -> None:
+    shapes = [(3,), (0,), (17, 5), (), (3001,), (1,)]
+    arrays = [data_of(comm.rank, shape, salt=n) for n, shape in enumerate(shapes)]
+    for op in ("sum", "mean"):
+        results = comm.all_reduce_many(arrays, op=op)
+        for n, (shape, result) in enumerate(zip(shapes, results, strict=True)):
+            assert_bits(result, reduced(comm, shape, op=op, salt=n), str(shape))
+
+
+@check
+def all_reduce_many_keeps_a_bucket_in_place(comm: Communicator) -> None:
+    shapes = [(3,), (17, 5), (), (3001,)]
+    offsets, nbytes = packed_offsets([4 * int(np.prod(shape)) for shape in shapes])
+    for make in (comm.allocate, lambda n: np.zeros(n, np.uint8), None):
+        # `None`: only rank 0 has the bucket in the window, the others hold separate arrays
+        window = comm.allocate(nbytes) if make is None else make(nbytes)
+        views = [
+            window[offset : offset + 4 * int(np.prod(shape))].view(np.float32).reshape(shape)
+            for offset, shape in zip(offsets, shapes, strict=True)
+        ]
+        if make is None and comm.rank > 0:
+            views = [np.empty(shape, np.float32) for shape in shapes]
+        for repeat in range(3):
+            for n, view in enumerate(views):
+                view[...] = data_of(comm.rank, view.shape, salt=n + repeat)
+            comm.all_reduce_many(views, outs=views)
+            for n, view in enumerate(views):
+                assert_bits(view, reduced(comm, view.shape, salt=n + repeat), f"repeat {repeat}")
+
+
+@check
+def memory_from_allocate_is_aligned_and_zero(comm: Communicator) -> None:
+    memory = comm.allocate(1000)
+    assert memory.shape == (1000,) and memory.dtype == np.uint8
+    assert memory.ctypes.data % 64 == 0 and not memory.any()
+    numbers = memory[:800].view(np.float64)
+    for op in REDUCE_OPS:
+        out = np.empty(100)
+        numbers[:] = data_of(comm.rank, 100, dtypes.float64)
+        comm.all_reduce(numbers, op=op, out=out)
+        assert_bits(out, reduced(comm, 100, dtypes.float64, op), f"{op} out of the window")
+        comm.all_reduce(numbers[:60], op=op, out=numbers[40:])
+        wanted = oracle([data_of(rank, 100, dtypes.float64)[:60] for rank in range(comm.size)], op)
+        assert_bits(numbers[40:].copy(), wanted, f"{op} onto an overlapping part of the window")
+
+
+@check
+def reduce_scatter_keeps_one_slice(comm: Communicator) -> None:
+    for dtype in (dtypes.float32, dtypes.float16, dtypes.int16):
+        for rows, width in ((0, 3), (1, 1), (2, 17), (1, 5003)):
+            for op in ("sum", "max"):
+                shape = (comm.size * rows, width)
+                wanted = reduced(comm, shape, dtype, op)[comm.rank * rows :][:rows]
+                assert_bits(comm.reduce_scatter(data_of(comm.rank, shape, dtype), op=op), wanted, f"{shape}")
+    own = data_of(comm.rank, comm.size * 3000)
+    result = comm.reduce_scatter(own, out=own[-3000:])
+    assert_bits(result, reduced(comm, comm.size * 3000)[comm.rank * 3000 :][:3000], "onto a part of the input")
