@@ -135,6 +135,8 @@ class Optimizer(ABC):
         given = [len(group["params"]) for group in saved_groups]
         if mine != given:
             raise ValueError(expected(where, f"groups of {mine} parameters", f"groups of {given}", "same model?"))
+        for group, saved in zip(self.param_groups, saved_groups):
+            _check_settings(where, group, saved)
         saved_state = {str(position): dict(entry) for position, entry in state_dict["state"].items()}
         num_steps = {
             parameter: int(saved_state.get(str(position), {}).pop("step", 0))
@@ -146,7 +148,7 @@ class Optimizer(ABC):
         for name, tensor in own.items():
             tensor.assign_(as_tensor(flat[name]).detach().to(tensor.device))
         for group, saved in zip(self.param_groups, saved_groups):
-            _load_settings(where, group, saved)
+            _load_settings(group, saved)
             group.make_batches(self.state, num_steps)
 
     def _num_steps(self) -> dict[Parameter, int]:
@@ -158,13 +160,16 @@ class Optimizer(ABC):
         }
 
 
-def _load_settings(where: str, group: ParameterGroup, saved: Mapping[str, Any]) -> None:
-    for name, value in saved.items():
-        if name == "params":
-            continue
+def _check_settings(where: str, group: ParameterGroup, saved: Mapping[str, Any]) -> None:
+    for name in saved:
         if name not in group and name != "initial_lr":
             raise ValueError(expected(where, f"settings among {', '.join(group)}", name, "same kind of optimizer?"))
-        group[name] = tuple(value) if isinstance(value, list) else value
+
+
+def _load_settings(group: ParameterGroup, saved: Mapping[str, Any]) -> None:
+    for name, value in saved.items():
+        if name != "params":
+            group[name] = tuple(value) if isinstance(value, list) else value
 
 
 def _as_groups(where: str, params: Any) -> list[dict[str, Any]]:
