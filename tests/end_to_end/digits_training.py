@@ -45,13 +45,14 @@ def train(
     sync: bool = True,
     bucket_mb: float | None = None,
     traced: bool = True,
+    lr: float = 0.01,
 ) -> dict[str, Any]:
     """Losses over all samples of each step, a hash of the parameters after each, and what the communicator counted."""
     world = dist.init()
     dt.seed(7)
     network = models.digits_cnn().to(dtype)
     model = dist.data_parallel(dist.convert_sync_batch_norm(network) if sync else network, bucket_mb=bucket_mb)
-    optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+    optimizer = optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4)
 
     def step(images: dt.Tensor, labels: dt.Tensor) -> dt.Tensor:
         optimizer.zero_grad()
