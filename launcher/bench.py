@@ -60,10 +60,16 @@ def _launched(name: str, rest: Sequence[str], num_proc: int, launcher: str) -> i
 
 def _without_launch_flags(arguments: Sequence[str]) -> list[str]:
     """The arguments without -np N and --launcher L, which the ranks must not see again."""
-    parser = TeachingParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-np", "--num-proc")
-    parser.add_argument("--launcher")
-    return parser.parse_known_args(list(arguments))[1]
+    # Not by argparse: it would take the benchmark's own -n for -np cut short.
+    kept: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        flag, equals, _ = argument.partition("=")
+        if flag not in ("-np", "--num-proc", "--launcher"):
+            kept.append(argument)
+        elif not equals:
+            next(remaining, None)
+    return kept
 
 
 if __name__ == "__main__":
