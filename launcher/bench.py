@@ -16,7 +16,11 @@ from typing import Any
 from dtrain.base.errors import expected
 from dtrain.launcher.flags import TeachingParser, UsageError
 
-BENCHMARKS = {"all_reduce": "dtrain.collectives.bench.all_reduce", "step": "dtrain.collectives.bench.step"}
+BENCHMARKS = {
+    "all_reduce": "dtrain.collectives.bench.all_reduce",
+    "step": "dtrain.collectives.bench.step",
+    "peer_step": "dtrain.collectives.bench.peer_step",
+}
 ENTRY = "dtrain.launcher.bench"
 
 
