@@ -105,6 +105,10 @@ class Executor:
         """Kernels work in the arrays of the states themselves, or in a contiguous copy where one has gaps."""
         self._bound_states = [state.concrete("a traced function's state") for state in self.states]
         self._updated = [self.states[position] for position in self.graph.updates]
+        for value, array in zip(self.graph.states, self._bound_states):
+            if array.shape != value.type.shape or array.dtype != value.type.dtype.numpy:
+                given = f"an array of shape {array.shape} and dtype {array.dtype} put in its place"
+                raise TraceError(expected("traced function", f"state {value.name} of type {value.type}", given))
         _check_separate(self._bound_states, self.graph)
         self._state_memory = list(self._bound_states)
         for position, array in enumerate(self._bound_states):

@@ -168,7 +168,7 @@ class TracedFunction(Generic[Parameters, Result]):
     def _warn_once(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
-            warnings.warn(text, stacklevel=5)
+            warnings.warn(text, stacklevel=4)
 
     def _capture(self, arguments: Sequence[Tensor], structure: Any) -> Capture:
         tracer = Tracer(self.name)
