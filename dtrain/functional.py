@@ -56,6 +56,10 @@ from dtrain.ops.comparison import right_shift as right_shift
 from dtrain.ops.convolution import conv1d as conv1d
 from dtrain.ops.convolution import conv2d as conv2d
 from dtrain.ops.convolution import conv_transpose2d as conv_transpose2d
+from dtrain.ops.diagonal import diag as diag
+from dtrain.ops.diagonal import diagonal as diagonal
+from dtrain.ops.diagonal import tril as tril
+from dtrain.ops.diagonal import triu as triu
 from dtrain.ops.dropout import dropout as dropout
 from dtrain.ops.elementwise import abs as abs
 from dtrain.ops.elementwise import acos as acos
@@ -106,6 +110,7 @@ from dtrain.ops.index_put import set_item as set_item
 from dtrain.ops.indexing import get_item as get_item
 from dtrain.ops.indexing import index_select as index_select
 from dtrain.ops.indexing import narrow as narrow
+from dtrain.ops.joining import cat as cat
 from dtrain.ops.joining import chunk as chunk
 from dtrain.ops.joining import concat as concat
 from dtrain.ops.joining import flip as flip
@@ -113,6 +118,7 @@ from dtrain.ops.joining import pad as pad
 from dtrain.ops.joining import roll as roll
 from dtrain.ops.joining import split as split
 from dtrain.ops.joining import stack as stack
+from dtrain.ops.joining import unbind as unbind
 from dtrain.ops.linear import linear as linear
 from dtrain.ops.loss import binary_cross_entropy as binary_cross_entropy
 from dtrain.ops.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
@@ -122,7 +128,9 @@ from dtrain.ops.loss import l1_loss as l1_loss
 from dtrain.ops.loss import mse_loss as mse_loss
 from dtrain.ops.loss import nll_loss as nll_loss
 from dtrain.ops.loss import smooth_l1_loss as smooth_l1_loss
+from dtrain.ops.matmul import dot as dot
 from dtrain.ops.matmul import matmul as matmul
+from dtrain.ops.matmul import outer as outer
 from dtrain.ops.mesh_indexing import mesh_add as mesh_add
 from dtrain.ops.mesh_indexing import mesh_get as mesh_get
 from dtrain.ops.mesh_indexing import mesh_set as mesh_set
@@ -150,11 +158,13 @@ from dtrain.ops.shape import broadcast_to as broadcast_to
 from dtrain.ops.shape import expand as expand
 from dtrain.ops.shape import expand_dims as expand_dims
 from dtrain.ops.shape import flatten as flatten
+from dtrain.ops.shape import move_axis as move_axis
 from dtrain.ops.shape import permute as permute
 from dtrain.ops.shape import remove_axis as remove_axis
 from dtrain.ops.shape import repeat as repeat
 from dtrain.ops.shape import reshape as reshape
 from dtrain.ops.shape import squeeze as squeeze
+from dtrain.ops.shape import swap_axes as swap_axes
 from dtrain.ops.shape import tile as tile
 from dtrain.ops.shape import transpose as transpose
 from dtrain.ops.shape import unsqueeze as unsqueeze

@@ -82,6 +82,9 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     return concat([unsqueeze(tensor, axis) for tensor in given], axis)
 
 
+cat = concat
+
+
 # Split ----------------------------------------------------------------------------------------------------------------
 
 
@@ -105,6 +108,13 @@ def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     chunks = as_int("chunk", "chunks", chunks, 1)
     axis = normalize_axis("chunk", axis, x.ndim)
     return split(x, max(1, -(-x.shape[axis] // chunks)), axis)
+
+
+def unbind(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
+    """The slices of x along `axis`, without that axis: views."""
+    axis = normalize_axis("unbind", axis, x.ndim)
+    before = (slice(None),) * axis
+    return tuple(get_item(x, (*before, position)) for position in range(x.shape[axis]))
 
 
 # Pad ------------------------------------------------------------------------------------------------------------------

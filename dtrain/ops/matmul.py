@@ -121,6 +121,26 @@ def matmul(a: Tensor, b: Tensor, *, transpose_a: bool = False, transpose_b: bool
     return reshape(product, kept)
 
 
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Σ a·b of two vectors of one length."""
+    a, b = as_tensor(a), as_tensor(b)
+    if a.ndim != 1 or b.ndim != 1:
+        raise ShapeError(expected("dot", "two vectors", f"{a.type} and {b.type}", "use matmul"))
+    return matmul(a, b)
+
+
+def outer(a: Tensor, b: Tensor) -> Tensor:
+    """The products of all pairs of elements of two vectors: result[i, j] = a[i] · b[j].
+
+    >>> outer(tensor([1, 2]), tensor([3, 4])).tolist()
+    [[3, 4], [6, 8]]
+    """
+    a, b = as_tensor(a), as_tensor(b)
+    if a.ndim != 1 or b.ndim != 1:
+        raise ShapeError(expected("outer", "two vectors", f"{a.type} and {b.type}", "flatten them"))
+    return reshape(a, (-1, 1)) * reshape(b, (1, -1))
+
+
 def _reflected(b: Tensor, a: Tensor) -> Tensor:
     return matmul(a, b)
 

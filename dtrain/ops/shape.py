@@ -187,6 +187,23 @@ def transpose(x: Tensor, *axes: Any) -> Tensor:
     return apply(TRANSPOSE, x, axes=tuple(order))
 
 
+def swap_axes(x: Tensor, first: int, second: int) -> Tensor:
+    """Exchange two axes."""
+    return transpose(x, first, second)
+
+
+def move_axis(x: Tensor, source: int, destination: int) -> Tensor:
+    """Take one axis out and put it in at another place; the others keep their order.
+
+    >>> move_axis(zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
+    source = normalize_axis("move_axis", source, x.ndim)
+    order = [axis for axis in range(x.ndim) if axis != source]
+    order.insert(normalize_axis("move_axis", destination, x.ndim), source)
+    return permute(x, order)
+
+
 # Broadcast ------------------------------------------------------------------------------------------------------------
 
 

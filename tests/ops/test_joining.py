@@ -97,3 +97,12 @@ def test_gradients() -> None:
     assert_gradients(lambda a: F.pad(a * a, (1, 2, 0, 1)), x, second=True)
     assert_gradients(lambda a: F.pad(a * a, (2, 1), mode="reflect"), x, second=True)
     assert_gradients(lambda a: F.roll(F.flip(a, 1), 1, 1), x)
+
+
+def test_unbind_and_cat() -> None:
+    x = draw(3, 4)
+    for axis in (0, 1, -1):
+        parts = F.unbind(wrap(x), axis)
+        assert all(np.array_equal(part.numpy(), x.take(i, axis)) for i, part in enumerate(parts))
+        assert np.array_equal(F.stack(parts, axis).numpy(), x)
+    assert np.array_equal(F.cat([wrap(x), wrap(x)]).numpy(), np.concatenate([x, x]))

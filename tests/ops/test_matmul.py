@@ -84,3 +84,14 @@ def test_shapes_that_do_not_fit() -> None:
         F.matmul(F.zeros((2, 3, 4)), F.zeros((3, 4, 5)))
     with pytest.raises(ShapeError, match="at least 1 axis"):
         F.matmul(F.zeros(()), F.zeros((4, 5)))
+
+
+def test_dot_and_outer() -> None:
+    a, b = draw(5), draw(5)
+    assert F.dot(wrap(a), wrap(b)).shape == ()
+    np.testing.assert_allclose(F.dot(wrap(a), wrap(b)).numpy(), a @ b, rtol=1e-12)
+    np.testing.assert_allclose(F.outer(wrap(a), wrap(b[:2])).numpy(), np.outer(a, b[:2]), rtol=1e-12)
+    assert_gradients(F.dot, a, b, second=True)
+    for function in (F.dot, F.outer):
+        with pytest.raises(ShapeError, match="two vectors"):
+            function(F.zeros((2, 2)), F.zeros(2))

@@ -85,6 +85,13 @@ def test_transpose_and_permute() -> None:
         wrap(x).transpose(0, 1, 2)
 
 
+def test_swap_and_move_axes() -> None:
+    x = draw(2, 3, 4)
+    assert np.array_equal(F.swap_axes(wrap(x), 0, -1).numpy(), x.swapaxes(0, -1))
+    for source, destination in ((0, 2), (2, 0), (-1, 1), (1, 1)):
+        assert np.array_equal(F.move_axis(wrap(x), source, destination).numpy(), np.moveaxis(x, source, destination))
+
+
 def test_broadcast_to_and_expand() -> None:
     x = draw(3, 1)
     wide = F.broadcast_to(wrap(x), (2, 3, 4))
