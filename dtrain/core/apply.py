@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -254,8 +255,20 @@ def _as_tensors(inputs: Sequence[Any]) -> list[Tensor]:
 
 def _beside(value: Any, common: DType, device: Device) -> Tensor:
     if isinstance(value, bool | int | float):
-        return as_tensor(np.asarray(value, promote_scalar(common, value).numpy), device=device)
+        dtype = promote_scalar(common, value)
+        # 0.0 and −0.0 would be one key.
+        if value and device is CPU and context.tracer is None:
+            return _number(value, dtype)
+        return as_tensor(np.asarray(value, dtype.numpy), device=device)
     return as_tensor(value, device=device)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _number(value: float, dtype: DType) -> Tensor:
+    """A 0-d tensor that nobody writes to: code meets the same few numbers again and again."""
+    array = np.asarray(value, dtype.numpy)
+    array.flags.writeable = False
+    return wrap(array)
 
 
 def cast(tensor: Tensor, dtype: DType) -> Tensor:

@@ -65,8 +65,9 @@ def _spread_infer(x: TensorType, *, axis: Axes, shape: Shape) -> TensorType:
 
 
 def _spread_view(x: Array, *, axis: Axes, shape: Shape) -> Array:
-    xp = array_module(x)
-    return xp.broadcast_to(xp.expand_dims(x, axis) if axis else x, shape)
+    if axis:
+        x = x.reshape(reduced_shape(shape, axis, keepdims=True))
+    return array_module(x).broadcast_to(x, shape)
 
 
 def _spread_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:

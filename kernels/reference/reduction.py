@@ -38,8 +38,12 @@ def mean(x: Array, out: Array, *, axis: Axes, keepdims: bool) -> None:
     if x.size == 0:
         out.fill(float("nan"))
         return
-    total = widen(x).sum(axis=axis, keepdims=keepdims)
-    store(out, total / total.dtype.type(x.size // out.size))
+    count = x.size // out.size
+    if accumulation_dtype(out.dtype) is out.dtype:
+        x.sum(axis=axis, keepdims=keepdims, out=out)
+        np.divide(out, out.dtype.type(count), out=out)
+    else:
+        store(out, widen(x).sum(axis=axis, keepdims=keepdims) / np.float32(count))
 
 
 @reference("prod")
