@@ -1,0 +1,86 @@
+"""Tensors, training and traced graphs on emulated GPUs: what needs no GPU to be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from helpers.cuda_emulation import emulated_module
+from helpers.cuda_emulation.emulated_cupy import emulated_cuda
+from helpers.device_training import OPTIMIZERS, train
+
+import dtrain as dt
+from dtrain.base.errors import DeviceError
+from dtrain.core.random import normal
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _emulated() -> Iterator[None]:
+    if emulated_module.COMPILER is None:
+        pytest.skip("no host C++ compiler to run the CUDA sources with")
+    with emulated_cuda():
+        yield
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("traced", [False, True])
+def test_training_gives_the_losses_of_the_cpu(optimizer: str, traced: bool) -> None:
+    wanted, wanted_state = train("small", optimizer, "cpu", steps=3)
+    got, state = train("small", optimizer, "cuda:0", steps=3, traced=traced)
+    np.testing.assert_allclose(got, wanted, rtol=1e-5)
+    for name, array in wanted_state.items():
+        np.testing.assert_allclose(state[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_a_traced_step_runs_the_cuda_kernels() -> None:
+    weight = dt.nn.Parameter(dt.ones(5, device="cuda:0"))
+    optimizer = dt.optim.SGD([weight], lr=0.1, momentum=0.9)
+
+    @dt.trace
+    def step(x: dt.Tensor) -> dt.Tensor:
+        optimizer.zero_grad()
+        loss = (weight * x).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step(dt.ones(5, device="cuda:0"))
+    names = [name for compiled in step.compiled for name in compiled.executor.kernel_names]
+    assert "sgd_update_f32_cuda" in names
+    assert weight.device is dt.device("cuda:0")
+
+
+def test_a_traced_function_may_cross_devices() -> None:
+    @dt.trace
+    def function(x: dt.Tensor) -> tuple[dt.Tensor, dt.Tensor]:
+        on_gpu = (x * 2).to("cuda:0") + 1
+        return on_gpu, (on_gpu * on_gpu).to("cpu") - x
+
+    for start in (0, 5):
+        x = dt.arange(start, start + 4, dtype="f32")
+        on_gpu, back = function(x)
+        assert (str(on_gpu.device), str(back.device)) == ("cuda:0", "cpu")
+        np.testing.assert_array_equal(on_gpu.numpy(), x.numpy() * 2 + 1)
+        np.testing.assert_array_equal(back.numpy(), (x.numpy() * 2 + 1) ** 2 - x.numpy())
+
+
+def test_gradients_cross_devices_and_sums_stay_where_they_are() -> None:
+    x = dt.tensor([1.0, 2.0], requires_grad=True)
+    y = (x.to("cuda:1") ** 2).to("cuda:0").sum()
+    y.backward()
+    assert str(y.device) == "cuda:0" and str(x.grad.device) == "cpu"
+    np.testing.assert_array_equal(x.grad.numpy(), [2, 4])
+
+
+def test_mixing_devices_is_refused() -> None:
+    with pytest.raises(DeviceError, match=r"add: expected inputs on one device, got f32\[3\]@cuda:0, f32\[3\]@cpu"):
+        dt.zeros(3, device="cuda:0") + dt.zeros(3)
+
+
+def test_random_numbers_are_those_of_the_cpu() -> None:
+    def draw(device: str) -> np.ndarray:
+        dt.seed(3)
+        return normal((17,), device=device).numpy()
+
+    np.testing.assert_array_equal(draw("cuda:0"), draw("cpu"))

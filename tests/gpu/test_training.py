@@ -1,0 +1,33 @@
+"""Training steps on a GPU: losses and parameters of the CPU, repeatable, with the own kernels in the graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.device_training import OPTIMIZERS, train
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.mark.parametrize("net", ["small", "resnet18"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_traced_steps_are_those_of_the_cpu(net: str, optimizer: str, gpu: str) -> None:
+    wanted, _ = train(net, optimizer, "cpu", steps=3)
+    got, _ = train(net, optimizer, gpu, steps=3)
+    # Rounding differs in every layer and grows from step to step; a wrong kernel is off by far more.
+    np.testing.assert_allclose(got[:1], wanted[:1], rtol=1e-4)
+    np.testing.assert_allclose(got, wanted, rtol=5e-2)
+
+
+def test_runs_repeat_bitwise(gpu: str) -> None:
+    first_losses, first = train("small", "sgd", gpu, steps=3)
+    again_losses, again = train("small", "sgd", gpu, steps=3)
+    assert again_losses == first_losses
+    for name, array in first.items():
+        assert again[name].tobytes() == array.tobytes(), name
+
+
+def test_eager_is_traced(gpu: str) -> None:
+    traced, _ = train("small", "adam", gpu, steps=2)
+    eager, _ = train("small", "adam", gpu, steps=2, traced=False)
+    np.testing.assert_allclose(eager, traced, rtol=1e-5)
