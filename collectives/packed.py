@@ -56,12 +56,12 @@ class Packed:
     """
 
     def __init__(self, pieces: Sequence[Array]) -> None:
-        self._pieces = [piece.view(np.uint8) for piece in pieces]
         self.single: Array | None = None
         if len(pieces) == 1:
-            self.single, self.nbytes = self._pieces[0], self._pieces[0].size
-            self._offsets = [0]
+            self.single = pieces[0].view(np.uint8)
+            self._pieces, self._offsets, self.nbytes = [self.single], [0], self.single.size
         else:
+            self._pieces = [piece.view(np.uint8) for piece in pieces]
             self._offsets, self.nbytes = packed_offsets([piece.size for piece in self._pieces])
 
     def read(self, start: int, target: Array) -> None:

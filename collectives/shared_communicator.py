@@ -43,6 +43,7 @@ class SharedCommunicator(Communicator):
         super().__init__(window.rank, window.size, world_ranks, timeout)
         self._window = window
         self._staging_bytes = staging_bytes
+        self._one_shot_bytes = min(ONE_SHOT_BYTES, staging_bytes)
         self._calls = 0
         self._chunks = 0
         self._segments: list[list[Array]] = []
@@ -60,7 +61,7 @@ class SharedCommunicator(Communicator):
 
     def algorithm(self, kind: str, nbytes: int) -> str:
         if kind in ("all_reduce", "all_reduce_many"):
-            return "shared_one_shot" if nbytes <= ONE_SHOT_BYTES else "shared_slices"
+            return "shared_one_shot" if nbytes <= self._one_shot_bytes else "shared_slices"
         return "shared_copy"
 
     def close(self) -> None:
@@ -70,14 +71,30 @@ class SharedCommunicator(Communicator):
     # Reductions
 
     def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp) -> None:
-        source, out = Packed(sources), Packed(outs)
-        dtype = sources[0].dtype
+        source, dtype = Packed(sources), sources[0].dtype
+        if source.nbytes <= self._one_shot_bytes:
+            self._stage(source, 0, self._next_half())
+            self._meet(text)
+            self._reduce_everything(source.nbytes, outs, op)
+            return
+        out = Packed(outs)
         if not self._segments:
             self._stage(source, 0, self._next_half())
             self._meet(text)
         elif self._meet_in_window(text, source, out, dtype, op):
             return
         self._reduce_staged(source, out, dtype, op)
+
+    def _reduce_everything(self, nbytes: int, outs: list[Array], op: ReduceOp) -> None:
+        """Reduce all of a small message on every rank: one meeting, and the same bits everywhere."""
+        dtype = outs[0].dtype
+        parts = [part[:nbytes].view(dtype) for part in self._met()]
+        if len(outs) == 1:
+            reduce_in_rank_order(parts, op, outs[0])
+        else:
+            result = np.empty(nbytes, np.uint8)
+            reduce_in_rank_order(parts, op, result.view(dtype))
+            Packed(outs).write(0, result)
 
     def _meet_in_window(self, text: str, source: Packed, out: Packed, dtype: np.dtype[Any], op: ReduceOp) -> bool:
         """Reduce where the arrays lie, if all ranks' arrays lie in the window; otherwise stage the first chunk."""
@@ -101,21 +118,14 @@ class SharedCommunicator(Communicator):
         source.read(start, self._staging[half][self.rank][:nbytes])
 
     def _reduce_staged(self, source: Packed, out: Packed, dtype: np.dtype[Any], op: ReduceOp) -> None:
-        one_shot = source.nbytes <= min(ONE_SHOT_BYTES, self._staging_bytes)
         start = 0
         while True:
             nbytes = min(self._staging_bytes, source.nbytes - start)
             parts = [part[:nbytes] for part in self._met()]
-            if one_shot:
-                result = out.single if out.single is not None else np.empty(nbytes, np.uint8)
-                reduce_in_rank_order([part.view(dtype) for part in parts], op, result.view(dtype))
-                if out.single is None:
-                    out.write(start, result)
-            else:
-                self._reduce_slice(parts, [parts[self.rank]], dtype, op)
-                self._synchronize()
-                for part, (first, last) in zip(parts, slices(nbytes, self.size), strict=True):
-                    out.write(start + first, part[first:last])
+            self._reduce_slice(parts, [parts[self.rank]], dtype, op)
+            self._synchronize()
+            for part, (first, last) in zip(parts, slices(nbytes, self.size), strict=True):
+                out.write(start + first, part[first:last])
             start += nbytes
             if start >= source.nbytes:
                 return

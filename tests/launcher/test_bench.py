@@ -64,6 +64,7 @@ def test_as_ranks(fake, monkeypatch):
 
 
 def test_launch_flags_are_taken_out():
+    assert _without_launch_flags(["-np", "2", "-n", "5", "--launcher=ray", "-e", "4K"]) == ["-n", "5", "-e", "4K"]
     assert _without_launch_flags(["-np", "2", "-b", "8", "--launcher", "ray", "--num-proc=3"]) == ["-b", "8"]
 
 
