@@ -233,3 +233,17 @@ def test_to_casts_floating_tensors_in_place():
 
 def test_repr_shows_the_tree():
     assert repr(Inner()) == "Inner(\n  (bn): Norm()\n)"
+
+
+@pytest.mark.parametrize("name", ["bn", "a.0", "a.1.x", "a.1.y.0", "a.2.0"])
+def test_a_child_anywhere_can_be_replaced(name):
+    net, new = Nested(), Inner()
+    names = [known for known, _ in net.named_children()]
+    net.replace_child(name, new)
+    assert dict(net.named_children())[name] is new
+    assert [known for known, _ in net.named_children()] == names
+
+
+def test_only_children_can_be_replaced():
+    with pytest.raises(KeyError, match=r"a child named 'a\.1\.y\.1\.bn', got 'a\.0', "):
+        Nested().replace_child("a.1.y.1.bn", Inner())

@@ -281,8 +281,10 @@ def test_state_of_other_models_is_refused():
         optimizer.load_state_dict(Adam([parameter(1.0), parameter(1.0)], 0.1).state_dict())
     with pytest.raises(ShapeError, match=r"0\.exp_avg of shape \(1,\), got \(2,\)"):
         optimizer.load_state_dict(Adam([parameter(1.0, 2.0)], 0.1).state_dict())
-    with pytest.raises(KeyError, match="2 missing"):
+    with pytest.raises(ValueError, match=r"settings among .*, got momentum; same kind of optimizer"):
         optimizer.load_state_dict(SGD([parameter(1.0)], 0.1).state_dict())
+    with pytest.raises(KeyError, match=r"1 missing \(0\.momentum_buffer\)"):
+        SGD([parameter(1.0)], 0.1, momentum=0.9).load_state_dict(SGD([parameter(1.0)], 0.1).state_dict())
 
 
 def test_a_refused_state_changes_nothing():

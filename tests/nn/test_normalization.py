@@ -1,0 +1,52 @@
+"""Normalization within a sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dtrain as dt
+from dtrain import nn
+from dtrain.base.errors import ShapeError
+
+X = np.random.default_rng(0).standard_normal((2, 6, 4, 5)).astype(np.float32) * 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "axes"),
+    [
+        (nn.LayerNorm(5), X.shape, (3,)),
+        (nn.LayerNorm((4, 5), affine=False), X.shape, (2, 3)),
+        (nn.GroupNorm(3, 6), (2, 3, 40), (2,)),
+        (nn.InstanceNorm2d(6), X.shape, (2, 3)),
+        (nn.InstanceNorm2d(6, affine=True), X.shape, (2, 3)),
+    ],
+    ids=repr,
+)
+def test_each_part_has_mean_zero_and_variance_one(layer, shape, axes):
+    y = layer(dt.tensor(X)).numpy().reshape(shape)
+    np.testing.assert_allclose(y.mean(axes), 0, atol=1e-5)
+    np.testing.assert_allclose(y.var(axes), 1, atol=1e-3)
+
+
+def test_rms_norm_has_root_mean_square_one():
+    y = nn.RMSNorm(5)(dt.tensor(X)).numpy()
+    np.testing.assert_allclose((y**2).mean(-1), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("layer", [nn.LayerNorm(5), nn.GroupNorm(2, 6), nn.InstanceNorm2d(6, affine=True)], ids=repr)
+def test_scale_and_shift_are_trained(layer):
+    plain = layer(dt.tensor(X)).numpy()
+    layer.weight.array[...] = 2
+    layer.bias.array[...] = 1
+    y = layer(dt.tensor(X))
+    np.testing.assert_allclose(y.numpy(), 2 * plain + 1, atol=1e-5)
+    y.sum().backward()
+    assert layer.weight.grad is not None and layer.bias.grad.numpy().sum() == y.size
+
+
+def test_errors():
+    with pytest.raises(ShapeError, match=r"GroupNorm: .*got 6 channels in 4 groups"):
+        nn.GroupNorm(4, 6)
+    with pytest.raises(ShapeError, match=r"x\[N, 3, H, W\]"):
+        nn.InstanceNorm2d(3)(dt.tensor(X))
