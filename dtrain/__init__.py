@@ -14,6 +14,8 @@ import importlib
 from typing import Any
 
 from dtrain.base import errors as errors
+from dtrain.base.cuda import device_count as device_count
+from dtrain.base.cuda import is_cuda_available as is_cuda_available
 from dtrain.base.device import Device as Device
 from dtrain.base.device import as_device as as_device
 from dtrain.base.dtype import DType as DType
@@ -40,6 +42,7 @@ from dtrain.core.context import no_grad as no_grad
 from dtrain.core.context import set_grad_enabled as set_grad_enabled
 from dtrain.core.function import Function as Function
 from dtrain.core.random import Generator as Generator
+from dtrain.core.random import default_generator as default_generator
 from dtrain.core.random import seed as seed
 from dtrain.core.tensor import Parameter as Parameter
 from dtrain.core.tensor import Tensor as Tensor

@@ -10,6 +10,7 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -228,6 +229,20 @@ class _Stream:
         """Nothing runs ahead here."""
 
 
+class _Event:
+    """`cupy.cuda.Event`, on the clock of the host."""
+
+    def record(self) -> None:
+        self.time = perf_counter()
+
+    def synchronize(self) -> None:
+        """Nothing runs ahead here."""
+
+
+def _elapsed_milliseconds(begin: _Event, end: _Event) -> float:
+    return (end.time - begin.time) * 1e3
+
+
 def make_module() -> types.ModuleType:
     """A fresh `cupy`."""
     module = _Cupy("cupy")
@@ -239,6 +254,8 @@ def make_module() -> types.ModuleType:
     module.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
         Device=EmulatedDevice,
         get_current_stream=_Stream,
+        Event=_Event,
+        get_elapsed_time=_elapsed_milliseconds,
         runtime=types.SimpleNamespace(getDeviceCount=lambda: NUM_DEVICES),
     )
     return module

@@ -1,0 +1,87 @@
+"""Time the CUDA kernels of a workload on a GPU, by CUDA events: the GPU's half of `dtrain.kernels.bench`.
+
+`measure_on_gpu` yields the same `Timing` rows as the CPU's `measure`. The reference here is the one a GPU runs, CuPy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from statistics import median, quantiles
+from typing import Any
+
+from dtrain.base.device import Device, as_device
+from dtrain.base.dtype import DType, from_numpy
+from dtrain.base.tensor_type import tensor_type
+from dtrain.kernels.bench.measure import Timing
+from dtrain.kernels.bench.shapes import Workload
+from dtrain.kernels.registry import KernelInfo, kernels_of, load_cuda
+
+# Launches between two events: enough that the events' own cost does not show.
+LAUNCHES = 20
+
+
+def gpu_candidates(workload: Workload, dtype: DType, device: Device) -> list[KernelInfo]:
+    """The kernels of the op that run this workload on a GPU, best first, the reference last."""
+    load_cuda()
+    arrays = workload.make_inputs(dtype.numpy)
+    types = [tensor_type(array.shape, from_numpy(array.dtype), device=device) for array in arrays]
+    runs_there = [info for info in kernels_of(workload.op) if info.device_kind == "cuda" or info.is_reference]
+    return [info for info in runs_there if info.fits(types, workload.attrs)]
+
+
+def measure_on_gpu(workload: Workload, dtype: DType, repeats: int, index: int = 0) -> Iterator[Timing]:
+    """One `Timing` per candidate on GPU `index`; samples of all candidates are interleaved."""
+    import cupy
+
+    with cupy.cuda.Device(index):
+        inputs = [cupy.asarray(array) for array in workload.make_inputs(dtype.numpy)]
+        outputs = [cupy.asarray(array) for array in workload.make_outputs(dtype.numpy)]
+        chosen = gpu_candidates(workload, dtype, as_device(f"cuda:{index}"))
+        calls = [_bound(info, inputs, outputs, workload) for info in chosen]
+        samples: list[list[float]] = [[] for _ in calls]
+        for call in calls:
+            call()  # compiles
+        for _ in range(repeats):
+            for call, times in zip(calls, samples):
+                times.append(_seconds(call))
+    nbytes = sum(array.nbytes for array in (*inputs, *outputs))
+    for info, times in zip(chosen, samples):
+        yield _timing(workload, dtype, info, times, nbytes, median(samples[-1]))
+
+
+def _bound(info: KernelInfo, inputs: list[Any], outputs: list[Any], workload: Workload) -> Callable[[], None]:
+    out = outputs[0] if len(outputs) == 1 else tuple(outputs)
+    attrs = dict(workload.attrs)
+    return lambda: info.function(*inputs, out=out, **attrs)
+
+
+def _seconds(call: Callable[[], None]) -> float:
+    """Of one call, on the GPU's clock."""
+    import cupy
+
+    begin, end = cupy.cuda.Event(), cupy.cuda.Event()
+    begin.record()
+    for _ in range(LAUNCHES):
+        call()
+    end.record()
+    end.synchronize()
+    return float(cupy.cuda.get_elapsed_time(begin, end)) / 1e3 / LAUNCHES
+
+
+def _timing(
+    workload: Workload, dtype: DType, info: KernelInfo, times: list[float], nbytes: int, reference_time: float
+) -> Timing:
+    middle = median(times)
+    deciles = quantiles(times, n=10) if len(times) > 1 else [middle] * 9
+    return Timing(
+        op=workload.op,
+        workload=workload.label,
+        dtype=dtype.tag,
+        kernel=info.name,
+        isa=info.isa,
+        microseconds=middle * 1e6,
+        spread=(deciles[-1] - deciles[0]) / middle,
+        gigabytes_per_second=nbytes / middle / 1e9,
+        gigaflops=workload.flops / middle / 1e9 if workload.flops else None,
+        speedup_over_reference=reference_time / middle,
+    )
