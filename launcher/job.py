@@ -7,6 +7,7 @@ one thread takes them in order, so no lock guards the state. The first rank that
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import signal
@@ -71,7 +72,7 @@ class Job:
         self._job_id = secrets.token_hex(8)
         self._interrupts: list[int] = []
         self._verdict: JobVerdict | None = None
-        self._is_running = False
+        self._running_since = math.inf
         self._server: ControlServer
         self._started: Started
 
@@ -107,6 +108,11 @@ class Job:
             return BROKEN_PIPE
         finally:
             self._started.kill()
+
+    @property
+    def _is_running(self) -> bool:
+        """The scripts have been let loose."""
+        return self._running_since < math.inf
 
     def _make_server(self) -> ControlServer:
         host, advertised = "127.0.0.1", ""
@@ -170,7 +176,7 @@ class Job:
                 return self._starter_left()
             if not self._is_running and now - begin > self._spec.start_timeout:
                 return self._start_timed_out()
-            if self._spec.timeout is not None and now - begin > self._spec.timeout:
+            if self._spec.timeout is not None and now - self._running_since > self._spec.timeout:
                 return self._timed_out(self._spec.timeout)
 
     def _turn(self) -> None:
@@ -222,7 +228,7 @@ class Job:
         one_host = len({rank.host for rank in placed}) == 1
         address = "127.0.0.1" if one_host else self._seen_from_others(first)
         self._send_start(placed, (address, first.free_port))
-        self._is_running = True
+        self._running_since = time.monotonic()
 
     def _seen_from_others(self, first: ReadyRank) -> str:
         """Rank 0's address: as we see it, unless it is on this machine; then as others see us."""
@@ -270,7 +276,7 @@ class Job:
         return start_verdict(lines)
 
     def _timed_out(self, seconds: float) -> JobVerdict:
-        self._server.broadcast({"type": "show_stacks"})
+        self._server.broadcast({"type": "dump_stacks"}, role="supervisor")
         until = time.monotonic() + STACKS_WAIT
         while time.monotonic() < until and any(not (end.stacks or end.has_ended) for end in self._roster.ends):
             self._turn()

@@ -10,7 +10,7 @@ from pathlib import Path
 from dtrain.base.control_channel import Message
 from dtrain.base.control_server import Peer
 from dtrain.launcher.placement import ReadyRank
-from dtrain.launcher.stacks import crash_stack, without_starter
+from dtrain.launcher.stacks import asked_stack, crash_stack
 from dtrain.launcher.verdict import RankEnd
 
 
@@ -71,7 +71,7 @@ class Roster:
             end.exception, end.message = str(message["exception"]), str(message["message"])
             end.traceback = str(message["traceback"])
         elif kind == "stacks":
-            end.stacks = without_starter(str(message["text"]))
+            end.stacks = asked_stack(str(message["text"]))
         elif kind == "exit":
             self._note_exit(end, message)
 

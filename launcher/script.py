@@ -1,20 +1,26 @@
 """The user's script inside a rank: run it as `python script.py` would, and let no exception leave the job hanging.
 
-An uncaught exception goes to the launcher with its traceback, then the process leaves at once: the usual way out would
-run MPI's finalization, which waits for peers that wait for us.
+An uncaught exception goes to the supervisor with its traceback, then the process leaves at once: the usual way out
+would run MPI's finalization, which waits for peers that wait for us. Nothing of dtrain is loaded here unless the script
+does it.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import json
 import logging
 import os
 import runpy
+import signal
 import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+# Asks for the stacks of all threads. faulthandler answers in C, so that it works while native code holds the GIL.
+STACKS_SIGNAL = signal.SIGRTMIN + 7
 
 FAILED = 1
 INTERRUPTED = 130
@@ -28,12 +34,16 @@ class Script:
     arguments: tuple[str, ...] = ()
     as_module: bool = False
 
-    def run(self, faults: int) -> int:
-        """Run to the end and return 0; every other end leaves the process. `faults` takes stacks of hard crashes."""
+    def run(self, faults: int, reports: int) -> int:
+        """Run to the end and return 0; every other end leaves the process.
+
+        `faults` and `reports` are descriptors: the one takes stacks, of hard crashes and when asked for, the other a
+        line of JSON for an uncaught exception.
+        """
         faulthandler.enable(file=faults, all_threads=True)
+        faulthandler.register(STACKS_SIGNAL, file=faults, all_threads=True)
         try:
             _forget_shell()
-            _connect()
             self._execute()
         except SystemExit as leaving:
             code = _exit_code(leaving)
@@ -41,7 +51,7 @@ class Script:
         except KeyboardInterrupt:
             return _leave(INTERRUPTED)
         except BaseException as error:
-            _report(error)
+            _report(error, reports)
             return _leave(FAILED)
         return 0
 
@@ -62,21 +72,18 @@ def _forget_shell() -> None:
         del sys.modules[name]
 
 
-def _connect() -> None:
-    # Imported here and not above: this is the whole package, loaded after the environment is final.
-    from dtrain.base.control_channel import control_client
-
-    control_client()
-
-
-def _report(error: BaseException) -> None:
-    from dtrain.base.control_channel import control_client
-
+def _report(error: BaseException, reports: int) -> None:
     error = error.with_traceback(_of_user(error.__traceback__))
-    traceback.print_exception(type(error), error, error.__traceback__)
-    client = control_client()
-    if client is not None:
-        client.failure(error)
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    message = {
+        "type": "failure",
+        "exception": type(error).__qualname__,
+        "message": str(error),
+        "traceback": text,
+    }
+    with os.fdopen(reports, "w") as stream:
+        stream.write(json.dumps(message) + "\n")
+    sys.stderr.write(text)
 
 
 def _of_user(frames: TracebackType | None) -> TracebackType | None:

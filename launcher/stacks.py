@@ -1,4 +1,4 @@
-"""Stacks as people want to read them: from the script's first line on, without the frames that started it."""
+"""Stacks as faulthandler writes them, cut to what people want: one thread, from the script on."""
 
 from __future__ import annotations
 
@@ -7,30 +7,24 @@ import re
 _STARTER = re.compile(r'File "(?:<frozen runpy>|[^"]*/runpy\.py|[^"]*/launcher/(?:script|supervisor|rank_main)\.py)"')
 
 
-def without_starter(stacks: str) -> str:
-    """Cut the frames of our bootstrap and runpy off a stack whose newest frame comes last."""
-    kept: list[str] = []
-    skips_source = False
-    for line in stacks.splitlines():
-        is_frame = line.lstrip().startswith('File "')
-        if is_frame:
-            skips_source = _STARTER.search(line) is not None
-        elif not line.startswith("    "):
-            skips_source = False  # a heading: the next thread
-        if not skips_source:
-            kept.append(line)
-    return "\n".join(kept)
-
-
 def crash_stack(faults: str) -> str:
-    """What faulthandler wrote, cut to its first line and the thread that crashed (newest frame first)."""
-    lines = faults.splitlines()
-    begin = next((i for i, line in enumerate(lines) if line.startswith("Current thread")), None)
-    if begin is None:
-        return faults
-    kept = []
-    for line in lines[begin + 1 :]:
+    """What faulthandler wrote of a crash: the error and the thread that crashed, newest frame first."""
+    begin = faults.rfind("Fatal Python error")
+    if begin < 0:
+        return ""
+    return "\n".join([faults[begin:].partition("\n")[0], *_current_thread(faults[begin:])])
+
+
+def asked_stack(faults: str) -> str:
+    """The main thread of the last dump that was asked for, newest frame first."""
+    return "\n".join(_current_thread(faults))
+
+
+def _current_thread(faults: str) -> list[str]:
+    _, found, rest = faults.rpartition("Current thread")
+    frames = []
+    for line in rest.splitlines()[1:] if found else []:
         if not line.startswith("  File") or _STARTER.search(line):
             break
-        kept.append(line)
-    return "\n".join([*lines[:1], *kept])
+        frames.append(line)
+    return frames

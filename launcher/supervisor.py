@@ -24,6 +24,7 @@ from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, Contro
 from dtrain.base.errors import LaunchError
 from dtrain.base.rank_info import RankInfo
 from dtrain.launcher.machine import oom_kills, usable_cores, visible_devices
+from dtrain.launcher.script import STACKS_SIGNAL
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -32,11 +33,13 @@ MAX_BACKLOG = 256  # messages waiting for the network before the rank's output p
 LEFTOVER_GRACE = 0.5
 LOST_GRACE = 0.5  # after the launcher is gone, nobody waits for us any more
 
-Run = Callable[[int], int]
+STACKS_WAIT = 0.2  # seconds faulthandler may take to write them
+
+Run = Callable[[int, int], int]
 
 
 def supervise(run: Run) -> int:
-    """Run `run(faults)` in a child as this rank and return what this process shall exit with."""
+    """Run `run(faults, reports)` in a child as this rank and return what this process shall exit with."""
     child = _fork(run)
     try:
         info = RankInfo.from_environment()
@@ -55,6 +58,7 @@ class Child:
     pid: int
     stdout: int
     stderr: int
+    reports: int
     start: int
     faults: int
 
@@ -64,6 +68,7 @@ def _fork(run: Run) -> Child:
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     stdout, child_stdout = os.pipe()
     stderr, child_stderr = os.pipe()
+    reports, child_reports = os.pipe()
     child_start, start = os.pipe()
     faults = os.memfd_create("dtrain-faults", 0)
     parent = os.getpid()
@@ -72,15 +77,15 @@ def _fork(run: Run) -> Child:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(START_FAILED)
-        for descriptor in (stdout, stderr, start):
+        for descriptor in (stdout, stderr, reports, start):
             os.close(descriptor)
-        _become_rank(run, child_stdout, child_stderr, child_start, faults)
-    for descriptor in (child_stdout, child_stderr, child_start):
+        _become_rank(lambda: run(faults, child_reports), child_stdout, child_stderr, child_start)
+    for descriptor in (child_stdout, child_stderr, child_reports, child_start):
         os.close(descriptor)
-    return Child(pid, stdout, stderr, start, faults)
+    return Child(pid, stdout, stderr, reports, start, faults)
 
 
-def _become_rank(run: Run, stdout: int, stderr: int, start: int, faults: int) -> NoReturn:
+def _become_rank(run: Callable[[], int], stdout: int, stderr: int, start: int) -> NoReturn:
     os.setsid()
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
@@ -91,7 +96,7 @@ def _become_rank(run: Run, stdout: int, stderr: int, start: int, faults: int) ->
     if not text:
         os._exit(START_FAILED)  # the supervisor left before the job began
     os.environ.update(json.loads(text))
-    sys.exit(run(faults))
+    sys.exit(run())
 
 
 class Supervisor:
@@ -108,7 +113,9 @@ class Supervisor:
         self._asked = False
         self._status: int | None = None
         self._max_rss = 0
-        self._open = {child.stdout: "stdout", child.stderr: "stderr"}
+        self._open = {child.stdout: "stdout", child.stderr: "stderr", child.reports: "reports"}
+        self._report = b""
+        self._stacks_at: float | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_receive, selectors.EVENT_READ)
         for descriptor in self._open:
@@ -161,7 +168,8 @@ class Supervisor:
 
     def _turn(self) -> None:
         throttled = self._client.backlog > MAX_BACKLOG
-        timeout = 0.01 if throttled else 0.05 if self._kill_at is not None else 1.0
+        is_waiting = self._kill_at is not None or self._stacks_at is not None
+        timeout = 0.01 if throttled else 0.05 if is_waiting else 1.0
         for key, _ in self._selector.select(timeout):
             if key.fileobj is self._wake_receive:
                 with contextlib.suppress(BlockingIOError):
@@ -174,6 +182,9 @@ class Supervisor:
             self._obey(self._events.popleft())
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._signal(signal.SIGKILL)
+        if self._stacks_at is not None and time.monotonic() >= self._stacks_at:
+            self._stacks_at = None
+            self._client.send({"type": "stacks", "text": _read_all(self._child.faults)})
         self._reap()
 
     def _ship(self, descriptor: int) -> bool:
@@ -186,6 +197,11 @@ class Supervisor:
             self._selector.unregister(descriptor)
             del self._open[descriptor]
             return False
+        if descriptor == self._child.reports:
+            *lines, self._report = (self._report + data).split(b"\n")
+            for line in lines:
+                self._client.send(json.loads(line))
+            return True
         # Latin-1 maps each byte to one character and back, so that a character cut in two survives JSON.
         self._client.send({"type": "output", "stream": self._open[descriptor], "data": data.decode("latin-1")})
         return True
@@ -199,6 +215,10 @@ class Supervisor:
             self._signal(message["signal"])
         elif kind == "stop":
             self._stop(message.get("signal", signal.SIGTERM), message["grace"])
+        elif kind == "dump_stacks":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._child.pid, STACKS_SIGNAL)
+            self._stacks_at = time.monotonic() + STACKS_WAIT
         elif kind == "lost":
             self._stop(signal.SIGTERM, LOST_GRACE)
 
@@ -211,11 +231,12 @@ class Supervisor:
         self._kill_at = kill_at if self._kill_at is None else min(kill_at, self._kill_at)
 
     def _signal(self, number: int) -> None:
-        """To the rank's whole session group, so that its own children hear it too."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        """To the rank's whole session group, so that its own children hear it too; once, as handlers count."""
+        try:
             os.killpg(self._child.pid, number)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._child.pid, number)  # the group does not exist until the child has run setsid
+        except ProcessLookupError:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._child.pid, number)  # it has not run setsid yet
 
     def _reap(self) -> None:
         """Take in ended children: the rank itself, and orphans of it that we adopted."""
@@ -283,6 +304,5 @@ def _decode(status: int) -> tuple[int, int]:
 
 
 def _read_all(descriptor: int) -> str:
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    with os.fdopen(descriptor, "rb") as stream:
-        return stream.read().decode(errors="replace")
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, size, 0).decode(errors="replace")

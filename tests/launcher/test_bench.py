@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from dtrain.launcher import bench as bench_module
-from dtrain.launcher.bench import _without_launch_flags, bench
+from dtrain.launcher.bench import BENCHMARKS, _without_launch_flags, bench
 from dtrain.launcher.flags import UsageError
 
 
@@ -71,8 +71,8 @@ def test_launch_flags_are_taken_out():
 def test_help_and_names(capsys):
     assert bench([]) == 2
     assert bench(["--help"]) == 0
-    assert "all_reduce, step" in capsys.readouterr().out
-    with pytest.raises(UsageError, match="expected one of all_reduce, step, got 'latency'"):
+    assert ", ".join(BENCHMARKS) in capsys.readouterr().out
+    with pytest.raises(UsageError, match=f"expected one of {', '.join(BENCHMARKS)}, got 'latency'"):
         bench(["latency"])
     assert "dtrain.collectives" not in bench_module.__dict__
     assert sys.modules["dtrain.launcher.bench"] is bench_module

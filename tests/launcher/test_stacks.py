@@ -1,58 +1,44 @@
-"""Cutting our own frames off stacks."""
+"""Cutting faulthandler's dumps to what people want to read."""
 
 from __future__ import annotations
 
-from dtrain.launcher.stacks import crash_stack, without_starter
+from dtrain.launcher.stacks import asked_stack, crash_stack
 
-STACKS = """\
-thread MainThread:
-  File "/x/dtrain/launcher/rank_main.py", line 36, in <module>
-    sys.exit(main(sys.argv[1:]))
-  File "/x/dtrain/launcher/script.py", line 56, in _execute
-    runpy.run_path(self.name, run_name="__main__")
-  File "<frozen runpy>", line 88, in _run_code
-  File "/home/u/train.py", line 13, in <module>
-    step()
-thread loader:
-  File "/usr/lib/python3/threading.py", line 982, in run
-    self._target()
-"""
-
-
-def test_without_starter():
-    assert without_starter(STACKS).splitlines() == [
-        "thread MainThread:",
-        '  File "/home/u/train.py", line 13, in <module>',
-        "    step()",
-        "thread loader:",
-        '  File "/usr/lib/python3/threading.py", line 982, in run',
-        "    self._target()",
-    ]
-
-
-def test_a_users_own_file_of_the_same_name_stays():
-    text = 'thread MainThread:\n  File "/home/u/script.py", line 1, in <module>\n    f()'
-    assert without_starter(text) == text
-
-
-def test_crash_stack():
-    faults = """\
-Fatal Python error: Segmentation fault
-
+DUMP = """\
 Thread 0x1 (most recent call first):
   File "/usr/lib/python3/socket.py", line 706 in readinto
 
 Current thread 0x2 (most recent call first):
   File "/usr/lib/python3/ctypes/__init__.py", line 519 in string_at
-  File "/home/u/train.py", line 22 in <module>
+  File "/home/u/script.py", line 22 in <module>
   File "<frozen runpy>", line 88 in _run_code
-
-Extension modules: numpy
+  File "/x/dtrain/launcher/script.py", line 56 in _execute
 """
-    assert crash_stack(faults).splitlines() == [
-        "Fatal Python error: Segmentation fault",
-        '  File "/usr/lib/python3/ctypes/__init__.py", line 519 in string_at',
-        '  File "/home/u/train.py", line 22 in <module>',
-    ]
+FRAMES = [
+    '  File "/usr/lib/python3/ctypes/__init__.py", line 519 in string_at',
+    '  File "/home/u/script.py", line 22 in <module>',
+]
+
+
+def test_a_dump_that_was_asked_for():
+    assert asked_stack(DUMP).splitlines() == FRAMES
+    assert asked_stack("") == ""
+    newer = DUMP + DUMP.replace("line 22", "line 23")
+    assert "line 23" in asked_stack(newer)
+    assert "line 22" not in asked_stack(newer)
+
+
+def test_a_crash():
+    crash = f"Fatal Python error: Segmentation fault\n\n{DUMP}\nExtension modules: numpy\n"
+    assert crash_stack(crash).splitlines() == ["Fatal Python error: Segmentation fault", *FRAMES]
+    assert crash_stack(DUMP.replace("22", "1") + crash) == crash_stack(crash)
+
+
+def test_what_was_only_asked_for_is_no_crash():
+    assert crash_stack(DUMP) == ""
     assert crash_stack("") == ""
-    assert crash_stack("something else\n") == "something else\n"
+
+
+def test_frames_of_modules_end_at_runpy_too():
+    text = DUMP.replace("<frozen runpy>", "/usr/lib/python3/runpy.py")
+    assert asked_stack(text).splitlines() == FRAMES

@@ -53,6 +53,13 @@ def remove_hosts():
     subprocess.run(["ip", "link", "del", BRIDGE], capture_output=True, timeout=20)
 
 
+def wait_for_text(path, text, timeout=60.0):
+    until = time.monotonic() + timeout
+    while text not in path.read_text():
+        assert time.monotonic() < until, path.read_text()
+        time.sleep(0.2)
+
+
 @pytest.fixture(scope="module")
 def hosts():
     if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "nsenter", "unshare", "hostname"))):
@@ -121,7 +128,7 @@ def test_ray_over_two_hosts(run, hosts, tmp_path):
             command = [*inside(name), ray, "start", "--block", f"--node-ip-address={address}", *common, *flags]
             with (tmp_path / f"{name}.log").open("w") as log:
                 started.append(subprocess.Popen(command, env=run.env, stdout=log, stderr=subprocess.STDOUT))
-            time.sleep(6)
+            wait_for_text(tmp_path / f"{name}.log", "This command will now block")
         code = "import sys; from dtrain.launcher.cli import main; sys.exit(main(sys.argv[1:]))"
         flags = ["--launcher", "ray", "--address", f"{head}:6399", "-np", "2", f"--mpi-args={NETWORK_ARGS}"]
         command = [*inside(hosts[head]), sys.executable, "-c", code, "run", *flags, run.script(MEET)]

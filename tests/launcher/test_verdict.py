@@ -89,11 +89,11 @@ def test_timeout_names_the_rank_furthest_behind():
         "  rank 1 on b: running, step 9 load, last seen 20.0 s ago",
         "  rank 2 on b: ended with exit code 0",
         "  furthest behind: rank 1, step 9 load",
-        "  rank 0 stands at:",
+        "  rank 0 stands at (newest call first):",
         "    main:",
         "      all_reduce",
-        "  rank 1 stands at:",
-        "    no answer: it is inside native code that holds the interpreter, or stopped",
+        "  rank 1 stands at (newest call first):",
+        "    no answer: it is stopped, or was still starting",
     ]
 
 
