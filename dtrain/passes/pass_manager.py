@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -41,24 +42,33 @@ class PassManager:
 
     def run(self, graph: Graph) -> Graph:
         """Apply every pass to `graph`, which is changed and returned."""
-        selected = _selected_dumps()
+        selected = _selected_dumps([item.name for item in self.passes])
         for item in self.passes:
             dumping = "1" in selected or item.name in selected
             before = print_graph(graph, sources=False) if dumping else ""
-            item.run(graph)
+            try:
+                item.run(graph)
+            except Exception as error:
+                if hasattr(error, "add_note"):
+                    error.add_note(f"in pass {item.name} of graph {graph.name}")
+                raise
             verify(graph, after=item.name)
             if dumping:
                 _print_diff(item.name, before, print_graph(graph, sources=False))
         return graph
 
 
-def _selected_dumps() -> set[str]:
-    return {name.strip() for name in os.environ.get("DTRAIN_DUMP_PASSES", "").split(",")} - {"", "0"}
+def _selected_dumps(known: Sequence[str]) -> set[str]:
+    selected = {name.strip() for name in os.environ.get("DTRAIN_DUMP_PASSES", "").split(",")} - {"", "0"}
+    if unknown := selected - {"1", *known}:
+        wanted = "1, 0 or names among " + ", ".join(known)
+        warnings.warn(expected("DTRAIN_DUMP_PASSES", wanted, ", ".join(sorted(unknown))), stacklevel=3)
+    return selected
 
 
 def _print_diff(name: str, before: str, after: str) -> None:
     lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", lineterm="", n=2))
-    header = f"{rank_tag()}pass {name}: " + ("no change" if not lines else "")
+    header = f"{rank_tag()}pass {name}:" + ("" if lines else " no change")
     print(header, *lines[2:], sep="\n", file=sys.stderr)
 
 

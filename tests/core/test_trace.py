@@ -55,7 +55,7 @@ def test_static_arguments_are_part_of_the_key() -> None:
 @pytest.mark.parametrize(("first", "second"), [(1, True), (1, 1.0), (0.0, -0.0), (0, False)], ids=str)
 def test_equal_values_of_other_kinds_are_captured_apart(first, second) -> None:
     seen = []
-    note, captures = counted(lambda x, value: (seen.append(value), x + 0)[1])
+    note, _ = counted(lambda x, value: (seen.append(value), x + 0)[1])
     for value in (first, second, first, second):
         note(dt.ones(1), value)
     assert [(type(value), str(value)) for value in seen] == [(type(v), str(v)) for v in (first, second)]
@@ -352,101 +352,3 @@ def test_what_changes_at_every_call_is_warned_about() -> None:
             run(dt.ones(1))
     assert len(caught) == 1
     assert len(run.graphs) == 8, "old captures are given up"
-
-
-# Gradients across runs ------------------------------------------------------------------------------------------------
-
-
-def training(traced: bool, *, zero: bool, num_steps: int = 6):
-    """Losses, parameters and gradients of a small net; how often it was captured."""
-    random = np.random.default_rng(1)
-    first = dt.Parameter(random.normal(size=(8, 16)).astype(np.float32), name="first")
-    second = dt.Parameter(random.normal(size=(16, 4)).astype(np.float32), name="second")
-    optimizer = dt.optim.SGD([first, second], lr=0.05, momentum=0.9)
-    captures: list[int] = []
-
-    def step(x, y):
-        captures.append(1)
-        if zero:
-            optimizer.zero_grad()
-        loss = F.cross_entropy(F.relu(x @ first) @ second, y)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    run = dt.trace(step) if traced else step
-    losses = [run(dt.tensor(values(5, 8, seed=i)), dt.arange(5) % 4).numpy().tobytes() for i in range(num_steps)]
-    arrays = [tensor.numpy().copy() for p in (first, second) for tensor in (p, p.grad)]
-    return losses, [array.tobytes() for array in arrays], len(captures)
-
-
-@pytest.mark.parametrize("zero", [True, False])
-def test_training_is_bitwise_that_of_eager_without_capturing_again(zero: bool) -> None:
-    eager, traced = training(False, zero=zero), training(True, zero=zero)
-    assert traced[0] == eager[0]
-    assert traced[1] == eager[1]
-    # Without zero_grad the first step finds no gradient and all others find one.
-    assert traced[2] == (1 if zero else 2)
-
-
-def test_gradients_may_come_from_outside() -> None:
-    """Eager backward makes a new gradient tensor at every step; the traced update takes each without a new capture."""
-    w = dt.Parameter(np.zeros(2, np.float32))
-    optimizer = dt.optim.SGD([w], lr=1.0)
-    update, captures = counted(optimizer.step)
-    for number in range(1, 5):
-        optimizer.zero_grad()
-        (w * float(number)).sum().backward()
-        update()
-    assert w.tolist() == [-10, -10]
-    assert len(captures) == 1
-
-
-def test_zero_grad_alternates_between_two_captures() -> None:
-    w = dt.Parameter(np.zeros(1, np.float32))
-    step, captures = counted(lambda: (w * 3).sum().backward())
-    for _ in range(3):
-        w.grad = None
-        for wanted in (3, 6, 9):
-            step()
-            assert w.grad.tolist() == [wanted]
-    assert len(captures) == 2
-
-
-def test_gradients_of_two_leaves_accumulate_apart() -> None:
-    """x + y hands one gradient to both; the kept ones must not be one memory."""
-    x, y = (dt.Parameter(np.zeros(2, np.float32)) for _ in range(2))
-    step = dt.trace(lambda: (x + y).sum().backward())
-    for number in range(1, 5):
-        step()
-        assert x.grad.tolist() == y.grad.tolist() == [number, number]
-    assert not np.may_share_memory(x.grad.numpy(), y.grad.numpy())
-
-
-def test_gradients_can_be_clipped_in_place_inside() -> None:
-    def step(x, y):
-        (x + y.reshape(2)).sum().backward()
-        x.grad.assign_(x.grad * 10)
-        y.grad.assign_(y.grad * 100)
-        y.grad.assign_(y.grad + 1)
-
-    def run(function):
-        x, y = dt.Parameter(np.zeros(2, np.float32)), dt.Parameter(np.zeros((1, 2), np.float32))
-        function(lambda: step(x, y))()
-        return x.grad.tolist(), y.grad.tolist()
-
-    assert run(dt.trace) == run(lambda f: f) == ([10, 10], [[101, 101]])
-
-
-def test_unread_gradients_are_replaced_whatever_they_were() -> None:
-    w = dt.Parameter(np.ones(1, np.float32))
-
-    @dt.trace
-    def clear():
-        w.grad = None
-
-    clear()
-    w.grad = dt.ones(1)
-    clear()
-    assert w.grad is None
-    assert len(clear.graphs) == 1

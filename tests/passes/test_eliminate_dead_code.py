@@ -1,0 +1,86 @@
+"""Dead-code elimination, before and after as text."""
+
+from __future__ import annotations
+
+import dtrain.collectives.ops  # noqa: F401  registers the collective ops
+from dtrain.graph.printer import parse_graph, print_graph
+from dtrain.graph.verify import verify
+from dtrain.passes.eliminate_dead_code import eliminate_dead_code
+
+
+def check(before: str, after: str) -> None:
+    graph = parse_graph(before)
+    verify(graph)
+    eliminate_dead_code(graph)
+    verify(graph)
+    assert print_graph(graph) == after.strip()
+
+
+def test_nodes_that_nobody_reads_go_with_what_only_they_read() -> None:
+    check(
+        """
+graph g(%x: f32[2]@cpu; ) {
+  %0: f32[2]@cpu = negative(%x)
+  %1: f32[2]@cpu = exp(%0)
+  %2: f32[2]@cpu = sqrt(%x)
+  %3: f32[2]@cpu = add(%2, %x)
+  %4: f32[2]@cpu = add(%1, %3)
+  return %3
+}""",
+        """
+graph g(%x: f32[2]@cpu; ) {
+  %0: f32[2]@cpu = sqrt(%x)
+  %1: f32[2]@cpu = add(%0, %x)
+  return %1
+}""",
+    )
+
+
+def test_updates_are_results_and_unread_states_stay() -> None:
+    check(
+        """
+graph g(; %w: f32[2]@cpu, %unused: f32[2]@cpu) {
+  %0: f32[2]@cpu = negative(%w)
+  %1: f32[2]@cpu = exp(%w)
+  return ; %w <- %0
+}""",
+        """
+graph g(; %w: f32[2]@cpu, %unused: f32[2]@cpu) {
+  %0: f32[2]@cpu = negative(%w)
+  return ; %w <- %0
+}""",
+    )
+
+
+def test_one_read_output_keeps_the_node() -> None:
+    text = """
+graph g(%x: f32[4]@cpu; ) {
+  %0: f32[2]@cpu, %1: s64[2]@cpu = topk(%x){k=2, axis=0, descending=True}
+  return %1
+}"""
+    graph = parse_graph(text)
+    eliminate_dead_code(graph)
+    assert [node.op.name for node in graph.nodes] == ["topk"]
+
+
+def test_collectives_and_what_they_read_stay() -> None:
+    import numpy as np
+
+    import dtrain as dt
+    from dtrain import collectives as dist
+
+    dist.init()
+
+    def step(x):
+        dist.all_reduce(x * 2)
+        x * 3
+        return x
+
+    traced = dt.trace(passes=lambda graph: graph)(step)
+    traced(np.ones(2, np.float32))
+    graph = traced.graphs[0]
+    assert sum(node.op.name == "multiply" for node in graph.nodes) == 2
+    eliminate_dead_code(graph)
+    names = [node.op.name for node in graph.nodes]
+    assert names.count("multiply") == 1
+    assert sum(node.op.is_collective for node in graph.nodes) == 1
