@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.dtype import DType, DTypeLike, as_dtype, from_numpy
-from dtrain.base.errors import CollectiveMismatchError, DeviceError, ShapeError, expected
+from dtrain.base.errors import CollectiveMismatchError, DeviceError, DtypeError, ShapeError, expected
 from dtrain.collectives.counters import Counters
 from dtrain.collectives.rank_order import Array, check_reduction
 from dtrain.collectives.signature import signature
@@ -81,22 +81,27 @@ class DataPlane(ABC):
         outs = [None] * len(arrays) if outs is None else outs
         if len(outs) != len(arrays):
             raise ShapeError(expected(kind, f"as many outs as arrays ({len(arrays)})", f"{len(outs)}"))
+        dtype = self._common_dtype(kind, arrays)
+        checked_op = check_reduction(kind, op, dtype)
+        results = [self._result(kind, array, array.shape, out) for array, out in zip(arrays, outs, strict=True)]
+        text = signature(kind, dtype.tag, tuple([array.shape for array in arrays]), op)
+        self.counters.add(kind, sum([array.nbytes for array in arrays]))
+
+        def call() -> list[Array]:
+            flat = [_flat(result) for result in results]
+            self._all_reduce(text, [_flat(array) for array in arrays], flat, checked_op)
+            return [_finished(result, target) for result, target in zip(results, flat, strict=True)]
+
+        return call
+
+    def _common_dtype(self, kind: str, arrays: Sequence[Array]) -> DType:
+        if len(arrays) == 1:
+            return self._check_array(kind, arrays[0])
         dtypes = {self._check_array(kind, array) for array in arrays}
         if len(dtypes) != 1:
             given = ", ".join(sorted(dtype.tag for dtype in dtypes)) or "no arrays"
-            raise TypeError(expected(kind, "arrays of one dtype", given, "make one call per dtype"))
-        dtype = dtypes.pop()
-        checked_op = check_reduction(kind, op, dtype)
-        results = [self._result(kind, array, array.shape, out) for array, out in zip(arrays, outs, strict=True)]
-        text = signature(kind, dtype.tag, tuple(array.shape for array in arrays), op)
-        self.counters.add(kind, sum(array.nbytes for array in arrays))
-
-        def call() -> list[Array]:
-            targets = [_Target(result) for result in results]
-            self._all_reduce(text, [_flat(array) for array in arrays], [t.flat for t in targets], checked_op)
-            return [target.finish() for target in targets]
-
-        return call
+            raise DtypeError(expected(kind, "arrays of one dtype", given, "make one call per dtype"))
+        return dtypes.pop()
 
     def _reduce_scatter_call(self, array: Array, op: str, out: Array | None) -> Callable[[], Array]:
         dtype = self._check_array("reduce_scatter", array)
@@ -135,9 +140,9 @@ class DataPlane(ABC):
         self.counters.add(kind, array.nbytes)
 
         def call() -> Array:
-            target = _Target(result)
-            move(_flat(array), target.flat)
-            return target.finish()
+            target = _flat(result)
+            move(_flat(array), target)
+            return _finished(result, target)
 
         return call
 
@@ -198,15 +203,8 @@ def _flat(array: Array) -> Array:
     return array.reshape(-1) if array.flags.c_contiguous else array.flatten()
 
 
-class _Target:
-    """A result as the flat contiguous array that subclasses write to."""
-
-    def __init__(self, result: Array) -> None:
-        self._result = result
-        self._in_place = bool(result.flags.c_contiguous)
-        self.flat = _flat(result)
-
-    def finish(self) -> Array:
-        if not self._in_place:
-            self._result[...] = self.flat.reshape(self._result.shape)
-        return self._result
+def _finished(result: Array, flat: Array) -> Array:
+    """`result`, with what was written to `flat = _flat(result)` if that is a copy."""
+    if not result.flags.c_contiguous:
+        result[...] = flat.reshape(result.shape)
+    return result
