@@ -171,6 +171,8 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
             outputs = [wrap(array) for array in results]
         else:
             outputs = [Tensor(array, type) for array, type in zip(results, decided.types)]
+            if op.view is not None:
+                outputs[0].share_writes(inputs[0])
     if context.grad_enabled:
         for tensor in inputs:
             if tensor.requires_grad:

@@ -44,7 +44,7 @@ class Tensor(TensorMethods):
     name: str = ""
     node: TapeNode | None = None
     index: int = 0
-    version: int = 0
+    _writes: list[int] | None = None  # one count, which all tensors on the same memory share
     value: Value | None = None
     hooks: tuple[GradHook, ...] = ()
     _grad: Tensor | None = None
@@ -201,6 +201,7 @@ class Tensor(TensorMethods):
         """The same elements without a history."""
         other = Tensor(self.array, self.type)
         other.value = self.value
+        other.share_writes(self)
         if context.tracer is not None:
             context.tracer.note_twin(other, self)
         return other
@@ -235,6 +236,24 @@ class Tensor(TensorMethods):
         self.hooks = tuple(hooks)
 
     # Change in place ------------------------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """How often the elements were overwritten, through this tensor or another one on the same memory."""
+        return 0 if self._writes is None else self._writes[0]
+
+    @version.setter
+    def version(self, count: int) -> None:
+        if self._writes is None:
+            self._writes = [count]
+        else:
+            self._writes[0] = count
+
+    def share_writes(self, source: Tensor) -> None:
+        """Count writes together with `source`, whose memory this tensor shares."""
+        if source._writes is None:
+            source._writes = [0]
+        self._writes = source._writes
 
     def assign_(self, new: Tensor) -> Tensor:
         """Overwrite the elements with those of `new`, which must have the same type. Returns self.

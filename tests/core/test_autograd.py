@@ -255,6 +255,19 @@ def test_overwritten_inputs_are_noticed() -> None:
         y.backward()
 
 
+def test_overwriting_is_noticed_through_views_and_twins() -> None:
+    for share in (lambda t: t.reshape(1, 3)[0], lambda t: t.detach(), lambda t: t.T):
+        x, state = dt.ones(3).requires_grad_(), dt.ones(3)
+        y = (x * share(state)).sum()
+        state.assign_(dt.zeros(3))
+        with pytest.raises(RuntimeError, match=r"the inputs of multiply unchanged since forward.*1 time\(s\)"):
+            y.backward()
+        y = (x * state).sum()
+        share(state).assign_(dt.ones(3))
+        with pytest.raises(RuntimeError, match="the inputs of multiply unchanged since forward"):
+            y.backward()
+
+
 def test_overwritten_outputs_are_noticed_where_the_rule_reads_them() -> None:
     x = leaf(1)
     y = F.exp(x)
