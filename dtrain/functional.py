@@ -34,6 +34,7 @@ from dtrain.ops.argreduce import argmin as argmin
 from dtrain.ops.batch_norm import batch_norm as batch_norm
 from dtrain.ops.cast import cast as cast
 from dtrain.ops.cast import copy as copy
+from dtrain.ops.clip import clip as clip
 from dtrain.ops.comparison import bitwise_and as bitwise_and
 from dtrain.ops.comparison import bitwise_not as bitwise_not
 from dtrain.ops.comparison import bitwise_or as bitwise_or
@@ -71,7 +72,6 @@ from dtrain.ops.elementwise import atan as atan
 from dtrain.ops.elementwise import atan2 as atan2
 from dtrain.ops.elementwise import atanh as atanh
 from dtrain.ops.elementwise import ceil as ceil
-from dtrain.ops.elementwise import clip as clip
 from dtrain.ops.elementwise import cos as cos
 from dtrain.ops.elementwise import cosh as cosh
 from dtrain.ops.elementwise import div as div

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from dtrain.base.dtype import FLOATS, INTEGERS, DType
-from dtrain.base.errors import DtypeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
@@ -120,9 +119,9 @@ SUBTRACT = binary("subtract", _subtract_grad, dtypes=NUMBERS)
 MULTIPLY = binary("multiply", _multiply_grad, dtypes=NUMBERS)
 DIVIDE = binary("divide", _divide_grad, _positive)
 # Steps have no gradient worth a check; the samples stay away from them.
-FLOOR_DIVIDE = binary("floor_divide", None, binary_samples(1.1, 1.9))
-MOD = binary("mod", _mod_grad, binary_samples(1.1, 1.9))
-POW = binary("pow", _pow_grad, _positive, saves_outputs=True)
+FLOOR_DIVIDE = binary("floor_divide", None, binary_samples(1.1, 1.9), dtypes=NUMBERS)
+MOD = binary("mod", _mod_grad, binary_samples(1.1, 1.9), dtypes=NUMBERS)
+POW = binary("pow", _pow_grad, _positive, saves_outputs=True, dtypes=NUMBERS)
 MAXIMUM = binary("maximum", _extremum_grad(lambda a, b: a > b), dtypes=NUMBERS)
 MINIMUM = binary("minimum", _extremum_grad(lambda a, b: a < b), dtypes=NUMBERS)
 ATAN2 = binary("atan2", _atan2_grad, _positive)
@@ -280,37 +279,6 @@ acosh = unary("acosh", "Inverse hyperbolic cosine.", 1.2, 3, by_input=lambda g, 
 atanh = unary("atanh", "Inverse hyperbolic tangent.", -0.8, 0.8, by_input=lambda g, x: g / (1 - x * x))
 
 
-# Clip -----------------------------------------------------------------------------------------------------------------
-
-
-def _clip_infer(x: TensorType, *, low: float | None, high: float | None) -> TensorType:
-    return x
-
-
-def _clip_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
-    x, low, high = node.inputs[0].detach(), node.attrs["low"], node.attrs["high"]
-    if low is None:
-        inside = x <= high
-    else:
-        inside = x >= low if high is None else (x >= low) & (x <= high)
-    return (grad * cast(inside, grad.dtype),)
-
-
-def _clip_samples() -> list[Sample]:
-    limits: list[tuple[float | None, float | None]] = [(-1, 1), (None, 1), (-1, None)]
-    return [Sample(inputs=((4, 5),), attrs={"low": low, "high": high}) for low, high in limits]
-
-
-CLIP = register_op(Op(name="clip", infer=_clip_infer, grad=_clip_grad, samples=_clip_samples, dtypes=SIGNED))
-
-
-def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
-    """x limited to [low, high]; None leaves a side open. The gradient is 0 outside and 1 at the limits."""
-    if low is None and high is None:
-        raise DtypeError(expected("clip", "at least one limit", "neither low nor high"))
-    return apply(CLIP, x, low=low, high=high)
-
-
 def _reversed(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
     return lambda x, y: function(y, x)
 
@@ -341,7 +309,6 @@ install_methods(
         "log": log,
         "tanh": tanh,
         "round": round,
-        "clip": clip,
         "pow": pow,
     }
 )

@@ -15,7 +15,8 @@ from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import arange
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.activation import relu, softplus
-from dtrain.ops.elementwise import abs, clip, log, square
+from dtrain.ops.clip import clip
+from dtrain.ops.elementwise import abs, log, square
 from dtrain.ops.infer import floating
 from dtrain.ops.reduction import MEAN, spread
 from dtrain.ops.reduction import sum as sum_over

@@ -1,0 +1,69 @@
+"""Numbers limited to an interval."""
+
+from __future__ import annotations
+
+from math import isinf
+from typing import Any
+
+import numpy as np
+
+from dtrain.base.dtype import bool_
+from dtrain.base.errors import DtypeError, expected
+from dtrain.base.tensor_type import TensorType
+from dtrain.core.apply import apply, cast
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.cast import as_floating
+from dtrain.ops.elementwise import NUMBERS
+
+
+def _clip_infer(x: TensorType, *, low: float | None, high: float | None) -> TensorType:
+    if x.dtype is bool_:
+        raise DtypeError(expected("clip", "numbers", str(x)))
+    return x
+
+
+def _clip_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    x, low, high = node.inputs[0].detach(), node.attrs["low"], node.attrs["high"]
+    if low is None:
+        inside = x <= high
+    else:
+        inside = x >= low if high is None else (x >= low) & (x <= high)
+    return (grad * cast(inside, grad.dtype),)
+
+
+def _clip_samples() -> list[Sample]:
+    limits: list[tuple[float | None, float | None]] = [(0, 1), (None, 1), (1, None)]
+    return [Sample(inputs=((4, 5),), attrs={"low": low, "high": high}) for low, high in limits]
+
+
+CLIP = register_op(Op(name="clip", infer=_clip_infer, grad=_clip_grad, samples=_clip_samples, dtypes=NUMBERS))
+
+
+def clip(x: Any, low: float | None = None, high: float | None = None) -> Tensor:
+    """x limited to [low, high]; None leaves a side open. The gradient is 0 outside and 1 at the limits.
+
+    Limits that are not whole turn integers into floats; whole ones outside the range of their dtype limit nothing.
+    """
+    if low is None and high is None:
+        raise ValueError(expected("clip", "at least one limit", "neither low nor high"))
+    tensor = as_tensor(x)
+    if tensor.dtype.is_integer:
+        if all(limit is None or (isinf(limit) or limit == int(limit)) for limit in (low, high)):
+            return _clip_integers(tensor, low, high)
+        tensor = as_floating(tensor)
+    return apply(CLIP, tensor, low=low, high=high)
+
+
+def _clip_integers(x: Tensor, low: float | None, high: float | None) -> Tensor:
+    info = np.iinfo(x.dtype.numpy)
+    least, most = int(info.min), int(info.max)
+
+    def in_range(limit: float | None, otherwise: int) -> int:
+        return otherwise if limit is None else int(max(least, min(most, limit)))
+
+    return apply(CLIP, x, low=in_range(low, least), high=in_range(high, most))
+
+
+install_methods({"clip": clip})
