@@ -117,8 +117,7 @@ class Job:
     def _make_server(self) -> ControlServer:
         host, advertised = "127.0.0.1", ""
         if not self._plan.all_local:
-            remote = next((rank.host for rank in self._plan.ranks if rank.host), None)
-            host, advertised = "0.0.0.0", address_towards(remote)
+            host, advertised = "0.0.0.0", address_towards(self._plan.remote_host)
         return ControlServer(
             host,
             advertised_host=advertised,

@@ -50,7 +50,7 @@ def visible_devices(env: Mapping[str, str]) -> list[str]:
     return [part for part in named.split(",") if part and part != "-1"]
 
 
-def address_towards(host: str | None) -> str:
+def address_towards(host: str = "") -> str:
     """This machine's address on the way to a host; without one, to anywhere. No packet is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:

@@ -57,6 +57,7 @@ class MpirunBackend:
             ranks=ranks,
             notes=notes,
             all_local=all_local,
+            remote_host=next((rank.host for rank in ranks if rank.host != machine.host), ""),
         )
 
     def start(self, plan: LaunchPlan, control: Mapping[str, str]) -> StartedProcesses:

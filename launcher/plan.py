@@ -74,6 +74,7 @@ class LaunchPlan:
     ranks: tuple[PlacedRank, ...] = ()
     notes: tuple[str, ...] = ()
     all_local: bool = True
+    remote_host: str = ""  # one that must be able to reach the launcher; "" where only the cluster knows
 
     @property
     def environment(self) -> dict[str, str]:

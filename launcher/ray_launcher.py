@@ -19,7 +19,7 @@ from dtrain.base.control_channel import Message, parse_address
 from dtrain.base.control_server import ControlServer, Peer
 from dtrain.base.errors import LaunchError, expected
 from dtrain.launcher.environment import RankVariables
-from dtrain.launcher.machine import address_towards, usable_cores
+from dtrain.launcher.machine import usable_cores
 from dtrain.launcher.mpi_installation import ROOT_VARIABLES, find_mpi
 from dtrain.launcher.mpirun_launcher import QUIET_VARIABLES, openmpi_command
 from dtrain.launcher.plan import CONTROL_VARIABLES, Command, LaunchPlan, Machine, rank_command
@@ -59,6 +59,7 @@ class RayBackend:
             settings=settings | (ROOT_VARIABLES if machine.is_root else {}),
             notes=("Ray places the ranks; mpirun runs in an actor on the first node",),
             all_local=self._address == LOCAL,
+            remote_host=self._address.rpartition(":")[0],
         )
 
     def start(self, plan: LaunchPlan, control: Mapping[str, str]) -> RayJob:
@@ -114,7 +115,9 @@ class RayJob:
         settings = dict(environment)
         if len(self._hosts) > 1:
             host = "127.0.0.1" if all_local else "0.0.0.0"
-            self._server = ControlServer(host, advertised_host=address_towards(None), on_message=self._hear)
+            self._server = ControlServer(
+                host, advertised_host=self._ray.util.get_node_ip_address(), on_message=self._hear
+            )
             settings |= {AGENT_ADDRESS_VARIABLE: self._server.address, AGENT_TOKEN_VARIABLE: self._server.token}
         self._result = self._first.runner.run.remote(list(argv), settings, os.getcwd(), self._first.devices)
 

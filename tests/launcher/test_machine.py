@@ -33,7 +33,7 @@ def test_devices(monkeypatch):
 
 def test_address():
     assert address_towards("127.0.0.1") == "127.0.0.1"
-    assert address_towards(None)
+    assert address_towards()
     assert address_towards("no.such.host.invalid") == os.uname().nodename
 
 

@@ -85,7 +85,7 @@ def test_rank_table_and_notes():
         (3, "b", 1, 0),
         (4, "b", 1, 1),
     ]
-    assert not plan.all_local
+    assert (plan.all_local, plan.remote_host) == (False, "b")
     _, crowded = command_of(["-np", "5"], OPENMPI)
     assert crowded.notes == ("5 ranks share 4 cores of here: they will take turns",)
     assert crowded.all_local

@@ -118,6 +118,7 @@ def test_ray_over_two_hosts(run, hosts, tmp_path):
     ray = str(Path(sys.executable).with_name("ray"))
     head, worker = hosts
     common = ["--num-cpus", "1", "--disable-usage-stats"]
+    env = run.env | {"RAY_AUTH_MODE": "disabled"}  # the hosts share one home folder, but a token is not what is tested
     started = []
     # Ray puts Unix sockets below this folder, whose paths may have 107 characters.
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
@@ -127,12 +128,12 @@ def test_ray_over_two_hosts(run, hosts, tmp_path):
             name = hosts[address]
             command = [*inside(name), ray, "start", "--block", f"--node-ip-address={address}", *common, *flags]
             with (tmp_path / f"{name}.log").open("w") as log:
-                started.append(subprocess.Popen(command, env=run.env, stdout=log, stderr=subprocess.STDOUT))
+                started.append(subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT))
             wait_for_text(tmp_path / f"{name}.log", "This command will now block")
         code = "import sys; from dtrain.launcher.cli import main; sys.exit(main(sys.argv[1:]))"
         flags = ["--launcher", "ray", "--address", f"{head}:6399", "-np", "2", f"--mpi-args={NETWORK_ARGS}"]
         command = [*inside(hosts[head]), sys.executable, "-c", code, "run", *flags, run.script(MEET)]
-        done = subprocess.run(command, cwd=tmp_path, env=run.env, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stderr
         names = sorted(line.split()[1] for line in done.stdout.splitlines())
         assert names == sorted(hosts.values())
