@@ -43,8 +43,8 @@ class Module:
     # Defaults live on the class, so that a subclass need not call super().__init__().
     training: bool = True
     _buffers: Mapping[str, bool] = {}  # replaced, never changed: name -> is it saved
-    _forward_hooks: tuple[ForwardHook, ...] = ()
-    _forward_pre_hooks: tuple[ForwardPreHook, ...] = ()
+    # Before and after forward; one attribute, since a traced call guards it and checks it at every run.
+    _hooks: tuple[tuple[ForwardPreHook, ...], tuple[ForwardHook, ...]] = ((), ())
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; call the module itself instead, which also runs hooks."""
@@ -53,14 +53,14 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if context.tracer is not None:
             context.tracer.guard(self, "training", self.training)
-            context.tracer.guard(self, "_forward_hooks", self._forward_hooks)
-            context.tracer.guard(self, "_forward_pre_hooks", self._forward_pre_hooks)
-        for pre_hook in self._forward_pre_hooks:
+            context.tracer.guard(self, "_hooks", self._hooks)
+        before, after = self._hooks
+        for pre_hook in before:
             replaced = pre_hook(self, args)
             if replaced is not None:
                 args = replaced if isinstance(replaced, tuple) else (replaced,)
         output = self.forward(*args, **kwargs)
-        for hook in self._forward_hooks:
+        for hook in after:
             replaced = hook(self, args, output)
             if replaced is not None:
                 output = replaced
@@ -99,10 +99,12 @@ class Module:
 
         Returns a function that removes the hook.
         """
-        self._forward_pre_hooks = (*self._forward_pre_hooks, hook)
+        before, after = self._hooks
+        self._hooks = (*before, hook), after
 
         def remove() -> None:
-            self._forward_pre_hooks = tuple(other for other in self._forward_pre_hooks if other is not hook)
+            before, after = self._hooks
+            self._hooks = tuple(other for other in before if other is not hook), after
 
         return remove
 
@@ -111,10 +113,12 @@ class Module:
 
         Returns a function that removes the hook.
         """
-        self._forward_hooks = (*self._forward_hooks, hook)
+        before, after = self._hooks
+        self._hooks = before, (*after, hook)
 
         def remove() -> None:
-            self._forward_hooks = tuple(other for other in self._forward_hooks if other is not hook)
+            before, after = self._hooks
+            self._hooks = before, tuple(other for other in after if other is not hook)
 
         return remove
 

@@ -11,6 +11,7 @@ import pytest
 from dtrain.base.dtype import float64
 from dtrain.base.errors import DtypeError, ShapeError
 from dtrain.core.tensor import Parameter, Tensor, wrap
+from dtrain.core.trace import trace
 from dtrain.nn.module import LoadResult, Module
 
 
@@ -247,3 +248,17 @@ def test_a_child_anywhere_can_be_replaced(name):
 def test_only_children_can_be_replaced():
     with pytest.raises(KeyError, match=r"a child named 'a\.1\.y\.1\.bn', got 'a\.0', "):
         Nested().replace_child("a.1.y.1.bn", Inner())
+
+
+def test_a_hook_added_after_a_capture_is_seen():
+    class Double(Module):
+        def forward(self, x):
+            return x * 2
+
+    module = Double()
+    run = trace(lambda x: module(x))
+    assert run(wrap(np.ones(1))).item() == 2
+    remove = module.register_forward_hook(lambda module, args, output: output + 1)
+    assert run(wrap(np.ones(1))).item() == 3
+    remove()
+    assert run(wrap(np.ones(1))).item() == 2 and len(run.graphs) == 2
