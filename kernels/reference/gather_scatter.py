@@ -7,6 +7,7 @@ from typing import Any
 from dtrain.base.errors import ShapeError, expected
 from dtrain.kernels.reference.add_at import add_at
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
+from dtrain.kernels.reference.write_at import write_at
 from dtrain.kernels.registry import Array, array_module, reference
 
 
@@ -40,7 +41,7 @@ def scatter(x: Array, index: Array, source: Array, out: Array, *, axis: int) -> 
     """A copy of x with out[index[i,j,k], j, k] = source[i,j,k] for axis 0; the last writer wins."""
     check_range("scatter", index, x.shape[axis])
     out[...] = x
-    out[_key(index, axis)] = source
+    write_at(out, _key(index, axis), source)
 
 
 @reference("scatter_add")

@@ -6,6 +6,7 @@ from typing import Any
 
 from dtrain.kernels.reference.add_at import add_at
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
+from dtrain.kernels.reference.write_at import write_at
 from dtrain.kernels.registry import Array, array_module, reference
 
 BasicIndex = tuple[Any, ...]
@@ -81,7 +82,7 @@ def index_put(x: Array, values: Array, *indices: Array, out: Array, axes: Axes, 
     key = _array_key(indices, axes)
     if not accumulate:
         out[...] = x
-        out[key] = values
+        write_at(out, key, values)
         return
     total = widen(x).copy() if accumulation_dtype(x.dtype) is not x.dtype else out
     if total is out:
