@@ -116,7 +116,11 @@ erf = unary("erf", "2/√π · ∫₀ˣ exp(−t²) dt.", by_input=lambda g, x: 
 
 
 def relu(x: Tensor) -> Tensor:
-    """max(x, 0). The gradient at 0 is 0."""
+    """max(x, 0). The gradient at 0 is 0.
+
+    >>> relu(tensor([-1.0, 2.0]))
+    Tensor([0., 2.], f32[2]@cpu)
+    """
     return apply(RELU, x)
 
 
@@ -156,7 +160,11 @@ def hsigmoid(x: Tensor) -> Tensor:
 
 
 def hswish(x: Tensor) -> Tensor:
-    """x · hsigmoid(x)."""
+    """x · hsigmoid(x).
+
+    >>> hswish(tensor([-4.0, 0.0, 4.0]))
+    Tensor([-0.,  0.,  4.], f32[3]@cpu)
+    """
     return apply(HSWISH, x)
 
 
@@ -177,6 +185,9 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         weight: one slope (shape [] or [1]), or one a channel, [C], where x is [N,C,…].
+
+    >>> prelu(tensor([[-2.0, 4.0]]), tensor([0.5]))
+    Tensor([[-1.,  4.]], f32[1,2]@cpu)
     """
     if weight.size == 1:
         slope = weight

@@ -45,7 +45,11 @@ def _apply(op: Op, x: Any, axis: int | None, keepdims: bool) -> Tensor:
 
 
 def argmax(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
-    """Where the largest element along `axis` is, s64; the first of equal ones. None: in the flattened tensor."""
+    """Where the largest element along `axis` is, s64; the first of equal ones. None: in the flattened tensor.
+
+    >>> argmax(tensor([[1.0, 3.0], [4.0, 2.0]]), 1)
+    Tensor([1, 0], s64[2]@cpu)
+    """
     return _apply(ARGMAX, x, axis, keepdims)
 
 

@@ -70,7 +70,11 @@ TO_DEVICE = register_op(
 
 
 def cast(x: Any, dtype: DTypeLike) -> Tensor:
-    """The elements as another dtype: floats rounded to the nearest, to integers towards zero, to bool as x ≠ 0."""
+    """The elements as another dtype: floats rounded to the nearest, to integers towards zero, to bool as x ≠ 0.
+
+    >>> cast(tensor([1.7, -0.2]), "s32")
+    Tensor([1, 0], s32[2]@cpu)
+    """
     return cast_to(as_tensor(x), as_dtype(dtype))
 
 

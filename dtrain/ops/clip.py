@@ -45,6 +45,9 @@ def clip(x: Any, low: float | None = None, high: float | None = None) -> Tensor:
     """x limited to [low, high]; None leaves a side open. The gradient is 0 outside and 1 at the limits.
 
     Limits that are not whole turn integers into floats; whole ones outside the range of their dtype limit nothing.
+
+    >>> clip(tensor([-2.0, 0.5, 3.0]), 0, 1)
+    Tensor([0. , 0.5, 1. ], f32[3]@cpu)
     """
     if low is None and high is None:
         raise ValueError(expected("clip", "at least one limit", "neither low nor high"))

@@ -82,7 +82,11 @@ def not_equal(x: Any, y: Any) -> Tensor:
 
 
 def less(x: Any, y: Any) -> Tensor:
-    """x < y, element by element; bool."""
+    """x < y, element by element; bool.
+
+    >>> less(tensor([1, 2, 3]), 2)
+    Tensor([ True, False, False], bool[3]@cpu)
+    """
     return apply(LESS, x, y)
 
 
@@ -157,7 +161,11 @@ def bitwise_not(x: Any) -> Tensor:
 
 
 def left_shift(x: Any, y: Any) -> Tensor:
-    """x · 2^y in integers, without the bits that fall off."""
+    """x · 2^y in integers, without the bits that fall off.
+
+    >>> left_shift(tensor([1, 3]), 2)
+    Tensor([ 4, 12], s64[2]@cpu)
+    """
     return apply(LEFT_SHIFT, x, y)
 
 

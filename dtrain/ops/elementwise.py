@@ -128,7 +128,11 @@ ATAN2 = binary("atan2", _atan2_grad, _positive)
 
 
 def add(x: Any, y: Any) -> Tensor:
-    """x + y with broadcasting and dtype promotion."""
+    """x + y with broadcasting and dtype promotion.
+
+    >>> add(tensor([1.0, 2.0]), 10)
+    Tensor([11., 12.], f32[2]@cpu)
+    """
     return apply(ADD, x, y)
 
 
@@ -143,29 +147,49 @@ def mul(x: Any, y: Any) -> Tensor:
 
 
 def div(x: Any, y: Any) -> Tensor:
-    """x / y with broadcasting; integers are divided as floats (f32, or f64 for s32 and wider)."""
+    """x / y with broadcasting; integers are divided as floats (f32, or f64 for s32 and wider).
+
+    >>> div(tensor([1, 2]), 2)
+    Tensor([0.5, 1. ], f64[2]@cpu)
+    """
     return apply(DIVIDE, *_as_floats(x, y))
 
 
 def floor_div(x: Any, y: Any) -> Tensor:
-    """⌊x / y⌋ with broadcasting; integers stay integers."""
+    """⌊x / y⌋ with broadcasting; integers stay integers.
+
+    >>> floor_div(tensor([7, -7]), 2)
+    Tensor([ 3, -4], s64[2]@cpu)
+    """
     return apply(FLOOR_DIVIDE, x, y)
 
 
 def mod(x: Any, y: Any) -> Tensor:
-    """x − y·⌊x / y⌋, which has the sign of y, as Python's %."""
+    """x − y·⌊x / y⌋, which has the sign of y, as Python's %.
+
+    >>> mod(tensor([5.0, -5.0]), 3)
+    Tensor([2., 1.], f32[2]@cpu)
+    """
     return apply(MOD, x, y)
 
 
 def pow(x: Any, y: Any) -> Tensor:
-    """x to the power y. 0⁰ is 1; the gradient is 0 where x or y makes the result constant."""
+    """x to the power y. 0⁰ is 1; the gradient is 0 where x or y makes the result constant.
+
+    >>> pow(tensor([2.0, 3.0]), 2)
+    Tensor([4., 9.], f32[2]@cpu)
+    """
     if isinstance(x, Tensor) and isinstance(y, int | float) and y == 2:
         return square(x)
     return apply(POW, x, y)
 
 
 def maximum(x: Any, y: Any) -> Tensor:
-    """The larger of x and y, NaN if either is; equal ones share the gradient."""
+    """The larger of x and y, NaN if either is; equal ones share the gradient.
+
+    >>> maximum(tensor([1.0, 5.0]), tensor([3.0, 2.0]))
+    Tensor([3., 5.], f32[2]@cpu)
+    """
     return apply(MAXIMUM, x, y)
 
 

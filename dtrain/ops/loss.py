@@ -135,6 +135,9 @@ def cross_entropy(
         reduction: mean, sum, or none for one loss a sample.
 
     Raises ValueError for a class number outside [0, C): at once, or when a traced graph runs.
+
+    >>> cross_entropy(tensor([[0.0, 0.0]]), tensor([1]))
+    Tensor(0.6931472, f32[]@cpu)
     """
     _check_reduction("cross_entropy", reduction)
     if not 0 <= label_smoothing <= 1:
@@ -220,13 +223,21 @@ def _checked(op: str, prediction: Tensor, target: Any, reduction: str) -> None:
 
 
 def mse_loss(prediction: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
-    """(prediction − target)²."""
+    """(prediction − target)².
+
+    >>> mse_loss(tensor([1.0, 2.0]), tensor([1.0, 4.0]))
+    Tensor(2., f32[]@cpu)
+    """
     _checked("mse_loss", prediction, target, reduction)
     return _reduced(square(prediction - target), reduction)
 
 
 def l1_loss(prediction: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
-    """|prediction − target|."""
+    """|prediction − target|.
+
+    >>> l1_loss(tensor([1.0, 2.0]), tensor([1.0, 4.0]))
+    Tensor(1., f32[]@cpu)
+    """
     _checked("l1_loss", prediction, target, reduction)
     return _reduced(abs(prediction - target), reduction)
 

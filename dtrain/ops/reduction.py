@@ -215,12 +215,20 @@ def _expect_elements(name: str, x: Any, axis: Axis) -> Tensor:
 
 
 def sum(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Σ over `axis` (an int, several, or None for all). Integers and bools give s64; f16 and bf16 add up in f32."""
+    """Σ over `axis` (an int, several, or None for all). Integers and bools give s64; f16 and bf16 add up in f32.
+
+    >>> sum(tensor([[1, 2], [3, 4]]), 0)
+    Tensor([4, 6], s64[2]@cpu)
+    """
     return _reduce(SUM, x, axis, keepdims)
 
 
 def mean(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """The average over `axis`. Integers are averaged as floats. NaN where there is nothing to average."""
+    """The average over `axis`. Integers are averaged as floats. NaN where there is nothing to average.
+
+    >>> mean(tensor([1.0, 2.0, 6.0]))
+    Tensor(3., f32[]@cpu)
+    """
     return _reduce(MEAN, as_floating(as_tensor(x)), axis, keepdims)
 
 
@@ -230,7 +238,11 @@ def prod(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
 
 
 def max(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """The largest element over `axis`, NaN if there is one. Equal maxima share the gradient evenly."""
+    """The largest element over `axis`, NaN if there is one. Equal maxima share the gradient evenly.
+
+    >>> max(tensor([[1.0, 2.0], [4.0, 3.0]]), 1)
+    Tensor([2., 4.], f32[2]@cpu)
+    """
     return _reduce(MAX, _expect_elements("max", x, axis), axis, keepdims)
 
 
@@ -250,7 +262,11 @@ def all(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
 
 
 def logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """log Σ exp(x) over `axis`, without overflow for large x."""
+    """log Σ exp(x) over `axis`, without overflow for large x.
+
+    >>> logsumexp(tensor([1000.0, 1000.0]))
+    Tensor(1000.6932, f32[]@cpu)
+    """
     return _reduce(LOGSUMEXP, _expect_elements("logsumexp", x, axis), axis, keepdims)
 
 

@@ -31,7 +31,11 @@ CUMSUM = register_op(Op(name="cumsum", infer=_infer, grad=_grad, samples=_sample
 
 
 def cumsum(x: Any, axis: int, *, reverse: bool = False) -> Tensor:
-    """The sums of the first 1, 2, … elements along `axis`, of the last ones with `reverse`; integers give s64."""
+    """The sums of the first 1, 2, … elements along `axis`, of the last ones with `reverse`; integers give s64.
+
+    >>> cumsum(tensor([1, 2, 3]), 0)
+    Tensor([1, 3, 6], s64[3]@cpu)
+    """
     tensor = as_tensor(x)
     if tensor.ndim == 0:
         raise ShapeError(expected("cumsum", "a tensor with at least one axis", str(tensor.type)))

@@ -87,7 +87,11 @@ def _one_axis(name: str, x: Tensor, axis: int) -> int:
 
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """exp(x) / Σ exp(x) along `axis`, without overflow."""
+    """exp(x) / Σ exp(x) along `axis`, without overflow.
+
+    >>> softmax(tensor([0.0, 0.0]))
+    Tensor([0.5, 0.5], f32[2]@cpu)
+    """
     return apply(SOFTMAX, x, axis=_one_axis("softmax", x, axis))
 
 

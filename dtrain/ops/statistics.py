@@ -26,6 +26,9 @@ def var(x: Any, axis: Axis = None, *, correction: int = 1, keepdims: bool = Fals
     """Σ (x − mean)² / (n − correction) over `axis`: two passes, so that a large mean costs no digits.
 
     Raises ShapeError unless more than `correction` elements lie along the reduced axes.
+
+    >>> var(tensor([1.0, 2.0, 6.0]))
+    Tensor(7., f32[]@cpu)
     """
     values = as_floating(x)
     count = prod(values.shape[i] for i in normalize_axes("var", axis, values.ndim))
@@ -45,6 +48,9 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, *, keepdims: bool = False) -
     """(Σ |x|^ord)^(1/ord) over `axis`; ord may be ∞ (the largest |x|), −∞ (the least) or 0 (how many are not 0).
 
     The gradient of the 2-norm at 0 is 0.
+
+    >>> norm(tensor([3.0, 4.0]))
+    Tensor(5., f32[]@cpu)
     """
     values = as_floating(x)
     if ord == 2:

@@ -51,6 +51,9 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 
     No gradient flows through the choice itself. A NaN in the branch that was not taken still makes NaN gradients in
     what computed it: replace the bad input before computing.
+
+    >>> where(tensor([True, False]), tensor([1.0, 2.0]), 0)
+    Tensor([1., 0.], f32[2]@cpu)
     """
     first, second = _as_tensors([x, y])
     common = promote(first.dtype, second.dtype)
