@@ -75,11 +75,26 @@ def _is_depthwise(types: Sequence[TensorType], attrs: Attrs) -> bool:
     return groups > 1 and types[1].shape[1] == 1
 
 
-# Compiled kernels that serve a more general op where their predicate holds.
+def _is_last_axis(types: Sequence[TensorType], attrs: Attrs) -> bool:
+    return types[0].ndim > 0 and attrs["axis"] in (-1, types[0].ndim - 1)
+
+
+def _has_weight(types: Sequence[TensorType], attrs: Attrs) -> bool:
+    """Rows have at least one element."""
+    return types[-1].size > 0
+
+
+# The op that compiled kernels serve where their predicate holds, by the op of their row.
 _SPECIAL_CASES: dict[str, tuple[str, Predicate]] = {
     "depthwise_conv2d": ("conv2d", _is_depthwise),
     "depthwise_conv2d_backward_data": ("conv2d_backward_data", _is_depthwise),
     "depthwise_conv2d_backward_weights": ("conv2d_backward_weights", _is_depthwise),
+    "softmax": ("softmax", _is_last_axis),
+    "softmax_backward": ("softmax_backward", _is_last_axis),
+    "log_softmax": ("log_softmax", _is_last_axis),
+    "log_softmax_backward": ("log_softmax_backward", _is_last_axis),
+    "layer_norm": ("layer_norm", _has_weight),
+    "layer_norm_backward": ("layer_norm_backward", _has_weight),
 }
 
 

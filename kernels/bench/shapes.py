@@ -132,6 +132,20 @@ def _per_channel(channels: int) -> Iterator[Workload]:
     yield Workload(op="batch_norm_update_running", label=label, inputs=running, outputs=three[:2], attrs=momentum)
 
 
+# How many arrays each reads.
+_ACTIVATIONS = {
+    "sigmoid": 1,
+    "silu": 1,
+    "hswish": 1,
+    "relu_backward": 2,
+    "relu6_backward": 2,
+    "sigmoid_backward": 2,
+    "tanh_backward": 2,
+    "silu_backward": 2,
+    "hswish_backward": 2,
+}
+
+
 def _losses_and_activations() -> Iterator[Workload]:
     for n, c in ((64, 10), (256, 1000)):
         label, attrs = f"{n}x{c}", {"label_smoothing": 0.1}
@@ -148,9 +162,27 @@ def _losses_and_activations() -> Iterator[Workload]:
             attrs=attrs,
             in_range=c,
         )
-    for size in (64 * 256, 16 * 64 * 32 * 32):
-        shape = (size,)
-        yield Workload(op="relu_backward", label=f"{size}", inputs=(shape, shape), outputs=(shape,))
+    for op, num_inputs in _ACTIVATIONS.items():
+        for size in (64 * 256, 16 * 64 * 32 * 32):
+            yield Workload(op=op, label=f"{size}", inputs=((size,),) * num_inputs, outputs=((size,),))
+
+
+def _row_wise() -> Iterator[Workload]:
+    """Attention scores and hidden states of a small Transformer."""
+    for rows, size in ((16 * 8 * 64, 64), (16 * 64, 512)):
+        x, row, last = (rows, size), (rows,), {"axis": 1}
+        label = f"{rows}x{size}"
+        for op, num_inputs in (
+            ("softmax", 1),
+            ("softmax_backward", 2),
+            ("log_softmax", 1),
+            ("log_softmax_backward", 2),
+        ):
+            yield Workload(op=op, label=label, inputs=(x,) * num_inputs, outputs=(x,), attrs=last)
+        weight = (size,)
+        outputs, gradients = (x, row, row), (x, weight, weight)
+        yield Workload(op="layer_norm", label=label, inputs=(x, weight, weight), outputs=outputs, attrs={"eps": 1e-5})
+        yield Workload(op="layer_norm_backward", label=label, inputs=(x, x, row, row, weight), outputs=gradients)
 
 
 def _optimizers() -> Iterator[Workload]:
@@ -182,5 +214,6 @@ def workloads() -> Iterator[Workload]:
     yield from _pooling()
     yield from _batch_norm()
     yield from _losses_and_activations()
+    yield from _row_wise()
     yield from _optimizers()
     yield from _rank_order()

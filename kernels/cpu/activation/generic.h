@@ -8,10 +8,88 @@ namespace dtrain {
 namespace {
 
 template <typename V>
-void relu_backward(const typename V::Element* grad, const typename V::Element* y, typename V::Element* out,
-                   std::int64_t n) {
-  for_each_vector<V>(n, [=](std::int64_t i, auto lane) {
-    lane.store(select_positive(lane.load(y + i), lane.load(grad + i), V::zero()), out + i);
+using ElementOf = typename V::Element;
+
+template <typename V, typename Formula>
+__attribute__((always_inline)) inline void map(const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n,
+                                               Formula formula) {
+  for_each_vector<V>(n, [&](std::int64_t i, auto lane) { lane.store(formula(lane.load(x + i)), out + i); });
+}
+
+template <typename V, typename Formula>
+__attribute__((always_inline)) inline void map(const ElementOf<V>* grad, const ElementOf<V>* from, ElementOf<V>* out,
+                                               std::int64_t n, Formula formula) {
+  for_each_vector<V>(n, [&](std::int64_t i, auto lane) {
+    lane.store(formula(lane.load(grad + i), lane.load(from + i)), out + i);
+  });
+}
+
+// Through e^−|x|, which cannot overflow.
+template <typename V>
+inline V sigmoid_of(V x) {
+  const V small = exp_non_positive(min(V::zero() - x, x));
+  const V one(ElementOf<V>(1));
+  return select_positive(x, one, small) / (one + small);
+}
+
+template <typename V>
+void sigmoid(const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n) {
+  map<V>(x, out, n, [](V value) { return sigmoid_of(value); });
+}
+
+template <typename V>
+void silu(const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n) {
+  map<V>(x, out, n, [](V value) { return value * sigmoid_of(value); });
+}
+
+template <typename V>
+void hswish(const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n) {
+  using T = ElementOf<V>;
+  const V three(T(3)), six(T(6));
+  map<V>(x, out, n, [=](V value) { return value * min(six, max(V::zero(), value + three)) / six; });
+}
+
+template <typename V>
+void relu_backward(const ElementOf<V>* grad, const ElementOf<V>* y, ElementOf<V>* out, std::int64_t n) {
+  map<V>(grad, y, out, n, [](V g, V value) { return select_positive(value, g, V::zero()); });
+}
+
+template <typename V>
+void relu6_backward(const ElementOf<V>* grad, const ElementOf<V>* y, ElementOf<V>* out, std::int64_t n) {
+  const V six(ElementOf<V>(6));
+  map<V>(grad, y, out, n, [=](V g, V value) {
+    return select_positive(value, select_positive(six - value, g, V::zero()), V::zero());
+  });
+}
+
+template <typename V>
+void sigmoid_backward(const ElementOf<V>* grad, const ElementOf<V>* y, ElementOf<V>* out, std::int64_t n) {
+  const V one(ElementOf<V>(1));
+  map<V>(grad, y, out, n, [=](V g, V value) { return g * (value * (one - value)); });
+}
+
+template <typename V>
+void tanh_backward(const ElementOf<V>* grad, const ElementOf<V>* y, ElementOf<V>* out, std::int64_t n) {
+  const V one(ElementOf<V>(1));
+  map<V>(grad, y, out, n, [=](V g, V value) { return g * (one - value * value); });
+}
+
+template <typename V>
+void silu_backward(const ElementOf<V>* grad, const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n) {
+  const V one(ElementOf<V>(1));
+  map<V>(grad, x, out, n, [=](V g, V value) {
+    const V gate = sigmoid_of(value);
+    return g * (gate * (one + value * (one - gate)));
+  });
+}
+
+template <typename V>
+void hswish_backward(const ElementOf<V>* grad, const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n) {
+  using T = ElementOf<V>;
+  const V three(T(3)), six(T(6)), one(T(1));
+  map<V>(grad, x, out, n, [=](V g, V value) {
+    const V slope = select_positive(three - value, (value + value + three) / six, one);
+    return g * select_positive(value + three, slope, V::zero());
   });
 }
 

@@ -5,5 +5,21 @@ namespace dtrain {
 
 relu_backward_fn<float>* const relu_backward_f32_scalar = relu_backward<scalar::Vec<float>>;
 relu_backward_fn<double>* const relu_backward_f64_scalar = relu_backward<scalar::Vec<double>>;
+relu6_backward_fn<float>* const relu6_backward_f32_scalar = relu6_backward<scalar::Vec<float>>;
+relu6_backward_fn<double>* const relu6_backward_f64_scalar = relu6_backward<scalar::Vec<double>>;
+sigmoid_backward_fn<float>* const sigmoid_backward_f32_scalar = sigmoid_backward<scalar::Vec<float>>;
+sigmoid_backward_fn<double>* const sigmoid_backward_f64_scalar = sigmoid_backward<scalar::Vec<double>>;
+tanh_backward_fn<float>* const tanh_backward_f32_scalar = tanh_backward<scalar::Vec<float>>;
+tanh_backward_fn<double>* const tanh_backward_f64_scalar = tanh_backward<scalar::Vec<double>>;
+silu_backward_fn<float>* const silu_backward_f32_scalar = silu_backward<scalar::Vec<float>>;
+silu_backward_fn<double>* const silu_backward_f64_scalar = silu_backward<scalar::Vec<double>>;
+hswish_backward_fn<float>* const hswish_backward_f32_scalar = hswish_backward<scalar::Vec<float>>;
+hswish_backward_fn<double>* const hswish_backward_f64_scalar = hswish_backward<scalar::Vec<double>>;
+sigmoid_fn<float>* const sigmoid_f32_scalar = sigmoid<scalar::Vec<float>>;
+sigmoid_fn<double>* const sigmoid_f64_scalar = sigmoid<scalar::Vec<double>>;
+silu_fn<float>* const silu_f32_scalar = silu<scalar::Vec<float>>;
+silu_fn<double>* const silu_f64_scalar = silu<scalar::Vec<double>>;
+hswish_fn<float>* const hswish_f32_scalar = hswish<scalar::Vec<float>>;
+hswish_fn<double>* const hswish_f64_scalar = hswish<scalar::Vec<double>>;
 
 }  // namespace dtrain

@@ -5,5 +5,21 @@ namespace dtrain {
 
 relu_backward_fn<float>* const relu_backward_f32_avx512 = relu_backward<avx512::Vec<float>>;
 relu_backward_fn<double>* const relu_backward_f64_avx512 = relu_backward<avx512::Vec<double>>;
+relu6_backward_fn<float>* const relu6_backward_f32_avx512 = relu6_backward<avx512::Vec<float>>;
+relu6_backward_fn<double>* const relu6_backward_f64_avx512 = relu6_backward<avx512::Vec<double>>;
+sigmoid_backward_fn<float>* const sigmoid_backward_f32_avx512 = sigmoid_backward<avx512::Vec<float>>;
+sigmoid_backward_fn<double>* const sigmoid_backward_f64_avx512 = sigmoid_backward<avx512::Vec<double>>;
+tanh_backward_fn<float>* const tanh_backward_f32_avx512 = tanh_backward<avx512::Vec<float>>;
+tanh_backward_fn<double>* const tanh_backward_f64_avx512 = tanh_backward<avx512::Vec<double>>;
+silu_backward_fn<float>* const silu_backward_f32_avx512 = silu_backward<avx512::Vec<float>>;
+silu_backward_fn<double>* const silu_backward_f64_avx512 = silu_backward<avx512::Vec<double>>;
+hswish_backward_fn<float>* const hswish_backward_f32_avx512 = hswish_backward<avx512::Vec<float>>;
+hswish_backward_fn<double>* const hswish_backward_f64_avx512 = hswish_backward<avx512::Vec<double>>;
+sigmoid_fn<float>* const sigmoid_f32_avx512 = sigmoid<avx512::Vec<float>>;
+sigmoid_fn<double>* const sigmoid_f64_avx512 = sigmoid<avx512::Vec<double>>;
+silu_fn<float>* const silu_f32_avx512 = silu<avx512::Vec<float>>;
+silu_fn<double>* const silu_f64_avx512 = silu<avx512::Vec<double>>;
+hswish_fn<float>* const hswish_f32_avx512 = hswish<avx512::Vec<float>>;
+hswish_fn<double>* const hswish_f64_avx512 = hswish<avx512::Vec<double>>;
 
 }  // namespace dtrain

@@ -4,21 +4,11 @@
 #include <cmath>
 #include <limits>
 
-#include "simd/loop.h"
+#include "simd/row.h"
 #include "softmax_cross_entropy/softmax_cross_entropy.h"
 
 namespace dtrain {
 namespace {
-
-// The largest element; NaN if there is one may be missed here, but not by the sum that follows.
-template <typename V>
-typename V::Element row_maximum(const typename V::Element* row, std::int64_t n) {
-  using T = typename V::Element;
-  constexpr T lowest = -std::numeric_limits<T>::infinity();
-  V best(lowest);
-  for_each_vector<V>(n, [&](std::int64_t i, auto lane) { best = max(lane.load(row + i, lowest), best); });
-  return best.maximum();
-}
 
 template <typename V>
 void softmax_cross_entropy_row(const typename V::Element* logits, std::int64_t target, typename V::Element* loss,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from helpers.kernel_cases import (
+    activation_cases,
     batch_norm_cases,
     convolution_cases,
     loss_cases,
     optimizer_cases,
     pooling_cases,
     rank_order_cases,
+    row_cases,
 )
 from helpers.kernel_cases.case import Case, CaseSource, call
 
@@ -19,6 +21,8 @@ CASES: dict[str, CaseSource] = {
     **loss_cases.CASES,
     **optimizer_cases.CASES,
     **rank_order_cases.CASES,
+    **activation_cases.CASES,
+    **row_cases.CASES,
 }
 
 __all__ = ["CASES", "Case", "call"]

@@ -1,0 +1,45 @@
+"""Cases of activations and their gradients: all signs and kinks, values where exponentials over- or underflow, NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from helpers.kernel_cases.case import SIZES, Case, CaseSource, normal
+
+KINKS = np.array(
+    [-200.0, -100.0, -88.0, -6.0, -3.0, -1e-30, -0.0, 0.0, 1e-30, 1.0, 3.0, 6.0, 88.0, 100.0, 200.0, np.nan]
+)
+
+
+def _unary() -> Iterator[Case]:
+    for size in SIZES:
+        x = normal(1, size, scale=4.0)
+        yield Case(label=f"{size}", inputs=(x,), outputs=((x.shape, None),), aliases={0: 0}, magnitude=0.1)
+    yield Case(label="kinks", inputs=(KINKS,), outputs=((KINKS.shape, None),), magnitude=0.1)
+
+
+def _gradient(bounds: tuple[float, float]) -> CaseSource:
+    """`bounds` of the output or input the gradient is taken at."""
+
+    def cases() -> Iterator[Case]:
+        for size in SIZES:
+            at = np.clip(normal(2, size, scale=4.0), *bounds)
+            outputs = ((at.shape, None),)
+            yield Case(label=f"{size}", inputs=(normal(1, size), at), outputs=outputs, aliases={0: 0}, magnitude=4.0)
+        kinks = np.clip(KINKS[:-1], *bounds)  # which branch a NaN takes is not promised
+        outputs = ((kinks.shape, None),)
+        yield Case(label="kinks", inputs=(normal(1, kinks.size), kinks), outputs=outputs, aliases={0: 1})
+
+    return cases
+
+
+CASES: dict[str, CaseSource] = {
+    **dict.fromkeys(("sigmoid", "silu", "hswish"), _unary),
+    "relu_backward": _gradient((0.0, np.inf)),
+    "relu6_backward": _gradient((0.0, 6.0)),
+    "sigmoid_backward": _gradient((0.0, 1.0)),
+    "tanh_backward": _gradient((-1.0, 1.0)),
+    "silu_backward": _gradient((-np.inf, np.inf)),
+    "hswish_backward": _gradient((-np.inf, np.inf)),
+}
