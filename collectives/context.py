@@ -7,10 +7,12 @@ context variable. Nothing here starts MPI before `init` is called in a world of 
 from __future__ import annotations
 
 import atexit
+import platform
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from dtrain.base.control_channel import ControlClient, connect_control, control_client
 from dtrain.base.device import DeviceLike, as_device
@@ -79,6 +81,13 @@ def get_communicator(group: str = "world", *, device: DeviceLike = "cpu") -> Com
     communicator = _group_of(world, group)
     place = as_device(device)
     return _on_cuda(communicator, place.index) if place.is_cuda else communicator
+
+
+def communicator_for(array: Any, group: str = "world") -> Communicator:
+    """The communicator of a group for the place where `array` is: `get_communicator` of its device."""
+    if hasattr(array, "__cuda_array_interface__"):
+        return get_communicator(group, device=f"cuda:{array.device.id}")
+    return get_communicator(group)
 
 
 def _group_of(world: Communicator, group: str) -> Communicator:
@@ -156,14 +165,23 @@ def _world_from_environment(timeout: float | None) -> Communicator:
 
 
 def _share_control_channel(world: Communicator, info: RankInfo) -> ControlClient:
-    """Without our launcher nobody watches the ranks, so rank 0 serves the control channel itself."""
+    """Without our launcher nobody watches the ranks, so rank 0 serves the control channel itself.
+
+    It listens on the loopback interface unless there are ranks on other hosts.
+    """
+    is_one_host = len(set(world.all_gather_object(platform.node()))) == 1
     address = token = ""
     if info.rank == 0:
         from dtrain.base.control_server import ControlServer
 
-        server = ControlServer("0.0.0.0", advertised_host=_own_address(), token=secrets.token_hex(16))
+        token = secrets.token_hex(16)
+        server = (
+            ControlServer(token=token)
+            if is_one_host
+            else ControlServer("0.0.0.0", advertised_host=_own_address(), token=token)
+        )
         atexit.register(server.close)
-        address, token = server.address, server.token
+        address = server.address
     address, token = world.broadcast_object((address, token))
     return connect_control(address, token, info=info)
 

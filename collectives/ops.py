@@ -18,7 +18,7 @@ from dtrain.base.dtype import FLOATS
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.collectives import exposed_time
-from dtrain.collectives.context import get_communicator
+from dtrain.collectives.context import communicator_for, get_communicator
 from dtrain.core.apply import apply, apply_all
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
@@ -67,7 +67,7 @@ ALL_REDUCE = _collective("all_reduce", infer=_all_reduce_infer, grad=_all_reduce
 
 def _run_all_reduce(x: Array, *, out: Array, group: str, op: str = "sum", label: str = "", bucket: int = 0) -> None:
     with exposed_time.measure():
-        get_communicator(group).all_reduce(x, op=op, out=out)
+        communicator_for(x, group).all_reduce(x, op=op, out=out)
 
 
 _kernel("all_reduce", _run_all_reduce)
@@ -107,7 +107,7 @@ def _run_all_reduce_many(
 ) -> None:
     outs = out if isinstance(out, tuple) else (out,)
     with exposed_time.measure():
-        get_communicator(group).all_reduce_many(xs, op=op, outs=outs)
+        communicator_for(xs[0], group).all_reduce_many(xs, op=op, outs=outs)
 
 
 _kernel("all_reduce_many", _run_all_reduce_many)
@@ -150,7 +150,7 @@ ALL_GATHER = _collective("all_gather", infer=_all_gather_infer, grad=_all_gather
 
 def _run_all_gather(x: Array, *, out: Array, group: str, size: int) -> None:
     with exposed_time.measure():
-        get_communicator(group).all_gather(x, out=out)
+        communicator_for(x, group).all_gather(x, out=out)
 
 
 _kernel("all_gather", _run_all_gather)
@@ -179,7 +179,7 @@ REDUCE_SCATTER = _collective(
 
 def _run_reduce_scatter(x: Array, *, out: Array, group: str, size: int) -> None:
     with exposed_time.measure():
-        get_communicator(group).reduce_scatter(x, out=out)
+        communicator_for(x, group).reduce_scatter(x, out=out)
 
 
 _kernel("reduce_scatter", _run_reduce_scatter)
@@ -210,7 +210,7 @@ BROADCAST = _collective(
 
 def _run_broadcast(x: Array, *, out: Array, group: str, root: int) -> None:
     with exposed_time.measure():
-        get_communicator(group).broadcast(x, root=root, out=out)
+        communicator_for(x, group).broadcast(x, root=root, out=out)
 
 
 _kernel("broadcast", _run_broadcast)
@@ -236,7 +236,7 @@ ALL_TO_ALL = _collective("all_to_all", infer=_all_to_all_infer, grad=_all_to_all
 
 def _run_all_to_all(x: Array, *, out: Array, group: str, size: int) -> None:
     with exposed_time.measure():
-        get_communicator(group).all_to_all(x, out=out)
+        communicator_for(x, group).all_to_all(x, out=out)
 
 
 _kernel("all_to_all", _run_all_to_all)

@@ -117,8 +117,17 @@ def test_context_connects_devices_once_and_closes_them_first() -> None:
         comm = context.get_communicator(device="cuda:0")
         assert comm.name == "nccl" and context.get_communicator(device="cuda:0") is comm
         assert context.get_communicator().name == "self"
+        near, far = np.zeros(2), fake_cuda.cupy.zeros(2).view(OnCuda)
+        assert context.communicator_for(near).name == "self"
+        assert context.communicator_for(far) is comm
     comm.close()
     assert comm._link.is_destroyed
+
+
+class OnCuda(fake_cuda.DeviceArray):
+    """What an array shows that lives on a CUDA device."""
+
+    __cuda_array_interface__: dict[str, object] = {}  # noqa: RUF012
 
 
 def test_without_cupy_the_error_says_what_to_install() -> None:
