@@ -18,6 +18,7 @@ _LOW = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+_CACHED_BLOCKS = 1 << 13
 
 
 def philox(counter: tuple[Array, Array, Array, Array], key: tuple[int, int]) -> tuple[Array, Array, Array, Array]:
@@ -36,10 +37,17 @@ def _words(xp: Any, state: Array, new_state: Array, count: int) -> Array:
     key, offset = int(state[0]) & (2**64 - 1), int(state[1])
     num_blocks = ceil(count / 4)
     new_state[0], new_state[1] = state[0], offset + num_blocks
-    blocks = xp.arange(offset, offset + num_blocks, dtype="uint64")
-    zero = xp.zeros_like(blocks)
-    lanes = philox((blocks & _LOW, blocks >> 32, zero, zero), (key & _LOW, key >> 32))
-    return xp.stack(lanes, axis=1).reshape(-1)[:count]
+    words = xp.empty((num_blocks, 4), "uint64")
+    # On the CPU in pieces that stay in the cache through the ten rounds.
+    piece = _CACHED_BLOCKS if xp.__name__ == "numpy" else max(num_blocks, 1)
+    for start in range(0, num_blocks, piece):
+        end = min(start + piece, num_blocks)
+        blocks = xp.arange(offset + start, offset + end, dtype="uint64")
+        zero = xp.zeros_like(blocks)
+        lanes = philox((blocks & _LOW, blocks >> 32, zero, zero), (key & _LOW, key >> 32))
+        for position, lane in enumerate(lanes):
+            words[start:end, position] = lane
+    return words.reshape(-1)[:count]
 
 
 def _wide_words(xp: Any, state: Array, new_state: Array, count: int) -> Array:
