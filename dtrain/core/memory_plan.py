@@ -84,7 +84,6 @@ def plan_memory(graph: Graph) -> MemoryPlan:
     planner.assign_inputs()
     for position, node in enumerate(graph.nodes):
         planner.assign_outputs(position, node)
-    planner.keep_outputs()
     copied = planner.place_updates()
     blocks = planner.make_blocks()
     arena_nbytes = _assign_offsets(planner.storages())
@@ -115,12 +114,9 @@ class _Planner:
 
     def assign_inputs(self) -> None:
         for position, value in enumerate(self.graph.arguments):
-            self._own(value, Storage(value.type, "argument", position, 0, self.end))
+            self.storage[value] = Storage(value.type, "argument", position, 0, self.end)
         for position, value in enumerate(self.graph.states):
-            self._own(value, Storage(value.type, "state", position, 0, self.end))
-
-    def _own(self, value: Value, storage: Storage) -> None:
-        self.storage[value] = storage
+            self.storage[value] = Storage(value.type, "state", position, 0, self.end)
 
     def _dummy(self, value: Value) -> np.ndarray:
         # Untouched pages cost nothing; only shape and strides matter.
@@ -130,7 +126,7 @@ class _Planner:
 
     def assign_outputs(self, position: int, node: Node) -> None:
         if node.op.name == "constant":
-            self._own(node.outputs[0], Storage(node.outputs[0].type, "constant", position, 0, self.end))
+            self.storage[node.outputs[0]] = Storage(node.outputs[0].type, "constant", 0, position, self.end)
             return
         if node.op.view is not None and self._share_view(node):
             self._touch(node, position)
@@ -141,7 +137,7 @@ class _Planner:
             if source is not None and source.type is value.type and self._may_overwrite(source, position, node):
                 self.storage[value] = self.storage[source]
             else:
-                self._own(value, Storage(value.type, "arena", 0, position, position))
+                self.storage[value] = Storage(value.type, "arena", 0, position, position)
         self._touch(node, position)
 
     def _share_view(self, node: Node) -> bool:
@@ -171,11 +167,6 @@ class _Planner:
         sharing = [value for value, other in self.storage.items() if other is storage]
         num_readers = sum(self.storage[value] is storage for value in node.inputs)
         return num_readers == 1 and all(self.last_read.get(value, -1) <= position for value in sharing)
-
-    def keep_outputs(self) -> None:
-        for value in self.graph.outputs:
-            storage = self.storage[value]
-            storage.last = self.end
 
     def place_updates(self) -> dict[int, Value]:
         """Let an update be computed in the memory of its state where nobody reads the old value later."""

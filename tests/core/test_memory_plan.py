@@ -1,0 +1,254 @@
+"""Memory plan: nothing alive is overwritten, memory is used again, views and updates share only where that is safe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from core.random_graphs import PACKED, UPDATE, make_graph
+
+from dtrain.base.dtype import float32
+from dtrain.base.errors import GraphError
+from dtrain.base.tensor_type import tensor_type
+from dtrain.core.memory_plan import ALIGNMENT, MemoryPlan, aligned, plan_memory
+from dtrain.graph.graph import Graph, Value
+from dtrain.graph.op import get_op
+from dtrain.graph.printer import parse_graph
+
+TYPE = tensor_type((4, 4), float32)
+
+
+def chain(length: int) -> Graph:
+    graph = Graph()
+    value = graph.add_argument(TYPE)
+    for _ in range(length):
+        value = graph.add_node(get_op("negative"), [value]).outputs[0]
+    graph.outputs = [value]
+    return graph
+
+
+def arena_of(plan: MemoryPlan) -> list:
+    return [s for s in dict.fromkeys(plan.storage.values()) if s.place == "arena" and s.block is None]
+
+
+@pytest.mark.parametrize(("nbytes", "wanted"), [(0, 64), (1, 64), (64, 64), (65, 128), (1000, 1024)])
+def test_aligned(nbytes: int, wanted: int) -> None:
+    assert aligned(nbytes) == wanted
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_storages_that_live_at_once_do_not_overlap(seed: int) -> None:
+    plan = plan_memory(make_graph(seed))
+    storages = arena_of(plan)
+    for position, first in enumerate(storages):
+        assert first.offset % ALIGNMENT == 0
+        assert first.offset + first.nbytes <= plan.arena_nbytes
+        for second in storages[:position]:
+            if first.first <= second.last and second.first <= first.last:
+                assert first.offset + first.nbytes <= second.offset or second.offset + second.nbytes <= first.offset
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_lifetimes_cover_every_read(seed: int) -> None:
+    graph = make_graph(seed)
+    plan = plan_memory(graph)
+    for position, node in enumerate(graph.nodes):
+        for value in node.inputs:
+            assert plan.storage[value].first <= position <= plan.storage[value].last
+    for value in graph.outputs:
+        assert plan.storage[value].last == len(graph.nodes)
+
+
+def test_a_chain_needs_two_places() -> None:
+    plan = plan_memory(chain(20))
+    assert plan.arena_nbytes == 2 * TYPE.nbytes
+    assert plan.total_nbytes == 20 * TYPE.nbytes
+
+
+def test_an_output_is_kept_to_the_end() -> None:
+    graph = chain(5)
+    graph.outputs.append(graph.nodes[0].outputs[0])
+    plan = plan_memory(graph)
+    kept = plan.storage[graph.nodes[0].outputs[0]]
+    others = [plan.storage[node.outputs[0]] for node in graph.nodes[1:]]
+    assert all(other.offset != kept.offset for other in others)
+
+
+def test_a_large_value_finds_the_gap_of_small_ones_that_died() -> None:
+    small, large = tensor_type((64,), float32), tensor_type((128,), float32)
+    graph = Graph()
+    x, y = graph.add_argument(small), graph.add_argument(large)
+    first = graph.add_node(get_op("negative"), [x]).outputs[0]
+    second = graph.add_node(get_op("negative"), [first]).outputs[0]
+    graph.add_node(get_op("add"), [first, second])
+    graph.outputs = [graph.add_node(get_op("negative"), [y]).outputs[0]]
+    plan = plan_memory(graph)
+    assert plan.arena_nbytes == 3 * small.nbytes
+
+
+# Views ----------------------------------------------------------------------------------------------------------------
+
+VIEWS = """
+graph g(%x: f32[2,3]@cpu; %w: f32[2,3]@cpu) {
+  %0: f32[2,3]@cpu = negative(%x)
+  %1: f32[3,2]@cpu = transpose(%0){axes=(1, 0)}
+  %2: f32[6]@cpu = reshape(%0){shape=(6,)}
+  %3: f32[6]@cpu = reshape(%1){shape=(6,)}
+  %4: f32[6]@cpu = reshape(%w){shape=(6,)}
+  %5: f32[6]@cpu = add(%2, %3)
+  %6: f32[6]@cpu = add(%5, %4)
+  return %6
+}"""
+
+
+def test_views_share_and_reshapes_that_must_copy_do_not() -> None:
+    graph = parse_graph(VIEWS)
+    plan = plan_memory(graph)
+    made = [plan.storage[node.outputs[0]] for node in graph.nodes]
+    assert made[1] is made[0]
+    assert made[2] is made[0]
+    assert made[3] is not made[0], "the rows of a transposed matrix do not lie one after another"
+    assert made[4] is plan.storage[graph.states[0]]
+    assert made[0].last == 5, "a view keeps what it shows alive"
+
+
+# Updates --------------------------------------------------------------------------------------------------------------
+
+
+def update_graph() -> tuple[Graph, Value, Value]:
+    graph = Graph()
+    x, w = graph.add_argument(TYPE, "x"), graph.add_state(TYPE, "w")
+    return graph, x, w
+
+
+def test_an_update_op_writes_into_its_state() -> None:
+    graph, x, w = update_graph()
+    new = graph.add_node(UPDATE, [w, x]).outputs[0]
+    graph.updates = {0: new}
+    plan = plan_memory(graph)
+    assert plan.storage[new] is plan.storage[w]
+    assert plan.copied_updates == {}
+    assert plan.arena_nbytes == 0
+
+
+def test_a_state_that_the_run_leaves_alone_is_not_overwritten() -> None:
+    graph, x, w = update_graph()
+    new = graph.add_node(UPDATE, [w, x]).outputs[0]
+    graph.outputs = [new]
+    assert plan_memory(graph).storage[new].place == "arena"
+
+
+def test_an_argument_is_not_overwritten() -> None:
+    graph, x, w = update_graph()
+    new = graph.add_node(UPDATE, [x, w]).outputs[0]
+    graph.outputs = [new]
+    assert plan_memory(graph).storage[new].place == "arena"
+
+
+def test_an_old_value_that_is_read_later_is_not_overwritten() -> None:
+    graph, x, w = update_graph()
+    new = graph.add_node(UPDATE, [w, x]).outputs[0]
+    late = graph.add_node(get_op("add"), [w, x]).outputs[0]
+    graph.outputs, graph.updates = [late], {0: new}
+    plan = plan_memory(graph)
+    assert plan.storage[new].place == "arena"
+    assert plan.copied_updates == {0: new}
+
+
+def test_an_old_value_that_a_view_reads_later_is_not_overwritten() -> None:
+    graph, x, w = update_graph()
+    view = graph.add_node(get_op("transpose"), [w], {"axes": (1, 0)}).outputs[0]
+    new = graph.add_node(UPDATE, [w, x]).outputs[0]
+    graph.outputs = list(graph.add_node(get_op("add"), [view, x]).outputs)
+    graph.updates = {0: new}
+    assert plan_memory(graph).storage[new].place == "arena"
+
+
+def test_an_input_that_is_read_twice_is_not_overwritten() -> None:
+    graph, _, w = update_graph()
+    view = graph.add_node(get_op("transpose"), [w], {"axes": (1, 0)}).outputs[0]
+    twice = graph.add_node(UPDATE, [w, w]).outputs[0]
+    through = graph.add_node(UPDATE, [twice, view]).outputs[0]
+    graph.updates = {0: through}
+    plan = plan_memory(graph)
+    assert plan.storage[twice].place == "arena"
+    assert plan.storage[through] is not plan.storage[view]
+
+
+def test_a_view_is_not_overwritten() -> None:
+    graph, x, _ = update_graph()
+    made = graph.add_node(get_op("negative"), [x]).outputs[0]
+    view = graph.add_node(get_op("transpose"), [made], {"axes": (1, 0)}).outputs[0]
+    new = graph.add_node(UPDATE, [view, x]).outputs[0]
+    graph.outputs = [new]
+    plan = plan_memory(graph)
+    assert plan.storage[new] is not plan.storage[made]
+
+
+def test_a_new_value_is_computed_in_its_state_once_the_old_one_is_dead() -> None:
+    graph, x, w = update_graph()
+    half = graph.add_node(get_op("negative"), [w]).outputs[0]
+    new = graph.add_node(get_op("add"), [half, x]).outputs[0]
+    graph.updates = {0: new}
+    plan = plan_memory(graph)
+    assert plan.storage[new] is plan.storage[w]
+    assert plan.copied_updates == {}
+
+
+def test_a_new_value_whose_node_reads_the_old_one_is_copied_home() -> None:
+    graph, x, w = update_graph()
+    new = graph.add_node(get_op("add"), [w, x]).outputs[0]
+    graph.updates = {0: new}
+    assert plan_memory(graph).copied_updates == {0: new}
+
+
+def test_swapped_states_are_copied() -> None:
+    graph, _, w = update_graph()
+    v = graph.add_state(TYPE, "v")
+    graph.updates = {0: v, 1: w}
+    assert plan_memory(graph).copied_updates == {0: v, 1: w}
+
+
+# Blocks ---------------------------------------------------------------------------------------------------------------
+
+
+def packed_graph(*shapes: tuple[int, ...]) -> Graph:
+    graph = Graph()
+    parts = []
+    for shape in shapes:
+        x = graph.add_argument(tensor_type(shape, float32))
+        parts.append(graph.add_node(get_op("negative"), [x]).outputs[0])
+    graph.outputs = list(graph.add_node(PACKED, parts).outputs)
+    return graph
+
+
+def test_blocks_lie_together_in_order_and_aligned() -> None:
+    graph = packed_graph((3,), (100,), (1,))
+    plan = plan_memory(graph)
+    (block,) = plan.blocks
+    members = [plan.storage[value] for value in graph.nodes[-1].inputs]
+    assert block.members == members
+    assert [member.offset for member in members] == [0, 64, 64 + 448]
+    assert block.nbytes == 64 + 448 + 64
+    assert plan.arena_nbytes == 64, "only the result; a block has memory of its own"
+
+
+@pytest.mark.parametrize("which", ["argument", "state", "constant", "twice"])
+def test_what_cannot_be_packed_is_refused(which: str) -> None:
+    graph = Graph()
+    x, w = graph.add_argument(TYPE), graph.add_state(TYPE)
+    constant = graph.add_node(get_op("constant"), [], {"value": np.zeros((4, 4), np.float32)}).outputs[0]
+    made = graph.add_node(get_op("negative"), [x]).outputs[0]
+    second = {"argument": x, "state": w, "constant": constant, "twice": made}[which]
+    graph.outputs = list(graph.add_node(PACKED, [made, second]).outputs)
+    with pytest.raises(GraphError, match="memory plan of test_packed_sum: expected inputs of its own to pack"):
+        plan_memory(graph)
+
+
+def test_a_packed_value_that_updates_a_state_stays_in_its_block() -> None:
+    graph = packed_graph((4,), (4,))
+    state = graph.add_state(tensor_type((4,), float32))
+    graph.updates = {0: graph.nodes[0].outputs[0]}
+    plan = plan_memory(graph)
+    assert plan.storage[graph.nodes[0].outputs[0]].block is plan.blocks[0]
+    assert plan.copied_updates == {0: graph.nodes[0].outputs[0]}
+    assert plan.storage[state].place == "state"
