@@ -128,12 +128,15 @@ from dtrain.ops.loss import l1_loss as l1_loss
 from dtrain.ops.loss import mse_loss as mse_loss
 from dtrain.ops.loss import nll_loss as nll_loss
 from dtrain.ops.loss import smooth_l1_loss as smooth_l1_loss
+from dtrain.ops.loss import triplet_margin_loss as triplet_margin_loss
 from dtrain.ops.matmul import dot as dot
 from dtrain.ops.matmul import matmul as matmul
 from dtrain.ops.matmul import outer as outer
 from dtrain.ops.mesh_indexing import mesh_add as mesh_add
 from dtrain.ops.mesh_indexing import mesh_get as mesh_get
 from dtrain.ops.mesh_indexing import mesh_set as mesh_set
+from dtrain.ops.metric import accuracy as accuracy
+from dtrain.ops.metric import topk_accuracy as topk_accuracy
 from dtrain.ops.normalization import group_norm as group_norm
 from dtrain.ops.normalization import instance_norm as instance_norm
 from dtrain.ops.normalization import layer_norm as layer_norm

@@ -150,7 +150,7 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
     try:
         types = tuple([tensor.type for tensor in inputs])
     except AttributeError:
-        inputs = _as_tensors(inputs)
+        inputs = as_tensors(inputs)
         types = tuple([tensor.type for tensor in inputs])
     # The look-up of `dispatch`, in place: a call would cost a tenth of a small op.
     decided = op.dispatch_cache.get((types, tuple(attrs.items())) if attrs else types)
@@ -245,7 +245,7 @@ def _no_gradient(node: TapeNode, *grads: Tensor) -> tuple[None, ...]:
     raise RuntimeError(expected(f"backward through {node.name}", "an op with a gradient rule", "one without", advice))
 
 
-def _as_tensors(inputs: Sequence[Any]) -> list[Tensor]:
+def as_tensors(inputs: Sequence[Any]) -> list[Tensor]:
     """Numbers take the dtype of the tensors beside them (NEP 50: a Python number never widens)."""
     tensors = [value for value in inputs if isinstance(value, Tensor)]
     if not tensors:

@@ -22,6 +22,7 @@ from dtrain.ops.reduction import MEAN, spread
 from dtrain.ops.reduction import sum as sum_over
 from dtrain.ops.shape import reshape, transpose
 from dtrain.ops.softmax import SOFTMAX_BACKWARD, log_softmax
+from dtrain.ops.statistics import norm
 from dtrain.ops.where import where
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -281,3 +282,13 @@ def hinge_loss(prediction: Tensor, target: Tensor, *, norm: str = "L1", reductio
         raise ValueError(expected("hinge_loss", "norm 'L1' or 'L2'", repr(norm)))
     margins = relu(1 - prediction * target)
     return _reduced(margins if norm == "L1" else square(margins), reduction)
+
+
+def triplet_margin_loss(
+    anchor: Tensor, positive: Tensor, negative: Tensor, *, margin: float = 1.0, p: float = 2, reduction: str = "mean"
+) -> Tensor:
+    """max(0, |anchor − positive| − |anchor − negative| + margin), |·| the p-norm over the last axis."""
+    _checked("triplet_margin_loss", anchor, positive, reduction)
+    _check_shapes("triplet_margin_loss", anchor, negative)
+    near, far = norm(anchor - positive, p, -1), norm(anchor - negative, p, -1)
+    return _reduced(relu(near - far + margin), reduction)

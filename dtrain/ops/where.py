@@ -9,7 +9,7 @@ import numpy as np
 from dtrain.base.dtype import ALL, bool_, promote
 from dtrain.base.errors import DtypeError, expected
 from dtrain.base.tensor_type import TensorType
-from dtrain.core.apply import _as_tensors, apply, cast
+from dtrain.core.apply import apply, as_tensors, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.graph.op import Op, Sample, register_op
@@ -55,6 +55,6 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     >>> where(tensor([True, False]), tensor([1.0, 2.0]), 0)
     Tensor([1., 0.], f32[2]@cpu)
     """
-    first, second = _as_tensors([x, y])
+    first, second = as_tensors([x, y])
     common = promote(first.dtype, second.dtype)
     return apply(WHERE, as_tensor(condition), cast(first, common), cast(second, common))

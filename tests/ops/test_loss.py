@@ -150,6 +150,13 @@ def test_parameters_of_losses():
     np.testing.assert_allclose(weighted, -3 * T * np.log(sigmoid) - (1 - T) * np.log(1 - sigmoid))
 
 
+def test_triplet_margin_loss():
+    anchor, near, far = RANDOM.normal(size=(3, 5, 4))
+    losses = np.maximum(np.linalg.norm(anchor - near, axis=1) - np.linalg.norm(anchor - far, axis=1) + 0.5, 0)
+    got = F.triplet_margin_loss(tensor(anchor), tensor(near), tensor(far), margin=0.5, reduction="none")
+    np.testing.assert_allclose(got.numpy(), losses)
+
+
 def test_binary_losses_at_their_extremes():
     logits = tensor([-1e4, 1e4], requires_grad=True)
     loss = F.binary_cross_entropy_with_logits(logits, tensor([1.0, 1.0]), reduction="none")
