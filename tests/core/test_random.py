@@ -170,3 +170,10 @@ def test_bad_arguments():
         Generator(2).bernoulli(3, 1.5)
     with pytest.raises(TypeError, match="random_uniform: expected dtype f16 bf16 f32 f64, got s32"):
         Generator(2).uniform(3, dtype="s32")
+
+
+def test_a_long_draw_is_short_draws_in_a_row():
+    long, short = Generator(4), Generator(4)
+    whole = long.uniform((100_000,)).numpy()
+    np.testing.assert_array_equal(whole, np.concatenate([short.uniform((25_000,)).numpy() for _ in range(4)]))
+    assert long.state_dict() == short.state_dict()
