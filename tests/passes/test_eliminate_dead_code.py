@@ -55,10 +55,11 @@ graph g(; %w: f32[2]@cpu, %unused: f32[2]@cpu) {
 def test_one_read_output_keeps_the_node() -> None:
     text = """
 graph g(%x: f32[4]@cpu; ) {
-  %0: f32[2]@cpu, %1: s64[2]@cpu = topk(%x){k=2, axis=0, descending=True}
+  %0: f32[2]@cpu, %1: s64[2]@cpu = topk(%x){k=2, axis=0, largest=True, sorted=True}
   return %1
 }"""
     graph = parse_graph(text)
+    verify(graph)
     eliminate_dead_code(graph)
     assert [node.op.name for node in graph.nodes] == ["topk"]
 
