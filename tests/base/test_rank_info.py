@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from dtrain.base import rank_info
 from dtrain.base.errors import LaunchError, ShapeError
 from dtrain.base.rank_info import ENVIRONMENTS, RankInfo, rank_tag
 
@@ -166,6 +167,11 @@ def test_text():
 
 
 def test_import_is_light():
-    code = "import sys, dtrain.base.rank_info; print([m for m in ('numpy', 'socket', 'json') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    """Run by path, as the launcher's supervisor has it before the package is loaded."""
+    code = (
+        "import runpy, sys; runpy.run_path(sys.argv[1])\n"
+        "print([name for name in ('dtrain', 'numpy', 'socket', 'json') if name in sys.modules])"
+    )
+    command = [sys.executable, "-I", "-S", "-c", code, rank_info.__file__]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr

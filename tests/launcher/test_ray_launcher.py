@@ -34,7 +34,7 @@ def test_ranks_of_a_local_ray_meet_in_mpi(run):
 
 
 @needs_ray
-@pytest.mark.distributed
+@pytest.mark.cluster
 @pytest.mark.slow
 def test_a_failure_under_ray_keeps_its_code_and_traceback(run):
     ended = run("--launcher", "ray", "-np", "2", "--quiet", run.script(MEET), "fail")
