@@ -6,11 +6,14 @@ parameters; every other setting is an attribute of the op, so a change of it inv
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from dtrain.base.device import Device
 from dtrain.base.dtype import DType, float32, float64, int64
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import tensor_type
+from dtrain.core.apply import current_gpu
 from dtrain.core.context import context
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.kernels.registry import array_module
@@ -94,10 +97,17 @@ class ParameterGroup(dict[str, Any]):
 
 def scalar_beside(parameter: Parameter, value: float, dtype: DType) -> Tensor:
     """A 0-d tensor on the parameter's device."""
-    array = array_module(parameter.array).full((), value, dtype.numpy)
-    return Tensor(array, tensor_type((), dtype, device=parameter.device))
+    type = tensor_type((), dtype, device=parameter.device)
+    with _place(type.device):
+        return Tensor(array_module(parameter.array).full((), value, dtype.numpy), type)
 
 
 def zeros_beside(parameter: Parameter) -> Tensor:
     """Zeros of the parameter's type: state that begins at nothing."""
-    return Tensor(array_module(parameter.array).zeros_like(parameter.array), parameter.type)
+    with _place(parameter.device):
+        return Tensor(array_module(parameter.array).zeros(parameter.shape, parameter.dtype.numpy), parameter.type)
+
+
+def _place(device: Device) -> AbstractContextManager[Any]:
+    """CuPy allocates on the current GPU, wherever the parameter lies."""
+    return current_gpu(device) if device.is_cuda else nullcontext()

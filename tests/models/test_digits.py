@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.model_training import check_training
 
 import dtrain as dt
 import dtrain.functional as F
 from dtrain import data, optim
 from dtrain.core.random import seed
 from dtrain.models.digits import digits_cnn, digits_mlp
-from tests.models.training import check_training
 
 
 @pytest.mark.parametrize("make", [digits_mlp, digits_cnn])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from helpers.model_training import check_training, images
 
 import dtrain as dt
 from dtrain.models.mobilenet import mobilenet_v2, round_channels
-from tests.models.training import check_training, images
 
 
 def test_number_of_parameters_is_that_of_the_paper():

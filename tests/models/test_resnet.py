@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from helpers.model_training import check_training, images
 
 import dtrain as dt
 from dtrain import nn
 from dtrain.models.resnet import resnet18, resnet50
-from tests.models.training import check_training, images
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.model_training import check_training
 
 import dtrain as dt
 from dtrain.base.errors import ShapeError
 from dtrain.models.transformer import TransformerClassifier, small_transformer
-from tests.models.training import check_training
 
 TOKENS = np.random.default_rng(0).integers(0, 50, (8, 12))
 

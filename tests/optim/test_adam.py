@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.update_formulas import adam
 
 import dtrain as dt
 from dtrain.optim.adam import Adam, AdamW
-from tests.optim.reference import adam
 
 OPTIONS = [{}, {"weight_decay": 0.1}, {"betas": (0.5, 0.9), "eps": 1e-3}, {"maximize": True}]
 

@@ -6,13 +6,13 @@ import copy
 
 import numpy as np
 import pytest
+from helpers.update_formulas import adam, sgd
 
 import dtrain as dt
 from dtrain import optim
 from dtrain.base.errors import ShapeError
 from dtrain.optim.adam import Adam
 from dtrain.optim.sgd import SGD
-from tests.optim.reference import adam, sgd
 
 OPTIMIZERS = {
     "sgd": lambda params: SGD(params, 0.1),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.update_formulas import sgd
 
 import dtrain as dt
 from dtrain.optim.sgd import SGD
-from tests.optim.reference import sgd
 
 OPTIONS = [
     {},
