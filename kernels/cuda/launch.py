@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.errors import DtypeError, ShapeError, expected
-from dtrain.kernels.cuda.tables import device_table
+from dtrain.kernels.cuda.tables import built_table, device_table
 from dtrain.kernels.registry import Array
 
 Functions = Mapping[str, Callable[..., None]]  # by name without the dtype tag
@@ -205,8 +205,8 @@ def launch_add_at(functions: Functions, inputs: Sequence[Array], out: Array, att
     functions["add_at"](grid_for(values.size), (BLOCK_SIZE,), arguments)
 
 
-def _chunks(sizes: Sequence[int]) -> tuple[int, ...]:
-    """[tensor, first element, end] of every chunk, flat."""
+def chunks_of(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """[tensor, first element, end] of every chunk of tensors of these sizes, flat."""
     flat: list[int] = []
     for tensor, size in enumerate(sizes):
         for first in range(0, size, CHUNK_SIZE):
@@ -218,22 +218,18 @@ def _update(
     functions: Functions, name: str, groups: Sequence[Sequence[Array]], num_tensors: int, arguments: tuple[Any, ...]
 ) -> None:
     """Start one update of many tensors; a group that does not exist is empty."""
-    chunks = _chunks([array.size for array in groups[0]])
-    if not chunks:
+    sizes = tuple(array.size for array in groups[0])
+    if not any(sizes):
         return
-    dtype = groups[0][0].dtype if groups[0] else None
+    dtype = groups[0][0].dtype
     for group in groups:
         for array in group:
             if array.dtype != dtype:
                 raise DtypeError(expected(name, f"arrays of {dtype}", str(array.dtype)))
-    addresses = [entry for group in groups for entry in ([address(array) for array in group] or [0] * num_tensors)]
-    num_chunks = len(chunks) // 3
-    tables = (
-        device_table(tuple(addresses)),
-        np.int64(num_tensors),
-        device_table(chunks),
-        np.int64(num_chunks),
-    )
+    addresses = tuple(entry for group in groups for entry in ([address(array) for array in group] or [0] * num_tensors))
+    chunks = built_table(chunks_of, sizes)
+    num_chunks = chunks.size // 3
+    tables = (device_table(addresses), np.int64(num_tensors), chunks, np.int64(num_chunks))
     functions[name](grid_for(num_chunks, 1), (BLOCK_SIZE,), (*tables, *arguments))
 
 

@@ -6,6 +6,7 @@ right whatever becomes of the arrays.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -18,6 +19,18 @@ def device_table(numbers: tuple[int, ...]) -> Array:
     import cupy
 
     return _uploaded(cupy.cuda.Device().id, numbers)
+
+
+def built_table(build: Callable[[tuple[int, ...]], tuple[int, ...]], key: tuple[int, ...]) -> Array:
+    """`device_table(build(key))`, where the key is much shorter than the table."""
+    import cupy
+
+    return _built(cupy.cuda.Device().id, build, key)
+
+
+@lru_cache(maxsize=512)
+def _built(device: int, build: Callable[[tuple[int, ...]], tuple[int, ...]], key: tuple[int, ...]) -> Array:
+    return _uploaded.__wrapped__(device, build(key))
 
 
 @lru_cache(maxsize=512)
@@ -33,3 +46,4 @@ def _uploaded(device: int, numbers: tuple[int, ...]) -> Array:
 def forget() -> None:
     """Drop all tables."""
     _uploaded.cache_clear()
+    _built.cache_clear()
