@@ -134,6 +134,10 @@ def _per_channel(channels: int) -> Iterator[Workload]:
 
 # How many arrays each reads.
 _ACTIVATIONS = {
+    "relu": 1,
+    "relu6": 1,
+    "gelu": 1,
+    "gelu_backward": 2,
     "sigmoid": 1,
     "silu": 1,
     "hswish": 1,
@@ -164,7 +168,9 @@ def _losses_and_activations() -> Iterator[Workload]:
         )
     for op, num_inputs in _ACTIVATIONS.items():
         for size in (64 * 256, 16 * 64 * 32 * 32):
-            yield Workload(op=op, label=f"{size}", inputs=((size,),) * num_inputs, outputs=((size,),))
+            attrs = {"approximate": "none"} if op.startswith("gelu") else {}
+            arrays = ((size,),) * num_inputs
+            yield Workload(op=op, label=f"{size}", inputs=arrays, outputs=((size,),), attrs=attrs)
 
 
 def _row_wise() -> Iterator[Workload]:

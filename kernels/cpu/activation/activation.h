@@ -14,6 +14,16 @@ using unary_fn = void(const T* x, T* out, std::int64_t n);
 template <typename T>
 using gradient_fn = void(const T* grad, const T* from, T* out, std::int64_t n);
 
+// GELU takes the tanh form of the normal distribution where `is_tanh_form`, else the error function.
+template <typename T>
+using gelu_fn = void(const T* x, T* out, std::int64_t n, bool is_tanh_form);
+template <typename T>
+using gelu_backward_fn = void(const T* grad, const T* x, T* out, std::int64_t n, bool is_tanh_form);
+
+template <typename T>
+using relu_fn = unary_fn<T>;  // max(x, 0)
+template <typename T>
+using relu6_fn = unary_fn<T>;  // min(max(x, 0), 6)
 template <typename T>
 using sigmoid_fn = unary_fn<T>;  // 1 / (1 + e⁻ˣ)
 template <typename T>

@@ -22,9 +22,35 @@ void bind_elementwise(Call& call, gradient_fn<T>* kernel) {
   kernel(grad.data, from.data, out.data, out.size);
 }
 
+bool is_tanh_form(Call& call) {
+  const std::string approximate = call.text("approximate");
+  call.expect(approximate == "tanh" || approximate == "none", "approximate as 'none' or 'tanh'");
+  return approximate == "tanh";
+}
+
+template <typename T>
+void bind_elementwise(Call& call, gelu_fn<T>* kernel) {
+  const auto x = call.input<T>(0);
+  const auto out = call.output<T>();
+  call.expect(x.size == out.size, "x and out of one size");
+  const bool tanh_form = is_tanh_form(call);
+  ReleaseGil unlocked(out.size * sizeof(T) * 4);
+  kernel(x.data, out.data, out.size, tanh_form);
+}
+
+template <typename T>
+void bind_elementwise(Call& call, gelu_backward_fn<T>* kernel) {
+  const auto grad = call.input<T>(0), x = call.input<T>(1);
+  const auto out = call.output<T>();
+  call.expect(grad.size == out.size && x.size == out.size, "grad, x and out of one size");
+  const bool tanh_form = is_tanh_form(call);
+  ReleaseGil unlocked(out.size * sizeof(T) * 4);
+  kernel(grad.data, x.data, out.data, out.size, tanh_form);
+}
+
 }  // namespace
 
-// All kernels of this family have one of two contracts, so two readers serve them.
+// A kernel's contract chooses its reader.
 void add_activation(Table& table) {
 #define KERNEL(isa, op, name, type) \
   DTRAIN_WHEN_##isa((add_row<type, op##_fn<type>, bind_elementwise<type>>(table, #op, #name, #isa, name));)

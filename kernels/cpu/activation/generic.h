@@ -2,6 +2,7 @@
 #pragma once
 
 #include "activation/activation.h"
+#include "activation/normal_distribution.h"
 #include "simd/loop.h"
 
 namespace dtrain {
@@ -24,12 +25,37 @@ __attribute__((always_inline)) inline void map(const ElementOf<V>* grad, const E
   });
 }
 
-// Through e^−|x|, which cannot overflow.
+// max() and min() give their second argument where either is NaN, so NaN goes through.
 template <typename V>
-inline V sigmoid_of(V x) {
-  const V small = exp_non_positive(min(V::zero() - x, x));
-  const V one(ElementOf<V>(1));
-  return select_positive(x, one, small) / (one + small);
+void relu(const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n) {
+  map<V>(x, out, n, [](V value) { return max(V::zero(), value); });
+}
+
+template <typename V>
+void relu6(const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n) {
+  const V six(ElementOf<V>(6));
+  map<V>(x, out, n, [=](V value) { return min(six, max(V::zero(), value)); });
+}
+
+template <typename V>
+void gelu(const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n, bool is_tanh_form) {
+  if (is_tanh_form) map<V>(x, out, n, [](V value) { return value * tanh_form(value).probability; });
+  else map<V>(x, out, n, [](V value) { return value * normal_probability(value); });
+}
+
+// dx = grad · (Φ(x) + x · Φ′(x))
+template <typename V>
+void gelu_backward(const ElementOf<V>* grad, const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n,
+                   bool is_tanh_form) {
+  if (is_tanh_form) {
+    map<V>(grad, x, out, n, [](V g, V value) {
+      const auto form = tanh_form(value);
+      return g * fma(value, form.density, form.probability);
+    });
+  } else {
+    map<V>(grad, x, out, n,
+           [](V g, V value) { return g * fma(value, normal_density(value), normal_probability(value)); });
+  }
 }
 
 template <typename V>

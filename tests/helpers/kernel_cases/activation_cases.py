@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from helpers.kernel_cases.case import SIZES, Case, CaseSource, normal
@@ -34,8 +35,22 @@ def _gradient(bounds: tuple[float, float]) -> CaseSource:
     return cases
 
 
+def _gelu(source: CaseSource) -> CaseSource:
+    """The same values in both forms. The reference takes 1 + erf(x), which has no small values to compare with."""
+
+    def cases() -> Iterator[Case]:
+        for case in source():
+            for approximate in ("none", "tanh"):
+                attrs = {"approximate": approximate}
+                yield replace(case, label=f"{case.label} {approximate}", attrs=attrs, magnitude=4.0)
+
+    return cases
+
+
 CASES: dict[str, CaseSource] = {
-    **dict.fromkeys(("sigmoid", "silu", "hswish"), _unary),
+    **dict.fromkeys(("sigmoid", "silu", "hswish", "relu", "relu6"), _unary),
+    "gelu": _gelu(_unary),
+    "gelu_backward": _gelu(_gradient((-np.inf, np.inf))),
     "relu_backward": _gradient((0.0, np.inf)),
     "relu6_backward": _gradient((0.0, 6.0)),
     "sigmoid_backward": _gradient((0.0, 1.0)),
