@@ -72,6 +72,11 @@ class Optimizer(ABC):
         added.make_batches(self.state, {})
         self.param_groups.append(added)
 
+    @property
+    def num_groups(self) -> int:
+        """How many groups there are."""
+        return len(self.param_groups)
+
     def zero_grad(self) -> None:
         """Set every gradient to None."""
         for group in self.param_groups:
@@ -80,6 +85,8 @@ class Optimizer(ABC):
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
+        if context.tracer is not None:
+            context.tracer.guard(self, "num_groups", self.num_groups)
         for group in self.param_groups:
             if self.counts_steps:
                 group.split_batches()

@@ -65,23 +65,30 @@ class ParameterGroup(dict[str, Any]):
                     "call the scheduler after the traced step",
                 )
             )
+        has_changed = name not in self or self[name] != value
         super().__setitem__(name, value)
         if name == "lr":
             for batch in self.batches:
                 batch.lr.array[...] = value
-        elif name not in _BESIDE_THE_OP:
+        elif has_changed and name not in _BESIDE_THE_OP:
             self.version += 1
 
     def make_batches(self, states: dict[Parameter, dict[str, Tensor]], num_steps: dict[Parameter, int]) -> None:
-        """Partition the parameters by dtype, device and number of steps made."""
+        """Partition the parameters by dtype, device and number of steps made.
+
+        Batches that stay as they are keep their tensors, so captures that hold them stay valid.
+        """
         found: dict[Any, list[Parameter]] = {}
         for parameter in self["params"]:
             key = (parameter.dtype, parameter.device, num_steps.get(parameter, 0))
             found.setdefault(key, []).append(parameter)
+        if _same([batch.parameters for batch in self.batches], list(found.values())):
+            for batch, (_, _, steps) in zip(self.batches, found):
+                batch.step.array[...] = steps
+            return
         self.batches = []
         for (_, _, steps), parameters in found.items():
-            kinds = list(states[parameters[0]])
-            by_kind = [[states[parameter][kind] for parameter in parameters] for kind in kinds]
+            by_kind = [[states[parameter][kind] for parameter in parameters] for kind in states[parameters[0]]]
             self.batches.append(ParameterBatch(parameters, by_kind, self["lr"], steps))
         self.version += 1
 
@@ -93,6 +100,11 @@ class ParameterGroup(dict[str, Any]):
             if any(is_active) and not all(is_active):
                 self.batches[position : position + 1] = batch.split(is_active, self["lr"])
                 self.version += 1
+
+
+def _same(first: list[list[Parameter]], second: list[list[Parameter]]) -> bool:
+    """Whether these are the same objects; == between tensors would compare their elements."""
+    return [list(map(id, parameters)) for parameters in first] == [list(map(id, parameters)) for parameters in second]
 
 
 def scalar_beside(parameter: Parameter, value: float, dtype: DType) -> Tensor:

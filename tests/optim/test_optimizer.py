@@ -275,6 +275,45 @@ def test_a_traced_step_sees_a_loaded_state():
         assert weight.item() == pytest.approx(adam(1.0, [0.5] * 3, lr=0.1), rel=1e-6)
 
 
+def test_loading_a_state_of_the_same_kind_keeps_the_capture(make):
+    weight = parameter(1.0)
+    optimizer = make([weight])
+
+    @dt.trace
+    def step(x):
+        optimizer.zero_grad()
+        (weight * x).sum().backward()
+        optimizer.step()
+
+    begin = copy.deepcopy(optimizer.state_dict())
+    seen = []
+    for _ in range(3):
+        weight.assign_(dt.tensor([1.0]))
+        optimizer.load_state_dict(copy.deepcopy(begin))
+        for _ in range(2):
+            step(dt.tensor([0.5]))
+        seen.append(weight.item())
+    assert seen[0] == seen[1] == seen[2] != 1 and len(step.graphs) == 1
+
+
+def test_a_group_added_after_a_capture_is_updated():
+    first, second = parameter(1.0), parameter(1.0)
+    optimizer = SGD([first], 0.1)
+
+    @dt.trace
+    def step(x):
+        optimizer.zero_grad()
+        ((first + second) * x).sum().backward()
+        optimizer.step()
+
+    step(dt.tensor([1.0]))
+    assert second.item() == 1
+    optimizer.add_param_group({"params": [second]})
+    second.grad = None
+    step(dt.tensor([1.0]))
+    assert second.item() == pytest.approx(0.9) and first.item() == pytest.approx(0.8)
+
+
 def test_state_of_other_models_is_refused():
     optimizer = Adam([parameter(1.0)], 0.1)
     with pytest.raises(ValueError, match=r"groups of \[1\] parameters, got groups of \[2\]"):
