@@ -66,8 +66,12 @@ class Dispatch:
             return list(results) if isinstance(results, tuple) else [results]
         if kernel.needs_contiguous:
             arrays = [array if array.flags.c_contiguous else array.copy(order="C") for array in arrays]
+        if len(self.outputs) == 1:
+            out = self.empty(*self.outputs[0])
+            kernel.function(*arrays, out=out, **attrs)
+            return [out]
         into = [self.empty(shape, dtype) for shape, dtype in self.outputs]
-        kernel.function(*arrays, out=into[0] if len(into) == 1 else tuple(into), **attrs)
+        kernel.function(*arrays, out=tuple(into), **attrs)
         return into
 
     def run_into(self, arrays: Sequence[Array], attrs: dict[str, Any], into: Sequence[Array]) -> None:
@@ -147,12 +151,23 @@ def _decide(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Dis
 
 def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tensor]:
     """Apply `op` and return all its outputs. Numbers and arrays among the inputs become tensors."""
+    # One loop, since this is the cost of every small op.
+    types: Any = []
+    arrays = []
+    needs_grad = is_symbolic = False
     try:
-        types = tuple([tensor.type for tensor in inputs])
+        for tensor in inputs:
+            types.append(tensor.type)
+            array = tensor.array
+            arrays.append(array)
+            if array is None:
+                is_symbolic = True
+            if tensor.requires_grad:
+                needs_grad = True
     except AttributeError:
-        inputs = as_tensors(inputs)
-        types = tuple([tensor.type for tensor in inputs])
-    # The look-up of `dispatch`, in place: a call would cost a tenth of a small op.
+        return apply_all(op, as_tensors(inputs), attrs)
+    types = tuple(types)
+    # The look-up of `dispatch`, in place.
     decided = op.dispatch_cache.get((types, tuple(attrs.items())) if attrs else types)
     if decided is None:
         decided = _decide(op, types, attrs)
@@ -161,23 +176,16 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
     tracer = context.tracer
     if tracer is not None:
         outputs = tracer.record(op, inputs, decided.types, attrs)
+    elif is_symbolic:
+        raise _stale(op, inputs)
+    elif op.is_dynamic:
+        outputs = [wrap(array) for array in decided.run(arrays, attrs)]
     else:
-        arrays = [tensor.array for tensor in inputs]
-        for array in arrays:
-            if array is None:
-                raise _stale(op, inputs)
-        results = decided.run(arrays, attrs)
-        if op.is_dynamic:
-            outputs = [wrap(array) for array in results]
-        else:
-            outputs = [Tensor(array, type) for array, type in zip(results, decided.types)]
-            if op.view is not None:
-                outputs[0].share_writes(inputs[0])
-    if context.grad_enabled:
-        for tensor in inputs:
-            if tensor.requires_grad:
-                _record_on_tape(op, inputs, outputs, attrs)
-                break
+        outputs = [Tensor(array, type) for array, type in zip(decided.run(arrays, attrs), decided.types)]
+        if op.view is not None:
+            outputs[0].share_writes(inputs[0])
+    if needs_grad and context.grad_enabled:
+        _record_on_tape(op, inputs, outputs, attrs, decided)
     return outputs
 
 
@@ -228,15 +236,19 @@ def _stale(op: Op, inputs: Sequence[Tensor]) -> TraceError:
     )
 
 
-def _record_on_tape(op: Op, inputs: Sequence[Tensor], outputs: list[Tensor], attrs: dict[str, Any]) -> None:
-    types = tuple(tensor.type for tensor in outputs)
+def _record_on_tape(
+    op: Op, inputs: Sequence[Tensor], outputs: list[Tensor], attrs: dict[str, Any], decided: Dispatch
+) -> None:
+    # An op of a dynamic shape knows its types only now.
+    types = tuple([tensor.type for tensor in outputs]) if op.is_dynamic else decided.types
     saved = outputs if op.saves_outputs else None
-    node = TapeNode(op.name, op.grad or _no_gradient, inputs, types, attrs, saved, partial_grads=op.partial_grads)
+    node = TapeNode(op.name, op.grad or _no_gradient, inputs, types, attrs, saved, op.partial_grads)
     for index, tensor in enumerate(outputs):
-        if tensor.type.dtype.is_floating:
+        if types[index].dtype.is_floating:
             tensor.requires_grad = True
             tensor.node = node
-            tensor.index = index
+            if index:
+                tensor.index = index
 
 
 def _no_gradient(node: TapeNode, *grads: Tensor) -> tuple[None, ...]:

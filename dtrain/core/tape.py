@@ -36,7 +36,6 @@ class TapeNode:
         output_types: tuple[TensorType, ...],
         attrs: Mapping[str, Any],
         saved: Sequence[Tensor] | None,
-        *,
         partial_grads: bool = False,
     ) -> None:
         self.name = name
