@@ -21,8 +21,22 @@ from run_ranks import run_ranks  # noqa: E402
 pytestmark = pytest.mark.distributed
 
 
-def test_transports_give_the_same_bits() -> None:
-    results = run_ranks(__file__, "both_transports", 3)
+@pytest.fixture(scope="module")
+def verdicts() -> list[dict[str, Any]]:
+    """What every program returned on every rank, all from one mpirun."""
+    return run_ranks(__file__, "programs", 3, timeout=120)
+
+
+def programs(world: Communicator) -> dict[str, Any]:
+    results: dict[str, Any] = {"both_transports": both_transports(world), "left_rank": left_rank(world)}
+    for transport in ("shared", "messages"):
+        results[f"late_rank {transport}"] = late_rank(world, transport)
+        results[f"letters {transport}"] = letters(world, transport)
+    return results
+
+
+def test_transports_give_the_same_bits(verdicts: list[dict[str, Any]]) -> None:
+    results = [verdict["both_transports"] for verdict in verdicts]
     for shared, messages in results:
         assert shared == messages == results[0][0]
 
@@ -42,8 +56,8 @@ def both_transports(world: Communicator) -> list[bytes]:
 
 
 @pytest.mark.parametrize("transport", ["shared", "messages"])
-def test_a_late_rank_is_an_error_and_not_a_hang(transport: str) -> None:
-    texts = run_ranks(__file__, "late_rank", 3, arguments={"transport": transport})
+def test_a_late_rank_is_an_error_and_not_a_hang(transport: str, verdicts: list[dict[str, Any]]) -> None:
+    texts = [verdict[f"late_rank {transport}"] for verdict in verdicts]
     for text in texts[:2]:
         assert "within 0.3 s" in text and "DTRAIN_COLLECTIVE_TIMEOUT" in text
         if transport == "shared":
@@ -66,9 +80,10 @@ def late_rank(world: Communicator, transport: Any) -> str:
     return text
 
 
-def test_a_rank_that_has_left_is_noticed_at_once() -> None:
-    for text in run_ranks(__file__, "left_rank", 2)[:1]:
-        assert text.startswith("[rank 0/2] rank 1 left the job; group 'world', collective 2 (barrier)")
+def test_a_rank_that_has_left_is_noticed_at_once(verdicts: list[dict[str, Any]]) -> None:
+    for rank in (0, 2):
+        text = verdicts[rank]["left_rank"]
+        assert text.startswith(f"[rank {rank}/3] rank 1 left the job; group 'world', collective 2 (barrier)")
 
 
 def left_rank(world: Communicator) -> str:
@@ -104,11 +119,11 @@ def failing_rank(world: Communicator) -> None:
 
 
 @pytest.mark.parametrize("transport", ["shared", "messages"])
-def test_letters_are_checked(transport: str) -> None:
-    run_ranks(__file__, "letters", 2, arguments={"transport": transport})
+def test_letters_are_checked(transport: str, verdicts: list[dict[str, Any]]) -> None:
+    assert [verdict[f"letters {transport}"] for verdict in verdicts] == ["checked"] * 3
 
 
-def letters(world: Communicator, transport: Any) -> None:
+def letters(world: Communicator, transport: Any) -> str:
     from mpi4py import MPI
 
     from dtrain.collectives.mpi_communicator import make_mpi_communicator
@@ -120,3 +135,4 @@ def letters(world: Communicator, transport: Any) -> None:
     with pytest.raises(CollectiveError, match=r"tag 5 from rank 0 within 0\.3 s, got none"):
         comm.recv(source=0, tag=5)
     comm.close()
+    return "checked"
