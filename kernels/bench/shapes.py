@@ -168,9 +168,9 @@ def _losses_and_activations() -> Iterator[Workload]:
         )
     for op, num_inputs in _ACTIVATIONS.items():
         for size in (64 * 256, 16 * 64 * 32 * 32):
-            attrs = {"approximate": "none"} if op.startswith("gelu") else {}
+            form: dict[str, Any] = {"approximate": "none"} if op.startswith("gelu") else {}
             arrays = ((size,),) * num_inputs
-            yield Workload(op=op, label=f"{size}", inputs=arrays, outputs=((size,),), attrs=attrs)
+            yield Workload(op=op, label=f"{size}", inputs=arrays, outputs=((size,),), attrs=form)
 
 
 def _row_wise() -> Iterator[Workload]:

@@ -71,9 +71,11 @@ inline TanhForm<V> tanh_form(V x) {
   using T = typename V::Element;
   const V scale(T(1.59576912160573071176)), cubic(T(0.044715)), one(T(1));  // 2·√(2/π)
   const V square = x * x;
-  const V probability = sigmoid_of(scale * fma(cubic * square, x, x));
+  const V twice_u = scale * fma(cubic * square, x, x);
+  const V probability = sigmoid_of(twice_u);
   const V slope = scale * fma(V(T(3)) * cubic, square, one);
-  return {probability, probability * (one - probability) * slope};
+  // sigmoid(−2u), not 1 − sigmoid(2u), which cancels where x is large.
+  return {probability, probability * sigmoid_of(V::zero() - twice_u) * slope};
 }
 
 }  // namespace
