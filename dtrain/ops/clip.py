@@ -56,7 +56,8 @@ def clip(x: Any, low: float | None = None, high: float | None = None) -> Tensor:
         if all(limit is None or (isinf(limit) or limit == int(limit)) for limit in (low, high)):
             return _clip_integers(tensor, low, high)
         tensor = as_floating(tensor)
-    return apply(CLIP, tensor, low=low, high=high)
+    # One form of each limit, so that equal nodes of a graph look equal.
+    return apply(CLIP, tensor, low=None if low is None else float(low), high=None if high is None else float(high))
 
 
 def _clip_integers(x: Tensor, low: float | None, high: float | None) -> Tensor:

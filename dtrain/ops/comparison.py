@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from dtrain.base.dtype import ALL, INTEGERS, bool_
@@ -174,10 +175,15 @@ def right_shift(x: Any, y: Any) -> Tensor:
     return apply(RIGHT_SHIFT, x, y)
 
 
+def _or_not_implemented(compare: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Any]:
+    """Python then falls back on identity, so that `x == None` is False, as for other objects."""
+    return lambda x, y: NotImplemented if y is None or isinstance(y, str) else compare(x, y)
+
+
 install_methods(
     {
-        "__eq__": equal,
-        "__ne__": not_equal,
+        "__eq__": _or_not_implemented(equal),
+        "__ne__": _or_not_implemented(not_equal),
         "__lt__": less,
         "__le__": less_equal,
         "__gt__": greater,

@@ -209,10 +209,10 @@ def _as_floats(x: Any, y: Any) -> tuple[Any, Any]:
         return x, y
     if isinstance(y, Tensor) and y.type.dtype.is_floating:
         return x, y
-    # An integer tensor next to Python numbers, or two of them.
+    # Numbers stay as they are: they are weak, and take the dtype of the tensor beside them.
     if isinstance(x, Tensor):
-        return as_floating(x), y if not isinstance(y, Tensor) else as_floating(y)
-    return as_floating(x) if not isinstance(y, Tensor) else x, as_floating(y)
+        return as_floating(x), as_floating(y) if isinstance(y, Tensor) else y
+    return (x, as_floating(y)) if isinstance(y, Tensor) else (as_floating(x), y)
 
 
 # Unary ----------------------------------------------------------------------------------------------------------------

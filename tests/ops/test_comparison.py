@@ -72,3 +72,10 @@ def test_bits_of_floats_are_refused():
         tensor([1.0]) & tensor([2.0])
     with pytest.raises(TypeError, match="invert: expected integers or bools, got f32"):
         ~tensor([1.0])
+
+
+def test_what_is_no_number_is_not_equal():
+    x = tensor([1.0])
+    assert (x == None) is False  # noqa: E711
+    assert (x != None) is True  # noqa: E711
+    assert (x == "text") is False

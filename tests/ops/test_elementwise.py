@@ -64,6 +64,8 @@ def test_integers_divide_as_floats():
         assert quotient.dtype.tag == result
     assert F.div(tensor([7], dtype="s64"), 2).tolist() == [3.5]
     assert F.div(7, tensor([2], dtype="s64")).tolist() == [3.5]
+    assert (1 / tensor([2], dtype="s16")).dtype.tag == "f32" and (tensor([2], dtype="s16") / 2).dtype.tag == "f32"
+    assert F.div(1, 2).item() == 0.5
     assert (tensor([7], dtype="s64") // 2).tolist() == [3]
     assert F.sqrt(tensor([4], dtype="s64")).dtype.tag == "f64"
 
