@@ -131,7 +131,6 @@ class Job:
             ADDRESS_VARIABLE: self._server.address,
             TOKEN_VARIABLE: self._server.token,
             JOB_VARIABLE: self._job_id,
-            "PYTHONUNBUFFERED": self._plan.environment.get("PYTHONUNBUFFERED", "1"),
         }
 
     def _take(self, event: Event) -> None:

@@ -80,7 +80,7 @@ class RayBackend:
         return job
 
     def _command(self, machine: Machine, variables: RankVariables, hosts: str) -> tuple[str, ...]:
-        names = sorted({*variables.exported, *CONTROL_VARIABLES, "PYTHONUNBUFFERED"}) if hosts else []
+        names = sorted({*variables.exported, *CONTROL_VARIABLES}) if hosts else []
         argv = openmpi_command(self._spec, self._installation, [], names, False)
         if hosts:
             agent = shlex.join([machine.python, "-m", "dtrain.launcher.ray_agent"])

@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import FileIO, TextIOWrapper
 from typing import Any, NoReturn
 
 from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, ControlClient, Message
@@ -91,12 +92,22 @@ def _become_rank(run: Callable[[], int], stdout: int, stderr: int, start: int) -
     os.dup2(stderr, 2)
     os.close(stdout)
     os.close(stderr)
-    with os.fdopen(start) as stream:
-        text = stream.read()
+    # Into a pipe Python would write only full buffers; people want to see lines, and prompts, when they are written.
+    sys.stdout = sys.__stdout__ = _unbuffered(1)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _unbuffered(2)  # type: ignore[misc]
+    with os.fdopen(start) as orders:
+        text = orders.read()
     if not text:
         os._exit(START_FAILED)  # the supervisor left before the job began
     os.environ.update(json.loads(text))
     sys.exit(run())
+
+
+def _unbuffered(descriptor: int) -> TextIOWrapper:
+    """Text over the bare descriptor, as `python -u` has it."""
+    errors = "strict" if descriptor == 1 else "backslashreplace"
+    raw = FileIO(descriptor, "w", closefd=False)
+    return TextIOWrapper(raw, encoding=sys.stdout.encoding, errors=errors, write_through=True)
 
 
 class Supervisor:

@@ -315,3 +315,9 @@ def test_messages_of_sys_exit(run):
     ended = run("--quiet", run.script("import sys\nsys.exit('no data here')\n"))
     assert ended.code == 1
     assert "no data here" in ended.err
+
+
+def test_output_is_seen_when_it_is_written(run):
+    run.env.pop("PYTHONUNBUFFERED", None)
+    ended = run("--quiet", run.script("import os\nprint('line')\nprint('no end', end='')\nos.kill(os.getpid(), 9)\n"))
+    assert (ended.code, ended.out) == (137, "line\nno end\n")
