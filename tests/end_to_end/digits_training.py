@@ -7,6 +7,7 @@ a rank has none.
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def parts(step: int, size: int) -> list[slice]:
     if size > 1 and step % 7 == 6:
         cuts[-1] = GLOBAL_BATCH
     edges = [0, *map(int, cuts), GLOBAL_BATCH]
-    return [slice(begin, end) for begin, end in zip(edges, edges[1:])]
+    return [slice(begin, end) for begin, end in pairwise(edges)]
 
 
 def digest(model: dt.nn.Module) -> str:
