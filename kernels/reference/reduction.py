@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
@@ -20,16 +22,22 @@ def sum(x: Array, out: Array, *, axis: Axes, keepdims: bool) -> None:
         store(out, widen(x).sum(axis=axis, keepdims=keepdims))
 
 
+@lru_cache(maxsize=4096)
+def _broadcast_axes(wide: Shape, narrow: Shape) -> tuple[Axes, bool]:
+    """The axes along which `narrow` was broadcast to `wide`, and whether some of them have size 1 in `narrow`."""
+    missing = len(wide) - len(narrow)
+    stretched = [missing + i for i, size in enumerate(narrow) if size == 1 and wide[missing + i] != 1]
+    return (*range(missing), *stretched), bool(stretched)
+
+
 @reference("sum_to_shape")
 def sum_to_shape(x: Array, out: Array, *, shape: Shape) -> None:
     """Σ x over the axes along which `shape` was broadcast."""
-    missing = x.ndim - len(shape)
-    stretched = tuple(missing + axis for axis, size in enumerate(shape) if size == 1 and x.shape[missing + axis] != 1)
-    axis = (*range(missing), *stretched)
-    if not stretched:
-        sum(x, out, axis=axis, keepdims=False)
-    else:
+    axis, has_stretched = _broadcast_axes(x.shape, shape)
+    if has_stretched:
         store(out, widen(x).sum(axis=axis, keepdims=True).reshape(shape))
+    else:
+        sum(x, out, axis=axis, keepdims=False)
 
 
 @reference("mean")
