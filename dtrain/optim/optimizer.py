@@ -106,12 +106,12 @@ class Optimizer(ABC):
             parameters = [parameters[index] for index in active]
             states = [[kind[index] for index in active] for kind in states]
         if group["maximize"]:
-            present = [-gradient for gradient in present]
+            with no_grad():
+                present = [-gradient for gradient in present]
         inputs: list[Tensor] = [*parameters, *present]
         for kind in states[: len(self._names_for(group))]:
             inputs += kind
-        with no_grad():
-            self._update(group, batch, parameters, inputs)
+        self._update(group, batch, parameters, inputs)
 
     # Saving ---------------------------------------------------------------------------------------------------------
 
