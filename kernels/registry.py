@@ -112,10 +112,10 @@ def all_kernels() -> Iterator[KernelInfo]:
         yield from listed
 
 
-def kernels_of(op: str) -> tuple[KernelInfo, ...]:
-    """The kernels of `op`, best first. Empty for an unknown op."""
-    load()
-    return tuple(_KERNELS.get(op, ()))
+def kernels_of(op: str, *, device_kind: str = "cpu") -> tuple[KernelInfo, ...]:
+    """The kernels of `op` that run on `cpu` or `cuda`, best first, the reference last. Empty for an unknown op."""
+    (load_cuda if device_kind == "cuda" else load)()
+    return tuple(info for info in _KERNELS.get(op, ()) if info.is_reference or info.device_kind == device_kind)
 
 
 def reference_of(op: str) -> KernelInfo:

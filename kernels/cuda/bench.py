@@ -14,7 +14,7 @@ from dtrain.base.dtype import DType, from_numpy
 from dtrain.base.tensor_type import tensor_type
 from dtrain.kernels.bench.measure import Timing
 from dtrain.kernels.bench.shapes import Workload
-from dtrain.kernels.registry import KernelInfo, kernels_of, load_cuda
+from dtrain.kernels.registry import KernelInfo, kernels_of
 
 # Launches between two events: enough that the events' own cost does not show.
 LAUNCHES = 20
@@ -22,11 +22,9 @@ LAUNCHES = 20
 
 def gpu_candidates(workload: Workload, dtype: DType, device: Device) -> list[KernelInfo]:
     """The kernels of the op that run this workload on a GPU, best first, the reference last."""
-    load_cuda()
     arrays = workload.make_inputs(dtype.numpy)
     types = [tensor_type(array.shape, from_numpy(array.dtype), device=device) for array in arrays]
-    runs_there = [info for info in kernels_of(workload.op) if info.device_kind == "cuda" or info.is_reference]
-    return [info for info in runs_there if info.fits(types, workload.attrs)]
+    return [info for info in kernels_of(workload.op, device_kind="cuda") if info.fits(types, workload.attrs)]
 
 
 def measure_on_gpu(workload: Workload, dtype: DType, repeats: int, index: int = 0) -> Iterator[Timing]:

@@ -11,11 +11,14 @@ from helpers.cuda_cases import CASES, ROW_IDS, ROWS, check_row, run_on_cuda
 from helpers.cuda_emulation import emulated_module
 from helpers.cuda_emulation.emulated_cupy import emulated_cuda
 
+from dtrain.base.device import as_device
+from dtrain.base.dtype import int16
 from dtrain.base.errors import DtypeError, ShapeError
 from dtrain.base.tensor_type import tensor_type
 from dtrain.kernels.cuda import launch
 from dtrain.kernels.cuda.table import TABLE, CudaRow, element_dtype
 from dtrain.kernels.cuda_kernels import kernel_of, takes
+from dtrain.kernels.registry import find_kernel, kernels_of
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +117,20 @@ def test_predicates_follow_the_roles() -> None:
     sgd = takes(_row("sgd_update"), "bf16")
     assert sgd(types("f64", "bf16", "bf16"), {})
     assert not sgd(types("bf16", "bf16", "bf16"), {})
+
+
+def test_the_device_of_the_inputs_chooses_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpu = [tensor_type((4,), element_dtype("f32"), device=as_device("cuda:0"))] * 2
+    on_cpu = [tensor_type((4,), element_dtype("f32"))] * 2
+    assert find_kernel("rank_order_reduce", on_gpu, {}).name == "rank_order_reduce_f32_cuda"
+    assert find_kernel("rank_order_reduce", on_cpu, {}).device_kind == "cpu"
+    assert find_kernel("rank_order_reduce", [tensor_type((4,), int16, device=as_device("cuda:0"))], {}).is_reference
+    monkeypatch.setenv("DTRAIN_MAX_ISA", "scalar")
+    assert find_kernel("rank_order_reduce", on_gpu, {}).isa == "cuda"
+    monkeypatch.setenv("DTRAIN_MAX_ISA", "reference")
+    assert find_kernel("rank_order_reduce", on_gpu, {}).is_reference
+
+
+def test_cpu_kernels_are_listed_without_those_of_the_gpu() -> None:
+    assert {info.isa for info in kernels_of("sgd_update", device_kind="cuda")} == {"cuda", "reference"}
+    assert "cuda" not in {info.isa for info in kernels_of("sgd_update")}
