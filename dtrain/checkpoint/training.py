@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: model, optimizer, schedule, data loader and random numbers in one file."""
+"""Checkpoints of a training run: model, optimizer, scheduler, data loader and random numbers in one file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KIND = "training"
 
 
 class Stateful(Protocol):
-    """Has a state to save: modules, optimizers, schedules, loaders."""
+    """Has a state to save: modules, optimizers, schedulers, loaders."""
 
     def state_dict(self) -> Mapping[str, Any]: ...
 
@@ -28,7 +28,7 @@ def save_checkpoint(
     *,
     model: Stateful,
     optimizer: Stateful | None = None,
-    schedule: Stateful | None = None,
+    scheduler: Stateful | None = None,
     loader: Stateful | None = None,
     epoch: int | None = None,
     step: int | None = None,
@@ -48,7 +48,7 @@ def save_checkpoint(
     """
     if _rank(rank) != 0:
         return False
-    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "loader": loader}
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "loader": loader}
     states = {name: part.state_dict() for name, part in parts.items() if part is not None}
     random = default_generator().state_dict()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def load_checkpoint(
     *,
     model: Stateful | None = None,
     optimizer: Stateful | None = None,
-    schedule: Stateful | None = None,
+    scheduler: Stateful | None = None,
     loader: Stateful | None = None,
     random: bool = True,
     rank: int | None = None,
@@ -81,7 +81,7 @@ def load_checkpoint(
         raise CheckpointError(
             expected(f"checkpoint {path}", "one written by save_checkpoint", "another value", "read it with load()")
         )
-    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "loader": loader}
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "loader": loader}
     wanted = {name: part for name, part in parts.items() if part is not None}
     missing = [name for name in wanted if name not in content]
     if missing:

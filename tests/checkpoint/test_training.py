@@ -26,9 +26,9 @@ class Scale(nn.Module):
 def make_run(optimizer_class):
     model = Scale()
     optimizer = optimizer_class(model.parameters(), 0.1)
-    schedule = optim.ExponentialLR(optimizer, 0.9)
+    scheduler = optim.ExponentialLR(optimizer, 0.9)
     loader = data.DataLoader(data.ArrayDataset(np.arange(24, dtype=np.float32).reshape(6, 4)), 2, shuffle=True)
-    return {"model": model, "optimizer": optimizer, "schedule": schedule, "loader": loader}
+    return {"model": model, "optimizer": optimizer, "scheduler": scheduler, "loader": loader}
 
 
 def train(run, num_steps):
@@ -41,7 +41,7 @@ def train(run, num_steps):
             loss = (run["model"](batch) * noise).sum()
             loss.backward()
             run["optimizer"].step()
-            run["schedule"].step()
+            run["scheduler"].step()
             losses.append(loss.item())
             if len(losses) == num_steps:
                 break

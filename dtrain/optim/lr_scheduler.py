@@ -1,4 +1,4 @@
-"""Learning-rate schedules: each a formula of the step number, written into the optimizer's groups by `step()`.
+"""Learning-rate schedulers: each a formula of the step number, written into the optimizer's groups by `step()`.
 
 Call `step()` outside of traced functions, after the optimizer's; whether it counts steps or epochs is up to the caller.
 """
@@ -15,14 +15,14 @@ from dtrain.base.errors import expected
 from dtrain.optim.optimizer import Optimizer
 
 
-class Schedule(ABC):
-    """Base of the schedules: sets the learning rate for step 0 when made, and for the next step at each `step()`."""
+class LRScheduler(ABC):
+    """Base of the schedulers: sets the learning rate for step 0 when made, and for the next step at each `step()`."""
 
     def __init__(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(expected(type(self).__name__, "an Optimizer", type(optimizer).__name__))
         self.optimizer = optimizer
-        # Kept in the group, so that a schedule made for a resumed optimizer starts from the same numbers.
+        # Kept in the group, so that a scheduler made for a resumed optimizer starts from the same numbers.
         self.base_lrs = [float(group.setdefault("initial_lr", group["lr"])) for group in optimizer.param_groups]
         self.num_steps = 0
         self._set()
@@ -41,7 +41,7 @@ class Schedule(ABC):
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """How far the schedule is."""
+        """How far the scheduler is."""
         return {"num_steps": self.num_steps, "base_lrs": list(self.base_lrs)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -58,7 +58,7 @@ class Schedule(ABC):
             group["lr"] = self.lr_at(self.num_steps, base_lr, index)
 
 
-class StepLR(Schedule):
+class StepLR(LRScheduler):
     """lr = base · gammaᵏ, with k growing by one every `step_size` steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
@@ -69,7 +69,7 @@ class StepLR(Schedule):
         return float(base_lr * self.gamma ** (step // self.step_size))
 
 
-class MultiStepLR(Schedule):
+class MultiStepLR(LRScheduler):
     """lr = base · gammaᵏ, with k the number of milestones reached."""
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1) -> None:
@@ -80,7 +80,7 @@ class MultiStepLR(Schedule):
         return float(base_lr * self.gamma ** bisect_right(self.milestones, step))
 
 
-class ExponentialLR(Schedule):
+class ExponentialLR(LRScheduler):
     """lr = base · gammaˢᵗᵉᵖ."""
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
@@ -91,7 +91,7 @@ class ExponentialLR(Schedule):
         return float(base_lr * self.gamma**step)
 
 
-class CosineAnnealingLR(Schedule):
+class CosineAnnealingLR(LRScheduler):
     """Half a cosine from base down to eta_min over `num_steps` steps, and up again after them (Loshchilov 2017)."""
 
     def __init__(self, optimizer: Optimizer, num_steps: int, eta_min: float = 0.0) -> None:
@@ -102,14 +102,14 @@ class CosineAnnealingLR(Schedule):
         return self.eta_min + (base_lr - self.eta_min) * (1 + math.cos(math.pi * step / self.period)) / 2
 
 
-class LinearWarmup(Schedule):
+class LinearWarmup(LRScheduler):
     """From start_factor · base up to base in a straight line over `num_steps` steps, then `after`, counted from 0.
 
     LinearWarmup(optimizer, 500, after=CosineAnnealingLR(optimizer, 10_000)). Only the outer one is stepped.
     """
 
     def __init__(
-        self, optimizer: Optimizer, num_steps: int, *, start_factor: float = 0.0, after: Schedule | None = None
+        self, optimizer: Optimizer, num_steps: int, *, start_factor: float = 0.0, after: LRScheduler | None = None
     ) -> None:
         self.warmup, self.start_factor, self.after = num_steps, start_factor, after
         super().__init__(optimizer)
@@ -120,7 +120,7 @@ class LinearWarmup(Schedule):
         return base_lr if self.after is None else self.after.lr_at(step - self.warmup, base_lr, group)
 
 
-class OneCycleLR(Schedule):
+class OneCycleLR(LRScheduler):
     """Up from max_lr/div_factor to max_lr over pct_start of the steps, then down to far below it (Smith 2018).
 
     The lowest rate, at the last of `total_steps`, is max_lr / (div_factor · final_div_factor). Momentum stays.
@@ -162,7 +162,7 @@ class OneCycleLR(Schedule):
         return last + (first - last) * (1 + math.cos(math.pi * fraction)) / 2
 
 
-class LambdaLR(Schedule):
+class LambdaLR(LRScheduler):
     """lr = base · function(step), with one function for all groups or one for each."""
 
     def __init__(
