@@ -22,7 +22,7 @@ from dtrain.core.context import context, is_grad_enabled
 from dtrain.core.executor import Executor
 from dtrain.core.structure import flatten, unflatten
 from dtrain.core.tensor import Tensor, as_tensor, user_source
-from dtrain.core.tracer import Tracer
+from dtrain.core.tracer import Tracer, both_ways
 from dtrain.graph.graph import Graph
 from dtrain.graph.op import get_op
 from dtrain.graph.verify import verify
@@ -59,6 +59,8 @@ class CompiledGraph:
         self.gradients = [grad for _, grad in capture.effects if grad is not None and grad.is_symbolic]
         num_results = len(self.graph.outputs) - len(self.gradients)
         self._result_types = [value.type for value in self.graph.outputs]
+        changed = [capture.states[position] for position in self.graph.updates]
+        self._changed = {id(tensor) for tensor in [*changed, *(leaf for leaf, _ in capture.effects)]}
         self.executor = Executor(self.graph, capture.states, num_results=num_results)
 
     def is_valid(self) -> bool:
@@ -68,6 +70,7 @@ class CompiledGraph:
     def run(self, arguments: Sequence[Tensor]) -> Any:
         """Run on these arguments, and repeat what the function did besides."""
         capture, executor = self.capture, self.executor
+        self._expect_separate(arguments)
         for item in capture.gradient_states:
             if item.position is not None and item.leaf._grad is not None:
                 executor.states[item.position] = item.leaf._grad
@@ -80,6 +83,15 @@ class CompiledGraph:
         if capture.written_arguments or capture.argument_gradients:
             self._change_arguments(arguments, results[capture.num_results :])
         return unflatten(capture.structure, results)
+
+    def _expect_separate(self, arguments: Sequence[Tensor]) -> None:
+        for tensor in arguments:
+            if id(tensor) in self._changed:
+                raise both_ways(user_source(), tensor)
+        for position in self.capture.written_arguments:
+            tensor = arguments[position]
+            if sum(other.array is tensor.array for other in arguments) > 1:
+                raise both_ways(user_source(), tensor)
 
     def _change_arguments(self, arguments: Sequence[Tensor], computed: Sequence[Tensor]) -> None:
         remaining = iter(computed)

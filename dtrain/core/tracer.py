@@ -29,6 +29,7 @@ class Tracer:
         self.graph = Graph(name)
         self.state_tensors: list[Tensor] = []
         self._arguments: list[Tensor] = []
+        self._given: dict[int, Tensor] = {}  # id of an argument's array -> the argument itself
         self._guards: dict[tuple[int, str], Guard] = {}
         self._twin_guards: list[TwinGuard] = []
         self._listeners: ListenersGuard | None = None
@@ -95,6 +96,7 @@ class Tracer:
         """Let `target` hold the value of `new` from here on."""
         value = self.value_of(new)
         if target.array is not None:
+            self._expect_no_argument(target)
             key = self._state_of(target)
             self._mark_views_stale(self._current[key])
             self._current[key] = value
@@ -131,11 +133,13 @@ class Tracer:
     def read_grad(self, leaf: Tensor) -> None:
         """Note that the function looks at `leaf.grad`: whether there is one must be as now at every run."""
         if leaf not in self._grads_before:
+            self._expect_no_argument(leaf)
             self._grads_before[leaf] = leaf._grad
             self._grads_read.add(leaf)
 
     def overwrite_grad(self, leaf: Tensor) -> None:
         """Note that the function sets `leaf.grad` whatever it was."""
+        self._expect_no_argument(leaf)
         self._grads_before.setdefault(leaf, leaf._grad)
 
     def guard(self, owner: Any, attribute: str, value: Any) -> None:
@@ -154,6 +158,8 @@ class Tracer:
         symbolic.value = self.graph.add_argument(tensor.type, name)
         self._known.add(symbolic.value)
         self._arguments.append(symbolic)
+        if tensor.array is not None:
+            self._given[id(tensor.array)] = tensor
         return symbolic
 
     def finish(self, outputs: Sequence[Tensor]) -> Capture:
@@ -165,6 +171,8 @@ class Tracer:
         graph = self.graph
         graph.outputs = [self.value_of(tensor) for tensor in outputs]
         written = [i for i, tensor in enumerate(self._arguments) if tensor.value is not graph.arguments[i]]
+        if written and (known := self._states.keys() & self._given.keys()):
+            raise both_ways(user_source(), self._given[known.pop()])
         graph.outputs += [self.value_of(self._arguments[i]) for i in written]
         argument_gradients = self._argument_gradients()
         graph.outputs += [self.value_of(item.gradient) for item in argument_gradients if item.gradient is not None]
@@ -234,6 +242,10 @@ class Tracer:
                 shown.update(node.outputs)
         self._stale |= shown - {value}
 
+    def _expect_no_argument(self, tensor: Tensor) -> None:
+        if tensor.array is not None and id(tensor.array) in self._given:
+            raise both_ways(user_source(), tensor)
+
     def _state_of(self, tensor: Tensor) -> int:
         # Keyed by the array: a tensor and its detached twin are one state.
         tensor = self._originals.get(tensor, tensor)
@@ -249,6 +261,18 @@ class Tracer:
         if first is not tensor and not any(guard.second is tensor for guard in self._twin_guards):
             self._twin_guards.append(TwinGuard(first, tensor))
         return key
+
+
+def both_ways(where: str, tensor: Tensor) -> TraceError:
+    """The error for one tensor that a traced function knows under two names and changes under one of them."""
+    return TraceError(
+        expected(
+            f"traced function at {where}",
+            "a tensor that it changes to come in one way",
+            f"{tensor.name or 'a tensor'} {tensor.type} as an argument and once more",
+            "leave it out of the arguments, or pass it once",
+        )
+    )
 
 
 def _constant_attrs(array: np.ndarray, tensor: Tensor) -> dict[str, Any]:
