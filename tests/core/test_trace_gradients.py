@@ -120,3 +120,54 @@ def test_unread_gradients_are_replaced_whatever_they_were() -> None:
     clear()
     assert w.grad is None
     assert len(clear.graphs) == 1
+
+
+class ConvNet(dt.nn.Module):
+    """Convolution, batch norm with running statistics, pooling, dropout: everything that keeps state."""
+
+    def __init__(self) -> None:
+        self.convolution = dt.nn.Conv2d(2, 6, 3, padding=1)
+        self.norm = dt.nn.BatchNorm2d(6)
+        self.head = dt.nn.Linear(6 * 4 * 4, 5)
+
+    def forward(self, x):
+        hidden = F.max_pool2d(F.relu(self.norm(self.convolution(x))), 2)
+        return self.head(F.dropout(hidden.reshape(hidden.shape[0], -1), 0.25, training=self.training))
+
+
+def conv_training(traced: bool, make_optimizer) -> tuple[list[bytes], list[bytes], int]:
+    dt.core.random.seed(3)
+    net = ConvNet()
+    optimizer = make_optimizer(net.parameters())
+    captures: list[int] = []
+
+    def step(x, y):
+        captures.append(1)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    run = dt.trace(step) if traced else step
+    losses = []
+    for number in range(8):
+        net.train(number != 5)  # one step in evaluation mode between the others
+        batch = 3 if number == 7 else 4  # and a short last batch
+        losses.append(run(dt.tensor(values(batch, 2, 8, 8, seed=number)), dt.arange(batch) % 5).numpy().tobytes())
+    return losses, [tensor.numpy().tobytes() for tensor in net.state_dict().values()], len(captures)
+
+
+@pytest.mark.parametrize(
+    "make_optimizer",
+    [
+        lambda parameters: dt.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-3, nesterov=True),
+        lambda parameters: dt.optim.AdamW(parameters, lr=0.01),
+    ],
+    ids=["sgd", "adamw"],
+)
+def test_a_convolutional_net_trains_bitwise_as_eagerly(make_optimizer) -> None:
+    eager, traced = conv_training(False, make_optimizer), conv_training(True, make_optimizer)
+    assert traced[0] == eager[0]
+    assert traced[1] == eager[1]
+    assert traced[2] == 3, "training, evaluation mode, the short batch"
