@@ -20,7 +20,7 @@ from dtrain.core.apply import apply
 from dtrain.core.capture import Capture
 from dtrain.core.context import context, is_grad_enabled
 from dtrain.core.executor import Executor
-from dtrain.core.structure import flatten, unflatten
+from dtrain.core.structure import LEAF, flatten, unflatten
 from dtrain.core.tensor import Tensor, as_tensor, user_source
 from dtrain.core.tracer import Tracer, both_ways
 from dtrain.graph.graph import Graph
@@ -127,7 +127,12 @@ class TracedFunction(Generic[Parameters, Result]):
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         if context.tracer is not None:
             return self._function(*args, **kwargs)
-        arguments, structure = flatten((args, kwargs), tensors=_as_argument)
+        # The usual call has tensors only; taking it apart would cost more than all other checks together.
+        arguments = [value for value in args if isinstance(value, Tensor)]
+        if not kwargs and len(arguments) == len(args):
+            structure = _only_tensors(len(args))
+        else:
+            arguments, structure = flatten((args, kwargs), tensors=_as_argument)
         types = tuple([(tensor.type, tensor.requires_grad) for tensor in arguments])
         # Ranks may be threads, and an executor is one run at a time: every thread has captures of its own.
         key = (structure, types, is_grad_enabled(), get_ident())
@@ -203,6 +208,12 @@ class TracedFunction(Generic[Parameters, Result]):
         if pipeline is not None:
             capture.graph = pipeline(capture.graph)
         return CompiledGraph(capture)
+
+
+@functools.cache
+def _only_tensors(count: int) -> Any:
+    """What `flatten` gives for a call with `count` tensors and nothing else."""
+    return (tuple, (tuple, *[LEAF] * count), (dict,))
 
 
 def _as_argument(value: Any) -> Tensor | None:

@@ -98,3 +98,10 @@ def test_map_tensors() -> None:
     mapped = map_tensors({"k": [A, 3]}, lambda tensor: tensor + 1)
     assert mapped["k"][0].tolist() == [1]
     assert mapped["k"][1] == 3
+
+
+def test_the_short_way_of_trace_gives_what_flatten_gives() -> None:
+    from dtrain.core.trace import _only_tensors
+
+    for arguments in ((), (A,), (A, B, C)):
+        assert take((arguments, {}))[1] == _only_tensors(len(arguments))
