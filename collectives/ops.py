@@ -12,12 +12,17 @@ Every rank of the group makes the same calls in the same order. `group` is the t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from dtrain.base.control_channel import control_client
+from dtrain.base.device import CPU, Device
 from dtrain.base.dtype import FLOATS
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.collectives import exposed_time
+from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import communicator_for, get_communicator
 from dtrain.core.apply import apply, apply_all
 from dtrain.core.tape import TapeNode
@@ -38,6 +43,17 @@ _ALONE_SIZED = [
 def _collective(name: str, **options: Any) -> Op:
     options.setdefault("samples", lambda: _ALONE)
     return register_op(Op(name=name, is_collective=True, dtypes=FLOATS, **options))
+
+
+@contextmanager
+def _exchange(array: Array, group: str, what: str) -> Iterator[Communicator]:
+    """The communicator to call inside; what is called is noted for a verdict, and how long it takes."""
+    communicator = communicator_for(array, group)
+    client = control_client()
+    if client is not None:
+        client.progress(communicator.counters.calls, what)
+    with exposed_time.measure():
+        yield communicator
 
 
 def _kernel(name: str, function: Any) -> None:
@@ -66,8 +82,8 @@ ALL_REDUCE = _collective("all_reduce", infer=_all_reduce_infer, grad=_all_reduce
 
 
 def _run_all_reduce(x: Array, *, out: Array, group: str, op: str = "sum", label: str = "", bucket: int = 0) -> None:
-    with exposed_time.measure():
-        communicator_for(x, group).all_reduce(x, op=op, out=out)
+    with _exchange(x, group, f"all_reduce {label}") as communicator:
+        communicator.all_reduce(x, op=op, out=out)
 
 
 _kernel("all_reduce", _run_all_reduce)
@@ -97,7 +113,7 @@ ALL_REDUCE_MANY = _collective(
     infer=_all_reduce_many_infer,
     aliases=lambda attrs: {index: index for index in range(len(attrs["labels"]))},
     contiguous=True,
-    allocate=lambda attrs, nbytes: bucket_memory(attrs, nbytes),
+    allocate=lambda attrs, nbytes, device: bucket_memory(attrs, nbytes, device),
     samples=lambda: [Sample(inputs=((3,), (2, 2)), attrs={"group": "world", "op": "sum", "labels": ("a", "b")})],
 )
 
@@ -106,8 +122,8 @@ def _run_all_reduce_many(
     *xs: Array, out: Array | tuple[Array, ...], group: str, op: str, labels: tuple[str, ...] = ()
 ) -> None:
     outs = out if isinstance(out, tuple) else (out,)
-    with exposed_time.measure():
-        communicator_for(xs[0], group).all_reduce_many(xs, op=op, outs=outs)
+    with _exchange(xs[0], group, f"all_reduce_many of {', '.join(labels[:3])}") as communicator:
+        communicator.all_reduce_many(xs, op=op, outs=outs)
 
 
 _kernel("all_reduce_many", _run_all_reduce_many)
@@ -118,13 +134,13 @@ def all_reduce_many(xs: list[Tensor], *, op: str = "sum", group: str = "world", 
     return apply_all(ALL_REDUCE_MANY, xs, {"group": group, "op": op, "labels": tuple(labels)})
 
 
-def bucket_memory(attrs: dict[str, Any], nbytes: int) -> Array:
+def bucket_memory(attrs: dict[str, Any], nbytes: int, device: Device = CPU) -> Array:
     """Memory for a packed bucket from its communicator, where collectives need no copy.
 
     Getting new memory is collective. A bucket's members do not depend on batch shapes, so a rank that compiles a new
     shape alone finds its buckets here and waits for nobody. Graphs share them: contents matter during a run only.
     """
-    communicator = get_communicator(attrs["group"])
+    communicator = get_communicator(attrs["group"], device=device)
     cache: dict[Any, Array] = communicator.__dict__.setdefault("bucket_memory", {})
     key = (attrs["labels"], attrs["op"], nbytes)
     if key not in cache:
@@ -149,8 +165,8 @@ ALL_GATHER = _collective("all_gather", infer=_all_gather_infer, grad=_all_gather
 
 
 def _run_all_gather(x: Array, *, out: Array, group: str, size: int) -> None:
-    with exposed_time.measure():
-        communicator_for(x, group).all_gather(x, out=out)
+    with _exchange(x, group, "all_gather") as communicator:
+        communicator.all_gather(x, out=out)
 
 
 _kernel("all_gather", _run_all_gather)
@@ -178,8 +194,8 @@ REDUCE_SCATTER = _collective(
 
 
 def _run_reduce_scatter(x: Array, *, out: Array, group: str, size: int) -> None:
-    with exposed_time.measure():
-        communicator_for(x, group).reduce_scatter(x, out=out)
+    with _exchange(x, group, "reduce_scatter") as communicator:
+        communicator.reduce_scatter(x, out=out)
 
 
 _kernel("reduce_scatter", _run_reduce_scatter)
@@ -209,8 +225,8 @@ BROADCAST = _collective(
 
 
 def _run_broadcast(x: Array, *, out: Array, group: str, root: int) -> None:
-    with exposed_time.measure():
-        communicator_for(x, group).broadcast(x, root=root, out=out)
+    with _exchange(x, group, "broadcast") as communicator:
+        communicator.broadcast(x, root=root, out=out)
 
 
 _kernel("broadcast", _run_broadcast)
@@ -235,8 +251,8 @@ ALL_TO_ALL = _collective("all_to_all", infer=_all_to_all_infer, grad=_all_to_all
 
 
 def _run_all_to_all(x: Array, *, out: Array, group: str, size: int) -> None:
-    with exposed_time.measure():
-        communicator_for(x, group).all_to_all(x, out=out)
+    with _exchange(x, group, "all_to_all") as communicator:
+        communicator.all_to_all(x, out=out)
 
 
 _kernel("all_to_all", _run_all_to_all)

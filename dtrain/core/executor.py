@@ -184,7 +184,7 @@ class Executor:
         allocate = block.node.op.allocate
         if allocate is None:
             return _allocate(block.nbytes, block.members[0].type.device)
-        return allocate(block.node.attrs, block.nbytes)
+        return allocate(block.node.attrs, block.nbytes, block.members[0].type.device)
 
     def _place(self, value: Value) -> Array:
         """The array of a value at its planned place."""

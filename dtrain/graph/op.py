@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from dtrain.base.device import Device
 from dtrain.base.dtype import FLOATS, DType
 from dtrain.base.tensor_type import TensorType
 
@@ -51,7 +52,8 @@ class Op:
     is_collective: talks to other ranks; never removed, merged or reordered against its group.
     is_dynamic: the output shape depends on values; eager only.
     contiguous: inputs must lie one after another in memory (a packed bucket); the memory plan sees to it.
-    allocate: (attributes, bytes) -> the bytes in which the block of a contiguous op lies, for example shared memory.
+    allocate: (attributes, bytes, device) -> the bytes in which the block of a contiguous op lies, for example shared
+        memory.
     """
 
     name: str
@@ -67,7 +69,7 @@ class Op:
     is_collective: bool = False
     is_dynamic: bool = False
     contiguous: bool = False
-    allocate: Callable[[dict[str, Any], int], Any] | None = None
+    allocate: Callable[[dict[str, Any], int, Device], Any] | None = None
     dispatch_cache: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def aliases_of(self, attrs: dict[str, Any]) -> dict[int, int]:
