@@ -323,11 +323,14 @@ def as_tensor(data: Any, dtype: DTypeLike | None = None, device: DeviceLike | No
     if isinstance(data, Tensor):
         result = data if dtype is None else data.to(dtype)
         return result if device is None else result.to(device)
-    array = _to_array(data, dtype)
-    tensor = wrap(array)
-    if device is not None and placement(device) is not tensor.type.device:
-        return tensor.to(placement(device))
-    return context.tracer.constant(tensor) if context.tracer is not None else tensor
+    tensor = wrap(_to_array(data, dtype))
+    tracer, context.tracer = context.tracer, None
+    try:
+        # Moved now, not in every run of the graph.
+        moved = tensor if device is None else tensor.to(placement(device))
+    finally:
+        context.tracer = tracer
+    return moved if tracer is None else tracer.constant(moved)
 
 
 def _to_array(data: Any, dtype: DTypeLike | None) -> Array:

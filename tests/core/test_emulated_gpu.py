@@ -84,3 +84,17 @@ def test_random_numbers_are_those_of_the_cpu() -> None:
         return normal((17,), device=device).numpy()
 
     np.testing.assert_array_equal(draw("cuda:0"), draw("cpu"))
+
+
+def test_numbers_beside_tensors_are_constants_on_the_gpu() -> None:
+    """Moving them in every run would make each step wait for a copy."""
+
+    @dt.trace
+    def function(x: dt.Tensor) -> dt.Tensor:
+        return (x * 2.5 + 1) / x.shape[0]
+
+    x = dt.arange(3, dtype="f32", device="cuda:0")
+    np.testing.assert_allclose(function(x).numpy(), (np.arange(3) * 2.5 + 1) / 3, rtol=1e-6)
+    (graph,) = function.graphs
+    assert "to_device" not in {node.op.name for node in graph.nodes}
+    assert not graph.states
