@@ -15,7 +15,7 @@ inline V sigmoid_of(V x) {
   return select_positive(x, one, small) / (one + small);
 }
 
-// erfc(z) for z ≥ 0 in f32, relative error below 1.2e-7: the Chebyshev fit of W. Press et al., "Numerical Recipes", 6.2.
+// erfc(z) for z ≥ 0 in f32, relative error below 1.2e-7: the Chebyshev fit of Press et al., "Numerical Recipes", 6.2.
 template <typename V>
 inline V erfc_by_polynomial(V z) {
   const V t = V(1.0f) / fma(V(0.5f), z, V(1.0f));

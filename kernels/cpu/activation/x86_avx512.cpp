@@ -1,33 +1,21 @@
 #include "activation/generic.h"
 #include "simd/avx512.h"
+#include "simd/instance.h"
 
 namespace dtrain {
 
-relu_fn<float>* const relu_f32_avx512 = relu<avx512::Vec<float>>;
-relu_fn<double>* const relu_f64_avx512 = relu<avx512::Vec<double>>;
-relu6_fn<float>* const relu6_f32_avx512 = relu6<avx512::Vec<float>>;
-relu6_fn<double>* const relu6_f64_avx512 = relu6<avx512::Vec<double>>;
-sigmoid_fn<float>* const sigmoid_f32_avx512 = sigmoid<avx512::Vec<float>>;
-sigmoid_fn<double>* const sigmoid_f64_avx512 = sigmoid<avx512::Vec<double>>;
-silu_fn<float>* const silu_f32_avx512 = silu<avx512::Vec<float>>;
-silu_fn<double>* const silu_f64_avx512 = silu<avx512::Vec<double>>;
-hswish_fn<float>* const hswish_f32_avx512 = hswish<avx512::Vec<float>>;
-hswish_fn<double>* const hswish_f64_avx512 = hswish<avx512::Vec<double>>;
-gelu_fn<float>* const gelu_f32_avx512 = gelu<avx512::Vec<float>>;
-gelu_fn<double>* const gelu_f64_avx512 = gelu<avx512::Vec<double>>;
-relu_backward_fn<float>* const relu_backward_f32_avx512 = relu_backward<avx512::Vec<float>>;
-relu_backward_fn<double>* const relu_backward_f64_avx512 = relu_backward<avx512::Vec<double>>;
-relu6_backward_fn<float>* const relu6_backward_f32_avx512 = relu6_backward<avx512::Vec<float>>;
-relu6_backward_fn<double>* const relu6_backward_f64_avx512 = relu6_backward<avx512::Vec<double>>;
-sigmoid_backward_fn<float>* const sigmoid_backward_f32_avx512 = sigmoid_backward<avx512::Vec<float>>;
-sigmoid_backward_fn<double>* const sigmoid_backward_f64_avx512 = sigmoid_backward<avx512::Vec<double>>;
-tanh_backward_fn<float>* const tanh_backward_f32_avx512 = tanh_backward<avx512::Vec<float>>;
-tanh_backward_fn<double>* const tanh_backward_f64_avx512 = tanh_backward<avx512::Vec<double>>;
-silu_backward_fn<float>* const silu_backward_f32_avx512 = silu_backward<avx512::Vec<float>>;
-silu_backward_fn<double>* const silu_backward_f64_avx512 = silu_backward<avx512::Vec<double>>;
-hswish_backward_fn<float>* const hswish_backward_f32_avx512 = hswish_backward<avx512::Vec<float>>;
-hswish_backward_fn<double>* const hswish_backward_f64_avx512 = hswish_backward<avx512::Vec<double>>;
-gelu_backward_fn<float>* const gelu_backward_f32_avx512 = gelu_backward<avx512::Vec<float>>;
-gelu_backward_fn<double>* const gelu_backward_f64_avx512 = gelu_backward<avx512::Vec<double>>;
+DTRAIN_INSTANCE(relu, avx512)
+DTRAIN_INSTANCE(relu6, avx512)
+DTRAIN_INSTANCE(sigmoid, avx512)
+DTRAIN_INSTANCE(silu, avx512)
+DTRAIN_INSTANCE(hswish, avx512)
+DTRAIN_INSTANCE(gelu, avx512)
+DTRAIN_INSTANCE(relu_backward, avx512)
+DTRAIN_INSTANCE(relu6_backward, avx512)
+DTRAIN_INSTANCE(sigmoid_backward, avx512)
+DTRAIN_INSTANCE(tanh_backward, avx512)
+DTRAIN_INSTANCE(silu_backward, avx512)
+DTRAIN_INSTANCE(hswish_backward, avx512)
+DTRAIN_INSTANCE(gelu_backward, avx512)
 
 }  // namespace dtrain

@@ -1,15 +1,12 @@
 #include "batch_norm/generic.h"
 #include "simd/avx512.h"
+#include "simd/instance.h"
 
 namespace dtrain {
 
-batch_norm_statistics_fn<float>* const batch_norm_statistics_f32_avx512 = batch_norm_statistics<avx512::Vec<float>>;
-batch_norm_statistics_fn<double>* const batch_norm_statistics_f64_avx512 = batch_norm_statistics<avx512::Vec<double>>;
-batch_norm_normalize_fn<float>* const batch_norm_normalize_f32_avx512 = batch_norm_normalize<avx512::Vec<float>>;
-batch_norm_normalize_fn<double>* const batch_norm_normalize_f64_avx512 = batch_norm_normalize<avx512::Vec<double>>;
-batch_norm_backward_sums_fn<float>* const batch_norm_backward_sums_f32_avx512 = batch_norm_backward_sums<avx512::Vec<float>>;
-batch_norm_backward_sums_fn<double>* const batch_norm_backward_sums_f64_avx512 = batch_norm_backward_sums<avx512::Vec<double>>;
-batch_norm_backward_data_fn<float>* const batch_norm_backward_data_f32_avx512 = batch_norm_backward_data<avx512::Vec<float>>;
-batch_norm_backward_data_fn<double>* const batch_norm_backward_data_f64_avx512 = batch_norm_backward_data<avx512::Vec<double>>;
+DTRAIN_INSTANCE(batch_norm_statistics, avx512)
+DTRAIN_INSTANCE(batch_norm_normalize, avx512)
+DTRAIN_INSTANCE(batch_norm_backward_sums, avx512)
+DTRAIN_INSTANCE(batch_norm_backward_data, avx512)
 
 }  // namespace dtrain

@@ -1,7 +1,8 @@
 // The parts of 2-D convolution that are not matrix products: im2col and its adjoint, and depthwise convolution.
 //
 // Shapes: x [N][C][H][W], y [N][O][OH][OW], columns [C][KH][KW][N][OH][OW]; depthwise weights [O][1][KH][KW], where
-// output channel o reads input channel o / (O / C). Position (oh, i) reads input row oh·stride_h + i·dilation_h − pad_h.
+// output channel o reads input channel o / (O / C). Output row oh sees, through kernel row i, the input row
+// oh·stride_h + i·dilation_h − pad_h.
 #pragma once
 
 #include <cstdint>

@@ -47,7 +47,8 @@ inline void fill_zero(typename V::Element* to, std::int64_t count) {
 }
 
 template <typename V>
-inline void copy_row(const typename V::Element* from, std::int64_t stride, typename V::Element* to, std::int64_t count) {
+inline void copy_row(const typename V::Element* from, std::int64_t stride, typename V::Element* to,
+                     std::int64_t count) {
   if (stride == 1) {
     for_each_vector<V>(count, [=](std::int64_t k, auto lane) { lane.store(lane.load(from + k), to + k); });
   } else {

@@ -1,11 +1,10 @@
 #include "layer_norm/generic.h"
 #include "simd/avx2.h"
+#include "simd/instance.h"
 
 namespace dtrain {
 
-layer_norm_fn<float>* const layer_norm_f32_avx2 = layer_norm<avx2::Vec<float>>;
-layer_norm_fn<double>* const layer_norm_f64_avx2 = layer_norm<avx2::Vec<double>>;
-layer_norm_backward_fn<float>* const layer_norm_backward_f32_avx2 = layer_norm_backward<avx2::Vec<float>>;
-layer_norm_backward_fn<double>* const layer_norm_backward_f64_avx2 = layer_norm_backward<avx2::Vec<double>>;
+DTRAIN_INSTANCE(layer_norm, avx2)
+DTRAIN_INSTANCE(layer_norm_backward, avx2)
 
 }  // namespace dtrain

@@ -24,8 +24,8 @@ void read_window(Call& call, PoolingShape& shape) {
   const auto kernel_size = call.integers<2>("kernel_size");
   const auto stride = call.integers<2>("stride");
   const auto padding = call.integers<2>("padding");
-  call.expect(stride[0] > 0 && stride[1] > 0 && padding[0] >= 0 && padding[1] >= 0 && 2 * padding[0] <= kernel_size[0] &&
-                  2 * padding[1] <= kernel_size[1] && kernel_size[0] > 0 && kernel_size[1] > 0,
+  call.expect(stride[0] > 0 && stride[1] > 0 && kernel_size[0] > 0 && kernel_size[1] > 0 && padding[0] >= 0 &&
+                  padding[1] >= 0 && 2 * padding[0] <= kernel_size[0] && 2 * padding[1] <= kernel_size[1],
               "positive kernel_size and stride, and a padding of at most half the kernel");
   shape.kernel_h = kernel_size[0];
   shape.kernel_w = kernel_size[1];

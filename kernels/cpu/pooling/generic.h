@@ -77,7 +77,7 @@ inline Interval outputs_on_input(std::int64_t outputs, std::int64_t inputs, std:
   return {begin, at_most(end, outputs)};
 }
 
-// One kernel position over a row of outputs. No branches, so that the compiler makes vectors: maxima are hard to predict.
+// One kernel position over a row of outputs. Without branches, because maxima are hard to predict.
 template <typename T>
 inline void take_better(const T* from, std::int64_t stride, std::int32_t from_index, T* best, std::int32_t* indices,
                         std::int64_t count) {

@@ -136,9 +136,7 @@ void reduce_blocks(const T* const* arrays, int num_arrays, T* out, std::int64_t 
     for (std::int64_t i = 0; i < size; ++i) total[i] = widened<A>(arrays[0][start + i]);
     for (int rank = 1; rank < num_arrays; ++rank) {
       const T* from = arrays[rank] + start;
-      for (std::int64_t i = 0; i < size; ++i) {
-        total[i] = combined<T, reduction == Reduction::mean ? Reduction::sum : reduction>(total[i], widened<A>(from[i]));
-      }
+      for (std::int64_t i = 0; i < size; ++i) total[i] = combined<T, reduction>(total[i], widened<A>(from[i]));
     }
     // Written after the last read of the block, so that `out` may be any of the arrays.
     if constexpr (reduction == Reduction::mean) {

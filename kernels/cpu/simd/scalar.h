@@ -1,8 +1,9 @@
 // Vec<T> of one lane: the plain version of every kernel, and the contract of the wider ones.
 //
-// Vec<T> offers: width, zero(), load/store, load_partial/store_partial of the first `count` < width lanes (missing lanes
-// read as `fill`), first(count) which zeroes the others, + - * /, fma(a, b, c) = a·b + c, max, min, sqrt, select_positive(x, a, b) = x > 0 ? a : b,
-// exp_non_positive, and sum/maximum over lanes. max(a, b) and min(a, b) give b where either is NaN.
+// Vec<T> offers width, zero(), load/store, load_partial/store_partial of the first `count` < width lanes (missing lanes
+// read as `fill`), first(count), which zeroes the others, + - * /, fma(a, b, c) = a·b + c, max, min, sqrt,
+// select_positive(x, a, b) = x > 0 ? a : b, exp_non_positive, and sum() and maximum() over lanes. max(a, b) and
+// min(a, b) give b where either is NaN.
 #pragma once
 
 #include <cmath>

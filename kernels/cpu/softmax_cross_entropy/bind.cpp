@@ -23,8 +23,9 @@ const std::int64_t* read_targets(Call& call, int index, const CrossEntropyShape&
   }
   for (std::int64_t row = 0; row < shape.rows; ++row) {
     if (targets[row] < 0 || targets[row] >= shape.classes) {
-      call.fail(PyExc_ValueError, "targets from 0 to " + std::to_string(shape.classes - 1) + ", got " +
-                                      std::to_string(targets[row]) + "; check the labels, and the size of the last layer");
+      const std::string range = "targets from 0 to " + std::to_string(shape.classes - 1);
+      const std::string given = ", got " + std::to_string(targets[row]);
+      call.fail(PyExc_ValueError, range + given + "; check the labels, and the size of the last layer");
     }
   }
   return targets;

@@ -12,7 +12,8 @@ namespace {
 
 template <typename V>
 void softmax_cross_entropy_row(const typename V::Element* logits, std::int64_t target, typename V::Element* loss,
-                               typename V::Element* probabilities, std::int64_t classes, typename V::Element smoothing) {
+                               typename V::Element* probabilities, std::int64_t classes,
+                               typename V::Element smoothing) {
   using T = typename V::Element;
   constexpr T lowest = -std::numeric_limits<T>::infinity();
   const T largest = row_maximum<V>(logits, classes);

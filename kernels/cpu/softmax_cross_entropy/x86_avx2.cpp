@@ -1,11 +1,10 @@
 #include "softmax_cross_entropy/generic.h"
 #include "simd/avx2.h"
+#include "simd/instance.h"
 
 namespace dtrain {
 
-softmax_cross_entropy_fn<float>* const softmax_cross_entropy_f32_avx2 = softmax_cross_entropy<avx2::Vec<float>>;
-softmax_cross_entropy_fn<double>* const softmax_cross_entropy_f64_avx2 = softmax_cross_entropy<avx2::Vec<double>>;
-softmax_cross_entropy_backward_fn<float>* const softmax_cross_entropy_backward_f32_avx2 = softmax_cross_entropy_backward<avx2::Vec<float>>;
-softmax_cross_entropy_backward_fn<double>* const softmax_cross_entropy_backward_f64_avx2 = softmax_cross_entropy_backward<avx2::Vec<double>>;
+DTRAIN_INSTANCE(softmax_cross_entropy, avx2)
+DTRAIN_INSTANCE(softmax_cross_entropy_backward, avx2)
 
 }  // namespace dtrain
