@@ -5,14 +5,17 @@ State is per thread, so that ranks can be threads and a data loader's threads ne
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from dtrain.core.autograd import BackwardListener
     from dtrain.core.tracer import Tracer
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 class Context(threading.local):
@@ -33,29 +36,40 @@ class Context(threading.local):
 context = Context()
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+class set_grad_enabled:
+    """Record on the tape inside if `enabled`. As a decorator too: every call of the function is then inside."""
+
+    __slots__ = ("_before", "enabled")
+
+    # A class and no generator: every backward pass and optimizer step enters several.
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(context.grad_enabled)
+        context.grad_enabled = self.enabled
+
+    def __exit__(self, *error: object) -> None:
+        context.grad_enabled = self._before.pop()
+
+    def __call__(self, function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        @functools.wraps(function)
+        def inside(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+            with set_grad_enabled(self.enabled):
+                return function(*args, **kwargs)
+
+        return inside
+
+
+def no_grad() -> set_grad_enabled:
     """Record nothing on the tape inside. Usable as a decorator too."""
-    with set_grad_enabled(False):
-        yield
+    return set_grad_enabled(False)
 
 
-@contextmanager
-def enable_grad() -> Iterator[None]:
+def enable_grad() -> set_grad_enabled:
     """Record on the tape inside, also within `no_grad`."""
-    with set_grad_enabled(True):
-        yield
-
-
-@contextmanager
-def set_grad_enabled(enabled: bool) -> Iterator[None]:
-    """Record on the tape inside if `enabled`."""
-    before = context.grad_enabled
-    context.grad_enabled = enabled
-    try:
-        yield
-    finally:
-        context.grad_enabled = before
+    return set_grad_enabled(True)
 
 
 def is_grad_enabled() -> bool:
