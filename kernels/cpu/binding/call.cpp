@@ -91,7 +91,14 @@ double Call::number(const char* name) {
   return value;
 }
 
-bool Call::flag(const char* name) { return PyObject_IsTrue(attribute(name)) == 1; }
+bool Call::flag(const char* name) {
+  const int value = PyObject_IsTrue(attribute(name));
+  if (value < 0) {
+    PyErr_Clear();
+    fail(PyExc_TypeError, std::string(name) + " to be true or false");
+  }
+  return value == 1;
+}
 
 const char* Call::text(const char* name) {
   const char* value = PyUnicode_AsUTF8(attribute(name));
