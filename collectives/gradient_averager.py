@@ -72,6 +72,8 @@ class GradientAverager:
         return seed * float(self.count)
 
     def after_backward(self, gradients: Gradients) -> Gradients:
+        if context.tracer is not None:
+            context.tracer.guard(self, "_synchronizing", self._synchronizing)
         mine = {parameter: gradients.pop(parameter) for _, parameter in self.named if parameter in gradients}
         if self._synchronizing:
             gradients.update(self._average(mine))
