@@ -109,7 +109,7 @@ def abort_on_exception(world: MPI.Intracomm) -> None:
         previous(kind, error, trace)
         sys.stdout.flush()
         sys.stderr.flush()
-        world.Abort(1)
+        world.Abort(getattr(error, "exit_code", 1))
 
     sys.excepthook = hook
 

@@ -52,7 +52,7 @@ class Script:
             return _leave(INTERRUPTED)
         except BaseException as error:
             _report(error, reports)
-            return _leave(FAILED)
+            return _leave(getattr(error, "exit_code", FAILED))
         return 0
 
     def _execute(self) -> None:

@@ -53,7 +53,9 @@ class CollectiveError(DtrainError, RuntimeError):
 
 
 class CollectiveMismatchError(CollectiveError):
-    """Ranks of one group called collectives that do not match."""
+    """Ranks of one group called collectives that do not match. Uncaught, it ends the rank with `exit_code`."""
+
+    exit_code = 120  # control_channel.MISMATCH_EXIT_CODE: found before the run or during it, the code is one
 
 
 class PeerLostError(CollectiveError):
