@@ -41,7 +41,13 @@ _INDEX_DTYPES = {
     "max_pool2d_backward": (int32,),
     "softmax_cross_entropy": (int32, int64),
     "softmax_cross_entropy_backward": (int32, int64),
+    "random_uniform": (int64,),
+    "random_normal": (int64,),
+    "random_dropout_mask": (int64,),
 }
+
+# Their inputs are the state of a stream; what they make is said by the attribute `dtype`.
+_DRAWS = ("random_uniform", "random_normal", "random_dropout_mask")
 
 
 def compiled_rows() -> tuple[CompiledRow, ...]:
@@ -65,6 +71,10 @@ def takes_dtype(op: str, dtype: DType) -> Predicate:
         return all(given.dtype is dtype or given.dtype in beside for given in types[first:])
 
     return accepts
+
+
+def _makes_dtype(dtype: DType) -> Predicate:
+    return lambda types, attrs: attrs["dtype"] is dtype
 
 
 def _is_depthwise(types: Sequence[TensorType], attrs: Attrs) -> bool:
@@ -116,6 +126,8 @@ def kernels_of_rows(rows: Sequence[CompiledRow]) -> Iterator[KernelInfo]:
     """The registry entries of compiled rows: one each, and convolutions on top of each pair of im2col and col2im."""
     for row in rows:
         op, accepts = _SPECIAL_CASES.get(row.op, (row.op, _always))
+        if op in _DRAWS:
+            accepts = _makes_dtype(as_dtype(row.dtype))
         yield _info(op, row.name, row, row.kernel, accepts)
     col2im = {(row.isa, row.dtype): row.kernel for row in rows if row.op == "col2im"}
     for row in rows:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dtrain.base.dtype import float32, float64
 from dtrain.kernels.registry import Array
 
 Shape = tuple[int, ...]
@@ -214,6 +215,21 @@ def _rank_order() -> Iterator[Workload]:
         yield Workload(op="rank_order_reduce", label=label, inputs=inputs, outputs=((size,),), attrs={"op": "sum"})
 
 
+def _random() -> Iterator[Workload]:
+    """The weights of a layer, and all of a small ResNet's."""
+    state = Typed((2,), "int64")
+    for size in (1 << 14, 1 << 22):
+        for op, attrs in (
+            ("random_uniform", {"low": -1.0, "high": 1.0}),
+            ("random_normal", {"mean": 0.0, "std": 1.0}),
+            ("random_dropout_mask", {"p": 0.5}),
+        ):
+            for dtype in (float32, float64):
+                facts = {**attrs, "dtype": dtype}
+                outputs = (Typed((size,), dtype.numpy.name), state)
+                yield Workload(op=op, label=f"{size}", inputs=(state,), outputs=outputs, attrs=facts)
+
+
 def workloads() -> Iterator[Workload]:
     """Every workload, by family."""
     yield from _convolutions()
@@ -223,3 +239,4 @@ def workloads() -> Iterator[Workload]:
     yield from _row_wise()
     yield from _optimizers()
     yield from _rank_order()
+    yield from _random()

@@ -9,6 +9,7 @@ from helpers.kernel_cases import (
     loss_cases,
     optimizer_cases,
     pooling_cases,
+    random_cases,
     rank_order_cases,
     row_cases,
 )
@@ -23,6 +24,7 @@ CASES: dict[str, CaseSource] = {
     **rank_order_cases.CASES,
     **activation_cases.CASES,
     **row_cases.CASES,
+    **random_cases.CASES,
 }
 
 __all__ = ["CASES", "Case", "call"]

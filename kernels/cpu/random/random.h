@@ -1,0 +1,33 @@
+// Random numbers from a counter, Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011).
+//
+// Block `offset + i` enciphered with `key` gives the words 4i … 4i+3. A draw uses up whole blocks, and returns how many.
+#pragma once
+
+#include <cstdint>
+
+#include "binding/isa.h"
+
+namespace dtrain {
+
+struct RandomStream {
+  std::uint64_t key;
+  std::uint64_t offset;  // in blocks of four words
+};
+
+// out[i] = low + u · (high − low), u uniform in [0, 1) with the bits of T's significand
+template <typename T>
+using random_uniform_fn = std::int64_t(RandomStream stream, double low, double high, T* out, std::int64_t n);
+
+// out[i] = mean + std · z, two z from two uniform numbers (Box, Muller 1958), computed in f64
+template <typename T>
+using random_normal_fn = std::int64_t(RandomStream stream, double mean, double std, T* out, std::int64_t n);
+
+// out[i] = 0 with probability p, else 1 / (1 − p)
+template <typename T>
+using random_dropout_mask_fn = std::int64_t(RandomStream stream, double p, T* out, std::int64_t n);
+
+#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
+#include "random/kernels.inc"
+#undef KERNEL
+
+}  // namespace dtrain

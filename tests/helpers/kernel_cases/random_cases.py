@@ -1,0 +1,37 @@
+"""Cases of random numbers: every way a draw can end inside a block, large counters and keys, the state after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from helpers.kernel_cases.case import SIZES, Case, CaseSource
+
+from dtrain.base.dtype import float32, float64
+
+STATES = ((0, 0), (-3, 7), (2**62 + 11, 2**33 + 5))
+
+
+def _draws(attrs: dict[str, Any], magnitude: float) -> CaseSource:
+    def cases() -> Iterator[Case]:
+        for dtype in (float32, float64):
+            for size in SIZES:
+                key, offset = STATES[size % len(STATES)]
+                yield Case(
+                    label=f"{dtype.tag} {size}",
+                    inputs=(np.array([key, offset], np.int64),),
+                    attrs={**attrs, "dtype": dtype},
+                    outputs=(((size,), dtype.numpy.name), ((2,), "int64")),
+                    aliases={1: 0},
+                    magnitude=magnitude,
+                )
+
+    return cases
+
+
+CASES: dict[str, CaseSource] = {
+    "random_uniform": _draws({"low": -1.5, "high": 4.0}, 1.0),
+    "random_normal": _draws({"mean": 0.5, "std": 2.0}, 8.0),
+    "random_dropout_mask": _draws({"p": 0.3}, 1.0),
+}
