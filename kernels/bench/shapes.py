@@ -227,7 +227,7 @@ def _random() -> Iterator[Workload]:
             for dtype in (float32, float64):
                 facts = {**attrs, "dtype": dtype}
                 outputs = (Typed((size,), dtype.numpy.name), state)
-                yield Workload(op=op, label=f"{size}", inputs=(state,), outputs=outputs, attrs=facts)
+                yield Workload(op=op, label=f"{size} as {dtype.tag}", inputs=(state,), outputs=outputs, attrs=facts)
 
 
 def workloads() -> Iterator[Workload]:
