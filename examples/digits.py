@@ -55,7 +55,7 @@ class ProgressLine:
 def print_bucket_plan(step: dt.TracedFunction, world: dist.Communicator) -> None:
     """The messages that carry gradients, before and after packing, as the graph executes them."""
     buckets = dist.bucket_plan(step.graphs[0])
-    gradients = sum(len(bucket.labels) for bucket in buckets)
+    gradients = sum(label != "samples" for bucket in buckets for label in bucket.labels)  # the count rides along
     print(f"bucket plan: {gradients} gradient all-reduces before packing, {len(buckets)} after")
     for number, bucket in enumerate(buckets):
         shown = ", ".join(bucket.labels[:3]) + (", …" if len(bucket.labels) > 3 else "")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
+from dtrain.base.device import CPU
 from dtrain.base.dtype import DType, as_dtype, int32, int64
 from dtrain.base.errors import expected
 from dtrain.base.tensor_type import TensorType
@@ -74,7 +75,8 @@ def takes_dtype(op: str, dtype: DType) -> Predicate:
 
 
 def _makes_dtype(dtype: DType) -> Predicate:
-    return lambda types, attrs: attrs["dtype"] is dtype
+    # A draw for a GPU has its state on the CPU; only the attributes say where the values go.
+    return lambda types, attrs: attrs["dtype"] is dtype and attrs.get("device", CPU).is_cpu
 
 
 def _is_depthwise(types: Sequence[TensorType], attrs: Attrs) -> bool:
