@@ -5,7 +5,7 @@
     from dtrain import nn, optim, data, collectives as dist
 
 Importing it starts neither MPI nor CUDA nor Ray. `models`, `quantization`, `collectives` and `launcher` are imported
-when first used.
+when first used, as is `checkpoint`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ from dtrain.core.trace import TracedFunction as TracedFunction
 from dtrain.core.trace import trace as trace
 
 # isort: split
-from dtrain import checkpoint as checkpoint
 from dtrain import data as data
 from dtrain import functional as functional
 from dtrain import nn as nn
@@ -73,7 +72,7 @@ __version__ = "0.1.0.dev0"
 device = as_device
 dtype = as_dtype
 
-_IMPORTED_WHEN_USED = ("collectives", "launcher", "models", "quantization")
+_IMPORTED_WHEN_USED = ("checkpoint", "collectives", "launcher", "models", "quantization")
 
 
 def __getattr__(name: str) -> Any:

@@ -6,13 +6,16 @@ containers, never behind a test for one absolute path. Asking starts the driver,
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from functools import cache
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from dtrain.base.device import CPU, DEFAULT_INDEX, Device, DeviceLike, as_device
 from dtrain.base.errors import DeviceError, expected
+
+if TYPE_CHECKING:
+    import ctypes
 
 DRIVER_LIBRARIES = ("libcuda.so.1", "/usr/lib/x86_64-linux-gnu/libcuda.so", "/usr/local/nvidia/lib64/libcuda.so")
 
@@ -25,6 +28,8 @@ def probe_driver() -> tuple[int, str]:
         return 0, f"no CUDA driver: {DRIVER_LIBRARIES[0]} was not found"
     if status := int(library.cuInit(0)):
         return 0, f"no CUDA device: the driver answers cuInit with error {status}"
+    import ctypes  # costs milliseconds that a run on the CPU need not pay
+
     count = ctypes.c_int()
     if status := int(library.cuDeviceGetCount(ctypes.byref(count))):
         return 0, f"no CUDA device: the driver answers cuDeviceGetCount with error {status}"
@@ -32,6 +37,8 @@ def probe_driver() -> tuple[int, str]:
 
 
 def _load_driver() -> ctypes.CDLL | None:
+    import ctypes
+
     for name in DRIVER_LIBRARIES:
         try:
             return ctypes.CDLL(name)

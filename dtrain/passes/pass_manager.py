@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import warnings
@@ -67,6 +66,8 @@ def _selected_dumps(known: Sequence[str]) -> set[str]:
 
 
 def _print_diff(name: str, before: str, after: str) -> None:
+    import difflib  # only dumps need it
+
     lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", lineterm="", n=2))
     header = f"{rank_tag()}pass {name}:" + ("" if lines else " no change")
     print(header, *lines[2:], sep="\n", file=sys.stderr)
