@@ -4,7 +4,7 @@
     import dtrain.functional as F
     from dtrain import nn, optim, data, collectives as dist
 
-Importing it starts neither MPI nor CUDA nor Ray. `models`, `quantization`, `collectives` and `launcher` are imported
+Importing it starts neither MPI nor CUDA nor Ray. `models`, `collectives` and `launcher` are imported
 when first used, as is `checkpoint`.
 """
 
@@ -72,7 +72,7 @@ __version__ = "0.1.0.dev0"
 device = as_device
 dtype = as_dtype
 
-_IMPORTED_WHEN_USED = ("checkpoint", "collectives", "launcher", "models", "quantization")
+_IMPORTED_WHEN_USED = ("checkpoint", "collectives", "launcher", "models")
 
 
 def __getattr__(name: str) -> Any:

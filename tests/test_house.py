@@ -16,7 +16,7 @@ FLOORS = (
     ("dtrain.graph",),
     ("dtrain.core",),
     ("dtrain.ops", "dtrain.functional"),
-    ("dtrain.nn", "dtrain.optim", "dtrain.passes", "dtrain.quantization", "dtrain.data", "dtrain.checkpoint"),
+    ("dtrain.nn", "dtrain.optim", "dtrain.passes", "dtrain.data", "dtrain.checkpoint"),
     ("dtrain.models",),
     ("dtrain.collectives",),
 )
