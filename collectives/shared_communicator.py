@@ -20,8 +20,9 @@ from dtrain.collectives.rank_order import Array, ReduceOp, reduce_in_rank_order
 from dtrain.collectives.shared_window import FLAG_BYTES, FRAME_BYTES, HEADER_BYTES, SharedWindow
 from dtrain.collectives.signature import DIGEST_BYTES, SIGNATURE_BYTES, frame_of, mismatch, rank_list, text_of
 
-# Bytes. Below this a second meeting costs more than reducing everything on every rank.
-ONE_SHOT_BYTES = 8192
+# Bytes that a rank reads at most where every rank reduces everything. That saves the second meeting, which costs more up
+# to here; docs/performance.md has the measurement.
+ONE_SHOT_READ_BYTES = 512 * 1024
 DEFAULT_STAGING_BYTES = 1 << 20
 
 # Segment and offset of the input and of the output, -1 where an array lies outside of the window.
@@ -43,7 +44,7 @@ class SharedCommunicator(Communicator):
         super().__init__(window.rank, window.size, world_ranks, timeout)
         self._window = window
         self._staging_bytes = staging_bytes
-        self._one_shot_bytes = min(ONE_SHOT_BYTES, staging_bytes)
+        self._one_shot_bytes = min(ONE_SHOT_READ_BYTES // window.size, staging_bytes)
         self._calls = 0
         self._chunks = 0
         self._segments: list[list[Array]] = []

@@ -32,6 +32,7 @@ def chunks_staged_by(program, monkeypatch: pytest.MonkeyPatch, size: int = 3) ->
         original(self, *args)
 
     monkeypatch.setattr(SharedCommunicator, "_stage", count)
+    monkeypatch.setattr(shared_communicator, "ONE_SHOT_READ_BYTES", 1 << 14)
     run_threads(size, program, staging_bytes=1 << 14)
     return staged
 
@@ -78,6 +79,7 @@ def test_meetings_per_message(nbytes: int, meetings: int, monkeypatch: pytest.Mo
         original(self, *args)
 
     monkeypatch.setattr(SharedCommunicator, "_synchronize", count)
+    monkeypatch.setattr(shared_communicator, "ONE_SHOT_READ_BYTES", 1 << 14)
     run_threads(2, lambda comm: comm.all_reduce(np.zeros(nbytes, np.uint8)), staging_bytes=1 << 14)
     assert len(seen) == 2 * meetings
 
