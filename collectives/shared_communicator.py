@@ -20,8 +20,8 @@ from dtrain.collectives.rank_order import Array, ReduceOp, reduce_in_rank_order
 from dtrain.collectives.shared_window import FLAG_BYTES, FRAME_BYTES, HEADER_BYTES, SharedWindow
 from dtrain.collectives.signature import DIGEST_BYTES, SIGNATURE_BYTES, frame_of, mismatch, rank_list, text_of
 
-# Bytes that a rank reads at most where every rank reduces everything. That saves the second meeting, which costs more up
-# to here; docs/performance.md has the measurement.
+# Bytes that a rank reads at most where every rank reduces everything. That saves the second meeting, which costs more
+# up to here; docs/performance.md has the measurement.
 ONE_SHOT_READ_BYTES = 512 * 1024
 DEFAULT_STAGING_BYTES = 1 << 20
 
