@@ -10,7 +10,7 @@ from dtrain.base.errors import ShapeError, expected
 from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import get_communicator
-from dtrain.collectives.gradient_averager import BucketOptions, GradientAverager
+from dtrain.collectives.gradient_averager import BucketOptions, GradientAverager, note_samples
 from dtrain.collectives.session import init
 from dtrain.core.autograd import add_backward_listener
 from dtrain.core.structure import flatten
@@ -33,7 +33,7 @@ class DataParallel(Module):
         if not tensors or not tensors[0].shape:
             given = ", ".join(str(tensor.type) for tensor in tensors) or "no tensor"
             raise ShapeError(expected("data_parallel", "a tensor with a batch axis as first input", given))
-        self.averager.count = tensors[0].shape[0]
+        note_samples(tensors[0].shape[0])
         return self.module(*inputs, **options)
 
     def no_sync(self) -> AbstractContextManager[None]:

@@ -4,17 +4,20 @@
              n_r·∂loss_r/∂w  ──all-reduce──▶  Σ n_r·∂loss_r/∂w  ──÷ Σ n_r──▶  gradient of the mean over all samples
 
 A rank's weight n_r is in the gradient from the first line of the backward pass on, so that sync-BN, whose backward
-sums over ranks on the way, is exact too. Σ n_r rides in the gradient buckets.
+sums over ranks on the way, is exact too. Σ n_r rides in the gradient buckets. A thread may train several models (an
+adversarial pair, say): the pass is weighed once, and gradients that belong to none of them are given back unweighed.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
+from dtrain.base.errors import expected
 from dtrain.collectives.bucket import divide
 from dtrain.collectives.context import get_communicator
 from dtrain.collectives.ops import all_reduce, all_reduce_many
@@ -36,15 +39,28 @@ class BucketOptions:
     ignore_first: int = 0
 
 
+class _Samples(threading.local):
+    """How many samples the last data-parallel forward of this thread had; None before the first."""
+
+    count: int | None = None
+
+
+_samples = _Samples()
+
+
+def note_samples(count: int) -> None:
+    """Weigh this thread's backward passes by so many samples from now on."""
+    _samples.count = count
+
+
 class GradientAverager:
-    """Weighs backward passes by `count` samples and averages the gradients of `named` parameters over a group."""
+    """Weighs backward passes by the rank's samples, and averages the gradients of `named` parameters over a group."""
 
     def __init__(self, named: Sequence[tuple[str, Parameter]], group: str, options: BucketOptions) -> None:
         # The last layer's gradients are ready first.
         self.named = list(reversed(named))
         self.group = group
         self.options = options
-        self.count = 0
         self.unused: list[str] = []
         # Parameters that ever had a gradient under no_sync. Graphs captured before have to be captured again.
         self.waiting: frozenset[Parameter] = frozenset()
@@ -69,35 +85,54 @@ class GradientAverager:
     # BackwardListener -----------------------------------------------------------------------------------------------
 
     def before_backward(self, root: Tensor, seed: Tensor) -> Tensor:
-        return seed * float(self.count)
+        if _samples.count is None or self is not _averagers()[0]:
+            return seed
+        return seed * float(_samples.count)
 
     def after_backward(self, gradients: Gradients) -> Gradients:
         if context.tracer is not None:
             context.tracer.guard(self, "_synchronizing", self._synchronizing)
         mine = {parameter: gradients.pop(parameter) for _, parameter in self.named if parameter in gradients}
-        if self._synchronizing:
-            gradients.update(self._average(mine))
-        else:
-            self._keep(mine)
-        return gradients
+        if mine and _samples.count is None:
+            raise RuntimeError(
+                expected(
+                    "data_parallel",
+                    "a forward pass through the model that data_parallel returned",
+                    "one through the model inside it",
+                    "call the returned model: it counts the samples",
+                )
+            )
+        averaged = self._average(mine) if self._synchronizing else self._keep(mine)
+        averagers = _averagers()
+        if _samples.count and self is averagers[0]:  # the last of them to come here
+            owned = {parameter for averager in averagers for _, parameter in averager.named}
+            for leaf in [leaf for leaf in gradients if leaf not in owned]:
+                gradients[leaf] = gradients[leaf] / float(_samples.count)
+        return {**gradients, **averaged}
 
-    def _keep(self, mine: dict[Parameter, Tensor]) -> None:
+    def _keep(self, mine: dict[Parameter, Tensor]) -> Gradients:
+        if not mine:
+            return {}
         self.waiting |= mine.keys()
         for parameter, gradient in mine.items():
             pending = self._pending[parameter]
             pending.assign_(pending + gradient)
-        self._pending_count.assign_(self._pending_count + float(self.count))
+        self._pending_count.assign_(self._pending_count + float(_samples.count or 0))
         self._pending_passes.assign_(self._pending_passes + 1.0)
+        return {}
 
     def _average(self, mine: dict[Parameter, Tensor]) -> Gradients:
         """Sum over the ranks in one fixed order of parameters, divide by the samples of all ranks."""
         if context.tracer is not None:
             context.tracer.guard(self, "waiting", self.waiting)
+        anywhere = self._used_anywhere(mine)
+        if not anywhere:  # another model's pass
+            return {}
         mine = {
             **mine,
             **{p: mine[p] + self._pending[p] if p in mine else self._pending[p] * 1.0 for p in self.waiting},
         }
-        anywhere = self._used_anywhere(mine)
+        anywhere |= self.waiting
         used = [(name, parameter) for name, parameter in self.named if parameter in anywhere]
         self.unused = [name for name, parameter in self.named if parameter not in anywhere]
         values = [mine[p] if p in mine else zeros_like(p.detach()) for _, p in used]
@@ -127,7 +162,7 @@ class GradientAverager:
 
         The count is one more member of the buckets.
         """
-        count, passes = full((), float(self.count), dtype=tag), None
+        count, passes = full((), float(_samples.count or 0), dtype=tag), None
         if self.waiting:
             count, passes = count + self._pending_count.to(tag), 1.0 + self._pending_passes.to(tag)
         total = all_reduce(count, group=self.group, label="samples", bucket=self.options.cap)
@@ -159,6 +194,11 @@ class GradientAverager:
         for part in divide([value.type.nbytes for value in rest], self.options.cap):
             reduced += all_reduce_many([rest[i] for i in part], group=self.group, labels=[labels[i] for i in part])
         return reduced
+
+
+def _averagers() -> list[GradientAverager]:
+    """Those of this thread, oldest first."""
+    return [listener for listener in context.listeners() if isinstance(listener, GradientAverager)]
 
 
 def _count_dtype(value: Tensor) -> str:

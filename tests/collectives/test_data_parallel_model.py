@@ -186,6 +186,62 @@ def test_gradients_accumulate_over_synchronized_passes() -> None:
         assert_equal(found, gradients(net))
 
 
+def test_two_models_and_a_bystander_in_one_thread() -> None:
+    """An adversarial pair: each pass is weighed once, and what belongs to no model keeps its own gradient."""
+    x = batch(7)
+
+    def losses(net: Any, critic: Any, part: dt.Tensor, bystander: dt.Tensor) -> dt.Tensor:
+        return F.square(critic(F.matmul(net(part), dt.tensor(np.ones((CLASSES, FEATURES)))) + bystander)).mean()
+
+    def body(net: Net, model: Any, rank: int) -> Any:
+        begin, end = edges([5, 2])[rank]
+        critic = dist.data_parallel(Net(seed=8))
+        bystander = dt.tensor(np.ones(FEATURES), requires_grad=True)
+        losses(model, critic, dt.tensor(x[begin:end]), bystander).backward()
+        alone = dt.tensor(np.ones(FEATURES), requires_grad=True)
+        (alone * 3.0).sum().backward()  # no model takes part
+        np.testing.assert_allclose(alone.grad.numpy(), 3.0, rtol=1e-12)
+        return gradients(net), gradients(critic.module), bystander.grad.numpy()
+
+    net, critic = Net(), Net(seed=8)
+    losses(net, critic, dt.tensor(x), dt.tensor(np.zeros(FEATURES) + 1)).backward()
+    for rank, (of_net, of_critic, of_bystander) in enumerate(on_ranks(2, body)):
+        assert_equal(of_net, gradients(net))
+        assert_equal(of_critic, gradients(critic))
+        begin, end = edges([5, 2])[rank]
+        own = dt.tensor(np.ones(FEATURES), requires_grad=True)
+        losses(Net(), Net(seed=8), dt.tensor(x[begin:end]), own).backward()
+        np.testing.assert_allclose(of_bystander, own.grad.numpy(), rtol=1e-12)
+
+
+def test_another_models_pass_leaves_waiting_gradients_alone() -> None:
+    x = batch(8)
+
+    def body(net: Net, model: Any, rank: int) -> Any:
+        begin, end = edges([3, 1])[rank]
+        other = dist.data_parallel(Net(seed=8))
+        with model.no_sync():
+            loss_of(model, x[:4][begin:end]).backward()
+        loss_of(other, x[:4][begin:end]).backward()
+        assert net.first.grad is None
+        loss_of(model, x[4:][begin:end]).backward()
+        return gradients(net)
+
+    net = Net()
+    (loss_of(net, x[:4]) + loss_of(net, x[4:])).backward()
+    for found in on_ranks(2, body):
+        assert_equal(found, gradients(net))
+
+
+def test_a_pass_around_the_wrapper_is_refused() -> None:
+    def body(net: Net, model: Any, rank: int) -> str:
+        with pytest.raises(RuntimeError, match="call the returned model: it counts the samples"):
+            loss_of(net, batch(2)).backward()
+        return "ok"
+
+    assert on_ranks(2, body) == ["ok", "ok"]
+
+
 def test_every_rank_starts_with_the_parameters_of_rank_0() -> None:
     results = on_ranks(3, lambda net, model, rank: net.first.numpy().copy())
     for found in results:
