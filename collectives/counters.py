@@ -44,6 +44,11 @@ class Counters:
         return sum(count.calls for count in self._counts.values())
 
     @property
+    def collective_calls(self) -> int:
+        """Calls that all ranks of the group make together, so that the number is the same on each."""
+        return sum(count.calls for kind, count in self._counts.items() if kind not in ("send", "recv"))
+
+    @property
     def nbytes(self) -> int:
         """Bytes of every kind together."""
         return sum(count.nbytes for count in self._counts.values())

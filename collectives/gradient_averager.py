@@ -85,6 +85,8 @@ class GradientAverager:
     # BackwardListener -----------------------------------------------------------------------------------------------
 
     def before_backward(self, root: Tensor, seed: Tensor) -> Tensor:
+        for _, parameter in self.named:
+            parameter.gradient_is_global = False  # until a layer of this pass says otherwise
         if _samples.count is None or self is not _averagers()[0]:
             return seed
         return seed * float(_samples.count)

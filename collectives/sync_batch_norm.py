@@ -13,7 +13,7 @@ from typing import TypeVar
 from dtrain.collectives.context import get_communicator, is_initialized
 from dtrain.collectives.ops import all_gather, all_reduce
 from dtrain.core.apply import apply
-from dtrain.core.tensor import Parameter, Tensor
+from dtrain.core.tensor import Tensor
 from dtrain.nn.batch_norm import BatchNorm, SyncBatchNorm
 from dtrain.nn.module import Module, replace_modules
 from dtrain.ops.batch_norm import MERGE
@@ -40,9 +40,6 @@ def exchange_through_world(layer: SyncBatchNorm) -> WorldExchange | None:
     """The exchange of a layer, or None where it is alone. `SyncBatchNorm.exchange` is set to this."""
     if not is_initialized() or get_communicator(layer.group).size == 1:
         return None
-    for parameter in (layer.weight, layer.bias):
-        if isinstance(parameter, Parameter):
-            parameter.gradient_is_global = True
     return WorldExchange(layer.group)
 
 

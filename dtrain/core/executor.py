@@ -124,7 +124,8 @@ class Executor:
         taken: set[int] = set()
         for value in self.graph.outputs[self.num_results :]:
             array, storage = arrays[value], self.plan.storage[value]
-            if storage.place != "arena" or id(storage) in taken or not array.flags.c_contiguous:
+            is_shared = storage.place != "arena" or storage.block is not None or id(storage) in taken
+            if is_shared or not array.flags.c_contiguous:
                 own = array.copy(order="C")
                 self._home.append((own, array))
                 array = own

@@ -17,7 +17,7 @@ from dtrain.core.apply import apply, apply_tuple, cast, update
 from dtrain.core.context import is_grad_enabled
 from dtrain.core.function import Function
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Tensor
+from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import ones, zeros
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.indexing import narrow
@@ -283,6 +283,10 @@ class BatchNormTraining(Function):
         combined = self.combine_sums(own)
         dx = apply(BACKWARD_DATA, dy, x, mean, inverse_std, weight, combined, stats)
         of_parameters = combined if self.parameter_gradients_are_global else own
+        for parameter in (weight, bias):
+            # Said by the pass that makes the gradient: in evaluation mode the same layer's gradients are local.
+            if self.parameter_gradients_are_global and isinstance(parameter, Parameter):
+                parameter.gradient_is_global = True
         channels = x.shape[1]
         d_bias, d_weight = narrow(of_parameters, 0, 0, channels), narrow(of_parameters, 0, channels, channels)
         return dx, cast(d_weight, weight.dtype), cast(d_bias, bias.dtype)

@@ -129,6 +129,29 @@ def test_a_layer_alone_is_converted_and_a_converted_one_stays() -> None:
     assert dist.convert_sync_batch_norm(layer) is layer
 
 
+def test_a_layer_in_evaluation_mode_gets_its_gradients_averaged_like_any_other() -> None:
+    """Fine-tuning with frozen statistics, after training steps that had made γ and β gradients global."""
+    x = draw(5)
+
+    def gradients_of(layer: Any, part: np.ndarray, model: Any) -> list[np.ndarray]:
+        dt.functional.square(model(dt.tensor(part))).mean().backward()
+        layer.zero_grad()
+        layer.eval()
+        dt.functional.square(model(dt.tensor(part))).mean().backward()
+        return [layer.weight.grad.numpy().copy(), layer.bias.grad.numpy().copy()]
+
+    def program(communicator: Any) -> list[np.ndarray]:
+        with dist.using(communicator):
+            layer = prepared(SyncBatchNorm(CHANNELS), "f64")
+            return gradients_of(layer, (x[:2], x[2:])[communicator.rank], dist.data_parallel(layer))
+
+    alone = prepared(BatchNorm2d(CHANNELS), "f64")
+    wanted = gradients_of(alone, x, alone)
+    for found in dist.run_threads(2, program):
+        for mine, other in zip(found, wanted):
+            np.testing.assert_allclose(mine, other, rtol=1e-9)
+
+
 def test_gradients_of_weight_and_bias_leave_the_buckets() -> None:
     class Net(Module):
         def __init__(self) -> None:
