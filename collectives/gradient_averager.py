@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dtrain.base.device import Device
 from dtrain.base.errors import expected
 from dtrain.collectives.bucket import divide
 from dtrain.collectives.context import get_communicator
@@ -138,13 +139,13 @@ class GradientAverager:
         used = [(name, parameter) for name, parameter in self.named if parameter in anywhere]
         self.unused = [name for name, parameter in self.named if parameter not in anywhere]
         values = [mine[p] if p in mine else zeros_like(p.detach()) for _, p in used]
-        divisors = {tag: self._divisor(tag) for tag in sorted({_count_dtype(value) for value in values})}
+        divisors = {key: self._divisor(*key) for key in dict.fromkeys(map(_count_key, values))}
         summed = self._sum([name for name, _ in used], [parameter for _, parameter in used], values)
         if self.waiting:
             for pending in (*self._pending.values(), self._pending_count, self._pending_passes):
                 pending.assign_(zeros_like(pending))
         return {
-            parameter: value / divisors[_count_dtype(value)].to(value.dtype)
+            parameter: value / divisors[_count_key(value)].to(value.dtype)
             for (_, parameter), value in zip(used, summed)
         }
 
@@ -159,14 +160,17 @@ class GradientAverager:
         anywhere = get_communicator(self.group).all_reduce(flags, op="max")
         return {parameter for (_, parameter), flag in zip(self.named, anywhere) if flag}
 
-    def _divisor(self, tag: str) -> Tensor:
+    def _divisor(self, tag: str, device: Device) -> Tensor:
         """Samples of all ranks; of an average pass, since k passes are to give the sum of k means.
 
         The count is one more member of the buckets.
         """
-        count, passes = full((), float(_samples.count or 0), dtype=tag), None
+        count, passes = full((), float(_samples.count or 0), dtype=tag, device=device), None
         if self.waiting:
-            count, passes = count + self._pending_count.to(tag), 1.0 + self._pending_passes.to(tag)
+            count, passes = (
+                count + self._pending_count.to(tag).to(device),
+                1.0 + self._pending_passes.to(tag).to(device),
+            )
         total = all_reduce(count, group=self.group, label="samples", bucket=self.options.cap)
         return total if passes is None else total / passes
 
@@ -203,6 +207,6 @@ def _averagers() -> list[GradientAverager]:
     return [listener for listener in context.listeners() if isinstance(listener, GradientAverager)]
 
 
-def _count_dtype(value: Tensor) -> str:
-    """Sample counts are exact in f32 up to 16 million; short floats would round them."""
-    return "f64" if value.dtype.tag == "f64" else "f32"
+def _count_key(value: Tensor) -> tuple[str, Device]:
+    """Where and in what the samples are counted: f32 is exact up to 16 million, short floats would round them."""
+    return "f64" if value.dtype.tag == "f64" else "f32", value.device
