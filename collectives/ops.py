@@ -141,7 +141,7 @@ def bucket_memory(attrs: dict[str, Any], nbytes: int, device: Device = CPU) -> A
     shape alone finds its buckets here and waits for nobody. Graphs share them: contents matter during a run only.
     """
     communicator = get_communicator(attrs["group"], device=device)
-    cache: dict[Any, Array] = communicator.__dict__.setdefault("bucket_memory", {})
+    cache = communicator.bucket_memory
     key = (attrs["labels"], attrs["op"], nbytes)
     if key not in cache:
         cache[key] = communicator.allocate(nbytes)

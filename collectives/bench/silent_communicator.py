@@ -23,7 +23,7 @@ class SilentCommunicator(Communicator):
     def __init__(self, other: Communicator) -> None:
         super().__init__(other.rank, other.size, other.world_ranks, other.timeout)
         # Buckets of a compiled graph lie in the other communicator's memory already.
-        self.__dict__["bucket_memory"] = other.__dict__.setdefault("bucket_memory", {})
+        self.bucket_memory = other.bucket_memory
 
     def algorithm(self, kind: str, nbytes: int) -> str:
         return "none"

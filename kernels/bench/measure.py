@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median, quantiles
 from time import perf_counter
@@ -55,9 +55,15 @@ def measure(workload: Workload, dtype: DType, repeats: int) -> Iterator[Timing]:
     for _ in range(repeats):
         for call, count, times in zip(calls, loops, samples):
             times.append(_seconds(call, count) / count)
+    yield from summarize(workload, dtype, chosen, samples, sum(array.nbytes for array in (*inputs, *outputs)))
+
+
+def summarize(
+    workload: Workload, dtype: DType, kernels: Sequence[KernelInfo], samples: Sequence[Sequence[float]], nbytes: int
+) -> Iterator[Timing]:
+    """One `Timing` per kernel from its samples in seconds; the last kernel is the reference."""
     reference_time = median(samples[-1])
-    nbytes = sum(array.nbytes for array in (*inputs, *outputs))
-    for info, times in zip(chosen, samples):
+    for info, times in zip(kernels, samples):
         middle = median(times)
         deciles = quantiles(times, n=10) if len(times) > 1 else [middle] * 9
         yield Timing(

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from statistics import median, quantiles
 from typing import Any
 
 from dtrain.base.device import Device, as_device
 from dtrain.base.dtype import DType, from_numpy
 from dtrain.base.tensor_type import tensor_type
-from dtrain.kernels.bench.measure import Timing
+from dtrain.kernels.bench.measure import Timing, summarize
 from dtrain.kernels.bench.shapes import Workload
 from dtrain.kernels.registry import KernelInfo, kernels_of
 
@@ -42,9 +41,7 @@ def measure_on_gpu(workload: Workload, dtype: DType, repeats: int, index: int = 
         for _ in range(repeats):
             for call, times in zip(calls, samples):
                 times.append(_seconds(call))
-    nbytes = sum(array.nbytes for array in (*inputs, *outputs))
-    for info, times in zip(chosen, samples):
-        yield _timing(workload, dtype, info, times, nbytes, median(samples[-1]))
+    yield from summarize(workload, dtype, chosen, samples, sum(array.nbytes for array in (*inputs, *outputs)))
 
 
 def _bound(info: KernelInfo, inputs: list[Any], outputs: list[Any], workload: Workload) -> Callable[[], None]:
@@ -64,22 +61,3 @@ def _seconds(call: Callable[[], None]) -> float:
     end.record()
     end.synchronize()
     return float(cupy.cuda.get_elapsed_time(begin, end)) / 1e3 / LAUNCHES
-
-
-def _timing(
-    workload: Workload, dtype: DType, info: KernelInfo, times: list[float], nbytes: int, reference_time: float
-) -> Timing:
-    middle = median(times)
-    deciles = quantiles(times, n=10) if len(times) > 1 else [middle] * 9
-    return Timing(
-        op=workload.op,
-        workload=workload.label,
-        dtype=dtype.tag,
-        kernel=info.name,
-        isa=info.isa,
-        microseconds=middle * 1e6,
-        spread=(deciles[-1] - deciles[0]) / middle,
-        gigabytes_per_second=nbytes / middle / 1e9,
-        gigaflops=workload.flops / middle / 1e9 if workload.flops else None,
-        speedup_over_reference=reference_time / middle,
-    )

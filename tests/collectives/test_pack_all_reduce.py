@@ -113,6 +113,7 @@ def resnet_step(communicator: Any, bucket_mb: float | None) -> dict[str, Any]:
         return {
             "plan": bucket_plan(run.graphs[0]),
             "calls": communicator.counters.as_dict(),
+            "buckets in shared memory": len(communicator.bucket_memory),
             "unpacked": sum(node.op is ALL_REDUCE for node in nodes),
             "packed": sum(node.op is ALL_REDUCE_MANY for node in nodes),
             "copied": sum(node.inputs[0].type.nbytes for node in nodes if node.op.name == "copy"),
@@ -131,6 +132,7 @@ def test_resnet18_has_at_most_five_messages_and_the_plan_is_what_runs() -> None:
     assert packed[0]["plan"] == packed[1]["plan"]
     # Weights are computed inside their buckets; γ and β, slices of the backward sums, and the count are copied in.
     assert packed[0]["copied"] < 0.001 * sum(bucket.nbytes for bucket in packed[0]["plan"])
+    assert packed[0]["buckets in shared memory"] == len(packed[0]["plan"])
     assert packed[0]["calls"]["all_reduce_many"]["calls"] == len(packed[0]["plan"])
     assert "all_reduce" not in packed[0]["calls"]
     assert packed[0]["calls"]["all_reduce_many"]["nbytes"] == sum(bucket.nbytes for bucket in packed[0]["plan"])
