@@ -88,6 +88,28 @@ def test_the_pass_is_repeatable_and_its_text_parses_back() -> None:
     assert print_graph(parse_graph(text)) == text
 
 
+def test_a_gradient_that_stays_behind_outlives_other_graphs_with_the_same_bucket() -> None:
+    def program(communicator: Any) -> tuple[list[float], list[float], int]:
+        with dist.using(communicator):
+            weight = dt.tensor([1.0, 2.0, 3.0], requires_grad=True)
+
+            def leave(x: dt.Tensor) -> dt.Tensor:
+                loss = (weight * x).sum()
+                (gradient,) = dt.grad(loss, weight)
+                weight.grad = dist.all_reduce(gradient, label="weight", bucket=1000)
+                return loss
+
+            dt.trace(leave)(dt.tensor([1.0, 1.0, 1.0]))
+            left = weight.grad
+            before = left.tolist()
+            dt.trace(leave)(dt.tensor([5.0, 5.0, 5.0]))
+            return before, left.tolist(), len(communicator.bucket_memory)
+
+    for before, after, num_buckets in dist.run_threads(2, program):
+        assert before == after == [2.0, 2.0, 2.0]
+        assert num_buckets == 1, "both graphs use one bucket"
+
+
 def resnet_step(communicator: Any, bucket_mb: float | None) -> dict[str, Any]:
     """Three traced ResNet-18 steps on this rank: the plan, what the communicator counted, and the parameters' sum."""
     with dist.using(communicator):
