@@ -9,6 +9,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dtrain.collectives.bucket import Bucket as Bucket
+    from dtrain.collectives.calls import ReduceOp as ReduceOp
+    from dtrain.collectives.calls import all_gather as all_gather
+    from dtrain.collectives.calls import all_gather_into as all_gather_into
+    from dtrain.collectives.calls import all_reduce as all_reduce
+    from dtrain.collectives.calls import all_to_all as all_to_all
+    from dtrain.collectives.calls import all_to_all_into as all_to_all_into
+    from dtrain.collectives.calls import broadcast as broadcast
+    from dtrain.collectives.calls import gather as gather
+    from dtrain.collectives.calls import irecv as irecv
+    from dtrain.collectives.calls import isend as isend
+    from dtrain.collectives.calls import recv as recv
+    from dtrain.collectives.calls import reduce as reduce
+    from dtrain.collectives.calls import reduce_scatter as reduce_scatter
+    from dtrain.collectives.calls import reduce_scatter_into as reduce_scatter_into
+    from dtrain.collectives.calls import scatter as scatter
+    from dtrain.collectives.calls import send as send
     from dtrain.collectives.communicator import Communicator as Communicator
     from dtrain.collectives.context import finalize as finalize
     from dtrain.collectives.context import get_communicator as get_communicator
@@ -18,11 +34,6 @@ if TYPE_CHECKING:
     from dtrain.collectives.context import world_size as world_size
     from dtrain.collectives.data_parallel_model import DataParallel as DataParallel
     from dtrain.collectives.data_parallel_model import data_parallel as data_parallel
-    from dtrain.collectives.ops import all_gather as all_gather
-    from dtrain.collectives.ops import all_reduce as all_reduce
-    from dtrain.collectives.ops import all_to_all as all_to_all
-    from dtrain.collectives.ops import broadcast as broadcast
-    from dtrain.collectives.ops import reduce_scatter as reduce_scatter
     from dtrain.collectives.ops import weighted_mean as weighted_mean
     from dtrain.collectives.pack_all_reduce import bucket_plan as bucket_plan
     from dtrain.collectives.self_communicator import SelfCommunicator as SelfCommunicator
@@ -31,6 +42,17 @@ if TYPE_CHECKING:
     from dtrain.collectives.thread_communicator import ThreadCommunicator as ThreadCommunicator
     from dtrain.collectives.thread_communicator import run_threads as run_threads
     from dtrain.collectives.work import Work as Work
+    from dtrain.collectives.world import all_gather_object as all_gather_object
+    from dtrain.collectives.world import barrier as barrier
+    from dtrain.collectives.world import broadcast_object as broadcast_object
+    from dtrain.collectives.world import broadcast_object_list as broadcast_object_list
+    from dtrain.collectives.world import gather_object as gather_object
+    from dtrain.collectives.world import get_rank as get_rank
+    from dtrain.collectives.world import get_world_size as get_world_size
+    from dtrain.collectives.world import init_process_group as init_process_group
+    from dtrain.collectives.world import local_rank as local_rank
+    from dtrain.collectives.world import local_world_size as local_world_size
+    from dtrain.collectives.world import new_group as new_group
 
 assert __name__ == "dtrain.collectives", "import dtrain.collectives, never the bare name `collectives`"
 
@@ -53,12 +75,34 @@ _PUBLIC = {
     "convert_sync_batch_norm": "sync_batch_norm",
     "bucket_plan": "pack_all_reduce",
     "Bucket": "bucket",
-    "all_reduce": "ops",
-    "all_gather": "ops",
-    "reduce_scatter": "ops",
-    "broadcast": "ops",
-    "all_to_all": "ops",
     "weighted_mean": "ops",
+    "ReduceOp": "calls",
+    "all_gather": "calls",
+    "all_gather_into": "calls",
+    "all_reduce": "calls",
+    "all_to_all": "calls",
+    "all_to_all_into": "calls",
+    "broadcast": "calls",
+    "gather": "calls",
+    "irecv": "calls",
+    "isend": "calls",
+    "recv": "calls",
+    "reduce": "calls",
+    "reduce_scatter": "calls",
+    "reduce_scatter_into": "calls",
+    "scatter": "calls",
+    "send": "calls",
+    "all_gather_object": "world",
+    "barrier": "world",
+    "broadcast_object": "world",
+    "broadcast_object_list": "world",
+    "gather_object": "world",
+    "get_rank": "world",
+    "get_world_size": "world",
+    "init_process_group": "world",
+    "local_rank": "world",
+    "local_world_size": "world",
+    "new_group": "world",
 }
 
 __all__ = sorted(_PUBLIC)

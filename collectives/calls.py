@@ -1,0 +1,281 @@
+"""Collectives on tensors as scripts call them, in both habits: as an expression, and as PyTorch's statement.
+
+    total = dist.all_reduce(x)          a new tensor; x stays, gradients flow
+    dist.all_reduce(x)                  nobody takes the result: x itself holds it afterwards, as in PyTorch
+    dist.all_gather(parts, x)           a list to fill comes first, as in PyTorch
+    work = dist.all_reduce(x, async_op=True); …; work.wait()      in x as well
+
+`group` is the text of a group, a communicator, or None for the world; `op` is a name or a member of `ReduceOp`. Ranks
+named `src` and `dst` count in the world, as PyTorch's do; `root`, `source` and `destination` count in the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dtrain.base.errors import CollectiveError, ShapeError, TraceError, expected
+from dtrain.collectives import ops
+from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.context import communicator_for, get_communicator
+from dtrain.collectives.statement import is_statement
+from dtrain.collectives.work import Work
+from dtrain.core.context import context, no_grad
+from dtrain.core.tensor import Tensor, as_tensor
+from dtrain.core.tensor_factory import zeros_like
+from dtrain.functional import stack
+
+Group = str | Communicator | None
+
+
+class ReduceOp:
+    """The reductions of `all_reduce` under PyTorch's names; each is the text that `op` takes anyway."""
+
+    SUM = "sum"
+    AVG = MEAN = "mean"
+    MAX = "max"
+    MIN = "min"
+    PRODUCT = PROD = "prod"
+
+
+def as_group(group: Group) -> str:
+    """The text of a group."""
+    return "world" if group is None else group.group if isinstance(group, Communicator) else group
+
+
+def in_group(where: str, group: Group, in_world: int | None, rank: int | None, default: int | None = 0) -> int:
+    """A rank of the group, from its number in the world or in the group."""
+    ranks = get_communicator(as_group(group))
+    if in_world is not None:
+        if rank is not None:
+            raise TypeError(expected(where, "one rank", f"{in_world} in the world and {rank} in the group"))
+        if in_world not in ranks.world_ranks:
+            raise CollectiveError(expected(where, f"one of the world's ranks {ranks.world_ranks}", str(in_world)))
+        return ranks.world_ranks.index(in_world)
+    chosen = default if rank is None else rank
+    if chosen is None:
+        raise TypeError(expected(where, "the other rank", "none", f"name it: {where}(x, rank)"))
+    return chosen
+
+
+def put(target: Tensor, result: Tensor) -> None:
+    """Let `target` hold the elements of `result`, whatever its gradients are: PyTorch's collectives do the same."""
+    with no_grad():
+        target.assign_(result.detach() if result.shape == target.shape else result.detach().reshape(target.shape))
+
+
+def _given(x: Any, result: Tensor) -> Tensor:
+    """The result; a statement's goes into the tensor it was called with, which is what it returns."""
+    if not is_statement():
+        return result
+    if not isinstance(x, Tensor):
+        given = f"{type(x).__name__}, and nobody takes the result"
+        raise TypeError(expected("a collective as a statement", "a tensor to put the result into", given))
+    put(x, result)
+    return x
+
+
+def _begun(where: str, x: Tensor, start: Callable[[Communicator, Any], Work[Any]], group: Group) -> Work[Any]:
+    """A collective under way that overwrites x."""
+    if context.tracer is not None:
+        advice = "leave async_op out: a traced function overlaps its collectives by itself"
+        raise TraceError(expected(where, "a call outside of traced functions", "async_op=True inside one", advice))
+    array = x.concrete(where)
+    x.version += 1
+    return start(communicator_for(array, as_group(group)), array)
+
+
+def all_reduce(
+    x: Tensor, op: str = "sum", *, group: Group = None, label: str = "", bucket: int = 0, async_op: bool = False
+) -> Any:
+    """Reduce over the ranks of a group; every rank gets the same bits. As a statement x holds the result.
+
+    Args:
+        op: sum, mean, max, min or prod.
+        label: what is reduced (a parameter's name), for plans and messages.
+        bucket: bytes up to which the graph pass `pack_all_reduce` may pack this with others; 0 keeps it alone.
+        async_op: return a `Work` at once; x holds the result after its `wait()`.
+    """
+    if async_op:
+        return _begun("all_reduce", x, lambda ranks, a: ranks.all_reduce_async(a, op=op, out=a), group)
+    return _given(x, ops.all_reduce(x, op=op, group=as_group(group), label=label, bucket=bucket))
+
+
+def broadcast(
+    x: Tensor, src: int | None = None, *, root: int | None = None, group: Group = None, async_op: bool = False
+) -> Any:
+    """The tensor of one rank on every rank; others give one of the same type. As a statement x holds it."""
+    root = in_group("broadcast", group, src, root)
+    if async_op:
+        return _begun("broadcast", x, lambda ranks, a: ranks.broadcast_async(a, root=root, out=a), group)
+    return _given(x, ops.broadcast(x, root=root, group=as_group(group)))
+
+
+def reduce(
+    x: Tensor, dst: int | None = None, op: str = "sum", *, root: int | None = None, group: Group = None
+) -> Tensor:
+    """Reduce over the ranks for one of them: the result there, x as it is on the others."""
+    root = in_group("reduce", group, dst, root)
+    result = ops.all_reduce(x, op=op, group=as_group(group))
+    return _given(x, result) if get_communicator(as_group(group)).rank == root else x
+
+
+def all_gather(x: Any, source: Tensor | None = None, *, group: Group = None, async_op: bool = False) -> Any:
+    """Stack every rank's tensor on a new leading axis: (…) becomes (size, …), in rank order.
+
+    `all_gather(tensors, x)` fills a list of tensors like x instead, one a rank.
+    """
+    if source is None and not isinstance(x, list | tuple):
+        if async_op:
+            advice = "write all_gather(tensors, x, async_op=True), or all_gather(x)"
+            raise TypeError(expected("all_gather", "a list of tensors to fill with async_op", "none", advice))
+        return ops.all_gather(x, group=as_group(group))
+    source = _expect_source("all_gather", source)
+    _expect_places("all_gather", x, group)
+    rows = ops.all_gather(source.detach(), group=as_group(group))
+    for place, row in zip(x, rows):
+        put(place, row)
+    return _done() if async_op else None
+
+
+def gather(
+    x: Tensor,
+    places: Sequence[Tensor] | None = None,
+    dst: int | None = None,
+    *,
+    root: int | None = None,
+    group: Group = None,
+) -> Any:
+    """Every rank's tensor on one rank, stacked as by `all_gather`, and put into `places` if given; None elsewhere."""
+    root = in_group("gather", group, dst, root)
+    rows = ops.all_gather(x, group=as_group(group))
+    if get_communicator(as_group(group)).rank != root:
+        return None
+    if places is not None:
+        _expect_places("gather", places, group)
+        for place, row in zip(places, rows):
+            put(place, row)
+    return rows
+
+
+def scatter(
+    x: Tensor,
+    parts: Sequence[Tensor] | None = None,
+    src: int | None = None,
+    *,
+    root: int | None = None,
+    group: Group = None,
+) -> Tensor:
+    """Put the root's part for this rank into x and return x; others give no `parts`. All parts are like x."""
+    root = in_group("scatter", group, src, root)
+    ranks = get_communicator(as_group(group))
+    if ranks.rank == root:
+        if parts is None or len(parts) != ranks.size or any(part.type is not x.type for part in parts):
+            given = "none" if parts is None else f"{len(parts)}: {', '.join(str(part.type) for part in parts[:3])}"
+            raise ShapeError(expected("scatter", f"{ranks.size} tensors of type {x.type} on the root", given))
+        blocks = stack([part.detach() for part in parts])
+    else:
+        blocks = stack([zeros_like(x.detach())] * ranks.size)
+    put(x, ops.all_to_all(blocks, group=as_group(group))[root])
+    return x
+
+
+def reduce_scatter(x: Tensor, parts: Sequence[Tensor] | None = None, op: str = "sum", *, group: Group = None) -> Tensor:
+    """Sum over the ranks and keep one slice each: rank r gets rows [r·k, (r+1)·k) of the sum of (size·k, …).
+
+    `reduce_scatter(x, parts)` puts the sum of every rank's r-th part into x instead.
+    """
+    if op not in ("sum", "mean"):
+        raise ValueError(expected("reduce_scatter", "op sum or mean", repr(op), "use all_reduce, and take a slice"))
+    name = as_group(group)
+    rows = x if parts is None else stack([part.detach() for part in parts])
+    result = ops.reduce_scatter(rows, group=name)
+    if op == "mean":
+        result = result / get_communicator(name).size
+    if parts is None:
+        return result
+    put(x, result)
+    return x
+
+
+def all_to_all(x: Any, parts: Sequence[Tensor] | None = None, *, group: Group = None) -> Any:
+    """Cut x into `size` equal blocks along axis 0; block s goes to rank s, and rank s's block r comes to rank r.
+
+    `all_to_all(places, parts)` sends tensors of one type from a list and fills another.
+    """
+    if parts is None:
+        return ops.all_to_all(x, group=as_group(group))
+    _expect_places("all_to_all", x, group)
+    for place, row in zip(x, ops.all_to_all(stack([part.detach() for part in parts]), group=as_group(group))):
+        put(place, row)
+    return None
+
+
+def all_gather_into(place: Tensor, x: Tensor, *, group: Group = None) -> None:
+    """Fill `place`, (size, …) or (size·k, …), with every rank's x."""
+    put(place, ops.all_gather(x.detach(), group=as_group(group)))
+
+
+def reduce_scatter_into(place: Tensor, x: Tensor, op: str = "sum", *, group: Group = None) -> None:
+    """Fill `place` with this rank's slice of the sum of x over the ranks."""
+    put(place, reduce_scatter(x.detach(), op=op, group=group))
+
+
+def all_to_all_into(place: Tensor, x: Tensor, *, group: Group = None) -> None:
+    """Fill `place` with what `all_to_all(x)` gives."""
+    put(place, ops.all_to_all(x.detach(), group=as_group(group)))
+
+
+# Between two ranks ----------------------------------------------------------------------------------------------------
+
+
+def send(
+    x: Tensor, dst: int | None = None, *, destination: int | None = None, group: Group = None, tag: int = 0
+) -> None:
+    """Send a tensor to one rank; returns as soon as x may be changed."""
+    isend(x, dst, destination=destination, group=group, tag=tag).wait()
+
+
+def recv(x: Tensor, src: int | None = None, *, source: int | None = None, group: Group = None, tag: int = 0) -> int:
+    """Receive a tensor from one rank into x. Returns the world's number of the rank it came from."""
+    irecv(x, src, source=source, group=group, tag=tag).wait()
+    return get_communicator(as_group(group)).world_ranks[in_group("recv", group, src, source, None)]
+
+
+def isend(
+    x: Tensor, dst: int | None = None, *, destination: int | None = None, group: Group = None, tag: int = 0
+) -> Work[None]:
+    """`send` as a `Work`, for symmetry: sending never waits."""
+    number = in_group("send", group, dst, destination, None)
+    array = as_tensor(x).concrete("send")
+    return communicator_for(array, as_group(group)).send_async(array, destination=number, tag=tag)
+
+
+def irecv(
+    x: Tensor, src: int | None = None, *, source: int | None = None, group: Group = None, tag: int = 0
+) -> Work[Any]:
+    """`recv` that returns at once; x holds what came after the `wait()` of the `Work`."""
+    number = in_group("recv", group, src, source, None)
+    array = x.concrete("recv")
+    x.version += 1
+    return communicator_for(array, as_group(group)).recv_async(source=number, tag=tag, out=array)
+
+
+def _expect_source(where: str, source: Any) -> Tensor:
+    if isinstance(source, Tensor):
+        return source
+    advice = f"write {where}(x), or {where}(tensors, x)"
+    raise TypeError(expected(where, "a tensor behind the list to fill", type(source).__name__, advice))
+
+
+def _expect_places(where: str, places: Any, group: Group) -> None:
+    size = get_communicator(as_group(group)).size
+    if not isinstance(places, list | tuple) or len(places) != size or not all(isinstance(t, Tensor) for t in places):
+        given = f"{len(places)}" if isinstance(places, list | tuple) else type(places).__name__
+        raise ShapeError(expected(where, f"a list of {size} tensors to fill, one a rank", given))
+
+
+def _done() -> Work[None]:
+    work: Work[None] = Work(lambda: None)
+    work.carry_out()
+    return work
