@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from dtrain.base.errors import expected
-from dtrain.core.tensor import Tensor
+from dtrain.core.tensor import as_tensor
 
 Sample_co = TypeVar("Sample_co", covariant=True)
 
@@ -29,12 +29,15 @@ class Dataset(ABC, Generic[Sample_co]):
 
 
 class ArrayDataset(Dataset[Any]):
-    """Arrays or tensors of one length; sample i is the i-th element of each (a tuple if there are several)."""
+    """Arrays, tensors or lists of one length; sample i is the i-th element of each (a tuple if there are several)."""
 
     def __init__(self, *arrays: Any) -> None:
         if not arrays:
             raise ValueError(expected("ArrayDataset", "at least one array", "none"))
-        self.arrays = tuple(array.numpy() if isinstance(array, Tensor) else np.asarray(array) for array in arrays)
+        # Lists become what they become as tensors: Python's floats f32.
+        self.arrays = tuple(
+            array if isinstance(array, np.ndarray) else as_tensor(array).detach().numpy() for array in arrays
+        )
         lengths = {array.shape[:1] for array in self.arrays}
         if len(lengths) > 1 or () in lengths:
             shapes = " and ".join(str(array.shape) for array in self.arrays)

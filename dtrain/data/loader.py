@@ -10,6 +10,7 @@ import numpy as np
 from dtrain.base.errors import expected
 from dtrain.data.collate import Collate, collate, empty_like, to_tensors
 from dtrain.data.dataset import Dataset
+from dtrain.data.position import checked_count, read_position
 from dtrain.data.sampler import RankShardedSampler
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ _SLOT_HEADROOM = 1.25
 
 
 class DataLoader:
-    """Iterate over a dataset in batches of tensors; each iteration is one epoch.
+    """Iterate over a dataset in batches of tensors; an iteration goes through one epoch.
+
+    The order depends on (seed, epoch) alone, and only an iteration that went through leads to the next epoch: one that
+    is left early begins again, so that `next(iter(loader))` on one rank leaves the ranks together.
 
     Every rank gets the same number of batches, so that collectives in the training step match. A rank's last batches
     may be smaller than those of other ranks, and empty (shape [0, …]): together they hold every sample exactly once.
@@ -29,10 +33,12 @@ class DataLoader:
     Args:
         dataset: samples by number; `take` is used where the dataset has it, else samples are collated.
         batch_size: samples a batch on this rank.
-        shuffle: a new order each epoch, from (seed, epoch) alone.
+        shuffle: a new order each epoch.
         shard: True to split the samples over the ranks of the job, (rank, world_size) to say which, False for all.
         num_workers: processes that fetch batches ahead; 0 fetches in this process when asked. They are forked at the
-            start of an epoch: the dataset must not touch a GPU or MPI.
+            start of an epoch: the dataset must not touch a GPU or MPI. There, Python's, NumPy's and dtrain's global
+            random numbers depend on (seed, epoch, rank, place in the epoch); a generator that the dataset keeps is
+            copied into each worker.
         prefetch: batches that each worker may be ahead.
         drop_last: leave out the last batches if they are not full on every rank.
         collate: samples -> batch of arrays, in place of stacking them.
@@ -62,9 +68,9 @@ class DataLoader:
         self.num_workers, self.prefetch = num_workers, prefetch
         self._collate = collate
         self._epoch = 0  # of the next iteration
-        self._resume_at = 0  # first batch of the next iteration
+        self._resume_at = 0  # samples of that epoch, over all ranks, that were handed out before this run
         self._slot_nbytes: int | None = None
-        self._running: tuple[int, int] | None = None  # epoch and batches handed out of the latest iteration
+        self._running: tuple[int, int] | None = None  # epoch of the latest iteration, and where in its order it is
 
     def __len__(self) -> int:
         """Batches of an epoch, the same on every rank."""
@@ -74,12 +80,15 @@ class DataLoader:
 
     @property
     def epoch(self) -> int:
-        """Number of the next epoch. Set it to choose which order comes next."""
+        """Number of the next iteration's epoch. Set it to choose which order comes next."""
         return self._epoch
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._epoch, self._resume_at, self._running = epoch, 0, None
+        epoch = checked_count("epoch", epoch)
+        if epoch != self._epoch:  # the usual loop names the epoch that a loaded state stands in: its place is kept
+            self._resume_at = 0
+        self._epoch, self._running = epoch, None
 
     def set_epoch(self, epoch: int) -> None:
         """The same as setting `epoch`, under the name that distributed samplers have elsewhere."""
@@ -87,23 +96,45 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[Any]:
         epoch, start = self._epoch, self._resume_at
-        self._epoch, self._resume_at = epoch + 1, 0
-        batches = self._batch_indices(epoch)[start:]
-        source = self._fetch_ahead(batches, epoch) if self.num_workers else map(self.fetch, batches)
-        for position, batch in enumerate(source, start):
-            self._running = epoch, position + 1
+        batches, ends = self._batch_indices(epoch, start), self._batch_ends(start)
+        self._running = epoch, start
+        # A comprehension, not map(): StopIteration out of a dataset must not look like the end of the epoch.
+        source = self._fetch_ahead(batches, ends, epoch) if self.num_workers else (self.fetch(own) for own in batches)
+        for batch, end in zip(source, ends):
+            self._running = epoch, end
+            if end == ends[-1] and len(ends) > 1:
+                self._finish(epoch)  # now, as whoever counts the batches does not ask for one more
             yield to_tensors(batch)
+        self._finish(epoch)  # here, where one batch is all: looking at it is not yet an epoch
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the loader is: the epoch under way and how many of its batches were handed out."""
-        if self._running is not None and not self._resume_at and self._running[1] < len(self):
-            return {"epoch": self._running[0], "num_batches": self._running[1]}
-        return {"epoch": self._epoch, "num_batches": self._resume_at}
+    def _finish(self, epoch: int) -> None:
+        """Only a whole epoch leads to the next one, so that a rank which peeks stays with the others."""
+        if self._epoch == epoch:
+            self.epoch = epoch + 1
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Let the next iteration go on where `state_dict()` was taken."""
-        self.epoch = int(state["epoch"])
-        self._resume_at = int(state["num_batches"])
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is: the epoch, and how many samples of it all ranks together were handed."""
+        epoch, done = self._running or (self._epoch, self._resume_at)
+        if self._running is not None and not self._batch_ends(done):
+            epoch, done = epoch + 1, 0
+        return {"epoch": epoch, "num_samples": done, **self._order_settings()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration go on at the sample after the last one that was handed out.
+
+        Batch size and number of ranks may be others than when the state was taken.
+
+        Raises:
+            ValueError: the state is from the middle of an epoch of another dataset, seed or order, in which the same
+                place would repeat and skip samples.
+        """
+        epoch, done = read_position(state, self._order_settings(), self.batch_size * self.sampler.world_size)
+        self.epoch = epoch
+        self._resume_at = done
+
+    def _order_settings(self) -> dict[str, Any]:
+        """What the order of an epoch depends on."""
+        return {"length": self.sampler.num_samples, "shuffle": self.sampler.shuffle, "seed": self.sampler.seed}
 
     def fetch(self, indices: np.ndarray) -> Any:
         """The batch of arrays of these sample numbers."""
@@ -117,11 +148,18 @@ class DataLoader:
         # What an empty batch looks like is only known from a sample.
         return empty_like(join([self.dataset[0]]))
 
-    def _batch_indices(self, epoch: int) -> list[np.ndarray]:
-        own = self.sampler.indices(epoch)
-        return [own[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
+    def _batch_indices(self, epoch: int, start: int) -> list[np.ndarray]:
+        own = self.sampler.indices(epoch, start)
+        return [own[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self._batch_ends(start)))]
 
-    def _fetch_ahead(self, batches: list[np.ndarray], epoch: int) -> Iterator[Any]:
+    def _batch_ends(self, start: int) -> list[int]:
+        """For each batch from place `start` of the common order on, the place behind its last sample on any rank."""
+        together, num_samples = self.batch_size * self.sampler.world_size, self.sampler.num_samples
+        left = num_samples - start
+        num_batches = left // together if self.drop_last else -(-left // together)
+        return [min(start + (i + 1) * together, num_samples) for i in range(num_batches)]
+
+    def _fetch_ahead(self, batches: list[np.ndarray], ends: list[int], epoch: int) -> Iterator[Any]:
         """Batch k comes from worker k mod n, so that the order never depends on which worker is faster."""
         if not batches:
             return
@@ -129,7 +167,7 @@ class DataLoader:
         workers: list[Worker] = []
         try:
             for number in range(min(self.num_workers, len(batches))):
-                workers.append(self._start_worker(number, batches, epoch))
+                workers.append(self._start_worker(number, batches, ends, epoch))
             for position in range(min(capacity, len(batches))):
                 workers[position % self.num_workers].request(position)
             for position in range(len(batches)):
@@ -141,14 +179,17 @@ class DataLoader:
             for worker in workers:
                 worker.close()
 
-    def _start_worker(self, number: int, batches: list[np.ndarray], epoch: int) -> Worker:
+    def _start_worker(self, number: int, batches: list[np.ndarray], ends: list[int], epoch: int) -> Worker:
+        from dtrain.data.random_streams import kept_global_streams, seed_global_streams
         from dtrain.data.worker import Worker, batch_nbytes  # only now: multiprocessing is slow to import
 
         def fetch(position: int) -> Any:
+            # By place, not by worker: numbers depend neither on how many workers there are nor on a resumed run.
+            seed_global_streams((self.sampler.seed, epoch, self.sampler.rank, ends[position]))
             return self.fetch(batches[position])
 
         if self._slot_nbytes is None:
-            sample_nbytes = batch_nbytes(self.fetch(np.zeros(1, np.int64)))
+            with kept_global_streams():
+                sample_nbytes = batch_nbytes(self.fetch(np.zeros(1, np.int64)))
             self._slot_nbytes = int(sample_nbytes * self.batch_size * _SLOT_HEADROOM)
-        seed = (self.sampler.seed, epoch, self.sampler.rank)
-        return Worker(number, fetch, num_slots=self.prefetch, slot_nbytes=self._slot_nbytes, seed=seed)
+        return Worker(number, fetch, num_slots=self.prefetch, slot_nbytes=self._slot_nbytes)

@@ -68,9 +68,9 @@ class RankShardedSampler:
     def __len__(self) -> int:
         return len(range(self.rank, self.total, self.world_size))
 
-    def indices(self, epoch: int) -> np.ndarray:
-        """This rank's sample numbers in `epoch`, s64."""
-        return self.global_order(epoch)[self.rank :: self.world_size]
+    def indices(self, epoch: int, start: int = 0) -> np.ndarray:
+        """This rank's sample numbers in `epoch`, s64, from place `start` of the common order on."""
+        return self.global_order(epoch)[start:][self.rank :: self.world_size]
 
     def global_order(self, epoch: int) -> np.ndarray:
         """All ranks' sample numbers in `epoch`: place i belongs to rank i mod world_size."""

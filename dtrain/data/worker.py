@@ -11,17 +11,14 @@ import mmap
 import multiprocessing
 import os
 import pickle
-import random
 import signal
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-import numpy as np
-
 from dtrain.base.errors import expected
+from dtrain.data.worker_error import pack_error, reraise
 
 Fetch = Callable[[int], Any]  # batch number -> batch of arrays
 
@@ -33,7 +30,7 @@ _JOIN_SECONDS = 5.0
 class Worker:
     """The parent's end of one worker process."""
 
-    def __init__(self, number: int, fetch: Fetch, *, num_slots: int, slot_nbytes: int, seed: Sequence[int]) -> None:
+    def __init__(self, number: int, fetch: Fetch, *, num_slots: int, slot_nbytes: int) -> None:
         # fork, since datasets are often defined in scripts that must not run a second time.
         multiprocess = multiprocessing.get_context("fork")
         self.number = number
@@ -42,7 +39,7 @@ class Worker:
         self._connection, theirs = multiprocess.Pipe()
         self._process = multiprocess.Process(
             target=_work,
-            args=(fetch, theirs, self._connection, self._memory, num_slots, slot_nbytes, (*seed, number), os.getpid()),
+            args=(fetch, theirs, self._connection, self._memory, num_slots, slot_nbytes, os.getpid()),
             daemon=True,
             name=f"dtrain-data-{number}",
         )
@@ -61,7 +58,7 @@ class Worker:
         """Ask for batch number `position`; at most `num_slots` requests may be open."""
         try:
             self._connection.send(position)
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:
             raise self._death() from None
 
     def receive(self) -> Any:
@@ -71,10 +68,10 @@ class Worker:
             raise self._death()
         try:
             failure, header, sizes, buffers = self._connection.recv()
-        except EOFError:
+        except (EOFError, OSError):  # which one depends on what the socket held when the worker died
             raise self._death() from None
         if failure is not None:
-            raise RuntimeError(f"data loader worker {self.number} raised\n{failure}")
+            reraise(failure, f"data loader worker {self.number}")
         slot = self._num_received % self._num_slots
         self._num_received += 1
         if buffers is None:
@@ -112,18 +109,16 @@ def _work(
     memory: mmap.mmap,
     num_slots: int,
     slot_nbytes: int,
-    seed: Sequence[int],
     parent: int,
 ) -> None:
     parents_end.close()
     # The parent decides when to stop; it sees Ctrl-C itself. Its handlers are not the worker's.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _seed(seed)
     try:
         for number, position in enumerate(_requests(connection, parent)):
             connection.send(_reply(fetch, position, memory, number % num_slots * slot_nbytes, slot_nbytes))
-    except (BrokenPipeError, ConnectionResetError):
+    except OSError:
         pass  # the parent no longer listens
 
 
@@ -135,18 +130,18 @@ def _requests(connection: Connection, parent: int) -> Iterator[int]:
                 return
         try:
             yield connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
 
 
 def _reply(fetch: Fetch, position: int, memory: mmap.mmap, start: int, nbytes: int) -> Any:
-    """(error text, pickle without the arrays, sizes of the arrays, the arrays themselves if they do not fit)."""
+    """(error packed, pickle without the arrays, sizes of the arrays, the arrays themselves if they do not fit)."""
     try:
         found: list[pickle.PickleBuffer] = []
         header = pickle.dumps(fetch(position), protocol=5, buffer_callback=found.append)
         buffers = [buffer.raw() for buffer in found]
-    except Exception:
-        return traceback.format_exc(), b"", [], None
+    except Exception as error:
+        return pack_error(error), b"", [], None
     sizes = [buffer.nbytes for buffer in buffers]
     if sum(map(_aligned, sizes)) > nbytes:
         return None, header, sizes, [bytearray(buffer) for buffer in buffers]
@@ -176,10 +171,3 @@ def batch_nbytes(batch: Any) -> int:
     found: list[pickle.PickleBuffer] = []
     pickle.dumps(batch, protocol=5, buffer_callback=found.append)
     return sum(_aligned(buffer.raw().nbytes) for buffer in found)
-
-
-def _seed(seed: Sequence[int]) -> None:
-    """Random transforms written with NumPy's or Python's global generator differ between workers, not between runs."""
-    words = np.random.SeedSequence([number % 2**32 for number in seed]).generate_state(4)
-    np.random.seed(words)
-    random.seed(words.tobytes())

@@ -9,6 +9,8 @@ import pytest
 
 import dtrain as dt
 from dtrain.data.collate import collate, empty_like, map_arrays, to_tensors
+from dtrain.data.dataset import Dataset
+from dtrain.data.loader import DataLoader
 
 
 def test_nested_samples_are_stacked():
@@ -24,6 +26,45 @@ def test_numbers_become_arrays(sample, dtype):
     assert collate([sample, sample]).dtype == dtype
 
 
+@pytest.mark.parametrize(
+    ("samples", "dtype", "values"),
+    [
+        ([1, 2.5], np.float32, [1, 2.5]),
+        ([2.5, 1, True], np.float32, [2.5, 1, 1]),
+        ([True, 2], np.int64, [1, 2]),
+        ([2**63, 1.5], np.float32, [2.0**63, 1.5]),
+        ([float("nan"), 1], np.float32, [np.nan, 1]),
+        ([float("inf"), 1], np.float32, [np.inf, 1]),
+        ([np.int64(1), 2.5], np.float32, [1, 2.5]),
+        ([np.float64(1), 2.5], np.float64, [1, 2.5]),
+        ([np.float16(1), 2.5], np.float16, [1, 2.5]),
+        ([np.uint8(1), 3], np.uint8, [1, 3]),
+        ([np.float32(1), np.int64(2)], np.float32, [1, 2]),
+        ([np.ones(2, np.float32), np.ones(2, np.int64)], np.float32, [[1, 1], [1, 1]]),
+        ([np.ones(1, np.int32), np.ones(1, np.int64)], np.int64, [[1], [1]]),
+        ([dt.tensor(1.0), np.float64(2)], np.float64, [1, 2]),
+    ],
+    ids=str,
+)
+def test_numbers_of_several_kinds_follow_the_rules_of_tensors(samples, dtype, values):
+    batch = collate(samples)
+    assert batch.dtype == dtype
+    np.testing.assert_array_equal(batch, values)
+
+
+@pytest.mark.parametrize(
+    "samples", [[2**63, 1], [1, -(2**63) - 1], [1e300, 1.0], [10**400, 1.0], [np.uint8(1), 256], [np.int8(1), -129]]
+)
+def test_a_number_that_the_batch_cannot_hold_is_refused(samples):
+    with pytest.raises(ValueError, match=r"collate: expected numbers that .* holds, got"):
+        collate(samples)
+
+
+def test_unsigned_64_bits_are_no_dtype_of_ours():
+    with pytest.raises(TypeError, match="got uint64"):
+        collate([np.uint64(1), np.int64(1)])
+
+
 def test_tensors_are_stacked_too():
     assert collate([dt.tensor([1.0]), dt.tensor([2.0])]).tolist() == [[1], [2]]
 
@@ -35,6 +76,14 @@ def test_samples_must_agree():
         collate([(1, 2), (1,)])
     with pytest.raises(TypeError, match="numbers, arrays or tensors, got object"):
         collate([object()])
+    with pytest.raises(TypeError, match="numbers, arrays or tensors, got NoneType"):
+        collate([1, None])
+    for samples in ([("a",), None], [{"a": 1}, ("a",)], ["a", 1], [b"a", None]):
+        with pytest.raises(ValueError, match="samples of one structure"):
+            collate(samples)
+    for samples in ([{"a": 1}, {"a": 1, "b": 2}], [{"a": 1, "b": 2}, {"a": 1}]):
+        with pytest.raises(ValueError, match="samples with the same keys"):
+            collate(samples)
 
 
 def test_an_empty_batch_keeps_structure_and_dtype():
@@ -52,3 +101,36 @@ def test_tensors_share_memory_and_structure_stays():
     pair = to_tensors(Pair(array, "text"))
     assert isinstance(pair, Pair) and pair.second == "text" and pair.first.array is array
     assert map_arrays([array], len) == [2]
+
+
+class Inner(NamedTuple):
+    box: np.ndarray
+    label: int
+
+
+class Outer(NamedTuple):
+    image: np.ndarray
+    target: Inner
+
+
+def test_named_tuples_stay_named_at_every_depth():
+    batch = collate([Outer(np.ones(2), Inner(np.zeros(4), 1)), Outer(np.ones(2), Inner(np.zeros(4), 2))])
+    assert isinstance(batch, Outer) and isinstance(batch.target, Inner)
+    assert batch.image.shape == (2, 2) and batch.target.label.tolist() == [1, 2]
+    empty = empty_like(batch)
+    assert isinstance(empty.target, Inner) and empty.target.box.shape == (0, 4)
+
+
+class Named(Dataset):
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        return Inner(np.full(2, index, np.float32), index)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_loader_hands_out_named_tuples(num_workers):
+    batches = list(DataLoader(Named(), 2, num_workers=num_workers))
+    assert all(isinstance(batch, Inner) for batch in batches)
+    assert [batch.label.tolist() for batch in batches] == [[0, 1], [2, 3], [4]]

@@ -94,23 +94,139 @@ def test_collate_may_be_given():
     assert list(DataLoader(Squares(3), 3, collate=lambda samples: len(samples))) == [3]
 
 
+def state_after(loader: DataLoader, num_batches: int) -> dict:
+    list(itertools.islice(loader, num_batches))
+    return loader.state_dict()
+
+
 @pytest.mark.parametrize("num_done", [0, 1, 3])
 def test_a_loader_resumes_in_the_middle_of_an_epoch(num_done):
     dataset = ArrayDataset(np.arange(10))
-    loader = DataLoader(dataset, 3, shuffle=True)
-    list(loader)
     whole = values(DataLoader(dataset, 3, shuffle=True))
-    loader.epoch = 0
-    iterator = iter(loader)
-    for _ in range(num_done):
-        next(iterator)
-    state = loader.state_dict()
-    assert state == {"epoch": 0, "num_batches": num_done}
+    state = state_after(DataLoader(dataset, 3, shuffle=True), num_done)
+    assert (state["epoch"], state["num_samples"]) == (0, 3 * num_done)
     resumed = DataLoader(dataset, 3, shuffle=True)
     resumed.load_state_dict(state)
     assert resumed.state_dict() == state
     assert values(resumed) == whole[num_done:]
-    assert resumed.state_dict() == {"epoch": 1, "num_batches": 0}
+    assert (resumed.epoch, resumed.state_dict()["num_samples"]) == (1, 0)
+    assert values(resumed) == epoch_of(dataset, 1)
+
+
+def epoch_of(dataset: Dataset, epoch: int) -> list[list[int]]:
+    loader = DataLoader(dataset, 3, shuffle=True)
+    loader.epoch = epoch
+    return values(loader)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize(("before", "after"), [((1, 3), (2, 3)), ((3, 2), (1, 5)), ((2, 4), (5, 1)), ((4, 2), (3, 2))])
+def test_resuming_on_other_ranks_and_batch_sizes_goes_on_at_the_same_sample(before, after, drop_last, num_workers):
+    dataset = ArrayDataset(np.arange(41))
+    order = values(DataLoader(dataset, 41, shuffle=True, seed=3))[0]
+
+    def loaders(world_size: int, batch_size: int) -> list[DataLoader]:
+        options = {"shuffle": True, "seed": 3, "drop_last": drop_last}
+        return [DataLoader(dataset, batch_size, shard=(rank, world_size), **options) for rank in range(world_size)]
+
+    (state,) = {tuple(state_after(loader, 2).items()) for loader in loaders(*before)}
+    num_done = 2 * before[0] * before[1]
+    assert dict(state)["num_samples"] == num_done
+    resumed = loaders(*after)
+    for loader in resumed:
+        loader.num_workers = num_workers
+        loader.load_state_dict(dict(state))
+    together = after[0] * after[1]
+    steps = [sorted(chain(*parts)) for parts in zip(*map(values, resumed))]
+    expected = [sorted(order[i : i + together]) for i in range(num_done, 41, together)]
+    assert steps == [step for step in expected if len(step) == together or not drop_last]
+    assert {loader.epoch for loader in resumed} == {1}
+
+
+def test_an_interrupted_resumed_epoch_counts_from_its_beginning():
+    dataset = ArrayDataset(np.arange(20))
+    first = DataLoader(dataset, 2, shuffle=True)
+    second = DataLoader(dataset, 3, shuffle=True)
+    second.load_state_dict(state_after(first, 3))
+    third = DataLoader(dataset, 4, shuffle=True)
+    third.load_state_dict(state_after(second, 2))
+    rest = values(DataLoader(dataset, 20, shuffle=True))[0][12:]
+    assert list(chain(*values(third))) == rest
+
+
+@pytest.mark.parametrize(
+    ("options", "length"), [({"seed": 2}, 20), ({"shuffle": False}, 20), ({}, 21)], ids=["seed", "order", "length"]
+)
+def test_a_place_in_another_order_is_refused(options, length):
+    state = state_after(DataLoader(ArrayDataset(np.arange(20)), 2, shuffle=True, seed=1), 3)
+    other = DataLoader(ArrayDataset(np.arange(length)), 2, **{"shuffle": True, "seed": 1, **options})
+    with pytest.raises(ValueError, match=r"expected a state of length .*its place in the epoch is none in this loader"):
+        other.load_state_dict(state)
+    assert other.epoch == 0
+    other.load_state_dict({**state, "num_samples": 0, "epoch": 4})  # between epochs there is nothing to repeat
+    assert other.epoch == 4
+
+
+def test_the_usual_epoch_loop_keeps_the_place_of_a_loaded_state():
+    dataset = ArrayDataset(np.arange(10))
+    loader = DataLoader(dataset, 3, shuffle=True)
+    state = state_after(loader, 2)
+    resumed = DataLoader(dataset, 3, shuffle=True)
+    resumed.load_state_dict(state)
+    resumed.set_epoch(0)
+    assert values(resumed) == epoch_of(dataset, 0)[2:]
+    resumed.set_epoch(1)
+    assert values(resumed) == epoch_of(dataset, 1)
+    resumed.load_state_dict(state)
+    resumed.set_epoch(1)  # somewhere else
+    assert values(resumed) == epoch_of(dataset, 1)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_batches", [1, 2])
+@pytest.mark.parametrize("batch_size", [3, 7])
+def test_a_peek_leaves_the_ranks_together(num_batches, batch_size, num_workers):
+    dataset = ArrayDataset(np.arange(28))
+    ranks = [DataLoader(dataset, batch_size, shuffle=True, shard=(rank, 2), num_workers=num_workers) for rank in (0, 1)]
+    list(itertools.islice(ranks[0], num_batches - 1 if batch_size == 7 else num_batches))
+    next(iter(ranks[0]))
+    for _ in range(2):
+        assert sorted(chain(*chain(*map(values, ranks)))) == list(range(28))
+
+
+def test_a_peek_at_the_only_batch_leaves_the_ranks_together():
+    dataset = ArrayDataset(np.arange(10))
+    ranks = [DataLoader(dataset, 5, shuffle=True, shard=(rank, 2)) for rank in (0, 1)]
+    next(iter(ranks[0]))
+    assert [loader.epoch for loader in ranks] == [0, 0]
+    for _ in range(2):
+        assert sorted(chain(*chain(*map(values, ranks)))) == list(range(10))
+    assert [loader.epoch for loader in ranks] == [2, 2]
+
+
+def test_a_peek_in_the_middle_of_an_epoch_changes_nothing():
+    dataset = ArrayDataset(np.arange(12))
+    loader = DataLoader(dataset, 3, shuffle=True)
+    seen = []
+    for batch in loader:
+        seen.append(batch.tolist())
+        if len(seen) < 4:
+            next(iter(loader))
+    assert seen == epoch_of(dataset, 0) and loader.epoch == 1
+
+
+@pytest.mark.parametrize("walk", [list, lambda loader: [batch for _, batch in zip(range(len(loader)), loader)]])
+def test_whoever_counts_the_batches_comes_to_the_next_epoch_too(walk):
+    loader = DataLoader(ArrayDataset(np.arange(9)), 3, shuffle=True)
+    assert [batch.tolist() for batch in walk(loader)] != [batch.tolist() for batch in walk(loader)]
+    assert loader.epoch == 2
+
+
+@pytest.mark.parametrize("epoch", [-1, 1.5, None, "1", True])
+def test_an_epoch_is_a_count(epoch):
+    with pytest.raises(ValueError, match="DataLoader: expected epoch of at least 0, got"):
+        DataLoader(Squares(3)).set_epoch(epoch)
 
 
 def test_leaving_an_epoch_early_ends_the_workers():

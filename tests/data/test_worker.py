@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 
+import dtrain as dt
 from dtrain.data.dataset import Dataset
 from dtrain.data.loader import DataLoader
 from dtrain.data.worker import Worker, batch_nbytes
 
 
 def worker(fetch, *, num_slots: int = 2, slot_nbytes: int = 4096) -> Worker:
-    return Worker(0, fetch, num_slots=num_slots, slot_nbytes=slot_nbytes, seed=(1, 2))
+    return Worker(0, fetch, num_slots=num_slots, slot_nbytes=slot_nbytes)
 
 
 @pytest.fixture
@@ -57,14 +58,73 @@ def test_open_requests_use_slots_of_their_own(started):
     assert [process.receive()[0] for _ in range(3)] == [0, 1, 2]
 
 
-def test_an_error_arrives_with_its_traceback(started):
+class TwoArguments(Exception):
+    """Its own __init__ does not take what it keeps in `args`, so that pickle alone cannot bring it back."""
+
+    def __init__(self, place, reason):
+        super().__init__(f"{place}: {reason}")
+        self.place = place
+
+
+def unpicklable():
+    error = ValueError("holds a lock")
+    error.lock = threading.Lock()
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (ValueError("bad sample 7"), ValueError, "^bad sample 7$"),
+        (FileNotFoundError(2, "No such file", "a.png"), FileNotFoundError, "a.png"),
+        (UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"), UnicodeDecodeError, "can't decode"),
+        (TwoArguments("here", "broken"), TwoArguments, "^here: broken$"),
+        (dt.errors.ShapeError("wrong"), dt.errors.ShapeError, "^wrong$"),
+        (unpicklable(), RuntimeError, r"(?s)^data loader worker 0 raised\nTraceback.*ValueError: holds a lock"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_an_error_keeps_its_type_and_brings_its_traceback(started, error, kind, message):
     def fetch(position):
-        raise ValueError(f"bad sample {position}")
+        raise error
 
     process = started(fetch)
     process.request(7)
-    with pytest.raises(RuntimeError, match=r"(?s)worker 0 raised.*Traceback.*in fetch.*ValueError: bad sample 7"):
+    with pytest.raises(kind, match=message) as raised:
         process.receive()
+    if kind is not RuntimeError:
+        assert "data loader worker 0 raised\nTraceback" in str(raised.value.__cause__)
+        assert "in fetch" in str(raised.value.__cause__)
+    assert getattr(raised.value, "place", "here") == "here"
+
+
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        *[("send", error) for error in (ConnectionResetError, BrokenPipeError, OSError)],
+        *[("recv", error) for error in (ConnectionResetError, BrokenPipeError, OSError, EOFError)],
+    ],
+)
+def test_whatever_the_socket_of_a_dead_worker_raises_the_message_is_one(started, monkeypatch, end, error):
+    process = started(lambda position: os._exit(3))
+
+    def fail(*_):
+        raise error("lost")
+
+    process.request(0)
+    process._process.join()
+    monkeypatch.setattr(process._connection, end, fail)
+    with pytest.raises(RuntimeError, match=r"worker 0 \(pid \d+\) to be alive, got exit code 3"):
+        process.request(1) if end == "send" else process.receive()
+
+
+def test_a_worker_killed_with_requests_unread_is_reported(started):
+    for _ in range(12):  # what the socket then says differs from time to time
+        process = started(lambda position: os.kill(os.getpid(), signal.SIGKILL), num_slots=8)
+        with pytest.raises(RuntimeError, match="to be alive, got killed by SIGKILL"):
+            for position in range(8):
+                process.request(position)
+            process.receive()
 
 
 @pytest.mark.parametrize(
@@ -79,19 +139,6 @@ def test_a_worker_that_dies_is_reported(started, end, message):
     with pytest.raises(RuntimeError, match=message):
         for position in range(100):
             process.request(position)
-
-
-def test_random_numbers_depend_on_the_seed_and_the_worker(started):
-    def fetch(position):
-        return np.random.rand(), random.random()
-
-    draws = []
-    for number in (0, 0, 1):
-        process = Worker(number, fetch, num_slots=1, slot_nbytes=64, seed=(4,))
-        process.request(0)
-        draws.append(process.receive())
-        process.close()
-    assert draws[0] == draws[1] != draws[2]
 
 
 def test_close_ends_a_busy_worker():
@@ -115,9 +162,23 @@ class Failing(Dataset):
         return index
 
 
-def test_the_loader_passes_on_what_a_worker_raised():
-    with pytest.raises(RuntimeError, match="KeyError: 'sample five'"):
-        list(DataLoader(Failing(), 2, num_workers=2))
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_loader_passes_on_what_a_worker_raised(num_workers):
+    with pytest.raises(KeyError, match="'sample five'"):
+        list(DataLoader(Failing(), 2, num_workers=num_workers))
+
+
+class Stopping(Failing):
+    def __getitem__(self, index):
+        if index == 5:
+            raise StopIteration
+        return index
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_stop_iteration_out_of_a_dataset_does_not_end_the_epoch(num_workers):
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(DataLoader(Stopping(), 2, num_workers=num_workers))
 
 
 ORPHANS = """

@@ -1,0 +1,65 @@
+"""Where a loader stands, as its state says it: an epoch, and a number of samples counted over all ranks.
+
+Samples, because a place in the common order means the same for every batch size and number of ranks, as long as the
+order itself is the same.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from dtrain.base.errors import expected
+
+_WHERE = "DataLoader.load_state_dict"
+
+
+def read_position(state: Mapping[str, Any], order: Mapping[str, Any], samples_together: int) -> tuple[int, int]:
+    """(epoch, samples handed out) of a state, for a loader whose order depends on the settings `order`.
+
+    Args:
+        samples_together: samples in one batch of all ranks, for states that count batches.
+
+    Raises:
+        ValueError: something is missing or no count, or the place is in the middle of another order.
+    """
+    if not isinstance(state, Mapping):
+        raise ValueError(expected(_WHERE, "what state_dict() returned", type(state).__name__))
+    epoch = checked_count("epoch", state.get("epoch"))
+    if "num_samples" not in state and "num_batches" in state:
+        done = _samples_of_batches(checked_count("num_batches", state["num_batches"]), samples_together)
+        return epoch, min(done, order["length"])
+    done = checked_count("num_samples", state.get("num_samples"))
+    if done:
+        _check_order(state, order)
+    return epoch, done
+
+
+def _check_order(state: Mapping[str, Any], order: Mapping[str, Any]) -> None:
+    # Without shuffling the seed decides nothing.
+    names = [name for name in order if name != "seed" or order["shuffle"]]
+    if any(state.get(name) != order[name] for name in names):
+        wanted = ", ".join(f"{name} {order[name]}" for name in names)
+        given = ", ".join(f"{name} {state.get(name)}" for name in names)
+        advice = "its place in the epoch is none in this loader: make the loader as it was, or set loader.epoch"
+        raise ValueError(expected(_WHERE, f"a state of {wanted}", given, advice))
+    if state["num_samples"] > order["length"]:
+        raise ValueError(expected(_WHERE, f"at most {order['length']} samples done", str(state["num_samples"])))
+
+
+def _samples_of_batches(num_batches: int, samples_together: int) -> int:
+    if num_batches:
+        warnings.warn(
+            f"{_WHERE}: the state counts batches ({num_batches}), as the first version of dtrain did; taken as batches "
+            f"of {samples_together} samples over all ranks, which holds if batch size and ranks are what they were",
+            stacklevel=4,
+        )
+    return num_batches * samples_together
+
+
+def checked_count(name: str, value: Any) -> int:
+    """`value` as an int of at least 0. Raises ValueError."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 0:
+        raise ValueError(expected("DataLoader", f"{name} of at least 0", repr(value)))
+    return int(value)
