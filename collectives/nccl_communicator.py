@@ -104,7 +104,7 @@ class NcclCommunicator(Communicator):
         with self._device:
             self._stream = self._cupy.cuda.Stream(non_blocking=True)
             unique_id = parent.broadcast_object(self._nccl.get_unique_id() if parent.rank == 0 else None)
-            self._link = self._nccl.NcclCommunicator(parent.size, tuple(unique_id), parent.rank)
+            self._link = self._nccl.NcclCommunicator(parent.size, unique_id, parent.rank)
 
     def algorithm(self, kind: str, nbytes: int) -> str:
         if kind in ("all_reduce", "all_reduce_many"):

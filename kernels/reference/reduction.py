@@ -84,7 +84,8 @@ def max_(x: Array, out: Array, *, axis: Axes, keepdims: bool) -> None:
 @reference("min")
 def min_(x: Array, out: Array, *, axis: Axes, keepdims: bool) -> None:
     """The smallest x over `axis`; a NaN wins."""
-    x.min(axis=axis, keepdims=keepdims, out=out)
+    # CuPy 14 hands `out` to CUB in the place of the dtype where it reduces minima.
+    out[...] = x.min(axis=axis, keepdims=keepdims)
 
 
 @reference("any")
