@@ -15,7 +15,8 @@ from contextvars import ContextVar
 from typing import Any
 
 from dtrain.base.control_channel import ControlClient, connect_control, control_client
-from dtrain.base.device import DeviceLike, as_device
+from dtrain.base.cuda import numbered, prefer_gpu
+from dtrain.base.device import DeviceLike
 from dtrain.base.errors import CollectiveError, expected
 from dtrain.base.rank_info import RankInfo
 from dtrain.collectives.communicator import Communicator
@@ -49,6 +50,7 @@ def init(communicator: Communicator | None = None, *, timeout: float | None = No
     world = communicator or _world_from_environment(timeout)
     world.groups.setdefault("world", world)
     _process_world = world
+    prefer_gpu(RankInfo.from_environment().local_rank)
     return world
 
 
@@ -62,7 +64,7 @@ def get_communicator(group: str = "world", *, device: DeviceLike = "cpu") -> Com
 
     Args:
         group: the group's text.
-        device: where the arrays are. For a CUDA device the first call connects through NCCL, so that all ranks of
+        device: where the arrays are. For a GPU the first call connects through NCCL, so that all ranks of
             the group have to make it together.
 
     Raises:
@@ -79,7 +81,7 @@ def get_communicator(group: str = "world", *, device: DeviceLike = "cpu") -> Com
             )
         )
     communicator = _group_of(world, group)
-    place = as_device(device)
+    place = numbered(device)
     return _on_cuda(communicator, place.index) if place.is_cuda else communicator
 
 

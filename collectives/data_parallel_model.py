@@ -9,12 +9,13 @@ from typing import Any
 from dtrain.base.errors import ShapeError, expected
 from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
 from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.context import get_communicator
+from dtrain.collectives.context import communicator_for, get_communicator
 from dtrain.collectives.gradient_averager import BucketOptions, GradientAverager, note_samples
 from dtrain.collectives.session import init
 from dtrain.core.autograd import add_backward_listener
 from dtrain.core.structure import flatten
 from dtrain.core.tensor import Tensor
+from dtrain.kernels.device_arrays import overwrite
 from dtrain.nn.module import Module
 
 BUCKET_VARIABLE = "DTRAIN_FUSION_THRESHOLD_MB"
@@ -85,7 +86,7 @@ def data_parallel(
 def _make_equal(module: Module, communicator: Communicator) -> None:
     """Give every rank the parameters and buffers of rank 0."""
     named = [*module.named_parameters(), *module.named_buffers()]
-    facts_by_rank = communicator.all_gather_object([f"{name}: {tensor.type}" for name, tensor in named])
+    facts_by_rank = communicator.all_gather_object([f"{name}: {_fact(tensor)}" for name, tensor in named])
     for rank, facts in enumerate(facts_by_rank):
         if facts != facts_by_rank[0]:
             raise ShapeError(
@@ -98,7 +99,12 @@ def _make_equal(module: Module, communicator: Communicator) -> None:
             )
     for _, tensor in named:
         array = tensor.concrete("data_parallel")
-        array[...] = communicator.broadcast(array, root=0)
+        overwrite(array, communicator_for(array, communicator.group).broadcast(array, root=0))
+
+
+def _fact(tensor: Tensor) -> str:
+    """The type without the number of the GPU, which is another one on every rank of a host."""
+    return str(tensor.type).partition("@")[0] + ("@cuda" if tensor.device.is_cuda else "@cpu")
 
 
 def _first_difference(rank: int, at_root: list[str], here: list[str]) -> str:

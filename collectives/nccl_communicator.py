@@ -13,6 +13,7 @@ where an element lies in the message, and f16 and bf16 round at every step.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -53,13 +54,13 @@ class StreamWork(Work[Result]):
         super().__init__(task)
         self._current_stream = current_stream
         self.carry_out()
-        self._end = stream.record()
+        self.end = stream.record()
 
     def is_completed(self) -> bool:
-        return bool(self._end.done)
+        return bool(self.end.done)
 
     def wait(self, timeout: float | None = None) -> Result:
-        self._current_stream().wait_event(self._end)
+        self._current_stream().wait_event(self.end)
         return super().wait(timeout)
 
 
@@ -96,6 +97,9 @@ class NcclCommunicator(Communicator):
         self._parent = parent
         self._reduction = reduction
         self._checks_calls = checks_calls
+        # Calls that the device has not finished, each with the arrays it works on: CuPy would give the memory of a
+        # source that nobody holds any more to the next allocation of the caller's stream, while NCCL still reads it.
+        self._in_flight: deque[tuple[StreamWork[Any], Callable[[], Any]]] = deque()
         self._device = self._cupy.cuda.Device(device_index)
         self._device_index = device_index
         if reduction == "nccl":
@@ -118,6 +122,7 @@ class NcclCommunicator(Communicator):
         super().close()
         with self._device:
             self._stream.synchronize()
+            self._in_flight.clear()
             self._link.destroy()
 
     # Python objects and letters take the parent's way
@@ -194,8 +199,9 @@ class NcclCommunicator(Communicator):
         self._nccl.groupStart()
         for source, out in zip(sources, outs, strict=True):
             if source.size:
+                data = _apart(source, out)
                 self._link.allReduce(
-                    address_of(source), address_of(out), source.size, nccl_type, nccl_op, self._stream.ptr
+                    address_of(data), address_of(out), source.size, nccl_type, nccl_op, self._stream.ptr
                 )
         self._nccl.groupEnd()
         if op == "mean":
@@ -213,29 +219,30 @@ class NcclCommunicator(Communicator):
         self._agree(text)
         parts = self._cupy.empty((self.size, out.size), out.dtype)
         self._exchange(list(source.reshape(self.size, -1)) if source.size else [source] * self.size, list(parts))
-        result = self._cupy.empty_like(out)
-        self._reduce(list(parts), op, result)
-        out[...] = result
+        self._reduce(list(parts), op, out)
 
     # Exchanges
 
     def _all_gather(self, text: str, source: Array, out: Array) -> None:
         self._agree(text)
         if source.size:
-            data = source.copy() if address_of(source) != address_of(out) else source
+            # NCCL gathers in place where the source is this rank's part of the output, and only there.
+            is_own_part = address_of(source) == address_of(out) + self.rank * source.nbytes
+            data = source if is_own_part else _apart(source, out)
             self._link.allGather(address_of(data), address_of(out), data.nbytes, self._nccl.NCCL_INT8, self._stream.ptr)
 
     def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
         self._agree(text)
         if source.size:
+            data = _apart(source, out)
             self._link.broadcast(
-                address_of(source), address_of(out), source.nbytes, self._nccl.NCCL_INT8, root, self._stream.ptr
+                address_of(data), address_of(out), source.nbytes, self._nccl.NCCL_INT8, root, self._stream.ptr
             )
 
     def _all_to_all(self, text: str, source: Array, out: Array) -> None:
         self._agree(text)
         if source.size:
-            self._exchange(list(source.copy().reshape(self.size, -1)), list(out.reshape(self.size, -1)))
+            self._exchange(list(_apart(source, out).reshape(self.size, -1)), list(out.reshape(self.size, -1)))
 
     def _barrier(self, text: str) -> None:
         self._stream.synchronize()
@@ -286,7 +293,19 @@ class NcclCommunicator(Communicator):
             begin = self._cupy.cuda.get_current_stream().record()
             self._stream.wait_event(begin)
             with self._stream:
-                return StreamWork(call, self._stream, self._cupy.cuda.get_current_stream)
+                work = StreamWork(call, self._stream, self._cupy.cuda.get_current_stream)
+        while self._in_flight and self._in_flight[0][0].is_completed():
+            self._in_flight.popleft()
+        self._in_flight.append((work, call))
+        return work
+
+
+def _apart(source: Array, out: Array) -> Array:
+    """The source, or a copy of it where it shares memory with the output without being it."""
+    begin, end = address_of(out), address_of(out) + out.nbytes
+    if address_of(source) == begin and source.nbytes == out.nbytes:
+        return source
+    return source.copy() if begin < address_of(source) + source.nbytes and address_of(source) < end else source
 
 
 def _load_nccl() -> tuple[Any, Any]:

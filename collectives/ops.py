@@ -272,7 +272,9 @@ def weighted_mean(value: Tensor, count: int, *, group: str = "world") -> Tensor:
     from dtrain.functional import stack
 
     weighted = value.detach() * float(count) if count else zeros_like(value)
-    total = all_reduce(stack([weighted, full(value.shape, float(count), dtype=value.dtype)]), group=group)
+    total = all_reduce(
+        stack([weighted, full(value.shape, float(count), dtype=value.dtype, device=value.device)]), group=group
+    )
     return total[0] / total[1]
 
 

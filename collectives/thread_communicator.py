@@ -17,6 +17,7 @@ from typing import NoReturn, TypeVar
 
 import numpy as np
 
+from dtrain.base.cuda import prefer_gpu
 from dtrain.base.dtype import DType
 from dtrain.base.errors import CollectiveError, PeerLostError
 from dtrain.collectives.communicator import Communicator
@@ -179,6 +180,7 @@ def run_threads(
     def run(rank: int) -> None:
         communicator = ThreadCommunicator(world, rank, None, timeout)
         try:
+            prefer_gpu(rank)
             with using(communicator):
                 results[rank] = program(communicator)
             communicator.close()

@@ -7,6 +7,7 @@ containers, never behind a test for one absolute path. Asking starts the driver,
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ from dtrain.base.errors import DeviceError, expected
 
 if TYPE_CHECKING:
     import ctypes
+
+# The local rank whose GPU becomes current at first use; a thread rank has one of its own.
+_preferred: ContextVar[int | None] = ContextVar("preferred_gpu", default=None)
 
 DRIVER_LIBRARIES = ("libcuda.so.1", "/usr/lib/x86_64-linux-gnu/libcuda.so", "/usr/local/nvidia/lib64/libcuda.so")
 
@@ -82,17 +86,45 @@ def check_cuda_device(index: int) -> None:
         raise DeviceError(expected(f"request gpu{index} out of valid range", wanted, str(index), advice))
 
 
+def prefer_gpu(local_rank: int) -> None:
+    """Make GPU `local_rank` the current one of this thread (modulo their number), when a GPU is first needed.
+
+    Nothing is started here: a data loader may still fork, and a run on the CPU never needs the driver.
+    """
+    _preferred.set(local_rank)
+
+
+def current_index() -> int:
+    """The number of the thread's current GPU, on which CuPy allocates: what `cuda` without a number means."""
+    if why_cuda_is_unavailable():
+        return 0  # whoever asked for it hears what is missing from check_cuda_device
+    import cupy
+
+    preferred, current = _preferred.get(), int(cupy.cuda.Device().id)
+    if preferred is None or current != 0:  # the script has chosen one itself
+        return current
+    _preferred.set(None)
+    cupy.cuda.Device(preferred % device_count()).use()
+    return preferred % device_count()
+
+
+def numbered(value: DeviceLike) -> Device:
+    """The device itself; `cuda` and `gpux` with the number of the thread's current GPU."""
+    device = as_device(value)
+    return as_device(f"cuda:{current_index()}") if device.is_cuda and device.index == DEFAULT_INDEX else device
+
+
 def placement(value: DeviceLike) -> Device:
     """Where a tensor that asks for this device lies: `cpu` or an existing `cuda:N`.
 
-    `xpu` is a GPU where there is one, else the CPU; the default device x is number 0. Threads and streams say how work
-    is ordered, not where arrays are, so every CPU locator is `cpu`.
+    `xpu` is a GPU where there is one, else the CPU; `cuda`, `gpux` and `xpux` are the thread's current GPU. Threads and
+    streams say how work is ordered, not where arrays are, so every CPU locator is `cpu`.
     """
     device = as_device(value)
     if device is CPU or device.is_cpu:
         return CPU
     if device.kind == "xpu" and not is_cuda_available():
         return CPU
-    index = 0 if device.index == DEFAULT_INDEX else device.index
+    index = current_index() if device.index == DEFAULT_INDEX else device.index
     check_cuda_device(index)
     return as_device(f"cuda:{index}")

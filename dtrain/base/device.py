@@ -2,7 +2,7 @@
 
 Grammar (MegEngine's CompNode, release note B10):
 
-    cpu | cuda | cuda:N                              the usual names
+    cpu | cuda | cuda:N                              the usual names; cuda is the thread's current GPU
     xpu | xpu(x|N)[:S] | cpu(x|N)[:S] | gpu(x|N)[:S] N a device number, x the default one, S a stream
     cpu:default                                      the calling thread
     multithreadT:N | multithread:default:T           T threads
@@ -97,7 +97,7 @@ def _parse(text: str) -> Device:
     if text == "cpu:default":
         return Device("cpu", CPU_DEFAULT_INDEX)
     if match := _CUDA.fullmatch(text):
-        return Device("cuda", _checked_index(text, int(match[1] or 0)))
+        return Device("cuda", DEFAULT_INDEX if match[1] is None else _checked_index(text, int(match[1])))
     if match := _NUMBERED.fullmatch(text):
         kind: DeviceKind = "cuda" if match[1] == "gpu" else match[1]  # type: ignore[assignment]
         index = DEFAULT_INDEX if match[2] == "x" else _checked_index(text, int(match[2]))

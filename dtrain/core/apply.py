@@ -23,6 +23,7 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Array, Tensor, as_tensor, user_source, wrap
 from dtrain.graph.op import Op, get_op
 from dtrain.kernels import load as load_kernels
+from dtrain.kernels.device_arrays import contiguous, overwrite
 from dtrain.kernels.registry import KernelInfo, find_kernel
 
 _MAX_CACHED = 4096
@@ -31,7 +32,7 @@ _MAX_CACHED = 4096
 class Dispatch:
     """What an op does on given input types: its output types, and the kernel that computes them."""
 
-    __slots__ = ("cast_to", "empty", "kernel", "op", "outputs", "types")
+    __slots__ = ("cast_to", "empty", "kernel", "op", "outputs", "types", "view")
 
     def __init__(self, op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> None:
         self.op = op
@@ -46,6 +47,9 @@ class Dispatch:
         # Where the outputs live: `to_device` has its input elsewhere.
         target = self.types[0].device if self.types else device
         self.empty = _empty_on(target)
+        self.view = op.view
+        if op.view is not None and device.is_cuda:
+            self.view = _under(op.view, device)  # a reshape of an array with gaps copies it
         if op.view is None and op.name != "constant":
             load_kernels()
             self.kernel = find_kernel(op.name, types, attrs, device_kind="cuda" if device.is_cuda else "cpu")
@@ -59,13 +63,13 @@ class Dispatch:
         """
         kernel = self.kernel
         if kernel is None:
-            assert self.op.view is not None, self.op
-            return [self.op.view(arrays[0], **attrs)]
+            assert self.view is not None, self.op
+            return [self.view(arrays[0], **attrs)]
         if self.op.is_dynamic:
             results: Any = kernel.function(*arrays, **attrs)
             return list(results) if isinstance(results, tuple) else [results]
         if kernel.needs_contiguous:
-            arrays = [array if array.flags.c_contiguous else array.copy(order="C") for array in arrays]
+            arrays = [contiguous(array) for array in arrays]
         if len(self.outputs) == 1:
             out = self.empty(*self.outputs[0])
             kernel.function(*arrays, out=out, **attrs)
@@ -79,12 +83,12 @@ class Dispatch:
         assert self.kernel is not None, self.op
         out = list(into)
         if self.kernel.needs_contiguous:
-            arrays = [array if array.flags.c_contiguous else array.copy(order="C") for array in arrays]
-            out = [array if array.flags.c_contiguous else array.copy(order="C") for array in out]
+            arrays = [contiguous(array) for array in arrays]
+            out = [contiguous(array) for array in out]
         self.kernel.function(*arrays, out=out[0] if len(out) == 1 else tuple(out), **attrs)
         for target, computed in zip(into, out):
             if target is not computed:
-                target[...] = computed
+                overwrite(target, computed)
 
 
 def _common_dtype(op: Op, types: tuple[TensorType, ...]) -> DType | None:
@@ -120,12 +124,17 @@ def _empty_on(device: Device) -> Callable[[Shape, np.dtype], Array]:
 
 def _on_gpu(kernel: KernelInfo, device: Device) -> KernelInfo:
     """The same kernel, run with `device` as CuPy's current one."""
+    return replace(kernel, function=_under(kernel.function, device))
 
-    def function(*inputs: Array, **attrs: Any) -> Any:
+
+def _under(function: Callable[..., Any], device: Device) -> Callable[..., Any]:
+    """The function, called with `device` as CuPy's current one."""
+
+    def call(*inputs: Array, **attrs: Any) -> Any:
         with current_gpu(device):
-            return kernel.function(*inputs, **attrs)
+            return function(*inputs, **attrs)
 
-    return replace(kernel, function=function)
+    return call
 
 
 def current_gpu(device: Device) -> Any:

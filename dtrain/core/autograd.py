@@ -19,6 +19,7 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import GradHook, Tensor, owner_of
 from dtrain.core.tensor_factory import ones_like, zeros_like
 from dtrain.graph.op import get_op
+from dtrain.kernels.device_arrays import copy_of
 
 Gradients = dict[Tensor, Tensor]
 
@@ -219,7 +220,7 @@ def _unshared(gradients: Gradients, seed: Tensor) -> Gradients:
         array = value.array
         owner = id(owner_of(array))
         if owner in taken or not array.flags.c_contiguous or not getattr(array.flags, "writeable", True):
-            value = Tensor(array.copy(order="C"), value.type)
+            value = Tensor(copy_of(array), value.type)
         taken.add(owner)
         result[leaf] = value
     return result

@@ -20,6 +20,7 @@ from dtrain.core.apply import current_gpu, dispatch
 from dtrain.core.memory_plan import Block, MemoryPlan, Storage, plan_memory
 from dtrain.core.tensor import Array, Tensor, owner_of
 from dtrain.graph.graph import Graph, Node, Value
+from dtrain.kernels.device_arrays import copy_of, overwrite
 from dtrain.kernels.registry import array_module
 
 Step = Callable[[], Any]
@@ -64,7 +65,7 @@ class Executor:
         if not self._is_bound:
             self._bind()
         for buffer, argument in zip(self._arguments, arguments):
-            buffer[...] = argument
+            overwrite(buffer, argument)
         steps = iter(self._steps)
         try:
             for step in steps:
@@ -74,9 +75,9 @@ class Executor:
             if node is not None and node.source and hasattr(error, "add_note"):
                 error.add_note(f"in {node.op.name}, traced from {node.source}")
             raise
-        results = [array.copy() for array in self._results]
+        results = [copy_of(array) for array in self._results]
         for target, source in self._home:
-            target[...] = source
+            overwrite(target, source)
         for state in self._updated:
             state.version += 1
         return results
@@ -113,7 +114,7 @@ class Executor:
         self._state_memory = list(self._bound_states)
         for position, array in enumerate(self._bound_states):
             if not array.flags.c_contiguous:
-                memory = self._state_memory[position] = array.copy(order="C")
+                memory = self._state_memory[position] = copy_of(array)
                 self._add_step(partial(_copy_into, array, out=memory), None, "copy")
                 if position in self.graph.updates and position not in self.plan.copied_updates:
                     self._home.append((array, memory))
@@ -126,7 +127,7 @@ class Executor:
             array, storage = arrays[value], self.plan.storage[value]
             is_shared = storage.place != "arena" or storage.block is not None or id(storage) in taken
             if is_shared or not array.flags.c_contiguous:
-                own = array.copy(order="C")
+                own = copy_of(array)
                 self._home.append((own, array))
                 array = own
             taken.add(id(storage))
@@ -137,7 +138,7 @@ class Executor:
         for position, value in self.plan.copied_updates.items():
             source = arrays[value]
             if self.plan.storage[value].place == "state":
-                staged = source.copy()
+                staged = copy_of(source)
                 self._add_step(partial(_copy_into, source, out=staged), None, "copy")
                 source = staged
             self._home.append((self._bound_states[position], source))
@@ -172,7 +173,7 @@ class Executor:
     def _made_contiguous(self, array: Array, node: Node) -> Array:
         if array.flags.c_contiguous:
             return array
-        copy = array.copy(order="C")
+        copy = copy_of(array)
         self._add_step(partial(_copy_into, array, out=copy), node, "copy")
         return copy
 
@@ -223,11 +224,11 @@ def _check_separate(arrays: Sequence[Array], graph: Graph) -> None:
 
 
 def _copy_into(source: Array, *, out: Array) -> None:
-    out[...] = source
+    overwrite(out, source)
 
 
 def _copy_view(view: Callable[..., Array], attrs: dict[str, Any], source: Array, target: Array) -> None:
-    target[...] = view(source, **attrs)
+    overwrite(target, view(source, **attrs))
 
 
 def _devices_of(graph: Graph) -> list[Device]:

@@ -21,6 +21,7 @@ from dtrain.base.errors import DtypeError, ShapeError, TraceError, expected
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
 from dtrain.core.context import context
 from dtrain.core.tensor_methods import TensorMethods
+from dtrain.kernels.device_arrays import cast_of, overwrite
 
 if TYPE_CHECKING:
     from dtrain.core.tape import TapeNode
@@ -267,7 +268,7 @@ class Tensor(TensorMethods):
         if context.tracer is not None:
             context.tracer.write(self, new)
         else:
-            self.concrete("assign_()")[...] = new.concrete("assign_()")
+            overwrite(self.concrete("assign_()"), new.concrete("assign_()"))
         return self
 
     def to(self, target: DeviceLike | DTypeLike) -> Tensor:
@@ -345,7 +346,7 @@ def _to_array(data: Any, dtype: DTypeLike | None) -> Array:
             raise ShapeError(expected("tensor()", "numbers or evenly nested lists of numbers", repr(data))) from error
         if dtype is None and array.dtype == float64.numpy:
             array = array.astype(float32.numpy)
-    return array if dtype is None else array.astype(as_dtype(dtype).numpy, copy=False)
+    return array if dtype is None else cast_of(array, as_dtype(dtype).numpy)
 
 
 def _cupy_from_dlpack(data: Any) -> Array:

@@ -16,6 +16,7 @@ from dtrain.core.apply import apply
 from dtrain.core.context import is_tracing
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.graph.op import get_op
+from dtrain.kernels.device_arrays import copy_of
 
 ShapeLike = int | tuple[int, ...] | list[int]
 
@@ -113,7 +114,7 @@ def tensor(
     """A new tensor with a copy of numbers, nested lists, or an array. Python floats become f32, ints s64."""
     source = as_tensor(data, dtype, device)
     if not is_tracing():
-        copied = Tensor(source.concrete("tensor()").copy(), source.type)
+        copied = Tensor(copy_of(source.concrete("tensor()")), source.type)
     elif isinstance(data, Tensor):
         copied = apply(get_op("copy"), source.detach())
     else:

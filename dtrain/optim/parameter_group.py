@@ -16,6 +16,7 @@ from dtrain.base.tensor_type import tensor_type
 from dtrain.core.apply import current_gpu
 from dtrain.core.context import context
 from dtrain.core.tensor import Parameter, Tensor
+from dtrain.kernels.device_arrays import overwrite
 from dtrain.kernels.registry import array_module
 
 # Settings that no op reads: changing them leaves captured steps valid.
@@ -69,7 +70,7 @@ class ParameterGroup(dict[str, Any]):
         super().__setitem__(name, value)
         if name == "lr":
             for batch in self.batches:
-                batch.lr.array[...] = value
+                overwrite(batch.lr.array, value)
         elif has_changed and name not in _BESIDE_THE_OP:
             self.version += 1
 
@@ -84,7 +85,7 @@ class ParameterGroup(dict[str, Any]):
             found.setdefault(key, []).append(parameter)
         if _same([batch.parameters for batch in self.batches], list(found.values())):
             for batch, (_, _, steps) in zip(self.batches, found):
-                batch.step.array[...] = steps
+                overwrite(batch.step.array, steps)
             return
         self.batches = []
         for (_, _, steps), parameters in found.items():

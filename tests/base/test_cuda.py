@@ -20,6 +20,7 @@ def machine(monkeypatch: pytest.MonkeyPatch):
     def pretend(count: int, reason: str = "", has_cupy: bool = True) -> None:
         monkeypatch.setattr(cuda, "probe_driver", lambda: (count, reason))
         monkeypatch.setattr(cuda, "_has_cupy", lambda: has_cupy)
+        monkeypatch.setattr(cuda, "current_index", lambda: 0)
 
     return pretend
 

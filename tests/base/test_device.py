@@ -21,7 +21,7 @@ from dtrain.base.errors import DeviceError
 # locator, kind, index, stream, threads
 GOOD = [
     ("cpu", "cpu", 0, 0, 1),
-    ("cuda", "cuda", 0, 0, 1),
+    ("cuda", "cuda", DEFAULT_INDEX, 0, 1),
     ("cuda:3", "cuda", 3, 0, 1),
     ("xpu", "xpu", DEFAULT_INDEX, 0, 1),
     ("xpux", "xpu", DEFAULT_INDEX, 0, 1),

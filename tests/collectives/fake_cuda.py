@@ -81,7 +81,8 @@ _group = threading.local()
 class NcclCommunicator:
     """Sends first, then receives, when a group ends; outside of a group at once."""
 
-    def __init__(self, size: int, unique_id: tuple[int, ...], rank: int) -> None:
+    def __init__(self, size: int, unique_id: bytes, rank: int) -> None:
+        assert type(unique_id) is bytes and len(unique_id) == 128, "CuPy 14 takes the bytes that it gave"
         self.size, self.id, self.rank = size, unique_id, rank
         self.is_destroyed = False
 
@@ -97,6 +98,8 @@ class NcclCommunicator:
         _do(1, receive)
 
     def allGather(self, source: int, out: int, count: int, datatype: int, stream: int) -> None:
+        is_in_place = source == out + self.rank * count
+        assert is_in_place or source + count <= out or out + self.size * count <= source, "NCCL wants them apart"
         _group_start()
         for peer in range(self.size):
             self.send(source, count, datatype, peer, stream)
@@ -114,7 +117,7 @@ class NcclCommunicator:
         self.is_destroyed = True
 
 
-def _wire(unique_id: tuple[int, ...], source: int, destination: int) -> queue.Queue[bytes]:
+def _wire(unique_id: bytes, source: int, destination: int) -> queue.Queue[bytes]:
     with _wires_lock:
         return _wires[unique_id, source, destination]
 
@@ -140,7 +143,7 @@ def _do(phase: int, call: Any) -> None:
 nccl = SimpleNamespace(
     available=True,
     NCCL_INT8=0,
-    get_unique_id=lambda: (next(_numbers),) * 128,
+    get_unique_id=lambda: next(_numbers).to_bytes(128, "little"),
     NcclCommunicator=NcclCommunicator,
     groupStart=_group_start,
     groupEnd=_group_end,

@@ -9,6 +9,7 @@ import numpy as np
 
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.work import Work
+from dtrain.kernels.device_arrays import overwrite
 
 
 class FromHost:
@@ -32,9 +33,9 @@ class FromHost:
         moved: dict[int, tuple[np.ndarray, Any]] = {}
 
         def there(value: Any) -> Any:
-            if isinstance(value, list):
-                return [there(item) for item in value]
-            if not isinstance(value, np.ndarray):
+            if isinstance(value, list | tuple):
+                return type(value)(there(item) for item in value)
+            if not self._is_array(value):
                 return value
             if id(value) not in moved:
                 moved[id(value)] = (value, self._to_device(value))
@@ -45,14 +46,17 @@ class FromHost:
 
         def back(value: Any) -> Any:
             for out in outs:
-                if isinstance(out, np.ndarray) and moved[id(out)][1] is value:
-                    out[...] = self._to_host(value)
+                if self._is_array(out) and moved[id(out)][1] is value:
+                    overwrite(out, self._to_host(value))
                     return out
             return [back(item) for item in value] if isinstance(value, list) else self._host(value)
 
         if isinstance(result, Work):
             return _WorkFromHost(result, back)
         return back(result)
+
+    def _is_array(self, value: Any) -> bool:
+        return isinstance(value, np.ndarray)
 
     def _host(self, value: Any) -> Any:
         return None if value is None else self._to_host(value)

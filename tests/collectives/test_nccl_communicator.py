@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from dtrain.base.errors import CollectiveMismatchError, DeviceError
 from dtrain.collectives import context, nccl_communicator
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.nccl_communicator import NcclCommunicator
+from dtrain.collectives.packed import address_of
 from dtrain.collectives.rank_order import reduce_by_blocks
 from dtrain.collectives.self_communicator import SelfCommunicator
 from dtrain.collectives.thread_communicator import run_threads
@@ -86,6 +89,54 @@ def test_the_callers_stream_waits_for_the_end() -> None:
     assert not current.waited, "nobody waits before wait()"
     work.wait()
     assert [event.stream for event in current.waited] == [comm._stream]
+
+
+@pytest.mark.usefixtures("fake")
+def test_arrays_live_as_long_as_the_device_works_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CuPy would hand the memory of `a * b` to the caller's next allocation while NCCL still reads it."""
+    comm = NcclCommunicator(SelfCommunicator(), 0)
+    event = SimpleNamespace(done=False)
+    monkeypatch.setattr(comm._stream, "record", lambda: event)
+    calls = {
+        "all_reduce_async": lambda array: comm.all_reduce_async(array),
+        "all_reduce_many_async": lambda array: comm.all_reduce_many_async([array]),
+        "reduce_scatter_async": lambda array: comm.reduce_scatter_async(array),
+        "all_gather_async": lambda array: comm.all_gather_async(array),
+        "broadcast_async": lambda array: comm.broadcast_async(array),
+        "all_to_all_async": lambda array: comm.all_to_all_async(array),
+    }
+    for name, call in calls.items():
+        event.done = False
+        source = fake_cuda.cupy.zeros(3)
+        held = weakref.ref(source)
+        call(source)
+        del source
+        assert held() is not None, name
+        event.done = True
+        comm.all_reduce(fake_cuda.cupy.zeros(1))
+        assert held() is None, name
+
+
+@pytest.mark.usefixtures("fake")
+def test_nccl_gets_the_callers_memory_where_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    def program(world: Communicator) -> None:
+        given: list[int] = []
+        comm = NcclCommunicator(world, 0)
+        gather = comm._link.allGather
+        monkeypatch.setattr(
+            comm._link, "allGather", lambda source, *rest: (given.append(source), gather(source, *rest)), raising=False
+        )
+        out = fake_cuda.cupy.zeros((2, 4), np.float32)
+        apart, own, first = fake_cuda.cupy.zeros(4, np.float32), out[comm.rank], out[0]
+        for source in (apart, own, first):
+            source[...] = comm.rank + 1
+            del given[:]
+            gathered = comm.all_gather(source, out=out)
+            assert gathered.tolist() == [[1] * 4, [2] * 4]
+            is_allowed = source is not first or comm.rank == 0
+            assert (address_of(source) in given) is is_allowed
+
+    run_threads(2, program)
 
 
 @pytest.mark.usefixtures("fake")

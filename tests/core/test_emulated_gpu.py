@@ -12,6 +12,7 @@ from helpers.device_training import OPTIMIZERS, train
 
 import dtrain as dt
 from dtrain.base.errors import DeviceError
+from dtrain.collectives.thread_communicator import run_threads
 from dtrain.core.random import normal
 
 
@@ -27,7 +28,7 @@ def _emulated() -> Iterator[None]:
 @pytest.mark.parametrize("traced", [False, True])
 def test_training_gives_the_losses_of_the_cpu(optimizer: str, traced: bool) -> None:
     wanted, wanted_state = train("small", optimizer, "cpu", steps=3)
-    got, state = train("small", optimizer, "cuda:0", steps=3, traced=traced)
+    got, state = train("small", optimizer, "cuda:1", steps=3, traced=traced)  # cuda:0 is the current one
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
     for name, array in wanted_state.items():
         np.testing.assert_allclose(state[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
@@ -98,3 +99,47 @@ def test_numbers_beside_tensors_are_constants_on_the_gpu() -> None:
     (graph,) = function.graphs
     assert "to_device" not in {node.op.name for node in graph.nodes}
     assert not graph.states
+
+
+def test_what_is_outside_of_ops_stays_on_the_gpu_of_its_tensor() -> None:
+    """Another GPU is current all the time."""
+    x = dt.tensor([1.0, 2.0, 3.0], device="cuda:1")
+    made = {
+        "tensor": dt.tensor(x),
+        "tensor of another dtype": dt.tensor(x.array, dtype="f64"),
+        "like": dt.zeros_like(x),
+        "contiguous copy of a view": x.reshape(3, 1).broadcast_to((3, 2)).reshape(6),
+        "transposed": dt.arange(6, dtype="f32", device="cuda:1").reshape(2, 3).transpose(1, 0).reshape(6),
+    }
+    weight = dt.nn.Parameter(x)
+    optimizer = dt.optim.Adam([weight], lr=0.1)
+    (weight * weight).sum().backward()
+    optimizer.step()
+    optimizer.param_groups[0]["lr"] = 0.01
+    optimizer.step()
+    made |= {"gradient": weight.grad, "parameter": weight, "overwritten": x.detach().assign_(dt.ones_like(x))}
+    for name, tensor in made.items():
+        assert (str(tensor.device), tensor.array.device.id) == ("cuda:1", 1), name
+
+
+def test_cuda_without_a_number_is_the_current_gpu() -> None:
+    import cupy
+
+    assert str(dt.zeros(1, device="cuda").device) == "cuda:0"
+    with cupy.cuda.Device(1):
+        assert str(dt.zeros(1, device="cuda").device) == "cuda:1"
+        assert str(dt.zeros(1, device="gpux").device) == "cuda:1"
+        assert str(dt.zeros(1).to("cuda").device) == "cuda:1"
+    assert str(dt.zeros(1, device="cuda").device) == "cuda:0"
+
+
+def test_every_rank_takes_the_gpu_of_its_local_rank() -> None:
+    import cupy
+
+    def program(world: object) -> tuple[str, str]:
+        first = str(dt.zeros(1, device="cuda").device)
+        with cupy.cuda.Device(0):
+            return first, str(dt.zeros(1, device="cuda").device)
+
+    # Two GPUs here: the third rank shares the first one.
+    assert run_threads(3, program) == [("cuda:0", "cuda:0"), ("cuda:1", "cuda:0"), ("cuda:0", "cuda:0")]

@@ -30,15 +30,15 @@ OPTIMIZERS = {
 
 
 def train(
-    net: str, optimizer: str, device: str, *, steps: int, traced: bool = True
+    net: str, optimizer: str, device: str, *, steps: int, traced: bool = True, dtype: str = "f32"
 ) -> tuple[list[float], dict[str, np.ndarray]]:
     """Losses of `steps` steps, and the state of the model behind them."""
     dt.seed(1)
     make, side = NETS[net]
-    model = make().to(device)
+    model = make().to(dtype).to(device)
     update = OPTIMIZERS[optimizer](model.parameters())
     random = np.random.default_rng(0)
-    images = dt.tensor(random.normal(size=(4, 3, side, side)).astype(np.float32)).to(device)
+    images = dt.tensor(random.normal(size=(4, 3, side, side)).astype(np.float32)).to(dtype).to(device)
     labels = dt.tensor(random.integers(0, 10, 4)).to(device)
 
     def step(images: dt.Tensor, labels: dt.Tensor) -> dt.Tensor:

@@ -7,6 +7,7 @@ too. 0-d results stay arrays, as in CuPy. Own kernels run through `emulated_modu
 from __future__ import annotations
 
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,16 @@ from helpers.cuda_emulation.emulated_module import EmulatedModule
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 NUM_DEVICES = 2
-_current = [0]
+
+
+class _Current(threading.local):
+    """The current device of each thread, as CUDA has it, with those of the `with` blocks around it."""
+
+    def __init__(self) -> None:
+        self.stack = [0]
+
+
+_current = _Current()
 
 
 class EmulatedDevice:
@@ -27,21 +37,25 @@ class EmulatedDevice:
     compute_capability = "00"
 
     def __init__(self, id: int | None = None) -> None:
-        self.id = _current[-1] if id is None else int(id)
+        self.id = _current.stack[-1] if id is None else int(id)
         assert 0 <= self.id < NUM_DEVICES, self.id
 
     def __enter__(self) -> EmulatedDevice:
-        _current.append(self.id)
+        _current.stack.append(self.id)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        _current.pop()
+        _current.stack.pop()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, EmulatedDevice) and self.id == other.id
 
     def __hash__(self) -> int:
         return self.id
+
+    def use(self) -> None:
+        """Current until another one is, in this and every `with` block around it."""
+        _current.stack[-1] = self.id
 
     def synchronize(self) -> None:
         """Nothing runs ahead here."""
@@ -57,7 +71,9 @@ class _Memory:
 def to_host(value: Any) -> Any:
     """Emulated arrays as NumPy's, also inside tuples and lists; a NumPy array among them is a mistake."""
     if isinstance(value, ndarray):
-        assert value.device.id == _current[-1], f"an array of device {value.device.id} used on device {_current[-1]}"
+        assert value.device.id == _current.stack[-1], (
+            f"an array of device {value.device.id} used on device {_current.stack[-1]}"
+        )
         return value.host
     if isinstance(value, np.ndarray):
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
@@ -72,6 +88,7 @@ def to_device(value: Any, source: Any = None) -> Any:
         result = ndarray(np.asarray(value))
         if isinstance(source, ndarray) and np.may_share_memory(result.host, source.host):
             result.base = source if source.base is None else source.base
+            result.device = source.device
         return result
     if isinstance(value, tuple | list):
         return type(value)(to_device(item, source) for item in value)
@@ -96,6 +113,7 @@ class ndarray(NDArrayOperatorsMixin):
     flags = property(lambda self: self.host.flags)
     data = property(lambda self: _Memory(self.host.ctypes.data))
     T = property(lambda self: to_device(self.host.T, self))
+    __cuda_array_interface__ = property(lambda self: self.host.__array_interface__)
 
     def get(self) -> np.ndarray:
         return self.host.copy()
@@ -126,7 +144,7 @@ class ndarray(NDArrayOperatorsMixin):
         return getattr(sys.modules["cupy"], function.__name__)(*inputs, **options)
 
     def __getitem__(self, key: Any) -> ndarray:
-        return to_device(self.host[to_host(key)], self)
+        return _view_or_result(self, self.host[to_host(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.host[to_host(key)] = to_host(value)
@@ -156,8 +174,21 @@ class ndarray(NDArrayOperatorsMixin):
         return self.host.tolist()
 
 
+def _view_or_result(array: ndarray, result: Any) -> Any:
+    """A view needs no device; what was computed needs that of its array to be current."""
+    is_view = isinstance(result, np.ndarray) and (result.size == 0 or np.may_share_memory(result, array.host))
+    if not is_view:
+        to_host(array)
+    made = to_device(result, array)
+    if is_view:
+        made.device = array.device
+    return made
+
+
 def _method(name: str) -> Any:
     def call(self: ndarray, *arguments: Any, **options: Any) -> Any:
+        if name in VIEWS:
+            return _view_or_result(self, getattr(self.host, name)(*arguments, **options))
         host_options = {key: to_host(value) for key, value in options.items()}
         result = getattr(to_host(self), name)(*to_host(arguments), **host_options)
         return options["out"] if options.get("out") is not None else to_device(result, self)
@@ -170,6 +201,9 @@ all any argmax argmin argpartition argsort astype clip conj cumprod cumsum diago
 nonzero partition prod ravel repeat reshape round searchsorted sort squeeze std sum swapaxes take trace transpose var
 view
 """
+
+# Of these, what gives a view where it can.
+VIEWS = {"diagonal", "ravel", "reshape", "squeeze", "swapaxes", "transpose", "view"}
 
 for _name in METHODS.split():
     setattr(ndarray, _name, _method(_name))

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,9 @@ STATUS = {
 # The limits that every supported GPU has.
 MAX_GRID = 2**31 - 1
 MAX_BLOCK = 1024
+
+# The fibers of a block live in static memory, and ranks may be threads.
+_one_at_a_time = threading.Lock()
 
 order = {"is_reversed": False}  # in which order the threads of a block run between barriers
 
@@ -62,7 +66,8 @@ class EmulatedFunction:
         described = (Argument * len(values))(
             *(Argument(ctypes.addressof(value), ctypes.sizeof(value), kind) for value, kind in values)
         )
-        status = self.function(grid[0], block[0], described, len(values), int(order["is_reversed"]))
+        with _one_at_a_time:
+            status = self.function(grid[0], block[0], described, len(values), int(order["is_reversed"]))
         assert status == 0, f"{self.name}: {STATUS[status]}"
 
 

@@ -1,0 +1,50 @@
+"""Copies and writes that happen where an array lies, whichever GPU is the current one.
+
+CuPy allocates and launches on the current GPU of the thread: `array.copy()` of an array on GPU 1 lands on GPU 0, and
+`array[...] = x` is refused, unless GPU 1 is made current first. Whoever copies outside of an op does it through here.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from dtrain.kernels.registry import Array
+
+_NOWHERE: AbstractContextManager[Any] = nullcontext()
+
+
+def beside(array: Array) -> AbstractContextManager[Any]:
+    """A context in which the GPU that holds `array` is current; nothing changes for an array of the host."""
+    if isinstance(array, np.ndarray | np.generic):
+        return _NOWHERE
+    device: AbstractContextManager[Any] = array.device
+    return device
+
+
+def copy_of(array: Array) -> Array:
+    """A C-contiguous copy in memory of its own, on the array's device."""
+    with beside(array):
+        return array.copy(order="C")
+
+
+def contiguous(array: Array) -> Array:
+    """The array itself where it is C-contiguous, else a copy on its device."""
+    return array if array.flags.c_contiguous else copy_of(array)
+
+
+def overwrite(target: Array, source: Array) -> None:
+    """target[...] = source, on the device of `target`; both lie there."""
+    if isinstance(target, np.ndarray):
+        target[...] = source
+        return
+    with beside(target):
+        target[...] = source
+
+
+def cast_of(array: Array, dtype: np.dtype[Any]) -> Array:
+    """The array in another dtype, on its device; the array itself where nothing changes."""
+    with beside(array):
+        return array.astype(dtype, copy=False)
