@@ -25,7 +25,9 @@ class DtrainError(Exception):
     """Base of every error raised on purpose. In a distributed run the text begins with `[rank r/world]`."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(rank_tag() + message)
+        tag = rank_tag()
+        # It has one already where an error comes out of a pickle.
+        super().__init__(message if message.startswith(tag) else tag + message)
 
 
 class ShapeError(DtrainError, ValueError):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from dtrain.base.errors import CheckpointError, expected
+from dtrain.base.errors import CheckpointError
+from dtrain.base.rank_info import rank_tag
+from dtrain.checkpoint.header import FORMAT, MAX_HEADER_NBYTES, VERSION, NewerVersionError, broken, read_header
 from dtrain.checkpoint.structure import decode, encode
-
-VERSION = 1
-_FORMAT = "dtrain-checkpoint"
-_MAX_HEADER_NBYTES = 1 << 28
 
 PathLike = str | os.PathLike[str]
 
@@ -51,11 +51,13 @@ def save(path: PathLike, value: Any) -> None:
     # Empty names are none in safetensors, and a 0-d array would become 1-d through ascontiguousarray.
     arrays = {name: array if array.flags.c_contiguous else array.copy(order="C") for name, array in arrays.items()}
     text = json.dumps(structure)
-    metadata = {"format": _FORMAT, "version": str(VERSION), "structure": text, "checksum": _checksum(text, arrays)}
+    metadata = {"format": FORMAT, "version": str(VERSION), "structure": text, "checksum": _checksum(text, arrays)}
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
+        mode = _mode_of_new_files(temporary)
         save_file(arrays, temporary, metadata=metadata)
+        os.chmod(temporary, mode)  # safetensors lets nobody but the owner read
         _sync(temporary)
         os.replace(temporary, target)
         _sync(target.parent)
@@ -74,30 +76,38 @@ def load(path: PathLike) -> Any:
     """Read back what `save` wrote; tensors come on the CPU.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint, of a newer version, cut short, or changed since.
+        CheckpointError: no such file, not a checkpoint, of a newer version, cut short, changed since, or made by
+            somebody to look like one.
     """
     raw = _read(Path(path))
-    metadata = _metadata(Path(path), raw)
+    metadata = read_header(path, raw, len(raw)).metadata
     arrays = _arrays(Path(path), raw)
     if _checksum(metadata["structure"], arrays) != metadata["checksum"]:
-        raise _broken(path, "contents that match the checksum", "another", "the file was damaged; use an older one")
-    return decode(json.loads(metadata["structure"]), arrays)
+        raise broken(path, "contents that match the checksum", "another", "the file was damaged; use an older one")
+    try:
+        return decode(json.loads(metadata["structure"]), arrays)
+    except CheckpointError as error:
+        raise broken(path, "a value written by dtrain", "another", str(error).removeprefix(rank_tag())) from error
+    except (ValueError, RecursionError) as error:
+        raise broken(path, "a value written by dtrain", f"{error}", "use another file") from None
 
 
 def is_complete(path: PathLike) -> bool:
-    """Whether a file is a whole checkpoint, by its header and length alone."""
+    """Whether a file is a whole checkpoint, by its header and length alone. Of a newer version too: `load` says so."""
     try:
+        # A pipe of that name would be waited for.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            header_nbytes = int.from_bytes(file.read(8), "little")
-            if header_nbytes > min(size, _MAX_HEADER_NBYTES):
-                return False
-            header = json.loads(file.read(header_nbytes))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        is_ours = header.get("__metadata__", {}).get("format") == _FORMAT
-        return is_ours and bool(size == 8 + header_nbytes + max(ends, default=0))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            start = file.read(8)
+            nbytes = min(int.from_bytes(start, "little"), size, MAX_HEADER_NBYTES)
+            header = read_header(path, start + file.read(nbytes), size)
+    except NewerVersionError:
+        return True
+    except (OSError, CheckpointError):
         return False
+    return size == header.file_nbytes
 
 
 def _read(path: Path) -> bytes:
@@ -106,28 +116,9 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         beside = sorted(other.name for other in path.parent.glob("*.safetensors"))[-5:]
         found = ", ".join(beside) or "no checkpoint"
-        raise _broken(path, "an existing file", f"none (the folder holds {found})", "check the path") from None
+        raise broken(path, "an existing file", f"none (the folder holds {found})", "check the path") from None
     except OSError as error:
-        raise _broken(path, "a readable file", str(error)) from error
-
-
-def _metadata(path: Path, raw: bytes) -> Mapping[str, str]:
-    header_nbytes = int.from_bytes(raw[:8], "little")
-    try:
-        if len(raw) < 8 + header_nbytes:
-            raise ValueError(f"{len(raw)} bytes")
-        header = json.loads(raw[8 : 8 + header_nbytes])
-        metadata: Mapping[str, str] = header.get("__metadata__", {})
-    except (ValueError, AttributeError, RecursionError):
-        advice = "it was cut short or is of another kind; use an older one"
-        raise _broken(path, "a safetensors file", f"{len(raw)} bytes that are none", advice) from None
-    if metadata.get("format") != _FORMAT or not {"version", "structure", "checksum"} <= metadata.keys():
-        kind = metadata.get("format", "none")
-        advice = "read files of other programs with safetensors, and model.load_state_dict"
-        raise _broken(path, "a checkpoint written by dtrain", f"a safetensors file of format {kind!r}", advice)
-    if not metadata["version"].isdigit() or int(metadata["version"]) > VERSION:
-        raise _broken(path, f"version {VERSION} or older", metadata["version"], "update dtrain")
-    return metadata
+        raise broken(path, "a readable file", str(error)) from error
 
 
 def _arrays(path: Path, raw: bytes) -> dict[str, np.ndarray]:
@@ -138,11 +129,19 @@ def _arrays(path: Path, raw: bytes) -> dict[str, np.ndarray]:
         found = read(raw)
     except safetensors.SafetensorError as error:
         advice = "the file was cut short or damaged; use an older one"
-        raise _broken(path, "a whole safetensors file", str(error), advice) from None
-    # Copies, since arrays on bytes could not be written to.
-    return {
-        name: np.frombuffer(view["data"], _DTYPES[view["dtype"]]).reshape(view["shape"]).copy() for name, view in found
-    }
+        raise broken(path, "a whole safetensors file", str(error), advice) from None
+    return {name: _array(path, name, view) for name, view in found}
+
+
+def _array(path: Path, name: str, view: Mapping[str, Any]) -> np.ndarray:
+    if view["dtype"] not in _DTYPES:
+        raise broken(path, f"{name:.80} of dtype {', '.join(_DTYPES)}", view["dtype"], "read it with safetensors")
+    data = np.frombuffer(view["data"], _DTYPES[view["dtype"]])
+    if view["dtype"] == "BOOL" and data.view(np.uint8).max(initial=0) > 1:
+        raise broken(path, f"{name:.80} of 0 and 1", "other bytes", "use another file")
+    # A copy, since an array on bytes could not be written to.
+    array: np.ndarray = data.reshape(view["shape"]).copy()
+    return array
 
 
 def _checksum(structure: str, arrays: Mapping[str, np.ndarray]) -> str:
@@ -154,6 +153,15 @@ def _checksum(structure: str, arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+def _mode_of_new_files(path: Path) -> int:
+    """What the user's umask gives, asked of a file, since asking for the mask means setting it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+
+
 def _sync(path: Path) -> None:
     """Wait until the file, or the folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -163,9 +171,5 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _broken(path: PathLike, wanted: str, given: str, advice: str = "") -> CheckpointError:
-    return CheckpointError(expected(f"checkpoint {os.fspath(path)}", wanted, given, advice))
-
-
 def _not_written(path: Path, error: Exception) -> CheckpointError:
-    return _broken(path, "a place to write to", str(error), "check that the folder exists and has room")
+    return broken(path, "a place to write to", str(error), "check that the folder exists and has room")

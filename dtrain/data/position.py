@@ -59,7 +59,7 @@ def _samples_of_batches(num_batches: int, samples_together: int) -> int:
 
 
 def checked_count(name: str, value: Any) -> int:
-    """`value` as an int of at least 0. Raises ValueError."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 0:
+    """`value` as an int of at least 0, below 2⁶³. Raises ValueError."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not 0 <= value.__index__() < 2**63:
         raise ValueError(expected("DataLoader", f"{name} of at least 0", repr(value)))
     return int(value)

@@ -49,8 +49,11 @@ class LRScheduler(ABC):
         if len(state["base_lrs"]) != len(self.base_lrs):
             given = str(len(state["base_lrs"]))
             raise ValueError(expected(type(self).__name__, f"a state of {len(self.base_lrs)} groups", given))
-        self.num_steps = int(state["num_steps"])
-        self.base_lrs = [float(lr) for lr in state["base_lrs"]]
+        num_steps, base_lrs = int(state["num_steps"]), [float(lr) for lr in state["base_lrs"]]
+        if num_steps < 0 or num_steps != state["num_steps"] or not all(0 <= lr < math.inf for lr in base_lrs):
+            given = f"{state['num_steps']!r:.40} and {base_lrs}"
+            raise ValueError(expected(type(self).__name__, "a number of steps and base rates of at least 0", given))
+        self.num_steps, self.base_lrs = num_steps, base_lrs
         self._set()
 
     def _set(self) -> None:

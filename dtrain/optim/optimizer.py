@@ -6,9 +6,12 @@ as a state update while tracing. State lives in tensors that the constructor mak
 
 from __future__ import annotations
 
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from dtrain.base.errors import expected
 from dtrain.core.context import context, no_grad
@@ -142,12 +145,18 @@ class Optimizer(ABC):
         given = [len(group["params"]) for group in saved_groups]
         if mine != given:
             raise ValueError(expected(where, f"groups of {mine} parameters", f"groups of {given}", "same model?"))
+        positions = {parameter: index for index, parameter in enumerate(self.state)}
         for group, saved in zip(self.param_groups, saved_groups):
+            if list(saved["params"]) != [positions[parameter] for parameter in group["params"]]:
+                raise ValueError(expected(where, "parameters in the order of these groups", f"{saved['params']!r:.80}"))
             _check_settings(where, group, saved)
+            self._check({**group, **saved})
         saved_state = {str(position): dict(entry) for position, entry in state_dict["state"].items()}
+        if self.counts_steps and any("step" not in entry for entry in saved_state.values()):
+            raise KeyError(expected(where, "a number of steps for each parameter", "none", "same kind of optimizer?"))
         num_steps = {
-            parameter: int(saved_state.get(str(position), {}).pop("step", 0))
-            for position, parameter in enumerate(self.state)
+            parameter: _count(where, saved_state.get(str(position), {}).pop("step", 0))
+            for parameter, position in positions.items()
         }
         own = {f"{i}.{name}": tensor for i, entry in enumerate(self.state.values()) for name, tensor in entry.items()}
         flat = {f"{i}.{name}": tensor for i, entry in saved_state.items() for name, tensor in entry.items()}
@@ -171,6 +180,24 @@ def _check_settings(where: str, group: ParameterGroup, saved: Mapping[str, Any])
     for name in saved:
         if name not in group and name != "initial_lr":
             raise ValueError(expected(where, f"settings among {', '.join(group)}", name, "same kind of optimizer?"))
+        mine = group.get(name, group["lr"])
+        kinds = {_kind(setting) for setting in (saved[name], mine) if setting is not None}
+        if name != "params" and len(kinds) > 1:
+            given = f"{saved[name]!r:.40}"
+            raise ValueError(expected(where, f"{name} of the kind of {mine!r}", given, "same kind of optimizer?"))
+
+
+def _count(where: str, value: Any) -> int:
+    if not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(expected(where, "a number of steps", f"{value!r:.40}"))
+    return int(value)
+
+
+def _kind(setting: Any) -> type:
+    """Lists are what tuples are in files of other kinds, and NumPy's numbers are saved as Python's."""
+    if isinstance(setting, numbers.Real):
+        return float
+    return tuple if isinstance(setting, list) else type(setting)
 
 
 def _load_settings(group: ParameterGroup, saved: Mapping[str, Any]) -> None:
