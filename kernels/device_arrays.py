@@ -6,6 +6,7 @@ CuPy allocates and launches on the current GPU of the thread: `array.copy()` of 
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -42,6 +43,15 @@ def overwrite(target: Array, source: Array) -> None:
         return
     with beside(target):
         target[...] = source
+
+
+def to_host(array: Array) -> np.ndarray[Any, Any]:
+    """A copy of a GPU's array as a NumPy array. Raises what kernels have found wrong with index values meanwhile."""
+    host: np.ndarray[Any, Any] = np.asarray(array.get())
+    flags = sys.modules.get("dtrain.kernels.cuda.range_flag")
+    if flags is not None:
+        flags.raise_found()
+    return host
 
 
 def cast_of(array: Array, dtype: np.dtype[Any]) -> Array:

@@ -21,7 +21,7 @@ from dtrain.base.errors import DtypeError, ShapeError, TraceError, expected
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
 from dtrain.core.context import context
 from dtrain.core.tensor_methods import TensorMethods
-from dtrain.kernels.device_arrays import cast_of, overwrite
+from dtrain.kernels.device_arrays import cast_of, overwrite, to_host
 
 if TYPE_CHECKING:
     from dtrain.core.tape import TapeNode
@@ -120,18 +120,20 @@ class Tensor(TensorMethods):
     def numpy(self) -> np.ndarray:
         """The elements as a NumPy array: shared memory on the CPU, a copy from a GPU."""
         array = self.concrete("numpy()")
-        return array if isinstance(array, np.ndarray) else np.asarray(array.get())
+        return array if isinstance(array, np.ndarray) else to_host(array)
 
     def item(self) -> Any:
         """The only element as a Python number."""
-        array = self.concrete("item()")
+        self.concrete("item()")
+        array = self.numpy()
         if self.type.size != 1:
             raise ShapeError(expected("item()", "a tensor of one element", str(self.type)))
         return array.reshape(()).item() if self.type.dtype.tag != "bf16" else float(array.reshape(()))
 
     def tolist(self) -> Any:
         """The elements as nested Python lists."""
-        return self.concrete("tolist()").tolist()
+        self.concrete("tolist()")
+        return self.numpy().tolist()
 
     def __bool__(self) -> bool:
         self.concrete("a Python branch on a tensor's value")

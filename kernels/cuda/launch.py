@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.kernels.cuda.range_flag import flag_for
 from dtrain.kernels.cuda.tables import built_table, device_table
 from dtrain.kernels.registry import Array
 
@@ -31,6 +32,8 @@ MAX_SPLITS = 64
 
 # Elements of one chunk of an optimizer update.
 CHUNK_SIZE = 8192
+
+BAD_TARGET = "check the labels, and the size of the last layer"
 
 REDUCTIONS = {"sum": 0, "mean": 1, "prod": 2, "min": 3, "max": 4}
 
@@ -153,27 +156,18 @@ def _row_block(classes: int) -> tuple[int]:
 def launch_softmax_cross_entropy(
     functions: Functions, inputs: Sequence[Array], out: Sequence[Array], attrs: Mapping[str, Any]
 ) -> None:
-    """softmax_cross_entropy(logits, targets, out=(losses, probabilities), *, label_smoothing).
-
-    Waits for the GPU: a target out of range is found there, and must raise here.
-    """
+    """softmax_cross_entropy(logits, targets, out=(losses, probabilities), *, label_smoothing)."""
     logits, targets = inputs
     rows, classes = logits.shape
     if rows == 0:
         return
     losses, probabilities = (_checked(array, logits.dtype) for array in out)
-    bad_row = _empty(1, np.dtype(np.uint64))
-    bad_row[...] = rows
+    flag, number = flag_for("softmax_cross_entropy", f"targets from 0 to {classes - 1}", BAD_TARGET, ValueError)
     smoothing = np.float64(attrs["label_smoothing"])
-    arguments = (logits, targets, np.int32(targets.dtype == np.int64), losses, probabilities, bad_row)
+    arguments = (logits, targets, np.int32(targets.dtype == np.int64), losses, probabilities, flag, np.int64(number))
     functions["softmax_cross_entropy"](
         grid_for(rows, 1), _row_block(classes), (*arguments, np.int64(rows), np.int64(classes), smoothing)
     )
-    found = int(bad_row[0])
-    if found < rows:
-        advice = "check the labels, and the size of the last layer"
-        wanted, given = f"targets from 0 to {classes - 1}", str(int(targets[found]))
-        raise ValueError(expected("softmax_cross_entropy", wanted, given, advice))
 
 
 def launch_softmax_cross_entropy_backward(
@@ -203,6 +197,16 @@ def launch_add_at(functions: Functions, inputs: Sequence[Array], out: Array, att
     order = cupy.argsort(positions, kind="stable")
     arguments = (positions[order], order, values, _checked(out, values.dtype), np.int64(values.size))
     functions["add_at"](grid_for(values.size), (BLOCK_SIZE,), arguments)
+
+
+def launch_range_check(functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]) -> None:
+    """range_check(index, flag[2], out, *, low, high, number)."""
+    index, flag = inputs
+    if out is not flag:
+        out[...] = flag
+    if index.size:
+        bounds = [np.int64(attrs[name]) for name in ("low", "high", "number")]
+        functions["range_check"](grid_for(index.size), (BLOCK_SIZE,), (index, np.int64(index.size), *bounds, out))
 
 
 def chunks_of(sizes: tuple[int, ...]) -> tuple[int, ...]:

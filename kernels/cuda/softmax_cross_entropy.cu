@@ -1,22 +1,28 @@
 // Softmax and cross entropy in one pass over logits[N,C], a block a row, with label smoothing ε:
 // q = (1 − ε)·onehot + ε/C, loss = log Σ exp(z) − Σ q·z, probabilities = softmax(z), dz = grad · (probabilities − q).
 #include "block_reduce.cuh"
+#include "range_flag.cuh"
 
 __device__ inline s64 target_of(const void* targets, int targets_are_s64, s64 row) {
   return targets_are_s64 ? ((const s64*)targets)[row] : (s64)((const int*)targets)[row];
 }
 
-// A row whose target is no class gets no result; the smallest such row is left in `bad_row`, which begins as N.
+// A row whose target is no class becomes NaN, and the target is reported.
 template <typename T>
 __device__ inline void forward(const T* logits, const void* targets, int targets_are_s64, T* losses, T* probabilities,
-                               unsigned long long* bad_row, s64 rows, s64 classes, double label_smoothing) {
+                               unsigned long long* flag, s64 number, s64 rows, s64 classes, double label_smoothing) {
   typedef Accumulator<T> A;
   __shared__ A shared[BLOCK_SIZE];
   for (s64 row = blockIdx.x; row < rows; row += gridDim.x) {
     const T* z = logits + row * classes;
     const s64 target = target_of(targets, targets_are_s64, row);
     if (target < 0 || target >= classes) {
-      if (threadIdx.x == 0) atomicMin(bad_row, (unsigned long long)row);
+      const A nan = (A)float_of_bits(0x7fc00000u);
+      for (s64 i = threadIdx.x; i < classes; i += blockDim.x) store(&probabilities[row * classes + i], nan);
+      if (threadIdx.x == 0) {
+        store(&losses[row], nan);
+        report(flag, number, target);
+      }
       continue;
     }
     A mine = widen(z[threadIdx.x < classes ? threadIdx.x : 0]);
@@ -55,8 +61,9 @@ __device__ inline void backward(const T* grad, const T* probabilities, const voi
 #define SOFTMAX_CROSS_ENTROPY(TAG, T)                                                                            \
   extern "C" __global__ void __launch_bounds__(256) softmax_cross_entropy_##TAG(                                 \
       const T* logits, const void* targets, int targets_are_s64, T* losses, T* probabilities,                    \
-      unsigned long long* bad_row, s64 rows, s64 classes, double label_smoothing) {                              \
-    forward<T>(logits, targets, targets_are_s64, losses, probabilities, bad_row, rows, classes, label_smoothing); \
+      unsigned long long* flag, s64 number, s64 rows, s64 classes, double label_smoothing) {                     \
+    forward<T>(logits, targets, targets_are_s64, losses, probabilities, flag, number, rows, classes,             \
+               label_smoothing);                                                                                 \
   }                                                                                                              \
   extern "C" __global__ void __launch_bounds__(256) softmax_cross_entropy_backward_##TAG(                        \
       const T* grad, const T* probabilities, const void* targets, int targets_are_s64, T* out, s64 rows,         \

@@ -95,6 +95,13 @@ TABLE: tuple[CudaRow, ...] = (
         launch=launch.launch_softmax_cross_entropy_backward,
     ),
     CudaRow(op="add_at", file="add_at.cu", inputs=("T", "N", "T"), launch=launch.launch_add_at, dtypes=NUMBER_TAGS),
+    CudaRow(
+        op="range_check",
+        file="range_check.cu",
+        inputs=("T", "N"),
+        launch=launch.launch_range_check,
+        dtypes=("s32", "s64"),
+    ),
     CudaRow(op="sgd_update", file="optimizer.cu", inputs=("S", "T*"), launch=launch.launch_sgd_update),
     CudaRow(op="adam_update", file="optimizer.cu", inputs=("S", "N", "T*"), launch=launch.launch_adam_update),
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.kernels.device_arrays import to_host
 from dtrain.kernels.registry import Array, array_module, reference
 
 
@@ -27,7 +28,7 @@ def to_device(x: Array, out: Array, **target: Any) -> None:
     if array_module(x) is np and array_module(out) is not np:
         out.set(np.asarray(x, order="C"))  # ascontiguousarray would give a 0-d array an axis
     elif array_module(x) is not np and array_module(out) is np:
-        out[...] = x.get()
+        out[...] = to_host(x)
     elif array_module(x) is not np and x.device != out.device:
         out[...] = x.copy()  # lands on the current GPU, which is that of `out`
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dtrain.kernels.reference.gather_scatter import check_range
+from dtrain.kernels.reference.check_range import check_range
 from dtrain.kernels.reference.indexing import take_backward
 from dtrain.kernels.registry import Array, reference
 
@@ -10,7 +10,7 @@ from dtrain.kernels.registry import Array, reference
 @reference("embedding")
 def embedding(indices: Array, weight: Array, out: Array, *, padding_index: int | None) -> None:
     """Row indices[…] of weight[V,D]. Raises ValueError for a number out of range."""
-    check_range("embedding", indices, weight.shape[0])
+    check_range("embedding", indices, 0, weight.shape[0])
     out[...] = weight[indices]
 
 

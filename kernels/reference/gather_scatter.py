@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dtrain.base.errors import ShapeError, expected
 from dtrain.kernels.reference.add_at import add_at
+from dtrain.kernels.reference.check_range import check_range
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
 from dtrain.kernels.reference.write_at import write_at
 from dtrain.kernels.registry import Array, array_module, reference
-
-
-def check_range(op: str, index: Array, size: int) -> None:
-    """Raise ShapeError, a ValueError, unless all of `index` lies in [0, size)."""
-    if index.size == 0:
-        return
-    low, high = int(index.min()), int(index.max())
-    if low < 0 or high >= size:
-        given = str(low if low < 0 else high)
-        raise ShapeError(expected(op, f"index values in [0, {size})", given, "check the index"))
 
 
 def _key(index: Array, axis: int) -> tuple[Any, ...]:
@@ -32,14 +22,14 @@ def _key(index: Array, axis: int) -> tuple[Any, ...]:
 @reference("gather")
 def gather(x: Array, index: Array, out: Array, *, axis: int) -> None:
     """out[i,j,k] = x[index[i,j,k], j, k] for axis 0."""
-    check_range("gather", index, x.shape[axis])
+    check_range("gather", index, 0, x.shape[axis])
     out[...] = x[_key(index, axis)]
 
 
 @reference("scatter")
 def scatter(x: Array, index: Array, source: Array, out: Array, *, axis: int) -> None:
     """A copy of x with out[index[i,j,k], j, k] = source[i,j,k] for axis 0; the last writer wins."""
-    check_range("scatter", index, x.shape[axis])
+    check_range("scatter", index, 0, x.shape[axis])
     out[...] = x
     write_at(out, _key(index, axis), source)
 
@@ -47,7 +37,7 @@ def scatter(x: Array, index: Array, source: Array, out: Array, *, axis: int) -> 
 @reference("scatter_add")
 def scatter_add(x: Array, index: Array, source: Array, out: Array, *, axis: int) -> None:
     """A copy of x with source[i,j,k] added to out[index[i,j,k], j, k] for axis 0, in order."""
-    check_range("scatter_add", index, x.shape[axis])
+    check_range("scatter_add", index, 0, x.shape[axis])
     if accumulation_dtype(x.dtype) is x.dtype:
         out[...] = x
         add_at(out, _key(index, axis), source)
@@ -60,5 +50,5 @@ def scatter_add(x: Array, index: Array, source: Array, out: Array, *, axis: int)
 @reference("one_hot")
 def one_hot(index: Array, out: Array, *, num_classes: int, dtype: Any) -> None:
     """out[..., c] = 1 where index is c, else 0."""
-    check_range("one_hot", index, num_classes)
+    check_range("one_hot", index, 0, num_classes)
     out[...] = index[..., None] == array_module(index).arange(num_classes)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from dtrain.kernels.reference.add_at import add_at
+from dtrain.kernels.reference.check_range import check_range_later
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
 from dtrain.kernels.reference.write_at import write_at
 from dtrain.kernels.registry import Array, array_module, reference
@@ -16,6 +19,15 @@ Axes = tuple[int, ...]
 def _basic_key(index: BasicIndex) -> tuple[Any, ...]:
     """Entries (start, stop, step) as slices; ints and None as they are."""
     return (*(slice(*entry) if isinstance(entry, tuple) else entry for entry in index), ...)
+
+
+def _check_places(op: str, shape: tuple[int, ...], indices: tuple[Array, ...], axes: Axes) -> None:
+    """CuPy wraps what NumPy refuses: leave the check on the GPU. On the host NumPy raises by itself."""
+    for axis, index in zip(axes, indices):
+        if array_module(index) is not np and index.size and index.dtype.kind != "b":
+            size = shape[axis]
+            wanted = f"index values from {-size} to {size - 1} for axis {axis} of size {size}"
+            check_range_later(op, index, -size, size, wanted=wanted, advice="check the index", error=IndexError)
 
 
 def _array_key(indices: tuple[Array, ...], axes: Axes) -> tuple[Any, ...]:
@@ -43,6 +55,7 @@ def set_item(x: Array, values: Array, out: Array, *, index: BasicIndex) -> None:
 @reference("take")
 def take(x: Array, *indices: Array, out: Array, axes: Axes) -> None:
     """x at the broadcast indices of these axes. Raises IndexError for one out of range."""
+    _check_places("take", x.shape, indices, axes)
     if len(axes) == 1:
         out[...] = array_module(x).take(x, indices[0], axis=axes[0])
     else:
@@ -66,6 +79,7 @@ def _add_rows(total: Array, index: Array, rows: Array) -> None:
 @reference("take_backward")
 def take_backward(grad: Array, *indices: Array, out: Array, input_shape: tuple[int, ...], axes: Axes) -> None:
     """Zeros to which the gradient is added at the places it was taken from."""
+    _check_places("take_backward", input_shape, indices, axes)
     total = out if accumulation_dtype(out.dtype) is out.dtype else widen(out)
     total[...] = 0
     if axes == (0,) and len(indices) == 1:
@@ -79,6 +93,7 @@ def take_backward(grad: Array, *indices: Array, out: Array, input_shape: tuple[i
 @reference("index_put")
 def index_put(x: Array, values: Array, *indices: Array, out: Array, axes: Axes, accumulate: bool) -> None:
     """A copy of x with `values` written, or added, at the indices."""
+    _check_places("index_put", x.shape, indices, axes)
     key = _array_key(indices, axes)
     if not accumulate:
         out[...] = x

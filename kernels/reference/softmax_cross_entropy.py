@@ -6,20 +6,9 @@ q = (1 − ε)·onehot + ε/C. Probabilities are kept for the gradient.
 
 from __future__ import annotations
 
-from dtrain.base.errors import expected
+from dtrain.kernels.reference.check_range import check_range
 from dtrain.kernels.reference.precision import store, widen
 from dtrain.kernels.registry import Array, array_module, reference
-
-
-def _check_targets(targets: Array, classes: int) -> None:
-    """Negative targets would silently count from the end."""
-    if targets.size == 0:
-        return
-    low, high = int(targets.min()), int(targets.max())
-    if low < 0 or high >= classes:
-        given = str(low if low < 0 else high)
-        advice = "check the labels, and the size of the last layer"
-        raise ValueError(expected("softmax_cross_entropy", f"targets from 0 to {classes - 1}", given, advice))
 
 
 @reference("softmax_cross_entropy")
@@ -27,7 +16,15 @@ def softmax_cross_entropy(logits: Array, targets: Array, out: tuple[Array, Array
     """loss = log Σ exp(z) − Σ q·z per row; probabilities = softmax(z). Raises ValueError for a target out of range."""
     xp = array_module(logits)
     losses, probabilities = out
-    _check_targets(targets, logits.shape[1])
+    check_range(  # negative targets would silently count from the end
+        "softmax_cross_entropy",
+        targets,
+        0,
+        logits.shape[1],
+        wanted=f"targets from 0 to {logits.shape[1] - 1}",
+        advice="check the labels, and the size of the last layer",
+        error=ValueError,
+    )
     if logits.size == 0:
         return
     shifted = widen(logits)

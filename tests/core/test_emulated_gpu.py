@@ -11,6 +11,7 @@ from helpers.cuda_emulation.emulated_cupy import emulated_cuda
 from helpers.device_training import OPTIMIZERS, train
 
 import dtrain as dt
+import dtrain.functional as F
 from dtrain.base.errors import DeviceError
 from dtrain.collectives.thread_communicator import run_threads
 from dtrain.core.random import normal
@@ -143,3 +144,36 @@ def test_every_rank_takes_the_gpu_of_its_local_rank() -> None:
 
     # Two GPUs here: the third rank shares the first one.
     assert run_threads(3, program) == [("cuda:0", "cuda:0"), ("cuda:1", "cuda:0"), ("cuda:0", "cuda:0")]
+
+
+BAD_INDICES = {
+    "x[i]": (lambda x, i: x[i], IndexError, "take at test_emulated_gpu"),
+    "embedding": (lambda x, i: F.embedding(i, x), ValueError, "embedding"),
+    "index_put": (lambda x, i: _written(x, i), IndexError, "index_put"),
+    "gather": (lambda x, i: F.gather(x, 0, i.reshape(2, 1)), ValueError, "gather"),
+    "scatter": (lambda x, i: F.scatter(x, 0, i.reshape(2, 1), x[:2, :1]), ValueError, "scatter"),
+    "one_hot": (lambda x, i: F.one_hot(i, 3), ValueError, "one_hot"),
+    "index_select": (lambda x, i: F.index_select(x, 0, i), Exception, "index|take"),
+    "cross_entropy": (lambda x, i: F.cross_entropy(x[:2], i), ValueError, "softmax_cross_entropy"),
+}
+
+
+def _written(x: dt.Tensor, index: dt.Tensor) -> dt.Tensor:
+    y = x * 1
+    y[index] = 0.0
+    return y
+
+
+@pytest.mark.parametrize("name", BAD_INDICES)
+@pytest.mark.parametrize("traced", [False, True], ids=["eager", "traced"])
+def test_an_index_out_of_range_is_an_error_when_numbers_come_to_the_host(name: str, traced: bool) -> None:
+    """CuPy wraps it in silence; to look at once would make the host wait in every call."""
+    call, error, where = BAD_INDICES[name]
+    function = dt.trace(call) if traced else call
+    x = dt.arange(9, dtype="f32", device="cuda:1").reshape(3, 3)
+    good, bad = (dt.tensor([0, last], device="cuda:1") for last in (2, 7))
+    function(x, good).numpy()
+    result = function(x, bad)
+    with pytest.raises(error, match=f"{where}.*got 7.*found on GPU 1 after"):
+        result.numpy()
+    function(x, good).numpy()

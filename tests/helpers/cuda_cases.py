@@ -158,7 +158,21 @@ def _add_at(tag: str, random: np.random.Generator) -> Iterator[Case]:
             yield Case([numbers[0], positions, numbers[1]], [((places,), dtype)], {}, {0: 0} if in_place else {})
 
 
+def _range_check(tag: str, random: np.random.Generator) -> Iterator[Case]:
+    dtype = element_dtype(tag).numpy
+    for size in SIZES:
+        for low, high, bad in ((0, 9, 9), (0, 9, -1), (-9, 9, -10), (-9, 9, None)):
+            index = random.integers(low, high, size).astype(dtype)
+            if bad is not None and size:
+                index[random.integers(size)] = bad  # only one: any of several may be reported
+            for before in (0, 3):
+                attrs = {"low": low, "high": high, "number": 7}
+                flag = np.array([before, before], np.int64)
+                yield Case([index, flag], [((2,), np.dtype(np.int64))], attrs, {0: 1} if size % 2 else {})
+
+
 CASES: dict[str, Cases] = {
+    "range_check": _range_check,
     "add_at": _add_at,
     "rank_order_reduce": _rank_order_reduce,
     "batch_norm_statistics": _batch_norm_statistics,

@@ -144,10 +144,10 @@ class ndarray(NDArrayOperatorsMixin):
         return getattr(sys.modules["cupy"], function.__name__)(*inputs, **options)
 
     def __getitem__(self, key: Any) -> ndarray:
-        return _view_or_result(self, self.host[to_host(key)])
+        return _view_or_result(self, self.host[_wrapped(to_host(key), self.shape)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.host[to_host(key)] = to_host(value)
+        self.host[_wrapped(to_host(key), self.shape)] = to_host(value)
 
     def __len__(self) -> int:
         return len(self.host)
@@ -172,6 +172,19 @@ class ndarray(NDArrayOperatorsMixin):
 
     def tolist(self) -> Any:
         return self.host.tolist()
+
+
+def _wrapped(key: Any, shape: tuple[int, ...]) -> Any:
+    """The key with index values brought into range in silence, as CuPy does."""
+    entries = list(key) if isinstance(key, tuple) else [key]
+    consumed = sum(1 for entry in entries if entry is not None and entry is not Ellipsis)
+    axis, wrapped = 0, []
+    for entry in entries:
+        if isinstance(entry, np.ndarray) and entry.dtype.kind in "iu" and shape[axis]:
+            entry = entry % shape[axis]
+        wrapped.append(entry)
+        axis += len(shape) - consumed if entry is Ellipsis else entry is not None
+    return tuple(wrapped) if isinstance(key, tuple) else wrapped[0]
 
 
 def _view_or_result(array: ndarray, result: Any) -> Any:
@@ -223,6 +236,12 @@ def asarray(source: Any, dtype: Any = None, **options: Any) -> ndarray:
     if isinstance(source, ndarray) and (dtype is None or source.dtype == dtype):
         return source
     return array(source, dtype, **options)
+
+
+def take(source: ndarray, indices: ndarray, axis: int) -> ndarray:
+    """`cupy.take`, which brings index values into range in silence."""
+    places = to_host(indices) % source.shape[axis] if source.shape[axis] else to_host(indices)
+    return to_device(to_host(source).take(places, axis=axis))
 
 
 def asnumpy(source: ndarray) -> np.ndarray:
@@ -282,7 +301,7 @@ def make_module() -> types.ModuleType:
     module = _Cupy("cupy")
     for name, value in {
         "ndarray": ndarray, "array": array, "asarray": asarray, "ascontiguousarray": array, "asnumpy": asnumpy,
-        "RawModule": EmulatedModule, "ogrid": _Grid(), "__version__": "emulated",
+        "take": take, "RawModule": EmulatedModule, "ogrid": _Grid(), "__version__": "emulated",
     }.items():  # fmt: skip
         setattr(module, name, value)
     module.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
@@ -300,11 +319,12 @@ def emulated_cuda() -> Iterator[types.ModuleType]:
     """Inside, `import cupy` gives the emulation and `cuda:0` and `cuda:1` exist; outside nothing is left of it."""
     from dtrain.base import cuda
     from dtrain.kernels import cuda_kernels
-    from dtrain.kernels.cuda import tables
+    from dtrain.kernels.cuda import range_flag, tables
 
     def forget() -> None:
         cuda_kernels.forget_compiled()
         tables.forget()
+        range_flag.forget()
         if "dtrain.graph.op" in sys.modules:
             for op in sys.modules["dtrain.graph.op"].all_ops():
                 op.dispatch_cache.clear()

@@ -49,6 +49,12 @@ inline unsigned long long atomicMin(unsigned long long* address, unsigned long l
   return old;
 }
 
+inline unsigned long long atomicCAS(unsigned long long* address, unsigned long long compare, unsigned long long value) {
+  const unsigned long long old = *address;
+  if (old == compare) *address = value;
+  return old;
+}
+
 namespace emulation {
 
 constexpr int MAX_THREADS = 1024;
