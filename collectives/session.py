@@ -9,9 +9,11 @@ from __future__ import annotations
 from dtrain.collectives import context
 from dtrain.collectives.agreement import post_schedules
 from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.epoch_agreement import post_epoch
 from dtrain.collectives.pack_all_reduce import pack_all_reduce
 from dtrain.collectives.sync_batch_norm import exchange_through_world
 from dtrain.core.trace import add_first_run_listener
+from dtrain.data.epoch_start import add_epoch_listener
 from dtrain.nn.batch_norm import SyncBatchNorm
 from dtrain.passes import Pass, insert_pass
 
@@ -20,6 +22,7 @@ insert_pass(
     after="eliminate_common_subexpressions",
 )
 add_first_run_listener(post_schedules)
+add_epoch_listener(post_epoch)
 SyncBatchNorm.exchange = exchange_through_world
 
 

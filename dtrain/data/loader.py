@@ -10,6 +10,7 @@ import numpy as np
 from dtrain.base.errors import expected
 from dtrain.data.collate import Collate, collate, empty_like, to_tensors
 from dtrain.data.dataset import Dataset
+from dtrain.data.epoch_start import EpochStart, announce
 from dtrain.data.position import checked_count, read_position
 from dtrain.data.sampler import RankShardedSampler
 
@@ -69,6 +70,8 @@ class DataLoader:
         self._collate = collate
         self._epoch = 0  # of the next iteration
         self._resume_at = 0  # samples of that epoch, over all ranks, that were handed out before this run
+        self._is_shared_out = shard is True and self.sampler.world_size > 1
+        self._came_by_itself = False  # to the epoch, not by being told
         self._slot_nbytes: int | None = None
         self._running: tuple[int, int] | None = None  # epoch of the latest iteration, and where in its order it is
 
@@ -88,7 +91,7 @@ class DataLoader:
         epoch = checked_count("epoch", epoch)
         if epoch != self._epoch:  # the usual loop names the epoch that a loaded state stands in: its place is kept
             self._resume_at = 0
-        self._epoch, self._running = epoch, None
+        self._epoch, self._running, self._came_by_itself = epoch, None, False
 
     def set_epoch(self, epoch: int) -> None:
         """The same as setting `epoch`, under the name that distributed samplers have elsewhere."""
@@ -98,6 +101,8 @@ class DataLoader:
         epoch, start = self._epoch, self._resume_at
         batches, ends = self._batch_indices(epoch, start), self._batch_ends(start)
         self._running = epoch, start
+        if self._is_shared_out:
+            announce(self, EpochStart(epoch, self.sampler.num_samples, self._came_by_itself, self._common_text(start)))
         # A comprehension, not map(): StopIteration out of a dataset must not look like the end of the epoch.
         source = self._fetch_ahead(batches, ends, epoch) if self.num_workers else (self.fetch(own) for own in batches)
         for batch, end in zip(source, ends):
@@ -111,6 +116,7 @@ class DataLoader:
         """Only a whole epoch leads to the next one, so that a rank which peeks stays with the others."""
         if self._epoch == epoch:
             self.epoch = epoch + 1
+            self._came_by_itself = True
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is: the epoch, and how many samples of it all ranks together were handed."""
@@ -147,6 +153,11 @@ class DataLoader:
             return join([self.dataset[int(index)] for index in indices])
         # What an empty batch looks like is only known from a sample.
         return empty_like(join([self.dataset[0]]))
+
+    def _common_text(self, start: int) -> str:
+        """What all ranks of a job must have alike, or samples are lost and doubled."""
+        settings = {**self._order_settings(), "batch_size": self.batch_size, "drop_last": self.drop_last}
+        return f"from sample {start} on, " + ", ".join(f"{name}={value}" for name, value in settings.items())
 
     def _batch_indices(self, epoch: int, start: int) -> list[np.ndarray]:
         own = self.sampler.indices(epoch, start)

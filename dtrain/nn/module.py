@@ -211,13 +211,22 @@ class Module:
         """Parameters and persistent buffers by dotted name, sharing memory with the module.
 
         A parameter that hangs in two places has two names.
+
+        Raises:
+            ValueError: two places have one name, as {"a.b": x, "a": {"b": y}} in a dict of modules has.
         """
         state: dict[str, Tensor] = {}
         for name, value in self.members():
+            found: dict[str, Tensor] = {}
             if isinstance(value, Module):
-                state.update(value.state_dict(_join(prefix, name)))
+                found = value.state_dict(_join(prefix, name))
             elif isinstance(value, Parameter) or self._buffers.get(name, False):
-                state[_join(prefix, name)] = value.detach()
+                found = {_join(prefix, name): value.detach()}
+            twice = next((name for name in found if name in state), None)
+            if twice is not None:
+                where, advice = f"{type(self).__name__}.state_dict", "rename one of them"
+                raise ValueError(expected(where, "a name for each tensor", f"two places named {twice!r}", advice))
+            state.update(found)
         return state
 
     def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> LoadResult:

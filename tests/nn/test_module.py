@@ -12,6 +12,7 @@ from dtrain.base.dtype import float64
 from dtrain.base.errors import DtypeError, ShapeError
 from dtrain.core.tensor import Parameter, Tensor, wrap
 from dtrain.core.trace import trace
+from dtrain.nn.linear import Linear
 from dtrain.nn.module import LoadResult, Module
 
 
@@ -262,3 +263,25 @@ def test_a_hook_added_after_a_capture_is_seen():
     assert run(wrap(np.ones(1))).item() == 3
     remove()
     assert run(wrap(np.ones(1))).item() == 2 and len(run.graphs) == 2
+
+
+class Joined(Module):
+    def __init__(self, **members):
+        for name, value in members.items():
+            setattr(self, name, value)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"d": {"a.b": Linear(1, 1), "a": {"b": Linear(1, 1)}}},
+        {"d": {"0.x": parameter(1)}, "d.0": {"x": parameter(1)}},
+        {"d": [{"x": parameter(1)}], "d.0.x": parameter(1)},
+    ],
+    ids=["dicts", "attribute with a dot", "list index"],
+)
+def test_two_places_of_one_name_are_no_state(members):
+    with pytest.raises(ValueError, match=r"Joined\.state_dict: expected a name for each tensor, got two places named"):
+        Joined(**members).state_dict()
+    shared = Linear(1, 1)
+    assert len(Joined(first=shared, second=shared).state_dict()) == 4
