@@ -14,6 +14,7 @@ from dtrain.collectives.context import get_communicator, is_initialized
 from dtrain.collectives.ops import all_gather, all_reduce
 from dtrain.core.apply import apply
 from dtrain.core.tensor import Tensor
+from dtrain.functional import stack
 from dtrain.nn.batch_norm import BatchNorm, SyncBatchNorm
 from dtrain.nn.module import Module, replace_modules
 from dtrain.ops.batch_norm import MERGE
@@ -31,9 +32,10 @@ class WorldExchange:
         """The statistics [2C+1] = [count | mean | M2] of all ranks' samples together."""
         return apply(MERGE, all_gather(stats, group=self.group))
 
-    def combine_sums(self, sums: Tensor) -> Tensor:
-        """The backward sums [2C] = [Σdy | Σdy·x̂] over all ranks."""
-        return all_reduce(sums, group=self.group)
+    def combine_sums(self, grad_sums: Tensor, product_sums: Tensor) -> tuple[Tensor, Tensor]:
+        """The backward sums Σdy and Σdy·x̂, [C] each, over all ranks: one message."""
+        combined = all_reduce(stack([grad_sums, product_sums]), group=self.group)
+        return combined[0], combined[1]
 
 
 def exchange_through_world(layer: SyncBatchNorm) -> WorldExchange | None:

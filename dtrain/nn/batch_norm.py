@@ -80,11 +80,11 @@ class BatchNorm2d(BatchNorm):
 
 
 class StatisticsExchange(Protocol):
-    """How a layer's statistics [2C+1] and backward sums [2C] of this rank become those of all ranks."""
+    """How a layer's statistics [2C+1] and backward sums Σdy and Σdy·x̂, [C] each, of this rank become those of all."""
 
     def combine_statistics(self, stats: Tensor) -> Tensor: ...
 
-    def combine_sums(self, sums: Tensor) -> Tensor: ...
+    def combine_sums(self, grad_sums: Tensor, product_sums: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 def _alone(layer: SyncBatchNorm) -> StatisticsExchange | None:

@@ -1,8 +1,8 @@
 """Batch norm over axis 1 of x[N,C,…], cut into ops where ranks have to talk.
 
 `BatchNormTraining` composes them. It takes the two places where ranks differ as functions: how the statistics
-(stats[2C+1] = [count | mean | M2]) and the backward sums (sums[2C] = [Σ dy | Σ dy·x̂]) of this rank become those of
-all ranks. Sync batch norm is this class with collectives in these places.
+(stats[2C+1] = [count | mean | M2]) and the backward sums (Σ dy and Σ dy·x̂, [C] each) of this rank become those of all
+ranks. Sync batch norm is this class with collectives in these places.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import ones, zeros
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.ops.indexing import narrow
 from dtrain.ops.infer import floating
 from dtrain.ops.normalization import accumulation, standardized, standardized_gradient
 from dtrain.ops.shape import reshape
 
-Combine = Callable[[Tensor], Tensor]
+CombineStatistics = Callable[[Tensor], Tensor]
+CombineSums = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def _check_input(op: str, x: TensorType, *per_channel: TensorType) -> int:
@@ -113,10 +113,9 @@ def _over_channels(value: Tensor, x: Tensor) -> Tensor:
 
 def _sums(grad: Tensor, x: Tensor, mean: Tensor, inverse_std: Tensor) -> tuple[Tensor, Tensor]:
     """(Σ grad, Σ grad · x̂) for each channel; of ordinary ops where they will be differentiated again."""
-    channels = x.shape[1]
     if not is_grad_enabled():
-        packed = apply(BACKWARD_SUMS, grad, x, mean, inverse_std)
-        return narrow(packed, 0, 0, channels), narrow(packed, 0, channels, channels)
+        d_bias, d_weight = apply_tuple(BACKWARD_SUMS, grad, x, mean, inverse_std)
+        return d_bias, d_weight
     axes = (0, *range(2, x.ndim))
     wide = cast(x, accumulation(x.dtype))
     normal = (wide - _over_channels(mean, wide)) * _over_channels(inverse_std, wide)
@@ -181,11 +180,13 @@ UPDATE_RUNNING = register_op(
 # Backward -------------------------------------------------------------------------------------------------------------
 
 
-def _infer_backward_sums(dy: TensorType, x: TensorType, mean: TensorType, inverse_std: TensorType) -> TensorType:
+def _infer_backward_sums(
+    dy: TensorType, x: TensorType, mean: TensorType, inverse_std: TensorType
+) -> tuple[TensorType, TensorType]:
     channels = _check_input("batch_norm_backward_sums", x, mean, inverse_std)
     if dy is not x:
         raise ShapeError(expected("batch_norm_backward_sums", f"dy of type {x}", str(dy)))
-    return _packed(x, 2 * channels)
+    return _packed(x, channels), _packed(x, channels)
 
 
 BACKWARD_SUMS = register_op(
@@ -206,13 +207,14 @@ def _infer_backward_data(
     mean: TensorType,
     inverse_std: TensorType,
     weight: TensorType,
-    sums: TensorType,
+    grad_sums: TensorType,
+    product_sums: TensorType,
     stats: TensorType,
 ) -> TensorType:
-    channels = _check_input("batch_norm_backward_data", x, mean, inverse_std, weight)
-    if dy is not x or sums.shape != (2 * channels,) or stats.shape != (2 * channels + 1,):
-        wanted = f"dy of type {x}, sums[{2 * channels}] and stats[{2 * channels + 1}]"
-        raise ShapeError(expected("batch_norm_backward_data", wanted, f"{dy}, {sums} and {stats}"))
+    channels = _check_input("batch_norm_backward_data", x, mean, inverse_std, weight, grad_sums, product_sums)
+    if dy is not x or stats.shape != (2 * channels + 1,):
+        wanted = f"dy of type {x} and stats[{2 * channels + 1}]"
+        raise ShapeError(expected("batch_norm_backward_data", wanted, f"{dy} and {stats}"))
     return x
 
 
@@ -221,8 +223,8 @@ BACKWARD_DATA = register_op(
         name="batch_norm_backward_data",
         infer=_infer_backward_data,
         samples=lambda: [
-            Sample(inputs=((4, 3, 2, 5), (4, 3, 2, 5), (3,), (3,), (3,), (6,), (7,)), low=1.0, high=3.0),
-            Sample(inputs=((4, 2), (4, 2), (2,), (2,), (2,), (4,), (5,)), low=1.0, high=3.0),
+            Sample(inputs=((4, 3, 2, 5), (4, 3, 2, 5), (3,), (3,), (3,), (3,), (3,), (7,)), low=1.0, high=3.0),
+            Sample(inputs=((4, 2), (4, 2), (2,), (2,), (2,), (2,), (2,), (5,)), low=1.0, high=3.0),
         ],
     )
 )
@@ -231,8 +233,12 @@ BACKWARD_DATA = register_op(
 # The layer ------------------------------------------------------------------------------------------------------------
 
 
-def _as_is(packed: Tensor) -> Tensor:
-    return packed
+def _as_is(stats: Tensor) -> Tensor:
+    return stats
+
+
+def _both_as_are(grad_sums: Tensor, product_sums: Tensor) -> tuple[Tensor, Tensor]:
+    return grad_sums, product_sums
 
 
 class BatchNormTraining(Function):
@@ -241,7 +247,7 @@ class BatchNormTraining(Function):
     Args:
         running_mean, running_var: [C] or None; updated in place by `momentum`, the share of the new value.
         combine_statistics: this rank's stats[2C+1] -> those of all ranks.
-        combine_sums: this rank's sums[2C] -> those of all ranks.
+        combine_sums: this rank's (Σdy, Σdy·x̂), [C] each -> those of all ranks.
         parameter_gradients_are_global: weight and bias get their gradients from the combined sums, so that they need
             no all-reduce of their own; otherwise from this rank's sums.
     """
@@ -253,8 +259,8 @@ class BatchNormTraining(Function):
         *,
         momentum: float = 0.1,
         eps: float = 1e-5,
-        combine_statistics: Combine = _as_is,
-        combine_sums: Combine = _as_is,
+        combine_statistics: CombineStatistics = _as_is,
+        combine_sums: CombineSums = _both_as_are,
         parameter_gradients_are_global: bool = False,
     ) -> None:
         self.running = None if running_mean is None or running_var is None else (running_mean, running_var)
@@ -279,21 +285,19 @@ class BatchNormTraining(Function):
         if is_grad_enabled():
             return self._composed_gradients(dy)
         x, weight, bias, mean, inverse_std, stats = self.saved_tensors
-        own = apply(BACKWARD_SUMS, dy, x, mean, inverse_std)
-        combined = self.combine_sums(own)
-        dx = apply(BACKWARD_DATA, dy, x, mean, inverse_std, weight, combined, stats)
-        of_parameters = combined if self.parameter_gradients_are_global else own
+        grad_sums, product_sums = apply_tuple(BACKWARD_SUMS, dy, x, mean, inverse_std)
+        combined = self.combine_sums(grad_sums, product_sums)
+        dx = apply(BACKWARD_DATA, dy, x, mean, inverse_std, weight, *combined, stats)
+        d_bias, d_weight = combined if self.parameter_gradients_are_global else (grad_sums, product_sums)
         for parameter in (weight, bias):
             # Said by the pass that makes the gradient: in evaluation mode the same layer's gradients are local.
             if self.parameter_gradients_are_global and isinstance(parameter, Parameter):
                 parameter.gradient_is_global = True
-        channels = x.shape[1]
-        d_bias, d_weight = narrow(of_parameters, 0, 0, channels), narrow(of_parameters, 0, channels, channels)
         return dx, cast(d_weight, weight.dtype), cast(d_bias, bias.dtype)
 
     def _composed_gradients(self, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same gradients from ordinary ops, so that they can be differentiated again."""
-        if self.combine_statistics is not _as_is or self.combine_sums is not _as_is:
+        if self.combine_statistics is not _as_is or self.combine_sums is not _both_as_are:
             raise RuntimeError(
                 expected("batch_norm over several ranks", "to be differentiated once", "create_graph=True")
             )

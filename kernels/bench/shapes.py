@@ -114,12 +114,13 @@ def _pooling() -> Iterator[Workload]:
 
 def _batch_norm() -> Iterator[Workload]:
     for x in ((16, 64, 16, 16), (16, 512, 2, 2), (256, 512)):
-        channel, stats, sums = (x[1],), (2 * x[1] + 1,), (2 * x[1],)
+        channel, stats = (x[1],), (2 * x[1] + 1,)
         label = "x".join(map(str, x))
         yield Workload(op="batch_norm_statistics", label=label, inputs=(x,), outputs=(stats,))
         yield Workload(op="batch_norm_normalize", label=label, inputs=(x, *(channel,) * 4), outputs=(x,))
-        yield Workload(op="batch_norm_backward_sums", label=label, inputs=(x, x, channel, channel), outputs=(sums,))
-        data = (x, x, channel, channel, channel, sums, stats)
+        sums = (channel, channel)
+        yield Workload(op="batch_norm_backward_sums", label=label, inputs=(x, x, channel, channel), outputs=sums)
+        data = (x, x, channel, channel, channel, *sums, stats)
         yield Workload(op="batch_norm_backward_data", label=label, inputs=data, outputs=(x,))
     yield from _per_channel(256)
 

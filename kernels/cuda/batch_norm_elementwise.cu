@@ -23,14 +23,15 @@ __device__ inline void normalize(const T* x, const Accumulator<T>* mean, const A
 // dx = weight · inv_std · (dy − Σdy / m − x̂ · Σ(dy·x̂) / m), m = stats[0] the count over all ranks.
 template <typename T, typename W>
 __device__ inline void backward_data(const T* dy, const T* x, const Accumulator<T>* mean, const Accumulator<T>* inv_std,
-                                     const W* weight, const Accumulator<T>* sums, const Accumulator<T>* stats, T* out,
-                                     s64 size, s64 channels, s64 plane) {
+                                     const W* weight, const Accumulator<T>* grad_sums,
+                                     const Accumulator<T>* product_sums, const Accumulator<T>* stats, T* out, s64 size,
+                                     s64 channels, s64 plane) {
   typedef Accumulator<T> A;
   const A count = stats[0] > 1 ? stats[0] : (A)1;
   for (s64 i = grid_start(); i < size; i += grid_stride()) {
     const s64 c = channel_of(i, channels, plane);
     const A normalized = ((A)widen(x[i]) - mean[c]) * inv_std[c];
-    const A centred = (A)widen(dy[i]) - sums[c] / count - normalized * (sums[channels + c] / count);
+    const A centred = (A)widen(dy[i]) - grad_sums[c] / count - normalized * (product_sums[c] / count);
     store(&out[i], (A)widen(weight[c]) * inv_std[c] * centred);
   }
 }
@@ -43,8 +44,10 @@ __device__ inline void backward_data(const T* dy, const T* x, const Accumulator<
   }                                                                                                              \
   extern "C" __global__ void __launch_bounds__(256) batch_norm_backward_data_##TAG(                              \
       const T* dy, const T* x, const Accumulator<T>* mean, const Accumulator<T>* inv_std, const W* weight,       \
-      const Accumulator<T>* sums, const Accumulator<T>* stats, T* out, s64 size, s64 channels, s64 plane) {      \
-    backward_data<T, W>(dy, x, mean, inv_std, weight, sums, stats, out, size, channels, plane);                  \
+      const Accumulator<T>* grad_sums, const Accumulator<T>* product_sums, const Accumulator<T>* stats, T* out,  \
+      s64 size, s64 channels, s64 plane) {                                                                       \
+    backward_data<T, W>(dy, x, mean, inv_std, weight, grad_sums, product_sums, stats, out, size, channels,       \
+                        plane);                                                                                  \
   }
 
 BATCH_NORM_ELEMENTWISE(f16, f16, f16)

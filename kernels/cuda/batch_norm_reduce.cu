@@ -111,14 +111,15 @@ __device__ inline void part_backward_sums(const T* dy, const T* x, const Accumul
   }
 }
 
-// sums = [Σdy of C | Σdy·x̂ of C], from parts[C][splits].
+// Σdy and Σdy·x̂ of each channel, from parts[C][splits].
 template <typename A>
-__device__ inline void merge_backward_sums(const Sums<A>* parts, A* sums, s64 channels, int splits) {
+__device__ inline void merge_backward_sums(const Sums<A>* parts, A* grad_sums, A* product_sums, s64 channels,
+                                           int splits) {
   for (s64 channel = grid_start(); channel < channels; channel += grid_stride()) {
     Sums<A> total = parts[channel * splits];
     for (int split = 1; split < splits; ++split) total = AddSums()(total, parts[channel * splits + split]);
-    sums[channel] = total.grad;
-    sums[channels + channel] = total.product;
+    grad_sums[channel] = total.grad;
+    product_sums[channel] = total.product;
   }
 }
 
@@ -139,8 +140,8 @@ __device__ inline void merge_backward_sums(const Sums<A>* parts, A* sums, s64 ch
     merge_statistics<A>(parts, stats, elements, channels, splits);                                               \
   }                                                                                                              \
   extern "C" __global__ void __launch_bounds__(256) batch_norm_backward_sums_merge_##TAG(                        \
-      const Sums<A>* parts, A* sums, s64 channels, int splits) {                                                 \
-    merge_backward_sums<A>(parts, sums, channels, splits);                                                       \
+      const Sums<A>* parts, A* grad_sums, A* product_sums, s64 channels, int splits) {                           \
+    merge_backward_sums<A>(parts, grad_sums, product_sums, channels, splits);                                    \
   }
 
 BATCH_NORM_REDUCE(f16, f16)

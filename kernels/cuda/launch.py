@@ -35,7 +35,7 @@ CHUNK_SIZE = 8192
 
 BAD_TARGET = "check the labels, and the size of the last layer"
 
-REDUCTIONS = {"sum": 0, "mean": 1, "prod": 2, "min": 3, "max": 4}
+REDUCTIONS = {"sum": 0, "mean": 1, "prod": 2, "min": 3, "max": 4, "weighted": 5}
 
 
 def grid_for(size: int, per_block: int = BLOCK_SIZE) -> tuple[int]:
@@ -82,29 +82,47 @@ def _empty(size: int, dtype: np.dtype) -> Array:
 def launch_rank_order_reduce(
     functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]
 ) -> None:
-    """rank_order_reduce(*arrays, out, *, op)."""
+    """rank_order_reduce(*arrays, out, *, op, weights).
+
+    `weights` (of op "weighted") are numbers, or an f64 array on the GPU, which the host need not know.
+    """
     op = attrs["op"]
     if op not in REDUCTIONS:
         raise ValueError(expected("rank_order_reduce", "op one of " + ", ".join(REDUCTIONS), repr(op)))
     if out.size == 0:
         return
     addresses = device_table(tuple(address(array) for array in inputs))
-    arguments = (addresses, np.int32(len(inputs)), _checked(out, inputs[0].dtype), np.int64(out.size))
+    weights = _weights(attrs.get("weights", ()), len(inputs), needed=op == "weighted")
+    arguments = (addresses, np.int32(len(inputs)), weights, _checked(out, inputs[0].dtype), np.int64(out.size))
     functions["rank_order_reduce"](grid_for(out.size), (BLOCK_SIZE,), (*arguments, np.int32(REDUCTIONS[op])))
 
 
+def _weights(given: Any, num_arrays: int, *, needed: bool) -> Array:
+    """One f64 an array on the GPU; for the other reductions an array that nobody reads."""
+    import cupy
+
+    if not needed:
+        return _empty(1, np.dtype(np.float64))
+    if len(given) != num_arrays:
+        raise ValueError(expected("rank_order_reduce", f"weights of {num_arrays} arrays", str(len(given))))
+    return given if isinstance(given, cupy.ndarray) else cupy.asarray(np.array(given, np.float64))
+
+
 def _reduce_channels(
-    functions: Functions, name: str, inputs: Sequence[Array], out: Array, fields: int, leading: tuple[Any, ...]
+    functions: Functions, name: str, inputs: Sequence[Array], outs: Sequence[Array], fields: int, *leading: Any
 ) -> None:
-    """Sum the parts of all channels, `fields` numbers each, then merge them; `leading` begins the merge's arguments."""
+    """Sum the parts of all channels, `fields` numbers each, then merge them into `outs`.
+
+    `leading` are the arguments of the merge between its outputs and the number of channels.
+    """
     batch, channels, plane = _planes(inputs[0])
     splits = splits_for(int(batch * plane))
     jobs = int(channels) * splits
-    parts = _empty(max(jobs, 1) * fields, out.dtype)
+    parts = _empty(max(jobs, 1) * fields, outs[0].dtype)
     if jobs:
         arguments = (*inputs, parts, batch, channels, plane, np.int32(splits))
         functions[name](grid_for(jobs, 1), (BLOCK_SIZE,), arguments)
-    merged = (parts, out, *leading, channels, np.int32(splits))
+    merged = (parts, *outs, *leading, channels, np.int32(splits))
     functions[f"{name}_merge"](grid_for(int(channels)), (BLOCK_SIZE,), merged)
 
 
@@ -115,16 +133,16 @@ def launch_batch_norm_statistics(
     (x,) = inputs
     batch, _, plane = _planes(x)
     _checked(out, np.dtype(np.float64 if x.dtype == np.float64 else np.float32))
-    _reduce_channels(functions, "batch_norm_statistics", inputs, out, 4, (np.int64(batch * plane),))
+    _reduce_channels(functions, "batch_norm_statistics", inputs, [out], 4, np.int64(batch * plane))
 
 
 def launch_batch_norm_backward_sums(
-    functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]
+    functions: Functions, inputs: Sequence[Array], out: Sequence[Array], attrs: Mapping[str, Any]
 ) -> None:
-    """batch_norm_backward_sums(dy, x, mean, inv_std, out=sums[2C])."""
-    if out.size:
-        _checked(out, inputs[2].dtype)
-        _reduce_channels(functions, "batch_norm_backward_sums", inputs, out, 2, ())
+    """batch_norm_backward_sums(dy, x, mean, inv_std, out=(grad_sums[C], product_sums[C]))."""
+    if out[0].size:
+        outs = [_checked(array, inputs[2].dtype) for array in out]
+        _reduce_channels(functions, "batch_norm_backward_sums", inputs, outs, 2)
 
 
 def _elementwise_over_channels(functions: Functions, name: str, inputs: Sequence[Array], out: Array) -> None:
@@ -144,7 +162,7 @@ def launch_batch_norm_normalize(
 def launch_batch_norm_backward_data(
     functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]
 ) -> None:
-    """batch_norm_backward_data(dy, x, mean, inv_std, weight, sums, stats, out=dx)."""
+    """batch_norm_backward_data(dy, x, mean, inv_std, weight, grad_sums, product_sums, stats, out=dx)."""
     _elementwise_over_channels(functions, "batch_norm_backward_data", inputs, out)
 
 

@@ -78,7 +78,7 @@ TABLE: tuple[CudaRow, ...] = (
     CudaRow(
         op="batch_norm_backward_data",
         file="batch_norm_elementwise.cu",
-        inputs=("T", "T", "A", "A", "W", "A", "A"),
+        inputs=("T", "T", "A", "A", "W", "A", "A", "A"),
         launch=launch.launch_batch_norm_backward_data,
         dtypes=MIXED_TAGS,
     ),

@@ -101,22 +101,28 @@ def _normalized(x: Array, mean: Array, inv_std: Array) -> Array:
 
 
 @reference("batch_norm_backward_sums")
-def batch_norm_backward_sums(dy: Array, x: Array, mean: Array, inv_std: Array, out: Array) -> None:
-    """sums[2C] of this rank = [Σ dy | Σ dy · x̂], x̂ the normalized input: the gradients of bias and weight."""
-    channels = x.shape[1]
+def batch_norm_backward_sums(dy: Array, x: Array, mean: Array, inv_std: Array, out: tuple[Array, Array]) -> None:
+    """(Σ dy, Σ dy · x̂) of this rank, [C] each, x̂ the normalized input: the gradients of bias and weight."""
     grad = _planes(dy)
-    store(out[:channels], grad.sum(axis=(0, 2)))
-    store(out[channels:], (grad * _normalized(x, mean, inv_std)).sum(axis=(0, 2)))
+    store(out[0], grad.sum(axis=(0, 2)))
+    store(out[1], (grad * _normalized(x, mean, inv_std)).sum(axis=(0, 2)))
 
 
 @reference("batch_norm_backward_data")
 def batch_norm_backward_data(
-    dy: Array, x: Array, mean: Array, inv_std: Array, weight: Array, sums: Array, stats: Array, out: Array
+    dy: Array,
+    x: Array,
+    mean: Array,
+    inv_std: Array,
+    weight: Array,
+    grad_sums: Array,
+    product_sums: Array,
+    stats: Array,
+    out: Array,
 ) -> None:
     """dx = weight · inv_std · (dy − Σdy / m − x̂ · Σ(dy · x̂) / m), m = stats[0] the count over all ranks."""
     xp = array_module(x)
-    channels = x.shape[1]
     count = xp.maximum(stats[0], 1)
-    centred = _planes(dy) - _column(sums[:channels] / count)
-    centred = centred - _normalized(x, mean, inv_std) * _column(sums[channels:] / count)
+    centred = _planes(dy) - _column(grad_sums / count)
+    centred = centred - _normalized(x, mean, inv_std) * _column(product_sums / count)
     store(out, (_column(weight) * _column(inv_std) * centred).reshape(x.shape))

@@ -6,6 +6,8 @@ buckets, so packing cannot change numbers and all ranks agree bitwise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dtrain.base.errors import expected
 from dtrain.kernels.reference.precision import store, widen
 from dtrain.kernels.registry import Array, array_module, reference
@@ -15,12 +17,16 @@ UFUNCS = {"sum": "add", "mean": "add", "prod": "multiply", "min": "minimum", "ma
 
 
 @reference("rank_order_reduce")
-def rank_order_reduce(*arrays: Array, out: Array, op: str) -> None:
+def rank_order_reduce(*arrays: Array, out: Array, op: str, weights: Sequence[float] = ()) -> None:
     """out = ((a₀ ∘ a₁) ∘ a₂) ∘ …, op one of sum, mean, prod, min, max; the mean (floats only) divides the sum.
 
+    op "weighted" (floats only) is (w₀·a₀ + w₁·a₁) + …, `weights` a number an array; an array of weight 0 is not read.
     f16 and bf16 accumulate in f32 and are rounded once; integers wrap; min and max propagate NaN. `out` may be any
     of the arrays.
     """
+    if op == "weighted":
+        _sum_weighted(arrays, weights, out)
+        return
     if op not in UFUNCS:
         raise ValueError(expected("rank_order_reduce", "op one of " + ", ".join(UFUNCS), repr(op)))
     combine = getattr(array_module(out), UFUNCS[op])
@@ -28,3 +34,14 @@ def rank_order_reduce(*arrays: Array, out: Array, op: str) -> None:
     for array in arrays[1:]:
         total = combine(total, widen(array))
     store(out, total / total.dtype.type(len(arrays)) if op == "mean" else total)
+
+
+def _sum_weighted(arrays: Sequence[Array], weights: Sequence[float], out: Array) -> None:
+    if len(weights) != len(arrays):
+        raise ValueError(expected("rank_order_reduce", f"weights of {len(arrays)} arrays", str(len(weights))))
+    total = array_module(out).zeros_like(widen(out))
+    counted = [(array, weight) for array, weight in zip(arrays, weights, strict=True) if weight != 0]
+    for position, (array, weight) in enumerate(counted):
+        term = widen(array) * total.dtype.type(weight)
+        total = term if position == 0 else total + term
+    store(out, total)

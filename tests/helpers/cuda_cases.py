@@ -43,6 +43,11 @@ def _rank_order_reduce(tag: str, random: np.random.Generator) -> Iterator[Case]:
                 arrays[1][0] = arrays[0][1] = np.nan
             aliases = {0: count - 1} if size % 2 else {}
             yield Case(arrays, [((size,), dtype)], {"op": op}, aliases, length=count)
+        for weights in ((0.25, 0.5, 0.25), (0.0, 1 / 3, 2 / 3), (0.0, 0.0)):
+            arrays = [random.normal(size=size).astype(dtype) for _ in weights]
+            arrays[0][...] = np.nan if weights[0] == 0 else arrays[0]
+            attrs = {"op": "weighted", "weights": weights}
+            yield Case(arrays, [((size,), dtype)], attrs, {0: 1} if size % 2 else {}, length=len(weights))
 
 
 def _normal(random: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, center: float = 0.0) -> np.ndarray:
@@ -72,7 +77,8 @@ def _batch_norm_backward_sums(tag: str, random: np.random.Generator) -> Iterator
     for shape in PLANES:
         x, dy, mean, inv_std, *_ = _channel_inputs(tag, shape, random)
         length = max(x.size // max(shape[1], 1), 1)
-        yield Case([dy, x, mean, inv_std], [((2 * shape[1],), mean.dtype)], length=length, magnitude=float(length))
+        outputs = [((shape[1],), mean.dtype)] * 2
+        yield Case([dy, x, mean, inv_std], outputs, length=length, magnitude=float(length))
 
 
 def _batch_norm_normalize(tag: str, random: np.random.Generator) -> Iterator[Case]:
@@ -84,9 +90,10 @@ def _batch_norm_normalize(tag: str, random: np.random.Generator) -> Iterator[Cas
 def _batch_norm_backward_data(tag: str, random: np.random.Generator) -> Iterator[Case]:
     for shape in PLANES:
         x, dy, mean, inv_std, weight, _ = _channel_inputs(tag, shape, random)
-        sums, stats = (_normal(random, (2 * shape[1] + extra,), mean.dtype) for extra in (0, 1))
+        grad_sums, product_sums = (_normal(random, (shape[1],), mean.dtype) for _ in range(2))
+        stats = _normal(random, (2 * shape[1] + 1,), mean.dtype)
         stats[0] = x.size // max(shape[1], 1)
-        yield Case([dy, x, mean, inv_std, weight, sums, stats], [(shape, x.dtype)])
+        yield Case([dy, x, mean, inv_std, weight, grad_sums, product_sums, stats], [(shape, x.dtype)])
 
 
 def _softmax_cross_entropy(tag: str, random: np.random.Generator) -> Iterator[Case]:

@@ -88,6 +88,16 @@ def test_reduction_names() -> None:
         COMPILED["rank_order_reduce_f32_scalar"](f32(2), out=f32(2), op="median")
     with pytest.raises(ValueError, match="got 'mean'"):
         COMPILED["rank_order_reduce_s32_scalar"](np.ones(2, np.int32), out=np.ones(2, np.int32), op="mean")
+    with pytest.raises(ValueError, match="got 'weighted'"):
+        COMPILED["rank_order_reduce_s32_scalar"](
+            np.ones(2, np.int32), out=np.ones(2, np.int32), op="weighted", weights=(1.0,)
+        )
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 2.0, 3.0), "ab", (1.0, None)])
+def test_weights_are_a_number_an_array(weights: object) -> None:
+    with pytest.raises(TypeError, match="weights to be a tuple of"):
+        COMPILED["rank_order_reduce_f32_scalar"](f32(2), f32(2), out=f32(2), op="weighted", weights=weights)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def applicable_cases(info: KernelInfo) -> list[tuple[Case, list[np.ndarray]]]:
     dtype = dtype_of(info)
     found = []
     for case in CASES[info.op]():
-        if case.attrs.get("op") == "mean" and not from_numpy(dtype).is_floating:
+        if case.attrs.get("op") in ("mean", "weighted") and not from_numpy(dtype).is_floating:
             continue
         with np.errstate(all="ignore"):
             inputs = case.cast_inputs(dtype)

@@ -9,7 +9,7 @@ from helpers.tolerance import assert_close
 
 import dtrain.functional as F
 from dtrain.base.errors import DtypeError, ShapeError
-from dtrain.core.apply import apply
+from dtrain.core.apply import apply, apply_tuple
 from dtrain.core.autograd import grad
 from dtrain.core.tensor import Tensor, wrap
 from dtrain.ops.batch_norm import BACKWARD_SUMS, MERGE, MOMENTS, STATISTICS, BatchNormTraining
@@ -101,9 +101,10 @@ def test_parts_of_a_batch_combine_to_the_whole() -> None:
 
     stats = apply(MERGE, F.stack([apply(STATISTICS, wrap(x[part])) for part in parts]))
     mean, inverse_std, _ = (wrap(a.numpy()) for a in _moments(stats))
-    sums = F.stack([apply(BACKWARD_SUMS, wrap(dy[p]), wrap(x[p]), mean, inverse_std) for p in parts]).sum(0)
+    of_parts = [apply_tuple(BACKWARD_SUMS, wrap(dy[p]), wrap(x[p]), mean, inverse_std) for p in parts]
+    sums = F.stack([sums[0] for sums in of_parts]).sum(0), F.stack([sums[1] for sums in of_parts]).sum(0)
     for part in parts:
-        layer = BatchNormTraining(combine_statistics=lambda _: stats, combine_sums=lambda _: sums)
+        layer = BatchNormTraining(combine_statistics=lambda _: stats, combine_sums=lambda *_: sums)
         mine = wrap(x[part]).requires_grad_()
         result = layer(mine, weight, bias)
         np.testing.assert_allclose(result.numpy(), y.numpy()[part], rtol=1e-12)
@@ -121,7 +122,7 @@ def _moments(stats: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("are_global", [False, True])
 def test_parameter_gradients_come_from_own_or_combined_sums(are_global: bool) -> None:
     x, weight, bias = wrap(draw(4, 3)), wrap(draw(3)).requires_grad_(), wrap(draw(3)).requires_grad_()
-    layer = BatchNormTraining(combine_sums=lambda sums: sums * 2, parameter_gradients_are_global=are_global)
+    layer = BatchNormTraining(combine_sums=lambda *sums: (sums[0] * 2, sums[1] * 2), parameter_gradients_are_global=are_global)
     layer(x, weight, bias).sum().backward()
     assert bias.grad is not None
     np.testing.assert_allclose(bias.grad.numpy(), [8.0 if are_global else 4.0] * 3)
@@ -129,7 +130,7 @@ def test_parameter_gradients_come_from_own_or_combined_sums(are_global: bool) ->
 
 def test_second_derivative_over_ranks_is_refused() -> None:
     x = wrap(draw(4, 3)).requires_grad_()
-    layer = BatchNormTraining(combine_sums=lambda sums: sums * 1)
+    layer = BatchNormTraining(combine_sums=lambda *sums: sums)
     y = layer(x, wrap(draw(3)), wrap(draw(3)))
     with pytest.raises(RuntimeError, match="over several ranks: expected to be differentiated once"):
         grad(y.sum(), x, create_graph=True)

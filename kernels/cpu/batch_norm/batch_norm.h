@@ -1,7 +1,8 @@
 // Batch norm over channels, cut where ranks have to talk.
 //
-// Shapes: x, y, dx, dy [batch][channels][spatial]; mean, inv_std, variance, weight, bias, running values [channels];
-// stats [1 + 2·channels] = count | mean | M2 with M2 = Σ(x − mean)²; sums [2·channels] = Σdy | Σdy·x̂.
+// Shapes: x, y, dx, dy [batch][channels][spatial]; mean, inv_std, variance, weight, bias, running values, and the sums
+// of the backward pass, grad_sums = Σdy and product_sums = Σdy·x̂, [channels];
+// stats [1 + 2·channels] = count | mean | M2 with M2 = Σ(x − mean)².
 #pragma once
 
 #include <cstdint>
@@ -34,12 +35,12 @@ using batch_norm_update_running_fn = void(const T* running_mean, const T* runnin
                                           std::int64_t channels, T momentum, T* new_mean, T* new_variance);
 
 template <typename T>
-using batch_norm_backward_sums_fn = void(const T* dy, const T* x, const T* mean, const T* inv_std, T* sums,
-                                         const ChannelShape& shape);
+using batch_norm_backward_sums_fn = void(const T* dy, const T* x, const T* mean, const T* inv_std, T* grad_sums,
+                                         T* product_sums, const ChannelShape& shape);
 
 template <typename T>
 struct BackwardInputs {
-  const T *dy, *x, *mean, *inv_std, *weight, *sums, *stats;
+  const T *dy, *x, *mean, *inv_std, *weight, *grad_sums, *product_sums, *stats;
 };
 
 template <typename T>

@@ -16,14 +16,14 @@ ChannelShape read_shape(Call& call, const Array<const T>& x) {
 template <typename T>
 const T* read_vector(Call& call, int index, std::int64_t size) {
   const auto vector = call.input<T>(index, 1);
-  call.expect(vector.size == size, "one value a channel, stats[2C+1] and sums[2C]");
+  call.expect(vector.size == size, "one value a channel, and stats[2C+1]");
   return vector.data;
 }
 
 template <typename T>
 T* write_vector(Call& call, int index, std::int64_t size) {
   const auto vector = call.output<T>(index, 1);
-  call.expect(vector.size == size, "outputs of one value a channel, stats[2C+1] and sums[2C]");
+  call.expect(vector.size == size, "outputs of one value a channel, and stats[2C+1]");
   return vector.data;
 }
 
@@ -80,9 +80,9 @@ void bind_batch_norm_backward_sums(Call& call, batch_norm_backward_sums_fn<T>* k
   const ChannelShape shape = read_shape(call, x);
   call.expect(dy.size == x.size, "dy of the size of x");
   const T *mean = read_vector<T>(call, 2, shape.channels), *inv_std = read_vector<T>(call, 3, shape.channels);
-  T* sums = write_vector<T>(call, 0, 2 * shape.channels);
+  T *grad_sums = write_vector<T>(call, 0, shape.channels), *product_sums = write_vector<T>(call, 1, shape.channels);
   ReleaseGil unlocked(x.size * sizeof(T));
-  kernel(dy.data, x.data, mean, inv_std, sums, shape);
+  kernel(dy.data, x.data, mean, inv_std, grad_sums, product_sums, shape);
 }
 
 template <typename T>
@@ -93,8 +93,8 @@ void bind_batch_norm_backward_data(Call& call, batch_norm_backward_data_fn<T>* k
   call.expect(dy.size == x.size && dx.size == x.size, "dy and dx of the size of x");
   const std::int64_t channels = shape.channels;
   const BackwardInputs<T> inputs{dy.data, x.data, read_vector<T>(call, 2, channels), read_vector<T>(call, 3, channels),
-                                 read_vector<T>(call, 4, channels), read_vector<T>(call, 5, 2 * channels),
-                                 read_vector<T>(call, 6, 2 * channels + 1)};
+                                 read_vector<T>(call, 4, channels), read_vector<T>(call, 5, channels),
+                                 read_vector<T>(call, 6, channels), read_vector<T>(call, 7, 2 * channels + 1)};
   ReleaseGil unlocked(x.size * sizeof(T));
   kernel(inputs, dx.data, shape);
 }

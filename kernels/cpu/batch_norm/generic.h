@@ -49,7 +49,8 @@ void batch_norm_normalize(const typename V::Element* x, const typename V::Elemen
 template <typename V>
 void batch_norm_backward_sums(const typename V::Element* dy, const typename V::Element* x,
                               const typename V::Element* mean, const typename V::Element* inv_std,
-                              typename V::Element* sums, const ChannelShape& shape) {
+                              typename V::Element* grad_sums, typename V::Element* product_sums,
+                              const ChannelShape& shape) {
   for_each_channel_block<V>(shape, [&](const auto& block) {
     const V centre = block.per(mean), scale = block.per(inv_std);
     V grads = V::zero(), products = V::zero();
@@ -59,8 +60,8 @@ void batch_norm_backward_sums(const typename V::Element* dy, const typename V::E
       // Missing lanes have a gradient of zero.
       products = fma(grad, (lane.load(x + at) - centre) * scale, products);
     });
-    block.store(block.total(grads), sums);
-    block.store(block.total(products), sums + shape.channels);
+    block.store(block.total(grads), grad_sums);
+    block.store(block.total(products), product_sums);
   });
 }
 
@@ -72,9 +73,9 @@ void batch_norm_backward_data(const BackwardInputs<typename V::Element>& inputs,
   for_each_channel_block<V>(shape, [&](const auto& block) {
     const V centre = block.per(inputs.mean), inv_std = block.per(inputs.inv_std);
     const V scale = block.per(inputs.weight) * inv_std;
-    const V mean_grad = block.per(inputs.sums) / samples;
+    const V mean_grad = block.per(inputs.grad_sums) / samples;
     // x̂ · Σ(dy·x̂)/m = (x − mean) · slope
-    const V slope = inv_std * (block.per(inputs.sums + shape.channels) / samples);
+    const V slope = inv_std * (block.per(inputs.product_sums) / samples);
     const T *dy = inputs.dy, *x = inputs.x;
     block.walk([&](auto lane, std::int64_t at) {
       const V centred = lane.load(dy + at) - mean_grad - (lane.load(x + at) - centre) * slope;

@@ -109,6 +109,22 @@ const char* Call::text(const char* name) {
   return value;
 }
 
+std::vector<double> Call::numbers(const char* name, Py_ssize_t count) {
+  PyObject* given = attribute(name);
+  if ((!PyTuple_Check(given) && !PyList_Check(given)) || PySequence_Fast_GET_SIZE(given) != count) {
+    fail(PyExc_TypeError, std::string(name) + " to be a tuple of " + std::to_string(count) + " numbers");
+  }
+  std::vector<double> values(static_cast<std::size_t>(count));
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    values[i] = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(given, i));
+    if (values[i] == -1.0 && PyErr_Occurred() != nullptr) {
+      PyErr_Clear();
+      fail(PyExc_TypeError, std::string(name) + " to be a tuple of numbers");
+    }
+  }
+  return values;
+}
+
 void Call::read_integers(const char* name, std::int64_t* values, Py_ssize_t count) {
   PyObject* given = attribute(name);
   if ((!PyTuple_Check(given) && !PyList_Check(given)) || PySequence_Fast_GET_SIZE(given) != count) {

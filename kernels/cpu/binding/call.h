@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "binding/element.h"
 
@@ -60,6 +61,7 @@ class Call {
   double number(const char* name);
   bool flag(const char* name);
   const char* text(const char* name);
+  std::vector<double> numbers(const char* name, Py_ssize_t count);
   template <std::size_t N>
   std::array<std::int64_t, N> integers(const char* name) {
     std::array<std::int64_t, N> values;

@@ -20,7 +20,21 @@ Reduction read_reduction(Call& call) {
   if (std::strcmp(name, "min") == 0) return Reduction::min;
   if (std::strcmp(name, "max") == 0) return Reduction::max;
   if (std::strcmp(name, "mean") == 0 && !is_integer<T>) return Reduction::mean;
+  if (std::strcmp(name, "weighted") == 0 && !is_integer<T>) return Reduction::weighted;
   call.fail(PyExc_ValueError, std::string("op one of sum, mean (floats only), prod, min, max, got '") + name + "'");
+}
+
+// An array of weight zero says nothing, whatever it holds: 0 · NaN would be NaN.
+template <typename T>
+void drop_weightless(std::vector<const T*>& arrays, std::vector<double>& weights) {
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    if (weights[i] == 0.0) continue;
+    arrays[kept] = arrays[i];
+    weights[kept++] = weights[i];
+  }
+  arrays.resize(kept);
+  weights.resize(kept);
 }
 
 template <typename T>
@@ -34,8 +48,13 @@ void bind_rank_order_reduce(Call& call, rank_order_reduce_fn<T>* kernel) {
     call.expect(array.size == out.size, "arrays of one size");
     arrays[i] = array.data;
   }
+  std::vector<double> weights;
+  if (reduction == Reduction::weighted) {
+    weights = call.numbers("weights", call.num_inputs());
+    drop_weightless(arrays, weights);
+  }
   ReleaseGil unlocked(out.size * sizeof(T) * arrays.size());
-  kernel(arrays.data(), call.num_inputs(), out.data, out.size, reduction);
+  kernel(arrays.data(), static_cast<int>(arrays.size()), weights.data(), out.data, out.size, reduction);
 }
 
 }  // namespace

@@ -127,6 +127,27 @@ inline A combined(A a, A b) {
 
 constexpr std::int64_t kBlock = 1024;  // an accumulator of at most 8 KiB stays in the first-level cache
 
+// Without arrays (all weights were zero) the result is zero.
+template <typename T>
+void sum_weighted(const T* const* arrays, int num_arrays, const double* weights, T* out, std::int64_t n) {
+  using A = typename Accumulator<T>::type;
+  A total[kBlock];
+  for (std::int64_t start = 0; start < n; start += kBlock) {
+    const std::int64_t size = n - start < kBlock ? n - start : kBlock;
+    for (std::int64_t i = 0; i < size; ++i) total[i] = A(0);
+    for (int rank = 0; rank < num_arrays; ++rank) {
+      const A weight = static_cast<A>(weights[rank]);
+      const T* from = arrays[rank] + start;
+      if (rank == 0) {
+        for (std::int64_t i = 0; i < size; ++i) total[i] = weight * widened<A>(from[i]);
+      } else {
+        for (std::int64_t i = 0; i < size; ++i) total[i] += weight * widened<A>(from[i]);
+      }
+    }
+    for (std::int64_t i = 0; i < size; ++i) out[start + i] = rounded<T>(total[i]);
+  }
+}
+
 template <typename T, Reduction reduction>
 void reduce_blocks(const T* const* arrays, int num_arrays, T* out, std::int64_t n) {
   using A = typename Accumulator<T>::type;
@@ -147,7 +168,8 @@ void reduce_blocks(const T* const* arrays, int num_arrays, T* out, std::int64_t 
 }
 
 template <typename T>
-void rank_order_reduce(const T* const* arrays, int num_arrays, T* out, std::int64_t n, Reduction reduction) {
+void rank_order_reduce(const T* const* arrays, int num_arrays, const double* weights, T* out, std::int64_t n,
+                       Reduction reduction) {
   switch (reduction) {
     case Reduction::sum: return reduce_blocks<T, Reduction::sum>(arrays, num_arrays, out, n);
     case Reduction::prod: return reduce_blocks<T, Reduction::prod>(arrays, num_arrays, out, n);
@@ -156,6 +178,11 @@ void rank_order_reduce(const T* const* arrays, int num_arrays, T* out, std::int6
     case Reduction::mean:
       if constexpr (std::is_floating_point_v<typename Accumulator<T>::type>) {
         return reduce_blocks<T, Reduction::mean>(arrays, num_arrays, out, n);
+      }
+      break;
+    case Reduction::weighted:
+      if constexpr (std::is_floating_point_v<typename Accumulator<T>::type>) {
+        return sum_weighted<T>(arrays, num_arrays, weights, out, n);
       }
   }
 }

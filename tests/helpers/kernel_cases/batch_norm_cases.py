@@ -90,7 +90,7 @@ def backward_sums() -> Iterator[Case]:
         yield Case(
             label=f"{shape}",
             inputs=(normal(1, *shape), normal(2, *shape), *_moments(shape[1])),
-            outputs=(((2 * shape[1],), None),),
+            outputs=(((shape[1],), None),) * 2,
             length=_samples(shape),
             magnitude=8.0,
         )
@@ -99,8 +99,11 @@ def backward_sums() -> Iterator[Case]:
 def backward_data() -> Iterator[Case]:
     for shape in SHAPES:
         channels = shape[1]
-        sums = normal(4, 2 * channels, scale=float(max(_samples(shape), 1)))
-        inputs = (normal(1, *shape), normal(2, *shape), *_moments(channels), normal(3, channels), sums, _stats(shape))
+        grad_sums, product_sums = normal(4, 2, channels, scale=float(max(_samples(shape), 1)))
+        inputs = (
+            *(normal(1, *shape), normal(2, *shape), *_moments(channels), normal(3, channels)),
+            *(grad_sums, product_sums, _stats(shape)),
+        )
         yield Case(label=f"{shape}", inputs=inputs, outputs=((shape, None),), aliases={0: 0}, magnitude=64.0)
 
 

@@ -20,7 +20,25 @@ def rank_order_reduce() -> Iterator[Case]:
                     outputs=(((size,), None),),
                     aliases={0: ranks - 1},
                 )
+            for weights in _weights(ranks):
+                inputs = tuple(np.where(weight, array, np.nan) for array, weight in zip(arrays, weights))
+                yield Case(
+                    label=f"weighted {ranks} x {size}",
+                    inputs=inputs,
+                    attrs={"op": "weighted", "weights": weights},
+                    outputs=(((size,), None),),
+                    aliases={0: ranks - 1},
+                )
     yield from _special_values()
+
+
+def _weights(ranks: int) -> Iterator[tuple[float, ...]]:
+    """Shares of unequal parts, with a part of weight zero, which may hold NaN, at each end and everywhere."""
+    total = ranks * (ranks + 1) / 2
+    yield tuple((rank + 1) / total for rank in range(ranks))
+    yield tuple(rank / total for rank in range(ranks))
+    yield tuple((rank + 1) % ranks / total for rank in range(ranks))
+    yield (0.0,) * ranks
 
 
 def _special_values() -> Iterator[Case]:
