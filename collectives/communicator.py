@@ -20,6 +20,7 @@ from dtrain.collectives.data_plane import DataPlane
 from dtrain.collectives.objects import from_bytes, padded, to_bytes
 from dtrain.collectives.rank_order import Array
 from dtrain.collectives.signature import compact, signature
+from dtrain.collectives.weighing import Weight
 from dtrain.collectives.work import Work, WorkQueue
 
 Result = TypeVar("Result")
@@ -74,39 +75,56 @@ class Communicator(DataPlane):
 
     # Reductions
 
-    def all_reduce(self, array: Array, *, op: str = "sum", out: Array | None = None) -> Array:
+    def all_reduce(
+        self, array: Array, *, op: str = "sum", out: Array | None = None, weight: Weight | None = None
+    ) -> Array:
         """Reduce `array` over the ranks; every rank gets the result, bit for bit the same.
 
         Args:
             array: any shape, the same on every rank.
             op: sum, mean (floating dtypes only), min, max or prod.
             out: where to put the result; same shape and dtype as `array`, which it may be.
+            weight: how much this rank's array counts in a sum or mean of floats: Σ w·x, and Σ w·x / Σ w. At weight 0
+                the array is not read; where all weights are 0 the mean is a plain one. Every rank gives a weight or
+                none does. A pair (w, n) makes the mean Σ w·x / Σ n.
 
         Raises:
             CollectiveMismatchError: on every rank, if ranks made different calls.
         """
-        return self._now(self._all_reduce_call("all_reduce", [array], op, [out]))[0]
+        return self._now(self._all_reduce_call("all_reduce", [array], op, [out], weight))[0]
 
-    def all_reduce_async(self, array: Array, *, op: str = "sum", out: Array | None = None) -> Work[Array]:
+    def all_reduce_async(
+        self, array: Array, *, op: str = "sum", out: Array | None = None, weight: Weight | None = None
+    ) -> Work[Array]:
         """`all_reduce` that returns at once; leave `array` and `out` alone until the work is waited for."""
-        call = self._all_reduce_call("all_reduce", [array], op, [out])
+        call = self._all_reduce_call("all_reduce", [array], op, [out], weight)
         return self._later(lambda: call()[0])
 
     def all_reduce_many(
-        self, arrays: Sequence[Array], *, op: str = "sum", outs: Sequence[Array] | None = None
+        self,
+        arrays: Sequence[Array],
+        *,
+        op: str = "sum",
+        outs: Sequence[Array] | None = None,
+        weight: Weight | None = None,
     ) -> list[Array]:
         """`all_reduce` of several arrays of one dtype in one message.
 
         Arrays that are neighbours in one buffer, each at a multiple of 64 bytes (`packed_offsets`), are not copied
         together first; if the buffer is from `allocate`, they are not copied at all. Results do not depend on it.
         """
-        return self._now(self._all_reduce_call("all_reduce_many", arrays, op, outs))
+        return self._now(self._all_reduce_call("all_reduce_many", arrays, op, outs, weight))
 
     def all_reduce_many_async(
-        self, arrays: Sequence[Array], *, op: str = "sum", outs: Sequence[Array] | None = None
+        self,
+        arrays: Sequence[Array],
+        *,
+        op: str = "sum",
+        outs: Sequence[Array] | None = None,
+        weight: Weight | None = None,
     ) -> Work[list[Array]]:
         """`all_reduce_many` that returns at once."""
-        return self._later(self._all_reduce_call("all_reduce_many", arrays, op, outs))
+        return self._later(self._all_reduce_call("all_reduce_many", arrays, op, outs, weight))
 
     def reduce_scatter(self, array: Array, *, op: str = "sum", out: Array | None = None) -> Array:
         """Reduce over the ranks and keep one slice each: rank r gets rows [r·k, (r+1)·k) of the reduced array.

@@ -18,6 +18,7 @@ from dtrain.base.errors import CollectiveMismatchError, DeviceError, DtypeError,
 from dtrain.collectives.counters import Counters
 from dtrain.collectives.rank_order import Array, check_reduction
 from dtrain.collectives.signature import signature
+from dtrain.collectives.weighing import Weight, weighted
 
 
 class DataPlane(ABC):
@@ -76,20 +77,27 @@ class DataPlane(ABC):
     # From arguments to calls
 
     def _all_reduce_call(
-        self, kind: str, arrays: Sequence[Array], op: str, outs: Sequence[Array | None] | None
+        self,
+        kind: str,
+        arrays: Sequence[Array],
+        op: str,
+        outs: Sequence[Array | None] | None,
+        weight: Weight | None = None,
     ) -> Callable[[], list[Array]]:
         outs = [None] * len(arrays) if outs is None else outs
         if len(outs) != len(arrays):
             raise ShapeError(expected(kind, f"as many outs as arrays ({len(arrays)})", f"{len(outs)}"))
         dtype = self._common_dtype(kind, arrays)
-        checked_op = check_reduction(kind, op, dtype)
+        reduction: Any = check_reduction(kind, op, dtype)
+        if weight is not None:
+            reduction, op = weighted(kind, op, dtype, weight), f"weighted_{op}"
         results = [self._result(kind, array, array.shape, out) for array, out in zip(arrays, outs, strict=True)]
         text = signature(kind, dtype.tag, tuple([array.shape for array in arrays]), op)
         self.counters.add(kind, sum([array.nbytes for array in arrays]))
 
         def call() -> list[Array]:
             flat = [_flat(result) for result in results]
-            self._all_reduce(text, [_flat(array) for array in arrays], flat, checked_op)
+            self._all_reduce(text, [_flat(array) for array in arrays], flat, reduction)
             return [_finished(result, target) for result, target in zip(results, flat, strict=True)]
 
         return call

@@ -21,9 +21,10 @@ from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.mpi_start import wait_until
 from dtrain.collectives.mpi_window import MpiWindow
 from dtrain.collectives.packed import Packed, slices
-from dtrain.collectives.rank_order import Array, ReduceOp, reduce_in_rank_order
+from dtrain.collectives.rank_order import Array, ReduceOp, Reduction, reduce_in_rank_order
 from dtrain.collectives.shared_communicator import DEFAULT_STAGING_BYTES, SharedCommunicator
 from dtrain.collectives.signature import SIGNATURE_BYTES, frame_of, mismatch
+from dtrain.collectives.weighing import SHOWN_BYTES, Weighted
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -213,22 +214,27 @@ class MpiMessageCommunicator(_MpiRank):
         self._post.close()
         super().close()
 
-    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp) -> None:
-        self._agree(text)
+    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
+        reduction: Reduction
+        if isinstance(op, Weighted):
+            reduction = op.coefficients(self._agree(text, op.shown()))
+        else:
+            self._agree(text)
+            reduction = op
         source, out, dtype = Packed(sources), Packed(outs), sources[0].dtype
         for start in range(0, source.nbytes, CHUNK_BYTES):
             chunk = np.zeros(min(CHUNK_BYTES, source.nbytes - start), np.uint8)
             source.read(start, chunk)
             one_exchange = source.nbytes <= ONE_EXCHANGE_BYTES
-            (self._reduce_everything if one_exchange else self._reduce_slices)(chunk, dtype, op)
+            (self._reduce_everything if one_exchange else self._reduce_slices)(chunk, dtype, reduction)
             out.write(start, chunk)
 
-    def _reduce_everything(self, chunk: Array, dtype: np.dtype[Any], op: ReduceOp) -> None:
+    def _reduce_everything(self, chunk: Array, dtype: np.dtype[Any], op: Reduction) -> None:
         everyone = np.empty((self.size, chunk.size), np.uint8)
         self._gather(chunk, everyone)
         reduce_in_rank_order([part.view(dtype) for part in everyone], op, chunk.view(dtype))
 
-    def _reduce_slices(self, chunk: Array, dtype: np.dtype[Any], op: ReduceOp) -> None:
+    def _reduce_slices(self, chunk: Array, dtype: np.dtype[Any], op: Reduction) -> None:
         borders = slices(chunk.size, self.size)
         starts = [first for first, _ in borders]
         counts = [last - first for first, last in borders]
@@ -288,15 +294,19 @@ class MpiMessageCommunicator(_MpiRank):
     def _barrier(self, text: str) -> None:
         self._agree(text)
 
-    def _agree(self, text: str) -> None:
-        """Begin a collective: exchange the calls and compare them. Nobody leaves before everybody has come."""
+    def _agree(self, text: str, weight: bytes = b"") -> list[bytes]:
+        """Begin a collective: exchange the calls and compare them. Nobody leaves before everybody has come.
+
+        Returns what every rank has shown as its `weight`.
+        """
         self._calls += 1
         frame = frame_of(text)
-        frames = np.empty((self.size, SIGNATURE_BYTES), np.uint8)
-        self._gather(np.frombuffer(frame, np.uint8), frames)
-        shown = [row.tobytes() for row in frames]
+        frames = np.empty((self.size, SIGNATURE_BYTES + SHOWN_BYTES), np.uint8)
+        self._gather(np.frombuffer(frame + weight.ljust(SHOWN_BYTES, b"\0"), np.uint8), frames)
+        shown = [row[:SIGNATURE_BYTES].tobytes() for row in frames]
         if any(other != frame for other in shown):
             raise mismatch(self.group, self._calls, shown)
+        return [row[SIGNATURE_BYTES:].tobytes() for row in frames]
 
     def _gather(self, mine: Array, everyone: Array) -> None:
         count = mine.size

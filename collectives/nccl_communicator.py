@@ -26,6 +26,7 @@ from dtrain.base.tensor_type import tensor_type
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.packed import Packed, address_of, packed_offsets, slices
 from dtrain.collectives.rank_order import Array, ReduceOp
+from dtrain.collectives.weighing import Weighted
 from dtrain.collectives.work import Work
 
 Result = TypeVar("Result")
@@ -85,7 +86,7 @@ class NcclCommunicator(Communicator):
         Args:
             parent: the same ranks on their hosts; it stays open and has to outlive this one.
             device_index: this rank's CUDA device.
-            reduction: who adds; see the module's text.
+            reduction: who adds; see the module's text. Weighted reductions follow the rule of summation either way.
             checks_calls: compare calls before each collective. Without it a mismatch hangs, as NCCL does.
 
         Raises:
@@ -157,23 +158,36 @@ class NcclCommunicator(Communicator):
 
     # Reductions
 
-    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp) -> None:
+    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
         self._agree(text)
-        if self._reduction == "nccl":
+        if self._reduction == "nccl" and not isinstance(op, Weighted):
             self._reduce_by_nccl(sources, outs, op)
             return
+        reduction = self._coefficients(op) if isinstance(op, Weighted) else op
         source, out = self._message(sources), self._message(outs, is_output=True)
         borders = slices(source.size, self.size)
         first, last = borders[self.rank]
         parts = self._cupy.empty((self.size, last - first), self._cupy.uint8)
         self._exchange([source[begin:end] for begin, end in borders], list(parts))
         mine = self._cupy.empty(last - first, self._cupy.uint8)
-        self._reduce([part.view(sources[0].dtype) for part in parts], op, mine.view(sources[0].dtype))
+        self._reduce([part.view(sources[0].dtype) for part in parts], reduction, mine.view(sources[0].dtype))
         self._exchange([mine] * self.size, [out[begin:end] for begin, end in borders])
         if address_of(out) != address_of(outs[0]):
             offsets, _ = packed_offsets([piece.nbytes for piece in outs])
             for piece, offset in zip(outs, offsets, strict=True):
                 piece.view(self._cupy.uint8)[...] = out[offset : offset + piece.nbytes]
+
+    def _coefficients(self, op: Weighted) -> Array:
+        """What each rank's part is multiplied with. It stays on the device, and the host never waits for it."""
+        own = self._cupy.asarray(np.array([op.weight, op.count])) if op.pair is None else op.pair
+        pairs = self._cupy.empty((self.size, 2), np.float64)
+        self._link.allGather(address_of(own), address_of(pairs), own.nbytes, self._nccl.NCCL_INT8, self._stream.ptr)
+        weights = pairs[:, 0].copy()
+        if op.op == "mean":
+            total = pairs[:, 1].sum()
+            weights = self._cupy.where(total > 0, weights / self._cupy.where(total > 0, total, 1.0), 1 / self.size)
+        coefficients: Array = weights
+        return coefficients
 
     def _message(self, pieces: list[Array], *, is_output: bool = False) -> Array:
         """The pieces as bytes of the canonical layout: where they are, if they lie like that, or in a new array."""
@@ -208,12 +222,13 @@ class NcclCommunicator(Communicator):
             for out in outs:
                 self._cupy.divide(out, out.dtype.type(self.size), out=out)
 
-    def _reduce(self, parts: list[Array], op: ReduceOp, out: Array) -> None:
+    def _reduce(self, parts: list[Array], op: ReduceOp | Array, out: Array) -> None:
         from dtrain.kernels import find_kernel
 
         device = as_device(f"cuda:{self._device_index}")
         kernel = find_kernel("rank_order_reduce", [tensor_type((1,), from_numpy(out.dtype), device=device)], {})
-        kernel.function(*parts, out=out, op=op)
+        attrs = {"op": op} if isinstance(op, str) else {"op": "weighted", "weights": op}
+        kernel.function(*parts, out=out, **attrs)
 
     def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
         self._agree(text)

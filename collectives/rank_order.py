@@ -17,9 +17,12 @@ import numpy.typing as npt
 from dtrain.base.dtype import DType, bfloat16, float16, from_numpy
 from dtrain.base.errors import DtypeError, expected
 from dtrain.base.tensor_type import tensor_type
+from dtrain.collectives.weighing import Coefficients
 
 Array = npt.NDArray[Any]
 ReduceOp = Literal["sum", "mean", "min", "max", "prod"]
+# Numbers, one an array: the sum of the arrays multiplied with them.
+Reduction = ReduceOp | Coefficients
 
 REDUCE_OPS: tuple[ReduceOp, ...] = get_args(ReduceOp)
 
@@ -54,7 +57,7 @@ def check_reduction(where: str, op: str, dtype: DType) -> ReduceOp:
     return op
 
 
-def reduce_in_rank_order(parts: Sequence[Array], op: ReduceOp, out: Array, *more_outs: Array) -> None:
+def reduce_in_rank_order(parts: Sequence[Array], op: Reduction, out: Array, *more_outs: Array) -> None:
     """Reduce `parts[0] ∘ parts[1] ∘ …` element by element, from left to right, into `out` and `more_outs`.
 
     f16 and bf16 accumulate in f32 and round once; integers wrap; booleans read sum and max as "or", prod and min as
@@ -62,12 +65,13 @@ def reduce_in_rank_order(parts: Sequence[Array], op: ReduceOp, out: Array, *more
 
     Args:
         parts: one flat array per rank, in rank order, all of one dtype and length.
-        op: the reduction; "mean" divides the sum by the number of parts.
+        op: the reduction; "mean" divides the sum by the number of parts; coefficients give (c₀·p₀ + c₁·p₁) + …, where
+            a part with coefficient 0 is not read.
         out, more_outs: flat, same dtype and length as each part; all get the same result.
     """
     kernel = _compiled_kernel(out.dtype)
     if kernel is not None and not more_outs:
-        kernel(*parts, out=out, op=op)
+        kernel(*parts, out=out, **_named(op))
     elif kernel is not None:
         _reduce_to_all(kernel, parts, op, (out, *more_outs))
     else:
@@ -83,18 +87,23 @@ def _compiled_kernel(dtype: np.dtype[Any]) -> Callable[..., None] | None:
     return None if kernel.is_reference else kernel.function
 
 
-def _reduce_to_all(kernel: Callable[..., None], parts: Sequence[Array], op: ReduceOp, outs: Sequence[Array]) -> None:
+def _reduce_to_all(kernel: Callable[..., None], parts: Sequence[Array], op: Reduction, outs: Sequence[Array]) -> None:
     """Reduce block by block into scratch and copy each block while it is cached: outputs may be any of the parts."""
     scratch = np.empty(min(_COPIED_BLOCK, outs[0].size), outs[0].dtype)
     for start in range(0, outs[0].size, _COPIED_BLOCK):
         stop = min(start + _COPIED_BLOCK, outs[0].size)
         block = scratch[: stop - start]
-        kernel(*[part[start:stop] for part in parts], out=block, op=op)
+        kernel(*[part[start:stop] for part in parts], out=block, **_named(op))
         for out in outs:
             out[start:stop] = block
 
 
-def reduce_by_blocks(parts: Sequence[Array], op: ReduceOp, out: Array, *more_outs: Array) -> None:
+def _named(op: Reduction) -> dict[str, Any]:
+    """The reduction as attributes of the kernel."""
+    return {"op": op} if isinstance(op, str) else {"op": "weighted", "weights": op}
+
+
+def reduce_by_blocks(parts: Sequence[Array], op: Reduction, out: Array, *more_outs: Array) -> None:
     """`reduce_in_rank_order` in NumPy: what serves where no kernel is compiled, and what the kernels must equal."""
     short = from_numpy(out.dtype) in (float16, bfloat16)
     block = min(_BLOCK, out.size)
@@ -107,10 +116,12 @@ def reduce_by_blocks(parts: Sequence[Array], op: ReduceOp, out: Array, *more_out
                 np.copyto(target[start:stop], total, casting="unsafe")
 
 
-def _reduce_block(parts: Sequence[Array], op: ReduceOp, scratch: Array) -> Array:
+def _reduce_block(parts: Sequence[Array], op: Reduction, scratch: Array) -> Array:
     """Reduce one block in `scratch` (2, block), which is cached, so that outputs may alias any of the parts."""
     total: Array = scratch[0]
     term: Array = scratch[1]
+    if not isinstance(op, str):
+        return _weighted_block(parts, op, total, term)
     combine = _COMBINE[op]
     if len(parts) == 1 or total.dtype != parts[0].dtype:
         np.copyto(total, parts[0], casting="unsafe")
@@ -123,4 +134,17 @@ def _reduce_block(parts: Sequence[Array], op: ReduceOp, scratch: Array) -> Array
             combine(total, part, out=total)
     if op == "mean":
         np.divide(total, total.dtype.type(len(parts)), out=total)
+    return total
+
+
+def _weighted_block(parts: Sequence[Array], coefficients: Coefficients, total: Array, term: Array) -> Array:
+    counted = [(part, coefficient) for part, coefficient in zip(parts, coefficients, strict=True) if coefficient != 0]
+    if not counted:
+        total[...] = 0
+    for position, (part, coefficient) in enumerate(counted):
+        into = term if position else total
+        np.copyto(into, part, casting="unsafe")
+        np.multiply(into, total.dtype.type(coefficient), out=into)
+        if position:
+            np.add(total, term, out=total)
     return total

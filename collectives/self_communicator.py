@@ -11,7 +11,8 @@ import numpy as np
 from dtrain.base.dtype import DType
 from dtrain.base.errors import CollectiveError, expected
 from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.rank_order import Array, ReduceOp
+from dtrain.collectives.rank_order import Array, ReduceOp, reduce_in_rank_order
+from dtrain.collectives.weighing import Weighted
 
 
 class SelfCommunicator(Communicator):
@@ -30,9 +31,12 @@ class SelfCommunicator(Communicator):
     def abort(self, code: int = 1) -> NoReturn:
         raise SystemExit(code)
 
-    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp) -> None:
+    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
         for source, out in zip(sources, outs, strict=True):
-            np.copyto(out, source)
+            if isinstance(op, Weighted):
+                reduce_in_rank_order([source], op.coefficients([op.shown()]), out)
+            else:
+                np.copyto(out, source)
 
     def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
         np.copyto(out, source)

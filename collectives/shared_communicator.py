@@ -16,9 +16,10 @@ import numpy as np
 
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.packed import ALIGNMENT, Packed, address_of, slices
-from dtrain.collectives.rank_order import Array, ReduceOp, reduce_in_rank_order
+from dtrain.collectives.rank_order import Array, ReduceOp, Reduction, reduce_in_rank_order
 from dtrain.collectives.shared_window import FLAG_BYTES, FRAME_BYTES, HEADER_BYTES, SharedWindow
 from dtrain.collectives.signature import DIGEST_BYTES, SIGNATURE_BYTES, frame_of, mismatch, rank_list, text_of
+from dtrain.collectives.weighing import SHOWN_BYTES, Weighted
 
 # Bytes that a rank reads at most where every rank reduces everything. That saves the second meeting, which costs more
 # up to here; docs/performance.md has the measurement.
@@ -28,6 +29,8 @@ DEFAULT_STAGING_BYTES = 1 << 20
 # Segment and offset of the input and of the output, -1 where an array lies outside of the window.
 _PLACE = struct.Struct("<4q")
 _NOWHERE = _PLACE.pack(-1, 0, -1, 0)
+# Behind the places in a frame: the rank's weight.
+_WEIGHT = slice(SIGNATURE_BYTES + _PLACE.size, SIGNATURE_BYTES + _PLACE.size + SHOWN_BYTES)
 
 
 class SharedCommunicator(Communicator):
@@ -71,12 +74,13 @@ class SharedCommunicator(Communicator):
 
     # Reductions
 
-    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp) -> None:
+    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
         source, dtype = Packed(sources), sources[0].dtype
+        self._show_weight(op)
         if source.nbytes <= self._one_shot_bytes:
             self._stage(source, 0, self._next_half())
             self._meet(text)
-            self._reduce_everything(source.nbytes, outs, op)
+            self._reduce_everything(source.nbytes, outs, self._settled(op))
             return
         out = Packed(outs)
         if not self._segments:
@@ -84,9 +88,20 @@ class SharedCommunicator(Communicator):
             self._meet(text)
         elif self._meet_in_window(text, source, out, dtype, op):
             return
-        self._reduce_staged(source, out, dtype, op)
+        self._reduce_staged(source, out, dtype, self._settled(op))
 
-    def _reduce_everything(self, nbytes: int, outs: list[Array], op: ReduceOp) -> None:
+    def _show_weight(self, op: ReduceOp | Weighted) -> None:
+        """Put this rank's weight into the frame of the meeting to come."""
+        if isinstance(op, Weighted):
+            self._frames[(self._calls + 1) % 2][self.rank][_WEIGHT] = op.shown()
+
+    def _settled(self, op: ReduceOp | Weighted) -> Reduction:
+        """The reduction, now that all ranks have shown their weights."""
+        if not isinstance(op, Weighted):
+            return op
+        return op.coefficients([bytes(frame[_WEIGHT]) for frame in self._frames[self._calls % 2]])
+
+    def _reduce_everything(self, nbytes: int, outs: list[Array], op: Reduction) -> None:
         """Reduce all of a small message on every rank: one meeting, and the same bits everywhere."""
         dtype = outs[0].dtype
         parts = [part[:nbytes].view(dtype) for part in self._met()]
@@ -97,7 +112,9 @@ class SharedCommunicator(Communicator):
             reduce_in_rank_order(parts, op, result.view(dtype))
             Packed(outs).write(0, result)
 
-    def _meet_in_window(self, text: str, source: Packed, out: Packed, dtype: np.dtype[Any], op: ReduceOp) -> bool:
+    def _meet_in_window(
+        self, text: str, source: Packed, out: Packed, dtype: np.dtype[Any], op: ReduceOp | Weighted
+    ) -> bool:
         """Reduce where the arrays lie, if all ranks' arrays lie in the window; otherwise stage the first chunk."""
         places = self._places(source, out)
         if places is None:
@@ -105,7 +122,7 @@ class SharedCommunicator(Communicator):
         self._meet(text, places or _NOWHERE)
         shown = self._shown_places()
         if all(shown):
-            self._reduce_in_place(shown, source.nbytes, dtype, op)
+            self._reduce_in_place(shown, source.nbytes, dtype, self._settled(op))
             return True
         if any(shown):  # those who have staged nothing do it now, and all meet once more
             if places is not None:
@@ -118,7 +135,7 @@ class SharedCommunicator(Communicator):
         nbytes = min(self._staging_bytes, source.nbytes - start)
         source.read(start, self._staging[half][self.rank][:nbytes])
 
-    def _reduce_staged(self, source: Packed, out: Packed, dtype: np.dtype[Any], op: ReduceOp) -> None:
+    def _reduce_staged(self, source: Packed, out: Packed, dtype: np.dtype[Any], op: Reduction) -> None:
         start = 0
         while True:
             nbytes = min(self._staging_bytes, source.nbytes - start)
@@ -133,7 +150,7 @@ class SharedCommunicator(Communicator):
             self._stage(source, start, self._next_half())
             self._next_chunk()
 
-    def _reduce_in_place(self, places: Sequence[bytes], nbytes: int, dtype: np.dtype[Any], op: ReduceOp) -> None:
+    def _reduce_in_place(self, places: Sequence[bytes], nbytes: int, dtype: np.dtype[Any], op: Reduction) -> None:
         sources: list[Array] = []
         outs: list[Array] = []
         for rank, place in enumerate(places):
@@ -143,7 +160,7 @@ class SharedCommunicator(Communicator):
         self._reduce_slice(sources, outs, dtype, op)
         self._synchronize()
 
-    def _reduce_slice(self, parts: list[Array], targets: list[Array], dtype: np.dtype[Any], op: ReduceOp) -> None:
+    def _reduce_slice(self, parts: list[Array], targets: list[Array], dtype: np.dtype[Any], op: Reduction) -> None:
         """Reduce this rank's slice of `parts` into the same slice of each target."""
         first, last = slices(parts[0].size, self.size)[self.rank]
         reduce_in_rank_order(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from contract_table import LARGE, SIZES, assert_bits, check, data_of, oracle, reduced
+import pytest
+from contract_table import LARGE, SIZES, assert_bits, check, data_of, oracle, reduced, weighted_oracle
 
 from dtrain.base import dtype as dtypes
+from dtrain.base.errors import DtypeError
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.packed import packed_offsets
 from dtrain.collectives.rank_order import REDUCE_OPS
@@ -21,6 +23,55 @@ def all_reduce_takes_every_dtype_op_and_size(comm: Communicator) -> None:
             for size in sizes:
                 result = comm.all_reduce(data_of(comm.rank, size, dtype), op=op)
                 assert_bits(result, reduced(comm, size, dtype, op), f"{dtype.tag} {op} {size}")
+
+
+WEIGHTS = ([3.0, 1.0, 2.0, 0.5, 7.0], [0.0, 2.0, 0.0, 1.0, 1.0], [5.0, 0.0, 0.0, 0.0, 0.0], [0.0] * 5)
+
+
+@check
+def a_weighted_reduction_reads_no_rank_of_weight_zero(comm: Communicator) -> None:
+    """Σ w·x and Σ w·x / Σ w, product by product in rank order; a plain mean where nobody counts."""
+    for dtype in dtypes.FLOATS:
+        for given in WEIGHTS:
+            weights = given[: comm.size]
+            for size in (0, 1, 17, 3001, LARGE) if dtype is dtypes.float32 else (17, 3001):
+                parts = [data_of(rank, size, dtype) for rank in range(comm.size)]
+                mine = parts[comm.rank].copy()
+                if weights[comm.rank] == 0 and any(weights):
+                    mine[...] = np.nan
+                for op in ("sum", "mean"):
+                    result = comm.all_reduce(mine, op=op, weight=weights[comm.rank])
+                    assert_bits(result, weighted_oracle(parts, weights, op), f"{dtype.tag} {op} {weights} {size}")
+
+
+@check
+def a_weight_and_what_it_adds_to_the_divisor_may_differ(comm: Communicator) -> None:
+    """Sync-BN: a rank whose samples matter to others, and whose own mean does not count."""
+    weights, counts = [1.0, 4.0, 1.0, 2.0, 1.0][: comm.size], [0.0, 4.0, 0.0, 2.0, 0.0][: comm.size]
+    counts = counts if any(counts) else [2.0]
+    arrays = [[data_of(rank, size, dtypes.float64) for size in (5, 3000)] for rank in range(comm.size)]
+    pair = (weights[comm.rank], counts[comm.rank])
+    for n, result in enumerate(comm.all_reduce_many(arrays[comm.rank], op="mean", weight=pair)):
+        parts = [arrays[rank][n] for rank in range(comm.size)]
+        assert_bits(result, weighted_oracle(parts, weights, "mean", counts))
+
+
+@check
+def nothing_overflows_by_a_weight(comm: Communicator) -> None:
+    array = np.full(9, 60000, np.float16)
+    assert_bits(comm.all_reduce(array, op="mean", weight=2048.0 * (comm.rank + 1)), array)
+
+
+@check
+def a_wrong_weight_is_refused_before_anything_is_sent(comm: Communicator) -> None:
+    for weight in (-1.0, np.nan, np.inf, "1", (1.0, -1.0)):
+        with pytest.raises(ValueError, match="all_reduce: expected a weight that is a finite number of at least 0"):
+            comm.all_reduce(data_of(comm.rank, 3), op="mean", weight=weight)
+    with pytest.raises(ValueError, match="op sum or mean with a weight, got 'max'"):
+        comm.all_reduce(data_of(comm.rank, 3), op="max", weight=1.0)
+    with pytest.raises(DtypeError, match="a floating dtype with a weight, got s32"):
+        comm.all_reduce(data_of(comm.rank, 3, dtypes.int32), weight=1.0)
+    assert_bits(comm.all_reduce(data_of(comm.rank, 3)), reduced(comm, 3), "the next call works")
 
 
 @check

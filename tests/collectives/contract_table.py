@@ -49,6 +49,22 @@ def oracle(parts: list[np.ndarray], op: str) -> np.ndarray:
         return (total / wide.type(len(parts)) if op == "mean" else total).astype(dtype)
 
 
+def weighted_oracle(
+    parts: list[np.ndarray], weights: list[float], op: str, counts: list[float] | None = None
+) -> np.ndarray:
+    """Σ c·x in rank order, each product rounded, without the parts whose coefficient is 0."""
+    dtype, total = parts[0].dtype, sum(weights if counts is None else counts)
+    wide = np.dtype(np.float32) if dtypes.from_numpy(dtype) in (dtypes.float16, dtypes.bfloat16) else dtype
+    shares = [1 / len(parts) if total == 0 else weight / total for weight in weights] if op == "mean" else weights
+    terms = [wide.type(share) * part.astype(wide) for share, part in zip(shares, parts, strict=True) if share]
+    if not terms:
+        return np.zeros_like(parts[0])
+    result = terms[0]
+    for term in terms[1:]:
+        result = result + term
+    return result.astype(dtype)
+
+
 def reduced(comm: Communicator, shape: tuple[int, ...] | int, dtype=dtypes.float32, op="sum", salt=0) -> np.ndarray:
     return oracle([data_of(rank, shape, dtype, salt) for rank in range(comm.size)], op)
 

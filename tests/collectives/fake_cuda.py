@@ -69,6 +69,7 @@ cupy = SimpleNamespace(
     asarray=_on_device,
     asnumpy=lambda array: np.array(array, subok=False),
     divide=np.divide,
+    where=lambda *given: _on_device(np.where(*given)),
     cuda=SimpleNamespace(Device=Device, Stream=Stream, get_current_stream=lambda: _current_stream),
 )
 

@@ -119,3 +119,19 @@ def test_check_reduction_refuses() -> None:
         check_reduction("here", "average", dtypes.float32)
     with pytest.raises(DtypeError, match="a floating dtype for op='mean', got s32; use op='sum' and divide"):
         check_reduction("here", "mean", dtypes.int32)
+
+
+@pytest.mark.parametrize("dtype", dtypes.FLOATS, ids=lambda dtype: dtype.tag)
+def test_coefficients_multiply_each_part_and_none_of_zero_is_read(reduce, dtype: dtypes.DType) -> None:
+    for size in (0, 17, 20000):
+        parts = parts_of(3, size, dtype)
+        wide = np.float32 if dtype.numpy.itemsize == 2 else dtype.numpy.type
+        wanted = wide(0.25) * parts[0].astype(wide) + wide(2 / 3) * parts[2].astype(wide)
+        parts[1][...] = np.nan
+        out = np.empty(size, dtype.numpy)
+        reduce(parts, (0.25, 0.0, 2 / 3), out)
+        assert out.tobytes() == wanted.astype(dtype.numpy).tobytes()
+        reduce(parts, (0.25, 0.0, 2 / 3), *parts)
+        assert all(part.tobytes() == out.tobytes() for part in parts)
+        reduce(parts, (0.0, 0.0, 0.0), out)
+        assert not out.any()

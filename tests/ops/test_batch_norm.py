@@ -122,7 +122,9 @@ def _moments(stats: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("are_global", [False, True])
 def test_parameter_gradients_come_from_own_or_combined_sums(are_global: bool) -> None:
     x, weight, bias = wrap(draw(4, 3)), wrap(draw(3)).requires_grad_(), wrap(draw(3)).requires_grad_()
-    layer = BatchNormTraining(combine_sums=lambda *sums: (sums[0] * 2, sums[1] * 2), parameter_gradients_are_global=are_global)
+    layer = BatchNormTraining(
+        combine_sums=lambda *sums: (sums[0] * 2, sums[1] * 2), parameter_gradients_are_global=are_global
+    )
     layer(x, weight, bias).sum().backward()
     assert bias.grad is not None
     np.testing.assert_allclose(bias.grad.numpy(), [8.0 if are_global else 4.0] * 3)
