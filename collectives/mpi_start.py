@@ -8,6 +8,7 @@ computes.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from dtrain.base.errors import LaunchError, expected
+from dtrain.base.errors import LaunchError, exit_code_of, expected
 from dtrain.base.rank_info import RankInfo
 
 if TYPE_CHECKING:
@@ -106,10 +107,13 @@ def abort_on_exception(world: MPI.Intracomm) -> None:
     previous = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        previous(kind, error, trace)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        world.Abort(getattr(error, "exit_code", 1))
+        # A stream that is closed or None must not keep the others waiting.
+        with contextlib.suppress(Exception):
+            previous(kind, error, trace)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        world.Abort(exit_code_of(error))
 
     sys.excepthook = hook
 

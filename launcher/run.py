@@ -39,6 +39,9 @@ def _check_script(spec: LaunchSpec) -> None:
     if not spec.as_module:
         if not Path(spec.script).exists():
             raise UsageError(expected("dtrain run", "a script file", f"{spec.script!r}, which does not exist"))
+        if Path(spec.script).is_dir() and not (Path(spec.script) / "__main__.py").exists():
+            given = f"the folder {spec.script!r} without a __main__.py"
+            raise UsageError(expected("dtrain run", "a script file", given, "name the script in it"))
         return
     sys.path.insert(0, "")
     try:

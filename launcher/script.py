@@ -2,28 +2,36 @@
 
 An uncaught exception goes to the supervisor with its traceback, then the process leaves at once: the usual way out
 would run MPI's finalization, which waits for peers that wait for us. Nothing of dtrain is loaded here unless the script
-does it.
+does it. What the script has done to its streams, descriptors and signals must not stop the report.
 """
 
 from __future__ import annotations
 
 import faulthandler
-import json
 import logging
 import os
+import pkgutil
 import runpy
 import signal
 import sys
-import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+from dtrain.base.exception_text import exception_message, exception_name, exception_traceback, object_text
+from dtrain.launcher.reports import ReportPipe
 
 # Asks for the stacks of all threads. faulthandler answers in C, so that it works while native code holds the GIL.
 STACKS_SIGNAL = signal.SIGRTMIN + 7
 
 FAILED = 1
 INTERRUPTED = 130
+
+# Frames of who started the script, for a traceback that begins with the script's own.
+_STARTERS = (__file__, runpy.__file__, pkgutil.__file__, "<frozen runpy>", "<frozen zipimport>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +42,11 @@ class Script:
     arguments: tuple[str, ...] = ()
     as_module: bool = False
 
-    def run(self, faults: int, reports: int) -> int:
+    def run(self, faults: int, reports: ReportPipe) -> int:
         """Run to the end and return 0; every other end leaves the process.
 
-        `faults` and `reports` are descriptors: the one takes stacks, of hard crashes and when asked for, the other a
-        line of JSON for an uncaught exception.
+        `faults` is the descriptor that takes stacks, of hard crashes and when asked for; `reports` takes what the
+        script dies of.
         """
         faulthandler.enable(file=faults, all_threads=True)
         faulthandler.register(STACKS_SIGNAL, file=faults, all_threads=True)
@@ -46,13 +54,14 @@ class Script:
             _forget_shell()
             self._execute()
         except SystemExit as leaving:
-            code = _exit_code(leaving)
+            code = _exit_code(leaving, reports)
             return code if code == 0 else _leave(code)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            _report(error, reports)
             return _leave(INTERRUPTED)
         except BaseException as error:
-            _report(error, reports)
-            return _leave(getattr(error, "exit_code", FAILED))
+            _print(_report(error, reports))
+            return _leave(_code_of(error))
         return 0
 
     def _execute(self) -> None:
@@ -72,43 +81,60 @@ def _forget_shell() -> None:
         del sys.modules[name]
 
 
-def _report(error: BaseException, reports: int) -> None:
-    error = error.with_traceback(_of_user(error.__traceback__))
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    message = {
-        "type": "failure",
-        "exception": type(error).__qualname__,
-        "message": str(error),
-        "traceback": text,
-    }
-    with os.fdopen(reports, "w") as stream:
-        stream.write(json.dumps(message) + "\n")
-    sys.stderr.write(text)
+def _report(error: BaseException, reports: ReportPipe) -> str:
+    """Tell the supervisor; returns the traceback."""
+    text = exception_traceback(error, _of_user(error.__traceback__))
+    if reports.is_of_this_process:
+        reports.send(_failure(exception_name(error), exception_message(error), text))
+    return text
+
+
+def _failure(exception: str, message: str, traceback: str) -> dict[str, Any]:
+    return {"type": "failure", "exception": exception, "message": message, "traceback": traceback}
 
 
 def _of_user(frames: TracebackType | None) -> TracebackType | None:
-    """The traceback from the script's first line on, without our frames and runpy's."""
-    ours = (__file__, "<frozen runpy>", runpy.__file__)
-    rest = frames
-    while rest is not None and rest.tb_frame.f_code.co_filename in ours:
-        rest = rest.tb_next
-    return rest or frames
+    """The traceback from the script's first line on; nothing where the script never ran, as with a SyntaxError."""
+    while frames is not None and frames.tb_frame.f_code.co_filename in _STARTERS:
+        frames = frames.tb_next
+    return frames
 
 
-def _exit_code(leaving: SystemExit) -> int:
+def _code_of(error: BaseException) -> int:
+    """Only our own errors choose the job's code; an attribute of that name on any other means something else."""
+    with suppress(Exception):
+        return int(sys.modules["dtrain.base.errors"].exit_code_of(error))
+    return FAILED
+
+
+def _exit_code(leaving: SystemExit, reports: ReportPipe) -> int:
+    """The code of `sys.exit(…)`; a text goes where Python prints it, and into the report."""
     if leaving.code is None:
         return 0
     if isinstance(leaving.code, int):
         return leaving.code & 0xFF
-    print(leaving.code, file=sys.stderr)
+    text = object_text(leaving.code)
+    if reports.is_of_this_process:
+        reports.send(_failure("", text, ""))
+    _print(text + "\n")
     return FAILED
 
 
+def _print(text: str) -> None:
+    """To the script's stderr. Where that is closed or None nothing is printed, and never to a bare number 2, which may
+    be a file of the script's by now; the verdict has the text anyway."""
+    with suppress(BaseException):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
 def _leave(code: int) -> int:
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            continue  # the stream is closed; there is nobody to tell
+    for last in (logging.shutdown, *(_flush_of(stream) for stream in (sys.stdout, sys.stderr))):
+        # Closed, None, or an object of the user's: there is nobody to tell.
+        with suppress(BaseException):
+            last()
     os._exit(code)
+
+
+def _flush_of(stream: Any) -> Callable[[], object]:
+    return lambda: stream.flush()

@@ -25,6 +25,7 @@ from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, Contro
 from dtrain.base.errors import LaunchError
 from dtrain.base.rank_info import RankInfo
 from dtrain.launcher.machine import oom_kills, usable_cores, visible_devices
+from dtrain.launcher.reports import ReportPipe, out_of_the_way
 from dtrain.launcher.script import STACKS_SIGNAL
 
 PR_SET_PDEATHSIG = 1
@@ -36,7 +37,7 @@ LOST_GRACE = 0.5  # after the launcher is gone, nobody waits for us any more
 
 STACKS_WAIT = 0.2  # seconds faulthandler may take to write them
 
-Run = Callable[[int, int], int]
+Run = Callable[[int, ReportPipe], int]
 
 
 def supervise(run: Run) -> int:
@@ -65,33 +66,44 @@ class Child:
 
 
 def _fork(run: Run) -> Child:
+    _hold_standard_descriptors()
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     stdout, child_stdout = os.pipe()
     stderr, child_stderr = os.pipe()
-    reports, child_reports = os.pipe()
+    reports = ReportPipe()
     child_start, start = os.pipe()
     faults = os.memfd_create("dtrain-faults", 0)
     parent = os.getpid()
+    # Who asks a rank for its stacks while it starts or finalizes, when faulthandler does not listen, must not kill it.
+    signal.signal(STACKS_SIGNAL, signal.SIG_IGN)
     pid = os.fork()
     if pid == 0:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(START_FAILED)
-        for descriptor in (stdout, stderr, reports, start):
+        for descriptor in (stdout, stderr, start):
             os.close(descriptor)
-        _become_rank(lambda: run(faults, child_reports), child_stdout, child_stderr, child_start)
-    for descriptor in (child_stdout, child_stderr, child_reports, child_start):
+        reports.become_rank()
+        stacks = out_of_the_way(faults)
+        _become_rank(lambda: run(stacks, reports), child_stdout, child_stderr, child_start)
+    for descriptor in (child_stdout, child_stderr, child_start):
         os.close(descriptor)
-    return Child(pid, stdout, stderr, reports, start, faults)
+    return Child(pid, stdout, stderr, reports.descriptor, start, faults)
+
+
+def _hold_standard_descriptors() -> None:
+    """Where this was started with 0, 1 or 2 closed: no pipe of ours may get one of these numbers."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _become_rank(run: Callable[[], int], stdout: int, stderr: int, start: int) -> NoReturn:
     os.setsid()
-    os.dup2(stdout, 1)
-    os.dup2(stderr, 2)
-    os.close(stdout)
-    os.close(stderr)
+    for descriptor, number in ((stdout, 1), (stderr, 2)):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
     # Into a pipe Python would write only full buffers; people want to see lines, and prompts, when they are written.
     sys.stdout = sys.__stdout__ = _unbuffered(1)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _unbuffered(2)  # type: ignore[misc]
@@ -104,10 +116,22 @@ def _become_rank(run: Callable[[], int], stdout: int, stderr: int, start: int) -
 
 
 def _unbuffered(descriptor: int) -> TextIOWrapper:
-    """Text over the bare descriptor, as `python -u` has it."""
-    errors = "strict" if descriptor == 1 else "backslashreplace"
-    raw = FileIO(descriptor, "w", closefd=False)
-    return TextIOWrapper(raw, encoding=sys.stdout.encoding, errors=errors, write_through=True)
+    """Text over the bare descriptor, as `python -u` has it; in UTF-8 where this process was started without streams."""
+    ours = sys.stdout or sys.stderr
+    encoding = ours.encoding if ours is not None else "utf-8"
+    errors = "backslashreplace" if descriptor == 2 else sys.stdout.errors if sys.stdout is not None else "strict"
+    return TextIOWrapper(_WholeWrites(descriptor, "w", closefd=False), encoding, errors, write_through=True)
+
+
+class _WholeWrites(FileIO):
+    """A descriptor whose `write` writes all: a signal may cut a bare write short, and text above would be lost."""
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view):
+            done += super().write(view[done:]) or 0
+        return done
 
 
 class Supervisor:

@@ -90,7 +90,12 @@ def failure_verdict(first: RankEnd, size: int, others: Sequence[RankEnd] = ()) -
     ]
     if first.max_rss:
         lines.append(f"  peak memory {first.max_rss / MEBI:.0f} MiB")
-    for name, text in (("traceback", first.traceback), ("stacks at the crash", first.faults)):
+    last_words = "" if first.exception or "\n" not in first.message.strip() else first.message
+    for name, text in (
+        ("last words", last_words),
+        ("traceback", first.traceback),
+        ("stacks at the crash", first.faults),
+    ):
         if text:
             lines += [f"  its {name}:", *indented(text)]
     if not first.traceback and not first.faults:
@@ -116,6 +121,8 @@ def cause(end: RankEnd) -> str:
             if message
             else f"{end.exception} (exit code {end.code})"
         )
+    if end.message:
+        return f"exit code {end.code}: {end.message.strip().partition(chr(10))[0]}"  # sys.exit("a text")
     return f"exit code {end.code}"
 
 

@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dtrain.base.errors import LaunchError, expected
+from dtrain.base.exception_text import exception_message, exception_name, exception_traceback
 from dtrain.base.rank_info import RankInfo
 
 Message = dict[str, Any]
@@ -49,8 +50,8 @@ class Verdict:
 
 
 def encode(message: Message) -> bytes:
-    """One message as one line."""
-    return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    """One message as one line of ASCII: a lone surrogate (a file name that is no UTF-8) arrives as it was."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -130,13 +131,12 @@ class ControlClient:
 
     def failure(self, error: BaseException, *, timeout: float = 2.0) -> bool:
         """Report the exception this rank dies of; wait up to `timeout` seconds until the server has it."""
-        lines = traceback.format_exception(type(error), error, error.__traceback__)
         return self.request(
             {
                 "type": "failure",
-                "exception": type(error).__qualname__,
-                "message": str(error),
-                "traceback": "".join(lines),
+                "exception": exception_name(error),
+                "message": exception_message(error),
+                "traceback": exception_traceback(error, error.__traceback__),
                 "time": time.time(),
             },
             timeout=timeout,

@@ -72,6 +72,15 @@ class LaunchError(DtrainError, RuntimeError):
     """Ranks that cannot be started."""
 
 
+def exit_code_of(error: BaseException) -> int:
+    """The exit code that an uncaught error gives its rank: 1, unless one of our own classes names another.
+
+    An attribute of that name on anybody else's exception means something else (click, subprocess wrappers, HTTP).
+    """
+    code = getattr(type(error), "exit_code", 1) if isinstance(error, DtrainError) else 1
+    return code if type(code) is int and 1 <= code <= 255 else 1
+
+
 def expected(where: str, wanted: str, given: str, advice: str = "") -> str:
     """Word an error the same way everywhere: who complains, what it expected, what it got, what to do.
 

@@ -1,0 +1,75 @@
+"""How a rank's process tells its supervisor what it dies of, whatever the script has done to its descriptors.
+
+A script may close every descriptor it did not open (daemons do), and the next file it opens gets the number. So the
+report is not written to a number: the process opens the supervisor's end by its path in /proc, and where it may not
+(another user, another root) it uses an inherited descriptor, after a look whether that is still the same pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+from typing import Any
+
+HIGH_DESCRIPTOR = 512  # out of the way of loops that close "all" descriptors, and of the next open()
+
+
+class ReportPipe:
+    """Made before the fork: `descriptor` is read by the supervisor, `send` is for the rank."""
+
+    def __init__(self) -> None:
+        self.descriptor, self._write_end = os.pipe()
+        self._path = f"/proc/{os.getpid()}/fd/{self._write_end}"
+        self._identity = _identity(self._write_end)
+        self._pid = 0
+
+    def become_rank(self) -> None:
+        """After the fork, in the child: keep only the way back."""
+        os.close(self.descriptor)
+        self._write_end = out_of_the_way(self._write_end)
+        self._pid = os.getpid()
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """False in a process that the script forked: what ends that one is not the end of the rank."""
+        return os.getpid() == self._pid
+
+    def send(self, message: dict[str, Any]) -> bool:
+        """Hand a message over; False where there is no way left. Never raises."""
+        line = json.dumps(message).encode() + b"\n"
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            if _identity(self._write_end) != self._identity:
+                return False
+            descriptor = self._write_end
+        try:
+            while line:
+                line = line[os.write(descriptor, line) :]
+        except OSError:
+            return False
+        finally:
+            if descriptor != self._write_end:
+                os.close(descriptor)
+        return True
+
+
+def out_of_the_way(descriptor: int) -> int:
+    """Move a descriptor to a high number."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, min(HIGH_DESCRIPTOR, limit // 2))
+        os.close(descriptor)
+        return moved
+    return descriptor
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,100 @@
+"""Exceptions that fight back are still named, in a text that fits into a message."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dtrain.base.control_channel import encode
+from dtrain.base.errors import CollectiveMismatchError, DtrainError, ShapeError, exit_code_of
+from dtrain.base.exception_text import exception_message, exception_name, exception_traceback, object_text, shortened
+
+
+class Silent(Exception):
+    def __str__(self):
+        raise RuntimeError("no")
+
+
+class Endless(Exception):
+    def __str__(self):
+        return str(self)
+
+
+class Leaves(Exception):
+    def __str__(self):
+        raise SystemExit(0)
+
+
+class Hidden(type):
+    def __getattribute__(cls, name):
+        if name == "__qualname__":
+            raise ValueError("no name")
+        return super().__getattribute__(name)
+
+
+class Nameless(Exception, metaclass=Hidden):
+    pass
+
+
+def caught(error):
+    try:
+        raise error
+    except BaseException as same:
+        return same
+
+
+@pytest.mark.parametrize("make", [Silent, Endless, Leaves])
+def test_a_text_that_raises(make):
+    error = caught(make())
+    assert exception_message(error).startswith("(its text cannot be shown: __str__ raised ")
+    assert exception_name(error) == make.__name__
+    assert "in caught" in exception_traceback(error, error.__traceback__)
+
+
+def test_a_class_without_a_name():
+    error = caught(Nameless("x"))
+    assert exception_name(error) == "an exception without a name"
+    assert exception_message(error) == "x"
+    assert exception_traceback(error, error.__traceback__)
+
+
+def test_a_syntax_error_with_wrong_fields():
+    error = SyntaxError("bad", ("file", "no number", object(), b"text"))
+    assert "SyntaxError" in exception_traceback(error, None)
+
+
+def test_texts_are_shortened_in_the_middle():
+    error = caught(ValueError("a" * 3_000_000 + "z"))
+    assert len(exception_message(error)) < 70_000
+    text = exception_traceback(error, error.__traceback__)
+    assert len(text) < 1_100_000
+    assert text.startswith("Traceback")
+    assert text.endswith("z\n")
+    assert shortened("abcdef", 4) == "ab\n… 2 characters left out …\nef"
+    assert object_text(7) == "7"
+
+
+def test_a_lone_surrogate_travels():
+    message = {"type": "failure", "message": exception_message(OSError("caf\udcff.txt"))}
+    assert json.loads(encode(message)) == message
+
+
+class Foreign(Exception):
+    pass
+
+
+@pytest.mark.parametrize("code", [0, None, "7", 256, 3, True, -1, 2.0])
+def test_an_attribute_of_a_foreign_exception_is_no_exit_code(code):
+    error = Foreign()
+    error.exit_code = code
+    assert exit_code_of(error) == 1
+
+
+def test_exit_codes_of_our_own():
+    assert exit_code_of(CollectiveMismatchError("x")) == 120
+    assert exit_code_of(ShapeError("x")) == 1
+    assert exit_code_of(ValueError("x")) == 1
+    for code in (0, 256, None, True, "9"):
+        assert exit_code_of(type("Own", (DtrainError,), {"exit_code": code})("x")) == 1
+    assert exit_code_of(type("Own", (DtrainError,), {"exit_code": 9})("x")) == 9
