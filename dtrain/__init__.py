@@ -33,6 +33,7 @@ from dtrain.base.dtype import uint8 as uint8
 from dtrain.base.errors import DtrainError as DtrainError
 from dtrain.base.rank_info import RankInfo as RankInfo
 from dtrain.base.tensor_type import TensorType as TensorType
+from dtrain.base.version import VERSION
 from dtrain.core.autograd import backward as backward
 from dtrain.core.autograd import grad as grad
 from dtrain.core.context import enable_grad as enable_grad
@@ -67,7 +68,7 @@ from dtrain import nn as nn
 from dtrain import optim as optim
 from dtrain import passes as passes  # hands the default pipeline to trace
 
-__version__ = "0.1.0.dev0"
+__version__ = VERSION
 
 device = as_device
 dtype = as_dtype

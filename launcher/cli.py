@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from dtrain.base.errors import LaunchError
+from dtrain.base.version import VERSION
 from dtrain.launcher.flags import UsageError
 
 HELP = """\
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP, end="")
         return 0 if given else WRONG_USAGE
     if given[0] == "--version":
-        print(f"dtrain {_version()}")
+        print(f"dtrain {VERSION}")
         return 0
     name, *rest = given
     if name not in COMMANDS:
@@ -66,13 +66,6 @@ def _doctor(arguments: Sequence[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"run": _run, "bench": _bench, "doctor": _doctor}
-
-
-def _version() -> str:
-    try:
-        return version("dtrain")
-    except PackageNotFoundError:
-        return "(a clone that is not installed)"
 
 
 if __name__ == "__main__":

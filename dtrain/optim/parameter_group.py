@@ -56,6 +56,10 @@ class ParameterGroup(dict[str, Any]):
         self.version = 0
         self.batches: list[ParameterBatch] = []
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Settings by the constructor: a pickled dict would set them in an object that has no batches yet.
+        return ParameterGroup, (dict(self),), self.__dict__
+
     def __setitem__(self, name: str, value: Any) -> None:
         if context.tracer is not None:
             raise TraceError(

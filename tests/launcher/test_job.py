@@ -73,7 +73,7 @@ def test_all_end_well(run, launcher):
         "import os, sys\n"
         "names = 'RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK DTRAIN_RANK MASTER_ADDR'.split()\n"
         "print(*(os.environ[name] for name in names), sys.argv[1:], 'A' in os.environ and os.environ['A'])\n"
-        "print(int(os.environ['OMP_NUM_THREADS']) == int(os.environ['DTRAIN_NUM_THREADS']) >= 1, file=sys.stderr)\n"
+        "print(int(os.environ['OMP_NUM_THREADS']) == int(os.environ['OPENBLAS_NUM_THREADS']) >= 1, file=sys.stderr)\n"
     )
     ended = run("--launcher", launcher, "-np", "2", "-x", "A=b", script, "-np", "9")
     assert ended.code == 0, ended.err

@@ -1,0 +1,8 @@
+"""`python -m dtrain` is the `dtrain` command."""
+
+import sys
+
+from dtrain.launcher.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
