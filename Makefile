@@ -36,7 +36,7 @@ check: $(STAMP) ## format, lint, types, floors
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy --strict -p dtrain
-	@$(BIN)/python -m pytest -q tests/test_house.py
+	@$(BIN)/python -m pytest -q tests/test_house.py tests/test_typing.py
 
 format: $(STAMP) ## let ruff format the code
 	@$(BIN)/ruff format .

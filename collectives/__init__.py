@@ -108,16 +108,18 @@ _PUBLIC = {
 __all__ = sorted(_PUBLIC)
 
 
-def __getattr__(name: str) -> object:
-    from importlib import import_module
+if not TYPE_CHECKING:  # for a type checker the imports above are all, so that it finds a misspelt name
 
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    # Whoever asks for anything here trains: sync-BN, packing and agreement between ranks have to be in place.
-    import_module(f"{__name__}.session")
-    value: object = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name not in _PUBLIC:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+        # Whoever asks for anything here trains: sync-BN, packing and agreement between ranks have to be in place.
+        import_module(f"{__name__}.session")
+        value: object = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ when first used, as is `checkpoint`.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dtrain.base import errors as errors
 from dtrain.base.cuda import device_count as device_count
@@ -75,11 +75,17 @@ dtype = as_dtype
 
 _IMPORTED_WHEN_USED = ("checkpoint", "collectives", "launcher", "models")
 
+if TYPE_CHECKING:
+    from dtrain import checkpoint as checkpoint
+    from dtrain import collectives as collectives
+    from dtrain import launcher as launcher
+    from dtrain import models as models
+else:  # a type checker would take every name for one of these
 
-def __getattr__(name: str) -> Any:
-    if name in _IMPORTED_WHEN_USED:
-        return importlib.import_module(f"dtrain.{name}")
-    raise AttributeError(f"module 'dtrain' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name in _IMPORTED_WHEN_USED:
+            return importlib.import_module(f"dtrain.{name}")
+        raise AttributeError(f"module 'dtrain' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
