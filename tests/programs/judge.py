@@ -1,0 +1,362 @@
+"""What a program calls while it runs, and the comparison of its ranks with one process that has the whole batch.
+
+A program is a function of a `Run`. On one process `Run.data_parallel` gives back the model itself, or, where every rank
+has statistics or random numbers of its own, a model that takes the parts of the batch one by one as the ranks would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import dtrain as dt
+import dtrain.functional as F
+from dtrain import collectives as dist
+from dtrain import nn
+from dtrain.checkpoint import load_checkpoint, save_checkpoint
+from dtrain.core.random import Generator, default_generator
+from programs.program import WIDTH
+
+# Of the largest number beside it: how far two orders of summation may lead apart within a few steps.
+TOLERANCE = {"f64": 1e-9, "f32": 1e-4, "f16": 2e-2, "bf16": 1e-1}
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What a rank has at the end of a stretch: numbers in f64, and bytes of what must be equal on all ranks."""
+
+    values: dict[str, np.ndarray | None] = field(default_factory=dict)
+    raw: dict[str, bytes] = field(default_factory=dict)
+    losses: list[tuple[float, int, int]] = field(default_factory=list)  # value, samples of this rank, of all ranks
+    outputs: list[np.ndarray] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One rank's view of a stretch [first, last) of the steps. `size` is 0 for the process that judges the ranks."""
+
+    rank: int
+    size: int
+    dtype: str
+    seed: int
+    by_parts: bool = False
+    first: int = 0
+    last: int = 10**6
+    path: str = ""
+    result: Result = field(default_factory=Result)
+
+    # Models ---------------------------------------------------------------------------------------------------------
+
+    def data_parallel(self, net: nn.Module, **options: Any) -> Any:
+        """The model to train: on ranks the data-parallel one."""
+        if self.size:
+            return dist.data_parallel(net, **options)
+        return InParts(net, self.seed) if self.by_parts else net
+
+    def inner(self, model: Any) -> Any:
+        """The net inside of a model that `data_parallel` gave."""
+        return getattr(model, "module", model)
+
+    def trace(self, step: Any) -> Any:
+        """The step as a traced function, also anew; one process stays eager."""
+        return dt.trace(getattr(step, "__wrapped__", step)) if self.size else step
+
+    def no_sync(self, *models: Any) -> contextlib.ExitStack:
+        """`no_sync` of all these models that have it."""
+        stack = contextlib.ExitStack()
+        for model in models:
+            if hasattr(model, "no_sync"):
+                stack.enter_context(model.no_sync())
+        return stack
+
+    def evaluate(self, model: Any) -> None:
+        """Note what the model says in evaluation to five samples that all ranks have."""
+        x = np.random.default_rng(self.seed).standard_normal((5, WIDTH))
+        model.eval()
+        with dt.no_grad():
+            self.result.outputs.append(_wide(model(dt.tensor(x).to(self.dtype))))
+        model.train()
+
+    # Parameters -----------------------------------------------------------------------------------------------------
+
+    def trained(self, *nets: nn.Module) -> list[Any]:
+        """The parameters of the nets that require gradients, each once."""
+        found = {p: None for net in nets for p in net.parameters() if p.requires_grad}
+        return list(found)
+
+    def adopt(self, optimizer: Any, *nets: nn.Module) -> None:
+        """Let the optimizer update those that it does not know yet."""
+        new = [p for p in self.trained(*nets) if p not in optimizer.state]
+        if new:
+            optimizer.add_param_group({"params": new})
+
+    def parameter(self, value: float, dtype: str) -> Any:
+        """A scale for all features."""
+        return dt.Parameter(dt.full((WIDTH,), value, dtype=dtype))
+
+    def freeze(self, layer: Any) -> None:
+        """No gradients for a layer or parameter from now on, and none left from before."""
+        for p in layer.parameters() if isinstance(layer, nn.Module) else [layer]:
+            p.grad = None
+            p.requires_grad_(False)
+
+    def unfreeze(self, layer: Any) -> None:
+        """Gradients again."""
+        layer.requires_grad_(True)
+
+    def zero_grad(self, *nets: nn.Module) -> None:
+        """Forget the gradients of all nets."""
+        for net in nets:
+            net.zero_grad()
+
+    # Steps ----------------------------------------------------------------------------------------------------------
+
+    def steps(self, sizes: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """(number, sizes) of the steps of this stretch; every rank has random numbers of its own from here on."""
+        dt.seed(self.seed, rank=self.rank)
+        for i, step in enumerate(sizes):
+            if self.first <= i < self.last:
+                yield i, step
+
+    def batch(self, number: int, *sizes: tuple[int, ...] | int) -> list[Any]:
+        """x and y of each batch: this rank's part of it, or all of it where only the number of samples is given."""
+        tensors = []
+        for column, parts in enumerate(sizes):
+            total = parts if isinstance(parts, int) else sum(parts)
+            random = np.random.default_rng([self.seed, number, column])
+            x, y = random.standard_normal((2, total, WIDTH))
+            if self.size and not isinstance(parts, int):
+                begin = sum(parts[: self.rank])
+                x, y = (array[begin : begin + parts[self.rank]] for array in (x, y))
+            tensors += [dt.tensor(array).to(self.dtype) for array in (x, y)]
+            tensors[-2].parts = parts
+        return tensors
+
+    def note(self, losses: Sequence[Any], *sizes: tuple[int, ...] | int) -> None:
+        """Keep the losses of a step, each with its samples on this rank and in all."""
+        for loss, parts in zip(losses, sizes, strict=True):
+            total = parts if isinstance(parts, int) else sum(parts)
+            mine = parts[self.rank] if self.size and not isinstance(parts, int) else total
+            self.result.losses.append((float(loss), mine, total))
+
+    # Between stretches and at the end -------------------------------------------------------------------------------
+
+    def load(self, optimizer: Any, *models: Any) -> None:
+        """Go on where the stretch before this one has saved."""
+        if self.size and self.first:
+            found = load_checkpoint(self.path, model=models[0], optimizer=optimizer, random=False)
+            for model, state in zip(models[1:], found["extra"] or []):
+                model.load_state_dict(state)
+
+    def save(self, optimizer: Any, *models: Any) -> None:
+        """Save for the next stretch; rank 0 writes."""
+        if self.size and not self.first:
+            others = [model.state_dict() for model in models[1:]]
+            save_checkpoint(self.path, model=models[0], optimizer=optimizer, extra=others, rank=self.rank)
+
+    def state(self, *nets: nn.Module) -> Result:
+        """Everything to compare: parameters, their gradients, running statistics."""
+        for number, net in enumerate(nets):
+            for name, p in net.named_parameters():
+                self._keep(f"{number}.{name}", p)
+                self._keep(f"{number}.{name} (gradient)", p.grad)
+            for name, buffer in net.named_buffers():
+                # Statistics of plain batch norm are those of the parts that a rank has seen.
+                if not self.by_parts:
+                    self._keep(f"{number}.{name}", buffer)
+        return self.result
+
+    def _keep(self, name: str, tensor: Any) -> None:
+        self.result.values[name] = None if tensor is None else _wide(tensor)
+        self.result.raw[name] = b"" if tensor is None else tensor.numpy().tobytes()
+
+
+class InParts(nn.Module):
+    """Takes the parts of a batch one by one, each with the random numbers of its rank, and joins the outputs."""
+
+    def __init__(self, module: nn.Module, seed: int) -> None:
+        self.module = module
+        self.seed = seed
+        _Streams.of = {}
+
+    def forward(self, x: Any) -> Any:
+        if not isinstance(parts := getattr(x, "parts", None), tuple):
+            return self.module(x)
+        outputs, begin = [], 0
+        for rank, count in enumerate(parts):
+            if count:
+                with _Streams.of_rank(rank, self.seed):
+                    outputs.append(self.module(x[begin : begin + count]))
+            begin += count
+        joined = F.concat(outputs)
+        joined.parts = parts
+        return joined
+
+
+class _Streams:
+    """The ranks' streams of random numbers, for one process that plays them all."""
+
+    of: dict[int, Generator] = {}  # noqa: RUF012  one program at a time
+
+    @classmethod
+    @contextlib.contextmanager
+    def of_rank(cls, rank: int, seed: int) -> Iterator[None]:
+        mine = cls.of.setdefault(rank, Generator.of_rank(seed, rank))
+        default_generator().load_state_dict(mine.state_dict())
+        yield
+        mine.load_state_dict(default_generator().state_dict())
+
+
+def _wide(tensor: Any) -> np.ndarray:
+    return np.array(tensor.numpy(), np.float64)
+
+
+# Comparison -----------------------------------------------------------------------------------------------------------
+
+Body = Callable[[Run], Result]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """equal; void (one process has no finite result either); differs (from one process); apart (ranks do); error."""
+
+    verdict: str
+    text: str = ""
+
+    @property
+    def is_failure(self) -> bool:
+        return self.verdict not in ("equal", "void")
+
+
+def run_on(body: Body, run: Run) -> Result:
+    """One rank's result; means over no samples may be NaN without a word. Ranks begin with different parameters."""
+    dt.seed(run.seed, rank=run.rank)
+    with np.errstate(all="ignore"):
+        return body(run)
+
+
+def whole(body: Body, *, dtype: str, seed: int, by_parts: bool) -> Result:
+    """The result of one process with the whole batch."""
+    run = Run(rank=0, size=0, dtype=dtype, seed=seed, by_parts=by_parts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return run_on(body, run)
+
+
+def stretches(worlds: Sequence[int], resume_at: int) -> list[tuple[int, int, int]]:
+    """(ranks, first step, behind the last) of each stretch."""
+    if len(worlds) == 1:
+        return [(worlds[0], 0, 10**6)]
+    return [(worlds[0], 0, resume_at), (worlds[1], resume_at, 10**6)]
+
+
+def on_threads(
+    body: Body, *, worlds: Sequence[int], dtype: str, seed: int, by_parts: bool, resume_at: int, timeout: float = 10.0
+) -> list[list[Result]]:
+    """The results of every rank of every stretch, ranks being threads."""
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for size, first, last in stretches(worlds, resume_at):
+            settings = {"size": size, "dtype": dtype, "seed": seed, "by_parts": by_parts, "first": first, "last": last}
+            settings["path"] = str(Path(folder) / "checkpoint.safetensors")
+
+            def program(communicator: Any, settings: dict[str, Any] = settings) -> Result:
+                return run_on(body, Run(rank=communicator.rank, **settings))
+
+            results.append(dist.run_threads(size, program, timeout=timeout))
+    return results
+
+
+def judge(wanted: Result, found: list[list[Result]], dtype: str) -> Outcome:
+    """Compare the ranks of every stretch with one process, and with each other bit by bit."""
+    if not _is_finite(wanted):
+        return Outcome("void", "one process has a number that is not finite")
+    for ranks in found:
+        for rank, result in enumerate(ranks[1:], 1):
+            unequal = [name for name, raw in ranks[0].raw.items() if raw != result.raw.get(name)]
+            if unequal:
+                return Outcome("apart", f"{', '.join(unequal[:4])}: rank {rank} has other bits than rank 0")
+    tolerance = TOLERANCE[dtype]
+    last = found[-1]
+    texts = _losses(wanted, found, tolerance)
+    for rank, result in enumerate(last):
+        texts += [f"rank {rank}: {text}" for text in _values(wanted, result, tolerance)]
+    for rank in range(min(map(len, found))):
+        outputs = [output for ranks in found for output in ranks[rank].outputs]
+        texts += [
+            f"rank {rank}: evaluation {i} is off by {error:.3g}"
+            for i, (mine, right) in enumerate(zip(outputs, wanted.outputs, strict=True))
+            if (error := _error(mine, right, 1.0)) > tolerance
+        ]
+    return Outcome("differs", "; ".join(texts[:4])) if texts else Outcome("equal")
+
+
+def _is_finite(result: Result) -> bool:
+    arrays = [array for array in result.values.values() if array is not None]
+    return all(np.isfinite(array).all() for array in [*arrays, *result.outputs, *(loss[:1] for loss in result.losses)])
+
+
+def _values(wanted: Result, found: Result, tolerance: float) -> Iterator[str]:
+    gradients = [array for name, array in wanted.values.items() if array is not None and name.endswith("(gradient)")]
+    # A gradient that is zero but for rounding is as exact as the largest one lets it be.
+    floor = max((float(abs(array).max(initial=0)) for array in gradients), default=0.0)
+    for name, right in wanted.values.items():
+        mine = found.values.get(name)
+        if right is None or mine is None:
+            if mine is not right:
+                yield f"{name} is {'None' if mine is None else 'not None'}"
+        elif (error := _error(mine, right, floor if name.endswith("(gradient)") else 1.0)) > tolerance:
+            yield f"{name} is off by {error:.3g}"
+
+
+def _error(mine: np.ndarray, right: np.ndarray, floor: float) -> float:
+    """The largest distance, as a part of the largest number; infinity where a number is missing."""
+    if mine.shape != right.shape:
+        return float("inf")
+    scale = max(float(abs(right).max(initial=0)), floor) or 1.0
+    distance = float(abs(mine - right).max(initial=0)) / scale
+    return distance if np.isfinite(distance) else float("inf")
+
+
+def _losses(wanted: Result, found: list[list[Result]], tolerance: float) -> list[str]:
+    """The means over samples of the ranks' losses against those of one process."""
+    texts = []
+    means = []
+    for ranks in found:
+        for position in range(len(ranks[0].losses)):
+            parts = [result.losses[position] for result in ranks]
+            means.append(sum(value * mine for value, mine, _ in parts if mine) / sum(mine for _, mine, _ in parts))
+    for position, ((right, _, _), mean) in enumerate(zip(wanted.losses, means, strict=True)):
+        if _error(np.array(mean), np.array(right), 1.0) > tolerance:
+            texts.append(f"loss {position} is {mean:.6g} instead of {right:.6g}")
+    return texts
+
+
+def judged_on_threads(
+    body: Body, *, worlds: Sequence[int], dtype: str, seed: int, by_parts: bool = False, resume_at: int = 0
+) -> Outcome:
+    """Run a program on one process and on ranks that are threads, and compare."""
+    try:
+        wanted = whole(body, dtype=dtype, seed=seed, by_parts=by_parts)
+    except Exception as error:
+        return Outcome("void", f"one process: {type(error).__name__}: {error}")
+    try:
+        found = on_threads(body, worlds=worlds, dtype=dtype, seed=seed, by_parts=by_parts, resume_at=resume_at)
+    except Exception as error:
+        return Outcome("error", f"{type(error).__name__}: {error}")
+    return judge(wanted, found, dtype)
+
+
+def compare(body: Body, **settings: Any) -> None:
+    """Print what one process and the ranks have computed, and end with code 1 where they differ."""
+    outcome = judged_on_threads(body, **settings)
+    print(f"{outcome.verdict}: {outcome.text}".rstrip(": "))
+    if outcome.is_failure:
+        raise SystemExit(1)
