@@ -20,7 +20,8 @@ from dtrain.base.errors import DeviceError, TraceError, expected
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
 from dtrain.core.context import context
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Array, Tensor, as_tensor, user_source, wrap
+from dtrain.core.tensor import Array, Tensor, as_tensor, wrap
+from dtrain.core.user_source import user_source
 from dtrain.graph.op import Op, get_op
 from dtrain.kernels import load as load_kernels
 from dtrain.kernels.device_arrays import contiguous, overwrite
@@ -191,11 +192,20 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
         outputs = [wrap(array) for array in decided.run(arrays, attrs)]
     else:
         outputs = [Tensor(array, type) for array, type in zip(decided.run(arrays, attrs), decided.types)]
-        if op.view is not None:
-            outputs[0].share_writes(inputs[0])
+    if op.view is not None:
+        _note_view(op, inputs[0], outputs[0], attrs)
     if needs_grad and context.grad_enabled:
         _record_on_tape(op, inputs, outputs, attrs, decided)
     return outputs
+
+
+def _note_view(op: Op, base: Tensor, view: Tensor, attrs: dict[str, Any]) -> None:
+    """What a later write into the view must know."""
+    view.base, view.shown = base, (op, attrs)
+    if context.tracer is None:
+        view.share_writes(base)
+    else:
+        context.tracer.note_view(view, base)
 
 
 def apply(op: Op, /, *inputs: Any, **attrs: Any) -> Tensor:
@@ -251,7 +261,8 @@ def _record_on_tape(
     # An op of a dynamic shape knows its types only now.
     types = tuple([tensor.type for tensor in outputs]) if op.is_dynamic else decided.types
     saved = outputs if op.saves_outputs else None
-    node = TapeNode(op.name, op.grad or _no_gradient, inputs, types, attrs, saved, op.partial_grads)
+    reads = "none" if op.view is not None else op.grad_reads
+    node = TapeNode(op.name, op.grad or _no_gradient, inputs, types, attrs, saved, op.partial_grads, reads)
     for index, tensor in enumerate(outputs):
         if types[index].dtype.is_floating:
             tensor.requires_grad = True

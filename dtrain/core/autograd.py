@@ -137,25 +137,26 @@ class _Walk:
         self.heap: list[tuple[int, TapeNode]] = []
         self.leaves: Gradients = {}
 
-    def add(self, tensor: Tensor, value: Tensor) -> None:
-        if tensor.node is None:
+    def add(self, tensor: Tensor, node: TapeNode | None, index: int, value: Tensor) -> None:
+        """Add the gradient of output `index` of `node`, or of the leaf `tensor`."""
+        if node is None:
             # Taken out and put in again, so that leaves stand in the order in which they became complete.
             before = self.leaves.pop(tensor, None)
             self.leaves[tensor] = value if before is None else _add(before, value)
             return
-        slots = self.pending.get(tensor.node)
+        slots = self.pending.get(node)
         if slots is None:
-            slots = self.pending[tensor.node] = [None] * len(tensor.node.output_types)
-            heapq.heappush(self.heap, (-tensor.node.order, tensor.node))
-        before = slots[tensor.index]
-        slots[tensor.index] = value if before is None else _add(before, value)
+            slots = self.pending[node] = [None] * len(node.output_types)
+            heapq.heappush(self.heap, (-node.order, node))
+        before = slots[index]
+        slots[index] = value if before is None else _add(before, value)
 
 
 def _walk(roots: Sequence[Tensor], seeds: Sequence[Tensor], *, retain_graph: bool, create_graph: bool) -> Gradients:
     walk = _Walk()
     with set_grad_enabled(create_graph):
         for root, seed in zip(roots, seeds):
-            walk.add(root, seed)
+            walk.add(root, root.node, root.index, seed)
         while walk.heap:
             _, node = heapq.heappop(walk.heap)
             _step(walk, node, walk.pending.pop(node))
@@ -176,11 +177,12 @@ def _step(walk: _Walk, node: TapeNode, slots: list[Tensor | None]) -> None:
             if (value := slots[index]) is not None:
                 slots[index] = _run_hooks(hooks, value)
     results = node.grad(node, *[_or_zeros(node, i, value) for i, value in enumerate(slots)])
-    for tensor, needed, value in zip(node.inputs, node.needs_grad, results, strict=True):
+    edges = zip(node.inputs, node.edges, node.needs_grad, results, strict=True)
+    for tensor, (source, index), needed, value in edges:
         if needed and value is not None:
             if value.type is not tensor.type:
                 raise _wrong_type(f"gradient of {node.name}", tensor, value)
-            walk.add(tensor, value)
+            walk.add(tensor, source, index, value)
 
 
 def _or_zeros(node: TapeNode, index: int, value: Tensor | None) -> Tensor | None:

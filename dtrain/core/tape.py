@@ -11,7 +11,7 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.tensor import GradHook, Tensor
 
 if TYPE_CHECKING:
-    from dtrain.graph.op import GradFunction
+    from dtrain.graph.op import GradFunction, GradReads
 
 _ORDER = count()
 
@@ -24,8 +24,8 @@ class TapeNode:
     """
 
     __slots__ = (
-        "__weakref__", "attrs", "grad", "hooks", "inputs", "name", "needs_grad", "order", "output_types",
-        "partial_grads", "saved", "versions",
+        "__weakref__", "attrs", "edges", "grad", "grad_reads", "hooks", "inputs", "name", "needs_grad", "order",
+        "output_types", "partial_grads", "saved", "versions",
     )  # fmt: skip
 
     def __init__(
@@ -37,12 +37,16 @@ class TapeNode:
         attrs: Mapping[str, Any],
         saved: Sequence[Tensor] | None,
         partial_grads: bool = False,
+        grad_reads: GradReads = "all",
     ) -> None:
         self.name = name
         self.grad = grad
         self.inputs = tuple(inputs)
         self.versions = [tensor.version for tensor in self.inputs]
         self.needs_grad = [tensor.requires_grad for tensor in self.inputs]
+        # Where gradients go on: a later write into an input gives that tensor another history.
+        self.edges = [(tensor.node, tensor.index) for tensor in self.inputs]
+        self.grad_reads = grad_reads
         self.output_types = output_types
         self.attrs = attrs
         self.saved = None if saved is None else [_Saved(tensor) for tensor in saved]
@@ -71,13 +75,18 @@ class TapeNode:
 
     def check_versions(self) -> None:
         """Raise if an input, or an output that the rule reads, was overwritten after the op had run."""
-        for tensor, version in zip(self.inputs, self.versions):
-            if tensor.version != version:
+        for position, (tensor, version) in enumerate(zip(self.inputs, self.versions)):
+            if tensor.version != version and self._reads_input(position):
                 raise self._overwritten("inputs", tensor, version)
         for saved in self.saved or ():
             output = saved.tensor()
             if output is not None and output.version != saved.version:
                 raise self._overwritten("outputs", output, saved.version)
+
+    def _reads_input(self, position: int) -> bool:
+        if self.grad_reads == "others":
+            return any(needed for other, needed in enumerate(self.needs_grad) if other != position)
+        return self.grad_reads == "all"
 
     def _overwritten(self, what: str, tensor: Tensor, version: int) -> RuntimeError:
         return RuntimeError(
@@ -88,6 +97,7 @@ class TapeNode:
     def release(self) -> None:
         """Forget inputs, outputs and what the rule holds on to, so that their memory can go."""
         self.inputs = ()
+        self.edges = []
         self.saved = None
         self.grad = _released
 

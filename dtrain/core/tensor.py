@@ -7,8 +7,6 @@ file stays below them; their signatures are declared in `tensor_methods.py` for 
 from __future__ import annotations
 
 import functools
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,46 +15,67 @@ import numpy as np
 from dtrain.base.cuda import placement
 from dtrain.base.device import CPU, Device, DeviceLike, as_device
 from dtrain.base.dtype import DType, DTypeLike, as_dtype, float32, float64, from_numpy
-from dtrain.base.errors import DtypeError, ShapeError, TraceError, expected
+from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
 from dtrain.core.context import context
 from dtrain.core.tensor_methods import TensorMethods
-from dtrain.kernels.device_arrays import cast_of, overwrite, to_host
+from dtrain.core.tensor_numbers import TensorNumbers
+from dtrain.kernels.device_arrays import cast_of
 
 if TYPE_CHECKING:
     from dtrain.core.tape import TapeNode
     from dtrain.graph.graph import Value
+    from dtrain.graph.op import Op
 
 Array = Any
 GradHook = Callable[["Tensor"], "Tensor | None"]
 
 
-class Tensor(TensorMethods):
+class Tensor(TensorMethods, TensorNumbers):
     """An n-dimensional array of one dtype on one device.
 
     Eagerly `array` holds the elements; while a function is traced, `value` names the graph value instead and `array`
     is None. `requires_grad` leaves collect their gradient in `grad` when `backward()` runs.
     """
 
+    # Slots: a misspelt attribute is an error, and not one more attribute that nobody reads.
+    __slots__ = (
+        "__weakref__", "_grad", "_writes", "array", "base", "hooks", "index", "name", "node", "requires_grad",
+        "shown", "type", "value",
+    )  # fmt: skip
+
     array: Array
     type: TensorType
-    # Most tensors keep these defaults, so they stand on the class: making a tensor costs two stores.
-    requires_grad: bool = False
-    name: str = ""
-    node: TapeNode | None = None
-    index: int = 0
-    _writes: list[int] | None = None  # one count, which all tensors on the same memory share
-    value: Value | None = None
-    hooks: tuple[GradHook, ...] = ()
-    _grad: Tensor | None = None
+    requires_grad: bool
+    name: str
+    node: TapeNode | None
+    index: int
+    _writes: list[int] | None  # one count, which all tensors on the same memory share
+    value: Value | None
+    hooks: tuple[GradHook, ...]
+    _grad: Tensor | None
+    base: Tensor | None  # what a view shows a part of, `shown` being the op and its attributes
+    shown: tuple[Op, dict[str, Any]] | None
 
     def __init__(self, array: Array, type: TensorType, *, requires_grad: bool = False, name: str = "") -> None:
         self.array = array
         self.type = type
-        if requires_grad:
-            self.requires_grad = True
-        if name:
-            self.name = name
+        self.requires_grad = requires_grad
+        self.name = name
+        self.index = 0
+        self.hooks = ()
+        self.node = self._writes = self.value = self._grad = self.base = self.shown = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: a view is copied alone, without what it shows a part of."""
+        names = [name for kind in type(self).__mro__ for name in kind.__dict__.get("__slots__", ())]
+        kept = [name for name in names if name not in ("__weakref__", "base", "shown") and hasattr(self, name)]
+        return {name: getattr(self, name) for name in [*kept, *getattr(self, "__dict__", ())]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.base = self.shown = None
+        for name, value in state.items():
+            setattr(self, name, value)
 
     # Facts ----------------------------------------------------------------------------------------------------------
 
@@ -102,81 +121,6 @@ class Tensor(TensorMethods):
     def __hash__(self) -> int:
         return id(self)
 
-    # Values ---------------------------------------------------------------------------------------------------------
-
-    def concrete(self, wanted: str) -> Array:
-        """The array itself. Raises TraceError, naming the user's line, where there are no numbers yet."""
-        if self.array is None:
-            raise TraceError(
-                expected(
-                    f"{wanted} at {user_source()}",
-                    "a tensor that holds numbers",
-                    f"{self.type} inside a traced function, where only shapes are known",
-                    "use dtrain.functional.where, or move this line out of the traced function",
-                )
-            )
-        return self.array
-
-    def numpy(self) -> np.ndarray:
-        """The elements as a NumPy array: shared memory on the CPU, a copy from a GPU."""
-        array = self.concrete("numpy()")
-        return array if isinstance(array, np.ndarray) else to_host(array)
-
-    def item(self) -> Any:
-        """The only element as a Python number."""
-        self.concrete("item()")
-        array = self.numpy()
-        if self.type.size != 1:
-            raise ShapeError(expected("item()", "a tensor of one element", str(self.type)))
-        return array.reshape(()).item() if self.type.dtype.tag != "bf16" else float(array.reshape(()))
-
-    def tolist(self) -> Any:
-        """The elements as nested Python lists."""
-        self.concrete("tolist()")
-        return self.numpy().tolist()
-
-    def __bool__(self) -> bool:
-        self.concrete("a Python branch on a tensor's value")
-        if self.type.size != 1:
-            raise ShapeError(expected("a branch", "a tensor of one element", str(self.type), "reduce it with .any()"))
-        return bool(self.item())
-
-    def __int__(self) -> int:
-        self.concrete("int()")
-        return int(self.item())
-
-    def __float__(self) -> float:
-        self.concrete("float()")
-        return float(self.item())
-
-    def __index__(self) -> int:
-        self.concrete("an index")
-        if not (self.type.dtype.is_integer and self.type.size == 1):
-            raise TypeError(expected("index", "an integer tensor of one element", str(self.type)))
-        return int(self.item())
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = self.numpy()
-        if dtype is not None and dtype != array.dtype:
-            if copy is False:
-                raise ValueError(expected("__array__", f"dtype {array.dtype} where copy=False", str(dtype)))
-            return array.astype(dtype)
-        return array.copy() if copy else array
-
-    def __dlpack__(self, **options: Any) -> Any:
-        return self.concrete("__dlpack__()").__dlpack__(**options)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        device: tuple[int, int] = self.concrete("__dlpack_device__()").__dlpack_device__()
-        return device
-
-    def __repr__(self) -> str:
-        grad = ", requires_grad=True" if self.requires_grad else ""
-        if self.array is None:
-            return f"Tensor({self.type}, symbolic{grad})"
-        text = np.array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=200)
-        return f"Tensor({text}, {self.type}{grad})"
-
     # Gradients ------------------------------------------------------------------------------------------------------
 
     @property
@@ -208,6 +152,13 @@ class Tensor(TensorMethods):
         if context.tracer is not None:
             context.tracer.note_twin(other, self)
         return other
+
+    def detach_(self) -> Tensor:
+        """Forget the history, and that gradients are required. Returns self."""
+        if context.tracer is not None:
+            context.tracer.keep_history(self)
+        self.requires_grad, self.node, self.index, self.base, self.shown = False, None, 0, None, None
+        return self
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad` and return self. Only floating leaves can require gradients."""
@@ -261,17 +212,36 @@ class Tensor(TensorMethods):
     def assign_(self, new: Tensor) -> Tensor:
         """Overwrite the elements with those of `new`, which must have the same type. Returns self.
 
-        While tracing this becomes a state update of the graph. The tape refuses to run backward through a tensor that
-        was overwritten after an op had read it.
+        Where gradients are recorded, self takes over the history of `new`. While tracing this becomes a state update
+        of the graph. The tape refuses to run backward through a tensor that was overwritten after an op had read it.
         """
+        from dtrain.core.inplace import expect_writable, overwrite
+
         if new.type is not self.type:
             raise ShapeError(expected("assign_", f"a tensor of type {self.type}", str(new.type)))
-        self.version += 1
-        if context.tracer is not None:
-            context.tracer.write(self, new)
-        else:
-            overwrite(self.concrete("assign_()"), new.concrete("assign_()"))
+        # New numbers for a leaf (a first value, a loaded one) are no part of any history.
+        if new.requires_grad or self.base is not None:
+            expect_writable("assign_()", self)
+        overwrite(self, new, "assign_()")
         return self
+
+    @property
+    def data(self) -> Tensor:
+        """The same elements without a history: what `detach()` gives. Setting it takes over another's elements."""
+        return self.detach()
+
+    @data.setter
+    def data(self, new: Tensor) -> None:
+        if not isinstance(new, Tensor) or new.dtype is not self.dtype or new.device is not self.device:
+            given = str(new.type) if isinstance(new, Tensor) else type(new).__name__
+            raise TypeError(expected("x.data = y", f"a {self.dtype.tag} tensor on {self.device}", given, "y.to(…)"))
+        if context.tracer is not None:
+            if new.value is not self.value or new.array is not self.array:
+                self.assign_(new.detach())
+        elif new.array is not self.array:
+            self.array, self.type = new.concrete("x.data = y"), new.type
+            self.base = self.shown = None
+            self.version += 1
 
     def to(self, target: DeviceLike | DTypeLike) -> Tensor:
         """Cast to a dtype, or copy to a device. Returns self where nothing changes."""
@@ -287,6 +257,10 @@ class Tensor(TensorMethods):
 
 class Parameter(Tensor):
     """A tensor that a module registers and an optimizer updates: a leaf that requires gradients."""
+
+    __slots__ = ("gradient_is_global",)
+
+    gradient_is_global: bool
 
     def __init__(self, data: Any, *, requires_grad: bool = True, name: str = "") -> None:
         source = as_tensor(data)
@@ -361,18 +335,3 @@ def install_methods(methods: Mapping[str, Callable[..., Any]]) -> None:
     """Give Tensor these methods; a family of ops calls this once for what it defines."""
     for name, function in methods.items():
         setattr(Tensor, name, function)
-
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-def user_source() -> str:
-    """`file.py:12` of the innermost frame outside dtrain, for messages and graph nodes."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        filename = frame.f_code.co_filename
-        inside = frame.f_globals.get("__name__", "").partition(".")[0] == "dtrain"
-        if not inside and not filename.startswith("<") and "contextlib" not in filename:
-            return f"{os.path.basename(filename)}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
-    return "?"

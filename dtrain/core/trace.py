@@ -21,8 +21,9 @@ from dtrain.core.capture import Capture
 from dtrain.core.context import context, is_grad_enabled
 from dtrain.core.executor import Executor
 from dtrain.core.structure import LEAF, flatten, unflatten
-from dtrain.core.tensor import Tensor, as_tensor, user_source
+from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tracer import Tracer, both_ways
+from dtrain.core.user_source import user_source
 from dtrain.graph.graph import Graph
 from dtrain.graph.op import get_op
 from dtrain.graph.verify import verify
@@ -199,6 +200,7 @@ class TracedFunction(Generic[Parameters, Result]):
         finally:
             context.tracer = None
             tracer.restore_grads()
+            tracer.restore_histories()
         capture.structure = output_structure
         return capture
 

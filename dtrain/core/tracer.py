@@ -16,7 +16,8 @@ import numpy as np
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.capture import ArgumentGradient, Capture, GradientState, Guard, ListenersGuard, TwinGuard
-from dtrain.core.tensor import Tensor, user_source
+from dtrain.core.tensor import Tensor
+from dtrain.core.user_source import user_source
 from dtrain.graph.constant import CONSTANT
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.op import Op
@@ -39,6 +40,9 @@ class Tracer:
         self._stale: set[Value] = set()  # values whose memory, computed eagerly, would have been overwritten
         self._originals: dict[Tensor, Tensor] = {}  # a detached twin -> the tensor it was made of
         self._owning: set[Tensor] = set()
+        self._frozen: set[Tensor] = set()  # handles on elements as they were, in no memory that is written
+        self._shown: dict[Tensor, Value] = {}  # a view -> the value of its base that it shows
+        self._histories: dict[Tensor, tuple[bool, Any, int]] = {}  # of tensors with numbers, as before the capture
         self._grads_before: dict[Tensor, Tensor | None] = {}
         self._grads_read: set[Tensor] = set()
 
@@ -81,7 +85,9 @@ class Tracer:
                     "return it from that function",
                 )
             )
-        if value in self._stale and tensor not in self._owning:
+        if tensor not in self._frozen and (
+            (value in self._stale and tensor not in self._owning) or self._shows_old_elements(tensor)
+        ):
             raise TraceError(
                 expected(
                     f"trace at {user_source()}",
@@ -117,8 +123,33 @@ class Tracer:
         target.value = value
         self._owning.add(target)
 
+    def note_view(self, view: Tensor, base: Tensor) -> None:
+        """`view` shows the elements that `base` has now."""
+        if base in self._frozen:
+            self._frozen.add(view)
+        else:
+            self._shown[view] = self.value_of(base)
+
+    def _shows_old_elements(self, view: Tensor) -> bool:
+        seen = self._shown.get(view)
+        return seen is not None and view.base is not None and self.value_of(view.base) is not seen
+
+    def frozen(self, tensor: Tensor) -> Tensor:
+        """A handle on the present value of `tensor`, which later writes into it leave alone."""
+        handle = Tensor(None, tensor.type)
+        handle.value = self.value_of(tensor)
+        self._frozen.add(handle)
+        return handle
+
+    def keep_history(self, tensor: Tensor) -> None:
+        """Remember the history of a tensor with numbers, which gets another one for the rest of the capture."""
+        if tensor.array is not None:
+            self._histories.setdefault(tensor, (tensor.requires_grad, tensor.node, tensor.index))
+
     def note_twin(self, twin: Tensor, original: Tensor) -> None:
         """`twin` is a detached handle on the memory of `original`."""
+        if original in self._frozen:
+            self._frozen.add(twin)
         if original.array is not None:
             self._originals[twin] = self._originals.get(original, original)
 
@@ -169,6 +200,7 @@ class Tracer:
         gradients that stay behind in leaves.
         """
         graph = self.graph
+        self.restore_histories()
         graph.outputs = [self.value_of(tensor) for tensor in outputs]
         written = [i for i, tensor in enumerate(self._arguments) if tensor.value is not graph.arguments[i]]
         if written and (known := self._states.keys() & self._given.keys()):
@@ -192,6 +224,12 @@ class Tracer:
             effects=effects,
             gradient_states=gradient_states,
         )
+
+    def restore_histories(self) -> None:
+        """Give tensors with numbers their history of before the capture: that of the graph ends with it."""
+        for tensor, history in self._histories.items():
+            tensor.requires_grad, tensor.node, tensor.index = history
+        self._histories.clear()
 
     def restore_grads(self) -> None:
         """Put every `grad` back as it was before the capture."""

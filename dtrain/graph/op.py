@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from dtrain.base.device import Device
 from dtrain.base.dtype import FLOATS, DType
@@ -18,6 +18,7 @@ from dtrain.base.tensor_type import TensorType
 Types = TensorType | tuple[TensorType, ...]
 InferFunction = Callable[..., Types]
 GradFunction = Callable[..., tuple[Any, ...]]
+GradReads = Literal["all", "others", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ class Op:
     aliases: output index -> input index whose memory the kernel may overwrite (the state of an
         update op), or a function of the attributes that gives this.
     saves_outputs: the gradient rule reads the outputs, so the tape keeps them.
+    grad_reads: whose elements the gradient rule reads among the inputs: all; for the gradient of one input only the
+        others (as a product); or none, so that they may be overwritten before backward. Views read none.
     partial_grads: the gradient rule takes None for an output that nobody used, instead of zeros.
     is_collective: talks to other ranks; never removed, merged or reordered against its group.
     is_dynamic: the output shape depends on values; eager only.
@@ -65,6 +68,7 @@ class Op:
     view: Callable[..., Any] | None = None
     aliases: dict[int, int] | Callable[[dict[str, Any]], dict[int, int]] = field(default_factory=dict)
     saves_outputs: bool = False
+    grad_reads: GradReads = "all"
     partial_grads: bool = False
     is_collective: bool = False
     is_dynamic: bool = False

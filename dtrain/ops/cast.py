@@ -28,7 +28,9 @@ def _cast_samples() -> list[Sample]:
     return [Sample(inputs=((2, 3),), attrs={"dtype": dtype}, grad=dtype is float64) for dtype in kinds]
 
 
-CAST = register_op(Op(name="cast", infer=_cast_infer, grad=_cast_grad, samples=_cast_samples, dtypes=ALL))
+CAST = register_op(
+    Op(name="cast", infer=_cast_infer, grad=_cast_grad, samples=_cast_samples, dtypes=ALL, grad_reads="none")
+)
 
 
 def _copy_infer(x: TensorType) -> TensorType:
@@ -46,6 +48,7 @@ COPY = register_op(
         grad=_copy_grad,
         samples=lambda: [Sample(inputs=((2, 3),)), Sample(inputs=((),)), Sample(inputs=((0, 3),))],
         dtypes=ALL,
+        grad_reads="none",
     )
 )
 
@@ -65,6 +68,7 @@ TO_DEVICE = register_op(
         grad=_to_device_grad,
         samples=lambda: [Sample(inputs=((2, 3),), attrs={"device": CPU}), Sample(inputs=((),), attrs={"device": CPU})],
         dtypes=ALL,
+        grad_reads="none",
     )
 )
 

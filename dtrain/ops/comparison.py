@@ -196,6 +196,8 @@ install_methods(
         "__rxor__": bitwise_xor,
         "__invert__": bitwise_not,
         "__lshift__": left_shift,
+        "__rlshift__": lambda x, y: left_shift(y, x),
         "__rshift__": right_shift,
+        "__rrshift__": lambda x, y: right_shift(y, x),
     }
 )

@@ -114,9 +114,9 @@ def _positive() -> list[Sample]:
     return binary_samples(0.5, 2.0)()
 
 
-ADD = binary("add", _add_grad, dtypes=NUMBERS)
-SUBTRACT = binary("subtract", _subtract_grad, dtypes=NUMBERS)
-MULTIPLY = binary("multiply", _multiply_grad, dtypes=NUMBERS)
+ADD = binary("add", _add_grad, dtypes=NUMBERS, grad_reads="none")
+SUBTRACT = binary("subtract", _subtract_grad, dtypes=NUMBERS, grad_reads="none")
+MULTIPLY = binary("multiply", _multiply_grad, dtypes=NUMBERS, grad_reads="others")
 DIVIDE = binary("divide", _divide_grad, _positive)
 # Steps have no gradient worth a check; the samples stay away from them.
 FLOOR_DIVIDE = binary("floor_divide", None, binary_samples(1.1, 1.9), dtypes=NUMBERS)
@@ -307,6 +307,10 @@ def _reversed(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Te
     return lambda x, y: function(y, x)
 
 
+def _itself(x: Tensor) -> Tensor:
+    return x
+
+
 install_methods(
     {
         "__add__": add,
@@ -324,6 +328,7 @@ install_methods(
         "__pow__": pow,
         "__rpow__": _reversed(pow),
         "__neg__": neg,
+        "__pos__": _itself,
         "__abs__": abs,
         "abs": abs,
         "square": square,

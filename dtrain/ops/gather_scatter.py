@@ -160,6 +160,7 @@ SCATTER_ADD = register_op(
         name="scatter_add",
         infer=_infer_scatter_add,
         grad=_grad_scatter_add,
+        grad_reads="others",
         dtypes=(*INTEGERS, *FLOATS),
         samples=lambda: [
             Sample(inputs=((3, 5), _INDEX, (2, 4)), attrs={"axis": 0}),

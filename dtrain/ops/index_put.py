@@ -1,10 +1,11 @@
 """Writing by index: functions that give a changed copy, differentiable in the tensor and in the written values.
 
-`x[index] = values` is there for tensors that require no gradient, such as running state.
+`x[index] = values` writes in place, and x gets the history of that copy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -14,6 +15,8 @@ from dtrain.base.dtype import ALL, FLOATS, INTEGERS
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply, cast
+from dtrain.core.context import context
+from dtrain.core.inplace import overwrite, update_in_place
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import arange, full
@@ -49,6 +52,7 @@ SET_ITEM = register_op(
         name="set_item",
         infer=_infer_set_item,
         grad=_grad_set_item,
+        grad_reads="none",
         promotes=True,
         dtypes=ALL,
         samples=lambda: [
@@ -103,6 +107,7 @@ INDEX_PUT = register_op(
         name="index_put",
         infer=_infer_index_put,
         grad=_grad_index_put,
+        grad_reads="others",
         dtypes=(*INTEGERS, *FLOATS),
         samples=lambda: [
             Sample(inputs=((3, 4), (4, 4), _ROWS), attrs={"axes": (0,), "accumulate": False}),
@@ -165,13 +170,42 @@ def index_add(x: Tensor, axis: int, index: Tensor, values: Tensor) -> Tensor:
     return apply(INDEX_PUT, x, values, as_tensor(index), axes=axes, accumulate=True)
 
 
+_WRITE = "x[...] = values"
+
+
 def _assign_item(x: Tensor, index: Any, values: Any) -> None:
-    if x.requires_grad:
-        raise RuntimeError(
-            "x[...] = values: expected a tensor that requires no gradient, since this overwrites it in place; "
-            "use y = dtrain.functional.set_item(x, index, values)"
-        )
-    x.assign_(set_item(x, index, values))
+    parsed = ParsedIndex(x, index)
+    if _shows(values, x, parsed):
+        return
+    is_recorded = context.grad_enabled and (x.requires_grad or (isinstance(values, Tensor) and values.requires_grad))
+    if parsed.tensors or is_recorded or context.tracer is not None:
+        update_in_place(_WRITE, x, _written(parsed), values)
+    else:
+        _write_part(x, tuple(parsed.basic), _like(values, x))
+
+
+def _write_part(x: Tensor, index: BasicIndex, values: Tensor) -> None:
+    _infer_set_item(x.type, values.type, index=index)
+    overwrite(apply(GET_ITEM, x, index=index), values, _WRITE)
+
+
+def _written(parsed: ParsedIndex) -> Callable[[Tensor, Any], Tensor]:
+    def written(x: Tensor, values: Any) -> Tensor:
+        new = _like(values, x)
+        if parsed.tensors:
+            return _put(x, parsed, new, accumulate=False)
+        return apply(SET_ITEM, x, new, index=tuple(parsed.basic))
+
+    return written
+
+
+def _shows(values: Any, x: Tensor, parsed: ParsedIndex) -> bool:
+    """Whether `values` is what stands there, as where Python ends x[index] += 1 with x[index] = the changed view."""
+    if not isinstance(values, Tensor) or parsed.tensors:
+        return False
+    if parsed.is_trivial:
+        return values is x
+    return values.base is x and values.shown == (GET_ITEM, {"index": tuple(parsed.basic)})
 
 
 install_methods({"__setitem__": _assign_item})

@@ -86,6 +86,7 @@ GET_ITEM_BACKWARD = register_op(
         name="get_item_backward",
         infer=_infer_get_item_backward,
         grad=_grad_get_item_backward,
+        grad_reads="none",
         samples=lambda: [
             Sample(inputs=((5,),), attrs={"input_shape": (4, 5), "index": (1,)}),
             Sample(inputs=((2, 1, 2),), attrs={"input_shape": (4, 5), "index": ((None, None, -2), None, (1, 3, 1))}),
@@ -133,6 +134,7 @@ TAKE = register_op(
         name="take",
         infer=_infer_take,
         grad=_grad_take,
+        grad_reads="others",
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((3, 4), _ROWS), attrs={"axes": (0,)}),
@@ -164,6 +166,7 @@ TAKE_BACKWARD = register_op(
         name="take_backward",
         infer=_infer_take_backward,
         grad=_grad_take_backward,
+        grad_reads="others",
         dtypes=(*INTEGERS, *FLOATS),
         samples=lambda: [
             Sample(inputs=((4, 4), _ROWS), attrs={"input_shape": (3, 4), "axes": (0,)}),

@@ -48,6 +48,7 @@ CONCAT = register_op(
         name="concat",
         infer=_infer_concat,
         grad=_grad_concat,
+        grad_reads="none",
         promotes=True,
         dtypes=ALL,
         samples=lambda: [

@@ -48,7 +48,7 @@ def _samples() -> list[Sample]:
     ]
 
 
-LINEAR = register_op(Op(name="linear", infer=_infer, grad=_grad, promotes=True, samples=_samples))
+LINEAR = register_op(Op(name="linear", infer=_infer, grad=_grad, promotes=True, samples=_samples, grad_reads="others"))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

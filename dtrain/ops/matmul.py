@@ -86,7 +86,15 @@ def _samples() -> list[Sample]:
 
 
 MATMUL = register_op(
-    Op(name="matmul", infer=_infer, grad=_grad, promotes=True, samples=_samples, dtypes=(*INTEGERS, *FLOATS))
+    Op(
+        name="matmul",
+        infer=_infer,
+        grad=_grad,
+        promotes=True,
+        samples=_samples,
+        dtypes=(*INTEGERS, *FLOATS),
+        grad_reads="others",
+    )
 )
 
 

@@ -51,6 +51,7 @@ SUM_TO_SHAPE = register_op(
             Sample(inputs=((0, 3),), attrs={"shape": (1, 3)}),
         ],
         dtypes=NUMBERS,
+        grad_reads="none",
     )
 )
 
@@ -165,8 +166,8 @@ def _logsumexp_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (_spread_like(node, grad) * exp(x - _spread_like(node, y)),)
 
 
-SUM = _reduction("sum", _sum_grad, _widened, samples=_samples(_SHAPES + _EMPTY), dtypes=ALL)
-MEAN = _reduction("mean", _mean_grad, lambda x: floating("mean", x), samples=_samples(_SHAPES))
+SUM = _reduction("sum", _sum_grad, _widened, samples=_samples(_SHAPES + _EMPTY), dtypes=ALL, grad_reads="none")
+MEAN = _reduction("mean", _mean_grad, lambda x: floating("mean", x), samples=_samples(_SHAPES), grad_reads="none")
 MAX = _reduction("max", _extremum_grad, lambda x: x, samples=_samples(_SHAPES), dtypes=ALL, saves_outputs=True)
 MIN = _reduction("min", _extremum_grad, lambda x: x, samples=_samples(_SHAPES), dtypes=ALL, saves_outputs=True)
 ANY = _reduction("any", None, boolean, samples=_samples(_SHAPES + _EMPTY), dtypes=ALL)
@@ -270,6 +271,5 @@ def logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     return _reduce(LOGSUMEXP, _expect_elements("logsumexp", x, axis), axis, keepdims)
 
 
-install_methods(
-    {"sum": sum, "mean": mean, "prod": prod, "max": max, "min": min, "any": any, "all": all, "logsumexp": logsumexp}
-)
+# The methods `max` and `min` stand in extremum.py: with an axis they also say where.
+install_methods({"sum": sum, "mean": mean, "prod": prod, "any": any, "all": all, "logsumexp": logsumexp})

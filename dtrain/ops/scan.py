@@ -27,7 +27,7 @@ def _samples() -> list[Sample]:
     return [Sample(inputs=(shape,), attrs={"axis": axis, "reverse": reverse}) for shape, axis, reverse in cases]
 
 
-CUMSUM = register_op(Op(name="cumsum", infer=_infer, grad=_grad, samples=_samples, dtypes=ALL))
+CUMSUM = register_op(Op(name="cumsum", infer=_infer, grad=_grad, samples=_samples, dtypes=ALL, grad_reads="none"))
 
 
 def cumsum(x: Any, axis: int, *, reverse: bool = False) -> Tensor:

@@ -11,6 +11,7 @@ from dtrain.base.dtype import ALL, FLOATS, INTEGERS, int64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, apply_tuple
+from dtrain.core.pair import ValuesAndIndices
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import zeros
@@ -47,6 +48,7 @@ SORT = register_op(
         name="sort",
         infer=_infer_sort,
         grad=_grad_by_indices,
+        grad_reads="none",
         saves_outputs=True,
         dtypes=NUMBERS,
         samples=lambda: [
@@ -58,7 +60,7 @@ SORT = register_op(
 )
 
 
-def sort(x: Tensor, axis: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
+def sort(x: Tensor, axis: int = -1, descending: bool = False) -> ValuesAndIndices:
     """(values in order along `axis`, where each was: s64).
 
     >>> sort(tensor([3, 1, 2]))[1].tolist()
@@ -66,7 +68,7 @@ def sort(x: Tensor, axis: int = -1, descending: bool = False) -> tuple[Tensor, T
     """
     x = as_tensor(x)
     values, indices = apply_tuple(SORT, x, axis=normalize_axis("sort", axis, x.ndim), descending=bool(descending))
-    return values, indices
+    return ValuesAndIndices(values, indices)
 
 
 def argsort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
@@ -90,6 +92,7 @@ TOPK = register_op(
         name="topk",
         infer=_infer_topk,
         grad=_grad_by_indices,
+        grad_reads="none",
         saves_outputs=True,
         dtypes=NUMBERS,
         samples=lambda: [
@@ -102,7 +105,7 @@ TOPK = register_op(
 )
 
 
-def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
+def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> ValuesAndIndices:
     """The k largest (or smallest) elements along `axis`, and where they were (s64).
 
     Of equal elements the first ones are taken. With `sorted` the best comes first; otherwise they stay in the order
@@ -115,7 +118,7 @@ def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True, sorted: bool =
     axis = normalize_axis("topk", axis, x.ndim)
     k = as_int("topk", "k", k, 1)
     values, indices = apply_tuple(TOPK, x, k=k, axis=axis, largest=bool(largest), sorted=bool(sorted))
-    return values, indices
+    return ValuesAndIndices(values, indices)
 
 
 def top_k(

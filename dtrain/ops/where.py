@@ -43,7 +43,7 @@ def _samples() -> list[Sample]:
     ]
 
 
-WHERE = register_op(Op(name="where", infer=_infer, grad=_grad, samples=_samples, dtypes=ALL))
+WHERE = register_op(Op(name="where", infer=_infer, grad=_grad, samples=_samples, dtypes=ALL, grad_reads="others"))
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:

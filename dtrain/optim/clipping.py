@@ -56,7 +56,7 @@ def _with_gradient(parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, 
 def _norm(gradients: list[Tensor], norm_type: float) -> Tensor:
     """One number for all, summed in the order given so that every rank gets the same bits."""
     if math.isinf(norm_type):
-        largest = [abs(gradient).max() for gradient in gradients]
+        largest = [abs(gradient).amax() for gradient in gradients]
         total = largest[0]
         for other in largest[1:]:
             total = F.maximum(total, other)

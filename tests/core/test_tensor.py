@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
 import dtrain as dt
 from dtrain.base.dtype import ALL, bfloat16
-from dtrain.base.errors import DeviceError, DtypeError, ShapeError
-from dtrain.core.tensor import Parameter, owner_of, user_source, wrap
+from dtrain.base.errors import DeviceError, DtypeError, ShapeError, TraceError
+from dtrain.core.tensor import Parameter, owner_of, wrap
+from dtrain.core.user_source import user_source
 
 
 def test_facts() -> None:
@@ -221,3 +225,26 @@ def test_user_source_is_this_line() -> None:
 
     line = inspect.currentframe().f_lineno + 1  # type: ignore[union-attr]
     assert user_source() == f"test_tensor.py:{line}"
+
+
+def test_a_tensor_of_one_element_formats_and_rounds_as_a_number():
+    loss = dt.tensor(1.23456, requires_grad=True)
+    assert f"{loss:.3f}" == "1.235" and f"{loss:>8.1e}" == " 1.2e+00" and "%.2f" % loss == "1.23"  # noqa: UP031
+    assert round(loss, 2) == 1.23 and round(loss) == 1 and isinstance(round(loss), int)
+    assert f"{dt.tensor([7]):03d}" == "007" and f"{dt.tensor([2.5]):.1f}" == "2.5"
+    assert f"{loss}" == str(loss)
+    with pytest.raises(ShapeError, match="a tensor of one element"):
+        f"{dt.ones(2):.2f}"
+    with pytest.raises(TraceError, match=r"formatted with '.2f'"):
+        dt.trace(lambda x: f"{x:.2f}")(dt.ones(()))
+    with pytest.raises(TraceError, match=r"round\(\)"):
+        dt.trace(lambda x: round(x, 1))(dt.ones(()))
+
+
+def test_copies_and_pickles_of_a_view_leave_the_rest_behind():
+    whole = dt.ones((1000, 2))
+    for copied in (copy.deepcopy(whole[0]), pickle.loads(pickle.dumps(whole[0]))):
+        assert copied.tolist() == [1, 1] and copied.base is None and not np.shares_memory(copied.array, whole.array)
+    assert len(pickle.dumps(whole[0])) < 1000
+    parameter = pickle.loads(pickle.dumps(dt.Parameter([1.0], name="w")))
+    assert (parameter.name, parameter.requires_grad, parameter.tolist()) == ("w", True, [1.0])

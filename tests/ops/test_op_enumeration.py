@@ -19,7 +19,9 @@ from dtrain.base.dtype import DType, bool_, float64, from_numpy, int64
 from dtrain.collectives.context import using
 from dtrain.collectives.self_communicator import SelfCommunicator
 from dtrain.core.apply import apply_all, update
+from dtrain.core.context import no_grad
 from dtrain.core.tensor import Tensor, wrap
+from dtrain.core.tensor_factory import ones_like
 from dtrain.core.trace import trace
 from dtrain.graph.op import Op, all_ops
 from dtrain.kernels.registry import kernels_of, reference_of
@@ -280,3 +282,29 @@ def _call(function, arrays, inferred, attrs) -> list[np.ndarray]:
     out = [np.empty(t.shape, t.dtype.numpy) for t in types]
     function(*arrays, out=out[0] if len(out) == 1 else tuple(out), **attrs)
     return out
+
+
+READS_CASES = [
+    (op, number)
+    for op, number in op_cases(lambda op: samples.is_differentiable(op) and (op.view or op.grad_reads != "all"))
+    if sample_of(op, number).grad
+]
+
+
+@pytest.mark.parametrize(("op", "number"), READS_CASES, ids=case_id)
+def test_rules_read_no_more_elements_than_the_op_says(op: Op, number: int):
+    """What a rule does not read may be overwritten before backward: the gradients stay."""
+    arrays, attrs = make_arrays(op, number, float64), sample_of(op, number).attrs
+    for position in samples.float_positions(arrays):
+        found = []
+        for overwritten in (False, True):
+            inputs = [wrap(array.copy()) for array in arrays]
+            inputs[position].requires_grad_()
+            outputs = apply_all(op, inputs, attrs)
+            if overwritten:
+                with no_grad():
+                    inputs[position].fill_(77.0)
+            outputs[0].backward(ones_like(outputs[0]))
+            found.append(inputs[position].grad)
+        assert found[0] is not None and found[1] is not None
+        assert np.array_equal(found[0].numpy(), found[1].numpy())

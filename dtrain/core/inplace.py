@@ -1,0 +1,197 @@
+"""Writing into a tensor: its elements change where they lie, and from then on it has the history of what was written.
+
+What ops recorded before the write is guarded by version counts: backward through a tensor whose elements are gone
+raises. What a write itself reads of the old elements is kept in a copy (`frozen`). A write into a view is a write into
+what it shows: the whole gets the history too, while tracing also the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dtrain.base.errors import DtypeError, ShapeError, TraceError, expected
+from dtrain.core.apply import apply, cast
+from dtrain.core.context import context
+from dtrain.core.tensor import Tensor, owner_of
+from dtrain.core.user_source import user_source
+from dtrain.graph.op import get_op
+from dtrain.kernels.device_arrays import copy_of
+from dtrain.kernels.device_arrays import overwrite as write_elements
+
+_BREADTH = {"bool": 0, "unsigned": 1, "signed": 1, "float": 2}  # a kind holds those of no greater breadth
+
+
+def update_in_place(name: str, target: Tensor, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    """Overwrite `target` with `function(target, *args, **kwargs)`, cast to its dtype. Returns target.
+
+    Raises:
+        RuntimeError: target is a leaf that requires gradients (or a view of one), and gradients are recorded.
+        ShapeError, DtypeError: the result has another shape, or its kind of number does not fit.
+    """
+    expect_writable(name, target)
+    source = target
+    if context.grad_enabled and _any_requires_grad((target, *args, *kwargs.values())):
+        source = frozen(target)
+        args = tuple(source if value is target else value for value in args)
+    overwrite(target, _fitted(name, target, function(source, *args, **kwargs)), name)
+    return target
+
+
+def expect_writable(name: str, target: Tensor) -> None:
+    """Raise RuntimeError where a write would change a leaf between its use and its gradient."""
+    if not context.grad_enabled:
+        return
+    root = _root(target)
+    if root.requires_grad and root.node is None:
+        what = "a leaf that requires gradients" if root is target else "a view of a leaf that requires gradients"
+        raise RuntimeError(
+            expected(
+                f"{name} at {user_source()}",
+                "a tensor that may be overwritten while gradients are recorded",
+                f"{target.type}, {what}",
+                "write inside `with dt.no_grad():` if no gradient is meant to flow; "
+                "else make a new tensor, such as y = x * 2 or y = dtrain.functional.set_item(x, index, values)",
+            )
+        )
+
+
+def frozen(target: Tensor) -> Tensor:
+    """A handle with the present elements and history of `target`, which later writes into it leave alone."""
+    base = target.base
+    if base is not None and target.shown is not None and _is_present_view(target, base):
+        op, attrs = target.shown
+        return apply(op, frozen(base), **attrs)
+    if context.tracer is not None:
+        handle = context.tracer.frozen(target)
+    else:
+        handle = Tensor(copy_of(target.concrete("an in-place update")), target.type)
+    handle.requires_grad, handle.node, handle.index = target.requires_grad, target.node, target.index
+    return handle
+
+
+def _is_present_view(target: Tensor, base: Tensor) -> bool:
+    """Whether the history of a view is its base's, and that of now: nobody wrote into the base since."""
+    node = target.node
+    return node is not None and bool(node.inputs) and node.inputs[0] is base and node.versions[0] == base.version
+
+
+def overwrite(target: Tensor, new: Tensor, name: str) -> None:
+    """Give `target` the elements of `new`, which has its type, and, where gradients are recorded, its history."""
+    takes_history = context.grad_enabled and (
+        new.requires_grad or target.node is not None or _root(target).node is not None
+    )
+    base = _shown_tensor(target) if takes_history or context.tracer is not None else None
+    if base is not None:
+        _write_through_view(target, base, new, name)
+        return
+    if context.tracer is not None:
+        target.version += 1
+        if takes_history:
+            context.tracer.keep_history(target)
+        context.tracer.write(target, new)
+    else:
+        _write_elements(target, new, name)
+    if takes_history:
+        _take_history(target, new)
+
+
+def _write_elements(target: Tensor, new: Tensor, name: str) -> None:
+    array, source = target.concrete(name), new.concrete(name)
+    if not getattr(array.flags, "writeable", True):  # CuPy's flags have no such entry
+        raise RuntimeError(
+            expected(
+                f"{name} at {user_source()}",
+                "a tensor in writable memory",
+                f"{target.type}, whose elements are repeated or belong to a read-only array",
+                "copy() it first",
+            )
+        )
+    target.version += 1
+    write_elements(array, source)
+
+
+def _take_history(target: Tensor, new: Tensor) -> None:
+    if new.requires_grad and new.node is None:
+        new = apply(get_op("copy"), new)  # a leaf: the target hangs on it, and is none itself
+    target.requires_grad, target.node, target.index = new.requires_grad, new.node, new.index
+
+
+def _write_through_view(target: Tensor, base: Tensor, new: Tensor, name: str) -> None:
+    """Write the whole that `target` shows a part of, then show that part of it."""
+    assert target.shown is not None
+    op, attrs = target.shown
+    overwrite(base, _put_back(op.name, attrs, frozen(base), new), name)
+    fresh = apply(op, base, **attrs)
+    target.value = fresh.value
+    if context.grad_enabled:
+        target.requires_grad, target.node, target.index = fresh.requires_grad, fresh.node, fresh.index
+    if context.tracer is not None:
+        context.tracer.note_view(target, base)
+
+
+def _put_back(view: str, attrs: dict[str, Any], whole: Tensor, part: Tensor) -> Tensor:
+    """`whole` with `part` in the place of what the view op `view` shows of it."""
+    if view == "get_item":
+        return apply(get_op("set_item"), whole, part, **attrs)
+    if view == "reshape":
+        return apply(get_op("reshape"), part, shape=whole.shape)
+    if view == "transpose":
+        axes = attrs["axes"]
+        return apply(get_op("transpose"), part, axes=tuple(axes.index(axis) for axis in range(len(axes))))
+    raise RuntimeError(
+        expected(
+            f"in-place update at {user_source()}",
+            "a tensor whose elements each have a place of their own",
+            f"{part.type} made by {view}, which repeats elements",
+            "copy() it first",
+        )
+    )
+
+
+def _shown_tensor(target: Tensor) -> Tensor | None:
+    """What `target` is a view of, if writing into it changes that."""
+    base = target.base
+    if base is None or not _shares_memory(target, base):
+        return None
+    is_chained = base.base is not None or (base.array is not None and not base.array.flags.c_contiguous)
+    if target.array is None and is_chained and target.shown is not None and target.shown[0].name == "reshape":
+        # Whether this view has memory of its own is known only where the elements lie somewhere.
+        raise TraceError(
+            expected(
+                f"in-place update at {user_source()}",
+                "a tensor in memory of its own, or a plain view of one",
+                f"{target.type}, the reshaped view of a view in this traced function",
+                "update the tensor that it shows, or copy() it first",
+            )
+        )
+    return base
+
+
+def _shares_memory(view: Tensor, base: Tensor) -> bool:
+    """Whether a view shows its base: `reshape` copies where the elements do not lie in order."""
+    if view.array is None:
+        return True
+    # A view with numbers of a base without was made in another trace.
+    return base.array is not None and owner_of(view.array) is owner_of(base.array)
+
+
+def _root(target: Tensor) -> Tensor:
+    """The tensor at the bottom of a chain of views."""
+    while target.base is not None and _shares_memory(target, target.base):
+        target = target.base
+    return target
+
+
+def _any_requires_grad(values: Sequence[Any]) -> bool:
+    return any(isinstance(value, Tensor) and value.requires_grad for value in values)
+
+
+def _fitted(name: str, target: Tensor, new: Tensor) -> Tensor:
+    if new.shape != target.shape:
+        raise ShapeError(expected(name, f"a result of shape {target.shape}, as what it is written into", str(new.type)))
+    if _BREADTH[new.dtype.kind] > _BREADTH[target.dtype.kind]:
+        raise DtypeError(
+            expected(name, f"a result that {target.dtype.tag} can hold", str(new.type), "cast one of the two first")
+        )
+    return cast(new, target.dtype)

@@ -1,0 +1,113 @@
+"""How a tensor gives out its numbers: as arrays, as Python numbers, as text.
+
+Every way asks `concrete` first, which says why there are none while a function is traced.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dtrain.base.errors import ShapeError, TraceError, expected
+from dtrain.core.user_source import user_source
+from dtrain.kernels.device_arrays import to_host
+
+if TYPE_CHECKING:
+    from dtrain.base.tensor_type import TensorType
+
+Array = Any
+
+
+class TensorNumbers:
+    """The part of `Tensor` that reads `array`."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        array: Array
+        type: TensorType
+        requires_grad: bool
+
+    def concrete(self, wanted: str) -> Array:
+        """The array itself. Raises TraceError, naming the user's line, where there are no numbers yet."""
+        if self.array is None:
+            raise TraceError(
+                expected(
+                    f"{wanted} at {user_source()}",
+                    "a tensor that holds numbers",
+                    f"{self.type} inside a traced function, where only shapes are known",
+                    "use dtrain.functional.where, or move this line out of the traced function",
+                )
+            )
+        return self.array
+
+    def numpy(self) -> np.ndarray:
+        """The elements as a NumPy array: shared memory on the CPU, a copy from a GPU."""
+        array = self.concrete("numpy()")
+        return array if isinstance(array, np.ndarray) else to_host(array)
+
+    def item(self) -> Any:
+        """The only element as a Python number."""
+        self.concrete("item()")
+        array = self.numpy()
+        if self.type.size != 1:
+            raise ShapeError(expected("item()", "a tensor of one element", str(self.type)))
+        return array.reshape(()).item() if self.type.dtype.tag != "bf16" else float(array.reshape(()))
+
+    def tolist(self) -> Any:
+        """The elements as nested Python lists."""
+        self.concrete("tolist()")
+        return self.numpy().tolist()
+
+    def __bool__(self) -> bool:
+        self.concrete("a Python branch on a tensor's value")
+        if self.type.size != 1:
+            raise ShapeError(expected("a branch", "a tensor of one element", str(self.type), "reduce it with .any()"))
+        return bool(self.item())
+
+    def __int__(self) -> int:
+        self.concrete("int()")
+        return int(self.item())
+
+    def __float__(self) -> float:
+        self.concrete("float()")
+        return float(self.item())
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        self.concrete(f"a tensor formatted with {spec!r}")
+        return format(self.item(), spec)
+
+    def __round__(self, digits: int | None = None) -> Any:
+        self.concrete("round()")
+        return round(self.item(), digits)
+
+    def __index__(self) -> int:
+        self.concrete("an index")
+        if not (self.type.dtype.is_integer and self.type.size == 1):
+            raise TypeError(expected("index", "an integer tensor of one element", str(self.type)))
+        return int(self.item())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        if dtype is not None and dtype != array.dtype:
+            if copy is False:
+                raise ValueError(expected("__array__", f"dtype {array.dtype} where copy=False", str(dtype)))
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.concrete("__dlpack__()").__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        device: tuple[int, int] = self.concrete("__dlpack_device__()").__dlpack_device__()
+        return device
+
+    def __repr__(self) -> str:
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        if self.array is None:
+            return f"Tensor({self.type}, symbolic{grad})"
+        text = np.array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=200)
+        return f"Tensor({text}, {self.type}{grad})"

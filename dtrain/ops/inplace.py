@@ -1,0 +1,136 @@
+"""The methods that write: `x.add_(y)`, `x += y`, `x.zero_()`, … one row each, made of the functions that do not.
+
+Every row computes what its function gives and writes it into the tensor, as `core/inplace.py` says: under `no_grad`
+the elements change, else the history does too, and a leaf that requires gradients refuses.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from dtrain.core import random
+from dtrain.core.inplace import update_in_place
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
+from dtrain.core.tensor_factory import full_like, zeros_like
+from dtrain.ops import activation, comparison, elementwise
+from dtrain.ops.clip import clip
+from dtrain.ops.elementwise import add, div, mul, sub
+from dtrain.ops.gather_scatter import scatter, scatter_add
+from dtrain.ops.index_put import index_add, index_put
+from dtrain.ops.where import where
+
+Function = Callable[..., Tensor]
+
+
+def _add(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+    return add(x, other if alpha == 1 else mul(other, alpha))
+
+
+def _sub(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+    return sub(x, other if alpha == 1 else mul(other, alpha))
+
+
+def _fill(x: Tensor, value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return add(zeros_like(x), value.to(x.dtype))
+    return full_like(x, value)
+
+
+def _copy(x: Tensor, source: Any) -> Tensor:
+    """The elements of `source`, broadcast, in x's dtype and on its device."""
+    new = as_tensor(source, device=x.device).to(x.dtype)
+    return new if new.shape == x.shape else new.broadcast_to(x.shape)
+
+
+def _lerp(x: Tensor, end: Tensor, weight: Any) -> Tensor:
+    return add(x, mul(sub(end, x), weight))
+
+
+def _addcmul(x: Tensor, first: Any, second: Any, *, value: float = 1) -> Tensor:
+    return add(x, mul(mul(first, second), value))
+
+
+def _addcdiv(x: Tensor, first: Any, second: Any, *, value: float = 1) -> Tensor:
+    return add(x, mul(div(first, second), value))
+
+
+def _masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
+    return where(mask, value, x)
+
+
+def _normal(x: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+    return random.normal(x.shape, mean, std, device=x.device).to(x.dtype)
+
+
+def _uniform(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
+    return random.uniform(x.shape, low, high, device=x.device).to(x.dtype)
+
+
+_UNARY: tuple[Function, ...] = (
+    elementwise.abs, elementwise.acos, elementwise.asin, elementwise.atan, elementwise.ceil, elementwise.cos,
+    elementwise.cosh, elementwise.exp, elementwise.expm1, elementwise.floor, elementwise.log, elementwise.log1p,
+    elementwise.reciprocal, elementwise.round, elementwise.rsqrt, elementwise.sign, elementwise.sin,
+    elementwise.sinh, elementwise.sqrt, elementwise.square, elementwise.tan, elementwise.tanh, activation.erf,
+    activation.relu, activation.sigmoid,
+)  # fmt: skip
+
+WRITERS: dict[str, Function] = {
+    **{f"{function.__name__}_": function for function in _UNARY},
+    "neg_": elementwise.neg,
+    "add_": _add,
+    "sub_": _sub,
+    "mul_": mul,
+    "div_": div,
+    "floor_divide_": elementwise.floor_div,
+    "remainder_": elementwise.mod,
+    "pow_": elementwise.pow,
+    "copy_": _copy,
+    "fill_": _fill,
+    "zero_": zeros_like,
+    "clamp_": clip,
+    "clip_": clip,
+    "lerp_": _lerp,
+    "addcmul_": _addcmul,
+    "addcdiv_": _addcdiv,
+    "masked_fill_": _masked_fill,
+    "index_put_": index_put,
+    "index_add_": index_add,
+    "scatter_": scatter,
+    "scatter_add_": scatter_add,
+    "bitwise_and_": comparison.bitwise_and,
+    "bitwise_or_": comparison.bitwise_or,
+    "bitwise_xor_": comparison.bitwise_xor,
+    "logical_not_": comparison.logical_not,
+    "normal_": _normal,
+    "uniform_": _uniform,
+}
+
+OPERATORS: dict[str, Function] = {
+    "__iadd__": add,
+    "__isub__": sub,
+    "__imul__": mul,
+    "__itruediv__": div,
+    "__ifloordiv__": elementwise.floor_div,
+    "__imod__": elementwise.mod,
+    "__ipow__": elementwise.pow,
+    "__iand__": comparison.bitwise_and,
+    "__ior__": comparison.bitwise_or,
+    "__ixor__": comparison.bitwise_xor,
+    "__ilshift__": comparison.left_shift,
+    "__irshift__": comparison.right_shift,
+}
+
+
+def _writer(name: str, function: Function) -> Function:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return update_in_place(name, self, function, *args, **kwargs)
+
+    method.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"Overwrite the elements with what `{function.__name__.strip('_')}` gives. Returns self."
+    return method
+
+
+install_methods({name: _writer(name, function) for name, function in {**WRITERS, **OPERATORS}.items()})
