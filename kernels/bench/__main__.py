@@ -59,9 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     timings = []
     if device.is_cuda:
-        print(
-            f"{device}: a copy within its memory moves {copy_gigabytes_per_second(device.index):.0f} GB/s, read + written"
-        )
+        limit = copy_gigabytes_per_second(device.index)
+        print(f"{device}: a copy within its memory moves {limit:.0f} GB/s, read and written")
         chosen = [workload for workload in chosen if gpu_candidates(workload, dtype, device)]
     for workload in chosen:
         print(f"{workload.op} {dtype.tag} {workload.label}", flush=True)
