@@ -1,4 +1,4 @@
-"""Element types, their short names (`f32`) and NumPy-like promotion.
+"""Element types, their short names (`f32`), and the smallest dtype that holds two.
 
 A `DType` is interned: compare with `is`. bfloat16 comes from ml_dtypes; every dtype maps to one NumPy dtype, which is
 also what CuPy arrays use.
@@ -105,12 +105,13 @@ def _unknown(given: str) -> str:
 def _promote_pair(first: DType, second: DType) -> DType:
     if first is second:
         return first
+    if first.is_floating is not second.is_floating:
+        return first if first.is_floating else second
     # NumPy has no common type of these two short floats; f32 is the smallest that holds both.
     if {first, second} == {float16, bfloat16}:
         return float32
     if bfloat16 in (first, second):
-        other = second if first is bfloat16 else first
-        return bfloat16 if not other.is_floating else other
+        return second if first is bfloat16 else first
     return _BY_NUMPY[np.promote_types(first.numpy, second.numpy)]
 
 
@@ -118,9 +119,9 @@ _PROMOTED: dict[tuple[DType, DType], DType] = {(a, b): _promote_pair(a, b) for a
 
 
 def promote(*dtypes: DType) -> DType:
-    """The smallest dtype that holds all of them, as NumPy does: s32 + f32 is f64, u8 + s8 is s16, bool + x is x.
+    """The smallest dtype that holds all of them: u8 with s8 is s16, bf16 with f16 is f32, bool with x is x.
 
-    bf16 with an integer stays bf16 (NumPy knows no bf16), and bf16 with f16 is f32.
+    Integers never widen a float: s64 with f16 is f16.
     """
     result = dtypes[0]
     for dtype in dtypes[1:]:
@@ -129,9 +130,9 @@ def promote(*dtypes: DType) -> DType:
 
 
 def promote_scalar(dtype: DType, scalar: bool | int | float) -> DType:
-    """Promotion with a Python number, which is weak: it changes the kind, never the width (NEP 50)."""
+    """Promotion with a Python number, which is weak: it changes the kind, never the width. Floats come in as f32."""
     if isinstance(scalar, float) and not dtype.is_floating:
-        return float32 if dtype.itemsize <= 2 or dtype.kind == "bool" else float64
+        return float32
     if isinstance(scalar, int) and not isinstance(scalar, bool) and dtype.kind == "bool":
         return int64
     return dtype

@@ -15,8 +15,9 @@ import numpy as np
 
 from dtrain.base.cuda import check_cuda_device
 from dtrain.base.device import CPU, Device
-from dtrain.base.dtype import DType, promote, promote_scalar
+from dtrain.base.dtype import DType, promote_scalar
 from dtrain.base.errors import DeviceError, TraceError, expected
+from dtrain.base.promotion import common_dtype
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
 from dtrain.core.context import context
 from dtrain.core.tape import TapeNode
@@ -95,7 +96,7 @@ class Dispatch:
 def _common_dtype(op: Op, types: tuple[TensorType, ...]) -> DType | None:
     if not op.promotes or len(types) < 2:
         return None
-    common = promote(*[type.dtype for type in types])
+    common = common_dtype(types)
     return None if all(type.dtype is common for type in types) else common
 
 
@@ -278,11 +279,11 @@ def _no_gradient(node: TapeNode, *grads: Tensor) -> tuple[None, ...]:
 
 
 def as_tensors(inputs: Sequence[Any]) -> list[Tensor]:
-    """Numbers take the dtype of the tensors beside them (NEP 50: a Python number never widens)."""
+    """Numbers take the dtype of the tensors beside them: a Python number changes the kind, never the width."""
     tensors = [value for value in inputs if isinstance(value, Tensor)]
     if not tensors:
         return [as_tensor(value) for value in inputs]
-    common = promote(*[tensor.type.dtype for tensor in tensors])
+    common = common_dtype([tensor.type for tensor in tensors])
     device = tensors[0].type.device
     return [value if isinstance(value, Tensor) else _beside(value, common, device) for value in inputs]
 

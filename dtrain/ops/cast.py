@@ -88,7 +88,7 @@ def copy(x: Tensor) -> Tensor:
 
 
 def as_floating(x: Any) -> Tensor:
-    """Integers and bools as the float dtype that holds them (f32, or f64 for s32 and wider); floats as they are."""
+    """Integers and bools as f32; floats as they are."""
     tensor = as_tensor(x)
     dtype = tensor.dtype
     return tensor if dtype.is_floating else cast_to(tensor, promote_scalar(dtype, 1.0))

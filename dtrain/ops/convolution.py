@@ -144,12 +144,13 @@ def _cases(pick: str) -> list[Sample]:
     return samples
 
 
-CONV2D = register_op(Op(name="conv2d", infer=_infer, grad=_grad, samples=lambda: _cases("forward")))
+CONV2D = register_op(Op(name="conv2d", infer=_infer, grad=_grad, promotes=True, samples=lambda: _cases("forward")))
 BACKWARD_DATA = register_op(
     Op(
         name="conv2d_backward_data",
         infer=_infer_backward_data,
         grad=_grad_backward_data,
+        promotes=True,
         samples=lambda: _cases("data"),
     )
 )

@@ -1,6 +1,6 @@
 """Elementwise arithmetic with broadcasting: binary ops, and one row a unary op.
 
-Binary gradients undo broadcasting with `sum_to_shape`. Integers are promoted where the result is not an integer.
+Binary gradients undo broadcasting with `sum_to_shape`. Integers are taken as f32 where the result is not an integer.
 """
 
 from __future__ import annotations
@@ -147,10 +147,10 @@ def mul(x: Any, y: Any) -> Tensor:
 
 
 def div(x: Any, y: Any) -> Tensor:
-    """x / y with broadcasting; integers are divided as floats (f32, or f64 for s32 and wider).
+    """x / y with broadcasting; integers are divided in f32.
 
     >>> div(tensor([1, 2]), 2)
-    Tensor([0.5, 1. ], f64[2]@cpu)
+    Tensor([0.5, 1. ], f32[2]@cpu)
     """
     return apply(DIVIDE, *_as_floats(x, y))
 
@@ -240,7 +240,7 @@ def unary(
     """Register an op of one input and return its public function.
 
     `by_input(grad, x)` or `by_output(grad, y)` is the gradient rule; the input is drawn from [low, high) in tests.
-    An op for floats only takes integers as the floats that hold them.
+    An op for floats only takes integers as f32.
     """
     floats_only = dtypes is FLOATS
 

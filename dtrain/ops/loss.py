@@ -175,7 +175,7 @@ def _dense_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float
     _check_shapes("cross_entropy", logits, targets)
     if label_smoothing:
         targets = targets * (1 - label_smoothing) + label_smoothing / logits.shape[1]
-    return _reduced(-sum_over(cast(targets, logits.dtype) * log_softmax(logits, 1), 1), reduction)
+    return _reduced(-sum_over(targets * log_softmax(logits, 1), 1), reduction)
 
 
 def nll_loss(log_probabilities: Tensor, targets: Tensor, *, reduction: str = "mean") -> Tensor:

@@ -225,7 +225,7 @@ def sum(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
 
 
 def mean(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """The average over `axis`. Integers are averaged as floats. NaN where there is nothing to average.
+    """The average over `axis`. Integers are averaged in f32. NaN where there is nothing to average.
 
     >>> mean(tensor([1.0, 2.0, 6.0]))
     Tensor(3., f32[]@cpu)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.base.dtype import ALL, bool_, promote
+from dtrain.base.dtype import ALL, bool_
 from dtrain.base.errors import DtypeError, expected
+from dtrain.base.promotion import common_dtype
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, as_tensors, cast
 from dtrain.core.tape import TapeNode
@@ -56,5 +57,5 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     Tensor([1., 0.], f32[2]@cpu)
     """
     first, second = as_tensors([x, y])
-    common = promote(first.dtype, second.dtype)
+    common = common_dtype([first.type, second.type])
     return apply(WHERE, as_tensor(condition), cast(first, common), cast(second, common))

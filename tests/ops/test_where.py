@@ -19,7 +19,7 @@ def test_where_is_numpys():
 
 def test_python_numbers_and_promotion():
     assert F.where(tensor(CONDITION), tensor([1.0], dtype="f16"), 0.0).dtype.tag == "f16"
-    assert F.where(tensor(CONDITION), tensor([1], dtype="s32"), tensor([1.0])).dtype.tag == "f64"
+    assert F.where(tensor(CONDITION), tensor([1], dtype="s32"), tensor([1.0])).dtype.tag == "f32"
     assert F.where(tensor([True, False]), 1, 2).tolist() == [1, 2]
 
 
