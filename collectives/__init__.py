@@ -114,7 +114,9 @@ if not TYPE_CHECKING:  # for a type checker the imports above are all, so that i
         from importlib import import_module
 
         if name not in _PUBLIC:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+            from dtrain.base import names
+
+            return names.lookup("dist", name, __all__)
         # Whoever asks for anything here trains: sync-BN, packing and agreement between ranks have to be in place.
         import_module(f"{__name__}.session")
         value: object = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)

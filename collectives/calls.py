@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dtrain.base.errors import CollectiveError, ShapeError, TraceError, expected
+from dtrain.base.statement import is_statement
 from dtrain.collectives import ops
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import communicator_for, get_communicator
-from dtrain.collectives.statement import is_statement
 from dtrain.collectives.work import Work
 from dtrain.core.context import context, no_grad
 from dtrain.core.tensor import Tensor, as_tensor

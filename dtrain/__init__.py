@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from dtrain.base import errors as errors
+from dtrain.base import names as names
 from dtrain.base.cuda import device_count as device_count
 from dtrain.base.cuda import is_cuda_available as is_cuda_available
 from dtrain.base.device import Device as Device
@@ -45,6 +46,11 @@ from dtrain.core.function import Function as Function
 from dtrain.core.random import Generator as Generator
 from dtrain.core.random import default_generator as default_generator
 from dtrain.core.random import seed as seed
+from dtrain.core.random_like import manual_seed as manual_seed
+from dtrain.core.random_like import rand as rand
+from dtrain.core.random_like import rand_like as rand_like
+from dtrain.core.random_like import randn as randn
+from dtrain.core.random_like import randn_like as randn_like
 from dtrain.core.tensor import Parameter as Parameter
 from dtrain.core.tensor import Tensor as Tensor
 from dtrain.core.tensor import as_tensor as as_tensor
@@ -72,6 +78,16 @@ __version__ = VERSION
 
 device = as_device
 dtype = as_dtype
+randint = functional.randint
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether it is a Tensor."""
+    return isinstance(value, Tensor)
+
+
+for _function in ("arange", "eye", "full", "full_like", "linspace", "ones_like", "zeros_like"):
+    globals()[_function] = getattr(functional, _function)  # with the keywords of others
 
 _IMPORTED_WHEN_USED = ("checkpoint", "collectives", "launcher", "models")
 
@@ -85,7 +101,7 @@ else:  # a type checker would take every name for one of these
     def __getattr__(name: str) -> object:
         if name in _IMPORTED_WHEN_USED:
             return importlib.import_module(f"dtrain.{name}")
-        raise AttributeError(f"module 'dtrain' has no attribute {name!r}")
+        return names.lookup("dt", name, globals())
 
 
 def __dir__() -> list[str]:

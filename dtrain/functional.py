@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from dtrain.base import names as _names
+from dtrain.base.spelling import spell_all as _spell_all
 from dtrain.core.random import bernoulli as bernoulli
 from dtrain.core.random import normal as normal
 from dtrain.core.random import permutation as permutation
 from dtrain.core.random import randint as randint
 from dtrain.core.random import uniform as uniform
+from dtrain.core.tensor import Tensor as _Tensor
+from dtrain.core.tensor import install_methods as _install_methods
 from dtrain.core.tensor_factory import arange as arange
 from dtrain.core.tensor_factory import eye as eye
 from dtrain.core.tensor_factory import full as full
@@ -99,6 +105,33 @@ from dtrain.ops.elementwise import sub as sub
 from dtrain.ops.elementwise import tan as tan
 from dtrain.ops.elementwise import tanh as tanh
 from dtrain.ops.embedding import embedding as embedding
+from dtrain.ops.everyday import addmm as addmm
+from dtrain.ops.everyday import allclose as allclose
+from dtrain.ops.everyday import amax as amax
+from dtrain.ops.everyday import amin as amin
+from dtrain.ops.everyday import bmm as bmm
+from dtrain.ops.everyday import count_nonzero as count_nonzero
+from dtrain.ops.everyday import exp2 as exp2
+from dtrain.ops.everyday import frac as frac
+from dtrain.ops.everyday import hstack as hstack
+from dtrain.ops.everyday import hypot as hypot
+from dtrain.ops.everyday import isclose as isclose
+from dtrain.ops.everyday import lerp as lerp
+from dtrain.ops.everyday import log2 as log2
+from dtrain.ops.everyday import log10 as log10
+from dtrain.ops.everyday import masked_fill as masked_fill
+from dtrain.ops.everyday import meshgrid as meshgrid
+from dtrain.ops.everyday import mm as mm
+from dtrain.ops.everyday import mv as mv
+from dtrain.ops.everyday import numel as numel
+from dtrain.ops.everyday import ravel as ravel
+from dtrain.ops.everyday import select as select
+from dtrain.ops.everyday import std_mean as std_mean
+from dtrain.ops.everyday import t as t
+from dtrain.ops.everyday import trunc as trunc
+from dtrain.ops.everyday import unflatten as unflatten
+from dtrain.ops.everyday import var_mean as var_mean
+from dtrain.ops.everyday import vstack as vstack
 from dtrain.ops.gather_scatter import gather as gather
 from dtrain.ops.gather_scatter import one_hot as one_hot
 from dtrain.ops.gather_scatter import scatter as scatter
@@ -188,3 +221,13 @@ from dtrain.ops.statistics import normalize as normalize
 from dtrain.ops.statistics import std as std
 from dtrain.ops.statistics import var as var
 from dtrain.ops.where import where as where
+
+_spell_all(globals())
+# What a function does to a tensor its method of the same name does too, unless a family has defined another.
+_install_methods(
+    {word: globals()[to[2:]] for word, to in _names.ALIASES["Tensor"].items() if not hasattr(_Tensor, word)}
+)
+
+
+def __getattr__(name: str) -> Any:
+    return _names.lookup("F", name, globals())

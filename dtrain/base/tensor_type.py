@@ -56,6 +56,10 @@ class TensorType:
             layout = self.layout if len(new_shape) == len(self.shape) else Layout.PLAIN
         return tensor_type(new_shape, dtype or self.dtype, layout, device or self.device)
 
+    def __call__(self, *dtype: object) -> NoReturn:
+        """`x.type(dtype)` is a cast elsewhere; here `x.type` is the type."""
+        raise TypeError(expected("x.type", "no call", "one", "write x.to(dtype) to cast, x.dtype to ask"))
+
     def __str__(self) -> str:
         layout = f"{{{self.layout.value}}}" if self.layout is not Layout.PLAIN else ""
         return f"{self.dtype.tag}[{','.join(map(str, self.shape))}]{layout}@{self.device}"

@@ -201,7 +201,9 @@ def randint(
     device: DeviceLike = CPU,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Integers in [low, high), or in [0, low) where only one number is given."""
+    """Integers in [low, high), or in [0, low) where only one number is given, also `randint(low, shape)`."""
+    if isinstance(high, tuple | list):
+        low, high, shape = 0, low, high
     return (generator or default_generator()).randint(low, high, shape, dtype=dtype, device=device)
 
 

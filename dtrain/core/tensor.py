@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from dtrain.base.cuda import placement
 from dtrain.base.device import CPU, Device, DeviceLike, as_device
 from dtrain.base.dtype import DType, DTypeLike, as_dtype, float32, float64, from_numpy
 from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.base.spelling import spelled
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
 from dtrain.core.context import context
 from dtrain.core.tensor_methods import TensorMethods
@@ -334,4 +336,5 @@ def _cupy_from_dlpack(data: Any) -> Array:
 def install_methods(methods: Mapping[str, Callable[..., Any]]) -> None:
     """Give Tensor these methods; a family of ops calls this once for what it defines."""
     for name, function in methods.items():
-        setattr(Tensor, name, function)
+        is_method = isinstance(function, FunctionType) and not name.startswith("__")
+        setattr(Tensor, name, spelled(function) if is_method else function)

@@ -32,39 +32,58 @@ def as_shape(shape: ShapeLike, where: str) -> Shape:
     return sizes
 
 
-def full(shape: ShapeLike, value: float | bool, *, dtype: DTypeLike | None = None, device: DeviceLike = CPU) -> Tensor:
+def _leaf(tensor: Tensor, requires_grad: bool) -> Tensor:
+    return tensor.requires_grad_() if requires_grad else tensor
+
+
+def shape_of(where: str, given: tuple[Any, ...]) -> Shape:
+    """The sizes of `f(2, 3)`, `f((2, 3))` and `f()` alike."""
+    return as_shape(given[0] if len(given) == 1 else given, where)
+
+
+def full(
+    shape: ShapeLike,
+    value: float | bool,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = CPU,
+    requires_grad: bool = False,
+) -> Tensor:
     """A tensor of this shape with every element `value`; without a dtype f32 for a float, s64 for an int, else bool."""
     if dtype is None:
         dtype = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else float32
-    return apply(
+    made = apply(
         get_op("full"), shape=as_shape(shape, "full"), value=value, dtype=as_dtype(dtype), device=placement(device)
     )
+    return _leaf(made, requires_grad)
 
 
-def zeros(shape: ShapeLike, *, dtype: DTypeLike = float32, device: DeviceLike = CPU) -> Tensor:
-    """Zeros of this shape."""
-    return full(as_shape(shape, "zeros"), 0, dtype=dtype, device=device)
+def zeros(*shape: Any, dtype: DTypeLike | None = None, device: DeviceLike = CPU, requires_grad: bool = False) -> Tensor:
+    """Zeros of this shape: `zeros((2, 3))` or `zeros(2, 3)`; f32 unless a dtype is given."""
+    return full(shape_of("zeros", shape), 0, dtype=dtype or float32, device=device, requires_grad=requires_grad)
 
 
-def ones(shape: ShapeLike, *, dtype: DTypeLike = float32, device: DeviceLike = CPU) -> Tensor:
-    """Ones of this shape."""
-    return full(as_shape(shape, "ones"), 1, dtype=dtype, device=device)
+def ones(*shape: Any, dtype: DTypeLike | None = None, device: DeviceLike = CPU, requires_grad: bool = False) -> Tensor:
+    """Ones of this shape: `ones((2, 3))` or `ones(2, 3)`; f32 unless a dtype is given."""
+    return full(shape_of("ones", shape), 1, dtype=dtype or float32, device=device, requires_grad=requires_grad)
 
 
-def full_like(other: Tensor | TensorType, value: float | bool, *, dtype: DTypeLike | None = None) -> Tensor:
+def full_like(
+    other: Tensor | TensorType, value: float | bool, *, dtype: DTypeLike | None = None, requires_grad: bool = False
+) -> Tensor:
     """`full` with the shape, dtype and device of `other`."""
     type = other.type if isinstance(other, Tensor) else other
-    return full(type.shape, value, dtype=dtype or type.dtype, device=type.device)
+    return full(type.shape, value, dtype=dtype or type.dtype, device=type.device, requires_grad=requires_grad)
 
 
-def zeros_like(other: Tensor | TensorType, *, dtype: DTypeLike | None = None) -> Tensor:
+def zeros_like(other: Tensor | TensorType, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros with the shape, dtype and device of `other`."""
-    return full_like(other, 0, dtype=dtype)
+    return full_like(other, 0, dtype=dtype, requires_grad=requires_grad)
 
 
-def ones_like(other: Tensor | TensorType, *, dtype: DTypeLike | None = None) -> Tensor:
+def ones_like(other: Tensor | TensorType, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """Ones with the shape, dtype and device of `other`."""
-    return full_like(other, 1, dtype=dtype)
+    return full_like(other, 1, dtype=dtype, requires_grad=requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: DTypeLike | None = None, device: DeviceLike = CPU) -> Tensor:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dtrain.core.peer_method_types import PeerMethods
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     Axis = int | tuple[int, ...] | None
 
 
-class TensorMethods:
+class TensorMethods(PeerMethods):
     """What `x + y` and `x.sum()` look like to a type checker."""
 
     __slots__ = ()

@@ -1,5 +1,9 @@
 """Datasets, samplers that share them out over ranks, loaders that fetch batches ahead, and the bundled digits."""
 
+from typing import Any as _Any
+
+from dtrain.base import names as _names
+from dtrain.base.spelling import spell_all as _spell_all
 from dtrain.data.collate import collate as collate
 from dtrain.data.dataset import ArrayDataset as ArrayDataset
 from dtrain.data.dataset import Dataset as Dataset
@@ -9,3 +13,9 @@ from dtrain.data.dataset import random_split as random_split
 from dtrain.data.digits import Digits as Digits
 from dtrain.data.loader import DataLoader as DataLoader
 from dtrain.data.sampler import RankShardedSampler as RankShardedSampler
+
+_spell_all(globals())
+
+
+def __getattr__(name: str) -> _Any:
+    return _names.lookup("data", name, globals())

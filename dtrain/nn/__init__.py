@@ -1,5 +1,9 @@
 """Modules: layers, losses, containers, and how to initialize them."""
 
+from typing import Any as _Any
+
+from dtrain.base import names as _names
+from dtrain.base.spelling import spell_all as _spell_all
 from dtrain.core.tensor import Parameter as Parameter
 from dtrain.nn import init as init
 from dtrain.nn.activation import ELU as ELU
@@ -51,3 +55,9 @@ from dtrain.nn.pooling import MaxPool1d as MaxPool1d
 from dtrain.nn.pooling import MaxPool2d as MaxPool2d
 from dtrain.nn.transformer import MultiHeadAttention as MultiHeadAttention
 from dtrain.nn.transformer import TransformerEncoderLayer as TransformerEncoderLayer
+
+_spell_all(globals())
+
+
+def __getattr__(name: str) -> _Any:
+    return _names.lookup("nn", name, globals())

@@ -6,17 +6,25 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import dtrain.functional as F
+from dtrain.base.spelling import expect_taken
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import full
 from dtrain.nn.module import Module
 
 
 class _Elementwise(Module):
-    """A function without settings."""
+    """A function without settings. `inplace` is taken for scripts that give it; the input never changes."""
 
     function: ClassVar[Callable[[Tensor], Tensor]]
+    inplace: bool = False
+
+    def __init__(self, inplace: bool = False) -> None:
+        if inplace:
+            self.inplace = True
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.inplace:
+            expect_taken(type(self).__name__)
         return type(self).function(x)
 
 
@@ -65,10 +73,12 @@ class Hardsigmoid(_Elementwise):
 class LeakyReLU(Module):
     """x where x > 0, else negative_slope · x."""
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = negative_slope
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        self.negative_slope, self.inplace = negative_slope, inplace
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.inplace:
+            expect_taken("LeakyReLU")
         return F.leaky_relu(x, self.negative_slope)
 
     def extra_repr(self) -> str:
@@ -78,10 +88,12 @@ class LeakyReLU(Module):
 class ELU(Module):
     """x where x > 0, else alpha · (eˣ − 1)."""
 
-    def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = alpha
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        self.alpha, self.inplace = alpha, inplace
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.inplace:
+            expect_taken("ELU")
         return F.elu(x, self.alpha)
 
     def extra_repr(self) -> str:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import dtrain.functional as F
 from dtrain.base.errors import expected
+from dtrain.base.spelling import expect_taken
 from dtrain.core.tensor import Tensor
 from dtrain.nn.module import Module
 
 
 class Dropout(Module):
-    """In training every element is zero with probability p, else divided by 1 − p; nothing happens in evaluation."""
+    """In training every element is zero with probability p, else divided by 1 − p; nothing happens in evaluation.
 
-    def __init__(self, p: float = 0.5) -> None:
+    `inplace` is taken for scripts that give it; the input never changes.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         if not 0 <= p <= 1:
             raise ValueError(expected("Dropout", "p in [0, 1]", str(p)))
-        self.p = p
+        self.p, self.inplace = p, inplace
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.inplace:
+            expect_taken("Dropout")
         return F.dropout(x, self.p, training=self.training)
 
     def extra_repr(self) -> str:

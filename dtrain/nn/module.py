@@ -15,6 +15,7 @@ from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import expected
 from dtrain.core.context import context
 from dtrain.core.tensor import Parameter, Tensor
+from dtrain.nn.module_methods import ModuleMethods
 from dtrain.nn.state import check_state, load_state, move_tensor
 
 ForwardPreHook = Callable[["Module", tuple[Any, ...]], Any]
@@ -29,7 +30,7 @@ class LoadResult(NamedTuple):
     unexpected: list[str]
 
 
-class Module:
+class Module(ModuleMethods):
     """Base of all layers and models: set parameters and layers as attributes, and write `forward`.
 
     class Net(nn.Module):

@@ -1,5 +1,9 @@
 """Optimizers, learning-rate schedules and gradient clipping."""
 
+from typing import Any as _Any
+
+from dtrain.base import names as _names
+from dtrain.base.spelling import spell_all as _spell_all
 from dtrain.optim.adam import Adam as Adam
 from dtrain.optim.adam import AdamW as AdamW
 from dtrain.optim.clipping import clip_grad_norm_ as clip_grad_norm_
@@ -15,3 +19,9 @@ from dtrain.optim.lr_scheduler import StepLR as StepLR
 from dtrain.optim.optimizer import Optimizer as Optimizer
 from dtrain.optim.parameter_group import ParameterGroup as ParameterGroup
 from dtrain.optim.sgd import SGD as SGD
+
+_spell_all(globals())
+
+
+def __getattr__(name: str) -> _Any:
+    return _names.lookup("optim", name, globals())

@@ -6,7 +6,6 @@ can only mean the first, so it must not be lost without a word.
 
 from __future__ import annotations
 
-import dis
 import sys
 from bisect import bisect_right
 from functools import lru_cache
@@ -27,6 +26,8 @@ def is_statement() -> bool:
 @lru_cache(maxsize=1024)
 def _drops_result(code: CodeType, call: int) -> bool:
     """Whether what the instruction at offset `call` leaves on the stack is popped next."""
+    import dis
+
     instructions = {instruction.offset: instruction for instruction in dis.get_instructions(code)}
     offsets = sorted(instructions)
     position = bisect_right(offsets, call)  # `call` may lie among the caches behind the instruction

@@ -1,0 +1,277 @@
+"""Names of PyTorch and Horovod, and where they are here: one table for aliases, for hints in errors, for the docs.
+
+`ALIASES` has the words that mean the same: they work, as `place.word`. `HINTS` has words that do not: using one raises
+an AttributeError that says what to write. A place is a namespace, `Tensor` or `Module`; a target is a path below
+`dtrain`, with F, dist for functional, collectives. `docs/coming-from.md` is generated from here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_MODULES = {
+    "dt": "dtrain", "F": "dtrain.functional", "nn": "dtrain.nn", "optim": "dtrain.optim", "data": "dtrain.data",
+    "dist": "dtrain.collectives", "init": "dtrain.nn.init", "checkpoint": "dtrain.checkpoint",
+}  # fmt: skip
+
+
+def _same(words: str, place: str = "F") -> dict[str, str]:
+    return {word: f"{place}.{word}" for word in words.split()}
+
+
+# Functions of PyTorch's top level that dtrain has in its functional namespace. Not here: what differs there.
+_FUNCTIONS = _same(
+    "abs acos acosh add addmm all allclose amax amin any argmax argmin argsort asin asinh atan atan2 atanh bitwise_and "
+    "bitwise_not bitwise_or bitwise_xor bmm broadcast_to cat ceil chunk clip concat cos cosh count_nonzero cumsum diag "
+    "diagonal div dot dropout erf exp exp2 expm1 flatten flip floor frac gather greater greater_equal hstack hypot "
+    "index_add index_select isclose isfinite isinf isnan lerp less less_equal log log10 log1p log2 log_softmax "
+    "logical_and logical_not logical_or logical_xor logsumexp masked_fill masked_select matmul maximum mean meshgrid "
+    "minimum mm mul mv narrow neg nonzero norm not_equal numel outer permute pow prod ravel reciprocal relu reshape "
+    "roll round rsqrt scatter scatter_add searchsorted select sigmoid sign sin sinh softmax sort split sqrt square "
+    "squeeze stack std std_mean sub sum t tan tanh tile topk transpose tril triu trunc unbind unique unsqueeze var "
+    "var_mean vstack where"
+)
+
+ALIASES: Mapping[str, Mapping[str, str]] = {
+    "dt": {
+        **_FUNCTIONS,
+        "absolute": "F.abs", "arccos": "F.acos", "arcsin": "F.asin", "arctan": "F.atan", "arctan2": "F.atan2",
+        "asarray": "dt.as_tensor", "from_numpy": "dt.as_tensor", "clamp": "F.clip", "concatenate": "F.cat",
+        "divide": "F.div", "eq": "F.equal", "floor_divide": "F.floor_div", "ge": "F.greater_equal", "ger": "F.outer",
+        "gt": "F.greater", "le": "F.less_equal", "lt": "F.less", "movedim": "F.move_axis", "moveaxis": "F.move_axis",
+        "multiply": "F.mul", "ne": "F.not_equal", "negative": "F.neg", "randperm": "F.permutation",
+        "remainder": "F.mod", "repeat_interleave": "F.repeat", "subtract": "F.sub", "swapaxes": "F.swap_axes",
+        "swapdims": "F.swap_axes", "take_along_dim": "F.take_along_axis", "true_divide": "F.div",
+        "equal": "Tensor.equal", "max": "Tensor.max", "min": "Tensor.min",
+        "float": "dt.float32", "double": "dt.float64", "half": "dt.float16", "long": "dt.int64", "int": "dt.int32",
+        "short": "dt.int16", "bool": "dt.bool_",
+        "inference_mode": "dt.no_grad", "empty": "F.zeros", "empty_like": "F.zeros_like", "save": "checkpoint.save", "load": "checkpoint.load", "distributed": "dist",
+    },
+    "F": {
+        "clamp": "F.clip", "hardswish": "F.hswish", "hardsigmoid": "F.hsigmoid", "log_sigmoid": "F.logsigmoid",
+        "eq": "F.equal", "ne": "F.not_equal", "lt": "F.less", "le": "F.less_equal", "gt": "F.greater",
+        "ge": "F.greater_equal",
+    },
+    "nn": {"functional": "F", "utils": "optim.clipping"},
+    "optim": {},
+    "data": {"default_collate": "data.collate"},
+    "init": {},
+    "dist": {
+        "all_gather_into_tensor": "dist.all_gather_into", "reduce_scatter_tensor": "dist.reduce_scatter_into",
+        "all_to_all_single": "dist.all_to_all_into", "destroy_process_group": "dist.finalize",
+        "get_node_local_rank": "dist.local_rank",
+    },
+    "Tensor": {
+        "absolute": "F.abs", "arccos": "F.acos", "arcsin": "F.asin", "arctan": "F.atan", "clamp": "F.clip",
+        "divide": "F.div", "eq": "F.equal", "floor_divide": "F.floor_div", "ge": "F.greater_equal",
+        "gt": "F.greater", "le": "F.less_equal", "lt": "F.less", "moveaxis": "F.move_axis", "movedim": "F.move_axis",
+        "multiply": "F.mul", "ne": "F.not_equal", "negative": "F.neg", "ravel": "F.flatten", "remainder": "F.mod",
+        "repeat_interleave": "F.repeat", "subtract": "F.sub", "swapaxes": "F.swap_axes", "swapdims": "F.swap_axes",
+        "take_along_dim": "F.take_along_axis", "true_divide": "F.div",
+        **_same(
+            "acos acosh add addmm allclose amax amin asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or "
+            "bitwise_xor bmm ceil cos cosh count_nonzero diag diagonal div dot exp2 expm1 floor frac greater "
+            "greater_equal hypot index_add isclose isfinite isinf isnan lerp less less_equal log10 log1p log2 "
+            "logical_and logical_not logical_or logical_xor masked_fill maximum minimum mm mul mv neg not_equal numel "
+            "outer prelu reciprocal roll scatter scatter_add select sign sin sinh std_mean sub t tan tile tril triu "
+            "trunc unbind unflatten unique var_mean"
+        ),
+    },
+    "Module": {},
+}  # fmt: skip
+
+HINTS: Mapping[str, Mapping[str, str]] = {
+    "dt": {
+        "normal": "write F.normal(shape, mean, std)",
+        "bernoulli": "write F.bernoulli(shape, p), or F.uniform(p.shape) < p",
+        "einsum": "write matmul, permute and sum",
+        "tensordot": "write reshape and matmul",
+        "compile": "write dt.trace(function)",
+        "jit": "write dt.trace(function)",
+        "autograd": "write dt.grad, dt.backward, dt.Function",
+        "amp": "cast with .to('f16') or .to('bf16')",
+        "autocast": "cast with .to('f16') or .to('bf16')",
+        "backends": "leave it out: kernels are chosen by device and type",
+        "use_deterministic_algorithms": "leave it out: results repeat bit for bit",
+        "set_num_threads": "set OMP_NUM_THREADS, or dtrain run --threads",
+        "get_rng_state": "write dt.default_generator().state_dict()",
+        "set_rng_state": "write dt.default_generator().load_state_dict(state)",
+        "initial_seed": "write dt.default_generator().state_dict()",
+        "set_default_dtype": "give dtype= where tensors are made",
+        "set_default_device": "give device= where tensors are made",
+        "get_default_dtype": "it is dt.float32",
+        "set_printoptions": "write numpy.set_printoptions, and print x.numpy()",
+        "FloatTensor": "write dt.tensor(data)",
+        "LongTensor": "write dt.tensor(data, dtype='s64')",
+        "IntTensor": "write dt.tensor(data, dtype='s32')",
+        "Size": "a shape is a tuple",
+        "strided": "leave layout out",
+        "utils": "write from dtrain import data, checkpoint",
+        "multiprocessing": "start ranks with dtrain run -np N script.py",
+        "hub": "load a state dict with model.load_state_dict",
+        "onnx": "dtrain does not export models yet",
+        "fft": "dtrain has no Fourier transforms; use numpy.fft on x.numpy()",
+        "linalg": "write F.norm; other decompositions are in numpy.linalg on x.numpy()",
+    },
+    "F": {
+        "interpolate": "write F.repeat along each axis for nearest neighbours; there is no other resampling",
+        "upsample": "write F.repeat along each axis",
+        "scaled_dot_product_attention": "write F.softmax(q @ k.transpose(-1, -2) / d**0.5) @ v",
+        "multi_head_attention_forward": "write nn.MultiHeadAttention",
+        "unfold": "write F.conv2d",
+        "sigmoid_": "write x = F.sigmoid(x)",
+        "relu_": "write x = F.relu(x)",
+        "elu_": "write x = F.elu(x)",
+        "leaky_relu_": "write x = F.leaky_relu(x)",
+    },
+    "nn": {
+        "DataParallel": "start ranks with dtrain run -np N, and write dist.data_parallel(model)",
+        "parallel": "write dist.data_parallel(model)",
+        "MultiheadAttention": "write nn.MultiHeadAttention: batch first, and it returns the output alone",
+        "Upsample": "write F.repeat along each axis in forward",
+        "ParameterList": "write a list of nn.Parameter: attributes are searched",
+        "ParameterDict": "write a dict of nn.Parameter: attributes are searched",
+        "Buffer": "write self.register_buffer(name, tensor)",
+        "TransformerEncoder": "write nn.Sequential of nn.TransformerEncoderLayer",
+        "LazyLinear": "write nn.Linear(in_features, out_features)",
+        "LSTM": "dtrain has no recurrent layers; write nn.TransformerEncoderLayer, or a loop over nn.Linear",
+        "GRU": "dtrain has no recurrent layers; write nn.TransformerEncoderLayer, or a loop over nn.Linear",
+        "RNN": "dtrain has no recurrent layers; write nn.TransformerEncoderLayer, or a loop over nn.Linear",
+    },
+    "optim": {
+        "swa_utils": "keep running averages in the training loop",
+        "LBFGS": "write optim.Adam; there is no optimizer with a closure",
+        "SparseAdam": "write optim.Adam: gradients are dense",
+    },
+    "data": {
+        "IterableDataset": "write a Dataset with __len__ and __getitem__: samples are shared out by number",
+        "get_worker_info": "leave it out: the loader shares samples out by number",
+        "RandomSampler": "write DataLoader(dataset, shuffle=True)",
+        "SequentialSampler": "leave it out: it is the order without shuffle",
+        "BatchSampler": "write DataLoader(dataset, batch_size)",
+        "WeightedRandomSampler": "write data.Subset(dataset, indices) with indices drawn by the weights",
+        "SubsetRandomSampler": "write DataLoader(data.Subset(dataset, indices), shuffle=True)",
+    },
+    "dist": {
+        "Backend": "leave it out: the place of a tensor decides",
+        "get_backend": "write dist.get_communicator().name",
+        "is_available": "leave it out: it is always there",
+        "is_nccl_available": "write dt.is_cuda_available()",
+        "is_mpi_available": "run dtrain doctor",
+        "is_gloo_available": "leave it out: on the CPU ranks talk through shared memory and MPI",
+        "monitored_barrier": "write dist.barrier(): a collective names the ranks that have not come",
+        "all_reduce_coalesced": "write dist.all_reduce for each: a traced step packs them",
+        "batch_isend_irecv": "write dist.isend and dist.irecv",
+        "P2POp": "write dist.isend and dist.irecv",
+        "TCPStore": "write dist.broadcast_object, or dist.all_gather_object",
+        "FileStore": "write dist.broadcast_object, or dist.all_gather_object",
+        "init_device_mesh": "write dist.new_group(ranks)",
+        "fsdp": "write dist.data_parallel(model): every rank holds the model",
+        "spawn": "start ranks with dtrain run -np N script.py",
+        "allreduce": "write dist.all_reduce; for scripts of Horovod import dtrain.collectives.horovod as hvd",
+        "DistributedOptimizer": "import dtrain.collectives.horovod as hvd, or write dist.data_parallel(model)",
+        "broadcast_parameters": "import dtrain.collectives.horovod as hvd, or write dist.data_parallel(model)",
+        "size": "write dist.world_size()",
+    },
+    "Tensor": {
+        "grad_fn": "write x.is_leaf: a history has no public object",
+        "retain_grad": "write x.register_grad_hook(function)",
+        "stride": "leave it out: tensors have no public strides",
+        "is_contiguous": "leave it out: kernels take any strides",
+        "storage": "write x.numpy()",
+        "untyped_storage": "write x.numpy()",
+        "data_ptr": "write x.numpy().ctypes.data",
+        "pin_memory": "leave it out",
+        "share_memory_": "leave it out: ranks are processes of their own",
+        "new_zeros": "write dt.zeros(shape, dtype=x.dtype, device=x.device)",
+        "new_ones": "write dt.ones(shape, dtype=x.dtype, device=x.device)",
+        "new_full": "write dt.full(shape, value, dtype=x.dtype, device=x.device)",
+        "new_tensor": "write dt.tensor(data, dtype=x.dtype, device=x.device)",
+        "new_empty": "write dt.zeros(shape, dtype=x.dtype, device=x.device)",
+        "values": "write x.max(axis), which has values and indices",
+        "char": "write x.to('s8')",
+        "cfloat": "there are no complex numbers",
+        "apply_": "write dt.as_tensor(function(x.numpy()))",
+        "map_": "write dt.as_tensor(function(x.numpy(), y.numpy()))",
+        "random_": "write F.randint(low, high, x.shape)",
+        "multinomial": "write F.argmax(x.log() - (-F.uniform(x.shape).log()).log(), axis=-1) for one draw a row",
+        "to_sparse": "there are no sparse tensors",
+        "is_sparse": "there are no sparse tensors",
+        "register_post_accumulate_grad_hook": "write x.register_grad_hook(function)",
+    },
+    "Module": {
+        "register_full_backward_hook": "write x.register_grad_hook(function) on a tensor",
+        "register_backward_hook": "write x.register_grad_hook(function) on a tensor",
+        "compile": "write dt.trace on the training step",
+        "share_memory": "leave it out: ranks are processes of their own",
+        "get_submodule": "write get_module(name)",
+        "set_submodule": "write replace_child(name, module)",
+        "get_extra_state": "register a buffer",
+        "to_empty": "write to(device)",
+        "no_sync": "wrap the model: model = dist.data_parallel(model)",
+        "module": "wrap the model: model = dist.data_parallel(model)",
+    },
+}
+
+
+def resolve(path: str) -> Any:
+    """The object that a path of the table names: `F.clip`, `dt.float32`, `Tensor.max`."""
+    head, *rest = path.split(".")
+    found = importlib.import_module("dtrain").Tensor if head == "Tensor" else importlib.import_module(_MODULES[head])
+    for word in rest:
+        found = getattr(found, word, None) or importlib.import_module(f"{found.__name__}.{word}")
+    return found
+
+
+def lookup(place: str, word: str, known: Iterable[str]) -> Any:
+    """What `place.word` is under another name, for the `__getattr__` of a namespace that has no such word.
+
+    Raises:
+        AttributeError: it is nowhere; the text says what to write. In an import statement ImportError, since that
+            would hide the text.
+    """
+    if word.startswith("__"):  # asked for by Python itself
+        raise AttributeError(word)
+    target = ALIASES[place].get(word)
+    if target is not None:
+        return resolve(target)
+    error = ImportError if _is_import() else AttributeError
+    raise error(hint(place, word, known))
+
+
+def hint(place: str, word: str, known: Iterable[str]) -> str:
+    """What to say where `place` has no `word`."""
+    shown = {"Tensor": "x", "Module": "module"}.get(place, place)
+    text = f"{shown}.{word}: "
+    if word in HINTS[place]:
+        return text + HINTS[place][word]
+    elsewhere = [
+        f"{other}.{word}"
+        for other in ("F", "nn", "optim", "data", "dist", "dt")
+        if other != place and _has(other, word)
+    ]
+    if elsewhere and not word.startswith("_"):
+        return text + f"write {elsewhere[0]}"
+    import difflib
+
+    near = difflib.get_close_matches(word, [name for name in known if not name.startswith("_")], n=1, cutoff=0.8)
+    kind = {"Tensor": "a tensor", "Module": "this module"}.get(place, _MODULES.get(place, place))
+    return text + f"{kind} has no attribute {word!r}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _has(place: str, word: str) -> bool:
+    module = sys.modules.get(_MODULES[place])
+    return module is not None and (word in vars(module) or word in vars(module).get("__all__", ()))
+
+
+def _is_import() -> bool:
+    """Whether the innermost frame outside of dtrain is at `from … import …`."""
+    import opcode
+
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "dtrain":
+        frame = frame.f_back
+    return frame.f_code.co_code[frame.f_lasti] == opcode.opmap["IMPORT_FROM"]

@@ -1,0 +1,295 @@
+"""Keywords in other frameworks' spelling: `dim` for `axis`, `keepdim` for `keepdims`, `T_max` for `num_steps` …
+
+One mechanism for all public functions and constructors. `spelled(function)` takes every keyword of the function, the
+ones that `KEYWORDS` translates into one of them, those that `WITHOUT_EFFECT` lists for it, and, where PyTorch takes an
+option by position, that too (`POSITIONAL`). Anything else is an error that names the nearest. A call in our own
+spelling passes through one Python frame: tens of nanoseconds.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from types import FunctionType
+from typing import Any, TypeVar, cast
+
+from dtrain.base.errors import expected
+from dtrain.base.statement import is_statement
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Theirs -> ours, the first that the function has. The same word may stand for different parameters of ours.
+KEYWORDS: Mapping[str, tuple[str, ...]] = {
+    "input": ("x", "logits", "prediction", "log_probabilities", "index", "indices", "a", "other"),
+    "other": ("y", "b"),
+    "exponent": ("y",),
+    "target": ("targets",),
+    "dim": ("axis",),
+    "dims": ("axis", "repeats"),
+    "keepdim": ("keepdims",),
+    "unbiased": ("correction",),
+    "p": ("ord",),
+    "start_dim": ("start_axis",),
+    "end_dim": ("end_axis",),
+    "min": ("low",),
+    "max": ("high",),
+    "shifts": ("shift",),
+    "split_size_or_sections": ("split_size",),
+    "src": ("source",),
+    "source": ("values",),
+    "size": ("shape",),
+    "fill_value": ("value",),
+    "end": ("stop",),
+    "steps": ("num",),
+    "pad": ("pads",),
+    "sorted_sequence": ("sorted_values",),
+    "vec2": ("b",),
+    "tensor": ("b",),
+    "elementwise_affine": ("affine",),
+    "init": ("initial",),
+    "d_model": ("embed_dim",),
+    "nhead": ("num_heads",),
+    "dim_feedforward": ("hidden_dim",),
+    "T_max": ("num_steps",),
+    "total_iters": ("num_steps",),
+    "lr_lambda": ("function",),
+    "anneal_strategy": ("anneal",),
+    "collate_fn": ("collate",),
+    "prefetch_factor": ("prefetch",),
+    "num_replicas": ("world_size",),
+    "obj": ("value",),
+    "f": ("path",),
+}
+
+# Where the rule above would pick the wrong parameter, by function.
+EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
+    "atan2": {"input": "y", "other": "x"},
+    "searchsorted": {"values": "x"},
+    "to": {"device": "target", "dtype": "target"},
+}
+
+# Values that mean something else here.
+CONVERTED: Mapping[str, Callable[[Any], Any]] = {"unbiased": lambda unbiased: int(bool(unbiased))}
+
+_ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "silu", "hswish", "hsigmoid", "dropout")
+_OPTIMIZERS = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad")
+_CONVOLUTIONS = ("Conv1d", "Conv2d", "ConvTranspose2d")
+_SCHEDULES = (
+    "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "OneCycleLR", "LambdaLR", "LinearWarmup",
+)  # fmt: skip
+ANY = object()
+
+# Taken and not needed here: keyword -> (functions, the values that change nothing, what to do instead of others).
+WITHOUT_EFFECT: Mapping[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
+    "inplace": (_ACTIVATIONS, (ANY,), ""),
+    "pin_memory": (("DataLoader",), (ANY,), ""),
+    "persistent_workers": (("DataLoader",), (ANY,), ""),
+    "worker_init_fn": (("DataLoader",), (None,), "workers draw from streams of their own; set seed="),
+    "multiprocessing_context": (("DataLoader",), (None, "fork"), "workers are forked"),
+    "set_to_none": (("zero_grad",), (True,), "gradients are None after zero_grad()"),
+    "non_blocking": (("to", "cuda"), (ANY,), ""),
+    "memory_format": (("to", "contiguous", "clone"), (ANY,), ""),
+    "foreach": (_OPTIMIZERS, (ANY,), ""),
+    "fused": (_OPTIMIZERS, (ANY,), ""),
+    "capturable": (_OPTIMIZERS, (ANY,), ""),
+    "differentiable": (_OPTIMIZERS, (False,), "steps are not differentiable"),
+    "last_epoch": (_SCHEDULES, (-1,), "load_state_dict() goes on where a schedule was"),
+    "verbose": (_SCHEDULES, (False, "deprecated"), "print scheduler.get_last_lr()"),
+    "padding_mode": (_CONVOLUTIONS, ("zeros",), "pad with F.pad first"),
+    "sparse": (("Embedding", "embedding"), (False,), "gradients are dense"),
+    "enable_nested_tensor": (("TransformerEncoder",), (ANY,), ""),
+}
+
+# Options of ours that PyTorch takes by position, in its order.
+POSITIONAL: Mapping[str, tuple[str, ...]] = {
+    "Linear": ("bias",),
+    "Conv1d": ("bias",),
+    "Conv2d": ("bias",),
+    "ConvTranspose2d": ("bias",),
+    "BatchNorm": ("affine", "track_running_stats"),
+    "BatchNorm1d": ("affine", "track_running_stats"),
+    "BatchNorm2d": ("affine", "track_running_stats"),
+    "GroupNorm": ("affine",),
+    "LayerNorm": ("affine",),
+    "RMSNorm": ("affine",),
+    "InstanceNorm2d": ("affine",),
+    "MultiHeadAttention": ("dropout", "bias"),
+    "TransformerEncoderLayer": ("dropout", "activation"),
+    "SGD": ("momentum", "dampening", "weight_decay", "nesterov"),
+    "Adam": ("betas", "eps", "weight_decay"),
+    "AdamW": ("betas", "eps", "weight_decay"),
+    "DataLoader": ("shuffle",),
+    "dropout": ("training",),
+    "LinearLR": ("start_factor",),
+    **dict.fromkeys(("sum", "mean", "prod", "max", "min", "any", "all", "logsumexp", "norm"), ("keepdims",)),
+    **dict.fromkeys(("argmax", "argmin", "amax", "amin", "median", "mode"), ("keepdims",)),
+}
+
+# Methods of classes that are spelled too.
+METHODS = ("to", "zero_grad")
+
+
+class _Missing:
+    """Stands for an argument that was not given."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+MISSING = _Missing()
+
+
+def translations(name: str, words: Sequence[str]) -> dict[str, str]:
+    """The keywords of others that a function takes, with ours. `name` is the function's, or the class's."""
+    found = {}
+    for theirs, candidates in KEYWORDS.items():
+        if theirs not in words:
+            ours = next((own for own in candidates if own in words), None)
+            if ours is not None:
+                found[theirs] = ours
+    return found | {theirs: own for theirs, own in EXCEPTIONS.get(name, {}).items() if own in words}
+
+
+def without_effect(name: str, words: Sequence[str]) -> set[str]:
+    """The keywords that a function takes and does not need."""
+    return {word for word, (names, _, _) in WITHOUT_EFFECT.items() if name in names and word not in words}
+
+
+def spelled(function: Function, name: str = "") -> Function:
+    """`function` with the keywords of others; itself where it takes any number of arguments or none of theirs."""
+    assert isinstance(function, FunctionType)
+    if function in _SPELLED:
+        return cast(Function, _SPELLED[function])
+    name = name or function.__name__
+    words = parameters_of(function)
+    if words is None or not (translations(name, words) or without_effect(name, words) or name in POSITIONAL):
+        return function
+    space: dict[str, Any] = {"__name__": __name__, "_first_call": lambda *given: _first_call(space, name, *given)}
+    wrapper = FunctionType(_not_yet_called.__code__, space, function.__name__)
+    for attribute in ("__module__", "__qualname__", "__doc__", "__annotations__"):
+        setattr(wrapper, attribute, getattr(function, attribute))
+    wrapper.__wrapped__ = function  # type: ignore[attr-defined]
+    space["_wrapper"] = _SPELLED[function] = wrapper
+    return cast(Function, wrapper)
+
+
+_SPELLED: dict[FunctionType, FunctionType] = {}
+
+
+def parameters_of(function: FunctionType) -> tuple[str, ...] | None:
+    """The names of a function's parameters; None if it takes any number."""
+    code = function.__code__
+    if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+        return None
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def _not_yet_called(*arguments: Any, **keywords: Any) -> Any:
+    """What `spelled` gives at first: most functions are never called, and compiling them all would slow the import."""
+    return _first_call(arguments, keywords)  # type: ignore[call-arg, arg-type]
+
+
+def _first_call(space: dict[str, Any], name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    wrapper = space["_wrapper"]
+    compiled = _compiled(wrapper.__wrapped__, name, space)
+    wrapper.__defaults__, wrapper.__kwdefaults__ = compiled.__defaults__, compiled.__kwdefaults__
+    wrapper.__code__ = compiled.__code__
+    return wrapper(*arguments, **keywords)
+
+
+def spell_all(namespace: MutableMapping[str, Any]) -> None:
+    """Let every public function and class of a namespace take the keywords of others."""
+    for name, value in list(namespace.items()):
+        if name.startswith("_") or not getattr(value, "__module__", "").startswith("dtrain."):
+            continue
+        if isinstance(value, FunctionType):
+            namespace[name] = spelled(value)
+        elif isinstance(value, type):
+            spell_class(value)
+
+
+def spell_class(kind: type) -> None:
+    """Let the constructor of a class, and the methods that `METHODS` names, take the keywords of others."""
+    for word in ("__init__", *METHODS):
+        own = vars(kind).get(word)
+        if isinstance(own, FunctionType) and not hasattr(own, "__wrapped__"):
+            setattr(kind, word, spelled(own, kind.__name__ if word == "__init__" else word))
+
+
+def _compiled(function: FunctionType, name: str, space: dict[str, Any]) -> FunctionType:
+    """A function with the same parameters, and `**other` behind them, that calls the given one.
+
+    Written out and compiled, since passing `*args, **kwargs` on costs three times as much.
+    """
+    parameters = inspect.signature(function).parameters
+    is_named = {p.name: p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters.values()}
+    by_position = [word for word, named in is_named.items() if not named]
+    by_position += [word for word in POSITIONAL.get(name, ()) if is_named.get(word, False)]
+    heads = [f"{word}=_default_{word}" for word in by_position]
+    rest = [f"{word}=_default_{word}" for word in parameters if word not in by_position]
+    heads += ["*", *rest] if rest else []
+    required = [word for word, p in parameters.items() if p.default is inspect.Parameter.empty]
+    check = f" or {required[-1]} is _missing" if required else ""
+    source = (
+        f"def spelled({', '.join(heads)}, **_other):\n"
+        f"    if _other{check}:\n"
+        f"        return _respell(_other, {{{', '.join(f'{word!r}: {word}' for word in parameters)}}})\n"
+        f"    return _function({', '.join(f'{w}={w}' if named else w for w, named in is_named.items())})\n"
+    )
+    ours, ignored = translations(name, tuple(parameters)), without_effect(name, tuple(parameters))
+    space |= {f"_default_{word}": MISSING if word in required else p.default for word, p in parameters.items()}
+    space |= {"_function": function, "_missing": MISSING}
+    space["_respell"] = lambda other, given: _respell(function, name, ours, ignored, other, given)
+    exec(compile(source, f"<spelling of {name}>", "exec"), space)
+    return cast(FunctionType, space["spelled"])
+
+
+def _respell(
+    function: FunctionType,
+    name: str,
+    ours: Mapping[str, str],
+    ignored: set[str],
+    other: dict[str, Any],
+    given: dict[str, Any],
+) -> Any:
+    """Call the function with its own keywords in the place of others."""
+    parameters = inspect.signature(function).parameters
+    for word, value in other.items():
+        if word in ours:
+            own = ours[word]
+            if given[own] is not MISSING and given[own] is not parameters[own].default:
+                raise TypeError(expected(f"{name}()", f"one of {own} and {word}", "both"))
+            given[own] = CONVERTED[word](value) if word in CONVERTED else value
+        elif word in ignored:
+            _check_ignored(name, word, value)
+        else:
+            raise TypeError(_unknown(name, word, [*parameters, *ours, *ignored]))
+    missing = [word for word, value in given.items() if value is MISSING]
+    if missing:
+        raise TypeError(expected(f"{name}()", " and ".join(missing), "nothing"))
+    arguments = [given.pop(word) for word, p in parameters.items() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    return function(*arguments, **given)
+
+
+def _check_ignored(name: str, word: str, value: Any) -> None:
+    _, values, advice = WITHOUT_EFFECT[word]
+    if ANY not in values and value not in values:
+        wanted = " or ".join(map(repr, values))
+        raise ValueError(expected(f"{name}()", f"{word} of {wanted}, or none", repr(value), advice))
+    if word == "inplace" and value:
+        expect_taken(name)
+
+
+def expect_taken(name: str) -> None:
+    """Raise where the result of a call with inplace=True is dropped: the input does not change here."""
+    if is_statement():
+        advice = "write x = … before it: the input of an activation does not change here"
+        raise TypeError(expected(f"{name}(inplace=True)", "its result to be used", "a call that drops it", advice))
+
+
+def _unknown(name: str, word: str, known: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=1)
+    advice = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+    return expected(f"{name}()", "keywords that it has", repr(word), advice)

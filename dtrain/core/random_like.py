@@ -1,0 +1,54 @@
+"""Random tensors under PyTorch's names, where the shape is given as sizes: `randn(2, 3)`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dtrain.base.device import CPU, DeviceLike
+from dtrain.base.dtype import DTypeLike, float32
+from dtrain.core.random import Generator, default_generator, normal, seed, uniform
+from dtrain.core.tensor import Tensor
+from dtrain.core.tensor_factory import shape_of
+
+
+def rand(
+    *shape: Any,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = CPU,
+    generator: Generator | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Numbers evenly spread over [0, 1): `rand(2, 3)` or `rand((2, 3))`; f32 unless a dtype is given."""
+    drawn = uniform(shape_of("rand", shape), dtype=dtype or float32, device=device, generator=generator)
+    return drawn.requires_grad_() if requires_grad else drawn
+
+
+def randn(
+    *shape: Any,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = CPU,
+    generator: Generator | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Numbers of mean 0 and variance 1: `randn(2, 3)` or `randn((2, 3))`; f32 unless a dtype is given."""
+    drawn = normal(shape_of("randn", shape), dtype=dtype or float32, device=device, generator=generator)
+    return drawn.requires_grad_() if requires_grad else drawn
+
+
+def rand_like(x: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """`rand` with the shape, dtype and device of x."""
+    return rand(x.shape, dtype=dtype or x.dtype, device=x.device, requires_grad=requires_grad)
+
+
+def randn_like(x: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """`randn` with the shape, dtype and device of x."""
+    return randn(x.shape, dtype=dtype or x.dtype, device=x.device, requires_grad=requires_grad)
+
+
+def manual_seed(number: int) -> Generator:
+    """Seed this thread's default generator with the same numbers on every rank, as PyTorch does.
+
+    `seed` gives each rank numbers of its own, which is what dropout and augmentation want.
+    """
+    seed(number, rank=0)
+    return default_generator()
