@@ -89,7 +89,7 @@ def is_tensor(value: Any) -> bool:
 for _function in ("arange", "eye", "full", "full_like", "linspace", "ones_like", "zeros_like"):
     globals()[_function] = getattr(functional, _function)  # with the keywords of others
 
-_IMPORTED_WHEN_USED = ("checkpoint", "collectives", "launcher", "models")
+_IMPORTED_WHEN_USED = ("cuda", "checkpoint", "collectives", "launcher", "models")
 
 if TYPE_CHECKING:
     from dtrain import checkpoint as checkpoint

@@ -14,7 +14,7 @@ from typing import Any
 
 _MODULES = {
     "dt": "dtrain", "F": "dtrain.functional", "nn": "dtrain.nn", "optim": "dtrain.optim", "data": "dtrain.data",
-    "dist": "dtrain.collectives", "init": "dtrain.nn.init", "checkpoint": "dtrain.checkpoint",
+    "dist": "dtrain.collectives", "init": "dtrain.nn.init", "checkpoint": "dtrain.checkpoint", "cuda": "dtrain.cuda",
 }  # fmt: skip
 
 
@@ -48,7 +48,9 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
         "equal": "Tensor.equal", "max": "Tensor.max", "min": "Tensor.min",
         "float": "dt.float32", "double": "dt.float64", "half": "dt.float16", "long": "dt.int64", "int": "dt.int32",
         "short": "dt.int16", "bool": "dt.bool_",
-        "inference_mode": "dt.no_grad", "empty": "F.zeros", "empty_like": "F.zeros_like", "save": "checkpoint.save", "load": "checkpoint.load", "distributed": "dist",
+        "inference_mode": "dt.no_grad", "empty": "F.zeros", "empty_like": "F.zeros_like",
+        "save": "checkpoint.save", "load": "checkpoint.load",
+        "distributed": "dist",
     },
     "F": {
         "clamp": "F.clip", "hardswish": "F.hswish", "hardsigmoid": "F.hsigmoid", "log_sigmoid": "F.logsigmoid",
@@ -81,6 +83,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
         ),
     },
     "Module": {},
+    "cuda": {},
 }  # fmt: skip
 
 HINTS: Mapping[str, Mapping[str, str]] = {
@@ -121,7 +124,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "upsample": "write F.repeat along each axis",
         "scaled_dot_product_attention": "write F.softmax(q @ k.transpose(-1, -2) / d**0.5) @ v",
         "multi_head_attention_forward": "write nn.MultiHeadAttention",
-        "unfold": "write F.conv2d",
         "sigmoid_": "write x = F.sigmoid(x)",
         "relu_": "write x = F.relu(x)",
         "elu_": "write x = F.elu(x)",
@@ -202,6 +204,14 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "is_sparse": "there are no sparse tensors",
         "register_post_accumulate_grad_hook": "write x.register_grad_hook(function)",
     },
+    "cuda": {
+        "memory_allocated": "ask cupy.get_default_memory_pool()",
+        "max_memory_allocated": "ask cupy.get_default_memory_pool()",
+        "get_device_name": "run dtrain doctor",
+        "amp": "cast with .to('f16') or .to('bf16')",
+        "Stream": "leave it out: collectives have a stream of their own",
+        "Event": "time with time.perf_counter() around x.numpy()",
+    },
     "Module": {
         "register_full_backward_hook": "write x.register_grad_hook(function) on a tensor",
         "register_backward_hook": "write x.register_grad_hook(function) on a tensor",
@@ -257,7 +267,7 @@ def hint(place: str, word: str, known: Iterable[str]) -> str:
         return text + f"write {elsewhere[0]}"
     import difflib
 
-    near = difflib.get_close_matches(word, [name for name in known if not name.startswith("_")], n=1, cutoff=0.8)
+    near = difflib.get_close_matches(word, [name for name in known if not name.startswith("_")], n=1, cutoff=0.65)
     kind = {"Tensor": "a tensor", "Module": "this module"}.get(place, _MODULES.get(place, place))
     return text + f"{kind} has no attribute {word!r}" + (f"; did you mean {near[0]}?" if near else "")
 

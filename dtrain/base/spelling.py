@@ -1,8 +1,8 @@
 """Keywords in other frameworks' spelling: `dim` for `axis`, `keepdim` for `keepdims`, `T_max` for `num_steps` …
 
 One mechanism for all public functions and constructors. `spelled(function)` takes every keyword of the function, the
-ones that `KEYWORDS` translates into one of them, those that `WITHOUT_EFFECT` lists for it, and, where PyTorch takes an
-option by position, that too (`POSITIONAL`). Anything else is an error that names the nearest. A call in our own
+ones that `keywords.KEYWORDS` translates into one of them, those that `WITHOUT_EFFECT` lists for it, and, where PyTorch
+takes an option by position, that too (`POSITIONAL`). Anything else is an error that names the nearest. A call in our own
 spelling passes through one Python frame: tens of nanoseconds.
 """
 
@@ -10,123 +10,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
 from dtrain.base.errors import expected
+from dtrain.base.keywords import ANY, CONVERTED, EXCEPTIONS, KEYWORDS, METHODS, POSITIONAL, WITHOUT_EFFECT
 from dtrain.base.statement import is_statement
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-# Theirs -> ours, the first that the function has. The same word may stand for different parameters of ours.
-KEYWORDS: Mapping[str, tuple[str, ...]] = {
-    "input": ("x", "logits", "prediction", "log_probabilities", "index", "indices", "a", "other"),
-    "other": ("y", "b"),
-    "exponent": ("y",),
-    "target": ("targets",),
-    "dim": ("axis",),
-    "dims": ("axis", "repeats"),
-    "keepdim": ("keepdims",),
-    "unbiased": ("correction",),
-    "p": ("ord",),
-    "start_dim": ("start_axis",),
-    "end_dim": ("end_axis",),
-    "min": ("low",),
-    "max": ("high",),
-    "shifts": ("shift",),
-    "split_size_or_sections": ("split_size",),
-    "src": ("source",),
-    "source": ("values",),
-    "size": ("shape",),
-    "fill_value": ("value",),
-    "end": ("stop",),
-    "steps": ("num",),
-    "pad": ("pads",),
-    "sorted_sequence": ("sorted_values",),
-    "vec2": ("b",),
-    "tensor": ("b",),
-    "elementwise_affine": ("affine",),
-    "init": ("initial",),
-    "d_model": ("embed_dim",),
-    "nhead": ("num_heads",),
-    "dim_feedforward": ("hidden_dim",),
-    "T_max": ("num_steps",),
-    "total_iters": ("num_steps",),
-    "lr_lambda": ("function",),
-    "anneal_strategy": ("anneal",),
-    "collate_fn": ("collate",),
-    "prefetch_factor": ("prefetch",),
-    "num_replicas": ("world_size",),
-    "obj": ("value",),
-    "f": ("path",),
-}
-
-# Where the rule above would pick the wrong parameter, by function.
-EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
-    "atan2": {"input": "y", "other": "x"},
-    "searchsorted": {"values": "x"},
-    "to": {"device": "target", "dtype": "target"},
-}
-
-# Values that mean something else here.
-CONVERTED: Mapping[str, Callable[[Any], Any]] = {"unbiased": lambda unbiased: int(bool(unbiased))}
-
-_ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "silu", "hswish", "hsigmoid", "dropout")
-_OPTIMIZERS = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad")
-_CONVOLUTIONS = ("Conv1d", "Conv2d", "ConvTranspose2d")
-_SCHEDULES = (
-    "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "OneCycleLR", "LambdaLR", "LinearWarmup",
-)  # fmt: skip
-ANY = object()
-
-# Taken and not needed here: keyword -> (functions, the values that change nothing, what to do instead of others).
-WITHOUT_EFFECT: Mapping[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
-    "inplace": (_ACTIVATIONS, (ANY,), ""),
-    "pin_memory": (("DataLoader",), (ANY,), ""),
-    "persistent_workers": (("DataLoader",), (ANY,), ""),
-    "worker_init_fn": (("DataLoader",), (None,), "workers draw from streams of their own; set seed="),
-    "multiprocessing_context": (("DataLoader",), (None, "fork"), "workers are forked"),
-    "set_to_none": (("zero_grad",), (True,), "gradients are None after zero_grad()"),
-    "non_blocking": (("to", "cuda"), (ANY,), ""),
-    "memory_format": (("to", "contiguous", "clone"), (ANY,), ""),
-    "foreach": (_OPTIMIZERS, (ANY,), ""),
-    "fused": (_OPTIMIZERS, (ANY,), ""),
-    "capturable": (_OPTIMIZERS, (ANY,), ""),
-    "differentiable": (_OPTIMIZERS, (False,), "steps are not differentiable"),
-    "last_epoch": (_SCHEDULES, (-1,), "load_state_dict() goes on where a schedule was"),
-    "verbose": (_SCHEDULES, (False, "deprecated"), "print scheduler.get_last_lr()"),
-    "padding_mode": (_CONVOLUTIONS, ("zeros",), "pad with F.pad first"),
-    "sparse": (("Embedding", "embedding"), (False,), "gradients are dense"),
-    "enable_nested_tensor": (("TransformerEncoder",), (ANY,), ""),
-}
-
-# Options of ours that PyTorch takes by position, in its order.
-POSITIONAL: Mapping[str, tuple[str, ...]] = {
-    "Linear": ("bias",),
-    "Conv1d": ("bias",),
-    "Conv2d": ("bias",),
-    "ConvTranspose2d": ("bias",),
-    "BatchNorm": ("affine", "track_running_stats"),
-    "BatchNorm1d": ("affine", "track_running_stats"),
-    "BatchNorm2d": ("affine", "track_running_stats"),
-    "GroupNorm": ("affine",),
-    "LayerNorm": ("affine",),
-    "RMSNorm": ("affine",),
-    "InstanceNorm2d": ("affine",),
-    "MultiHeadAttention": ("dropout", "bias"),
-    "TransformerEncoderLayer": ("dropout", "activation"),
-    "SGD": ("momentum", "dampening", "weight_decay", "nesterov"),
-    "Adam": ("betas", "eps", "weight_decay"),
-    "AdamW": ("betas", "eps", "weight_decay"),
-    "DataLoader": ("shuffle",),
-    "dropout": ("training",),
-    "LinearLR": ("start_factor",),
-    **dict.fromkeys(("sum", "mean", "prod", "max", "min", "any", "all", "logsumexp", "norm"), ("keepdims",)),
-    **dict.fromkeys(("argmax", "argmin", "amax", "amin", "median", "mode"), ("keepdims",)),
-}
-
-# Methods of classes that are spelled too.
-METHODS = ("to", "zero_grad")
 
 
 class _Missing:
@@ -236,38 +128,43 @@ def _compiled(function: FunctionType, name: str, space: dict[str, Any]) -> Funct
         f"        return _respell(_other, {{{', '.join(f'{word!r}: {word}' for word in parameters)}}})\n"
         f"    return _function({', '.join(f'{w}={w}' if named else w for w, named in is_named.items())})\n"
     )
-    ours, ignored = translations(name, tuple(parameters)), without_effect(name, tuple(parameters))
-    space |= {f"_default_{word}": MISSING if word in required else p.default for word, p in parameters.items()}
+    translated, ignored = translations(name, tuple(parameters)), without_effect(name, tuple(parameters))
+    defaults = {word: MISSING if word in required else p.default for word, p in parameters.items()}
+    plan = Plan(name, translated, ignored, defaults, [word for word, named in is_named.items() if not named])
+    space |= {f"_default_{word}": default for word, default in defaults.items()}
     space |= {"_function": function, "_missing": MISSING}
-    space["_respell"] = lambda other, given: _respell(function, name, ours, ignored, other, given)
+    space["_respell"] = lambda other, given: respell(space["_function"], plan, other, given)
     exec(compile(source, f"<spelling of {name}>", "exec"), space)
     return cast(FunctionType, space["spelled"])
 
 
-def _respell(
-    function: FunctionType,
-    name: str,
-    ours: Mapping[str, str],
-    ignored: set[str],
-    other: dict[str, Any],
-    given: dict[str, Any],
-) -> Any:
-    """Call the function with its own keywords in the place of others."""
-    parameters = inspect.signature(function).parameters
+@dataclass(frozen=True)
+class Plan:
+    """What a function takes: keywords of others with ours, those without effect, defaults, what goes by position."""
+
+    name: str
+    ours: Mapping[str, str]
+    ignored: set[str]
+    defaults: Mapping[str, Any]
+    by_position: Sequence[str]
+
+
+def respell(function: Callable[..., Any], plan: Plan, other: Mapping[str, Any], given: dict[str, Any]) -> Any:
+    """Call the function with its own keywords in the place of others. `given` has a value for every parameter."""
     for word, value in other.items():
-        if word in ours:
-            own = ours[word]
-            if given[own] is not MISSING and given[own] is not parameters[own].default:
-                raise TypeError(expected(f"{name}()", f"one of {own} and {word}", "both"))
+        own = plan.ours.get(word)
+        if own is not None:
+            if given[own] is not plan.defaults[own]:
+                raise TypeError(expected(f"{plan.name}()", f"one of {own} and {word}", "both"))
             given[own] = CONVERTED[word](value) if word in CONVERTED else value
-        elif word in ignored:
-            _check_ignored(name, word, value)
+        elif word in plan.ignored:
+            _check_ignored(plan.name, word, value)
         else:
-            raise TypeError(_unknown(name, word, [*parameters, *ours, *ignored]))
+            raise TypeError(_unknown(plan.name, word, [*plan.defaults, *plan.ours, *plan.ignored]))
     missing = [word for word, value in given.items() if value is MISSING]
     if missing:
-        raise TypeError(expected(f"{name}()", " and ".join(missing), "nothing"))
-    arguments = [given.pop(word) for word, p in parameters.items() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+        raise TypeError(expected(f"{plan.name}()", " and ".join(missing), "nothing"))
+    arguments = [given.pop(word) for word in plan.by_position]
     return function(*arguments, **given)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from math import prod
+from typing import NoReturn
 
 from dtrain.base.device import CPU, Device, as_device
 from dtrain.base.dtype import DType, as_dtype

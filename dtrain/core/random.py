@@ -194,7 +194,7 @@ def normal(
 
 def randint(
     low: int,
-    high: int | None = None,
+    high: int | ShapeLike | None = None,
     shape: ShapeLike = (),
     *,
     dtype: DTypeLike = int64,

@@ -27,8 +27,8 @@ class ModuleMethods:
         return self.to("cpu")
 
     def cuda(self: Self, device: Any = None) -> Self:
-        """Move every parameter and buffer to a GPU, by default the first, in place. Returns self."""
-        return self.to("cuda:0" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
+        """Move every parameter and buffer to a GPU, by default the current one, in place. Returns self."""
+        return self.to("cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
 
     def float(self: Self) -> Self:
         """Cast floating parameters and buffers to f32, in place. Returns self."""
@@ -51,8 +51,12 @@ class ModuleMethods:
         return self.to(dtype)
 
     def add_module(self, name: str, module: Module | None) -> None:
-        """Set attribute `name`, which may contain characters that Python's syntax does not allow."""
-        setattr(self, name, module)
+        """Set child `name`, which may contain characters that Python's syntax does not allow."""
+        items = vars(self).get("_items")
+        if isinstance(items, dict) and module is not None:  # a chain or a dict of modules
+            items[name] = module
+        else:
+            setattr(self, name, module)
 
     register_module = add_module
 
@@ -62,4 +66,7 @@ class ModuleMethods:
             # Called for attributes that the module does not have. Copies and pickles ask for many with underscores.
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            items = vars(self).get("_items")
+            if isinstance(items, dict) and name in items:
+                return items[name]
             raise AttributeError(names.hint("Module", name, [*vars(self), *dir(type(self))]))

@@ -190,7 +190,8 @@ def isclose(x: Tensor, y: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_
     """Where |x − y| ≤ atol + rtol·|y|; equal infinities are close, NaNs where `equal_nan` says so."""
     x, y = as_tensor(x), as_tensor(y)
     is_equal = elementwise_equal(x, y)
-    difference = absolute(x - y)
+    # Equal infinities have no difference.
+    difference = absolute(where(is_equal, 0, x) - where(is_equal, 0, y))
     close = is_equal | ((difference <= atol + rtol * absolute(y)) & (difference < math.inf))
     return close | ((x != x) & (y != y)) if equal_nan else close
 

@@ -58,8 +58,8 @@ def _cpu(x: Tensor) -> Tensor:
 
 
 def _cuda(x: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
-    """The tensor on a GPU, by default the first."""
-    return x.to("cuda:0" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
+    """The tensor on a GPU, by default the current one."""
+    return x.to("cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
 
 
 def _contiguous(x: Tensor) -> Tensor:

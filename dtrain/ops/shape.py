@@ -72,10 +72,10 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
 
 def _fill_in(x: Tensor, sizes: Shape) -> Shape:
     known = prod(size for size in sizes if size != -1)
-    if sizes.count(-1) != 1 or min(sizes) < -1 or known == 0 or x.size % known:
+    if sizes.count(-1) != 1 or min(sizes) < -1 or known == 0 or x.type.size % known:
         wanted = f"sizes whose product is {x.size}, at most one of them -1"
         raise ShapeError(expected("reshape", wanted, f"{sizes} for {x.type}"))
-    return tuple(x.size // known if size == -1 else size for size in sizes)
+    return tuple(x.type.size // known if size == -1 else size for size in sizes)
 
 
 def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:

@@ -1,0 +1,116 @@
+"""The table of keywords: which words of others stand for which of ours. `spelling` makes them work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# Theirs -> ours, the first that the function has. The same word may stand for different parameters of ours.
+KEYWORDS: Mapping[str, tuple[str, ...]] = {
+    "input": ("x", "logits", "prediction", "log_probabilities", "index", "indices", "a", "other"),
+    "other": ("y", "b"),
+    "exponent": ("y",),
+    "target": ("targets",),
+    "dim": ("axis",),
+    "dims": ("axis", "repeats"),
+    "keepdim": ("keepdims",),
+    "unbiased": ("correction",),
+    "p": ("ord",),
+    "start_dim": ("start_axis",),
+    "end_dim": ("end_axis",),
+    "min": ("low",),
+    "max": ("high",),
+    "shifts": ("shift",),
+    "split_size_or_sections": ("split_size",),
+    "src": ("source",),
+    "source": ("values",),
+    "size": ("shape",),
+    "fill_value": ("value",),
+    "end": ("stop",),
+    "steps": ("num",),
+    "pad": ("pads",),
+    "sorted_sequence": ("sorted_values",),
+    "vec2": ("b",),
+    "tensor": ("b",),
+    "elementwise_affine": ("affine",),
+    "init": ("initial",),
+    "d_model": ("embed_dim",),
+    "nhead": ("num_heads",),
+    "dim_feedforward": ("hidden_dim",),
+    "T_max": ("num_steps",),
+    "total_iters": ("num_steps",),
+    "lr_lambda": ("function",),
+    "anneal_strategy": ("anneal",),
+    "collate_fn": ("collate",),
+    "prefetch_factor": ("prefetch",),
+    "num_replicas": ("world_size",),
+    "obj": ("value",),
+    "f": ("path",),
+}
+
+# Where the rule above would pick the wrong parameter, by function.
+EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
+    "atan2": {"input": "y", "other": "x"},
+    "searchsorted": {"values": "x"},
+    "to": {"device": "target", "dtype": "target"},
+}
+
+# Values that mean something else here.
+CONVERTED: Mapping[str, Callable[[Any], Any]] = {"unbiased": lambda unbiased: int(bool(unbiased))}
+
+_ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "silu", "hswish", "hsigmoid", "dropout")
+_OPTIMIZERS = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad")
+_CONVOLUTIONS = ("Conv1d", "Conv2d", "ConvTranspose2d")
+_SCHEDULES = (
+    "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "OneCycleLR", "LambdaLR", "LinearWarmup",
+)  # fmt: skip
+ANY = object()
+
+# Taken and not needed here: keyword -> (functions, the values that change nothing, what to do instead of others).
+WITHOUT_EFFECT: Mapping[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
+    "inplace": (_ACTIVATIONS, (ANY,), ""),
+    "pin_memory": (("DataLoader",), (ANY,), ""),
+    "persistent_workers": (("DataLoader",), (ANY,), ""),
+    "worker_init_fn": (("DataLoader",), (None,), "workers draw from streams of their own; set seed="),
+    "multiprocessing_context": (("DataLoader",), (None, "fork"), "workers are forked"),
+    "set_to_none": (("zero_grad",), (True,), "gradients are None after zero_grad()"),
+    "non_blocking": (("to", "cuda"), (ANY,), ""),
+    "memory_format": (("to", "contiguous", "clone"), (ANY,), ""),
+    "foreach": (_OPTIMIZERS, (ANY,), ""),
+    "fused": (_OPTIMIZERS, (ANY,), ""),
+    "capturable": (_OPTIMIZERS, (ANY,), ""),
+    "differentiable": (_OPTIMIZERS, (False,), "steps are not differentiable"),
+    "last_epoch": (_SCHEDULES, (-1,), "load_state_dict() goes on where a schedule was"),
+    "verbose": (_SCHEDULES, (False, "deprecated"), "print scheduler.get_last_lr()"),
+    "padding_mode": (_CONVOLUTIONS, ("zeros",), "pad with F.pad first"),
+    "sparse": (("Embedding", "embedding"), (False,), "gradients are dense"),
+    "enable_nested_tensor": (("TransformerEncoder",), (ANY,), ""),
+}
+
+# Options of ours that PyTorch takes by position, in its order.
+POSITIONAL: Mapping[str, tuple[str, ...]] = {
+    "Linear": ("bias",),
+    "Conv1d": ("bias",),
+    "Conv2d": ("bias",),
+    "ConvTranspose2d": ("bias",),
+    "BatchNorm": ("affine", "track_running_stats"),
+    "BatchNorm1d": ("affine", "track_running_stats"),
+    "BatchNorm2d": ("affine", "track_running_stats"),
+    "GroupNorm": ("affine",),
+    "LayerNorm": ("affine",),
+    "RMSNorm": ("affine",),
+    "InstanceNorm2d": ("affine",),
+    "MultiHeadAttention": ("dropout", "bias"),
+    "TransformerEncoderLayer": ("dropout", "activation"),
+    "SGD": ("momentum", "dampening", "weight_decay", "nesterov"),
+    "Adam": ("betas", "eps", "weight_decay"),
+    "AdamW": ("betas", "eps", "weight_decay"),
+    "DataLoader": ("shuffle",),
+    "dropout": ("training",),
+    "LinearLR": ("start_factor",),
+    **dict.fromkeys(("sum", "mean", "prod", "max", "min", "any", "all", "logsumexp", "norm"), ("keepdims",)),
+    **dict.fromkeys(("argmax", "argmin", "amax", "amin", "median", "mode"), ("keepdims",)),
+}
+
+# Methods of classes that are spelled too.
+METHODS = ("to", "zero_grad")

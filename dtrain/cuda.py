@@ -1,0 +1,51 @@
+"""`dt.cuda`: the questions that scripts ask of GPUs, under PyTorch's names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dtrain.base import names as _names
+from dtrain.base.cuda import current_index, device_count, prefer_gpu
+from dtrain.base.cuda import is_cuda_available as is_available
+from dtrain.core.random_like import manual_seed as _manual_seed
+
+__all__ = [
+    "current_device", "device_count", "empty_cache", "is_available", "manual_seed", "manual_seed_all", "set_device",
+    "synchronize",
+]  # fmt: skip
+
+
+def set_device(index: int) -> None:
+    """Make this GPU the current one, which "cuda" means; `dist.init()` has done it with the local rank."""
+    prefer_gpu(index)
+
+
+def current_device() -> int:
+    """The number of the current GPU."""
+    return current_index()
+
+
+def synchronize() -> None:
+    """Wait until the current GPU has done what it was given."""
+    import cupy
+
+    cupy.cuda.Device(current_index()).synchronize()
+
+
+def empty_cache() -> None:
+    """Give memory that no array uses back to the driver."""
+    import cupy
+
+    cupy.get_default_memory_pool().free_all_blocks()
+
+
+def manual_seed(number: int) -> None:
+    """The same as `dt.manual_seed`: one generator draws for all devices."""
+    _manual_seed(number)
+
+
+manual_seed_all = manual_seed
+
+
+def __getattr__(name: str) -> Any:
+    return _names.lookup("cuda", name, __all__)
