@@ -2,8 +2,8 @@
 
 One mechanism for all public functions and constructors. `spelled(function)` takes every keyword of the function, the
 ones that `keywords.KEYWORDS` translates into one of them, those that `WITHOUT_EFFECT` lists for it, and, where PyTorch
-takes an option by position, that too (`POSITIONAL`). Anything else is an error that names the nearest. A call in our own
-spelling passes through one Python frame: tens of nanoseconds.
+takes an option by position, that too (`POSITIONAL`). Anything else is an error that names the nearest. A call in our
+own spelling passes through one Python frame: tens of nanoseconds.
 """
 
 from __future__ import annotations
