@@ -81,7 +81,7 @@ dtype = as_dtype
 randint = functional.randint
 
 
-def is_tensor(value: Any) -> bool:
+def is_tensor(value: object) -> bool:
     """Whether it is a Tensor."""
     return isinstance(value, Tensor)
 
@@ -94,6 +94,7 @@ _IMPORTED_WHEN_USED = ("cuda", "checkpoint", "collectives", "launcher", "models"
 if TYPE_CHECKING:
     from dtrain import checkpoint as checkpoint
     from dtrain import collectives as collectives
+    from dtrain import cuda as cuda
     from dtrain import launcher as launcher
     from dtrain import models as models
 else:  # a type checker would take every name for one of these

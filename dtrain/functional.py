@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from dtrain.base import names as _names
 from dtrain.base.spelling import spell_all as _spell_all
@@ -228,6 +228,7 @@ _install_methods(
     {word: globals()[to[2:]] for word, to in _names.ALIASES["Tensor"].items() if not hasattr(_Tensor, word)}
 )
 
+if not _TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    return _names.lookup("F", name, globals())
+    def __getattr__(name: str) -> object:
+        return _names.lookup("F", name, globals())
