@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from dtrain.base import names as _names
 from dtrain.base.cuda import current_index, device_count, prefer_gpu
@@ -46,7 +46,7 @@ def manual_seed(number: int) -> None:
 
 manual_seed_all = manual_seed
 
-if not _TYPE_CHECKING:
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         return _names.lookup("cuda", name, __all__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from dtrain.base import names as _names
 from dtrain.base.spelling import spell_all as _spell_all
@@ -107,8 +107,6 @@ from dtrain.ops.elementwise import tanh as tanh
 from dtrain.ops.embedding import embedding as embedding
 from dtrain.ops.everyday import addmm as addmm
 from dtrain.ops.everyday import allclose as allclose
-from dtrain.ops.everyday import amax as amax
-from dtrain.ops.everyday import amin as amin
 from dtrain.ops.everyday import bmm as bmm
 from dtrain.ops.everyday import count_nonzero as count_nonzero
 from dtrain.ops.everyday import exp2 as exp2
@@ -132,6 +130,8 @@ from dtrain.ops.everyday import trunc as trunc
 from dtrain.ops.everyday import unflatten as unflatten
 from dtrain.ops.everyday import var_mean as var_mean
 from dtrain.ops.everyday import vstack as vstack
+from dtrain.ops.extremum import amax as amax
+from dtrain.ops.extremum import amin as amin
 from dtrain.ops.gather_scatter import gather as gather
 from dtrain.ops.gather_scatter import one_hot as one_hot
 from dtrain.ops.gather_scatter import scatter as scatter
@@ -228,7 +228,7 @@ _install_methods(
     {word: globals()[to[2:]] for word, to in _names.ALIASES["Tensor"].items() if not hasattr(_Tensor, word)}
 )
 
-if not _TYPE_CHECKING:
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         return _names.lookup("F", name, globals())

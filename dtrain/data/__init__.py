@@ -1,6 +1,6 @@
 """Datasets, samplers that share them out over ranks, loaders that fetch batches ahead, and the bundled digits."""
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from dtrain.base import names as _names
 from dtrain.base.spelling import spell_all as _spell_all
@@ -16,7 +16,7 @@ from dtrain.data.sampler import RankShardedSampler as RankShardedSampler
 
 _spell_all(globals())
 
-if not _TYPE_CHECKING:
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         return _names.lookup("data", name, globals())

@@ -1,6 +1,6 @@
 """Modules: layers, losses, containers, and how to initialize them."""
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from dtrain.base import names as _names
 from dtrain.base.spelling import spell_all as _spell_all
@@ -58,7 +58,7 @@ from dtrain.nn.transformer import TransformerEncoderLayer as TransformerEncoderL
 
 _spell_all(globals())
 
-if not _TYPE_CHECKING:
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         return _names.lookup("nn", name, globals())

@@ -17,7 +17,7 @@ from dtrain.ops.elementwise import ceil, exp, floor, log, sqrt, square
 from dtrain.ops.infer import normalize_axis
 from dtrain.ops.joining import concat
 from dtrain.ops.matmul import matmul
-from dtrain.ops.reduction import Axis, max, mean, min, sum
+from dtrain.ops.reduction import Axis, mean, sum
 from dtrain.ops.shape import broadcast_to, flatten, reshape, transpose
 from dtrain.ops.statistics import std, var
 from dtrain.ops.where import where
@@ -161,16 +161,6 @@ def frac(x: Tensor) -> Tensor:
     return x - trunc(x)
 
 
-def amax(x: Tensor, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """The largest element over one or several axes; equal ones share the gradient."""
-    return max(x, axis, keepdims=keepdims)
-
-
-def amin(x: Tensor, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """The smallest element over one or several axes; equal ones share the gradient."""
-    return min(x, axis, keepdims=keepdims)
-
-
 def count_nonzero(x: Tensor, axis: Axis = None) -> Tensor:
     """How many elements are not zero; s64."""
     return sum(cast(x != 0, int64), axis)
@@ -229,7 +219,7 @@ install_methods(
         function.__name__.removeprefix("_"): function
         for function in (
             masked_fill, lerp, mm, bmm, mv, addmm, t, select, unflatten, ravel, numel, log2, log10, exp2, hypot, trunc,
-            frac, amax, amin, count_nonzero, isclose, allclose, _equal, _where, _clamp_min, _clamp_max,
+            frac, count_nonzero, isclose, allclose, _equal, _where, _clamp_min, _clamp_max,
         )
     }
 )  # fmt: skip

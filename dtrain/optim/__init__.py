@@ -1,6 +1,6 @@
 """Optimizers, learning-rate schedules and gradient clipping."""
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from dtrain.base import names as _names
 from dtrain.base.spelling import spell_all as _spell_all
@@ -22,7 +22,7 @@ from dtrain.optim.sgd import SGD as SGD
 
 _spell_all(globals())
 
-if not _TYPE_CHECKING:
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         return _names.lookup("optim", name, globals())
