@@ -39,7 +39,8 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     "dt": {
         **_FUNCTIONS,
         "absolute": "F.abs", "arccos": "F.acos", "arcsin": "F.asin", "arctan": "F.atan", "arctan2": "F.atan2",
-        "asarray": "dt.as_tensor", "from_numpy": "dt.as_tensor", "clamp": "F.clip", "concatenate": "F.cat",
+        "asarray": "dt.as_tensor", "from_dlpack": "dt.as_tensor",
+        "from_numpy": "dt.as_tensor", "clamp": "F.clip", "concatenate": "F.cat",
         "divide": "F.div", "eq": "F.equal", "floor_divide": "F.floor_div", "ge": "F.greater_equal", "ger": "F.outer",
         "gt": "F.greater", "le": "F.less_equal", "lt": "F.less", "movedim": "F.move_axis", "moveaxis": "F.move_axis",
         "multiply": "F.mul", "ne": "F.not_equal", "negative": "F.neg", "randperm": "F.permutation",
@@ -85,6 +86,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     },
     "Module": {},
     "cuda": {},
+    "checkpoint": {},
 }  # fmt: skip
 
 HINTS: Mapping[str, Mapping[str, str]] = {
@@ -204,6 +206,10 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "to_sparse": "there are no sparse tensors",
         "is_sparse": "there are no sparse tensors",
         "register_post_accumulate_grad_hook": "write x.register_grad_hook(function)",
+    },
+    "checkpoint": {
+        "load_state_dict": "write model.load_state_dict(checkpoint.load(path))",
+        "checkpoint": "dtrain keeps all activations; there is no recomputation",
     },
     "cuda": {
         "memory_allocated": "ask cupy.get_default_memory_pool()",

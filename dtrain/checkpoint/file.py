@@ -18,7 +18,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from dtrain.base.errors import CheckpointError
+from dtrain.base.errors import CheckpointError, expected
 from dtrain.base.rank_info import rank_tag
 from dtrain.checkpoint.header import FORMAT, MAX_HEADER_NBYTES, VERSION, NewerVersionError, broken, read_header
 from dtrain.checkpoint.structure import decode, encode
@@ -42,11 +42,18 @@ _DTYPES = {
 def save(path: PathLike, value: Any) -> None:
     """Write a nested value of tensors, arrays, numbers and texts to `path`, in one step or not at all.
 
+    `save(value, path)`, PyTorch's order, does the same: of a text and a value that is none, the text is the path.
+
     Raises:
         CheckpointError: the value holds something else, or the file cannot be written.
     """
     from safetensors.numpy import save_file
 
+    if isinstance(value, str | os.PathLike) and not isinstance(path, str | os.PathLike):
+        path, value = value, path
+    if not isinstance(path, str | os.PathLike):
+        advice = "write save(path, value)"
+        raise TypeError(expected("checkpoint.save", "a path and a value", type(path).__name__, advice))
     structure, arrays = encode(value)
     # Empty names are none in safetensors, and a 0-d array would become 1-d through ascontiguousarray.
     arrays = {name: array if array.flags.c_contiguous else array.copy(order="C") for name, array in arrays.items()}

@@ -44,6 +44,15 @@ class Generator:
         """Go to the beginning of the stream of this seed, an integer of any sign below 2⁶⁴ in size."""
         self.state.assign_(wrap(np.array([_signed(seed), 0], np.int64)))
 
+    def manual_seed(self, seed: int) -> Generator:
+        """`seed` under PyTorch's name. Returns self."""
+        self.seed(seed)
+        return self
+
+    def __repr__(self) -> str:
+        key, offset = self.state.numpy().tolist()
+        return f"Generator(key={key}, offset={offset})"
+
     def fold_in(self, number: int) -> Generator:
         """A new generator at the beginning of a stream that belongs to this one's key and `number` (a rank, say)."""
         from dtrain.kernels.reference.random import philox

@@ -20,6 +20,7 @@ from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.spelling import spelled
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
 from dtrain.core.context import context
+from dtrain.core.handle import Handle
 from dtrain.core.tensor_methods import TensorMethods
 from dtrain.core.tensor_numbers import TensorNumbers
 from dtrain.kernels.device_arrays import cast_of
@@ -171,20 +172,20 @@ class Tensor(TensorMethods, TensorNumbers):
         self.requires_grad = requires_grad
         return self
 
-    def register_grad_hook(self, hook: GradHook) -> Callable[[], None]:
+    def register_grad_hook(self, hook: GradHook) -> Handle:
         """Call `hook(grad)` when the gradient of this tensor is complete in a backward pass.
 
-        What the hook returns, unless None, replaces the gradient. Returns a function that removes the hook.
+        What the hook returns, unless None, replaces the gradient. The handle takes the hook away.
         """
         if self.node is not None:
             hooks = self.node.hooks_of(self.index)
             hooks.append(hook)
-            return lambda: hooks.remove(hook)
+            return Handle(lambda: hooks.remove(hook))
         if not self.requires_grad:
             raise RuntimeError("register_grad_hook: expected a tensor that requires gradients; call requires_grad_()")
         # A tuple, never changed in place: a trace notices another one.
         self.hooks = (*self.hooks, hook)
-        return functools.partial(self._remove_hook, hook)
+        return Handle(functools.partial(self._remove_hook, hook))
 
     def _remove_hook(self, hook: GradHook) -> None:
         hooks = list(self.hooks)
@@ -316,7 +317,7 @@ def _to_array(data: Any, dtype: DTypeLike | None) -> Array:
     if isinstance(data, np.ndarray | np.generic) or type(data).__module__.partition(".")[0] == "cupy":
         array = np.asarray(data) if isinstance(data, np.generic) else data
     elif hasattr(data, "__dlpack__"):
-        array = np.from_dlpack(data) if data.__dlpack_device__()[0] == 1 else _cupy_from_dlpack(data)
+        array = _from_dlpack(data)
     else:
         try:
             array = np.asarray(data)
@@ -327,7 +328,11 @@ def _to_array(data: Any, dtype: DTypeLike | None) -> Array:
     return array if dtype is None else cast_of(array, as_dtype(dtype).numpy)
 
 
-def _cupy_from_dlpack(data: Any) -> Array:
+def _from_dlpack(data: Any) -> Array:
+    if data.__dlpack_device__()[0] == 1:
+        from dtrain.core.dlpack import import_cpu
+
+        return import_cpu(data)
     import cupy
 
     return cupy.from_dlpack(data)

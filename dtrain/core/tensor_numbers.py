@@ -99,7 +99,12 @@ class TensorNumbers:
         return array.copy() if copy else array
 
     def __dlpack__(self, **options: Any) -> Any:
-        return self.concrete("__dlpack__()").__dlpack__(**options)
+        array = self.concrete("__dlpack__()")
+        if self.type.dtype.tag == "bf16" and isinstance(array, np.ndarray):
+            from dtrain.core.dlpack import export_bf16
+
+            return export_bf16(array, options)
+        return array.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         device: tuple[int, int] = self.concrete("__dlpack_device__()").__dlpack_device__()

@@ -152,6 +152,10 @@ class TracedFunction(Generic[Parameters, Result]):
                 return compiled.run(arguments)  # type: ignore[no-any-return]
         return self._compile(variants, arguments, structure).run(arguments)  # type: ignore[no-any-return]
 
+    def __repr__(self) -> str:
+        count = len(self.graphs)
+        return f"<traced function {self.name}, {count} graph{'' if count == 1 else 's'}>"
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)
 

@@ -11,6 +11,7 @@ from dtrain.data.dataset import Subset as Subset
 from dtrain.data.dataset import TensorDataset as TensorDataset
 from dtrain.data.dataset import random_split as random_split
 from dtrain.data.digits import Digits as Digits
+from dtrain.data.distributed_sampler import DistributedSampler as DistributedSampler
 from dtrain.data.loader import DataLoader as DataLoader
 from dtrain.data.sampler import RankShardedSampler as RankShardedSampler
 

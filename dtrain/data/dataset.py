@@ -27,6 +27,9 @@ class Dataset(ABC, Generic[Sample_co]):
         """The samples of these numbers as one batch of arrays, or NotImplemented to have them collated."""
         return NotImplemented
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} samples)"
+
 
 class ArrayDataset(Dataset[Any]):
     """Arrays, tensors or lists of one length; sample i is the i-th element of each (a tuple if there are several)."""
@@ -52,6 +55,10 @@ class ArrayDataset(Dataset[Any]):
     def take(self, indices: np.ndarray) -> Any:
         return self._unpacked([array[indices] for array in self.arrays])
 
+    def __repr__(self) -> str:
+        kinds = ", ".join(f"{array.dtype}{list(array.shape[1:])}" for array in self.arrays)
+        return f"{type(self).__name__}({len(self)} samples of {kinds})"
+
     def _unpacked(self, parts: list[Any]) -> Any:
         return parts[0] if len(parts) == 1 else tuple(parts)
 
@@ -70,6 +77,9 @@ class Subset(Dataset[Any]):
         outside = self.indices[(self.indices < 0) | (self.indices >= len(dataset))]
         if outside.size:
             raise IndexError(expected("Subset", f"indices in [0, {len(dataset)})", str(outside[0])))
+
+    def __repr__(self) -> str:
+        return f"Subset({len(self)} of {self.dataset!r})"
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -10,6 +10,7 @@ import numpy as np
 from dtrain.base.errors import expected
 from dtrain.data.collate import Collate, collate, empty_like, to_tensors
 from dtrain.data.dataset import Dataset
+from dtrain.data.distributed_sampler import DistributedSampler
 from dtrain.data.epoch_start import EpochStart, announce
 from dtrain.data.position import checked_count, read_position
 from dtrain.data.sampler import RankShardedSampler
@@ -43,6 +44,7 @@ class DataLoader:
         prefetch: batches that each worker may be ahead.
         drop_last: leave out the last batches if they are not full on every rank.
         collate: samples -> batch of arrays, in place of stacking them.
+        sampler: a `DistributedSampler`, which says what `shuffle`, `shard` and `seed` say otherwise.
     """
 
     def __init__(
@@ -57,14 +59,20 @@ class DataLoader:
         seed: int = 0,
         drop_last: bool = False,
         collate: Collate | None = None,
+        sampler: DistributedSampler | None = None,
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if not isinstance(value, int) or value < least:
                 raise ValueError(expected("DataLoader", f"{name} of at least {least}", repr(value)))
         if prefetch < 1:
             raise ValueError(expected("DataLoader", "prefetch of at least 1", repr(prefetch)))
+        if sampler is not None:
+            _check_sampler(sampler, len(dataset), shuffle, shard)
+            shard = sampler.is_from_environment
         place = {True: (None, None), False: (0, 1)}[shard] if isinstance(shard, bool) else shard
-        self.sampler = RankShardedSampler(len(dataset), rank=place[0], world_size=place[1], shuffle=shuffle, seed=seed)
+        self.sampler = sampler or RankShardedSampler(
+            len(dataset), rank=place[0], world_size=place[1], shuffle=shuffle, seed=seed
+        )
         self.dataset, self.batch_size, self.drop_last = dataset, batch_size, drop_last
         self.num_workers, self.prefetch = num_workers, prefetch
         self._collate = collate
@@ -80,6 +88,17 @@ class DataLoader:
         together = self.batch_size * self.sampler.world_size
         num_samples = self.sampler.num_samples
         return num_samples // together if self.drop_last else -(-num_samples // together)
+
+    def __repr__(self) -> str:
+        parts = [
+            repr(self.dataset),
+            f"batch_size={self.batch_size}",
+            f"{len(self)} batches an epoch",
+            f"epoch {self.epoch}",
+        ]
+        parts += [repr(self.sampler), *(["drop_last"] if self.drop_last else [])]
+        parts += [f"num_workers={self.num_workers}"] if self.num_workers else []
+        return f"DataLoader({', '.join(parts)})"
 
     @property
     def epoch(self) -> int:
@@ -98,6 +117,9 @@ class DataLoader:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Any]:
+        told = self.sampler.take_told() if isinstance(self.sampler, DistributedSampler) else None
+        if told is not None:
+            self.epoch = told
         epoch, start = self._epoch, self._resume_at
         batches, ends = self._batch_indices(epoch, start), self._batch_ends(start)
         self._running = epoch, start
@@ -204,3 +226,13 @@ class DataLoader:
                 sample_nbytes = batch_nbytes(self.fetch(np.zeros(1, np.int64)))
             self._slot_nbytes = int(sample_nbytes * self.batch_size * _SLOT_HEADROOM)
         return Worker(number, fetch, num_slots=self.prefetch, slot_nbytes=self._slot_nbytes)
+
+
+def _check_sampler(sampler: Any, length: int, shuffle: bool, shard: bool | tuple[int, int]) -> None:
+    if not isinstance(sampler, DistributedSampler):
+        advice = "write shuffle=True, shard=True, or a data.Subset of the dataset"
+        raise TypeError(expected("DataLoader", "a DistributedSampler as sampler", type(sampler).__name__, advice))
+    if shuffle or shard is not False:
+        raise ValueError(expected("DataLoader", "shuffle and shard left out beside a sampler", "both"))
+    if sampler.num_samples != length:
+        raise ValueError(expected("DataLoader", f"a sampler of {length} samples", str(sampler.num_samples)))

@@ -55,6 +55,12 @@ class RankShardedSampler:
         self.num_samples, self.rank, self.world_size = num_samples, rank, world_size
         self.shuffle, self.seed, self.pad, self.drop_last = shuffle, seed, pad, drop_last
 
+    def __repr__(self) -> str:
+        options = [name for name in ("shuffle", "pad", "drop_last") if getattr(self, name)]
+        place = f"rank {self.rank} of {self.world_size}"
+        parts = [f"{self.num_samples} samples", place, *options, f"seed={self.seed}"]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
     @property
     def total(self) -> int:
         """Samples of all ranks together in an epoch."""

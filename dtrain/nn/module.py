@@ -14,6 +14,7 @@ from dtrain.base.device import DeviceLike
 from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import expected
 from dtrain.core.context import context
+from dtrain.core.handle import Handle, without_last
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.nn.module_methods import ModuleMethods
 from dtrain.nn.state import check_state, load_state, move_tensor
@@ -95,33 +96,33 @@ class Module(ModuleMethods):
         self._buffers = {**self._buffers, name: persistent}
         setattr(self, name, tensor)
 
-    def register_forward_pre_hook(self, hook: ForwardPreHook) -> Callable[[], None]:
+    def register_forward_pre_hook(self, hook: ForwardPreHook) -> Handle:
         """Call `hook(module, args)` before forward; what it returns, unless None, replaces the arguments.
 
-        Returns a function that removes the hook.
+        The handle takes the hook away.
         """
         before, after = self._hooks
         self._hooks = (*before, hook), after
 
         def remove() -> None:
             before, after = self._hooks
-            self._hooks = tuple(other for other in before if other is not hook), after
+            self._hooks = without_last(before, hook), after
 
-        return remove
+        return Handle(remove)
 
-    def register_forward_hook(self, hook: ForwardHook) -> Callable[[], None]:
+    def register_forward_hook(self, hook: ForwardHook) -> Handle:
         """Call `hook(module, args, output)` after forward; what it returns, unless None, replaces the output.
 
-        Returns a function that removes the hook.
+        The handle takes the hook away.
         """
         before, after = self._hooks
         self._hooks = before, (*after, hook)
 
         def remove() -> None:
             before, after = self._hooks
-            self._hooks = before, tuple(other for other in after if other is not hook)
+            self._hooks = before, without_last(after, hook)
 
-        return remove
+        return Handle(remove)
 
     # The tree -------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ def check_state(
 ) -> tuple[list[str], list[str]]:
     """Missing and unexpected names; raises for them if `strict`, and for shapes and dtypes that differ."""
     missing = [name for name in own if name not in given]
-    unexpected = [name for name in given if name not in own]
+    unexpected = [name for name in given if name not in own and not _is_batch_count(name, own)]
     if strict and (missing or unexpected):
         parts = [
             f"{len(names)} {what} ({_listed(names)})"
@@ -33,6 +33,12 @@ def check_state(
         if name in given:
             _check_tensor(f"{where}.load_state_dict", name, tensor, as_tensor(given[name]))
     return missing, unexpected
+
+
+def _is_batch_count(name: str, own: Mapping[str, Tensor]) -> bool:
+    """Whether it is PyTorch's count of batches beside running statistics, which only its `momentum=None` needs."""
+    prefix, _, last = name.rpartition("num_batches_tracked")
+    return not last and name.endswith("num_batches_tracked") and f"{prefix}running_mean" in own
 
 
 def load_state(own: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:

@@ -133,6 +133,7 @@ def _install() -> None:
     ):  # fmt: skip
         methods[name] = _to_dtype(name, dtype)
     methods["to"] = Tensor.to
+    methods["register_hook"] = Tensor.register_grad_hook
     methods["size"] = property(_size)
     methods["is_cuda"] = property(lambda x: x.device.is_cuda)
     methods["is_cpu"] = property(lambda x: x.device.is_cpu)

@@ -40,6 +40,12 @@ class LRScheduler(ABC):
         """The learning rate of each group now."""
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
+    def __repr__(self) -> str:
+        hidden = ("optimizer", "base_lrs", "num_steps")
+        settings = [f"{name}={_shown(value)}" for name, value in vars(self).items() if name not in hidden]
+        lrs = ", ".join(f"{lr:.6g}" for lr in self.get_last_lr())
+        return f"{type(self).__name__}({', '.join([*settings, f'at step {self.num_steps}', f'lr {lrs}'])})"
+
     def state_dict(self) -> dict[str, Any]:
         """How far the scheduler is."""
         return {"num_steps": self.num_steps, "base_lrs": list(self.base_lrs)}
@@ -108,12 +114,17 @@ class CosineAnnealingLR(LRScheduler):
 class LinearWarmup(LRScheduler):
     """From start_factor · base up to base in a straight line over `num_steps` steps, then `after`, counted from 0.
 
+    Step 0 has the rate start_factor · base, a third of base by default as in PyTorch's LinearLR: from 0 the first
+    step would change nothing. Step `num_steps` is the first with base itself.
+
     LinearWarmup(optimizer, 500, after=CosineAnnealingLR(optimizer, 10_000)). Only the outer one is stepped.
     """
 
     def __init__(
-        self, optimizer: Optimizer, num_steps: int, *, start_factor: float = 0.0, after: LRScheduler | None = None
+        self, optimizer: Optimizer, num_steps: int, *, start_factor: float = 1 / 3, after: LRScheduler | None = None
     ) -> None:
+        if not 0 <= start_factor <= 1:
+            raise ValueError(expected("LinearWarmup", "start_factor in [0, 1]", repr(start_factor)))
         self.warmup, self.start_factor, self.after = num_steps, start_factor, after
         super().__init__(optimizer)
 
@@ -179,6 +190,14 @@ class LambdaLR(LRScheduler):
 
     def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
         return base_lr * self.functions[group](step)
+
+
+def _shown(value: Any) -> str:
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    if isinstance(value, list) and value and all(map(callable, value)):
+        return f"[{', '.join(map(_shown, value))}]"
+    return repr(value)
 
 
 def _at_least_one(where: str, name: str, value: int) -> int:

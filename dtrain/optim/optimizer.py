@@ -116,6 +116,11 @@ class Optimizer(ABC):
             inputs += kind
         self._update(group, batch, parameters, inputs)
 
+    def __repr__(self) -> str:
+        if len(self.param_groups) == 1:
+            return f"{type(self).__name__}({self.param_groups[0]!r})"
+        return f"{type(self).__name__}(\n  " + "\n  ".join(map(repr, self.param_groups)) + "\n)"
+
     # Saving ---------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:

@@ -60,6 +60,12 @@ class ParameterGroup(dict[str, Any]):
         # Settings by the constructor: a pickled dict would set them in an object that has no batches yet.
         return ParameterGroup, (dict(self),), self.__dict__
 
+    def __repr__(self) -> str:
+        """The settings, and how many parameters there are: their elements would fill the screen."""
+        settings = [f"{name}={value!r}" for name, value in self.items() if name != "params"]
+        count = len(self["params"])
+        return ", ".join([f"{count} parameter{'' if count == 1 else 's'}", *settings])
+
     def __setitem__(self, name: str, value: Any) -> None:
         if context.tracer is not None:
             raise TraceError(

@@ -122,3 +122,15 @@ def test_header_and_dtype_table_match_what_safetensors_writes(tmp_path):
     for dtype in ALL:
         assert module._DTYPES[header[dtype.tag]["dtype"]] == dtype.numpy.type
     assert module._DTYPES["BF16"] is ml_dtypes.bfloat16
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_both_orders_of_path_and_value(tmp_path, as_text):
+    path = str(tmp_path / "x") if as_text else tmp_path / "x"
+    for arguments, keywords in (((path, [1]), {}), (([2], path), {}), ((), {"obj": [3], "f": path})):
+        save(*arguments, **keywords) if not keywords else dt.save(**keywords)
+        assert load(path) == dt.load(path, map_location="cpu", weights_only=True)
+    assert load(path) == [3]
+    for arguments in (([1], [2]), (None, {})):
+        with pytest.raises(TypeError, match="write save"):
+            save(*arguments)

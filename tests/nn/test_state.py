@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dtrain as dt
+from dtrain import nn
 from dtrain.nn.state import check_state, load_state, move_tensor
 
 
@@ -48,3 +49,14 @@ def test_a_device_moves_everything(target):
     tensor = dt.tensor([1, 2])
     move_tensor(tensor, target)
     assert tensor.device.is_cpu and tensor.tolist() == [1, 2]
+
+
+def test_the_batch_counts_of_pytorch_are_passed_over_and_nothing_else_is() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    state = {**model.state_dict(), "1.num_batches_tracked": dt.tensor(7)}
+    assert model.load_state_dict(state) == ([], [])
+    assert nn.BatchNorm1d(2).load_state_dict({**nn.BatchNorm1d(2).state_dict(), "num_batches_tracked": 3}) == ([], [])
+    with pytest.raises(KeyError, match="num_batches_tracked"):  # no running statistics beside it
+        model.load_state_dict({**model.state_dict(), "0.num_batches_tracked": dt.tensor(7)})
+    with pytest.raises(KeyError, match="my_num_batches_tracked"):
+        model.load_state_dict({**model.state_dict(), "1.my_num_batches_tracked": dt.tensor(7)})

@@ -1,0 +1,51 @@
+"""The sampler that scripts of PyTorch give to their loader to share samples out over ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dtrain.base.errors import expected
+from dtrain.data.dataset import Dataset
+from dtrain.data.sampler import RankShardedSampler
+
+
+class DistributedSampler(RankShardedSampler):
+    """A rank's sample numbers of a dataset: `DataLoader(dataset, batch_size, sampler=DistributedSampler(dataset))`.
+
+    The loader does the same as with `shard=True`: every sample comes exactly once, where PyTorch's repeats the first
+    ones until all ranks have as many. `set_epoch` chooses the order of the loader's next iteration.
+
+    Args:
+        num_replicas, rank: place in the job, by default the one that the environment tells.
+        shuffle: a new order in each epoch, from (seed, epoch) alone, hence the same on all ranks.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        if drop_last:
+            advice = "give it to the DataLoader"
+            raise ValueError(expected("DistributedSampler", "drop_last=False", "True", advice))
+        super().__init__(len(dataset), rank=rank, world_size=num_replicas, shuffle=shuffle, seed=seed)
+        self.is_from_environment = num_replicas is None
+        self.epoch = 0
+        self._is_told = False
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next iteration."""
+        self.epoch, self._is_told = epoch, True
+
+    def take_told(self) -> int | None:
+        """The epoch that `set_epoch` has named since the last time this was asked."""
+        told, self._is_told = self.epoch if self._is_told else None, False
+        return told
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices(self.epoch).tolist())

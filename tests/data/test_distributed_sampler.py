@@ -1,0 +1,69 @@
+"""`DistributedSampler` and a loader with it: the samples and the order of `shard=`, under PyTorch's words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dtrain as dt
+from dtrain import data
+
+DATASET = data.ArrayDataset(np.arange(11))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+def test_a_loader_gives_what_shard_gives(world: int) -> None:
+    seen = []
+    for rank in range(world):
+        sampler = data.DistributedSampler(DATASET, num_replicas=world, rank=rank, seed=5)
+        loader = data.DataLoader(DATASET, 2, sampler=sampler)
+        other = data.DataLoader(DATASET, 2, shuffle=True, shard=(rank, world), seed=5)
+        assert len(loader) == len(other)
+        for epoch in (0, 3, 3, 1):
+            sampler.set_epoch(epoch)
+            other.epoch = epoch
+            batches = [batch.tolist() for batch in loader]
+            assert batches == [batch.tolist() for batch in other]
+            assert [sample for batch in batches for sample in batch] == list(sampler)
+        seen += [sample for batch in batches for sample in batch]
+    assert sorted(seen) == list(range(11))
+
+
+def test_without_set_epoch_epochs_follow_each_other() -> None:
+    loader = data.DataLoader(DATASET, 11, sampler=data.DistributedSampler(DATASET, 1, 0))
+    orders = [next(iter(batch.tolist() for batch in loader)) for _ in range(2)]
+    first, second = ([batch.tolist() for batch in loader] for _ in range(2))
+    assert orders[0] == orders[1] == first[0] != second[0]  # an epoch that was left begins again
+
+
+def test_without_shuffle_and_in_place_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DTRAIN_RANK", "1")
+    monkeypatch.setenv("DTRAIN_WORLD_SIZE", "3")
+    assert list(data.DistributedSampler(DATASET, shuffle=False)) == [1, 4, 7, 10]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: data.DataLoader(DATASET, 2, sampler=[1, 2]), TypeError, "a data.Subset"),
+        (
+            lambda: data.DataLoader(DATASET, 2, True, data.DistributedSampler(DATASET, 1, 0)),
+            ValueError,
+            "shuffle and shard left out",
+        ),
+        (
+            lambda: data.DataLoader(DATASET, sampler=data.DistributedSampler(data.Digits(), 1, 0)),
+            ValueError,
+            "a sampler of 11",
+        ),
+        (lambda: data.DistributedSampler(DATASET, 1, 0, drop_last=True), ValueError, "give it to the DataLoader"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(call: object, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        call()  # type: ignore[operator]
+
+
+def test_batches_are_tensors() -> None:
+    loader = data.DataLoader(DATASET, 4, sampler=data.DistributedSampler(DATASET, 1, 0))
+    assert all(isinstance(batch, dt.Tensor) for batch in loader)
