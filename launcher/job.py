@@ -2,31 +2,34 @@
 
 Everything that happens comes as an event through one queue (messages of supervisors and ranks, losses, signals), and
 one thread takes them in order, so no lock guards the state. The first rank that ends badly by itself is the culprit.
+That thread never writes to a reader and never reads output: threads of their own do (`output_thread.py`), so that
+neither a flood of lines nor a reader that pauses makes the job deaf.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
 import secrets
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, TextIO
 
-from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, Message, Verdict
+from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, Verdict
+from dtrain.base.control_frames import Message
 from dtrain.base.control_server import ControlServer, Peer
 from dtrain.base.errors import LaunchError
 from dtrain.launcher.backends import Backend, Started
 from dtrain.launcher.machine import address_towards, kill_processes_with
-from dtrain.launcher.output import OutputMultiplexer
+from dtrain.launcher.output_thread import OutputThreads, credit_of_rank
 from dtrain.launcher.placement import PlacedRank, ReadyRank, place, rank_environment
 from dtrain.launcher.plan import LaunchPlan
 from dtrain.launcher.roster import Roster
-from dtrain.launcher.screen import show_start
+from dtrain.launcher.screen import Words, show_start
 from dtrain.launcher.spec import LaunchSpec
 from dtrain.launcher.verdict import (
     JobVerdict,
@@ -44,8 +47,10 @@ SETTLE = 0.1  # after the first bad end, so that reports on their way are part o
 STACKS_WAIT = 1.0
 FAILURE_GRACE = 1.0
 SIGNAL_GRACE = 10.0
+READER_PATIENCE = 10.0  # after a failure, for a reader that takes nothing
+INTERRUPTED_READER_LIMIT = 0.7  # after a signal, for all that is still to be shown
 STARTER_GRACE = 1.0  # for mpirun to end by itself once its ranks are gone
-MAX_WAITING = 4096  # events; above it the server stops reading and TCP slows the ranks' output down
+MAX_WAITING = 4096  # events; above it the server stops reading
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -57,57 +62,100 @@ Event = tuple[str, Any, Message]
 class Job:
     """Carries out a plan. `run()` returns the exit code of the contract and never raises for what ranks do."""
 
-    def __init__(self, plan: LaunchPlan, spec: LaunchSpec, backend: Backend, stdout: TextIO, stderr: TextIO) -> None:
+    def __init__(
+        self, plan: LaunchPlan, spec: LaunchSpec, backend: Backend, stdout: TextIO | None, stderr: TextIO | None
+    ) -> None:
         self._plan = plan
         self._spec = spec
         self._backend = backend
-        self._stderr = stderr
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._closing = False
-        tag = plan.size > 1 if spec.tag_output is None else spec.tag_output
-        self._output = OutputMultiplexer(
-            stdout, stderr, size=plan.size, tag=tag, timestamp=spec.timestamp_output, log_dir=spec.log_dir
+        self._output = OutputThreads(
+            stdout,
+            stderr,
+            size=plan.size,
+            tag=plan.size > 1 if spec.tag_output is None else spec.tag_output,
+            timestamp=spec.timestamp_output,
+            log_dir=spec.log_dir,
+            on_written=self._give_credit,
+            on_error=lambda name, error: self._events.put(("unwritable", (name, error), {})),
         )
         self._roster = Roster(plan.size, log_of=lambda rank: self._output.log_path(rank, "stderr"))
         self._job_id = secrets.token_hex(8)
+        self._signals_seen: deque[int] = deque()
         self._interrupts: list[int] = []
+        self._is_starting = False
         self._verdict: JobVerdict | None = None
         self._running_since = math.inf
         self._server: ControlServer
         self._started: Started
 
     def run(self) -> int:
-        """Start, watch, stop; returns the exit code."""
+        """Start, watch, stop, show the rest; returns the exit code."""
+        with self._signals():
+            code = self._run()
+            return self._show_the_rest(code)
+
+    def _run(self) -> int:
         try:
             self._server = self._make_server()
         except LaunchError as error:
             return self._conclude(start_verdict([f"  {error}"]))
         try:
-            with self._signals():
-                return self._run()
+            return self._run_ranks()
         finally:
             self._closing = True
             self._server.close()
             kill_processes_with(JOB_VARIABLE, self._job_id)
 
-    def _run(self) -> int:
-        try:
-            self._started = self._backend.start(self._plan, self._control_variables())
-        except LaunchError as error:
-            return self._conclude(start_verdict([f"  {error}"]))
+    def _run_ranks(self) -> int:
+        problem = self._start()
+        if problem is not None:
+            return self._conclude(problem)
         try:
             verdict = self._watch()
             code = self._conclude(verdict) if verdict is not None else 0
             grace = SIGNAL_GRACE if verdict is not None and verdict.kind == "interrupt" else FAILURE_GRACE
+            if code == BROKEN_PIPE:
+                grace = 0.0  # whoever read our output is gone; so is the reason to go on
             self._end_everything(self._spec.grace if self._spec.grace is not None else grace)
             return code
-        except BrokenPipeError:
-            # Whoever read our output is gone; so is the reason to go on.
-            self._output.abandon()
-            self._end_everything(0.0)
-            return BROKEN_PIPE
         finally:
             self._started.kill()
+
+    def _start(self) -> JobVerdict | None:
+        """Start the ranks; what kept them from it, or nothing."""
+        self._is_starting = True
+        try:
+            # A signal may have come before; from here on it is raised, as joining a cluster can take long.
+            self._take_signals()
+            if self._verdict is None:
+                self._started = self._backend.start(self._plan, self._control_variables())
+        except LaunchError as error:
+            return start_verdict([f"  {error}"])
+        except _SignalWhileStarting:
+            self._take_signals()
+        finally:
+            self._is_starting = False
+            self._take_over_signals()  # Ray puts a handler of its own in place of ours
+        return self._verdict
+
+    def _show_the_rest(self, code: int) -> int:
+        """Wait for the readers of our output: as long as they like after a good end, a while after a bad one."""
+        seen = len(self._interrupts) + len(self._signals_seen)
+        if self._verdict is None and code == 0:
+            patience = limit = math.inf
+        elif self._interrupts:
+            patience = limit = INTERRUPTED_READER_LIMIT
+        else:
+            patience, limit = READER_PATIENCE, math.inf
+        self._output.drain(
+            patience=patience,
+            limit=limit,
+            is_enough=lambda: len(self._interrupts) + len(self._signals_seen) > seen,
+        )
+        late = [number for number in self._signals_seen if number in ENDING]
+        return code or (128 + late[0] if late else 0)
 
     @property
     def _is_running(self) -> bool:
@@ -121,7 +169,7 @@ class Job:
         return ControlServer(
             host,
             advertised_host=advertised,
-            on_message=lambda peer, message: self._take(("message", peer, message)),
+            on_message=self._receive,
             on_lost=lambda peer: self._take(("lost", peer, {})),
             on_verdict=lambda verdict: self._take(("verdict", verdict, {})),
         )
@@ -133,6 +181,19 @@ class Job:
             JOB_VARIABLE: self._job_id,
         }
 
+    def _receive(self, peer: Peer, message: Message) -> None:
+        """On the server's thread: output goes its own way, all else becomes an event."""
+        if message["type"] != "output":
+            self._take(("message", peer, message))
+        elif 0 <= peer.rank < self._plan.size and message["stream"] in ("stdout", "stderr"):
+            self._output.feed(peer.rank, message["stream"], message["payload"])
+
+    def _give_credit(self, rank: int, nbytes: int) -> None:
+        """On a writing thread: the rank may send as much again."""
+        supervisor = self._roster.supervisors.get(rank)
+        if supervisor is not None:
+            self._server.send(supervisor, {"type": "credit", "nbytes": nbytes})
+
     def _take(self, event: Event) -> None:
         """On the server's thread: queue an event, waiting while too many wait."""
         while self._events.qsize() > MAX_WAITING and not self._closing:
@@ -142,15 +203,29 @@ class Job:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """Signals become events: INT, TERM and HUP end the job, USR1 and USR2 go to the ranks."""
-        before = {number: signal.signal(number, self._note_signal) for number in (*ENDING, *FORWARDED)}
+        before = self._take_over_signals()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def _take_over_signals(self) -> dict[int, Any]:
+        return {number: signal.signal(number, self._note_signal) for number in (*ENDING, *FORWARDED)}
+
     def _note_signal(self, number: int, _: object) -> None:
-        self._events.put(("interrupt" if number in ENDING else "forward", number, {}))
+        self._signals_seen.append(number)
+        if self._is_starting and number in ENDING:
+            raise _SignalWhileStarting
+
+    def _take_signals(self) -> None:
+        while self._signals_seen:
+            number = self._signals_seen.popleft()
+            if number in ENDING:
+                self._interrupts.append(number)
+                self._verdict = self._verdict or interrupt_verdict(number)
+            else:
+                self._server.broadcast({"type": "signal", "signal": number}, role="supervisor")
 
     def _watch(self) -> JobVerdict | None:
         """Serve events until the job is over; None when all ranks ended well."""
@@ -178,12 +253,13 @@ class Job:
                 return self._timed_out(self._spec.timeout)
 
     def _turn(self) -> None:
-        """Take what has happened, waiting a moment for the first event."""
+        """Take what has happened, waiting a moment for the first event; signals and clocks come before a flood."""
+        until = time.monotonic() + TURN
         with contextlib.suppress(Empty):
             self._handle(*self._events.get(timeout=TURN))
-            while True:
+            while time.monotonic() < until and not self._signals_seen:
                 self._handle(*self._events.get_nowait())
-        self._output.tick()
+        self._take_signals()
 
     def _handle(self, kind: str, subject: Any, message: Message) -> None:
         if kind == "message":
@@ -192,19 +268,20 @@ class Job:
             self._roster.note_lost(subject)
         elif kind == "verdict":
             self._verdict = self._verdict or _mismatch(subject)
-        elif kind == "forward":
-            self._server.broadcast({"type": "signal", "signal": subject}, role="supervisor")
-        elif kind == "interrupt":
-            self._interrupts.append(subject)
-            self._verdict = self._verdict or interrupt_verdict(subject)
+        elif kind == "unwritable":
+            self._note_unwritable(*subject)
+
+    def _note_unwritable(self, name: str, error: OSError) -> None:
+        if isinstance(error, BrokenPipeError):
+            self._verdict = self._verdict or JobVerdict(kind="interrupt", exit_code=BROKEN_PIPE, text="")
+        else:
+            self._output.say(f"dtrain: cannot write {name} any more: {error.strerror}; the job goes on without it\n")
 
     def _hear(self, peer: Peer, message: Message) -> None:
         if not 0 <= peer.rank < self._plan.size:
             self._verdict = self._verdict or start_verdict(
                 [f"  expected ranks below {self._plan.size}, got {peer.rank}"]
             )
-        elif message["type"] == "output":
-            self._output.feed(peer.rank, message["stream"], message["data"].encode("latin-1"))
         elif message["type"] == "ready":
             self._note_ready(peer, message)
         else:
@@ -221,7 +298,9 @@ class Job:
         """All are here: tell each its place and let the scripts run."""
         placed = place(ready)
         if not self._spec.quiet:
-            show_start(self._plan, placed, self._stderr)
+            words = Words(is_terminal=self._output.stderr_is_terminal)
+            show_start(self._plan, placed, words)
+            self._output.say(words.getvalue())
         first = min(ready, key=lambda one: one.rank)
         one_host = len({rank.host for rank in placed}) == 1
         address = "127.0.0.1" if one_host else self._seen_from_others(first)
@@ -237,11 +316,13 @@ class Job:
     def _send_start(self, placed: list[PlacedRank], master: tuple[str, int]) -> None:
         for rank in placed:
             environment = rank_environment(rank, self._plan.size, master, self._plan.variables.all)
-            self._server.send(self._roster.supervisors[rank.rank], {"type": "start", "environment": environment})
+            orders = {"type": "start", "environment": environment, "credit": credit_of_rank(self._plan.size)}
+            self._server.send(self._roster.supervisors[rank.rank], orders)
 
     def _failure(self) -> JobVerdict:
         first, *others = self._roster.failures
-        return failure_verdict(first, self._plan.size, others)
+        said = self._started.messages() if first.lost else ""
+        return failure_verdict(first, self._plan.size, others, starter=self._plan.launcher, said=said)
 
     def _outcome_of_starter(self) -> JobVerdict | None:
         """All ranks ended and none failed; what the starter says counts only if ranks were told to end by it."""
@@ -282,11 +363,14 @@ class Job:
 
     def _conclude(self, verdict: JobVerdict) -> int:
         """Say the last word, after everything the ranks wrote before."""
-        self._output.close()
-        self._stderr.write(verdict.text)
-        self._stderr.flush()
+        self._verdict = verdict
+        self._output.finish_lines()
+        self._output.say(verdict.text)
         if self._spec.log_dir is not None:
-            verdict.write(self._spec.log_dir)
+            try:
+                verdict.write(self._spec.log_dir)
+            except OSError as error:
+                self._output.say(f"dtrain: cannot write failure.json in {self._spec.log_dir}: {error.strerror}\n")
         return verdict.exit_code
 
     def _end_everything(self, grace: float) -> None:
@@ -297,7 +381,6 @@ class Job:
         until = time.monotonic() + grace + 0.5
         while time.monotonic() < until and self._roster.supervisors and len(self._interrupts) == patience:
             self._turn()
-        self._output.close()
         if self._wait_for_starter(STARTER_GRACE) is None:
             self._started.terminate()
             self._wait_for_starter(STARTER_GRACE / 2)
@@ -318,10 +401,10 @@ def _mismatch(verdict: Verdict) -> JobVerdict:
     )
 
 
+class _SignalWhileStarting(BaseException):
+    """Raised by the signal handler, so that a start that takes long ends at once."""
+
+
 def run_job(plan: LaunchPlan, spec: LaunchSpec, backend: Backend) -> int:
     """Carry out a plan on this process's own output."""
-    code = Job(plan, spec, backend, sys.stdout, sys.stderr).run()
-    if code == BROKEN_PIPE:
-        # Python flushes at its end, and would turn the code into its own.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return code
+    return Job(plan, spec, backend, sys.stdout, sys.stderr).run()

@@ -1,164 +1,205 @@
-"""Many ranks' output on one terminal: whole lines, each with its rank, progress bars kept.
+"""Many ranks' output on one sink: whole lines, each with its rank, in time linear in what they write.
 
-Bytes of a stream become text across chunk edges (a UTF-8 character cut in two is put together again) and are cut at
-`\\n`, `\\r\\n` and `\\r`. A line that is not finished waits a moment, then is shown as it is (a prompt, a bar).
+Bytes of a stream become text across chunk edges (a UTF-8 character cut in two is put together again). A line that is
+not finished waits a moment, then is shown as it is (a prompt); one that grows without end is shown in pieces.
+
+On a terminal progress bars (`\\r`) overwrite themselves as ever. Elsewhere (a file, a pipe) of such a line only what
+stands last is written, and while it lasts one state every few seconds.
 """
 
 from __future__ import annotations
 
 import codecs
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO, Literal, TextIO
+from typing import Literal
 
 StreamName = Literal["stdout", "stderr"]
 Key = tuple[int, StreamName]
 
 SHOW_UNFINISHED_AFTER = 0.2  # seconds
+SHOW_BAR_EVERY = 5.0
+MAX_HELD = 1 << 20  # characters of one unfinished line
 CLEAR_TO_END = "\x1b[K"
 COLORS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
-_SEGMENT = re.compile(r"[^\r\n]*(?:\r\n|\n|\r(?!\n|$))")
-
 
 @dataclass(slots=True)
-class _Pending:
-    """One stream's unfinished text."""
+class _Line:
+    """The unfinished line of one stream: pieces that are joined when it ends."""
 
     decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace")
     )
-    text: str = ""
+    pieces: list[str] = field(default_factory=list)
+    size: int = 0
     since: float = 0.0
+    has_return: bool = False  # a \r in what is held: a bar, or the first half of \r\n
+    is_bar: bool = False  # there was text after a \r
+    bar_was_shown: bool = False
+
+    def hold(self, text: str, now: float) -> None:
+        if text:
+            if not self.pieces:
+                self.since = now
+            self.pieces.append(text)
+            self.size += len(text)
+
+    def take(self) -> str:
+        text = "".join(self.pieces)
+        self.pieces.clear()
+        self.size = 0
+        return text
 
 
-class OutputMultiplexer:
-    """Takes chunks of bytes per rank and stream, writes tagged text to two sinks and raw bytes to log files."""
+class TaggedLines:
+    """Takes chunks of bytes per rank and stream, hands tagged text to `write`, in calls of any size."""
 
     def __init__(
         self,
-        stdout: TextIO,
-        stderr: TextIO,
+        write: Callable[[str], object],
         *,
+        is_terminal: bool,
         size: int,
         tag: bool,
         timestamp: bool = False,
-        log_dir: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._sinks: dict[StreamName, TextIO] = {"stdout": stdout, "stderr": stderr}
-        self._is_terminal = {name: sink.isatty() for name, sink in self._sinks.items()}
+        self._put = write
+        self._is_terminal = is_terminal
+        self._is_raw = is_terminal and size == 1 and not tag and not timestamp  # as if it ran without us
         self._width = len(str(size - 1))
+        self._max_held = max(1 << 16, MAX_HELD * 16 // max(size, 16))
         self._tag = tag
         self._timestamp = timestamp
         self._clock = clock
-        self._log_dir = Path(log_dir) if log_dir is not None else None
-        self._logs: dict[Key, BinaryIO] = {}
-        self._pending: dict[Key, _Pending] = {}
-        self._is_abandoned = False
-        self._open: dict[StreamName, int | None] = {"stdout": None, "stderr": None}  # whose line is unfinished
+        self._lines: dict[Key, _Line] = {}
+        self._open: Key | None = None  # whose line is unfinished on the sink
 
     def feed(self, rank: int, stream: StreamName, data: bytes) -> None:
         """Take a chunk of what a rank wrote."""
-        self._log(rank, stream, data)
-        pending = self._pending.setdefault((rank, stream), _Pending())
-        text = pending.text + pending.decoder.decode(data)
-        end = 0
-        for match in _SEGMENT.finditer(text):
-            self._write(rank, stream, match.group())
-            end = match.end()
-        # A carriage return at the very end may be the first half of \r\n.
-        pending.text = text[end:]
-        pending.since = self._clock()
+        key = (rank, stream)
+        line = self._lines.setdefault(key, _Line())
+        self._take(key, line, line.decoder.decode(data))
 
     def tick(self) -> None:
         """Show unfinished lines that have waited long enough. Call a few times a second."""
         now = self._clock()
-        for (rank, stream), pending in self._pending.items():
-            if pending.text and now - pending.since >= SHOW_UNFINISHED_AFTER:
-                self._write(rank, stream, pending.text)
-                pending.text = ""
+        for key, line in self._lines.items():
+            if line.pieces and now - line.since >= (SHOW_BAR_EVERY if line.has_return else SHOW_UNFINISHED_AFTER):
+                self._show_unfinished(key, line)
+
+    def say(self, text: str) -> None:
+        """Words of the launcher itself, on lines of their own."""
+        self._end_open_line()
+        self._put(text)
 
     def close(self) -> None:
-        """Show what is left, end every open line, close the log files."""
-        for (rank, stream), pending in self._pending.items():
-            rest = pending.text + pending.decoder.decode(b"", final=True)
-            pending.text = ""
-            if rest:
-                self._write(rank, stream, rest)
-        for stream in self._sinks if not self._is_abandoned else ():
-            self._end_line(stream)
-            self._flush(stream)
-        for log in self._logs.values():
-            log.close()
-        self._logs.clear()
+        """Show what is left and end every open line. More may follow."""
+        for key, line in self._lines.items():
+            line.hold(line.decoder.decode(b"", final=True), 0.0)
+            if line.pieces:
+                self._show_unfinished(key, line)
+        self._end_open_line()
 
-    def abandon(self) -> None:
-        """Nobody reads any more: keep only the log files."""
-        self._is_abandoned = True
-
-    def log_path(self, rank: int, stream: StreamName) -> Path | None:
-        """Where a rank's stream is kept, None without a log directory."""
-        if self._log_dir is None:
-            return None
-        return self._log_dir / f"rank.{rank:0{max(self._width, 2)}d}" / stream
-
-    def _write(self, rank: int, stream: StreamName, segment: str) -> None:
-        if self._is_abandoned:
+    def _take(self, key: Key, line: _Line, text: str) -> None:
+        if self._is_raw:
+            self._put(text)
+            self._open = self._open if not text else None if text.endswith(("\n", "\r")) else key
             return
-        continues = self._open[stream] == rank
-        if not continues:
-            self._end_line(stream)
-        body = segment.rstrip("\r\n")
-        tag = "" if continues or not body else self._tag_of(rank, stream)
-        if tag and self._is_terminal[stream]:
-            tag = CLEAR_TO_END + tag
-        if segment == "\n" and not continues:
-            tag = self._tag_of(rank, stream).rstrip(" ")
-        self._put(stream, tag + segment)
-        # After \r the cursor is at a line's begin: the next piece, of whoever, brings its own tag.
-        self._open[stream] = None if segment.endswith(("\n", "\r")) else rank
-        self._flush(stream)
+        if "\r" in text or line.has_return:
+            self._take_returns(key, line, text)
+            return
+        finished, newline, rest = text.rpartition("\n")
+        if newline:
+            self._put_lines(key, line.take() + finished)
+        line.hold(rest, self._clock())
+        if line.size > self._max_held:
+            self._show_unfinished(key, line)
 
-    def _end_line(self, stream: StreamName) -> None:
-        if self._open[stream] is not None:
-            self._put(stream, "\n")
-            self._open[stream] = None
+    def _take_returns(self, key: Key, line: _Line, text: str) -> None:
+        """Of every line what stands last: what comes before it in one chunk nobody could see, even on a terminal."""
+        since = line.since if line.pieces else self._clock()
+        finished, newline, rest = (line.take() + text).rpartition("\n")
+        if newline:
+            since = self._clock()
+            lines = [_last_state(one, is_bar=False) for one in finished.split("\n")]
+            if line.is_bar:
+                lines[0] = lines[0].rstrip("\r")
+                if line.bar_was_shown and not lines[0].strip():
+                    del lines[0]
+            line.is_bar = line.bar_was_shown = False
+            if lines:
+                self._put_lines(key, "\n".join(lines))
+        line.has_return = "\r" in rest
+        line.is_bar = line.is_bar or "\r" in rest.rstrip("\r")
+        # What follows a \r takes the place of what stands before it, so both are kept.
+        line.hold(_last_state(rest, is_bar=True) + "\r" * rest.endswith("\r"), since)
+        if line.is_bar and self._is_terminal:
+            self._put(self._before(key, True) + line.take().rstrip("\r") + "\r")
+            line.bar_was_shown = True
+            self._open = None  # the cursor is at the line's begin: the next piece, of whoever, brings its own tag
 
-    def _tag_of(self, rank: int, stream: StreamName) -> str:
+    def _put_lines(self, key: Key, text: str) -> None:
+        """Finished lines, without the last newline."""
+        if self._open == key:
+            text = _with_tags(text, self._tag_of(key))
+        else:
+            self._end_open_line()
+            text = _with_tags("\n" + text, self._tag_of(key))[1:]
+        self._put(text + "\n")
+        self._open = None
+
+    def _show_unfinished(self, key: Key, line: _Line) -> None:
+        text = line.take()
+        if line.has_return and not self._is_terminal:
+            if text := text.rstrip("\r"):
+                line.bar_was_shown = True
+                self._put_lines(key, text)
+            return
+        self._put(self._before(key, True) + text)
+        self._open = key
+
+    def _before(self, key: Key, has_text: bool) -> str:
+        if self._open == key:
+            return ""
+        self._end_open_line()
+        return self._tag_of(key) if has_text else ""
+
+    def _end_open_line(self) -> None:
+        if self._open is not None:
+            self._put("\n")
+            self._open = None
+
+    def _tag_of(self, key: Key) -> str:
+        rank, _ = key
         stamp = ""
         if self._timestamp:
             now = self._clock()
             stamp = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now * 1000) % 1000:03d} "
-        if not self._tag:
-            return stamp
-        tag = f"[{rank:{self._width}d}]"
-        if self._is_terminal[stream]:
-            tag = f"\x1b[{COLORS[rank % len(COLORS)]}m{tag}\x1b[0m"
-        return f"{stamp}{tag} "
+        if self._tag:
+            tag = f"[{rank:{self._width}d}]"
+            if self._is_terminal:
+                tag = f"\x1b[{COLORS[rank % len(COLORS)]}m{tag}\x1b[0m"
+            stamp = f"{stamp}{tag} "
+        return CLEAR_TO_END + stamp if stamp and self._is_terminal else stamp
 
-    def _put(self, stream: StreamName, text: str) -> None:
-        sink = self._sinks[stream]
-        try:
-            sink.write(text)
-        except UnicodeEncodeError:
-            # A terminal that is not UTF-8: show what it can.
-            encoding = sink.encoding or "ascii"
-            sink.write(text.encode(encoding, "replace").decode(encoding))
 
-    def _flush(self, stream: StreamName) -> None:
-        self._sinks[stream].flush()
+def _with_tags(text: str, tag: str) -> str:
+    """Put the tag after every newline; an empty line gets it without the space."""
+    if not tag:
+        return text
+    if "\n\n" not in text and not text.endswith("\n"):
+        return text.replace("\n", "\n" + tag)
+    first, *lines = text.split("\n")
+    bare = tag.rstrip(" ")
+    return "\n".join([first, *(tag + line if line else bare for line in lines)])
 
-    def _log(self, rank: int, stream: StreamName, data: bytes) -> None:
-        path = self.log_path(rank, stream)
-        if path is None:
-            return
-        key = (rank, stream)
-        if key not in self._logs:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._logs[key] = path.open("wb")
-        self._logs[key].write(data)
-        self._logs[key].flush()
+
+def _last_state(line: str, *, is_bar: bool) -> str:
+    """What stands last of a line with carriage returns. One at its end, as of \\r\\n, stays unless it is a bar's."""
+    body = line.rstrip("\r")
+    if "\r" not in body:
+        return body if is_bar or len(line) - len(body) != 1 else line
+    return next((state for state in reversed(body.split("\r")) if state.strip()), "")

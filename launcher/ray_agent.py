@@ -11,7 +11,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from dtrain.base.control_channel import ControlClient, Message
+from dtrain.base.control_channel import ControlClient
+from dtrain.base.control_frames import Message
 from dtrain.base.rank_info import RankInfo
 
 AGENT_ADDRESS_VARIABLE = "DTRAIN_RAY_AGENT_ADDRESS"

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dtrain.base.control_channel import Message, parse_address
+from dtrain.base.control_channel import parse_address
+from dtrain.base.control_frames import Message
 from dtrain.base.control_server import ControlServer, Peer
 from dtrain.base.errors import LaunchError, expected
 from dtrain.launcher.environment import RankVariables

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dtrain.base.control_channel import Message
+from dtrain.base.control_frames import Message
 from dtrain.base.control_server import Peer
 from dtrain.launcher.placement import ReadyRank
 from dtrain.launcher.stacks import asked_stack, crash_stack

@@ -5,6 +5,7 @@ Colour only on a terminal; rich is loaded when something is shown.
 
 from __future__ import annotations
 
+import io
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 32  # a table of a thousand ranks helps nobody
 PLAIN_WIDTH = 160
+
+
+class Words(io.StringIO):
+    """What is to be said, kept until somebody says it; looks like the terminal, or not, that it will go to."""
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        super().__init__()
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self._is_terminal
 
 
 def show_start(plan: LaunchPlan, ranks: Sequence[PlacedRank], sink: TextIO) -> None:

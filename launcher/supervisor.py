@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import selectors
@@ -21,7 +22,8 @@ from dataclasses import dataclass
 from io import FileIO, TextIOWrapper
 from typing import Any, NoReturn
 
-from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, ControlClient, Message
+from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, ControlClient
+from dtrain.base.control_frames import Message
 from dtrain.base.errors import LaunchError
 from dtrain.base.rank_info import RankInfo
 from dtrain.launcher.machine import oom_kills, usable_cores, visible_devices
@@ -31,7 +33,9 @@ from dtrain.launcher.script import STACKS_SIGNAL
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 START_FAILED = 125
-MAX_BACKLOG = 256  # messages waiting for the network before the rank's output pipe is left to fill
+PIPE_SIZE = 1 << 18  # bytes of output that may wait in the kernel for us
+SMALL = 1 << 14  # bytes; a rank that prints many short lines is read in larger pieces, PACE seconds apart
+PACE = 0.002
 LEFTOVER_GRACE = 0.5
 LOST_GRACE = 0.5  # after the launcher is gone, nobody waits for us any more
 
@@ -71,6 +75,9 @@ def _fork(run: Run) -> Child:
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     stdout, child_stdout = os.pipe()
     stderr, child_stderr = os.pipe()
+    for descriptor in (stdout, stderr):
+        with contextlib.suppress(OSError):  # a user's pipes may hold so much in total; the usual size does too
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     reports = ReportPipe()
     child_start, start = os.pipe()
     faults = os.memfd_create("dtrain-faults", 0)
@@ -148,14 +155,18 @@ class Supervisor:
         self._asked = False
         self._status: int | None = None
         self._max_rss = 0
-        self._open = {child.stdout: "stdout", child.stderr: "stderr", child.reports: "reports"}
+        self._streams = {child.stdout: "stdout", child.stderr: "stderr"}
+        self._credit = self._window = 0  # bytes of output that the launcher will take, now and at once
+        self._is_reading = False
+        self._is_last_call = False  # the rank is about to end: what is over the credit is read and dropped
+        self._paced_until = 0.0
         self._report = b""
         self._stacks_at: float | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_receive, selectors.EVENT_READ)
-        for descriptor in self._open:
+        for descriptor in (*self._streams, child.reports):
             os.set_blocking(descriptor, False)
-            self._selector.register(descriptor, selectors.EVENT_READ)
+        self._selector.register(child.reports, selectors.EVENT_READ)
         self._handle_signals()
         self._client = ControlClient(
             os.environ.get(ADDRESS_VARIABLE, ""),
@@ -202,17 +213,16 @@ class Supervisor:
             self._wake_send.send(b"x")
 
     def _turn(self) -> None:
-        throttled = self._client.backlog > MAX_BACKLOG
         is_waiting = self._kill_at is not None or self._stacks_at is not None
-        timeout = 0.01 if throttled else 0.05 if is_waiting else 1.0
-        for key, _ in self._selector.select(timeout):
+        self._want_output(self._credit > 0 or self._is_last_call)
+        for key, _ in self._selector.select(0.05 if is_waiting else 1.0):
             if key.fileobj is self._wake_receive:
                 with contextlib.suppress(BlockingIOError):
                     self._wake_receive.recv(4096)
-            elif not throttled:
-                self._ship(key.fd)
+            elif key.fd == self._child.reports:
+                self._read_reports()
             else:
-                time.sleep(0.005)
+                self._ship(key.fd)
         while self._events:
             self._obey(self._events.popleft())
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
@@ -222,30 +232,59 @@ class Supervisor:
             self._client.send({"type": "stacks", "text": _read_all(self._child.faults)})
         self._reap()
 
+    def _want_output(self, is_wanted: bool) -> None:
+        """Without credit the rank's output stays in its pipe, and in the end the rank waits, as it would for `less`."""
+        if is_wanted == self._is_reading:
+            return
+        self._is_reading = is_wanted
+        for descriptor in self._streams:
+            if is_wanted:
+                self._selector.register(descriptor, selectors.EVENT_READ)
+            else:
+                self._selector.unregister(descriptor)
+
     def _ship(self, descriptor: int) -> bool:
         """Send what the pipe holds; False when there is nothing more."""
+        wait = self._paced_until - time.monotonic()
+        if wait > 0 and self._status is None:
+            time.sleep(wait)
         try:
-            data = os.read(descriptor, 1 << 16)
+            data = os.read(descriptor, PIPE_SIZE)
         except BlockingIOError:
             return False
         if not data:
-            self._selector.unregister(descriptor)
-            del self._open[descriptor]
+            if self._is_reading:
+                self._selector.unregister(descriptor)
+            del self._streams[descriptor]
             return False
-        if descriptor == self._child.reports:
-            *lines, self._report = (self._report + data).split(b"\n")
-            for line in lines:
-                self._client.send(json.loads(line))
-            return True
-        # Latin-1 maps each byte to one character and back, so that a character cut in two survives JSON.
-        self._client.send({"type": "output", "stream": self._open[descriptor], "data": data.decode("latin-1")})
+        self._paced_until = time.monotonic() + PACE if len(data) < SMALL else 0.0
+        if self._credit > 0 or not self._is_last_call:
+            self._credit -= len(data)
+            self._client.send({"type": "output", "stream": self._streams[descriptor]}, data)
         return True
+
+    def _read_reports(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self._child.reports, 1 << 16):
+                *lines, self._report = (self._report + data).split(b"\n")
+                for line in lines:
+                    self._client.send(json.loads(line))
+                    self._begin_last_call()
+
+    def _begin_last_call(self) -> None:
+        """The rank ends, or shall: nothing it still prints may hold it up, whether somebody reads that or not."""
+        if not self._is_last_call:
+            self._is_last_call = True
+            self._credit = max(self._credit, 0) + self._window
 
     def _obey(self, message: Message) -> None:
         kind = message["type"]
         if kind == "start":
             with os.fdopen(self._child.start, "w") as stream:
                 json.dump(message["environment"], stream)
+            self._credit = self._window = int(message["credit"])
+        elif kind == "credit":
+            self._credit += int(message["nbytes"])
         elif kind == "signal":
             self._signal(message["signal"])
         elif kind == "stop":
@@ -259,6 +298,7 @@ class Supervisor:
 
     def _stop(self, number: int, grace: float) -> None:
         self._asked = True
+        self._begin_last_call()
         if self._status is not None:
             return
         self._signal(number)
@@ -300,9 +340,12 @@ class Supervisor:
                     pass
 
     def _drain(self) -> None:
-        for descriptor in list(self._open):
-            while self._ship(descriptor):
-                pass
+        """What is left in the pipes, each of which holds so much at most; who still fills one has left our session."""
+        self._read_reports()
+        for descriptor in list(self._streams):
+            for _ in range(4):
+                if not self._ship(descriptor):
+                    break
 
 
 def _children() -> list[int]:

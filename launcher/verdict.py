@@ -82,8 +82,10 @@ class JobVerdict:
         return path
 
 
-def failure_verdict(first: RankEnd, size: int, others: Sequence[RankEnd] = ()) -> JobVerdict:
-    """One rank ended badly and took the job with it."""
+def failure_verdict(
+    first: RankEnd, size: int, others: Sequence[RankEnd] = (), *, starter: str = "", said: str = ""
+) -> JobVerdict:
+    """One rank ended badly and took the job with it. `said` is what the starter wrote, where the rank could not."""
     lines = [
         f"rank {first.rank} of {size} failed: {cause(first)}",
         f"  host {first.host or 'unknown'}, pid {first.pid or 'unknown'}, at {_clock(first.time)}{_progress(first)}",
@@ -103,6 +105,8 @@ def failure_verdict(first: RankEnd, size: int, others: Sequence[RankEnd] = ()) -
     also = [end for end in others if end.has_failed and end.rank != first.rank]
     for end in also:
         lines.append(f"  also: rank {end.rank} on {end.host or 'unknown'}: {cause(end)}")
+    if said:
+        lines += [f"  {starter} said:", *indented(said)]
     if first.log:
         lines.append(f"  log: {first.log}")
     lines.append("  all other ranks were stopped")

@@ -1,4 +1,4 @@
-"""The side channel between ranks and whoever watches them: JSON lines over TCP, standard library only.
+"""The side channel between ranks and whoever watches them: messages (control_frames) over TCP, standard library only.
 
 It is never in the data plane: a rank posts and goes on, and a server that is slow or gone cannot stop training. One
 `ControlServer` runs in the launcher (or in rank 0 where there is none); each rank holds one `ControlClient`.
@@ -22,13 +22,11 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from dtrain.base.control_frames import Message, encode, payload_size
 from dtrain.base.errors import LaunchError, expected
 from dtrain.base.exception_text import exception_message, exception_name, exception_traceback
 from dtrain.base.rank_info import RankInfo
-
-Message = dict[str, Any]
 
 ADDRESS_VARIABLE = "DTRAIN_CONTROL_ADDRESS"
 TOKEN_VARIABLE = "DTRAIN_JOB_TOKEN"
@@ -47,11 +45,6 @@ class Verdict:
     exit_code: int
     ranks: tuple[int, ...]
     text: str
-
-
-def encode(message: Message) -> bytes:
-    """One message as one line of ASCII: a lone surrogate (a file name that is no UTF-8) arrives as it was."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -152,9 +145,9 @@ class ControlClient:
             answered = self._wake.wait_for(lambda: ack in self._acks or self._closed, timeout)
             return answered and ack in self._acks
 
-    def send(self, message: Message) -> None:
-        """Queue a message. Never waits, never raises: without a server it is dropped."""
-        line = encode(message)
+    def send(self, message: Message, payload: bytes = b"") -> None:
+        """Queue a message, with raw bytes after it. Never waits, never raises: without a server it is dropped."""
+        line = encode(message, payload)
         with self._wake:
             if not self._closed:
                 self._outgoing.append(line)
@@ -226,7 +219,10 @@ class ControlClient:
     def _receive_loop(self) -> None:
         with contextlib.suppress(OSError, ValueError), self._socket.makefile("rb") as stream:
             for line in stream:
-                self._handle(json.loads(line))
+                message = json.loads(line)
+                if nbytes := payload_size(message):
+                    message["payload"] = stream.read(nbytes)
+                self._handle(message)
         was_closed = self._closed
         with self._wake:
             self._closed = True

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hmac
-import json
 import os
 import secrets
 import selectors
@@ -20,11 +19,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from dtrain.base.control_channel import MISMATCH_EXIT_CODE, Message, Verdict, configure, encode, verdict_message
+from dtrain.base.control_channel import MISMATCH_EXIT_CODE, Verdict, configure, verdict_message
+from dtrain.base.control_frames import MAX_LINE_BYTES, FrameReader, Message, encode
 from dtrain.base.errors import LaunchError, expected
 
 MAX_HELLO_BYTES = 1 << 16  # a stranger may not make us hold more than this
-MAX_LINE_BYTES = 1 << 26
 HELLO_TIMEOUT = 10.0
 FAILURE_EXIT_CODE = 1
 
@@ -43,7 +42,7 @@ class Peer:
     step: int = -1
     op: str = ""
     progress_time: float = 0.0  # monotonic, when the last progress arrived
-    incoming: bytearray = field(default_factory=bytearray)
+    incoming: FrameReader = field(default_factory=lambda: FrameReader(MAX_HELLO_BYTES))
     outgoing: bytearray = field(default_factory=bytearray)
 
     def __str__(self) -> str:
@@ -111,10 +110,10 @@ class ControlServer:
         """The first verdict declared, if any."""
         return self._verdict
 
-    def send(self, peer: Peer, message: Message) -> None:
-        """Queue a message to one peer."""
+    def send(self, peer: Peer, message: Message, payload: bytes = b"") -> None:
+        """Queue a message to one peer, with raw bytes after it."""
         with self._lock:
-            peer.outgoing += encode(message)
+            peer.outgoing += encode(message, payload)
         self._wake()
 
     def broadcast(self, message: Message, *, role: str = "rank") -> None:
@@ -217,15 +216,8 @@ class ControlServer:
         if not data:
             self._drop(peer)
             return
-        peer.incoming += data
-        if b"\n" not in data:
-            if len(peer.incoming) > (MAX_LINE_BYTES if peer.role else MAX_HELLO_BYTES):
-                raise ValueError("line too long")
-            return
-        *lines, rest = bytes(peer.incoming).split(b"\n")
-        peer.incoming = bytearray(rest)
-        for line in lines:
-            self._handle(peer, json.loads(line))
+        for message in peer.incoming.feed(data):
+            self._handle(peer, message)
 
     def _drop(self, peer: Peer) -> None:
         with self._lock:
@@ -256,6 +248,7 @@ class ControlServer:
             raise ValueError("not one of ours")
         peer.rank, peer.host, peer.pid = int(message["rank"]), str(message["host"]), int(message["pid"])
         peer.role = str(message["role"])
+        peer.incoming.limit = MAX_LINE_BYTES
 
     def _compare(self, peer: Peer, message: Message) -> None:
         posted = Schedule(peer.rank, peer.host, str(message["digest"]), str(message["text"]))

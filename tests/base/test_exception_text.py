@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dtrain.base.control_channel import encode
+from dtrain.base.control_frames import encode
 from dtrain.base.errors import CollectiveMismatchError, DtrainError, ShapeError, exit_code_of
 from dtrain.base.exception_text import exception_message, exception_name, exception_traceback, object_text, shortened
 
