@@ -14,8 +14,6 @@ import secrets
 import signal
 import sys
 import time
-from collections import deque
-from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, TextIO
 
@@ -24,6 +22,7 @@ from dtrain.base.control_frames import Message
 from dtrain.base.control_server import ControlServer, Peer
 from dtrain.base.errors import LaunchError
 from dtrain.launcher.backends import Backend, Started
+from dtrain.launcher.job_signals import ENDING, JobSignals, SignalWhileStarting
 from dtrain.launcher.machine import address_towards, kill_processes_with
 from dtrain.launcher.output_thread import OutputThreads, credit_of_rank
 from dtrain.launcher.placement import PlacedRank, ReadyRank, place, rank_environment
@@ -35,9 +34,10 @@ from dtrain.launcher.verdict import (
     JobVerdict,
     block,
     failure_verdict,
-    indented,
     interrupt_verdict,
+    start_timed_out_verdict,
     start_verdict,
+    starter_left_verdict,
     timeout_verdict,
 )
 
@@ -52,9 +52,6 @@ INTERRUPTED_READER_LIMIT = 0.7  # after a signal, for all that is still to be sh
 STARTER_GRACE = 1.0  # for mpirun to end by itself once its ranks are gone
 MAX_WAITING = 4096  # events; above it the server stops reading
 BROKEN_PIPE = 128 + signal.SIGPIPE
-
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 
 Event = tuple[str, Any, Message]
 
@@ -82,9 +79,8 @@ class Job:
         )
         self._roster = Roster(plan.size, log_of=lambda rank: self._output.log_path(rank, "stderr"))
         self._job_id = secrets.token_hex(8)
-        self._signals_seen: deque[int] = deque()
+        self._signals = JobSignals()
         self._interrupts: list[int] = []
-        self._is_starting = False
         self._verdict: JobVerdict | None = None
         self._running_since = math.inf
         self._server: ControlServer
@@ -92,7 +88,7 @@ class Job:
 
     def run(self) -> int:
         """Start, watch, stop, show the rest; returns the exit code."""
-        with self._signals():
+        with self._signals.noted():
             code = self._run()
             return self._show_the_rest(code)
 
@@ -125,37 +121,29 @@ class Job:
 
     def _start(self) -> JobVerdict | None:
         """Start the ranks; what kept them from it, or nothing."""
-        self._is_starting = True
+        self._take_signals()  # those of before; from here on they are raised
         try:
-            # A signal may have come before; from here on it is raised, as joining a cluster can take long.
-            self._take_signals()
-            if self._verdict is None:
-                self._started = self._backend.start(self._plan, self._control_variables())
+            with self._signals.raised():
+                if self._verdict is None:
+                    self._started = self._backend.start(self._plan, self._control_variables())
         except LaunchError as error:
             return start_verdict([f"  {error}"])
-        except _SignalWhileStarting:
+        except SignalWhileStarting:
             self._take_signals()
-        finally:
-            self._is_starting = False
-            self._take_over_signals()  # Ray puts a handler of its own in place of ours
         return self._verdict
 
     def _show_the_rest(self, code: int) -> int:
         """Wait for the readers of our output: as long as they like after a good end, a while after a bad one."""
-        seen = len(self._interrupts) + len(self._signals_seen)
-        if self._verdict is None and code == 0:
-            patience = limit = math.inf
-        elif self._interrupts:
+        self._take_signals()
+        if self._interrupts:
             patience = limit = INTERRUPTED_READER_LIMIT
+        elif code == 0:
+            patience = limit = math.inf
         else:
             patience, limit = READER_PATIENCE, math.inf
-        self._output.drain(
-            patience=patience,
-            limit=limit,
-            is_enough=lambda: len(self._interrupts) + len(self._signals_seen) > seen,
-        )
-        late = [number for number in self._signals_seen if number in ENDING]
-        return code or (128 + late[0] if late else 0)
+        self._output.drain(patience=patience, limit=limit, is_enough=lambda: bool(self._signals.ending))
+        self._take_signals()
+        return code or (128 + self._interrupts[0] if self._interrupts else 0)
 
     @property
     def _is_running(self) -> bool:
@@ -200,27 +188,9 @@ class Job:
             time.sleep(0.01)
         self._events.put(event)
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Signals become events: INT, TERM and HUP end the job, USR1 and USR2 go to the ranks."""
-        before = self._take_over_signals()
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _take_over_signals(self) -> dict[int, Any]:
-        return {number: signal.signal(number, self._note_signal) for number in (*ENDING, *FORWARDED)}
-
-    def _note_signal(self, number: int, _: object) -> None:
-        self._signals_seen.append(number)
-        if self._is_starting and number in ENDING:
-            raise _SignalWhileStarting
-
     def _take_signals(self) -> None:
-        while self._signals_seen:
-            number = self._signals_seen.popleft()
+        while self._signals.pending:
+            number = self._signals.pending.popleft()
             if number in ENDING:
                 self._interrupts.append(number)
                 self._verdict = self._verdict or interrupt_verdict(number)
@@ -257,7 +227,7 @@ class Job:
         until = time.monotonic() + TURN
         with contextlib.suppress(Empty):
             self._handle(*self._events.get(timeout=TURN))
-            while time.monotonic() < until and not self._signals_seen:
+            while time.monotonic() < until and not self._signals.pending:
                 self._handle(*self._events.get_nowait())
         self._take_signals()
 
@@ -332,27 +302,21 @@ class Job:
         return self._starter_left()
 
     def _starter_left(self) -> JobVerdict:
-        code = self._started.poll() or 0
-        code = 128 - code if code < 0 else code
-        said = indented(self._started.messages())
-        if not self._is_running:
-            missing = self._roster.missing
-            names = f"ranks {', '.join(map(str, missing))}" if missing else "no rank"
-            return start_verdict(
-                [f"  {self._plan.launcher} left with code {code} before {names} came up; it said:", *said]
-            )
-        text = block([f"{self._plan.launcher} ended the job with code {code}; it said:", *said])
-        return JobVerdict(kind="failure", exit_code=code or 1, text=text)
+        return starter_left_verdict(
+            self._plan.launcher,
+            self._started.poll() or 0,
+            self._started.messages(),
+            missing=None if self._is_running else self._roster.missing,
+        )
 
     def _start_timed_out(self) -> JobVerdict:
-        lines = [f"  after {self._spec.start_timeout:g} s these ranks had not come up: "]
-        lines[0] += ", ".join(map(str, self._roster.missing))
-        lines += [f"  up: rank {rank.rank} on {rank.host}" for rank in self._roster.ready.values()]
-        said = self._started.messages()
-        if said:
-            lines += [f"  {self._plan.launcher} said:", *indented(said)]
-        lines.append("  check that every host can be reached and can reach this one, or raise --start-timeout")
-        return start_verdict(lines)
+        return start_timed_out_verdict(
+            self._plan.launcher,
+            self._spec.start_timeout,
+            self._started.messages(),
+            missing=self._roster.missing,
+            up=[f"rank {rank.rank} on {rank.host}" for rank in self._roster.ready.values()],
+        )
 
     def _timed_out(self, seconds: float) -> JobVerdict:
         self._server.broadcast({"type": "dump_stacks"}, role="supervisor")
@@ -399,10 +363,6 @@ def _mismatch(verdict: Verdict) -> JobVerdict:
         text=block(verdict.text.removeprefix("dtrain: ").rstrip().splitlines()),
         ranks=verdict.ranks,
     )
-
-
-class _SignalWhileStarting(BaseException):
-    """Raised by the signal handler, so that a start that takes long ends at once."""
 
 
 def run_job(plan: LaunchPlan, spec: LaunchSpec, backend: Backend) -> int:

@@ -167,6 +167,28 @@ def start_verdict(lines: Sequence[str]) -> JobVerdict:
     return JobVerdict(kind="start", exit_code=COULD_NOT_START, text=block(["could not start", *lines]))
 
 
+def starter_left_verdict(starter: str, status: int, said: str, *, missing: Sequence[int] | None) -> JobVerdict:
+    """What started the ranks is gone and no rank says why. `missing` ranks had not come up; None once all had."""
+    code = 128 - status if status < 0 else status
+    if missing is None:
+        text = block([f"{starter} ended the job with code {code}; it said:", *indented(said)])
+        return JobVerdict(kind="failure", exit_code=code or 1, text=text)
+    names = f"ranks {', '.join(map(str, missing))}" if missing else "no rank"
+    return start_verdict([f"  {starter} left with code {code} before {names} came up; it said:", *indented(said)])
+
+
+def start_timed_out_verdict(
+    starter: str, seconds: float, said: str, *, missing: Sequence[int], up: Sequence[str]
+) -> JobVerdict:
+    """Some ranks did not come up in time."""
+    lines = [f"  after {seconds:g} s these ranks had not come up: {', '.join(map(str, missing))}"]
+    lines += [f"  up: {rank}" for rank in up]
+    if said:
+        lines += [f"  {starter} said:", *indented(said)]
+    lines.append("  check that every host can be reached and can reach this one, or raise --start-timeout")
+    return start_verdict(lines)
+
+
 def interrupt_verdict(number: int) -> JobVerdict:
     """Somebody stopped the launcher by a signal."""
     text = block([f"stopped by {_signal_name(number)}: all ranks were told to end"])
