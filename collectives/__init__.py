@@ -8,6 +8,7 @@ this package starts no MPI and loads nothing of the framework.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dtrain.collectives.batch_weight import batch_weight as batch_weight
     from dtrain.collectives.bucket import Bucket as Bucket
     from dtrain.collectives.calls import ReduceOp as ReduceOp
     from dtrain.collectives.calls import all_gather as all_gather
@@ -70,6 +71,7 @@ _PUBLIC = {
     "world_size": "context",
     "finalize": "context",
     "using": "context",
+    "batch_weight": "batch_weight",
     "data_parallel": "data_parallel_model",
     "DataParallel": "data_parallel_model",
     "convert_sync_batch_norm": "sync_batch_norm",

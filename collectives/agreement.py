@@ -42,8 +42,8 @@ def project(graph: Graph) -> dict[str, str]:
 def _describe(node: Node) -> str:
     reduction = node.attrs.get("op")
     call = f"{node.op.name}({reduction})" if reduction else node.op.name
-    sizes = "+".join(str(value.type.size) for value in node.inputs)
     members = node.attrs.get("labels") or tuple(filter(None, [node.attrs.get("label")]))
+    sizes = "+".join(str(value.type.size) for value in node.inputs[: max(1, len(members))])
     root = f" root={node.attrs['root']}" if "root" in node.attrs else ""
     named = f" [{', '.join(members)}]" if members else ""
     source = f"  # {node.source}" if node.source else ""

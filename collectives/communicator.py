@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -62,8 +62,6 @@ class Communicator(DataPlane):
         self.world_ranks = tuple(range(size) if world_ranks is None else world_ranks)
         self.timeout = default_timeout() if timeout is None else timeout
         self.groups: dict[str, Communicator] = {}
-        # Buckets of compiled graphs, by what they hold: getting such memory is collective, so it is kept.
-        self.bucket_memory: dict[Hashable, Array] = {}
         self._is_world = world_ranks is None
         self._collectives = WorkQueue(f"collectives of {self.group}")
         self._inboxes: dict[tuple[int, int], WorkQueue] = {}

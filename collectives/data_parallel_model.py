@@ -3,51 +3,161 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
+from dtrain.base.alignment import aligned
 from dtrain.base.errors import ShapeError, expected
+from dtrain.collectives.batch_weight import present_weight
 from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
+from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import communicator_for, get_communicator
-from dtrain.collectives.gradient_averager import BucketOptions, GradientAverager, note_samples
+from dtrain.collectives.forward_pass import ForwardPass, averaged_by_passes
+from dtrain.collectives.gradient_averager import BucketOptions, GradientAverager, reduce_packed, weight_of_root
+from dtrain.collectives.ops import broadcast
+from dtrain.collectives.replication import Replicas
 from dtrain.collectives.session import init
-from dtrain.core.autograd import add_backward_listener
+from dtrain.core.context import is_grad_enabled, no_grad
 from dtrain.core.structure import flatten
-from dtrain.core.tensor import Tensor
+from dtrain.core.tensor import Parameter, Tensor
 from dtrain.kernels.device_arrays import overwrite
+from dtrain.nn.batch_norm import SyncBatchNorm
 from dtrain.nn.module import Module
 
 BUCKET_VARIABLE = "DTRAIN_FUSION_THRESHOLD_MB"
 
+NamedTensors = Sequence[tuple[str, Tensor]]
+
+
+class DataParallelBoundary:
+    """What every call of a data-parallel model goes through, whoever makes it; copies of the model have their own."""
+
+    def __init__(self, averager: GradientAverager) -> None:
+        self.averager = averager
+        # Parameters and buffers that are equal on all ranks already.
+        self._known: dict[Tensor, None] = {}
+
+    @property
+    def group(self) -> str:
+        return self.averager.group
+
+    def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        written = _WrittenBuffers(module, self.group)
+        replicas = self._replicas(module, args, kwargs) if is_grad_enabled() else None
+        with nullcontext() if replicas is None else replicas.entered():
+            output = module.forward_with_hooks(*args, **kwargs)
+        written.take_from_root()
+        return output if replicas is None else replicas.leave(output)
+
+    def make_equal(self, module: Module) -> None:
+        """Give every rank rank 0's parameters and buffers, as far as this has not been done before."""
+        named = [*module.named_parameters(), *module.named_buffers()]
+        new = [(name, tensor) for name, tensor in named if tensor not in self._known]
+        if new:
+            communicator = get_communicator(self.group)
+            _make_equal(new, communicator)
+            self._make_room([tensor for _, tensor in new], communicator)
+        self._known = dict.fromkeys(tensor for _, tensor in named)
+
+    def _make_room(self, tensors: Sequence[Tensor], communicator: Communicator) -> None:
+        """Let the gradients of compiled graphs lie where all ranks see them."""
+        if self.averager.options.cap:
+            on_host = [tensor.type for tensor in tensors if isinstance(tensor, Parameter) and tensor.device.is_cpu]
+            pool_of(communicator).grow(communicator, sum(aligned(type.nbytes) for type in on_host))
+
+    def _replicas(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Replicas | None:
+        self.make_equal(module)
+        done = averaged_by_passes(self.group)
+        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad and p not in done]
+        if not named:
+            return None
+        parameters = [parameter for _, parameter in named]
+        weight, samples = _weight_and_samples(args, kwargs)
+        forward_pass = ForwardPass(weight, has_samples=samples > 0, group=self.group, parameters=parameters)
+        return Replicas(parameters, partial(self.averager.average, named, forward_pass), forward_pass)
+
+
+def _weight_and_samples(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[float | Tensor, int]:
+    """The weight that was given for a pass, else the samples of the first tensor; and how many samples it has."""
+    weight = present_weight()
+    tensors, _ = flatten((args, kwargs), tensors=lambda item: item if isinstance(item, Tensor) else None)
+    has_batch = bool(tensors) and bool(tensors[0].shape)
+    samples = tensors[0].shape[0] if has_batch else 1
+    if weight is None and not has_batch:
+        given = ", ".join(str(tensor.type) for tensor in tensors) or "no tensor"
+        advice = "or say how much it counts: with collectives.batch_weight(number)"
+        raise ShapeError(expected("data_parallel", "a tensor with a batch axis as first input", given, advice))
+    return float(samples) if weight is None else weight, samples
+
+
+class _WrittenBuffers:
+    """The buffers that a call overwrites: running statistics of plain batch norm, counters, moving averages.
+
+    Every rank has seen other samples; afterwards all have what rank 0 has. Those of sync-BN are equal by themselves.
+    """
+
+    def __init__(self, module: Module, group: str) -> None:
+        self._group = group
+        shared = {
+            buffer
+            for layer in module.modules()
+            if isinstance(layer, SyncBatchNorm) and layer.group == group
+            for buffer in (layer.running_mean, layer.running_var)
+        }
+        self._before = [(buffer, buffer.version) for buffer in module.buffers() if buffer not in shared]
+
+    def take_from_root(self) -> None:
+        written = [buffer for buffer, version in self._before if buffer.version != version]
+        floats = [buffer for buffer in written if buffer.dtype.is_floating]
+        with no_grad():
+            values = reduce_packed(
+                [""] * len(floats),
+                [buffer.detach() for buffer in floats],
+                "mean",
+                self._group,
+                BucketOptions(cap=DEFAULT_BUCKET_BYTES),
+                weight_of_root(self._group),
+            )
+            for buffer, value in zip(floats, values):
+                buffer.assign_(value)
+            for buffer in written:
+                if not buffer.dtype.is_floating:
+                    buffer.assign_(broadcast(buffer.detach(), group=self._group))
+
 
 class DataParallel(Module):
-    """A model whose backward passes average gradients over the samples of all ranks. Made by `data_parallel`."""
+    """A model whose backward passes average gradients over the ranks. Made by `data_parallel`.
 
-    def __init__(self, module: Module, averager: GradientAverager) -> None:
+    It is a handle: the model inside averages by itself, also when it is called directly, copied or loaded from a file.
+    """
+
+    def __init__(self, module: Module) -> None:
         self.module = module
-        self.averager = averager
-        add_backward_listener(averager)
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
-        tensors, _ = flatten((inputs, options), tensors=lambda item: item if isinstance(item, Tensor) else None)
-        if not tensors or not tensors[0].shape:
-            given = ", ".join(str(tensor.type) for tensor in tensors) or "no tensor"
-            raise ShapeError(expected("data_parallel", "a tensor with a batch axis as first input", given))
-        note_samples(tensors[0].shape[0])
         return self.module(*inputs, **options)
 
-    def no_sync(self) -> AbstractContextManager[None]:
-        """Accumulate without communication inside: gradients wait, and join the next synchronized backward.
+    @property
+    def _averager(self) -> GradientAverager:
+        boundary = self.module._boundary
+        assert isinstance(boundary, DataParallelBoundary)
+        return boundary.averager
 
-        The sum of the passes' means over samples reaches `grad` then; until then `grad` stays as it is.
+    def no_sync(self) -> AbstractContextManager[None]:
+        """Accumulate without sending gradients: they wait, and join the next synchronized backward.
+
+        The sum of the passes' means reaches `grad` then; until then `grad` stays as it is. Ranks make the same number
+        of passes, with any weights: each pass exchanges one number, the sum of its weights.
         """
-        return self.averager.no_sync()
+        return self._averager.no_sync()
 
     @property
     def unused_parameters(self) -> list[str]:
         """Names of the parameters that no rank had a gradient for in the last synchronized backward."""
-        return self.averager.unused
+        return self._averager.unused
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
         """The state of the model itself, so that checkpoints fit with and without data parallelism."""
@@ -64,8 +174,10 @@ def data_parallel(
     """Train `module` on all ranks of a group: parameters and buffers are made equal once, gradients averaged.
 
     Gradients count by samples: the first tensor given to the model has the rank's samples on axis 0, and the loss is
-    the mean over them. Ranks may have different numbers of samples, also none. In a world of one the model is
-    returned as it is.
+    the mean over them. Ranks may have different numbers of samples, also none. Where something else is counted, such
+    as tokens, `batch_weight` says how many. A term of the loss beside the model, such as a penalty on parameters, is
+    the same on every rank and comes to the gradients as it is. Buffers that a call overwrites (running statistics of
+    plain batch norm) become rank 0's at its end. In a world of one the model is returned as it is.
 
     Args:
         bucket_mb: cap of a gradient bucket in MiB, default DTRAIN_FUSION_THRESHOLD_MB or 25; 0 packs nothing.
@@ -77,15 +189,15 @@ def data_parallel(
     communicator = init() if group == "world" else get_communicator(group)
     if communicator.size == 1:
         return module
-    _make_equal(module, communicator)
-    named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     options = BucketOptions(cap=_bucket_bytes(bucket_mb), ignore_first=ignore_first)
-    return DataParallel(module, GradientAverager(named, group, options))
+    boundary = DataParallelBoundary(GradientAverager(group, options))
+    boundary.make_equal(module)
+    module._boundary = boundary
+    return DataParallel(module)
 
 
-def _make_equal(module: Module, communicator: Communicator) -> None:
-    """Give every rank the parameters and buffers of rank 0."""
-    named = [*module.named_parameters(), *module.named_buffers()]
+def _make_equal(named: NamedTensors, communicator: Communicator) -> None:
+    """Give every rank the tensors of rank 0."""
     facts_by_rank = communicator.all_gather_object([f"{name}: {_fact(tensor)}" for name, tensor in named])
     for rank, facts in enumerate(facts_by_rank):
         if facts != facts_by_rank[0]:

@@ -1,31 +1,31 @@
-"""Averages the gradients of a model over the samples of all ranks, as a listener of every backward pass.
+"""Averages the gradients of a model's passes over the ranks of a group.
 
-    rank r:  loss_r = mean over its n_r samples          seed of backward: n_r
-             n_r·∂loss_r/∂w  ──all-reduce──▶  Σ n_r·∂loss_r/∂w  ──÷ Σ n_r──▶  gradient of the mean over all samples
-
-A rank's weight n_r is in the gradient from the first line of the backward pass on, so that sync-BN, whose backward
-sums over ranks on the way, is exact too. Σ n_r rides in the gradient buckets. A thread may train several models (an
-adversarial pair, say): the pass is weighed once, and gradients that belong to none of them are given back unweighed.
+A pass that began with weight n on each rank gives its parameters Σ uᵣ·gᵣ / Σ nᵣ (`forward_pass` says what u is): the
+gradient of the mean over everything that the ranks' weights count. It is one weighted mean of the communicator, in
+buckets; nothing is multiplied before it or divided after it.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from dtrain.base.device import Device
-from dtrain.base.errors import expected
+from dtrain.base.device import CPU
 from dtrain.collectives.bucket import divide
 from dtrain.collectives.context import get_communicator
+from dtrain.collectives.forward_pass import ForwardPass
 from dtrain.collectives.ops import all_reduce, all_reduce_many
-from dtrain.core.autograd import Gradients
 from dtrain.core.context import context, is_tracing
-from dtrain.core.tensor import Parameter, Tensor
-from dtrain.core.tensor_factory import full, zeros, zeros_like
+from dtrain.core.tensor import Parameter, Tensor, as_tensor
+from dtrain.core.tensor_factory import zeros_like
+from dtrain.functional import where
+
+Named = Sequence[tuple[str, Parameter]]
+Gradients = dict[Parameter, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,26 +40,10 @@ class BucketOptions:
     ignore_first: int = 0
 
 
-class _Samples(threading.local):
-    """How many samples the last data-parallel forward of this thread had; None before the first."""
-
-    count: int | None = None
-
-
-_samples = _Samples()
-
-
-def note_samples(count: int) -> None:
-    """Weigh this thread's backward passes by so many samples from now on."""
-    _samples.count = count
-
-
 class GradientAverager:
-    """Weighs backward passes by the rank's samples, and averages the gradients of `named` parameters over a group."""
+    """What a model's passes share: how gradients travel, and those that wait under `no_sync`."""
 
-    def __init__(self, named: Sequence[tuple[str, Parameter]], group: str, options: BucketOptions) -> None:
-        # The last layer's gradients are ready first.
-        self.named = list(reversed(named))
+    def __init__(self, group: str, options: BucketOptions) -> None:
         self.group = group
         self.options = options
         self.unused: list[str] = []
@@ -67,146 +51,159 @@ class GradientAverager:
         self.waiting: frozenset[Parameter] = frozenset()
         self._synchronizing = True
         # Tensors, so that a pass under no_sync and the synchronized one may be different traced functions.
-        self._pending: dict[Parameter, Tensor] = {}
-        self._pending_count = zeros((), dtype="f64")
-        self._pending_passes = zeros((), dtype="f64")
+        self._pending: Gradients = {}
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
         """Keep gradients here inside, for the next synchronized backward."""
-        for _, parameter in self.named:
-            if parameter not in self._pending:
-                self._pending[parameter] = zeros_like(parameter.detach())
         before, self._synchronizing = self._synchronizing, False
         try:
             yield
         finally:
             self._synchronizing = before
 
-    # BackwardListener -----------------------------------------------------------------------------------------------
-
-    def before_backward(self, root: Tensor, seed: Tensor) -> Tensor:
-        for _, parameter in self.named:
-            parameter.gradient_is_global = False  # until a layer of this pass says otherwise
-        if _samples.count is None or self is not _averagers()[0]:
-            return seed
-        return seed * float(_samples.count)
-
-    def after_backward(self, gradients: Gradients) -> Gradients:
+    def average(
+        self, named: Named, forward_pass: ForwardPass, gradients: Sequence[Tensor | None]
+    ) -> list[Tensor | None]:
+        """The gradients that the parameters get, from those of this rank: None where no rank has one, or they wait."""
+        mine = {parameter: value for (_, parameter), value in zip(named, gradients) if value is not None}
         if context.tracer is not None:
             context.tracer.guard(self, "_synchronizing", self._synchronizing)
-        mine = {parameter: gradients.pop(parameter) for _, parameter in self.named if parameter in gradients}
-        if mine and _samples.count is None:
-            raise RuntimeError(
-                expected(
-                    "data_parallel",
-                    "a forward pass through the model that data_parallel returned",
-                    "one through the model inside it",
-                    "call the returned model: it counts the samples",
-                )
-            )
-        averaged = self._average(mine) if self._synchronizing else self._keep(mine)
-        averagers = _averagers()
-        if _samples.count and self is averagers[0]:  # the last of them to come here
-            owned = {parameter for averager in averagers for _, parameter in averager.named}
-            for leaf in [leaf for leaf in gradients if leaf not in owned]:
-                gradients[leaf] = gradients[leaf] / float(_samples.count)
-        return {**gradients, **averaged}
-
-    def _keep(self, mine: dict[Parameter, Tensor]) -> Gradients:
-        if not mine:
-            return {}
-        self.waiting |= mine.keys()
-        for parameter, gradient in mine.items():
-            pending = self._pending[parameter]
-            pending.assign_(pending + gradient)
-        self._pending_count.assign_(self._pending_count + float(_samples.count or 0))
-        self._pending_passes.assign_(self._pending_passes + 1.0)
-        return {}
-
-    def _average(self, mine: dict[Parameter, Tensor]) -> Gradients:
-        """Sum over the ranks in one fixed order of parameters, divide by the samples of all ranks."""
+        if not self._synchronizing:
+            self._keep(self._shares(mine, forward_pass))
+            return [None] * len(named)
         if context.tracer is not None:
             context.tracer.guard(self, "waiting", self.waiting)
-        anywhere = self._used_anywhere(mine)
-        if not anywhere:  # another model's pass
-            return {}
-        mine = {
-            **mine,
-            **{p: mine[p] + self._pending[p] if p in mine else self._pending[p] * 1.0 for p in self.waiting},
-        }
-        anywhere |= self.waiting
-        used = [(name, parameter) for name, parameter in self.named if parameter in anywhere]
-        self.unused = [name for name, parameter in self.named if parameter not in anywhere]
-        values = [mine[p] if p in mine else zeros_like(p.detach()) for _, p in used]
-        divisors = {key: self._divisor(*key) for key in dict.fromkeys(map(_count_key, values))}
-        summed = self._sum([name for name, _ in used], [parameter for _, parameter in used], values)
-        if self.waiting:
-            for pending in (*self._pending.values(), self._pending_count, self._pending_passes):
-                pending.assign_(zeros_like(pending))
-        return {
-            parameter: value / divisors[_count_key(value)].to(value.dtype)
-            for (_, parameter), value in zip(used, summed)
-        }
+        waiting = {parameter for _, parameter in named if parameter in self.waiting}
+        anywhere = self._used_anywhere(named, mine) | waiting
+        self.unused = [name for name, parameter in named if parameter not in anywhere]
+        # The last layer's gradients are ready first.
+        used = [(name, parameter) for name, parameter in reversed(named) if parameter in anywhere]
+        averaged = self._with_waiting(used, waiting, mine, forward_pass) if waiting else None
+        if averaged is None:
+            values = [mine[p] if p in mine else zeros_like(p.detach()) for _, p in used]
+            averaged = reduce_packed(
+                [name for name, _ in used], values, "mean", self.group, self.options, forward_pass.unit_and_weight
+            )
+        found = dict(zip([parameter for _, parameter in used], averaged))
+        return [found.get(parameter) for _, parameter in named]
 
-    def _used_anywhere(self, mine: dict[Parameter, Tensor]) -> set[Parameter]:
+    def _used_anywhere(self, named: Named, mine: Gradients) -> set[Parameter]:
         """The parameters that any rank has a gradient for.
 
         While tracing, the graph says it, and ranks compare graphs; eagerly one small message asks.
         """
         if is_tracing():
             return set(mine)
-        flags = np.array([parameter in mine for _, parameter in self.named], np.int32)
+        flags = np.array([parameter in mine for _, parameter in named], np.int32)
         anywhere = get_communicator(self.group).all_reduce(flags, op="max")
-        return {parameter for (_, parameter), flag in zip(self.named, anywhere) if flag}
+        return {parameter for (_, parameter), flag in zip(named, anywhere) if flag}
 
-    def _divisor(self, tag: str, device: Device) -> Tensor:
-        """Samples of all ranks; of an average pass, since k passes are to give the sum of k means.
+    # Gradients that wait. They are kept as this rank's part of the pass's mean, u·g / Σ n, so that passes of any
+    # weights add up; the sum of the weights is a message of one number a pass.
 
-        The count is one more member of the buckets.
-        """
-        count, passes = full((), float(_samples.count or 0), dtype=tag, device=device), None
-        if self.waiting:
-            count, passes = (
-                count + self._pending_count.to(tag).to(device),
-                1.0 + self._pending_passes.to(tag).to(device),
-            )
-        total = all_reduce(count, group=self.group, label="samples", bucket=self.options.cap)
-        return total if passes is None else total / passes
+    def _shares(self, mine: Gradients, forward_pass: ForwardPass) -> Gradients:
+        unit, weight = forward_pass.unit_and_weight(CPU)
+        total = all_reduce(weight, group=self.group)
+        size = get_communicator(self.group).size
+        if is_tracing():
+            share = where(total > 0, unit / where(total > 0, total, 1.0), 1 / size)
+            return {
+                p: where((share > 0).to(g.device), g * share.to(g.dtype).to(g.device), zeros_like(g))
+                for p, g in mine.items()
+            }
+        fraction = unit.item() / total.item() if total.item() > 0 else 1 / size
+        # What a rank of weight 0 holds may be NaN, which 0 would not take away.
+        return {p: g * fraction if fraction else zeros_like(g) for p, g in mine.items()}
 
-    def _sum(self, names: list[str], parameters: list[Parameter], values: list[Tensor]) -> list[Tensor]:
-        """All-reduce what is not global yet, one dtype after the other."""
-        summed = list(values)
-        by_dtype: dict[str, list[int]] = {}
-        for position, parameter in enumerate(parameters):
-            if not parameter.gradient_is_global:
-                by_dtype.setdefault(values[position].dtype.tag, []).append(position)
-        reduce = self._reduce_traced if is_tracing() else self._reduce_eagerly
-        for positions in by_dtype.values():
-            reduced = reduce([names[i] for i in positions], [values[i] for i in positions])
-            for position, value in zip(positions, reduced):
-                summed[position] = value
-        return summed
+    def _keep(self, shares: Gradients) -> None:
+        self.waiting |= shares.keys()
+        for parameter, share in shares.items():
+            pending = self._pending_of(parameter)
+            pending.assign_(pending + share)
 
-    def _reduce_traced(self, names: list[str], values: list[Tensor]) -> list[Tensor]:
-        """One all-reduce per gradient; the graph pass `pack_all_reduce` merges them."""
-        caps = [0 if i < self.options.ignore_first else self.options.cap for i in range(len(values))]
-        return [all_reduce(v, group=self.group, label=n, bucket=cap) for n, v, cap in zip(names, values, caps)]
+    def _pending_of(self, parameter: Parameter) -> Tensor:
+        if parameter not in self._pending:
+            # With numbers even while tracing: it outlives the graph.
+            tracer, context.tracer = context.tracer, None
+            try:
+                self._pending[parameter] = zeros_like(parameter.detach())
+            finally:
+                context.tracer = tracer
+        return self._pending[parameter]
 
-    def _reduce_eagerly(self, names: list[str], values: list[Tensor]) -> list[Tensor]:
-        first = self.options.ignore_first if self.options.cap else len(values)
-        reduced = [all_reduce(v, group=self.group, label=n) for n, v in zip(names[:first], values[:first])]
-        rest, labels = values[first:], names[first:]
-        for part in divide([value.type.nbytes for value in rest], self.options.cap):
-            reduced += all_reduce_many([rest[i] for i in part], group=self.group, labels=[labels[i] for i in part])
-        return reduced
+    def _with_waiting(
+        self, used: Named, waiting: set[Parameter], mine: Gradients, forward_pass: ForwardPass
+    ) -> list[Tensor]:
+        """The sum over the ranks of what waits and of this pass's parts; nothing waits afterwards."""
+        shares = self._shares(mine, forward_pass)
+        values = []
+        for _, parameter in used:
+            kept = self._pending_of(parameter) * 1.0 if parameter in waiting else None
+            share = shares.get(parameter)
+            both = kept + share if kept is not None and share is not None else kept if share is None else share
+            values.append(zeros_like(parameter.detach()) if both is None else both)
+        for parameter in waiting:
+            pending = self._pending_of(parameter)
+            pending.assign_(zeros_like(pending))
+        return reduce_packed([name for name, _ in used], values, "sum", self.group, self.options)
 
 
-def _averagers() -> list[GradientAverager]:
-    """Those of this thread, oldest first."""
-    return [listener for listener in context.listeners() if isinstance(listener, GradientAverager)]
+def reduce_packed(
+    names: Sequence[str],
+    values: Sequence[Tensor],
+    op: str,
+    group: str,
+    options: BucketOptions,
+    weight_on: Any = None,
+) -> list[Tensor]:
+    """All-reduce tensors in buckets of one dtype and device each; the same bits however they are packed.
+
+    Args:
+        names: what messages and plans call the tensors; empty ones are no gradients.
+        weight_on: device -> the weight for tensors there, for a weighted reduction.
+    """
+    kinds: dict[Any, list[int]] = {}
+    for position, value in enumerate(values):
+        kinds.setdefault((value.dtype, value.device), []).append(position)
+    # All inputs before all collectives: `pack_all_reduce` merges only what nothing else stands between.
+    weights = {kind: None if weight_on is None else weight_on(kind[1]) for kind in kinds}
+    reduced = list(values)
+    reduce = _reduce_traced if is_tracing() else _reduce_eagerly
+    for kind, positions in kinds.items():
+        some_names, some = [names[i] for i in positions], [values[i] for i in positions]
+        for position, value in zip(positions, reduce(some_names, some, op, group, options, weights[kind])):
+            reduced[position] = value
+    return reduced
 
 
-def _count_key(value: Tensor) -> tuple[str, Device]:
-    """Where and in what the samples are counted: f32 is exact up to 16 million, short floats would round them."""
-    return "f64" if value.dtype.tag == "f64" else "f32", value.device
+def _reduce_traced(
+    names: list[str], values: list[Tensor], op: str, group: str, options: BucketOptions, weight: Tensor | None
+) -> list[Tensor]:
+    """One all-reduce per tensor; the graph pass `pack_all_reduce` merges them."""
+    caps = [0 if i < options.ignore_first else options.cap for i in range(len(values))]
+    return [
+        all_reduce(value, op=op, group=group, label=name, bucket=cap, weight=weight)
+        for name, value, cap in zip(names, values, caps)
+    ]
+
+
+def _reduce_eagerly(
+    names: list[str], values: list[Tensor], op: str, group: str, options: BucketOptions, weight: Tensor | None
+) -> list[Tensor]:
+    first = options.ignore_first if options.cap else len(values)
+    reduced = [
+        all_reduce(value, op=op, group=group, label=name, weight=weight)
+        for name, value in zip(names[:first], values[:first])
+    ]
+    rest, labels = values[first:], names[first:]
+    for part in divide([value.type.nbytes for value in rest], options.cap):
+        some, some_labels = [rest[i] for i in part], [labels[i] for i in part]
+        reduced += all_reduce_many(some, op=op, group=group, labels=some_labels, weight=weight)
+    return reduced
+
+
+def weight_of_root(group: str) -> Any:
+    """The weight by which a mean is what rank 0 of a group has."""
+    weight = 1.0 if get_communicator(group).rank == 0 else 0.0
+    return lambda device: as_tensor(np.array([weight, weight])).to(device)

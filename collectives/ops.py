@@ -12,23 +12,26 @@ Every rank of the group makes the same calls in the same order. `group` is the t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from dtrain.base.control_channel import control_client
-from dtrain.base.device import CPU, Device
-from dtrain.base.dtype import ALL
+from dtrain.base.dtype import FLOATS, float64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.collectives import exposed_time
+from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.context import communicator_for, get_communicator
+from dtrain.collectives.context import communicator_for, get_communicator, is_initialized
 from dtrain.core.apply import apply, apply_all
+from dtrain.core.buckets import BucketRequest, register_bucket_op, set_bucket_provider
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Tensor
+from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import zeros_like
-from dtrain.functional import equal, where
+from dtrain.functional import equal, stack, where
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.kernels.registry import Array, KernelInfo, register_kernel
 
@@ -42,11 +45,11 @@ _ALONE_SIZED = [
 
 def _collective(name: str, **options: Any) -> Op:
     options.setdefault("samples", lambda: _ALONE)
-    return register_op(Op(name=name, is_collective=True, dtypes=ALL, **options))
+    return register_op(Op(name=name, is_collective=True, dtypes=FLOATS, **options))
 
 
 @contextmanager
-def _exchange(array: Array, group: str, what: str) -> Iterator[Communicator]:
+def exchange(array: Array, group: str, what: str) -> Iterator[Communicator]:
     """The communicator to call inside; what is called is noted for a verdict, and how long it takes."""
     communicator = communicator_for(array, group)
     client = control_client()
@@ -63,89 +66,138 @@ def _kernel(name: str, function: Any) -> None:
 # All-reduce -----------------------------------------------------------------------------------------------------------
 
 
-def _all_reduce_infer(x: TensorType, *, group: str, op: str = "sum", label: str = "", bucket: int = 0) -> TensorType:
+def _all_reduce_infer(
+    x: TensorType, weight: TensorType | None = None, *, group: str, op: str = "sum", label: str = "", bucket: int = 0
+) -> TensorType:
+    _check_weight("all_reduce", weight)
     return x
 
 
-def _all_reduce_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
-    op, group = node.attrs.get("op", "sum"), node.attrs["group"]
-    total = all_reduce(grad, op="mean" if op == "mean" else "sum", group=group)
+def _check_weight(where: str, weight: TensorType | None) -> None:
+    if weight is not None and (weight.shape != (2,) or weight.dtype is not float64):
+        raise ShapeError(expected(where, "a weight f64[2]", str(weight)))
+
+
+def _all_reduce_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
+    op, group, weights = node.attrs.get("op", "sum"), node.attrs["group"], node.inputs[1:]
+    total = all_reduce(grad, op="mean" if op == "mean" else "sum", group=group, weight=weights[0] if weights else None)
     if op in ("sum", "mean"):
-        return (total,)
+        return (total, *[None] * len(weights))
     if op == "prod":
         raise NotImplementedError("all_reduce: expected op sum, mean, max or min to differentiate, got prod")
-    (x,), (y,) = node.inputs, node.outputs
+    x, (y,) = node.inputs[0], node.outputs
     return (where(equal(x, y), total, zeros_like(total)),)
 
 
 ALL_REDUCE = _collective("all_reduce", infer=_all_reduce_infer, grad=_all_reduce_grad, saves_outputs=True)
 
 
-def _run_all_reduce(x: Array, *, out: Array, group: str, op: str = "sum", label: str = "", bucket: int = 0) -> None:
-    with _exchange(x, group, f"all_reduce {label}") as communicator:
-        communicator.all_reduce(x, op=op, out=out)
+def weight_of(arrays: Sequence[Array]) -> Any:
+    """The weight f64[2] as a communicator takes it: numbers, or where it lies on a device the array itself."""
+    if not arrays:
+        return None
+    (pair,) = arrays
+    return (float(pair[0]), float(pair[1])) if isinstance(pair, np.ndarray) else pair
+
+
+def _run_all_reduce(
+    x: Array, *weight: Array, out: Array, group: str, op: str = "sum", label: str = "", bucket: int = 0
+) -> None:
+    with exchange(x, group, f"all_reduce {label}") as communicator:
+        communicator.all_reduce(x, op=op, out=out, weight=weight_of(weight))
 
 
 _kernel("all_reduce", _run_all_reduce)
 
 
-def all_reduce(x: Tensor, *, op: str = "sum", group: str = "world", label: str = "", bucket: int = 0) -> Tensor:
+def all_reduce(
+    x: Tensor,
+    *,
+    op: str = "sum",
+    group: str = "world",
+    label: str = "",
+    bucket: int = 0,
+    weight: Tensor | None = None,
+) -> Tensor:
     """Reduce over the ranks of a group; every rank gets the same bits.
 
     Args:
         op: sum, mean, max, min or prod.
         label: what is reduced (a parameter's name), for plans and messages.
         bucket: bytes up to which the graph pass `pack_all_reduce` may pack this with others; 0 keeps it alone.
+        weight: f64[2] beside x, (w, n) of this rank: Σ w·x, and the mean Σ w·x / Σ n. Gradients are reduced with the
+            same weights: they are in units of the rank's own mean.
     """
-    return apply(ALL_REDUCE, x, group=group, op=op, label=label, bucket=bucket)
+    weights = () if weight is None else (weight,)
+    return apply(ALL_REDUCE, x, *weights, group=group, op=op, label=label, bucket=bucket)
 
 
-def _all_reduce_many_infer(
-    *xs: TensorType, group: str, op: str, labels: tuple[str, ...] = ()
-) -> tuple[TensorType, ...]:
+def _all_reduce_many_infer(*inputs: TensorType, group: str, op: str, labels: tuple[str, ...]) -> tuple[TensorType, ...]:
+    xs, weights = inputs[: len(labels)], inputs[len(labels) :]
+    for weight in weights:
+        _check_weight("all_reduce_many", weight)
     if len({(x.dtype, x.device) for x in xs}) != 1:
         raise ShapeError(expected("all_reduce_many", "tensors of one dtype and device", ", ".join(map(str, xs))))
     return xs
 
 
+def _all_reduce_many_grad(node: TapeNode, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    op, labels = node.attrs["op"], node.attrs["labels"]
+    if op not in ("sum", "mean"):
+        raise NotImplementedError(f"all_reduce_many: expected op sum or mean to differentiate, got {op}")
+    weights = node.inputs[len(labels) :]
+    reduced = all_reduce_many(
+        list(grads), op=op, group=node.attrs["group"], labels=list(labels), weight=weights[0] if weights else None
+    )
+    return (*reduced, *[None] * len(weights))
+
+
 ALL_REDUCE_MANY = _collective(
     "all_reduce_many",
     infer=_all_reduce_many_infer,
+    grad=_all_reduce_many_grad,
     aliases=lambda attrs: {index: index for index in range(len(attrs["labels"]))},
-    contiguous=True,
-    allocate=lambda attrs, nbytes, device: bucket_memory(attrs, nbytes, device),
-    samples=lambda: [Sample(inputs=((3,), (2, 2)), attrs={"group": "world", "op": "sum", "labels": ("a", "b")})],
+    samples=lambda: [
+        Sample(inputs=((3,), (2, 2)), attrs={"group": "world", "op": "sum", "labels": ("a", "b")}, grad=False)
+    ],
 )
 
 
+register_bucket_op(ALL_REDUCE_MANY, lambda node: node.inputs[: len(node.attrs["labels"])])
+
+
+def borrow_buckets(requests: Sequence[BucketRequest]) -> list[Array | None]:
+    """The buckets of one compiled graph, from the pools of their communicators as far as there is room."""
+    found: list[Array | None] = [None] * len(requests)
+    for request in sorted(requests, key=lambda request: -request.nbytes):
+        if request.device.is_cpu and is_initialized():
+            pool = pool_of(get_communicator(request.node.attrs["group"]))
+            found[request.number] = pool.lend(request.nbytes)
+    return found
+
+
+set_bucket_provider(borrow_buckets)
+
+
 def _run_all_reduce_many(
-    *xs: Array, out: Array | tuple[Array, ...], group: str, op: str, labels: tuple[str, ...] = ()
+    *inputs: Array, out: Array | tuple[Array, ...], group: str, op: str, labels: tuple[str, ...]
 ) -> None:
     outs = out if isinstance(out, tuple) else (out,)
-    with _exchange(xs[0], group, f"all_reduce_many of {', '.join(labels[:3])}") as communicator:
-        communicator.all_reduce_many(xs, op=op, outs=outs)
+    xs, weight = inputs[: len(labels)], inputs[len(labels) :]
+    named = ", ".join(filter(None, labels[:3])) or f"{len(labels)} tensors"
+    with exchange(xs[0], group, f"all_reduce_many of {named}") as communicator:
+        communicator.all_reduce_many(xs, op=op, outs=outs, weight=weight_of(weight))
 
 
 _kernel("all_reduce_many", _run_all_reduce_many)
 
 
-def all_reduce_many(xs: list[Tensor], *, op: str = "sum", group: str = "world", labels: list[str]) -> list[Tensor]:
-    """Reduce several tensors of one dtype in one message; not differentiable."""
-    return apply_all(ALL_REDUCE_MANY, xs, {"group": group, "op": op, "labels": tuple(labels)})
-
-
-def bucket_memory(attrs: dict[str, Any], nbytes: int, device: Device = CPU) -> Array:
-    """Memory for a packed bucket from its communicator, where collectives need no copy.
-
-    Getting new memory is collective. A bucket's members do not depend on batch shapes, so a rank that compiles a new
-    shape alone finds its buckets here and waits for nobody. Graphs share them: contents matter during a run only.
-    """
-    communicator = get_communicator(attrs["group"], device=device)
-    cache = communicator.bucket_memory
-    key = (attrs["labels"], attrs["op"], nbytes)
-    if key not in cache:
-        cache[key] = communicator.allocate(nbytes)
-    return cache[key]
+def all_reduce_many(
+    xs: list[Tensor], *, op: str = "sum", group: str = "world", labels: list[str], weight: Tensor | None = None
+) -> list[Tensor]:
+    """Reduce several tensors of one dtype in one message; `labels` names each, `weight` is as in `all_reduce`."""
+    inputs = xs if weight is None else [*xs, weight]
+    return apply_all(ALL_REDUCE_MANY, inputs, {"group": group, "op": op, "labels": tuple(labels)})
 
 
 # Exchanges ------------------------------------------------------------------------------------------------------------
@@ -165,7 +217,7 @@ ALL_GATHER = _collective("all_gather", infer=_all_gather_infer, grad=_all_gather
 
 
 def _run_all_gather(x: Array, *, out: Array, group: str, size: int) -> None:
-    with _exchange(x, group, "all_gather") as communicator:
+    with exchange(x, group, "all_gather") as communicator:
         communicator.all_gather(x, out=out)
 
 
@@ -194,7 +246,7 @@ REDUCE_SCATTER = _collective(
 
 
 def _run_reduce_scatter(x: Array, *, out: Array, group: str, size: int) -> None:
-    with _exchange(x, group, "reduce_scatter") as communicator:
+    with exchange(x, group, "reduce_scatter") as communicator:
         communicator.reduce_scatter(x, out=out)
 
 
@@ -225,7 +277,7 @@ BROADCAST = _collective(
 
 
 def _run_broadcast(x: Array, *, out: Array, group: str, root: int) -> None:
-    with _exchange(x, group, "broadcast") as communicator:
+    with exchange(x, group, "broadcast") as communicator:
         communicator.broadcast(x, root=root, out=out)
 
 
@@ -251,7 +303,7 @@ ALL_TO_ALL = _collective("all_to_all", infer=_all_to_all_infer, grad=_all_to_all
 
 
 def _run_all_to_all(x: Array, *, out: Array, group: str, size: int) -> None:
-    with _exchange(x, group, "all_to_all") as communicator:
+    with exchange(x, group, "all_to_all") as communicator:
         communicator.all_to_all(x, out=out)
 
 
@@ -263,19 +315,18 @@ def all_to_all(x: Tensor, *, group: str = "world") -> Tensor:
     return apply(ALL_TO_ALL, x, group=group, size=get_communicator(group).size)
 
 
-def weighted_mean(value: Tensor, count: int, *, group: str = "world") -> Tensor:
+def weighted_mean(value: Tensor, count: float | Tensor, *, group: str = "world") -> Tensor:
     """Σᵣ countᵣ·valueᵣ / Σᵣ countᵣ over the ranks; a rank with count 0 may hold any value, also NaN.
 
-    For losses and metrics that each rank has averaged over its own samples.
+    For losses and metrics that each rank has averaged over its own samples. `count` is a number of at least 0, or a
+    tensor of one element.
     """
-    from dtrain.core.tensor_factory import full
-    from dtrain.functional import stack
-
-    weighted = value.detach() * float(count) if count else zeros_like(value)
-    total = all_reduce(
-        stack([weighted, full(value.shape, float(count), dtype=value.dtype, device=value.device)]), group=group
-    )
-    return total[0] / total[1]
+    if isinstance(count, Tensor):
+        number = count.detach().to("f64").reshape(())
+    else:
+        number = as_tensor(np.array(float(count)))
+    value = value.detach() if value.dtype.is_floating else value.to("f32")
+    return all_reduce(value, op="mean", group=group, weight=stack([number, number]).to(value.device))
 
 
 __all__ = [

@@ -1,19 +1,35 @@
 """The graph pass that packs gradient all-reduces into buckets (MegEngine's PackAllReduce, without its copies).
 
-All-reduces of one key (group, reduce op, dtype, device, cap) are taken in the order in which their inputs become
-ready, never in hash order, so that all ranks make the same buckets. A bucket is one `all_reduce_many` node: the memory
-plan lays its inputs one after another, and the kernels that compute the gradients write them there. Each bucket stands
-right behind the node that completes it.
+All-reduces of one key (group, reduce op, weight, dtype, device, cap) are taken in the order in which they can begin,
+never in hash order, so that all ranks make the same buckets. A bucket is one `all_reduce_many` node: the memory plan
+lays its inputs one after another, and the kernels that compute the gradients write them there. Each bucket stands right
+behind the node that completes it.
+
+An all-reduce is only ever moved towards the begin of the graph: a bucket stands before the first of its members. Its
+inputs are complete there, so none of them depends on a result of the bucket, and whoever reads a result comes later.
+All-reduces of two backward passes, the second of which depends on the first, therefore stay apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 
-from dtrain.collectives.bucket import Bucket, divide
+from dtrain.collectives.bucket import Bucket
 from dtrain.collectives.ops import ALL_REDUCE, ALL_REDUCE_MANY
+from dtrain.core.buckets import may_lie_in_bucket
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.op import get_op
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """An all-reduce to pack: where it stands, behind which position it can begin, whether it is copied in."""
+
+    node: Node
+    position: int
+    begin: int
+    is_copied: bool
 
 
 def pack_all_reduce(graph: Graph) -> None:
@@ -21,65 +37,77 @@ def pack_all_reduce(graph: Graph) -> None:
     groups = _candidates(graph)
     if not groups:
         return
-    ready = {value: position for position, node in enumerate(graph.nodes) for value in node.outputs}
-    readers = graph.readers()
-    results = set(graph.results())
     behind: dict[int, list[Node]] = {}
     replacement: dict[Value, Value] = {}
     packed: set[Node] = set()
-    for nodes in groups.values():
-        nodes.sort(key=lambda node: ready.get(node.inputs[0], -1))
-        sizes = [node.inputs[0].type.nbytes for node in nodes]
-        for part in divide(sizes, nodes[0].attrs["bucket"]):
-            members = [nodes[i] for i in part]
-            position = max(ready.get(node.inputs[0], -1) for node in members)
-            made = _pack(members, readers, results)
-            behind.setdefault(position, []).extend(made)
-            replacement.update((node.outputs[0], value) for node, value in zip(members, made[-1].outputs))
-            packed.update(members)
+    for members in groups.values():
+        for bucket in _divide(members):
+            made = _pack(bucket)
+            behind.setdefault(max(member.begin for member in bucket), []).extend(made)
+            nodes = [member.node for member in bucket]
+            replacement.update((node.outputs[0], value) for node, value in zip(nodes, made[-1].outputs))
+            packed.update(nodes)
     graph.nodes = _rebuild(graph.nodes, behind, packed)
     graph.replace_values(replacement)
 
 
-def _candidates(graph: Graph) -> dict[Hashable, list[Node]]:
-    """Nodes that may be packed, per key, keys in order of their first appearance."""
-    groups: dict[Hashable, list[Node]] = {}
-    for node in graph.nodes:
+def _candidates(graph: Graph) -> dict[Hashable, list[_Member]]:
+    """All-reduces that may be packed, per key, keys in order of their first appearance."""
+    ready = {value: position for position, node in enumerate(graph.nodes) for value in node.outputs}
+    readers: dict[Value, dict[Node, int]] = {}
+    for position, node in enumerate(graph.nodes):
+        for value in node.inputs:
+            readers.setdefault(value, {})[node] = position
+    results = set(graph.results())
+    groups: dict[Hashable, list[_Member]] = {}
+    for position, node in enumerate(graph.nodes):
         if node.op is ALL_REDUCE and node.attrs.get("bucket"):
-            type, attrs = node.inputs[0].type, node.attrs
-            groups.setdefault((attrs["group"], attrs["op"], type.dtype, type.device, attrs["bucket"]), []).append(node)
+            value, *weights = node.inputs
+            attrs = node.attrs
+            is_copied = value in results or not may_lie_in_bucket(value, position, readers[value])
+            begins = [ready.get(needed, -1) for needed in node.inputs]
+            if not is_copied:  # others read it before it is overwritten
+                begins += [where for reader, where in readers[value].items() if reader is not node]
+            key = (attrs["group"], attrs["op"], *weights, value.type.dtype, value.type.device, attrs["bucket"])
+            groups.setdefault(key, []).append(_Member(node, position, max(begins), is_copied))
     return groups
 
 
-def _pack(members: list[Node], readers: dict[Value, list[Node]], results: set[Value]) -> list[Node]:
+def _divide(members: list[_Member]) -> list[list[_Member]]:
+    """Buckets in the order of beginning, each closed before it would pass the cap or wait for an own result."""
+    buckets: list[list[_Member]] = []
+    filled = first = 0
+    for member in sorted(members, key=lambda member: member.begin):
+        size = member.node.inputs[0].type.nbytes
+        before = min(first, member.position)
+        if not buckets or filled + size > member.node.attrs["bucket"] or member.begin >= before:
+            buckets.append([])
+            filled, before = 0, member.position
+        buckets[-1].append(member)
+        filled, first = filled + size, before
+    return buckets
+
+
+def _pack(members: list[_Member]) -> list[Node]:
     """The nodes of one bucket: copies for inputs that cannot lie in it, then the packed collective."""
     made: list[Node] = []
     inputs: list[Value] = []
-    for node in members:
-        (value,) = node.inputs
-        if value in inputs or not _can_lie_in_bucket(value, readers, results):
-            copy = Node(get_op("copy"), (value,), (value.type,), source=node.source)
+    for member in members:
+        value = member.node.inputs[0]
+        if value in inputs or member.is_copied:
+            copy = Node(get_op("copy"), (value,), (value.type,), source=member.node.source)
             made.append(copy)
             value = copy.outputs[0]
         inputs.append(value)
-    first = members[0]
+    first = members[0].node
     attrs = {
         "group": first.attrs["group"],
         "op": first.attrs["op"],
-        "labels": tuple(node.attrs["label"] for node in members),
+        "labels": tuple(member.node.attrs["label"] for member in members),
     }
-    made.append(Node(ALL_REDUCE_MANY, inputs, [value.type for value in inputs], attrs, source=first.source))
+    outputs = [value.type for value in inputs]
+    made.append(Node(ALL_REDUCE_MANY, [*inputs, *first.inputs[1:]], outputs, attrs, source=first.source))
     return made
-
-
-def _can_lie_in_bucket(value: Value, readers: dict[Value, list[Node]], results: set[Value]) -> bool:
-    """Whether its producer may write it into the bucket, where the sum over the ranks will replace it."""
-    node = value.node
-    if node is None or node.op.view is not None or node.op.name == "constant" or node.op.contiguous:
-        return False
-    if value.index in node.op.aliases_of(node.attrs):
-        return False
-    return value not in results and len(readers[value]) == 1
 
 
 def _rebuild(nodes: list[Node], behind: dict[int, list[Node]], packed: set[Node]) -> list[Node]:
@@ -95,12 +123,12 @@ def bucket_plan(graph: Graph) -> list[Bucket]:
     """The messages that carry gradients in a graph, in order: packed buckets, and all-reduces that stayed alone."""
     plan = []
     for node in graph.nodes:
-        if node.op is ALL_REDUCE_MANY:
+        if node.op is ALL_REDUCE_MANY and any(node.attrs["labels"]):
             labels = node.attrs["labels"]
         elif node.op is ALL_REDUCE and node.attrs.get("label"):
             labels = (node.attrs["label"],)
         else:
             continue
-        nbytes = sum(value.type.nbytes for value in node.inputs)
+        nbytes = sum(value.type.nbytes for value in node.inputs[: len(labels)])
         plan.append(Bucket(labels, node.inputs[0].type.dtype.tag, nbytes))
     return plan

@@ -14,10 +14,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from dtrain.base.alignment import ALIGNMENT, aligned
 from dtrain.collectives.rank_order import Array
-
-# Bytes. A cache line, and a multiple of every itemsize, so that no chunk border cuts an element.
-ALIGNMENT = 64
 
 
 def packed_offsets(sizes: Sequence[int]) -> tuple[list[int], int]:
@@ -29,7 +27,7 @@ def packed_offsets(sizes: Sequence[int]) -> tuple[list[int], int]:
     offsets: list[int] = []
     end = 0
     for size in sizes:
-        offsets.append(-(-end // ALIGNMENT) * ALIGNMENT)
+        offsets.append(aligned(end))
         end = offsets[-1] + size
     return offsets, end
 

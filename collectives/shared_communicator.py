@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.base.alignment import ALIGNMENT
 from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.packed import ALIGNMENT, Packed, address_of, slices
+from dtrain.collectives.packed import Packed, address_of, slices
 from dtrain.collectives.rank_order import Array, ReduceOp, Reduction, reduce_in_rank_order
 from dtrain.collectives.shared_window import FLAG_BYTES, FRAME_BYTES, HEADER_BYTES, SharedWindow
 from dtrain.collectives.signature import DIGEST_BYTES, SIGNATURE_BYTES, frame_of, mismatch, rank_list, text_of

@@ -22,8 +22,6 @@ class SilentCommunicator(Communicator):
 
     def __init__(self, other: Communicator) -> None:
         super().__init__(other.rank, other.size, other.world_ranks, other.timeout)
-        # Buckets of a compiled graph lie in the other communicator's memory already.
-        self.bucket_memory = other.bucket_memory
 
     def algorithm(self, kind: str, nbytes: int) -> str:
         return "none"

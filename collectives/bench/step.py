@@ -193,7 +193,7 @@ def _print(report: dict[str, Any]) -> None:
     print(f"{'exposed share':24}{report['exposed_share']:>10.1%} of the step; {report['overlap_share']:.0%} hidden")
     print(f"{'throughput':24}{report['samples_per_second']:>10.1f} samples/s")
     buckets = report["buckets"]
-    gradients = sum(label != "samples" for bucket in buckets for label in bucket["labels"])
+    gradients = sum(len(bucket["labels"]) for bucket in buckets)
     sizes = ", ".join(f"{bucket['nbytes'] / 2**20:.2f}" for bucket in buckets)
     print(f"gradient all-reduces: {gradients} in {len(buckets)} message(s) of {sizes or 'nothing'} MiB")
 

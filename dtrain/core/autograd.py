@@ -102,7 +102,8 @@ def grad(
 
     removers = [tensor.register_grad_hook(collect(i)) for i, tensor in enumerate(wanted)]
     try:
-        _walk(roots, seeds, retain_graph=retain_graph or create_graph, create_graph=create_graph)
+        leading = _nodes_between(roots, wanted)
+        _walk(roots, seeds, retain_graph=retain_graph or create_graph, create_graph=create_graph, only=leading)
     finally:
         for remove in removers:
             remove()
@@ -152,13 +153,45 @@ class _Walk:
         slots[index] = value if before is None else _add(before, value)
 
 
-def _walk(roots: Sequence[Tensor], seeds: Sequence[Tensor], *, retain_graph: bool, create_graph: bool) -> Gradients:
+def _nodes_between(roots: Sequence[Tensor], wanted: Sequence[Tensor]) -> set[TapeNode]:
+    """The nodes on a way from a root to a wanted tensor: no other gradient rule has to run, nor its collectives."""
+    goals = {(tensor.node, tensor.index) for tensor in wanted if tensor.node is not None}
+    leaves = {tensor for tensor in wanted if tensor.node is None}
+    leads: dict[TapeNode, bool] = {}
+    stack = [root.node for root in roots if root.node is not None]
+    while stack:
+        node = stack[-1]
+        below = [tensor.node for tensor in node.inputs if tensor.node is not None]
+        waiting = [other for other in below if other not in leads]
+        if waiting:
+            stack += waiting
+            continue
+        stack.pop()
+        leads[node] = not node.inputs or any(  # a freed history may have led anywhere: the walk says so
+            (tensor.node, tensor.index) in goals or tensor in leaves or (tensor.node is not None and leads[tensor.node])
+            for tensor in node.inputs
+        )
+    # A wanted output's own node is entered for its hooks, which see the complete gradient.
+    return {node for node, is_leading in leads.items() if is_leading} | {node for node, _ in goals}
+
+
+def _walk(
+    roots: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    *,
+    retain_graph: bool,
+    create_graph: bool,
+    only: set[TapeNode] | None = None,
+) -> Gradients:
     walk = _Walk()
     with set_grad_enabled(create_graph):
         for root, seed in zip(roots, seeds):
             walk.add(root, root.node, root.index, seed)
         while walk.heap:
             _, node = heapq.heappop(walk.heap)
+            if only is not None and node not in only:
+                del walk.pending[node]
+                continue
             _step(walk, node, walk.pending.pop(node))
             if not retain_graph:
                 node.release()

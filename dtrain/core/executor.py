@@ -8,7 +8,6 @@ bound anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from operator import length_hint
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from dtrain.base.device import CPU, Device
 from dtrain.base.errors import TraceError, expected
 from dtrain.core.apply import current_gpu, dispatch
+from dtrain.core.buckets import BucketProvider, provide_buckets
 from dtrain.core.memory_plan import Block, MemoryPlan, Storage, plan_memory
 from dtrain.core.tensor import Array, Tensor, owner_of
 from dtrain.graph.graph import Graph, Node, Value
@@ -31,11 +31,20 @@ class Executor:
     """A graph bound to memory.
 
     `states` are the tensors behind the graph's states. The first `num_results` outputs are handed out as new arrays;
-    further outputs stay in the executor's memory and are found in `kept` (valid until the next run).
+    further outputs stay in the executor's memory and are found in `kept` (valid until the next run). `provide` gives
+    the memory of the plan's buckets.
     """
 
-    def __init__(self, graph: Graph, states: Sequence[Tensor], *, num_results: int | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        states: Sequence[Tensor],
+        *,
+        num_results: int | None = None,
+        provide: BucketProvider = provide_buckets,
+    ) -> None:
         self.graph = graph
+        self._provide = provide
         self.states = list(states)
         self.num_results = len(graph.outputs) if num_results is None else num_results
         self.plan: MemoryPlan = plan_memory(graph)
@@ -43,7 +52,7 @@ class Executor:
         # Every device has an arena of the whole plan; what another device's values take up there is never touched.
         self._arenas = {device: _allocate(self.plan.arena_nbytes, device) for device in devices}
         self._gpu = next((device for device in devices if device.is_cuda), None)
-        self._blocks = {id(block): self._allocate_block(block) for block in self.plan.blocks}
+        self._blocks = self._place_blocks(self.plan.blocks)
         self._arguments = [_empty(value) for value in graph.arguments]
         self._is_bound = False
         self._bound_states: list[Array] = []
@@ -53,8 +62,9 @@ class Executor:
 
     def run(self, arguments: Sequence[Array]) -> list[Array]:
         """Run once. Arguments have the types of the graph's; returns the results as new arrays."""
-        # Eagerly each kernel call is quiet by itself (kernels/quiet.py); here one switch serves for all steps.
-        with np.errstate(all="ignore"), nullcontext() if self._gpu is None else current_gpu(self._gpu):
+        if self._gpu is None:
+            return self._run(arguments)
+        with current_gpu(self._gpu):
             return self._run(arguments)
 
     def _run(self, arguments: Sequence[Array]) -> list[Array]:
@@ -125,7 +135,7 @@ class Executor:
         taken: set[int] = set()
         for value in self.graph.outputs[self.num_results :]:
             array, storage = arrays[value], self.plan.storage[value]
-            is_shared = storage.place != "arena" or storage.block is not None or id(storage) in taken
+            is_shared = storage.place != "arena" or id(storage) in taken
             if is_shared or not array.flags.c_contiguous:
                 own = copy_of(array)
                 self._home.append((own, array))
@@ -182,11 +192,13 @@ class Executor:
         self._sources.append(node)
         self.kernel_names.append(kernel_name)
 
-    def _allocate_block(self, block: Block) -> Array:
-        allocate = block.node.op.allocate
-        if allocate is None:
-            return _allocate(block.nbytes, block.members[0].type.device)
-        return allocate(block.node.attrs, block.nbytes, block.members[0].type.device)
+    def _place_blocks(self, blocks: Sequence[Block]) -> dict[int, Array]:
+        """The memory of each block, by its identity."""
+        found = self._provide([block.request for block in blocks])
+        return {
+            id(block): _allocate(block.nbytes, block.members[0].type.device) if memory is None else memory
+            for block, memory in zip(blocks, found, strict=True)
+        }
 
     def _place(self, value: Value) -> Array:
         """The array of a value at its planned place."""

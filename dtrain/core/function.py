@@ -81,6 +81,7 @@ class Function:
     def _record(self, inputs: Sequence[Tensor], results: Sequence[Tensor]) -> list[Tensor]:
         # The tape is tied to twins of the results: one may be an input as it came, and a saved result that
         # carried the history would keep itself alive through it.
+        inputs = [context.stand_ins.get(tensor, tensor) for tensor in inputs]
         outputs = [tensor.detach() for tensor in results]
         types = tuple(tensor.type for tensor in outputs)
         node = TapeNode(type(self).__name__, self._input_grads, inputs, types, {}, None, partial_grads=True)

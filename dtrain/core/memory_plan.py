@@ -15,11 +15,11 @@ from typing import Literal
 
 import numpy as np
 
+from dtrain.base.alignment import ALIGNMENT, aligned
 from dtrain.base.errors import GraphError, expected
 from dtrain.base.tensor_type import TensorType
+from dtrain.core.buckets import BucketRequest, bucket_members
 from dtrain.graph.graph import Graph, Node, Value
-
-ALIGNMENT = 64  # bytes: one cache line, and the widest vector register
 
 
 @dataclass(slots=True, eq=False)
@@ -39,22 +39,29 @@ class Storage:
 
     @property
     def nbytes(self) -> int:
-        return aligned(self.type.nbytes)
+        # At least one unit, so that addresses differ.
+        return max(ALIGNMENT, aligned(self.type.nbytes))
 
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """Storages that must lie one after another, such as the gradients of a bucket.
+    """Storages that must lie one after another: bucket `number` of the plan, which `node` reads.
 
     Members' offsets count from the begin of the block.
     """
 
+    number: int
     node: Node
     members: list[Storage] = field(default_factory=list)
 
     @property
     def nbytes(self) -> int:
         return sum(member.nbytes for member in self.members)
+
+    @property
+    def request(self) -> BucketRequest:
+        """What is asked of whoever provides buckets."""
+        return BucketRequest(self.number, self.node, self.nbytes, self.members[0].type.device)
 
 
 @dataclass(slots=True)
@@ -71,11 +78,6 @@ class MemoryPlan:
         """Bytes that the arena's storages would need without sharing."""
         storages = dict.fromkeys(self.storage.values())
         return sum(s.nbytes for s in storages if s.place == "arena" and s.block is None)
-
-
-def aligned(nbytes: int) -> int:
-    """Rounded up to the alignment; at least one unit, so that addresses differ."""
-    return max(ALIGNMENT, -(-nbytes // ALIGNMENT) * ALIGNMENT)
 
 
 def plan_memory(graph: Graph) -> MemoryPlan:
@@ -98,7 +100,7 @@ class _Planner:
         self.last_read = self._last_reads()
         self.dummies: dict[Value, np.ndarray] = {}
         self.views: set[Value] = set()  # those that share memory with what they show
-        self.packed = {value for node in graph.nodes if node.op.contiguous for value in node.inputs}
+        self.packed = {value for node in graph.nodes for value in bucket_members(node)}
 
     def _last_reads(self) -> dict[Value, int]:
         last: dict[Value, int] = {}
@@ -193,9 +195,9 @@ class _Planner:
     def make_blocks(self) -> list[Block]:
         blocks: list[Block] = []
         for node in self.graph.nodes:
-            if not node.op.contiguous:
+            members = [self.storage[value] for value in bucket_members(node)]
+            if not members:
                 continue
-            members = [self.storage[value] for value in node.inputs]
             for storage in members:
                 if storage.place != "arena" or storage.block is not None or members.count(storage) > 1:
                     given = f"{storage.type} in {storage.place} memory"
@@ -204,7 +206,7 @@ class _Planner:
                             f"memory plan of {node.op.name}", "inputs of its own to pack", given, "copy them first"
                         )
                     )
-            block = Block(node, members)
+            block = Block(len(blocks), node, members)
             offset = 0
             for storage in members:
                 storage.block, storage.offset = block, offset

@@ -261,15 +261,11 @@ class Tensor(TensorMethods, TensorNumbers):
 class Parameter(Tensor):
     """A tensor that a module registers and an optimizer updates: a leaf that requires gradients."""
 
-    __slots__ = ("gradient_is_global",)
-
-    gradient_is_global: bool
+    __slots__ = ()
 
     def __init__(self, data: Any, *, requires_grad: bool = True, name: str = "") -> None:
         source = as_tensor(data)
         super().__init__(source.concrete("Parameter()"), source.type, requires_grad=requires_grad, name=name)
-        # Set where the backward pass itself sums over all ranks (γ and β of sync-BN).
-        self.gradient_is_global = False
 
 
 def _is_device_text(text: str) -> bool:
@@ -324,7 +320,7 @@ def _to_array(data: Any, dtype: DTypeLike | None) -> Array:
         except ValueError as error:
             raise ShapeError(expected("tensor()", "numbers or evenly nested lists of numbers", repr(data))) from error
         if dtype is None and array.dtype == float64.numpy:
-            array = cast_of(array, float32.numpy)
+            array = array.astype(float32.numpy)
     return array if dtype is None else cast_of(array, as_dtype(dtype).numpy)
 
 

@@ -8,7 +8,7 @@ is asked for, so setting one stays as cheap as in any Python object.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from dtrain.base.device import DeviceLike
 from dtrain.base.dtype import DTypeLike
@@ -31,6 +31,13 @@ class LoadResult(NamedTuple):
     unexpected: list[str]
 
 
+class ForwardBoundary(Protocol):
+    """What surrounds every call of a module, whoever calls it (data parallelism)."""
+
+    def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The output of the call; `module.forward_with_hooks(*args, **kwargs)` computes it."""
+
+
 class Module(ModuleMethods):
     """Base of all layers and models: set parameters and layers as attributes, and write `forward`.
 
@@ -47,6 +54,8 @@ class Module(ModuleMethods):
     _buffers: Mapping[str, bool] = {}  # replaced, never changed: name -> is it saved
     # Before and after forward; one attribute, since a traced call guards it and checks it at every run.
     _hooks: tuple[tuple[ForwardPreHook, ...], tuple[ForwardHook, ...]] = ((), ())
+    # What every call goes through; copies of the module keep it.
+    _boundary: ForwardBoundary | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; call the module itself instead, which also runs hooks."""
@@ -56,6 +65,13 @@ class Module(ModuleMethods):
         if context.tracer is not None:
             context.tracer.guard(self, "training", self.training)
             context.tracer.guard(self, "_hooks", self._hooks)
+            context.tracer.guard(self, "_boundary", self._boundary)
+        if self._boundary is not None:
+            return self._boundary.call(self, args, kwargs)
+        return self.forward_with_hooks(*args, **kwargs)
+
+    def forward_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
+        """`forward` between its hooks: what a call does inside of the module's boundary."""
         before, after = self._hooks
         for pre_hook in before:
             replaced = pre_hook(self, args)

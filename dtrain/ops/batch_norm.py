@@ -17,7 +17,7 @@ from dtrain.core.apply import apply, apply_tuple, cast, update
 from dtrain.core.context import is_grad_enabled
 from dtrain.core.function import Function
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Parameter, Tensor
+from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import ones, zeros
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.infer import floating
@@ -289,10 +289,6 @@ class BatchNormTraining(Function):
         combined = self.combine_sums(grad_sums, product_sums)
         dx = apply(BACKWARD_DATA, dy, x, mean, inverse_std, weight, *combined, stats)
         d_bias, d_weight = combined if self.parameter_gradients_are_global else (grad_sums, product_sums)
-        for parameter in (weight, bias):
-            # Said by the pass that makes the gradient: in evaluation mode the same layer's gradients are local.
-            if self.parameter_gradients_are_global and isinstance(parameter, Parameter):
-                parameter.gradient_is_global = True
         return dx, cast(d_weight, weight.dtype), cast(d_bias, bias.dtype)
 
     def _composed_gradients(self, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -347,5 +343,5 @@ def batch_norm(
         layer = BatchNormTraining(*running, momentum=momentum, eps=eps)
         y: Tensor = layer(x, weight, bias)
         return y
-    inverse_std = 1 / (cast(running_var, accumulation(running_var.dtype)) + eps).sqrt()
+    inverse_std = 1 / (running_var + eps).sqrt()
     return apply(NORMALIZE, x, running_mean, inverse_std, weight, bias)

@@ -156,11 +156,14 @@ def test_no_sync_keeps_gradients_until_the_synchronized_pass(kind: str) -> None:
 
         waiting = step if kind == "eager" else dt.trace(lambda part: step(part))
         final = dt.trace(lambda part: step(part)) if kind == "two traced functions" else waiting
-        calls = dist.get_communicator().counters.calls
+        before = dist.get_communicator().counters.as_dict()
+        before.setdefault("all_reduce", {"nbytes": 0})
+        expected = dict.fromkeys(before, 0) | {"all_reduce": 8}  # the sum of the weights, and no gradient
         with model.no_sync():
             waiting(dt.tensor(x[:4][begin:end]))
         assert net.first.grad is None
-        assert dist.get_communicator().counters.calls == calls, "no_sync must not communicate"
+        told = dist.get_communicator().counters.as_dict()
+        assert {kind: told[kind]["nbytes"] - before[kind]["nbytes"] for kind in told} == expected
         final(dt.tensor(x[4:][begin:end]))
         return gradients(net)
 
@@ -233,13 +236,24 @@ def test_another_models_pass_leaves_waiting_gradients_alone() -> None:
         assert_equal(found, gradients(net))
 
 
-def test_a_pass_around_the_wrapper_is_refused() -> None:
-    def body(net: Net, model: Any, rank: int) -> str:
-        with pytest.raises(RuntimeError, match="call the returned model: it counts the samples"):
-            loss_of(net, batch(2)).backward()
-        return "ok"
+@pytest.mark.parametrize("traced", [False, True])
+def test_the_model_inside_averages_too(traced: bool) -> None:
+    x = batch(7)
 
-    assert on_ranks(2, body) == ["ok", "ok"]
+    def body(net: Net, model: Any, rank: int) -> dict[str, np.ndarray | None]:
+        begin, end = edges([5, 2])[rank]
+        del model
+
+        def step(part: dt.Tensor) -> dt.Tensor:
+            loss = F.square(net(part)).mean()
+            loss.backward()
+            return loss
+
+        (dt.trace(step) if traced else step)(dt.tensor(x[begin:end]))
+        return gradients(net)
+
+    for found in on_ranks(2, body):
+        assert_equal(found, whole_batch(7))
 
 
 def test_every_rank_starts_with_the_parameters_of_rank_0() -> None:

@@ -12,6 +12,7 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import collectives as dist
 from dtrain.base.errors import ShapeError
+from dtrain.collectives import ops
 
 SIZES = [1, 2, 3, 5]
 
@@ -53,6 +54,24 @@ def test_all_reduce(op: str, size: int, traced: bool) -> None:
         np.testing.assert_allclose(y, wanted, rtol=1e-12)
         mine = {"sum": grad, "mean": grad / size}.get(op, np.where(xs[rank] == wanted, grad, 0))
         np.testing.assert_allclose(dx, mine, rtol=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gradients_of_several_tensors_are_reduced_alike(weighted: bool) -> None:
+    def program(communicator: Any) -> list[np.ndarray]:
+        with dist.using(communicator):
+            rank = communicator.rank
+            xs = [dt.tensor(draw(rank, 2), requires_grad=True), dt.tensor(draw(rank, 3), requires_grad=True)]
+            weight = dt.tensor(np.array([rank + 1.0, rank + 1.0])) if weighted else None
+            ys = ops.all_reduce_many(xs, op="mean", labels=["a", "b"], weight=weight)
+            (F.square(ys[0]).sum() * (rank + 2) + ys[1].sum()).backward()
+            return [x.grad.numpy() for x in xs]
+
+    shares = np.array([1, 2, 3]) / 6 if weighted else np.ones(3) / 3
+    mean = sum(share * draw(rank, 2) for rank, share in enumerate(shares))
+    for first, second in dist.run_threads(3, program):
+        np.testing.assert_allclose(first, sum(s * 2 * mean * (r + 2) for r, s in enumerate(shares)), rtol=1e-12)
+        np.testing.assert_allclose(second, 1.0, rtol=1e-12)
 
 
 @pytest.mark.parametrize("traced", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import dtrain as dt
 from dtrain import collectives as dist
 from dtrain import models, optim
 from dtrain.collectives.bucket import divide
+from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.ops import ALL_REDUCE, ALL_REDUCE_MANY
 from dtrain.collectives.pack_all_reduce import bucket_plan, pack_all_reduce
+from dtrain.collectives.packed import address_of
 from dtrain.functional import cross_entropy
 from dtrain.graph.printer import parse_graph, print_graph
 from dtrain.graph.verify import verify
@@ -91,6 +94,8 @@ def test_the_pass_is_repeatable_and_its_text_parses_back() -> None:
 def test_a_gradient_that_stays_behind_outlives_other_graphs_with_the_same_bucket() -> None:
     def program(communicator: Any) -> tuple[list[float], list[float], int]:
         with dist.using(communicator):
+            pool = pool_of(communicator)
+            pool.grow(communicator, 64)
             weight = dt.tensor([1.0, 2.0, 3.0], requires_grad=True)
 
             def leave(x: dt.Tensor) -> dt.Tensor:
@@ -103,18 +108,18 @@ def test_a_gradient_that_stays_behind_outlives_other_graphs_with_the_same_bucket
             left = weight.grad
             before = left.tolist()
             dt.trace(leave)(dt.tensor([5.0, 5.0, 5.0]))
-            return before, left.tolist(), len(communicator.bucket_memory)
+            return before, left.tolist(), pool.free_nbytes
 
-    for before, after, num_buckets in dist.run_threads(2, program):
+    for before, after, free in dist.run_threads(2, program):
         assert before == after == [2.0, 2.0, 2.0]
-        assert num_buckets == 1, "both graphs use one bucket"
+        assert free == 0, "what the first graph's gradient lies in is not lent again while it lives"
 
 
 def resnet_step(communicator: Any, bucket_mb: float | None) -> dict[str, Any]:
     """Three traced ResNet-18 steps on this rank: the plan, what the communicator counted, and the parameters' sum."""
     with dist.using(communicator):
         dt.seed(1)
-        model = dist.data_parallel(models.resnet18(num_classes=10), bucket_mb=bucket_mb)
+        model = dist.data_parallel(dist.convert_sync_batch_norm(models.resnet18(num_classes=10)), bucket_mb=bucket_mb)
         optimizer = optim.SGD(model.parameters(), lr=0.01)
 
         def step(images: dt.Tensor, labels: dt.Tensor) -> dt.Tensor:
@@ -122,7 +127,6 @@ def resnet_step(communicator: Any, bucket_mb: float | None) -> dict[str, Any]:
             loss = cross_entropy(model(images), labels)
             loss.backward()
             optimizer.step()
-            optimizer.zero_grad()
             return loss
 
         run = dt.trace(step)
@@ -135,27 +139,39 @@ def resnet_step(communicator: Any, bucket_mb: float | None) -> dict[str, Any]:
         return {
             "plan": bucket_plan(run.graphs[0]),
             "calls": communicator.counters.as_dict(),
-            "buckets in shared memory": len(communicator.bucket_memory),
+            "not borrowed": pool_of(communicator).free_nbytes,
             "unpacked": sum(node.op is ALL_REDUCE for node in nodes),
             "packed": sum(node.op is ALL_REDUCE_MANY for node in nodes),
-            "copied": sum(node.inputs[0].type.nbytes for node in nodes if node.op.name == "copy"),
+            "nodes": Counter(node.op.name for node in nodes),
+            "read in buckets": _gradients_read_in_buckets(run.compiled[0].executor),
+            "copied home": len(run.compiled[0].executor._home),
             "parameters": [parameter.numpy().tobytes() for _, parameter in model.named_parameters()],
         }
+
+
+def _gradients_read_in_buckets(executor: Any) -> int:
+    """How many arrays the bound update kernel reads inside of the memory of a bucket."""
+    memory = [(address_of(array), array.size) for array in executor._blocks.values()]
+    (update,) = [
+        step for step, node in zip(executor._steps, executor._sources) if node and node.op.name == "sgd_update"
+    ]
+    return sum(any(begin <= address_of(array) < begin + nbytes for begin, nbytes in memory) for array in update.args)
 
 
 @pytest.mark.slow
 def test_resnet18_has_at_most_five_messages_and_the_plan_is_what_runs() -> None:
     packed = dist.run_threads(2, lambda communicator: resnet_step(communicator, None))
     single = dist.run_threads(2, lambda communicator: resnet_step(communicator, 0))
-    assert single[0]["unpacked"] == 62 + 1  # one is the number of samples
-    gradients = [label for bucket in packed[0]["plan"] for label in bucket.labels if label != "samples"]
+    assert single[0]["unpacked"] == 62
+    gradients = [label for bucket in packed[0]["plan"] for label in bucket.labels]
     assert len(gradients) == 62
     assert 1 <= len(packed[0]["plan"]) <= 5
     assert packed[0]["plan"] == packed[1]["plan"]
-    # Weights are computed inside their buckets; γ and β, slices of the backward sums, and the count are copied in.
-    assert packed[0]["copied"] < 0.001 * sum(bucket.nbytes for bucket in packed[0]["plan"])
-    assert packed[0]["buckets in shared memory"] == len(packed[0]["plan"])
+    # Gradients are computed inside their buckets, and the optimizer reads them where the mean left them.
+    assert packed[0]["nodes"]["divide"] == packed[0]["nodes"]["copy"] == packed[0]["copied home"] == 0
+    assert packed[0]["read in buckets"] == 62
+    assert packed[0]["not borrowed"] == 0, "every gradient lies in shared memory"
     assert packed[0]["calls"]["all_reduce_many"]["calls"] == len(packed[0]["plan"])
-    assert "all_reduce" not in packed[0]["calls"]
+    assert packed[0]["calls"]["all_reduce"]["nbytes"] < 2**17, "sums of sync-BN only"
     assert packed[0]["calls"]["all_reduce_many"]["nbytes"] == sum(bucket.nbytes for bucket in packed[0]["plan"])
     assert packed[0]["parameters"] == single[0]["parameters"] == packed[1]["parameters"]

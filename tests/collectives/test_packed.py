@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from dtrain.collectives.packed import ALIGNMENT, Packed, address_of, packed_offsets, slices
+from dtrain.base.alignment import ALIGNMENT
+from dtrain.collectives.packed import Packed, address_of, packed_offsets, slices
 
 
 def test_offsets_are_aligned() -> None:

@@ -8,6 +8,7 @@ import dtrain  # noqa: F401  registers the ops
 from dtrain.base.dtype import float32
 from dtrain.base.tensor_type import TensorType, tensor_type
 from dtrain.core.apply import dispatch
+from dtrain.core.buckets import register_bucket_op
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.op import Op, get_op
 from dtrain.kernels.registry import KernelInfo, kernels_of, register_kernel
@@ -23,7 +24,8 @@ def _scale_add(target, other, *, out) -> None:
 # An update op: out = target / 2 + other, in the memory of target where that is safe.
 UPDATE = Op(name="test_scale_add", infer=lambda x, y: x, aliases={0: 0})
 # A packed op: the sum of all inputs, which must lie one after another.
-PACKED = Op(name="test_packed_sum", infer=lambda *types: types[0], contiguous=True)
+PACKED = Op(name="test_packed_sum", infer=lambda *types: types[0])
+register_bucket_op(PACKED, lambda node: node.inputs)
 
 
 def _packed_sum(*inputs, out) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from core.random_graphs import PACKED, evaluate, make_graph, random_arrays
 
+from dtrain.base.alignment import ALIGNMENT
 from dtrain.base.dtype import float32
 from dtrain.base.tensor_type import tensor_type
 from dtrain.core.executor import Executor
-from dtrain.core.memory_plan import ALIGNMENT
 from dtrain.core.tensor import wrap
 from dtrain.graph.graph import Graph
 from dtrain.graph.op import get_op

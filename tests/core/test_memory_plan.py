@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from core.random_graphs import PACKED, UPDATE, make_graph
 
+from dtrain.base.alignment import ALIGNMENT
 from dtrain.base.dtype import float32
 from dtrain.base.errors import GraphError
 from dtrain.base.tensor_type import tensor_type
-from dtrain.core.memory_plan import ALIGNMENT, MemoryPlan, aligned, plan_memory
+from dtrain.core.memory_plan import MemoryPlan, plan_memory
 from dtrain.graph.graph import Graph, Value
 from dtrain.graph.op import get_op
 from dtrain.graph.printer import parse_graph
@@ -28,11 +29,6 @@ def chain(length: int) -> Graph:
 
 def arena_of(plan: MemoryPlan) -> list:
     return [s for s in dict.fromkeys(plan.storage.values()) if s.place == "arena" and s.block is None]
-
-
-@pytest.mark.parametrize(("nbytes", "wanted"), [(0, 64), (1, 64), (64, 64), (65, 128), (1000, 1024)])
-def test_aligned(nbytes: int, wanted: int) -> None:
-    assert aligned(nbytes) == wanted
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -204,7 +204,6 @@ def test_parameters_are_leaves_that_require_gradients() -> None:
     assert parameter.is_leaf
     assert parameter.name == "w"
     assert parameter.array is array
-    assert parameter.gradient_is_global is False
     assert not Parameter(array, requires_grad=False).requires_grad
 
 
