@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.control_channel import control_client
-from dtrain.base.dtype import FLOATS, float64
+from dtrain.base.dtype import ALL, float64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.collectives import exposed_time
@@ -45,7 +45,7 @@ _ALONE_SIZED = [
 
 def _collective(name: str, **options: Any) -> Op:
     options.setdefault("samples", lambda: _ALONE)
-    return register_op(Op(name=name, is_collective=True, dtypes=FLOATS, **options))
+    return register_op(Op(name=name, is_collective=True, dtypes=ALL, **options))
 
 
 @contextmanager

@@ -38,6 +38,8 @@ from dtrain.ops.activation import softplus as softplus
 from dtrain.ops.argreduce import argmax as argmax
 from dtrain.ops.argreduce import argmin as argmin
 from dtrain.ops.batch_norm import batch_norm as batch_norm
+from dtrain.ops.binary_cross_entropy import binary_cross_entropy as binary_cross_entropy
+from dtrain.ops.binary_cross_entropy import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from dtrain.ops.cast import cast as cast
 from dtrain.ops.cast import copy as copy
 from dtrain.ops.clip import clip as clip
@@ -63,6 +65,8 @@ from dtrain.ops.comparison import right_shift as right_shift
 from dtrain.ops.convolution import conv1d as conv1d
 from dtrain.ops.convolution import conv2d as conv2d
 from dtrain.ops.convolution import conv_transpose2d as conv_transpose2d
+from dtrain.ops.cross_entropy import cross_entropy as cross_entropy
+from dtrain.ops.cross_entropy import nll_loss as nll_loss
 from dtrain.ops.diagonal import diag as diag
 from dtrain.ops.diagonal import diagonal as diagonal
 from dtrain.ops.diagonal import tril as tril
@@ -153,13 +157,9 @@ from dtrain.ops.joining import split as split
 from dtrain.ops.joining import stack as stack
 from dtrain.ops.joining import unbind as unbind
 from dtrain.ops.linear import linear as linear
-from dtrain.ops.loss import binary_cross_entropy as binary_cross_entropy
-from dtrain.ops.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
-from dtrain.ops.loss import cross_entropy as cross_entropy
 from dtrain.ops.loss import hinge_loss as hinge_loss
 from dtrain.ops.loss import l1_loss as l1_loss
 from dtrain.ops.loss import mse_loss as mse_loss
-from dtrain.ops.loss import nll_loss as nll_loss
 from dtrain.ops.loss import smooth_l1_loss as smooth_l1_loss
 from dtrain.ops.loss import triplet_margin_loss as triplet_margin_loss
 from dtrain.ops.matmul import dot as dot
@@ -180,13 +180,13 @@ from dtrain.ops.pooling import avg_pool1d as avg_pool1d
 from dtrain.ops.pooling import avg_pool2d as avg_pool2d
 from dtrain.ops.pooling import max_pool1d as max_pool1d
 from dtrain.ops.pooling import max_pool2d as max_pool2d
+from dtrain.ops.product import prod as prod
 from dtrain.ops.reduction import all as all
 from dtrain.ops.reduction import any as any
 from dtrain.ops.reduction import logsumexp as logsumexp
 from dtrain.ops.reduction import max as max
 from dtrain.ops.reduction import mean as mean
 from dtrain.ops.reduction import min as min
-from dtrain.ops.reduction import prod as prod
 from dtrain.ops.reduction import sum as sum
 from dtrain.ops.scan import cumsum as cumsum
 from dtrain.ops.shape import add_axis as add_axis

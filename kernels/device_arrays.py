@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.kernels.quiet import quiet
 from dtrain.kernels.registry import Array
 
 _NOWHERE: AbstractContextManager[Any] = nullcontext()
@@ -54,6 +55,7 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
     return host
 
 
+@quiet
 def cast_of(array: Array, dtype: np.dtype[Any]) -> Array:
     """The array in another dtype, on its device; the array itself where nothing changes."""
     with beside(array):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, TypeVar, cast
 
 from dtrain.base.errors import expected
@@ -69,8 +69,8 @@ _SPELLED: dict[FunctionType, FunctionType] = {}
 
 
 def parameters_of(function: FunctionType) -> tuple[str, ...] | None:
-    """The names of a function's parameters; None if it takes any number."""
-    code = function.__code__
+    """The names of a function's parameters, decorators left aside; None if it takes any number."""
+    code: CodeType = inspect.unwrap(function).__code__
     if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
         return None
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]

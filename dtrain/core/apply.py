@@ -16,7 +16,7 @@ import numpy as np
 from dtrain.base.cuda import check_cuda_device
 from dtrain.base.device import CPU, Device
 from dtrain.base.dtype import DType, promote_scalar
-from dtrain.base.errors import DeviceError, TraceError, expected
+from dtrain.base.errors import DeviceError, DtypeError, TraceError, expected
 from dtrain.base.promotion import common_dtype
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
 from dtrain.core.context import context
@@ -26,6 +26,7 @@ from dtrain.core.user_source import user_source
 from dtrain.graph.op import Op, get_op
 from dtrain.kernels import load as load_kernels
 from dtrain.kernels.device_arrays import contiguous, overwrite
+from dtrain.kernels.quiet import quiet
 from dtrain.kernels.registry import KernelInfo, find_kernel
 
 _MAX_CACHED = 4096
@@ -34,7 +35,7 @@ _MAX_CACHED = 4096
 class Dispatch:
     """What an op does on given input types: its output types, and the kernel that computes them."""
 
-    __slots__ = ("cast_to", "empty", "kernel", "op", "outputs", "types", "view")
+    __slots__ = ("cast_to", "compute", "empty", "kernel", "op", "outputs", "types", "view")
 
     def __init__(self, op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> None:
         self.op = op
@@ -43,6 +44,7 @@ class Dispatch:
             return
         device = _common_device(op, types, attrs)
         inferred = op.infer(*types, **attrs)
+        _check_dtypes(op, types)
         self.types = inferred if isinstance(inferred, tuple) else (inferred,)
         self.outputs = [(type.shape, type.dtype.numpy) for type in self.types]
         self.kernel: KernelInfo | None = None
@@ -57,6 +59,8 @@ class Dispatch:
             self.kernel = find_kernel(op.name, types, attrs, device_kind="cuda" if device.is_cuda else "cpu")
             if gpu := target if target.is_cuda else device if device.is_cuda else None:
                 self.kernel = _on_gpu(self.kernel, gpu)
+            # Collectives find their communicator in the caller's context.
+            self.compute = self.kernel.function if op.is_collective else quiet(self.kernel.function)
 
     def run(self, arrays: Sequence[Array], attrs: dict[str, Any]) -> list[Array]:
         """Compute into new arrays.
@@ -68,16 +72,16 @@ class Dispatch:
             assert self.view is not None, self.op
             return [self.view(arrays[0], **attrs)]
         if self.op.is_dynamic:
-            results: Any = kernel.function(*arrays, **attrs)
+            results: Any = self.compute(*arrays, **attrs)
             return list(results) if isinstance(results, tuple) else [results]
         if kernel.needs_contiguous:
             arrays = [contiguous(array) for array in arrays]
         if len(self.outputs) == 1:
             out = self.empty(*self.outputs[0])
-            kernel.function(*arrays, out=out, **attrs)
+            self.compute(*arrays, out=out, **attrs)
             return [out]
         into = [self.empty(shape, dtype) for shape, dtype in self.outputs]
-        kernel.function(*arrays, out=tuple(into), **attrs)
+        self.compute(*arrays, out=tuple(into), **attrs)
         return into
 
     def run_into(self, arrays: Sequence[Array], attrs: dict[str, Any], into: Sequence[Array]) -> None:
@@ -87,7 +91,7 @@ class Dispatch:
         if self.kernel.needs_contiguous:
             arrays = [contiguous(array) for array in arrays]
             out = [contiguous(array) for array in out]
-        self.kernel.function(*arrays, out=out[0] if len(out) == 1 else tuple(out), **attrs)
+        self.compute(*arrays, out=out[0] if len(out) == 1 else tuple(out), **attrs)
         for target, computed in zip(into, out):
             if target is not computed:
                 overwrite(target, computed)
@@ -98,6 +102,15 @@ def _common_dtype(op: Op, types: tuple[TensorType, ...]) -> DType | None:
         return None
     common = common_dtype(types)
     return None if all(type.dtype is common for type in types) else common
+
+
+def _check_dtypes(op: Op, types: tuple[TensorType, ...]) -> None:
+    """What inference let pass, since it looks at shapes: dtypes that no kernel of the op is meant for."""
+    for position, type in enumerate(types):
+        if type.dtype not in op.dtypes and position not in op.beside:
+            wanted = "inputs of dtype " + ", ".join(dtype.tag for dtype in op.dtypes)
+            advice = f"cast with .to('{op.dtypes[-1].tag}')" if op.dtypes else ""
+            raise DtypeError(expected(op.name, wanted, ", ".join(map(str, types)), advice))
 
 
 def _common_device(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Device:
@@ -296,14 +309,25 @@ def _beside(value: Any, common: DType, device: Device) -> Tensor:
         # 0.0 and −0.0 would be one key.
         if value and device is CPU and context.tracer is None:
             return _number(value, dtype)
-        return as_tensor(np.asarray(value, dtype.numpy), device=device)
+        return as_tensor(_number_array(value, dtype), device=device)
     return as_tensor(value, device=device)
+
+
+@quiet
+def _number_array(value: float, dtype: DType) -> np.ndarray:
+    """A float beyond the range of a short dtype is ∞ there; an int beyond that of an integer has no meaning."""
+    try:
+        return np.asarray(value, dtype.numpy)
+    except OverflowError:
+        info = np.iinfo(dtype.numpy) if dtype.is_integer else np.finfo(np.float64)
+        wanted = f"a number in [{info.min}, {info.max}] beside a tensor of dtype {dtype.tag}"
+        raise OverflowError(expected("a Python number", wanted, str(value), "cast the tensor first")) from None
 
 
 @lru_cache(maxsize=1024, typed=True)
 def _number(value: float, dtype: DType) -> Tensor:
     """A 0-d tensor that nobody writes to: code meets the same few numbers again and again."""
-    array = np.asarray(value, dtype.numpy)
+    array = _number_array(value, dtype)
     array.flags.writeable = False
     return wrap(array)
 

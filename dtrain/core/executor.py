@@ -8,6 +8,7 @@ bound anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from operator import length_hint
 from typing import Any
@@ -62,9 +63,8 @@ class Executor:
 
     def run(self, arguments: Sequence[Array]) -> list[Array]:
         """Run once. Arguments have the types of the graph's; returns the results as new arrays."""
-        if self._gpu is None:
-            return self._run(arguments)
-        with current_gpu(self._gpu):
+        # Eagerly each kernel call is quiet by itself (kernels/quiet.py); here one switch serves for all steps.
+        with np.errstate(all="ignore"), nullcontext() if self._gpu is None else current_gpu(self._gpu):
             return self._run(arguments)
 
     def _run(self, arguments: Sequence[Array]) -> list[Array]:

@@ -320,7 +320,7 @@ def _to_array(data: Any, dtype: DTypeLike | None) -> Array:
         except ValueError as error:
             raise ShapeError(expected("tensor()", "numbers or evenly nested lists of numbers", repr(data))) from error
         if dtype is None and array.dtype == float64.numpy:
-            array = array.astype(float32.numpy)
+            array = cast_of(array, float32.numpy)
     return array if dtype is None else cast_of(array, as_dtype(dtype).numpy)
 
 

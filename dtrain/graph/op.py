@@ -7,7 +7,7 @@ keyword-only and hashable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,7 +42,8 @@ class Op:
     infer: (*input types, **attrs) -> output type, or a tuple of them; raises ShapeError or DtypeError.
     grad: (tape node, *output gradients) -> one gradient or None per input; None for an op without gradient.
     samples: () -> list of Sample; a registered op without samples fails the enumeration test.
-    dtypes: what its samples are tested with (the dtype of float inputs given as shapes).
+    dtypes: what its inputs may have; `apply` refuses all others, and the samples are tested with each.
+    beside: positions of inputs that have dtypes of their own (class numbers, indices, counters), which `infer` checks.
     promotes: apply casts all inputs to their common dtype first.
     view: (array, **attrs) -> array sharing the memory of input 0; such an op needs no kernel.
     aliases: output index -> input index whose memory the kernel may overwrite (the state of an
@@ -51,6 +52,8 @@ class Op:
     grad_reads: whose elements the gradient rule reads among the inputs: all; for the gradient of one input only the
         others (as a product); or none, so that they may be overwritten before backward. Views read none.
     partial_grads: the gradient rule takes None for an output that nobody used, instead of zeros.
+    checks: raises for some values of its inputs, or a function of their types that says whether it does; such a node
+        stays in a graph even where nobody reads its outputs.
     is_collective: talks to other ranks; never removed, merged or reordered against its group.
     is_dynamic: the output shape depends on values; eager only.
     """
@@ -60,12 +63,14 @@ class Op:
     grad: GradFunction | None = None
     samples: Callable[[], list[Sample]] | None = None
     dtypes: tuple[DType, ...] = FLOATS
+    beside: tuple[int, ...] = ()
     promotes: bool = False
     view: Callable[..., Any] | None = None
     aliases: dict[int, int] | Callable[[dict[str, Any]], dict[int, int]] = field(default_factory=dict)
     saves_outputs: bool = False
     grad_reads: GradReads = "all"
     partial_grads: bool = False
+    checks: bool | Callable[[Sequence[TensorType]], bool] = False
     is_collective: bool = False
     is_dynamic: bool = False
     dispatch_cache: dict[Any, Any] = field(default_factory=dict, repr=False)
@@ -73,6 +78,10 @@ class Op:
     def aliases_of(self, attrs: dict[str, Any]) -> dict[int, int]:
         """Output index -> index of the input that it may overwrite, for these attributes."""
         return self.aliases(attrs) if callable(self.aliases) else self.aliases
+
+    def checks_values(self, types: Sequence[TensorType]) -> bool:
+        """Whether some values of inputs of these types make it raise."""
+        return self.checks(types) if callable(self.checks) else self.checks
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

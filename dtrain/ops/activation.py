@@ -17,7 +17,9 @@ from dtrain.core.tensor import Tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.elementwise import exp, minimum, neg, tanh, unary
 from dtrain.ops.infer import floating, same_dtype
+from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import spread
+from dtrain.ops.shape import reshape
 from dtrain.ops.where import where
 
 # The tanh form of GELU: √(2/π) · (x + 0.044715 x³) (Hendrycks, Gimpel 2016).
@@ -180,8 +182,9 @@ def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
     return apply(GELU, x, approximate=approximate)
 
 
+@rounded_once
 def prelu(x: Tensor, weight: Tensor) -> Tensor:
-    """x, or weight · x below 0.
+    """x, or weight · x below 0; the gradient at 0 is that of below.
 
     Args:
         weight: one slope (shape [] or [1]), or one a channel, [C], where x is [N,C,…].
@@ -190,13 +193,15 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
     Tensor([[-1.,  4.]], f32[1,2]@cpu)
     """
     if weight.size == 1:
-        slope = weight
+        slope = reshape(weight, ())
     elif x.ndim >= 2 and weight.shape == x.shape[1:2]:
         slope = spread(weight, (0, *range(2, x.ndim)), x.shape)
     else:
         given = f"weight {weight.type} for x {x.type}"
         raise ShapeError(expected("prelu", "one weight, or one for each of the channels on axis 1", given))
-    return relu(x) - slope * relu(-x)
+    # No slope times ∞ in a branch that is not taken, and the same slope at 0 as below it.
+    is_positive = x > 0
+    return where(is_positive, x, 0.0) + slope * where(is_positive, 0.0, x)
 
 
 install_methods({"relu": relu, "sigmoid": sigmoid, "erf": erf})

@@ -343,5 +343,5 @@ def batch_norm(
         layer = BatchNormTraining(*running, momentum=momentum, eps=eps)
         y: Tensor = layer(x, weight, bias)
         return y
-    inverse_std = 1 / (running_var + eps).sqrt()
+    inverse_std = 1 / (cast(running_var, accumulation(running_var.dtype)) + eps).sqrt()
     return apply(NORMALIZE, x, running_mean, inverse_std, weight, bias)

@@ -10,12 +10,13 @@ import numpy as np
 from dtrain.base.dtype import bool_
 from dtrain.base.errors import DtypeError, expected
 from dtrain.base.tensor_type import TensorType
-from dtrain.core.apply import apply, cast
+from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.cast import as_floating
 from dtrain.ops.elementwise import NUMBERS
+from dtrain.ops.where import where_sloped
 
 
 def _clip_infer(x: TensorType, *, low: float | None, high: float | None) -> TensorType:
@@ -30,7 +31,7 @@ def _clip_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
         inside = x <= high
     else:
         inside = x >= low if high is None else (x >= low) & (x <= high)
-    return (grad * cast(inside, grad.dtype),)
+    return (where_sloped(inside, grad, x),)
 
 
 def _clip_samples() -> list[Sample]:

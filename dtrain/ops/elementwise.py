@@ -5,17 +5,19 @@ Binary gradients undo broadcasting with `sum_to_shape`. Integers are taken as f3
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import nan
 from typing import Any
 
-from dtrain.base.dtype import FLOATS, INTEGERS, DType
-from dtrain.base.tensor_type import TensorType
-from dtrain.core.apply import apply, cast
+from dtrain.base.dtype import ALL, FLOATS, INTEGERS, DType
+from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.graph.op import Op, Sample, get_op, register_op
 from dtrain.ops.cast import as_floating
 from dtrain.ops.infer import broadcast_shapes, floating
+from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import sum_to_shape
 
 NUMBERS = (*INTEGERS, *FLOATS)
@@ -53,6 +55,20 @@ def _sums(node: TapeNode, x_grad: Callable[[], Tensor], y_grad: Callable[[], Ten
     )
 
 
+def _composed(node: TapeNode, x_rule: Callable[..., Tensor], y_rule: Callable[..., Tensor], *values: Tensor) -> Pair:
+    """`_sums` of rules of several ops on `values`: products, quotients and the sum are rounded together, once."""
+    x, y = node.inputs
+    return (
+        _summed(x_rule, x.shape, *values) if node.needs_grad[0] else None,
+        _summed(y_rule, y.shape, *values) if node.needs_grad[1] else None,
+    )
+
+
+@rounded_once
+def _summed(rule: Callable[..., Tensor], shape: Shape, *values: Tensor) -> Tensor:
+    return sum_to_shape(rule(*values), shape)
+
+
 def _add_grad(node: TapeNode, grad: Tensor) -> Pair:
     return _sums(node, lambda: grad, lambda: grad)
 
@@ -63,67 +79,83 @@ def _subtract_grad(node: TapeNode, grad: Tensor) -> Pair:
 
 def _multiply_grad(node: TapeNode, grad: Tensor) -> Pair:
     x, y = node.inputs
-    return _sums(node, lambda: grad * y, lambda: grad * x)
+    if x.shape == y.shape:  # one product each
+        return _sums(node, lambda: grad * y, lambda: grad * x)
+    return (
+        _summed(mul, x.shape, grad, y) if node.needs_grad[0] else None,
+        _summed(mul, y.shape, grad, x) if node.needs_grad[1] else None,
+    )
 
 
 def _divide_grad(node: TapeNode, grad: Tensor) -> Pair:
-    x, y = node.inputs
-    return _sums(node, lambda: grad / y, lambda: -grad * (x / y) / y)
+    return _composed(node, lambda g, x, y: g / y, lambda g, x, y: -g * (x / y) / y, grad, *node.inputs)
 
 
 def _pow_grad(node: TapeNode, grad: Tensor) -> Pair:
     """x^0 is 1 whatever x, and 0^y is 0 around every y > 0: both have gradient 0, where the formulas give NaN."""
     from dtrain.ops.where import where
 
-    (x, y), (z,) = node.inputs, node.outputs
+    def base_grad(g: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return where(y == 0, 0.0, g * y * pow(x, where(y == 0, 1.0, y - 1)))
 
-    def base_grad() -> Tensor:
-        return where(y == 0, 0.0, grad * y * pow(x, where(y == 0, 1.0, y - 1)))
+    def exponent_grad(g: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return where(x == 0, 0.0, g * pow(x, y) * log(where(x == 0, 1.0, x)))
 
-    def exponent_grad() -> Tensor:
-        return where(x == 0, 0.0, grad * z * log(where(x == 0, 1.0, x)))
-
-    return _sums(node, base_grad, exponent_grad)
+    return _composed(node, base_grad, exponent_grad, grad, *node.inputs)
 
 
 def _mod_grad(node: TapeNode, grad: Tensor) -> Pair:
-    x, y = node.inputs
-    return _sums(node, lambda: grad, lambda: -grad * floor(x / y))
+    # The quotient that the value was computed with: ⌊x / y⌋ of a rounded x / y may be the next integer.
+    return _composed(node, lambda g, x, y: g, lambda g, x, y: -g * floor_div(x, y), grad, *node.inputs)
 
 
 def _extremum_grad(wins: Callable[[Tensor, Tensor], Tensor]) -> Callable[[TapeNode, Tensor], Pair]:
-    """The larger (smaller) input takes the gradient; equal ones half each."""
+    """The larger (smaller) input takes the gradient; equal ones half each; where one is NaN, so are both gradients."""
 
     def grad_rule(node: TapeNode, grad: Tensor) -> Pair:
+        from dtrain.ops.where import where
+
         x, y = (tensor.detach() for tensor in node.inputs)
 
         def share(first: Tensor, second: Tensor) -> Tensor:
-            return grad * (cast(wins(first, second), grad.dtype) + cast(first == second, grad.dtype) * 0.5)
+            equal, has_nan = first == second, (first != first) | (second != second)
+            part = where(equal, grad * 0.5, where(wins(first, second), grad, 0.0))
+            return where(has_nan, nan, part)
 
         return _sums(node, lambda: share(x, y), lambda: share(y, x))
 
     return grad_rule
 
 
+def _flat_grad(node: TapeNode, grad: Tensor) -> Pair:
+    """Steps: slope 0 between them."""
+    return _sums(node, lambda: grad * 0, lambda: grad * 0)
+
+
 def _atan2_grad(node: TapeNode, grad: Tensor) -> Pair:
-    y, x = node.inputs
-    return _sums(node, lambda: grad * x / (x * x + y * y), lambda: -grad * y / (x * x + y * y))
+    return _composed(
+        node, lambda g, y, x: g * x / (x * x + y * y), lambda g, y, x: -g * y / (x * x + y * y), grad, *node.inputs
+    )
 
 
 def _positive() -> list[Sample]:
     return binary_samples(0.5, 2.0)()
 
 
-ADD = binary("add", _add_grad, dtypes=NUMBERS, grad_reads="none")
+def _holds_integers(types: Sequence[TensorType]) -> bool:
+    return types[0].dtype.is_integer
+
+
+ADD = binary("add", _add_grad, dtypes=ALL, grad_reads="none")
 SUBTRACT = binary("subtract", _subtract_grad, dtypes=NUMBERS, grad_reads="none")
-MULTIPLY = binary("multiply", _multiply_grad, dtypes=NUMBERS, grad_reads="others")
+MULTIPLY = binary("multiply", _multiply_grad, dtypes=ALL, grad_reads="others")
 DIVIDE = binary("divide", _divide_grad, _positive)
-# Steps have no gradient worth a check; the samples stay away from them.
-FLOOR_DIVIDE = binary("floor_divide", None, binary_samples(1.1, 1.9), dtypes=NUMBERS)
-MOD = binary("mod", _mod_grad, binary_samples(1.1, 1.9), dtypes=NUMBERS)
-POW = binary("pow", _pow_grad, _positive, saves_outputs=True, dtypes=NUMBERS)
-MAXIMUM = binary("maximum", _extremum_grad(lambda a, b: a > b), dtypes=NUMBERS)
-MINIMUM = binary("minimum", _extremum_grad(lambda a, b: a < b), dtypes=NUMBERS)
+# The divisor 0 and negative exponents have no meaning among integers.
+FLOOR_DIVIDE = binary("floor_divide", _flat_grad, binary_samples(1.1, 1.9), dtypes=NUMBERS, checks=_holds_integers)
+MOD = binary("mod", _mod_grad, binary_samples(1.1, 1.9), dtypes=NUMBERS, checks=_holds_integers)
+POW = binary("pow", _pow_grad, _positive, dtypes=NUMBERS, checks=_holds_integers)
+MAXIMUM = binary("maximum", _extremum_grad(lambda a, b: a > b), dtypes=ALL)
+MINIMUM = binary("minimum", _extremum_grad(lambda a, b: a < b), dtypes=ALL)
 ATAN2 = binary("atan2", _atan2_grad, _positive)
 
 
@@ -156,7 +188,7 @@ def div(x: Any, y: Any) -> Tensor:
 
 
 def floor_div(x: Any, y: Any) -> Tensor:
-    """⌊x / y⌋ with broadcasting; integers stay integers.
+    """⌊x / y⌋ with broadcasting; gradient 0. Integers stay integers, and dividing them by 0 raises ZeroDivisionError.
 
     >>> floor_div(tensor([7, -7]), 2)
     Tensor([ 3, -4], s64[2]@cpu)
@@ -165,7 +197,7 @@ def floor_div(x: Any, y: Any) -> Tensor:
 
 
 def mod(x: Any, y: Any) -> Tensor:
-    """x − y·⌊x / y⌋, which has the sign of y, as Python's %.
+    """x − y·⌊x / y⌋, which has the sign of y, as Python's %. Integers modulo 0 raise ZeroDivisionError.
 
     >>> mod(tensor([5.0, -5.0]), 3)
     Tensor([2., 1.], f32[2]@cpu)
@@ -175,6 +207,8 @@ def mod(x: Any, y: Any) -> Tensor:
 
 def pow(x: Any, y: Any) -> Tensor:
     """x to the power y. 0⁰ is 1; the gradient is 0 where x or y makes the result constant.
+
+    Raises ValueError for an integer to a negative integer power.
 
     >>> pow(tensor([2.0, 3.0]), 2)
     Tensor([4., 9.], f32[2]@cpu)
@@ -243,15 +277,16 @@ def unary(
     An op for floats only takes integers as f32.
     """
     floats_only = dtypes is FLOATS
+    input_rule, output_rule = by_input and rounded_once(by_input), by_output and rounded_once(by_output)
 
     def infer(x: TensorType) -> TensorType:
         return floating(name, x) if floats_only else x
 
     def grad_rule(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
-        if by_input is not None:
-            return (by_input(grad, node.inputs[0]),)
-        assert by_output is not None
-        return (by_output(grad, node.outputs[0]),)
+        if input_rule is not None:
+            return (input_rule(grad, node.inputs[0]),)
+        assert output_rule is not None
+        return (output_rule(grad, node.outputs[0]),)
 
     differentiable = by_input is not None or by_output is not None
     op = register_op(
@@ -276,7 +311,7 @@ def unary(
 SIGNED = tuple(dtype for dtype in NUMBERS if dtype.kind != "unsigned")
 
 neg = unary("negative", "−x.", by_input=lambda g, x: -g, dtypes=NUMBERS)
-abs = unary("abs", "|x|; the gradient at 0 is 0.", by_input=lambda g, x: g * sign(x), dtypes=NUMBERS)
+abs = unary("abs", "|x|; the gradient at 0 is 0.", by_input=lambda g, x: g * sign(x), dtypes=ALL)
 sign: Unary = unary("sign", "−1, 0 or 1.", by_input=lambda g, x: g * 0, low=0.5, dtypes=NUMBERS)
 square = unary("square", "x².", by_input=lambda g, x: g * (x * 2), dtypes=NUMBERS)
 sqrt = unary("sqrt", "√x.", 0.2, 3, by_output=lambda g, y: g * 0.5 / y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dtrain.base.dtype import ALL
 from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply
@@ -37,6 +38,9 @@ EMBEDDING = register_op(
         name="embedding",
         infer=_infer,
         grad=_grad,
+        dtypes=ALL,
+        beside=(0,),
+        checks=True,
         samples=lambda: [
             Sample(inputs=(_ROWS, (4, 5)), attrs={"padding_index": None}),
             Sample(inputs=(np.array(2), (4, 5)), attrs={"padding_index": None}),
@@ -75,6 +79,8 @@ BACKWARD = register_op(
         name="embedding_backward",
         infer=_infer_backward,
         grad=_grad_backward,
+        beside=(0,),
+        checks=True,
         samples=lambda: [
             Sample(inputs=(_ROWS, (2, 3, 5)), attrs={"num_embeddings": 4, "padding_index": None}),
             Sample(inputs=(_ROWS, (2, 3, 5)), attrs={"num_embeddings": 4, "padding_index": 3}),

@@ -13,13 +13,14 @@ from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.ops.clip import clip
 from dtrain.ops.comparison import equal as elementwise_equal
 from dtrain.ops.elementwise import abs as absolute
-from dtrain.ops.elementwise import ceil, exp, floor, log, sqrt, square
+from dtrain.ops.elementwise import ceil, exp, floor, log, maximum, square
 from dtrain.ops.infer import normalize_axis
 from dtrain.ops.joining import concat
 from dtrain.ops.matmul import matmul
+from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import Axis, mean, sum
 from dtrain.ops.shape import broadcast_to, flatten, reshape, transpose
-from dtrain.ops.statistics import std, var
+from dtrain.ops.statistics import root, std, var
 from dtrain.ops.where import where
 
 
@@ -33,6 +34,7 @@ def masked_fill(x: Tensor, mask: Tensor, value: float | Tensor) -> Tensor:
     return where(shape, cast(as_tensor(value), x.dtype), x)
 
 
+@rounded_once
 def lerp(x: Tensor, y: Tensor, weight: float | Tensor) -> Tensor:
     """x + weight·(y − x)."""
     return x + weight * (y - x)
@@ -64,6 +66,7 @@ def mv(a: Tensor, b: Tensor) -> Tensor:
     return matmul(a, b)
 
 
+@rounded_once
 def addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta·x + alpha·(a @ b)."""
     product = mm(a, b)
@@ -131,24 +134,32 @@ def meshgrid(*tensors: Tensor, indexing: str = "ij") -> tuple[Tensor, ...]:
 # Numbers --------------------------------------------------------------------------------------------------------------
 
 
+@rounded_once
 def log2(x: Any) -> Tensor:
     """The logarithm to base 2."""
     return log(x) / math.log(2)
 
 
+@rounded_once
 def log10(x: Any) -> Tensor:
     """The logarithm to base 10."""
     return log(x) / math.log(10)
 
 
+@rounded_once
 def exp2(x: Any) -> Tensor:
     """2ˣ."""
     return exp(as_tensor(x) * math.log(2))
 
 
+@rounded_once
 def hypot(x: Tensor, y: Tensor) -> Tensor:
-    """√(x² + y²), without care for overflow."""
-    return sqrt(square(x) + square(y))
+    """√(x² + y²); the gradient at the origin is 0."""
+    x, y = as_tensor(x), as_tensor(y)
+    larger = maximum(absolute(x.detach()), absolute(y.detach()))
+    # Squares of numbers up to 1 stay in range; the scale cancels out of the gradient too.
+    scale = where((larger > 0) & (larger < math.inf), larger, 1)
+    return root(square(x / scale) + square(y / scale)) * scale
 
 
 def trunc(x: Tensor) -> Tensor:
@@ -156,6 +167,7 @@ def trunc(x: Tensor) -> Tensor:
     return where(x < 0, ceil(x), floor(x)) if x.dtype.is_floating else x
 
 
+@rounded_once
 def frac(x: Tensor) -> Tensor:
     """What `trunc` takes away, with the sign of x."""
     return x - trunc(x)
@@ -166,16 +178,19 @@ def count_nonzero(x: Tensor, axis: Axis = None) -> Tensor:
     return sum(cast(x != 0, int64), axis)
 
 
+@rounded_once
 def var_mean(x: Tensor, axis: Axis = None, *, correction: int = 1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """Variance and mean."""
     return var(x, axis, correction=correction, keepdims=keepdims), mean(x, axis, keepdims=keepdims)
 
 
+@rounded_once
 def std_mean(x: Tensor, axis: Axis = None, *, correction: int = 1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """Standard deviation and mean."""
     return std(x, axis, correction=correction, keepdims=keepdims), mean(x, axis, keepdims=keepdims)
 
 
+@rounded_once
 def isclose(x: Tensor, y: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Where |x − y| ≤ atol + rtol·|y|; equal infinities are close, NaNs where `equal_nan` says so."""
     x, y = as_tensor(x), as_tensor(y)

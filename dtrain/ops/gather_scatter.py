@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dtrain.base.dtype import ALL, FLOATS, INTEGERS, DType, DTypeLike, as_dtype, int64
+from dtrain.base.dtype import ALL, INTEGERS, DType, DTypeLike, as_dtype, int64
 from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, cast
@@ -54,6 +54,7 @@ GATHER = register_op(
         name="gather",
         infer=_infer_gather,
         grad=_grad_gather,
+        checks=True,
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((3, 5), _INDEX), attrs={"axis": 0}),
@@ -121,6 +122,7 @@ SCATTER = register_op(
         name="scatter",
         infer=_infer_scatter,
         grad=_grad_scatter,
+        checks=True,
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((3, 5), _DISTINCT, (2, 4)), attrs={"axis": 0}),
@@ -161,7 +163,8 @@ SCATTER_ADD = register_op(
         infer=_infer_scatter_add,
         grad=_grad_scatter_add,
         grad_reads="others",
-        dtypes=(*INTEGERS, *FLOATS),
+        checks=True,
+        dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((3, 5), _INDEX, (2, 4)), attrs={"axis": 0}),
             Sample(inputs=((2, 4), np.array([[3, 3], [1, 1]]), (2, 2)), attrs={"axis": 1}),
@@ -189,6 +192,7 @@ ONE_HOT = register_op(
     Op(
         name="one_hot",
         infer=_infer_one_hot,
+        checks=True,
         dtypes=INTEGERS,
         samples=lambda: [
             Sample(inputs=(np.array([2, 0, 1]),), attrs={"num_classes": 4, "dtype": int64}),

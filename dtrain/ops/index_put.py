@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.base.dtype import ALL, FLOATS, INTEGERS
+from dtrain.base.dtype import ALL
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply, cast
@@ -108,7 +108,8 @@ INDEX_PUT = register_op(
         infer=_infer_index_put,
         grad=_grad_index_put,
         grad_reads="others",
-        dtypes=(*INTEGERS, *FLOATS),
+        dtypes=ALL,
+        checks=True,
         samples=lambda: [
             Sample(inputs=((3, 4), (4, 4), _ROWS), attrs={"axes": (0,), "accumulate": False}),
             Sample(inputs=((3, 4), (4,), _ROWS), attrs={"axes": (0,), "accumulate": True}),

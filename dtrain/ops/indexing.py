@@ -136,6 +136,7 @@ TAKE = register_op(
         grad=_grad_take,
         grad_reads="others",
         dtypes=ALL,
+        checks=True,
         samples=lambda: [
             Sample(inputs=((3, 4), _ROWS), attrs={"axes": (0,)}),
             Sample(inputs=((2, 3, 4), _ROWS.reshape(2, 2)), attrs={"axes": (1,)}),
@@ -167,6 +168,7 @@ TAKE_BACKWARD = register_op(
         infer=_infer_take_backward,
         grad=_grad_take_backward,
         grad_reads="others",
+        checks=True,
         dtypes=(*INTEGERS, *FLOATS),
         samples=lambda: [
             Sample(inputs=((4, 4), _ROWS), attrs={"input_shape": (3, 4), "axes": (0,)}),

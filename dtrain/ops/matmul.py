@@ -5,7 +5,7 @@ The transposes are attributes, so that gradients reach BLAS as flags instead of 
 
 from __future__ import annotations
 
-from dtrain.base.dtype import FLOATS, INTEGERS
+from dtrain.base.dtype import ALL
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
@@ -92,7 +92,7 @@ MATMUL = register_op(
         grad=_grad,
         promotes=True,
         samples=_samples,
-        dtypes=(*INTEGERS, *FLOATS),
+        dtypes=ALL,
         grad_reads="others",
     )
 )

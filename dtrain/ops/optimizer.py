@@ -105,6 +105,7 @@ ADAM_UPDATE = register_op(
         name="adam_update",
         infer=_adam_infer,
         aliases=_adam_aliases,
+        beside=(1,),
         samples=lambda: [
             _adam_sample(((5,),)),
             _adam_sample(((17,), (3, 4), ()), weight_decay=0.1),

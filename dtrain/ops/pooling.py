@@ -117,6 +117,7 @@ MAX_BACKWARD = register_op(
         name="max_pool2d_backward",
         infer=_infer_max_backward,
         grad=_grad_max_backward,
+        beside=(1,),
         samples=lambda: [
             Sample(
                 inputs=((1, 2, 2, 2), np.array([[[[0, 1], [5, 11]], [[2, 2], [7, 2]]]], dtype=np.int32)),

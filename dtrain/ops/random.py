@@ -42,7 +42,7 @@ def _draw(
             for shape in (shapes if "shape" not in attrs else [attrs["shape"]])
         ]
 
-    return register_op(Op(name=name, infer=infer, samples=make_samples, aliases={1: 0}))
+    return register_op(Op(name=name, infer=infer, samples=make_samples, beside=(0,), aliases={1: 0}))
 
 
 def _check_probability(*, p: float) -> None:

@@ -1,4 +1,4 @@
-"""Reductions over axes: sum, mean, prod, max, min, any, all, logsumexp, and what is composed of them.
+"""Reductions over axes: sum, mean, max, min, any, all, logsumexp, and what is composed of them.
 
 `spread` undoes the shape of a reduction (a view), `sum_to_shape` undoes broadcasting: each is the other's gradient.
 """
@@ -50,7 +50,7 @@ SUM_TO_SHAPE = register_op(
             Sample(inputs=((2, 3),), attrs={"shape": ()}),
             Sample(inputs=((0, 3),), attrs={"shape": (1, 3)}),
         ],
-        dtypes=NUMBERS,
+        dtypes=ALL,
         grad_reads="none",
     )
 )
@@ -101,7 +101,7 @@ def spread(x: Tensor, axis: Axes, shape: Shape) -> Tensor:
     return x if x.shape == shape else apply(SPREAD, x, axis=axis, shape=shape)
 
 
-def _spread_like(node: TapeNode, reduced: Tensor) -> Tensor:
+def spread_like(node: TapeNode, reduced: Tensor) -> Tensor:
     """A result (or gradient) of the node's reduction, repeated to the shape of its input."""
     axis = () if node.attrs["keepdims"] else node.attrs["axis"]
     return spread(reduced, axis, node.inputs[0].shape)
@@ -113,23 +113,23 @@ def _count(node: TapeNode) -> int:
 
 # The reductions -------------------------------------------------------------------------------------------------------
 
-_SHAPES: list[tuple[Shape, Axes, bool]] = [
+SHAPES: list[tuple[Shape, Axes, bool]] = [
     ((2, 3, 4), (1,), False),
     ((2, 3, 4), (0, 2), True),
     ((7,), (0,), False),
     ((), (), False),
 ]
-_EMPTY: list[tuple[Shape, Axes, bool]] = [((0, 3), (0,), False), ((3, 0), (0,), False)]
+EMPTY_SHAPES: list[tuple[Shape, Axes, bool]] = [((0, 3), (0,), False), ((3, 0), (0,), False)]
 
 
-def _samples(cases: Sequence[tuple[Shape, Axes, bool]], **options: Any) -> Callable[[], list[Sample]]:
+def samples_over(cases: Sequence[tuple[Shape, Axes, bool]], **options: Any) -> Callable[[], list[Sample]]:
     return lambda: [
         Sample(inputs=(shape,), attrs={"axis": axis, "keepdims": keepdims}, **options)
         for shape, axis, keepdims in cases
     ]
 
 
-def _reduction(
+def reduction(
     name: str, grad: Callable[..., Any] | None, result: Callable[[TensorType], TensorType], **opts: Any
 ) -> Op:
     def infer(x: TensorType, *, axis: Axes, keepdims: bool) -> TensorType:
@@ -138,72 +138,50 @@ def _reduction(
     return register_op(Op(name=name, infer=infer, grad=grad, **opts))
 
 
-def _widened(x: TensorType) -> TensorType:
+def widened(x: TensorType) -> TensorType:
     """Integers and bools add up in s64."""
     return x if x.dtype.is_floating else x.with_(dtype=int64)
 
 
 def _sum_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
-    return (_spread_like(node, grad),)
+    return (spread_like(node, grad),)
 
 
 def _mean_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
-    return (_spread_like(node, grad / builtins.max(_count(node), 1)),)
+    return (spread_like(node, grad / builtins.max(_count(node), 1)),)
 
 
 def _extremum_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     """Equal extrema share the gradient evenly."""
     (x,), (y,) = node.inputs, node.outputs
-    hits = cast(x.detach() == _spread_like(node, y.detach()), x.dtype)
+    hits = cast(x.detach() == spread_like(node, y.detach()), x.dtype)
     shares = hits / apply(SUM, hits, axis=node.attrs["axis"], keepdims=True)
-    return (_spread_like(node, grad) * shares,)
+    return (spread_like(node, grad) * shares,)
 
 
 def _logsumexp_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     from dtrain.ops.elementwise import exp
 
     (x,), (y,) = node.inputs, node.outputs
-    return (_spread_like(node, grad) * exp(x - _spread_like(node, y)),)
+    return (spread_like(node, grad) * exp(x - spread_like(node, y)),)
 
 
-SUM = _reduction("sum", _sum_grad, _widened, samples=_samples(_SHAPES + _EMPTY), dtypes=ALL, grad_reads="none")
-MEAN = _reduction("mean", _mean_grad, lambda x: floating("mean", x), samples=_samples(_SHAPES), grad_reads="none")
-MAX = _reduction("max", _extremum_grad, lambda x: x, samples=_samples(_SHAPES), dtypes=ALL, saves_outputs=True)
-MIN = _reduction("min", _extremum_grad, lambda x: x, samples=_samples(_SHAPES), dtypes=ALL, saves_outputs=True)
-ANY = _reduction("any", None, boolean, samples=_samples(_SHAPES + _EMPTY), dtypes=ALL)
-ALL_OF = _reduction("all", None, boolean, samples=_samples(_SHAPES + _EMPTY), dtypes=ALL)
-LOGSUMEXP = _reduction(
-    "logsumexp", _logsumexp_grad, lambda x: floating("logsumexp", x), samples=_samples(_SHAPES), saves_outputs=True
+SUM = reduction("sum", _sum_grad, widened, samples=samples_over(SHAPES + EMPTY_SHAPES), dtypes=ALL, grad_reads="none")
+MEAN = reduction("mean", _mean_grad, lambda x: floating("mean", x), samples=samples_over(SHAPES), grad_reads="none")
+MAX = reduction("max", _extremum_grad, lambda x: x, samples=samples_over(SHAPES), dtypes=ALL, saves_outputs=True)
+MIN = reduction("min", _extremum_grad, lambda x: x, samples=samples_over(SHAPES), dtypes=ALL, saves_outputs=True)
+ANY = reduction("any", None, boolean, samples=samples_over(SHAPES + EMPTY_SHAPES), dtypes=ALL)
+ALL_OF = reduction("all", None, boolean, samples=samples_over(SHAPES + EMPTY_SHAPES), dtypes=ALL)
+LOGSUMEXP = reduction(
+    "logsumexp",
+    _logsumexp_grad,
+    lambda x: floating("logsumexp", x),
+    samples=samples_over(SHAPES),
+    saves_outputs=True,
 )
 
 
-def _prod_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
-    (x,) = node.inputs
-    return (_spread_like(node, grad) * apply(PROD_OF_OTHERS, x, axis=node.attrs["axis"]),)
-
-
-PROD = _reduction("prod", _prod_grad, _widened, samples=_samples(_SHAPES + _EMPTY), dtypes=ALL)
-
-
-def _prod_of_others_infer(x: TensorType, *, axis: Axes) -> TensorType:
-    return x
-
-
-# dx of a product is the product of all others: right where elements are zero, which dividing by x is not.
-PROD_OF_OTHERS = register_op(
-    Op(
-        name="prod_of_others",
-        infer=_prod_of_others_infer,
-        samples=lambda: [
-            Sample(inputs=((2, 3, 4),), attrs={"axis": (1,)}),
-            Sample(inputs=((2, 3, 2),), attrs={"axis": (0, 2)}),
-            Sample(inputs=((),), attrs={"axis": ()}),
-        ],
-    )
-)
-
-
-def _reduce(op: Op, x: Any, axis: Axis, keepdims: bool) -> Tensor:
+def reduce(op: Op, x: Any, axis: Axis, keepdims: bool) -> Tensor:
     tensor = as_tensor(x)
     return apply(op, tensor, axis=normalize_axes(op.name, axis, tensor.ndim), keepdims=keepdims)
 
@@ -221,7 +199,7 @@ def sum(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     >>> sum(tensor([[1, 2], [3, 4]]), 0)
     Tensor([4, 6], s64[2]@cpu)
     """
-    return _reduce(SUM, x, axis, keepdims)
+    return reduce(SUM, x, axis, keepdims)
 
 
 def mean(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
@@ -230,12 +208,7 @@ def mean(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     >>> mean(tensor([1.0, 2.0, 6.0]))
     Tensor(3., f32[]@cpu)
     """
-    return _reduce(MEAN, as_floating(as_tensor(x)), axis, keepdims)
-
-
-def prod(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """The product over `axis`; integers and bools give s64."""
-    return _reduce(PROD, x, axis, keepdims)
+    return reduce(MEAN, as_floating(as_tensor(x)), axis, keepdims)
 
 
 def max(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
@@ -244,22 +217,22 @@ def max(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     >>> max(tensor([[1.0, 2.0], [4.0, 3.0]]), 1)
     Tensor([2., 4.], f32[2]@cpu)
     """
-    return _reduce(MAX, _expect_elements("max", x, axis), axis, keepdims)
+    return reduce(MAX, _expect_elements("max", x, axis), axis, keepdims)
 
 
 def min(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """The smallest element over `axis`, NaN if there is one. Equal minima share the gradient evenly."""
-    return _reduce(MIN, _expect_elements("min", x, axis), axis, keepdims)
+    return reduce(MIN, _expect_elements("min", x, axis), axis, keepdims)
 
 
 def any(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Whether any element over `axis` is not zero; bool."""
-    return _reduce(ANY, x, axis, keepdims)
+    return reduce(ANY, x, axis, keepdims)
 
 
 def all(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Whether every element over `axis` is not zero; bool."""
-    return _reduce(ALL_OF, x, axis, keepdims)
+    return reduce(ALL_OF, x, axis, keepdims)
 
 
 def logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
@@ -268,8 +241,8 @@ def logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     >>> logsumexp(tensor([1000.0, 1000.0]))
     Tensor(1000.6932, f32[]@cpu)
     """
-    return _reduce(LOGSUMEXP, _expect_elements("logsumexp", x, axis), axis, keepdims)
+    return reduce(LOGSUMEXP, _expect_elements("logsumexp", x, axis), axis, keepdims)
 
 
 # The methods `max` and `min` stand in extremum.py: with an axis they also say where.
-install_methods({"sum": sum, "mean": mean, "prod": prod, "any": any, "all": all, "logsumexp": logsumexp})
+install_methods({"sum": sum, "mean": mean, "any": any, "all": all, "logsumexp": logsumexp})

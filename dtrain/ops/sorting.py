@@ -50,7 +50,7 @@ SORT = register_op(
         grad=_grad_by_indices,
         grad_reads="none",
         saves_outputs=True,
-        dtypes=NUMBERS,
+        dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((3, 7),), attrs={"axis": 1, "descending": False}),
             Sample(inputs=((5, 2, 2),), attrs={"axis": 0, "descending": True}),
@@ -94,7 +94,7 @@ TOPK = register_op(
         grad=_grad_by_indices,
         grad_reads="none",
         saves_outputs=True,
-        dtypes=NUMBERS,
+        dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((3, 7),), attrs={"k": 3, "axis": 1, "largest": True, "sorted": True}),
             Sample(inputs=((5, 2),), attrs={"k": 2, "axis": 0, "largest": False, "sorted": True}),
@@ -193,7 +193,7 @@ UNIQUE = register_op(
     Op(
         name="unique",
         infer=_infer_unique,
-        dtypes=NUMBERS,
+        dtypes=ALL,
         is_dynamic=True,
         samples=lambda: [Sample(inputs=(np.array([[3, 1, 3], [2, 1, 1]]),), grad=False)],
     )

@@ -1,4 +1,7 @@
-"""Variance, standard deviation, norms: composed of reductions, so that gradients of every order follow."""
+"""Variance, standard deviation, norms: composed of reductions, so that gradients of every order follow.
+
+Roots have no slope at 0; there the gradients of all of these are 0.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from dtrain.ops.elementwise import abs as absolute
 from dtrain.ops.elementwise import pow as power
 from dtrain.ops.elementwise import sqrt, square
 from dtrain.ops.infer import normalize_axes
+from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import max as largest
 from dtrain.ops.reduction import mean
 from dtrain.ops.reduction import min as smallest
@@ -22,6 +26,7 @@ from dtrain.ops.where import where
 Axis = int | Sequence[int] | None
 
 
+@rounded_once
 def var(x: Any, axis: Axis = None, *, correction: int = 1, keepdims: bool = False) -> Tensor:
     """Σ (x − mean)² / (n − correction) over `axis`: two passes, so that a large mean costs no digits.
 
@@ -30,34 +35,47 @@ def var(x: Any, axis: Axis = None, *, correction: int = 1, keepdims: bool = Fals
     >>> var(tensor([1.0, 2.0, 6.0]))
     Tensor(7., f32[]@cpu)
     """
+    return _var("var", x, axis, correction, keepdims)
+
+
+@rounded_once
+def std(x: Any, axis: Axis = None, *, correction: int = 1, keepdims: bool = False) -> Tensor:
+    """The square root of `var`. The gradient where all elements are equal is 0."""
+    return root(_var("std", x, axis, correction, keepdims))
+
+
+def _var(op: str, x: Any, axis: Axis, correction: int, keepdims: bool) -> Tensor:
     values = as_floating(x)
-    count = prod(values.shape[i] for i in normalize_axes("var", axis, values.ndim))
+    count = prod(values.shape[i] for i in normalize_axes(op, axis, values.ndim))
+    if count == 0:
+        given = f"{values.type} reduced over {'all axes' if axis is None else f'axis {axis}'}"
+        raise ShapeError(expected(op, "at least one element along the reduced axes", given))
     if count <= correction:
         given = f"{count} in {values.type}"
-        raise ShapeError(expected("var", f"more than {correction} elements (correction)", given, "pass correction=0"))
+        raise ShapeError(expected(op, f"more than {correction} elements (correction)", given, "pass correction=0"))
     deviation = values - mean(values, axis, keepdims=True)
     return sum_over(square(deviation), axis, keepdims=keepdims) / (count - correction)
 
 
-def std(x: Any, axis: Axis = None, *, correction: int = 1, keepdims: bool = False) -> Tensor:
-    """The square root of `var`."""
-    return sqrt(var(x, axis, correction=correction, keepdims=keepdims))
+def root(total: Tensor, order: float = 2) -> Tensor:
+    """total^(1/order) with slope 0 at 0: a root of 1 stands there, multiplied by 0."""
+    is_zero = total == 0
+    positive = where(is_zero, 1.0, total)
+    return where(is_zero, 0.0, sqrt(positive) if order == 2 else power(positive, 1 / order))
 
 
+@rounded_once
 def norm(x: Any, ord: float = 2, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """(Σ |x|^ord)^(1/ord) over `axis`; ord may be ∞ (the largest |x|), −∞ (the least) or 0 (how many are not 0).
 
-    The gradient of the 2-norm at 0 is 0.
+    The gradient at 0 is 0.
 
     >>> norm(tensor([3.0, 4.0]))
     Tensor(5., f32[]@cpu)
     """
     values = as_floating(x)
     if ord == 2:
-        total = sum_over(square(values), axis, keepdims=keepdims)
-        # √ has no slope at 0; a root of 1 there, multiplied by 0, has slope 0.
-        is_zero = total == 0
-        return where(is_zero, 0.0, sqrt(where(is_zero, 1.0, total)))
+        return root(sum_over(square(values), axis, keepdims=keepdims))
     sizes = absolute(values)
     if ord == 1:
         return sum_over(sizes, axis, keepdims=keepdims)
@@ -67,9 +85,24 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, *, keepdims: bool = False) -
         return smallest(sizes, axis, keepdims=keepdims)
     if ord == 0:
         return sum_over(where(values != 0, 1.0, values * 0), axis, keepdims=keepdims)
-    return power(sum_over(power(sizes, ord), axis, keepdims=keepdims), 1 / ord)
+    return _general_norm(values, sizes, ord, axis, keepdims)
 
 
+def _general_norm(values: Tensor, sizes: Tensor, ord: float, axis: Axis, keepdims: bool) -> Tensor:
+    """m · (Σ (|x| / m)^ord)^(1/ord): the size m keeps powers in range, and cancels out of the gradient too."""
+    if values.size == 0:
+        return sum_over(sizes, axis, keepdims=keepdims)
+    extreme = (largest if ord > 0 else smallest)(sizes.detach(), axis, keepdims=True)
+    scale = where((extreme > 0) & (extreme < inf), extreme, 1.0)
+    scaled = sizes / scale
+    # |x|^ord has no slope at 0 for ord below 1, and |x| none for any.
+    is_zero = values == 0
+    powers = where(is_zero, 0.0 if ord > 0 else inf, power(where(is_zero, 1.0, scaled), ord))
+    length = root(sum_over(powers, axis, keepdims=True), ord) * scale
+    return length if keepdims else sum_over(length, axis)
+
+
+@rounded_once
 def normalize(x: Tensor, ord: float = 2, axis: int = 1, *, eps: float = 1e-12) -> Tensor:
     """x / max(norm(x, ord, axis), eps): vectors of length 1 along `axis`."""
     length = norm(x, ord, axis, keepdims=True)

@@ -47,6 +47,12 @@ def _samples() -> list[Sample]:
 WHERE = register_op(Op(name="where", infer=_infer, grad=_grad, samples=_samples, dtypes=ALL, grad_reads="others"))
 
 
+def where_sloped(sloped: Tensor, grad: Tensor, x: Tensor) -> Tensor:
+    """The gradient where the formula has a slope, 0 where it is flat, NaN where x is NaN, so that it stays visible."""
+    x = x.detach()
+    return where(sloped, grad, where(x != x, x, 0.0))
+
+
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     """x where the condition holds, else y; all three broadcast, x and y are promoted to one dtype.
 

@@ -9,6 +9,7 @@ from math import pi, sqrt
 
 import numpy as np
 
+from dtrain.kernels.reference.activation_backward import where_sloped
 from dtrain.kernels.reference.precision import store, widen
 from dtrain.kernels.reference.special import erf_of
 from dtrain.kernels.registry import Array, array_module, reference
@@ -33,7 +34,7 @@ def relu6(x: Array, out: Array) -> None:
 @reference("relu6_backward")
 def relu6_backward(grad: Array, y: Array, out: Array) -> None:
     """dx = grad where the output lies strictly between its limits."""
-    np.multiply(grad, (y > 0) & (y < 6), out=out)
+    out[...] = where_sloped((y > 0) & (y < 6), grad, y)
 
 
 @reference("leaky_relu")
@@ -47,7 +48,7 @@ def leaky_relu(x: Array, out: Array, *, negative_slope: float) -> None:
 def leaky_relu_backward(grad: Array, x: Array, out: Array, *, negative_slope: float) -> None:
     """dx = grad, or negative_slope · grad where x is not positive."""
     wide = widen(grad)
-    store(out, array_module(x).where(x > 0, wide, wide * negative_slope))
+    store(out, where_sloped(x == x, array_module(x).where(x > 0, wide, wide * negative_slope), widen(x)))
 
 
 @reference("elu")
@@ -115,7 +116,7 @@ def hsigmoid(x: Array, out: Array) -> None:
 @reference("hsigmoid_backward")
 def hsigmoid_backward(grad: Array, y: Array, out: Array) -> None:
     """dx = grad / 6 where the output lies strictly between 0 and 1."""
-    store(out, widen(grad) * ((y > 0) & (y < 1)) / 6)
+    store(out, where_sloped((y > 0) & (y < 1), widen(grad) / 6, widen(y)))
 
 
 @reference("hswish")
@@ -129,8 +130,8 @@ def hswish(x: Array, out: Array) -> None:
 def hswish_backward(grad: Array, x: Array, out: Array) -> None:
     """dx = grad · (0 up to −3, (2x + 3) / 6 up to 3, then 1)."""
     xp, wide = array_module(x), widen(x)
-    slope = xp.where(wide <= -3, 0, xp.where(wide < 3, (2 * wide + 3) / 6, 1))
-    store(out, widen(grad) * slope.astype(wide.dtype))
+    slope = xp.where(wide < 3, (2 * wide + 3) / 6, 1).astype(wide.dtype)
+    store(out, where_sloped(wide > -3, widen(grad) * slope, wide))
 
 
 @reference("softplus")

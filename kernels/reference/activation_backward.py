@@ -5,8 +5,13 @@ from __future__ import annotations
 from dtrain.kernels.registry import Array, array_module, reference
 
 
+def where_sloped(sloped: Array, grad: Array, value: Array) -> Array:
+    """grad where the formula has a slope, 0 where it is flat; NaN where the value is NaN, so that it stays visible."""
+    xp = array_module(grad)
+    return xp.where(sloped, grad, xp.where(value != value, value, value.dtype.type(0)).astype(grad.dtype, copy=False))
+
+
 @reference("relu_backward")
 def relu_backward(grad: Array, y: Array, out: Array) -> None:
     """dx = grad where the output y (or, equally, the input) is positive, else 0."""
-    xp = array_module(grad)
-    out[...] = xp.where(y > 0, grad, xp.zeros((), dtype=grad.dtype))
+    out[...] = where_sloped(y > 0, grad, y)

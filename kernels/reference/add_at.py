@@ -28,6 +28,11 @@ def add_at(total: Array, key: Any, values: Array) -> None:
     if xp is np:
         np.add.at(total, key, values)
         return
+    if total.dtype.kind == "b":  # a sum of truths is whether there is any
+        counts = total.astype("int64")
+        add_at(counts, key, values.astype("int64"))
+        total[...] = counts != 0
+        return
     positions = xp.arange(total.size, dtype="int64").reshape(total.shape)[key]
     values = xp.ascontiguousarray(xp.broadcast_to(values, positions.shape).astype(total.dtype, copy=False))
     types = [tensor_type((1,), dtype) for dtype in (from_numpy(total.dtype), int64, from_numpy(total.dtype))]

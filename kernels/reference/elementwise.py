@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dtrain.base.errors import expected
 from dtrain.kernels.reference.precision import store, widen
 from dtrain.kernels.registry import Array, array_module, reference
 
@@ -15,9 +16,6 @@ UFUNCS = {
     "subtract": np.subtract,
     "multiply": np.multiply,
     "divide": np.divide,
-    "floor_divide": np.floor_divide,
-    "mod": np.remainder,
-    "pow": np.power,
     "maximum": np.maximum,
     "minimum": np.minimum,
     "atan2": np.arctan2,
@@ -68,6 +66,33 @@ UFUNCS = {
 
 for _name, _ufunc in UFUNCS.items():
     reference(_name)(_ufunc)
+
+
+def _expect_divisors(op: str, y: Array) -> None:
+    if y.dtype.kind in "iu" and not y.all():
+        raise ZeroDivisionError(expected(op, "integers divided by others than 0", "0", "divide floats for ∞ and NaN"))
+
+
+@reference("floor_divide")
+def floor_divide(x: Array, y: Array, out: Array) -> None:
+    """⌊x / y⌋. Raises ZeroDivisionError for integers divided by 0."""
+    _expect_divisors("floor_divide", y)
+    np.floor_divide(x, y, out=out)
+
+
+@reference("mod")
+def mod(x: Array, y: Array, out: Array) -> None:
+    """x − y·⌊x / y⌋. Raises ZeroDivisionError for integers modulo 0."""
+    _expect_divisors("mod", y)
+    np.remainder(x, y, out=out)
+
+
+@reference("pow")
+def pow(x: Array, y: Array, out: Array) -> None:
+    """x to the power y. Raises ValueError for integers to a negative power."""
+    if y.dtype.kind == "i" and y.size and y.min() < 0:
+        raise ValueError(expected("pow", "integers to powers of at least 0", str(y.min()), "cast with .to('f32')"))
+    np.power(x, y, out=out)
 
 
 @reference("reciprocal")

@@ -18,7 +18,8 @@ def embedding(indices: Array, weight: Array, out: Array, *, padding_index: int |
 def embedding_backward(
     indices: Array, grad: Array, out: Array, *, num_embeddings: int, padding_index: int | None
 ) -> None:
-    """Σ of the gradients of each row, in a fixed order; zero for the padding row."""
+    """Σ of the gradients of each row, in a fixed order; 0 for the padding row. Raises ValueError out of range."""
+    check_range("embedding_backward", indices, 0, num_embeddings)
     take_backward(grad, indices, out=out, input_shape=(num_embeddings, grad.shape[-1]), axes=(0,))
     if padding_index is not None:
         out[padding_index] = 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from dtrain.kernels.reference.add_at import add_at
-from dtrain.kernels.reference.check_range import check_range_later
+from dtrain.kernels.reference.check_range import check_range
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
 from dtrain.kernels.reference.write_at import write_at
 from dtrain.kernels.registry import Array, array_module, reference
@@ -21,13 +23,33 @@ def _basic_key(index: BasicIndex) -> tuple[Any, ...]:
     return (*(slice(*entry) if isinstance(entry, tuple) else entry for entry in index), ...)
 
 
+Kernel = Callable[..., None]
+
+
 def _check_places(op: str, shape: tuple[int, ...], indices: tuple[Array, ...], axes: Axes) -> None:
-    """CuPy wraps what NumPy refuses: leave the check on the GPU. On the host NumPy raises by itself."""
+    """Raise IndexError for an index outside of its axis: now, or when a GPU is next waited for."""
     for axis, index in zip(axes, indices):
-        if array_module(index) is not np and index.size and index.dtype.kind != "b":
+        if index.size and index.dtype.kind != "b":
             size = shape[axis]
             wanted = f"index values from {-size} to {size - 1} for axis {axis} of size {size}"
-            check_range_later(op, index, -size, size, wanted=wanted, advice="check the index", error=IndexError)
+            check_range(op, index, -size, size, wanted=wanted, error=IndexError)
+
+
+def _checks_places(kernel: Kernel) -> Kernel:
+    """CuPy wraps what NumPy refuses, so a GPU checks before; the host looks only for words for what NumPy refused."""
+
+    @wraps(kernel)
+    def run(x: Array, *arrays: Array, out: Array, axes: Axes, **attrs: Any) -> None:
+        indices, shape = arrays[len(arrays) - len(axes) :], attrs.get("input_shape", x.shape)
+        if array_module(x) is not np:
+            _check_places(kernel.__name__, shape, indices, axes)
+        try:
+            kernel(x, *arrays, out=out, axes=axes, **attrs)
+        except IndexError:
+            _check_places(kernel.__name__, shape, indices, axes)
+            raise
+
+    return run
 
 
 def _array_key(indices: tuple[Array, ...], axes: Axes) -> tuple[Any, ...]:
@@ -53,9 +75,9 @@ def set_item(x: Array, values: Array, out: Array, *, index: BasicIndex) -> None:
 
 
 @reference("take")
+@_checks_places
 def take(x: Array, *indices: Array, out: Array, axes: Axes) -> None:
     """x at the broadcast indices of these axes. Raises IndexError for one out of range."""
-    _check_places("take", x.shape, indices, axes)
     if len(axes) == 1:
         out[...] = array_module(x).take(x, indices[0], axis=axes[0])
     else:
@@ -69,7 +91,11 @@ def _add_rows(total: Array, index: Array, rows: Array) -> None:
         add_at(total, index, rows)
         return
     # ufunc.at is slow on rows: bring equal places together, then reduce each run.
-    place = index % total.shape[0] if index.size and index.min() < 0 else index
+    place = index
+    if index.min() < 0:
+        if index.min() < -total.shape[0] or index.max() >= total.shape[0]:
+            raise IndexError
+        place = index % total.shape[0]
     order = place.argsort(kind="stable")
     place = place[order]
     starts = xp.flatnonzero(xp.concatenate(([True], place[1:] != place[:-1])))
@@ -77,9 +103,9 @@ def _add_rows(total: Array, index: Array, rows: Array) -> None:
 
 
 @reference("take_backward")
+@_checks_places
 def take_backward(grad: Array, *indices: Array, out: Array, input_shape: tuple[int, ...], axes: Axes) -> None:
     """Zeros to which the gradient is added at the places it was taken from."""
-    _check_places("take_backward", input_shape, indices, axes)
     total = out if accumulation_dtype(out.dtype) is out.dtype else widen(out)
     total[...] = 0
     if axes == (0,) and len(indices) == 1:
@@ -91,9 +117,9 @@ def take_backward(grad: Array, *indices: Array, out: Array, input_shape: tuple[i
 
 
 @reference("index_put")
+@_checks_places
 def index_put(x: Array, values: Array, *indices: Array, out: Array, axes: Axes, accumulate: bool) -> None:
     """A copy of x with `values` written, or added, at the indices."""
-    _check_places("index_put", x.shape, indices, axes)
     key = _array_key(indices, axes)
     if not accumulate:
         out[...] = x

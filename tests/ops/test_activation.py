@@ -92,3 +92,42 @@ def test_prelu_with_one_slope_and_with_a_wrong_number_of_them():
 def test_integers_are_refused():
     with pytest.raises(TypeError, match="relu: expected a floating dtype, got s64"):
         F.relu(tensor([1, -1]))
+
+
+def test_the_slope_of_prelu_at_0_is_that_of_below():
+    for weight, shape in (([0.25], (1,)), (0.25, ()), ([0.25], ())):
+        x = tensor(np.zeros(shape), requires_grad=True)
+        y = F.prelu(x, tensor(np.array(weight)))
+        assert y.shape == shape
+        y.sum().backward()
+        assert x.grad.reshape(-1).tolist() == [0.25]
+    assert F.prelu(tensor(-2.0), tensor([0.5])).item() == -1.0
+    weight = tensor([0.0], requires_grad=True)
+    F.prelu(tensor([np.inf, -1.0]), weight).sum().backward()
+    assert weight.grad.tolist() == [-1.0]
+
+
+PIECEWISE = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "hsigmoid": F.hsigmoid,
+    "hswish": F.hswish,
+    "clip": lambda x: F.clip(x, -1.0, 1.0),
+    "clip below": lambda x: F.clip(x, -1.0),
+    "abs": F.abs,
+    "hinge_loss": lambda x: F.hinge_loss(x, x.detach() * 0 + 1, reduction="sum"),
+    "smooth_l1_loss": lambda x: F.smooth_l1_loss(x, x.detach() * 0, reduction="sum"),
+}
+
+
+@pytest.mark.parametrize("tag", ["f16", "bf16", "f32", "f64"])
+@pytest.mark.parametrize("name", PIECEWISE)
+def test_nan_stays_visible_in_gradients(name, tag):
+    """Enough elements for a whole vector and a rest, so that every path of the compiled kernels sees a NaN."""
+    values = np.where(np.arange(37) % 3 == 0, np.nan, np.linspace(-9, 9, 37))
+    x = tensor(values, dtype=tag, requires_grad=True)
+    PIECEWISE[name](x).sum().backward()
+    gradient = x.grad.numpy().astype(np.float64)
+    np.testing.assert_array_equal(np.isnan(gradient), np.isnan(values))

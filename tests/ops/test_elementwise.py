@@ -9,6 +9,7 @@ import pytest
 
 import dtrain.functional as F
 from dtrain.core.tensor_factory import tensor
+from dtrain.core.trace import trace
 
 X = np.array([[-1.5, -0.25, 0.0], [0.5, 1.0, 3.75]])
 Y = np.array([2.0, -0.5, 4.0])
@@ -112,8 +113,8 @@ def test_gradient_of_a_broadcast_input_is_summed():
 
 def test_an_op_without_gradient_says_so_in_backward():
     x = tensor([5.0], requires_grad=True)
-    with pytest.raises(RuntimeError, match="backward through floor_divide: expected an op with a gradient rule"):
-        F.floor_div(x, 2.0).sum().backward()
+    with pytest.raises(RuntimeError, match="backward through unique: expected an op with a gradient rule"):
+        F.unique(x)[0].sum().backward()
 
 
 def test_erf_is_the_one_of_the_standard_library():
@@ -123,3 +124,51 @@ def test_erf_is_the_one_of_the_standard_library():
     np.testing.assert_allclose(F.erf(tensor(x)).numpy(), [erf(v) for v in x], rtol=5e-16, atol=0)
     special = F.erf(tensor([np.inf, -np.inf, np.nan], dtype="f64")).numpy()
     np.testing.assert_array_equal(special, [1.0, -1.0, np.nan])
+
+
+def test_the_gradient_of_mod_takes_the_quotient_of_its_value():
+    """6.0 / 0.1 rounds to 60, of which the value knows nothing: 6.0 mod 0.1 is just below 0.1."""
+    for first, second in ((6.0, 0.1), (-6.0, 0.1), (1.0, 0.1), (0.3, -0.1), (5.0, np.inf), (-5.0, np.inf)):
+        x, y = tensor(np.array(first), requires_grad=True), tensor(np.array(second), requires_grad=True)
+        F.mod(x, y).backward()
+        assert x.grad.item() == 1.0
+        assert y.grad.item() == -(first // second)
+
+
+def test_floor_division_has_gradient_0():
+    x, y = tensor([7.0, -7.0], requires_grad=True), tensor([2.0, 2.0], requires_grad=True)
+    F.floor_div(x, y).sum().backward()
+    assert x.grad.tolist() == [0.0, 0.0] and y.grad.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+def test_nan_stays_visible_in_gradients_of_extrema(name):
+    x = tensor([1.0, np.nan, 3.0, 2.0], requires_grad=True)
+    y = tensor([np.nan, 2.0, 3.0, 5.0], requires_grad=True)
+    getattr(F, name)(x, y).sum().backward()
+    larger = [0.5, 0.0] if name == "maximum" else [0.5, 1.0]
+    np.testing.assert_array_equal(x.grad.numpy(), [np.nan, np.nan, *larger])
+    np.testing.assert_array_equal(y.grad.numpy(), [np.nan, np.nan, 0.5, 1 - larger[1]])
+
+
+@pytest.mark.parametrize("tag", ["u8", "s8", "s64"])
+def test_integers_that_have_no_quotient_or_power(tag):
+    x, zero = tensor([1, 2], dtype=tag), tensor([1, 0], dtype=tag)
+    for function in (F.floor_div, F.mod):
+        for form in (function, trace(function)):
+            with pytest.raises(ZeroDivisionError, match="expected integers divided by others than 0, got 0"):
+                form(x, zero)
+    if tag != "u8":
+        with pytest.raises(ValueError, match="pow: expected integers to powers of at least 0, got -1"):
+            F.pow(x, -1)
+    assert np.isnan(F.mod(tensor([1.0]), 0.0).item()) and F.floor_div(tensor([1.0]), 0.0).item() == np.inf
+
+
+def test_gradients_of_short_floats_do_not_overflow_on_the_way():
+    """d(x/y)/dy = −x/y²: the quotient alone is no f16, and neither is x² + y² of the angle."""
+    x, y = tensor([6e4], dtype="f16", requires_grad=True), tensor([0.5], dtype="f16", requires_grad=True)
+    (x / y).backward(tensor([1e-3], dtype="f16"))
+    np.testing.assert_allclose(y.grad.item(), -240, rtol=2e-3)
+    x, y = tensor([300.0], dtype="f16", requires_grad=True), tensor([400.0], dtype="f16", requires_grad=True)
+    F.atan2(x, y).sum().backward()
+    np.testing.assert_allclose([x.grad.item(), y.grad.item()], [1.6e-3, -1.2e-3], rtol=2e-3)

@@ -97,7 +97,7 @@ def test_iteration_and_length() -> None:
         (1.0, IndexError, "ints, slices, None, Ellipsis"),
         (slice(None, None, 0), ValueError, "a slice step that is not 0"),
         (np.array([0.5]), DtypeError, "integer tensors as index"),
-        (np.array([4]), IndexError, "index 4 is out of bounds"),
+        (np.array([4]), IndexError, "take: expected index values from -4 to 3 for axis 0 of size 4, got 4"),
         (np.array([True, False]), IndexError, r"a mask of shape \(4,\)"),
         ((np.array([0, 1]), np.array([0, 1, 2])), ShapeError, "shapes that broadcast"),
     ],

@@ -165,4 +165,104 @@ def test_binary_losses_at_their_extremes():
     certain = F.binary_cross_entropy(tensor([0.0, 1.0]), tensor([0.0, 1.0]), reduction="none")
     assert certain.tolist() == [0.0, 0.0]
     wrong = F.binary_cross_entropy(tensor([0.0]), tensor([1.0]))
-    assert 80 < wrong.item() < 100
+    assert wrong.item() == 100.0
+
+
+def test_logits_lose_no_digits_at_any_size():
+    """softplus(x) − x·t cancels for certain predictions; in f64 −log σ(x) = log1p(e^−x)."""
+    sizes = np.array([1.0, 5.0, 15.0, 40.0, 80.0], np.float32)
+    for logits, target in ((sizes, 1.0), (-sizes, 0.0)):
+        wanted = np.log1p(np.exp(-sizes.astype(np.float64)))
+        for pos_weight in (None, 1.0):
+            x = tensor(logits, requires_grad=True)
+            got = F.binary_cross_entropy_with_logits(
+                x, tensor(np.full(5, target, np.float32)), pos_weight=pos_weight, reduction="none"
+            )
+            np.testing.assert_allclose(got.numpy(), wanted, rtol=1e-6)
+            got.sum().backward()
+            np.testing.assert_allclose(np.abs(x.grad.numpy()), 1 / (1 + np.exp(sizes.astype(np.float64))), rtol=1e-6)
+    short = F.binary_cross_entropy_with_logits(tensor([5.0], dtype="bf16"), tensor([1.0], dtype="bf16"))
+    np.testing.assert_allclose(short.item(), 6.715e-3, rtol=4e-3)
+
+
+def test_infinite_logits_are_certain():
+    x = tensor([np.inf, -np.inf, np.inf, -np.inf], requires_grad=True)
+    t = tensor([0.0, 1.0, 1.0, 0.0], requires_grad=True)
+    losses = F.binary_cross_entropy_with_logits(x, t, reduction="none")
+    assert losses.tolist() == [np.inf, np.inf, 0.0, 0.0]
+    losses.sum().backward()
+    assert x.grad.tolist() == [1.0, -1.0, 0.0, 0.0]
+    assert not np.isnan(t.grad.numpy()).any()
+
+
+def test_probabilities_outside_of_0_and_1_are_refused():
+    for bad in (1.5, -0.1):
+        with pytest.raises(ValueError, match=rf"binary_cross_entropy: expected predictions in \[0, 1\], got {bad}"):
+            F.binary_cross_entropy(tensor([0.5, bad]), tensor([1.0, 1.0]))
+        traced = trace(lambda p, t: F.binary_cross_entropy(p, t) * 0)
+        with pytest.raises(ValueError, match=r"binary_cross_entropy: expected predictions in \[0, 1\]"):
+            traced(tensor([0.5, bad]), tensor([1.0, 1.0]))
+    assert np.isnan(F.binary_cross_entropy(tensor([np.nan]), tensor([1.0])).item())
+
+
+def test_a_probability_of_0_where_1_is_meant_has_a_gradient():
+    p = tensor([0.0, 1.0, 0.0], requires_grad=True)
+    F.binary_cross_entropy(p, tensor([1.0, 0.0, 0.0]), reduction="sum").backward()
+    np.testing.assert_allclose(p.grad.numpy(), [-1e12, 1e12, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("tag", ["f16", "bf16"])
+def test_many_samples_of_a_short_float_are_counted_right(tag):
+    """70,000 is no f16: neither the sum nor the count of the losses may be one."""
+    logits = tensor(np.zeros((70_000, 3), np.float32)).to(tag)
+    targets = tensor(np.where(np.arange(70_000) % 2, 1, -100))
+    for function in (F.cross_entropy, lambda x, t, **options: F.nll_loss(F.log_softmax(x, 1), t, **options)):
+        np.testing.assert_allclose(function(logits, targets, ignore_index=-100).item(), np.log(3), rtol=4e-3)
+
+
+WEIGHT = np.array([0.5, 2.0, 1.0, 3.0])
+
+
+@pytest.mark.parametrize("reduction", REDUCE)
+@pytest.mark.parametrize("epsilon", [0.0, 0.2])
+@pytest.mark.parametrize("ignored", [None, 1])
+def test_weights_of_classes(ignored, epsilon, reduction):
+    """Each class's term of −Σ q · log p times its weight; the mean divides by the weights of the samples' classes."""
+    got = F.cross_entropy(
+        tensor(LOGITS),
+        tensor(TARGETS),
+        weight=tensor(WEIGHT),
+        label_smoothing=epsilon,
+        ignore_index=ignored,
+        reduction=reduction,
+    )
+    kept = (ignored != TARGETS).astype(float)
+    losses = -(_smoothed(epsilon) * WEIGHT * _log_softmax(LOGITS)).sum(axis=1) * kept
+    shares = (WEIGHT[TARGETS] * kept).sum()
+    wanted = {"none": losses, "sum": losses.sum(), "mean": losses.sum() / shares}[reduction]
+    np.testing.assert_allclose(got.numpy(), wanted)
+    if not epsilon:
+        options = {"weight": tensor(WEIGHT), "ignore_index": ignored, "reduction": reduction}
+        got = F.nll_loss(F.log_softmax(tensor(LOGITS), 1), tensor(TARGETS), **options)
+        np.testing.assert_allclose(got.numpy(), wanted)
+
+
+def test_weights_of_classes_with_probabilities_and_of_elements():
+    q = np.eye(4)[TARGETS]
+    got = F.cross_entropy(tensor(LOGITS), tensor(q), weight=tensor(WEIGHT))
+    np.testing.assert_allclose(got.item(), -(q * WEIGHT * _log_softmax(LOGITS)).sum(axis=1).mean())
+    for name in ("binary_cross_entropy", "binary_cross_entropy_with_logits"):
+        function = getattr(F, name)
+        losses = function(tensor(P), tensor(T), reduction="none").numpy()
+        got = function(tensor(P), tensor(T), weight=tensor(WEIGHT))
+        np.testing.assert_allclose(got.item(), (losses * WEIGHT).mean())
+    with pytest.raises(ValueError, match=r"cross_entropy: expected a weight a class, \[4\], got f64\[3\]"):
+        F.cross_entropy(tensor(LOGITS), tensor(TARGETS), weight=tensor(WEIGHT[:3]))
+
+
+def test_one_sample_without_a_batch_axis():
+    assert (
+        F.cross_entropy(tensor(LOGITS[1]), tensor(3)).item() == F.cross_entropy(tensor(LOGITS[1:2]), tensor([3])).item()
+    )
+    losses = F.nll_loss(tensor(_log_softmax(LOGITS)[1]), tensor(3), reduction="none")
+    assert losses.shape == () and losses.item() == -_log_softmax(LOGITS)[1, 3]

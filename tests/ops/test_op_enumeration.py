@@ -45,11 +45,6 @@ GRADIENT_CHECKED_ELSEWHERE = {
     "batch_norm_backward_sums": "its rule is for one step of sync batch norm; tests/ops/test_batch_norm.py checks it",
 }
 
-# Gradient rules that cannot be differentiated again: they raise, saying so, instead of giving a wrong number.
-DIFFERENTIABLE_ONCE = {
-    "prod": "its gradient goes through prod_of_others, which has none",
-}
-
 CASES = list(op_cases())
 DTYPE_CASES = [(op, number, dtype) for op, number in CASES for dtype in op.dtypes]
 GRAD_CASES = [(op, number) for op, number in op_cases(samples.is_differentiable) if sample_of(op, number).grad]
@@ -73,7 +68,7 @@ def test_every_op_has_samples(op: Op):
 
 def test_tables_name_registered_ops():
     names = {op.name for op in all_ops()}
-    tables = (WITHOUT_WIDE_TWIN, BOOL_IS_NOT_A_SMALL_INTEGER, GRADIENT_CHECKED_ELSEWHERE, DIFFERENTIABLE_ONCE)
+    tables = (WITHOUT_WIDE_TWIN, BOOL_IS_NOT_A_SMALL_INTEGER, GRADIENT_CHECKED_ELSEWHERE)
     listed = {*samples.WITHOUT_SAMPLES}.union(*tables)
     assert listed <= names, listed - names
 
@@ -191,10 +186,6 @@ def test_second_gradient_is_the_numeric_one_of_the_first(op: Op, number: int):
         return 0.0 if value is None else float(value.item())
 
     tensors = samples.leaves(arrays, positions)
-    if op.name in DIFFERENTIABLE_ONCE:
-        with pytest.raises(RuntimeError, match="expected"):
-            first(tensors, True).backward()
-        return
     total = first(tensors, True)
     if total is None:
         return

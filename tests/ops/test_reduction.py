@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dtrain.functional as F
+from dtrain.core.autograd import grad
 from dtrain.core.tensor_factory import tensor
 from dtrain.ops.reduction import spread, sum_to_shape
 
@@ -104,3 +105,14 @@ def test_spread_is_a_view():
     wide = spread(x, (1,), (3, 4))
     np.testing.assert_array_equal(wide.numpy(), np.repeat(np.arange(3.0)[:, None], 4, axis=1))
     assert np.shares_memory(wide.numpy(), x.numpy())
+
+
+@pytest.mark.parametrize("values", [[2.0, 3.0, 4.0], [0.0, 3.0, 4.0], [0.0, 0.0, 4.0], [5.0]])
+def test_second_derivatives_of_a_product_are_products_of_the_rest(values):
+    """∂²Π/∂xᵢ∂xⱼ = Π of all others, right where elements are zero; the third follows."""
+    x = tensor(np.array(values), requires_grad=True)
+    (gradient,) = grad(F.prod(x), [x], create_graph=True)
+    for i in range(len(values)):
+        row = grad(gradient[i], [x], allow_unused=True, retain_graph=True)[0]
+        wanted = [0.0 if i == j else np.prod(np.delete(values, [i, j])) for j in range(len(values))]
+        np.testing.assert_allclose(np.zeros(len(values)) if row is None else row.numpy(), wanted)

@@ -50,3 +50,49 @@ def test_gradient_of_the_norm_at_zero_is_zero():
 def test_normalize_makes_unit_vectors_and_leaves_zero_alone():
     rows = F.normalize(tensor(np.vstack([X, np.zeros(4)]))).numpy()
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 1, 0])
+
+
+@pytest.mark.parametrize("ord", [0.5, 1, 2, 3, inf])
+def test_gradients_at_zero(ord):
+    """That of every norm is 0; normalizing divides by the constant eps there."""
+    x = tensor(np.zeros(2), requires_grad=True)
+    F.norm(x, ord).backward()
+    assert x.grad.tolist() == [0.0, 0.0]
+    x.grad = None
+    F.normalize(x[None], ord, eps=0.5).sum().backward()
+    assert x.grad.tolist() == [2.0, 2.0]
+
+
+def test_gradient_of_std_where_all_are_equal_is_zero():
+    x = tensor([[2.0, 2.0], [1.0, 3.0]], requires_grad=True)
+    F.std(x, 1).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), [[0, 0], [-(0.5**0.5), 0.5**0.5]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("ord", [3, 0.5, -1, -2.5, 20, 400])
+def test_gradient_of_norms_of_any_order_and_size(ord):
+    """d‖x‖/dx = sign(x) · (|x| / ‖x‖)^(p − 1); powers of large numbers stay in range."""
+    values = np.array([300.0, -400.0, 150.0])
+    x = tensor(values, requires_grad=True)
+    length = F.norm(x, ord)
+    length.backward()
+    scale = np.abs(values).max() if ord > 0 else np.abs(values).min()
+    wanted = scale * (np.abs(values / scale) ** ord).sum() ** (1 / ord)
+    np.testing.assert_allclose(length.item(), wanted, rtol=1e-12)
+    np.testing.assert_allclose(x.grad.numpy(), np.sign(values) * (np.abs(values) / wanted) ** (ord - 1), rtol=1e-9)
+
+
+def test_short_floats_reach_the_ends_of_their_range():
+    assert F.normalize(tensor([[300.0, 400.0]], dtype="f16")).tolist() == [[0.60009765625, 0.7998046875]]
+    assert F.norm(tensor([300.0, 400.0], dtype="f16")).item() == 500
+    assert F.std(tensor([0.0, 1000.0, 0.0, 0.0], dtype="f16")).item() == 500
+    np.testing.assert_allclose(F.norm(tensor([1e-4] * 4, dtype="f16")).item(), 2e-4, rtol=1e-3)
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(
+        ValueError, match=r"var: expected at least one element .*, got f32\[0,3\]@cpu reduced over axis 0"
+    ):
+        F.var(tensor(np.zeros((0, 3), np.float32)), 0, correction=0)
+    with pytest.raises(ValueError, match=r"std: expected at least one element .* over all axes"):
+        F.std(tensor(np.zeros((0, 3))))

@@ -85,3 +85,22 @@ def test_collectives_and_what_they_read_stay() -> None:
     names = [node.op.name for node in graph.nodes]
     assert names.count("multiply") == 1
     assert sum(node.op.is_collective for node in graph.nodes) == 1
+
+
+def test_ops_that_check_values_stay_where_they_check() -> None:
+    import numpy as np
+
+    import dtrain as dt
+    import dtrain.functional as F
+
+    def step(x, i):
+        x[i]
+        F.floor_div(i, i), F.floor_div(x, x)
+        return x
+
+    traced = dt.trace(passes=lambda graph: graph)(step)
+    traced(np.ones(2, np.float32), np.ones(2, np.int64))
+    graph = traced.graphs[0]
+    eliminate_dead_code(graph)
+    kept = [(node.op.name, node.inputs[0].type.dtype.tag) for node in graph.nodes]
+    assert kept == [("take", "f32"), ("floor_divide", "s64")]

@@ -75,16 +75,22 @@ void hswish(const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n) {
   map<V>(x, out, n, [=](V value) { return value * min(six, max(V::zero(), value + three)) / six; });
 }
 
+// What a gradient is where the formula has slope 0: 0, but NaN where the value is NaN, so that it stays visible.
+template <typename V>
+__attribute__((always_inline)) inline V flat(V value) {
+  return min(V::zero(), max(V::zero(), value));
+}
+
 template <typename V>
 void relu_backward(const ElementOf<V>* grad, const ElementOf<V>* y, ElementOf<V>* out, std::int64_t n) {
-  map<V>(grad, y, out, n, [](V g, V value) { return select_positive(value, g, V::zero()); });
+  map<V>(grad, y, out, n, [](V g, V value) { return select_positive(value, g, flat(value)); });
 }
 
 template <typename V>
 void relu6_backward(const ElementOf<V>* grad, const ElementOf<V>* y, ElementOf<V>* out, std::int64_t n) {
   const V six(ElementOf<V>(6));
   map<V>(grad, y, out, n, [=](V g, V value) {
-    return select_positive(value, select_positive(six - value, g, V::zero()), V::zero());
+    return select_positive(value, select_positive(six - value, g, V::zero()), flat(value));
   });
 }
 
@@ -115,7 +121,7 @@ void hswish_backward(const ElementOf<V>* grad, const ElementOf<V>* x, ElementOf<
   const V three(T(3)), six(T(6)), one(T(1));
   map<V>(grad, x, out, n, [=](V g, V value) {
     const V slope = select_positive(three - value, (value + value + three) / six, one);
-    return g * select_positive(value + three, slope, V::zero());
+    return g * select_positive(value + three, slope, flat(value));
   });
 }
 

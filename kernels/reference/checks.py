@@ -1,0 +1,29 @@
+"""References of ops that look at values: what they promise to raise is raised eagerly and when a graph runs."""
+
+from __future__ import annotations
+
+from dtrain.base.errors import expected
+from dtrain.kernels.reference.check_range import check_range
+from dtrain.kernels.reference.precision import store, widen
+from dtrain.kernels.registry import Array, array_module, reference
+
+
+@reference("in_range")
+def in_range(index: Array, out: Array, *, size: int, where: str, what: str) -> None:
+    """The index as it is. Raises ValueError unless all of it lies in [0, size)."""
+    check_range(where, index, 0, size, wanted=f"{what} from 0 to {size - 1}", advice=f"check the {what}")
+    out[...] = index
+
+
+@reference("binary_cross_entropy")
+def binary_cross_entropy(prediction: Array, target: Array, out: Array) -> None:
+    """−t·log(p) − (1 − t)·log(1 − p), logarithms at least −100. Raises ValueError unless p lies in [0, 1] or is NaN."""
+    xp = array_module(prediction)
+    p, t = widen(prediction), widen(target)
+    outside = (p < 0) | (p > 1)
+    if outside.any():
+        given = str(p[outside].reshape(-1)[0])
+        advice = "apply a sigmoid, or use binary_cross_entropy_with_logits"
+        raise ValueError(expected("binary_cross_entropy", "predictions in [0, 1]", given, advice))
+    positive, negative = xp.maximum(xp.log(p), -100), xp.maximum(xp.log1p(-p), -100)
+    store(out, -(t * positive + (1 - t) * negative))
