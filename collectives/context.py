@@ -7,6 +7,7 @@ context variable. Nothing here starts MPI before `init` is called in a world of 
 from __future__ import annotations
 
 import atexit
+import os
 import platform
 import secrets
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from dtrain.base.device import DeviceLike
 from dtrain.base.errors import CollectiveError, expected
 from dtrain.base.rank_info import RankInfo
 from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.rank_claim import claim_rank, leave_job
 from dtrain.collectives.self_communicator import SelfCommunicator
 
 _process_world: Communicator | None = None
@@ -29,7 +31,8 @@ _thread_world: ContextVar[Communicator | None] = ContextVar("thread_world", defa
 def init(communicator: Communicator | None = None, *, timeout: float | None = None) -> Communicator:
     """Join the world and return its communicator; a second call returns the same one.
 
-    Without a launcher the world is this process alone. Under `dtrain run`, `mpirun` or `srun` it is every rank.
+    Without a launcher the world is this process alone. Under `dtrain run`, `mpirun` or `srun` it is every rank; a
+    process that a rank started is a world of one, and is warned.
 
     Args:
         communicator: use this one as the world instead of looking at the environment.
@@ -145,12 +148,24 @@ def using(communicator: Communicator) -> Iterator[Communicator]:
         _thread_world.reset(token)
 
 
+def _leave_after_fork() -> None:
+    """A forked child has a copy of the communicator, and nobody at the other ends who waits for it."""
+    global _process_world
+    _process_world = None
+
+
+os.register_at_fork(after_in_child=_leave_after_fork)
+
+
 def _current() -> Communicator | None:
     return _thread_world.get() or _process_world
 
 
 def _world_from_environment(timeout: float | None) -> Communicator:
     info = RankInfo.from_environment()
+    if info.source != "single" and not claim_rank(info):
+        leave_job(info)
+        return SelfCommunicator(timeout=timeout)
     if info.size == 1:
         control_client()
         return SelfCommunicator(timeout=timeout)

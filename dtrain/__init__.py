@@ -11,7 +11,12 @@ when first used, as is `checkpoint`.
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+if not Path(__file__).with_name("kernels").exists():
+    # An unpacked sdist has these folders once, beside this one, and not the links that a checkout has.
+    __path__.append(str(Path(__file__).parents[1]))
 
 from dtrain.base import errors as errors
 from dtrain.base import names as names

@@ -17,6 +17,7 @@ from dtrain.base.device import CPU
 from dtrain.base.dtype import DType, as_dtype, int32, int64
 from dtrain.base.errors import expected
 from dtrain.base.tensor_type import TensorType
+from dtrain.kernels.build_advice import advice_without_module
 from dtrain.kernels.cpu_convolution import Im2colConvolution
 from dtrain.kernels.registry import Attrs, KernelFunction, KernelInfo, register_kernel
 
@@ -56,7 +57,7 @@ def compiled_rows() -> tuple[CompiledRow, ...]:
     try:
         import dtrain.kernels._cpu as _cpu
     except ImportError as error:
-        advice = "run `pip install .` with a C++ compiler, or go on with the slow NumPy reference"
+        advice = advice_without_module()
         warnings.warn(expected("dtrain.kernels", "the compiled module _cpu", str(error), advice), stacklevel=2)
         return ()
     _cpu.set_bfloat16(np.dtype(ml_dtypes.bfloat16).num)

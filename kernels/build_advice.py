@@ -1,0 +1,33 @@
+"""What to do where the compiled module is not there: the advice depends on where dtrain was imported from."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+_PATTERN = "_cpu*.so"
+
+
+def advice_without_module() -> str:
+    """One sentence: install, install again, or keep this folder out of the way of what is installed."""
+    import dtrain
+
+    here = Path(dtrain.__file__).parent
+    if not (here.parent / "pyproject.toml").exists():
+        return "reinstall dtrain with a C++ compiler, or go on with slow NumPy kernels"
+    installed = _installed()
+    if installed is not None and installed != here:
+        return (
+            f"this is the source tree {here.parent}, which hides the dtrain installed in {installed.parent}: run "
+            f"Python in another folder or with -P, or make the tree itself the installed one by `pip install -e .`"
+        )
+    return "this is a source tree: run `pip install -e .` in it with a C++ compiler, or go on with slow NumPy kernels"
+
+
+def _installed() -> Path | None:
+    """The package folder of an installed dtrain that has its compiled module."""
+    try:
+        folder = Path(str(distribution("dtrain").locate_file("dtrain")))
+    except PackageNotFoundError:
+        return None
+    return folder if any((folder / "kernels").glob(_PATTERN)) else None
