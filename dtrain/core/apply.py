@@ -22,6 +22,7 @@ from dtrain.base.tensor_type import Shape, TensorType, tensor_type
 from dtrain.core.context import context
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Array, Tensor, as_tensor, wrap
+from dtrain.core.tensor_numbers import RETURN_IT, named
 from dtrain.core.user_source import user_source
 from dtrain.graph.op import Op, get_op
 from dtrain.kernels import load as load_kernels
@@ -263,8 +264,8 @@ def _stale(op: Op, inputs: Sequence[Tensor]) -> TraceError:
         expected(
             f"{op.name} at {user_source()}",
             "tensors that hold numbers",
-            f"{given} left over from a traced function",
-            "return it from the traced function",
+            f"{given} left over from a traced function{named(next(t for t in inputs if t.array is None))}",
+            RETURN_IT,
         )
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dtrain.core.context import context
+from dtrain.core.reads import Reads
 from dtrain.core.tensor import Tensor
 from dtrain.graph.graph import Graph
 
@@ -85,6 +86,7 @@ class Capture:
 
     graph: Graph
     states: list[Tensor]
+    reads: Reads
     guards: Sequence[Fact]
     num_results: int
     written_arguments: list[int]
@@ -108,5 +110,6 @@ class Capture:
         return (
             [tensor.requires_grad for tensor in self.states] == self.requires_grad
             and [tensor.hooks for tensor in self.states] == self.hooks
+            and self.reads.hold()
             and all(fact.holds() for fact in self.guards)
         )

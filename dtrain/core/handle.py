@@ -28,9 +28,18 @@ class Handle:
         self.remove()
 
 
-def without_last(hooks: tuple[Any, ...], hook: Any) -> tuple[Any, ...]:
-    """The hooks but for the one registered last among those that are `hook`: one removal undoes one registration."""
-    for position in reversed(range(len(hooks))):
-        if hooks[position] is hook:
-            return hooks[:position] + hooks[position + 1 :]
-    return hooks
+class Registration:
+    """One registration of a hook: the same hook registered twice runs twice, and is taken away one by one."""
+
+    __slots__ = ("hook",)
+
+    def __init__(self, hook: Callable[..., Any]) -> None:
+        self.hook = hook
+
+    def __call__(self, *args: Any) -> Any:
+        return self.hook(*args)
+
+
+def without(registrations: tuple[Registration, ...], gone: Registration) -> tuple[Registration, ...]:
+    """The registrations but for this one."""
+    return tuple(other for other in registrations if other is not gone)

@@ -6,7 +6,6 @@ file stays below them; their signatures are declared in `tensor_methods.py` for 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.spelling import spelled
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
 from dtrain.core.context import context
-from dtrain.core.handle import Handle
+from dtrain.core.handle import Handle, Registration, without
 from dtrain.core.tensor_methods import TensorMethods
 from dtrain.core.tensor_numbers import TensorNumbers
 from dtrain.kernels.device_arrays import cast_of
@@ -55,7 +54,7 @@ class Tensor(TensorMethods, TensorNumbers):
     index: int
     _writes: list[int] | None  # one count, which all tensors on the same memory share
     value: Value | None
-    hooks: tuple[GradHook, ...]
+    hooks: tuple[Registration, ...]
     _grad: Tensor | None
     base: Tensor | None  # what a view shows a part of, `shown` being the op and its attributes
     shown: tuple[Op, dict[str, Any]] | None
@@ -175,22 +174,22 @@ class Tensor(TensorMethods, TensorNumbers):
     def register_grad_hook(self, hook: GradHook) -> Handle:
         """Call `hook(grad)` when the gradient of this tensor is complete in a backward pass.
 
-        What the hook returns, unless None, replaces the gradient. The handle takes the hook away.
+        What the hook returns, unless None, replaces the gradient. The handle takes the hook back: `handle.remove()`, or
+        `handle()`.
         """
+        added = Registration(hook)
         if self.node is not None:
             hooks = self.node.hooks_of(self.index)
-            hooks.append(hook)
-            return Handle(lambda: hooks.remove(hook))
+            hooks.append(added)
+            return Handle(lambda: hooks.remove(added))
         if not self.requires_grad:
             raise RuntimeError("register_grad_hook: expected a tensor that requires gradients; call requires_grad_()")
         # A tuple, never changed in place: a trace notices another one.
-        self.hooks = (*self.hooks, hook)
-        return Handle(functools.partial(self._remove_hook, hook))
+        self.hooks = (*self.hooks, added)
+        return Handle(lambda: self._remove_hook(added))
 
-    def _remove_hook(self, hook: GradHook) -> None:
-        hooks = list(self.hooks)
-        hooks.remove(hook)
-        self.hooks = tuple(hooks)
+    def _remove_hook(self, gone: Registration) -> None:
+        self.hooks = without(self.hooks, gone)
 
     # Change in place ------------------------------------------------------------------------------------------------
 

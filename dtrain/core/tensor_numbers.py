@@ -10,13 +10,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dtrain.base.errors import ShapeError, TraceError, expected
+from dtrain.core.context import context
 from dtrain.core.user_source import user_source
 from dtrain.kernels.device_arrays import to_host
 
 if TYPE_CHECKING:
     from dtrain.base.tensor_type import TensorType
+    from dtrain.graph.graph import Value
 
 Array = Any
+
+
+RETURN_IT = (
+    "it stands for a value of that function's graph and never has numbers: return it from the function, or keep it in "
+    "a tensor made outside, such as total.add_(loss.detach())"
+)
+
+
+def named(tensor: TensorNumbers) -> str:
+    """Which traced function a tensor without numbers comes from, and which line made it."""
+    value = tensor.value
+    if value is None or not value.function:
+        return ""
+    source = value.node.source if value.node is not None else ""
+    return f" ({value.function}, at {source})" if source else f" ({value.function})"
 
 
 class TensorNumbers:
@@ -28,18 +45,17 @@ class TensorNumbers:
         array: Array
         type: TensorType
         requires_grad: bool
+        value: Value | None
 
     def concrete(self, wanted: str) -> Array:
         """The array itself. Raises TraceError, naming the user's line, where there are no numbers yet."""
         if self.array is None:
-            raise TraceError(
-                expected(
-                    f"{wanted} at {user_source()}",
-                    "a tensor that holds numbers",
-                    f"{self.type} inside a traced function, where only shapes are known",
-                    "use dtrain.functional.where, or move this line out of the traced function",
-                )
-            )
+            if context.tracer is not None and context.tracer.knows(self):  # type: ignore[arg-type]
+                given = f"{self.type} inside a traced function, where only shapes are known"
+                advice = "use dtrain.functional.where, or move this line out of the traced function"
+            else:
+                given, advice = f"{self.type} left over from a traced function{named(self)}", RETURN_IT
+            raise TraceError(expected(f"{wanted} at {user_source()}", "a tensor that holds numbers", given, advice))
         return self.array
 
     def numpy(self) -> np.ndarray:
@@ -113,6 +129,6 @@ class TensorNumbers:
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
         if self.array is None:
-            return f"Tensor({self.type}, symbolic{grad})"
+            return f"Tensor({self.type}, symbolic{named(self)}{grad})"
         text = np.array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=200)
         return f"Tensor({text}, {self.type}{grad})"

@@ -24,6 +24,7 @@ from dtrain.core.structure import LEAF, flatten, unflatten
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tracer import Tracer, both_ways
 from dtrain.core.user_source import user_source
+from dtrain.core.watched import reporting_reads
 from dtrain.graph.graph import Graph
 from dtrain.graph.op import get_op
 from dtrain.graph.verify import verify
@@ -196,11 +197,14 @@ class TracedFunction(Generic[Parameters, Result]):
         tracer = Tracer(self.name)
         symbolic = [tracer.add_argument(tensor, f"arg{i}") for i, tensor in enumerate(arguments)]
         args, kwargs = unflatten(structure, symbolic)
+        tracer.reads.note_variables(self._function)
         context.tracer = tracer
         try:
-            result = self._function(*args, **kwargs)
+            with reporting_reads():
+                result = self._function(*args, **kwargs)
             outputs, output_structure = flatten(result, tensors=_as_result)
             capture = tracer.finish(outputs)
+            tracer.reads.settle()
         finally:
             context.tracer = None
             tracer.restore_grads()
@@ -250,6 +254,18 @@ def trace(function: Any = None, /, *, passes: Pipeline | None = None) -> Any:
 
     Forward, `backward()`, collectives and optimizer updates inside all become part of the graph. Python runs only
     during the capture: branches on tensor values raise TraceError naming the line, and prints happen once.
+
+    Another capture is made when something changes from outside that the function had read: attributes of modules and
+    optimizers (training mode, p, eps, a parameter, a child, a hook), globals and closure variables that the function
+    itself names, what lists, dicts, sets and dataclasses among these hold, and whether gradients are there.
+
+    Frozen at the capture is every other Python value that went into it:
+    - random numbers of NumPy and `random`, the time, files (`dtrain.functional.uniform` is drawn anew in every run),
+    - the elements of NumPy arrays (make them tensors: those are read in every run),
+    - globals of helper functions, and attributes of objects that are no module, optimizer or dataclass,
+    - whatever the function changes itself: a counter, `losses.append(loss)`, `x.total = x.total + loss` happen once,
+      and the tensor left there has no numbers: asked for them, it says which function it left. Return it, or keep it in
+      a tensor: `total.add_(loss.detach())` is done in every run.
 
     Args:
         function: takes tensors (also NumPy arrays, and both nested in lists, tuples and dicts) and hashable values.

@@ -16,7 +16,9 @@ import numpy as np
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.capture import ArgumentGradient, Capture, GradientState, Guard, ListenersGuard, TwinGuard
+from dtrain.core.reads import Reads
 from dtrain.core.tensor import Tensor
+from dtrain.core.tensor_numbers import RETURN_IT, named
 from dtrain.core.user_source import user_source
 from dtrain.graph.constant import CONSTANT
 from dtrain.graph.graph import Graph, Node, Value
@@ -28,6 +30,7 @@ class Tracer:
 
     def __init__(self, name: str) -> None:
         self.graph = Graph(name)
+        self.reads = Reads()
         self.state_tensors: list[Tensor] = []
         self._arguments: list[Tensor] = []
         self._given: dict[int, Tensor] = {}  # id of an argument's array -> the argument itself
@@ -71,6 +74,10 @@ class Tracer:
         node = Node(CONSTANT, (), (tensor.type,), _constant_attrs(array, tensor), source=user_source())
         return self._append(node)[0]
 
+    def knows(self, tensor: Tensor) -> bool:
+        """Whether it is a tensor of this trace."""
+        return tensor.value in self._known
+
     def value_of(self, tensor: Tensor) -> Value:
         """The graph value that a tensor stands for now; a tensor with numbers becomes a state."""
         if tensor.array is not None:
@@ -81,8 +88,8 @@ class Tracer:
                 expected(
                     f"trace at {user_source()}",
                     "tensors of this trace, or tensors that hold numbers",
-                    f"{tensor.type} left over from another traced function",
-                    "return it from that function",
+                    f"{tensor.type} left over from another traced function{named(tensor)}",
+                    RETURN_IT,
                 )
             )
         if tensor not in self._frozen and (
@@ -187,6 +194,7 @@ class Tracer:
         """A symbolic tensor for an argument of the function."""
         symbolic = Tensor(None, tensor.type, requires_grad=tensor.requires_grad, name=name)
         symbolic.value = self.graph.add_argument(tensor.type, name)
+        symbolic.value.function = self.graph.name
         self._known.add(symbolic.value)
         self._arguments.append(symbolic)
         if tensor.array is not None:
@@ -217,6 +225,7 @@ class Tracer:
         return Capture(
             graph=graph,
             states=self.state_tensors,
+            reads=self.reads,
             guards=[*self._guards.values(), *self._twin_guards, *([self._listeners] if self._listeners else [])],
             num_results=len(outputs),
             written_arguments=written,
@@ -271,6 +280,7 @@ class Tracer:
         outputs = [Tensor(None, value.type) for value in node.outputs]
         for tensor, value in zip(outputs, node.outputs):
             tensor.value = value
+            value.function = self.graph.name
         return outputs
 
     def _mark_views_stale(self, value: Value) -> None:

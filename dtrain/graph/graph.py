@@ -15,15 +15,19 @@ from dtrain.graph.op import Op
 
 
 class Value:
-    """One tensor of a graph: made by `node` as output `index`, or an input where `node` is None."""
+    """One tensor of a graph: made by `node` as output `index`, or an input where `node` is None.
 
-    __slots__ = ("index", "name", "node", "type")
+    `function` is the name of the traced function that it was captured in, for messages.
+    """
+
+    __slots__ = ("function", "index", "name", "node", "type")
 
     def __init__(self, type: TensorType, *, name: str = "", node: Node | None = None, index: int = 0) -> None:
         self.type = type
         self.name = name
         self.node = node
         self.index = index
+        self.function = ""
 
     def __repr__(self) -> str:
         return f"%{self.name or '?'}: {self.type}"

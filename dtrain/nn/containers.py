@@ -1,4 +1,7 @@
-"""Modules that hold other modules: a chain, a list, a dict."""
+"""Modules that hold other modules: a chain, a list, a dict.
+
+`_items` is replaced by every change, so that captures notice it as they notice any attribute.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ class ModuleList(Module):
     """A list of modules, named 0, 1, 2, …; it has no forward of its own."""
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
-        self._items: list[Module] = []
+        self._items: tuple[Module, ...] = ()
         self.extend(modules)
 
     def members(self) -> Iterator[tuple[str, Tensor | Module]]:
@@ -25,7 +28,7 @@ class ModuleList(Module):
 
     def append(self, module: Module) -> ModuleList:
         """Add at the end. Returns self."""
-        self._items.append(_checked(type(self).__name__, module))
+        self._items = (*self._items, _checked(type(self).__name__, module))
         return self
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
@@ -36,7 +39,9 @@ class ModuleList(Module):
 
     def insert(self, index: int, module: Module) -> None:
         """Add before position `index`."""
-        self._items.insert(index, _checked(type(self).__name__, module))
+        items = list(self._items)
+        items.insert(index, _checked(type(self).__name__, module))
+        self._items = tuple(items)
 
     @overload
     def __getitem__(self, index: int) -> Module: ...
@@ -46,10 +51,14 @@ class ModuleList(Module):
         return type(self)(self._items[index]) if isinstance(index, slice) else self._items[index]
 
     def __setitem__(self, index: int, module: Module) -> None:
-        self._items[index] = _checked(type(self).__name__, module)
+        items = list(self._items)
+        items[index] = _checked(type(self).__name__, module)
+        self._items = tuple(items)
 
     def __delitem__(self, index: int | slice) -> None:
-        del self._items[index]
+        items = list(self._items)
+        del items[index]
+        self._items = tuple(items)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -63,6 +72,8 @@ class Sequential(Module):
 
     nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)), or with names from a dict.
     """
+
+    _replaced = Module._replaced | {"_items"}
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
         if len(modules) == 1 and isinstance(modules[0], Mapping):
@@ -84,7 +95,7 @@ class Sequential(Module):
 
     def append(self, module: Module) -> Sequential:
         """Add at the end under the next number. Returns self."""
-        self._items[str(len(self._items))] = _checked("Sequential", module)
+        self._items = {**self._items, str(len(self._items)): _checked("Sequential", module)}
         return self
 
     def __getitem__(self, index: int | str | slice) -> Module:
@@ -95,7 +106,7 @@ class Sequential(Module):
 
     def __setitem__(self, index: int | str, module: Module) -> None:
         name = index if isinstance(index, str) else list(self._items)[index]
-        self._items[name] = _checked("Sequential", module)
+        self._items = {**self._items, name: _checked("Sequential", module)}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -106,6 +117,8 @@ class Sequential(Module):
 
 class ModuleDict(Module):
     """A dict of modules under string keys; it has no forward of its own."""
+
+    _replaced = Module._replaced | {"_items"}
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
         self._items: dict[str, Module] = {}
@@ -124,10 +137,12 @@ class ModuleDict(Module):
     def __setitem__(self, name: str, module: Module) -> None:
         if not isinstance(name, str) or not name or "." in name:
             raise TypeError(expected("ModuleDict", "a string without dots as key", repr(name)))
-        self._items[name] = _checked("ModuleDict", module)
+        self._items = {**self._items, name: _checked("ModuleDict", module)}
 
     def __delitem__(self, name: str) -> None:
-        del self._items[name]
+        items = dict(self._items)
+        del items[name]
+        self._items = items
 
     def __contains__(self, name: str) -> bool:
         return name in self._items

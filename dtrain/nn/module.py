@@ -14,8 +14,9 @@ from dtrain.base.device import DeviceLike
 from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import expected
 from dtrain.core.context import context
-from dtrain.core.handle import Handle, without_last
+from dtrain.core.handle import Handle, Registration, without
 from dtrain.core.tensor import Parameter, Tensor
+from dtrain.core.watched import Watched, changes
 from dtrain.nn.module_methods import ModuleMethods
 from dtrain.nn.state import check_state, load_state, move_tensor
 
@@ -38,7 +39,7 @@ class ForwardBoundary(Protocol):
         """The output of the call; `module.forward_with_hooks(*args, **kwargs)` computes it."""
 
 
-class Module(ModuleMethods):
+class Module(ModuleMethods, Watched):
     """Base of all layers and models: set parameters and layers as attributes, and write `forward`.
 
     class Net(nn.Module):
@@ -51,21 +52,17 @@ class Module(ModuleMethods):
 
     # Defaults live on the class, so that a subclass need not call super().__init__().
     training: bool = True
-    _buffers: Mapping[str, bool] = {}  # replaced, never changed: name -> is it saved
-    # Before and after forward; one attribute, since a traced call guards it and checks it at every run.
-    _hooks: tuple[tuple[ForwardPreHook, ...], tuple[ForwardHook, ...]] = ((), ())
+    _buffers: Mapping[str, bool] = {}  # name -> is it saved
+    _hooks: tuple[tuple[Registration, ...], tuple[Registration, ...]] = ((), ())  # before and after forward
     # What every call goes through; copies of the module keep it.
     _boundary: ForwardBoundary | None = None
+    _replaced = frozenset({"_buffers", "_hooks"})
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; call the module itself instead, which also runs hooks."""
         raise NotImplementedError(f"{type(self).__name__}: expected a module that defines forward(), got none")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if context.tracer is not None:
-            context.tracer.guard(self, "training", self.training)
-            context.tracer.guard(self, "_hooks", self._hooks)
-            context.tracer.guard(self, "_boundary", self._boundary)
         if self._boundary is not None:
             return self._boundary.call(self, args, kwargs)
         return self.forward_with_hooks(*args, **kwargs)
@@ -88,7 +85,7 @@ class Module(ModuleMethods):
         if isinstance(value, list | tuple | dict):
             for _ in expand(name, value):  # raises for a key that could not become a name
                 pass
-        object.__setattr__(self, name, value)
+        super().__setattr__(name, value)
 
     # Building -------------------------------------------------------------------------------------------------------
 
@@ -115,37 +112,36 @@ class Module(ModuleMethods):
     def register_forward_pre_hook(self, hook: ForwardPreHook) -> Handle:
         """Call `hook(module, args)` before forward; what it returns, unless None, replaces the arguments.
 
-        The handle takes the hook away.
+        The handle takes it back: `handle.remove()`, or `handle()`.
         """
+        added = Registration(hook)
         before, after = self._hooks
-        self._hooks = (*before, hook), after
-
-        def remove() -> None:
-            before, after = self._hooks
-            self._hooks = without_last(before, hook), after
-
-        return Handle(remove)
+        self._hooks = (*before, added), after
+        return Handle(lambda: self._remove_hook(added))
 
     def register_forward_hook(self, hook: ForwardHook) -> Handle:
         """Call `hook(module, args, output)` after forward; what it returns, unless None, replaces the output.
 
-        The handle takes the hook away.
+        The handle takes it back: `handle.remove()`, or `handle()`.
         """
+        added = Registration(hook)
         before, after = self._hooks
-        self._hooks = before, (*after, hook)
+        self._hooks = before, (*after, added)
+        return Handle(lambda: self._remove_hook(added))
 
-        def remove() -> None:
-            before, after = self._hooks
-            self._hooks = before, without_last(after, hook)
-
-        return Handle(remove)
+    def _remove_hook(self, gone: Registration) -> None:
+        before, after = self._hooks
+        self._hooks = without(before, gone), without(after, gone)
 
     # The tree -------------------------------------------------------------------------------------------------------
 
     def members(self) -> Iterator[tuple[str, Tensor | Module]]:
         """Tensors and modules that the attributes hold, with their dotted names, in order of assignment."""
         for name, value in vars(self).items():
-            yield from expand(name, value)
+            if isinstance(value, Tensor):
+                yield name, value
+            else:
+                yield from expand(name, value)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly below, each once."""
@@ -312,23 +308,32 @@ class Module(ModuleMethods):
         return f"{type(self).__name__}(\n  " + "\n  ".join(head + lines) + "\n)"
 
 
-def expand(name: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:
-    """The tensors and modules in a nested list, tuple or dict, with dotted names such as `a.0.x`.
+def expand(name: str, value: Any, _around: tuple[int, ...] = ()) -> Iterator[tuple[str, Parameter | Module]]:
+    """The parameters and modules in a nested list, tuple or dict, with dotted names such as `a.0.x`.
 
-    Raises AssertionError for a tensor or module under a dict key that is not a string: it would have no name.
+    What else containers hold, plain tensors among it, is the business of whoever put it there. Raises AssertionError
+    for a parameter or module under a dict key that is not a string: it would have no name.
     """
-    if isinstance(value, Tensor | Module):
+    if isinstance(value, Parameter | Module):
         yield name, value
-    elif isinstance(value, list | tuple):
+    elif not isinstance(value, list | tuple | dict) or id(value) in _around:  # a container may hold itself
+        return
+    elif not isinstance(value, dict):
         for index, item in enumerate(value):
-            yield from expand(f"{name}.{index}", item)
-    elif isinstance(value, dict):
+            yield from expand(f"{name}.{index}", item, (*_around, id(value)))
+    else:
         for key, item in value.items():
-            for below, member in expand(f"{name}.{key}", item):
+            if isinstance(key, bool) and isinstance(item, Tensor):
+                raise _no_name(name, key)  # as the reference system has it; numbers are keys of caches
+            for below, member in expand(f"{name}.{key}", item, (*_around, id(value))):
                 if not isinstance(key, str):
-                    # AssertionError is what the reference system raises, with this text.
-                    raise AssertionError(f"{name}: keys for Tensor and Module must be str, error key: {key}")
+                    raise _no_name(name, key)
                 yield below, member
+
+
+def _no_name(name: str, key: object) -> AssertionError:
+    # The type and the text are those of the reference system.
+    return AssertionError(f"{name}: keys for Tensor and Module must be str, error key: {key}")
 
 
 def _replaced(value: Any, path: list[str], module: Module) -> Any:
@@ -389,3 +394,4 @@ def replace_modules(root: Module, replace: Callable[[Module], Module | None]) ->
                 setattr(module, name, new)
 
     walk(root)
+    changes.note()  # lists and dicts have changed in place

@@ -16,13 +16,14 @@ import numpy as np
 from dtrain.base.errors import expected
 from dtrain.core.context import context, no_grad
 from dtrain.core.tensor import Parameter, Tensor, as_tensor
+from dtrain.core.watched import Watched
 from dtrain.nn.state import check_state
 from dtrain.optim.parameter_group import ParameterBatch, ParameterGroup, zeros_beside
 
 Parameters = Iterable[Parameter] | Iterable[dict[str, Any]]
 
 
-class Optimizer(ABC):
+class Optimizer(Watched, ABC):
     """Base of the optimizers: updates parameters from their gradients.
 
     Parameters without a gradient in a step are left as they are. `step()` may be called inside a traced function.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -54,3 +55,32 @@ def test_a_handle_takes_its_hook_away(kind: str, way: str) -> None:
     handle.remove()  # again: nothing
     use()
     assert len(calls) == 4
+
+
+def test_the_right_one_of_two_equal_hooks_goes():
+    order: list[str] = []
+    module = nn.Identity()
+
+    def named(name):
+        return lambda *given: order.append(name)
+
+    same = named("same")
+    first = module.register_forward_hook(same)
+    module.register_forward_hook(named("middle"))
+    module.register_forward_hook(same)
+    first.remove()
+    module(dt.ones(1))
+    assert order == ["middle", "same"]
+
+
+def test_with_a_block_and_in_copies():
+    seen: list[int] = []
+    module = nn.Identity()
+    with module.register_forward_hook(lambda *given: seen.append(1)) as handle:
+        twin = copy.deepcopy(module)
+        module(dt.ones(1))
+    module(dt.ones(1))
+    handle.remove()
+    assert seen == [1]
+    twin(dt.ones(1))
+    assert seen == [1, 1]  # a copy has hooks of its own

@@ -285,3 +285,36 @@ def test_two_places_of_one_name_are_no_state(members):
         Joined(**members).state_dict()
     shared = Linear(1, 1)
     assert len(Joined(first=shared, second=shared).state_dict()) == 4
+
+
+def test_containers_of_plain_tensors_are_nobodys_business():
+    class Cached(Module):
+        def __init__(self):
+            self.weight = Parameter([1.0])
+            self.cache = {}
+            self.history = [{(0, 1): wrap(np.ones(2))}, (wrap(np.ones(1)),)]
+            self.lookup = {3: [wrap(np.zeros(3))], None: {2.5: wrap(np.zeros(1))}}
+
+        def forward(self, x):
+            return x * self.cache.setdefault(x.shape[0], wrap(np.full(x.shape, 2.0))) * self.weight
+
+    net = Cached()
+    net(wrap(np.ones(4)))
+    net.lookup = dict(net.lookup)
+    assert [name for name, _ in net.named_parameters()] == ["weight"] == list(net.state_dict())
+    assert net.eval().training is False and list(net.buffers()) == [] and len(list(net.modules())) == 1
+    net.to("f16")
+    assert net.cache[4].dtype.tag == "f64" and net.weight.dtype.tag == "f16"
+
+
+def test_a_container_that_holds_itself():
+    net, around = Module(), [Parameter([1.0])]
+    around.append(around)
+    net.around = around
+    assert [name for name, _ in net.named_parameters()] == ["around.0"]
+
+
+@pytest.mark.parametrize("key", [1, None, (0, 1), True])
+def test_parameters_need_a_name(key):
+    with pytest.raises(AssertionError, match="keys for Tensor and Module must be str"):
+        Module().a = {"x": [{key: Parameter([1.0])}]}
