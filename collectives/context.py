@@ -10,8 +10,9 @@ import atexit
 import os
 import platform
 import secrets
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -111,7 +112,7 @@ def _on_cuda(communicator: Communicator, index: int) -> Communicator:
 
     name = f"{communicator.group} on cuda:{index}"
     if name not in communicator.groups:
-        communicator.groups[name] = NcclCommunicator(communicator, index)
+        communicator.adopt(name, NcclCommunicator(communicator, index))
     return communicator.groups[name]
 
 
@@ -127,14 +128,39 @@ def world_size() -> int:
     return world.size if world is not None else RankInfo.from_environment().size
 
 
-def finalize() -> None:
-    """Leave the world: finish pending work and close all groups. Without a world, nothing happens."""
+def finalize(reason: str = "has called collectives.finalize()") -> None:
+    """Leave the world: finish pending work and close all groups. Without a world, nothing happens.
+
+    Args:
+        reason: what ranks read that still wait for this one.
+
+    Raises:
+        Exception: of the first asynchronous call that failed and that nobody has waited for.
+    """
     global _process_world
     world, _process_world = _process_world, None
-    if world is not None:
-        # Children first: groups are listed in the order of their making, the world before all others.
-        for communicator in reversed(world.groups.values()):
-            communicator.close()
+    if world is None:
+        return
+    with ExitStack() as closing:
+        # Children first: they were made after what they came of. All are closed, also if one raises.
+        for communicator in world.family:
+            closing.callback(communicator.close, reason)
+
+
+def _finalize_at_exit() -> None:
+    """End as an uncaught exception would, if an asynchronous call has failed: nobody else will ever see it."""
+    try:
+        finalize("has ended its script")
+    except BaseException as error:
+        client = control_client()
+        if client is not None:
+            client.failure(error)
+        sys.excepthook(type(error), error, error.__traceback__)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        # Not sys.exit, which changes nothing here. MPI is left as it is: its end would wait for the other ranks.
+        os._exit(getattr(error, "exit_code", 1))
 
 
 @contextmanager
@@ -168,13 +194,14 @@ def _world_from_environment(timeout: float | None) -> Communicator:
         return SelfCommunicator(timeout=timeout)
     if info.size == 1:
         control_client()
+        atexit.register(_finalize_at_exit)
         return SelfCommunicator(timeout=timeout)
     from dtrain.collectives.mpi_communicator import make_mpi_communicator
     from dtrain.collectives.mpi_start import abort_on_exception, start_mpi
 
     comm = start_mpi(info)
     world = make_mpi_communicator(comm, timeout=timeout)
-    atexit.register(finalize)  # before mpi4py finalizes MPI: what is registered last runs first
+    atexit.register(_finalize_at_exit)  # before mpi4py finalizes MPI: what is registered last runs first
     if control_client() is None:
         abort_on_exception(comm)
         _share_control_channel(world, info)

@@ -16,6 +16,7 @@ import numpy as np
 from dtrain.base.dtype import DType, DTypeLike, as_dtype, from_numpy
 from dtrain.base.errors import CollectiveMismatchError, DeviceError, DtypeError, ShapeError, expected
 from dtrain.collectives.counters import Counters
+from dtrain.collectives.overlap import apart, check_outs_apart
 from dtrain.collectives.rank_order import Array, check_reduction
 from dtrain.collectives.signature import signature
 from dtrain.collectives.weighing import Weight, weighted
@@ -92,12 +93,17 @@ class DataPlane(ABC):
         if weight is not None:
             reduction, op = weighted(kind, op, dtype, weight), f"weighted_{op}"
         results = [self._result(kind, array, array.shape, out) for array, out in zip(arrays, outs, strict=True)]
+        if len(results) > 1 and any(out is not None for out in outs):
+            check_outs_apart(kind, results)
+        may_overlap = any(out is not None and out is not array for array, out in zip(arrays, outs, strict=True))
         text = signature(kind, dtype.tag, tuple([array.shape for array in arrays]), op)
         self.counters.add(kind, sum([array.nbytes for array in arrays]))
 
         def call() -> list[Array]:
-            flat = [_flat(result) for result in results]
-            self._all_reduce(text, [_flat(array) for array in arrays], flat, reduction)
+            flat, sources = [_flat(result) for result in results], [_flat(array) for array in arrays]
+            if may_overlap:
+                sources = apart(sources, flat, same=flat)
+            self._all_reduce(text, sources, flat, reduction)
             return [_finished(result, target) for result, target in zip(results, flat, strict=True)]
 
         return call
@@ -124,13 +130,29 @@ class DataPlane(ABC):
     def _all_gather_call(self, array: Array, out: Array | None) -> Callable[[], Array]:
         text = signature("all_gather", self._check_array("all_gather", array).tag, (array.shape,))
         shape = (self.size, *array.shape)
-        return self._simple_call("all_gather", array, shape, out, lambda source, to: self._all_gather(text, source, to))
+
+        def own_part(out: Array) -> Array:
+            return out[self.rank * array.size :][: array.size]
+
+        return self._simple_call(
+            "all_gather",
+            array,
+            shape,
+            out,
+            lambda source, to: self._all_gather(text, source, to),
+            own_part=own_part,
+        )
 
     def _broadcast_call(self, array: Array, root: int, out: Array | None) -> Callable[[], Array]:
         self._check_rank("broadcast", "root", root)
         text = signature("broadcast", self._check_array("broadcast", array).tag, (array.shape,), root=root)
         return self._simple_call(
-            "broadcast", array, array.shape, out, lambda source, to: self._broadcast(text, source, to, root)
+            "broadcast",
+            array,
+            array.shape,
+            out,
+            lambda source, to: self._broadcast(text, source, to, root),
+            own_part=lambda out: out,
         )
 
     def _all_to_all_call(self, array: Array, out: Array | None) -> Callable[[], Array]:
@@ -142,14 +164,23 @@ class DataPlane(ABC):
         )
 
     def _simple_call(
-        self, kind: str, array: Array, shape: tuple[int, ...], out: Array | None, move: Callable[[Array, Array], None]
+        self,
+        kind: str,
+        array: Array,
+        shape: tuple[int, ...],
+        out: Array | None,
+        move: Callable[[Array, Array], None],
+        *,
+        own_part: Callable[[Array], Array | None] = lambda out: None,
     ) -> Callable[[], Array]:
         result = self._result(kind, array, shape, out)
         self.counters.add(kind, array.nbytes)
 
         def call() -> Array:
-            target = _flat(result)
-            move(_flat(array), target)
+            source, target = _flat(array), _flat(result)
+            if out is not None:
+                (source,) = apart([source], [target], same=[own_part(target)])
+            move(source, target)
             return _finished(result, target)
 
         return call
@@ -167,6 +198,7 @@ class DataPlane(ABC):
         wanted = None if dtype is None else as_dtype(dtype)
         if out is not None:
             wanted, shape = self._check_array("recv", out), out.shape
+            check_writable("recv", out)
 
         def call() -> Array:
             array = self._recv(source, tag, shape, wanted)
@@ -190,8 +222,10 @@ class DataPlane(ABC):
     def _result(self, kind: str, array: Array, shape: tuple[int, ...], out: Array | None) -> Array:
         if out is None:
             return self._empty(shape, array)
+        self._check_array(kind, out)
         if out.shape != shape or out.dtype != array.dtype:
             raise ShapeError(expected(kind, f"out of {array.dtype} {shape}", f"{out.dtype} {out.shape}"))
+        check_writable(kind, out)
         return out
 
     def _rows_per_rank(self, kind: str, array: Array) -> int:
@@ -204,6 +238,12 @@ class DataPlane(ABC):
     def _check_rank(self, kind: str, name: str, rank: int) -> None:
         if not 0 <= rank < self.size:
             raise ValueError(expected(kind, f"{name} to be a rank of {self.group!r}, 0..{self.size - 1}", str(rank)))
+
+
+def check_writable(kind: str, out: Array) -> None:
+    """Raise `ValueError` if nothing can be written to `out`. CuPy has no read-only arrays."""
+    if not getattr(out.flags, "writeable", True):
+        raise ValueError(expected(kind, "an out that can be written to", "a read-only array", "copy it first"))
 
 
 def _flat(array: Array) -> Array:

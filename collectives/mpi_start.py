@@ -7,12 +7,12 @@ computes.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +118,12 @@ def abort_on_exception(world: MPI.Intracomm) -> None:
     sys.excepthook = hook
 
 
-def at_exit(action: Callable[[], None]) -> None:
-    """Run `action` before MPI is finalized, which mpi4py does at exit as well (last registered, first called)."""
-    atexit.register(action)
+@cache
+def memory_fence() -> Callable[[], None]:
+    """What orders this process's reads and writes of memory that others share; the window it needs lives for good."""
+    from mpi4py import MPI
+
+    window = MPI.Win.Allocate_shared(64, 1, MPI.INFO_NULL, MPI.COMM_SELF)
+    window.Lock_all(MPI.MODE_NOCHECK)
+    fence: Callable[[], None] = window.Sync
+    return fence

@@ -1,4 +1,4 @@
-"""A shared window from MPI: memory that all ranks of one host map, with one arrival flag per rank.
+"""The shared window of MPI ranks of one host, with one arrival flag per rank.
 
 A rank that arrives writes a growing number to its flag and polls the others'. That costs less than a barrier through
 MPI, and every rank can name the ones it waits for.
@@ -6,92 +6,104 @@ MPI, and every rank can name the ones it waits for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
-
-from dtrain.base.errors import CollectiveError, PeerLostError
-from dtrain.collectives.mpi_start import wait_until
-from dtrain.collectives.packed import address_of
+from dtrain.collectives.mpi_start import memory_fence, wait_until
 from dtrain.collectives.rank_order import Array
-from dtrain.collectives.shared_window import HEADER_BYTES, SharedWindow, region_bytes
-from dtrain.collectives.signature import rank_list
+from dtrain.collectives.shared_parts import make_shared_parts
+from dtrain.collectives.shared_window import (
+    FLAG_BYTES,
+    NOTE_BYTES,
+    Absence,
+    Exchange,
+    SharedWindow,
+    State,
+    region_bytes,
+)
 
-if TYPE_CHECKING:
-    from mpi4py import MPI
-
-# Words of a rank's flag line: how often it has arrived, and whether it will never come again.
-_ARRIVALS, _LEFT = 0, 1
+# Words of a rank's flag line: how often it has arrived, and its State.
+_ARRIVALS, _STATE = 0, 1
 
 
 class MpiWindow(SharedWindow):
-    """The shared memory of a communicator whose ranks are all on one host."""
+    """Shared memory of a group's ranks; `progress` keeps MPI moving while a rank waits in it."""
 
-    def __init__(self, comm: MPI.Intracomm, staging_bytes: int) -> None:
-        """Collective over `comm`, which the window uses for itself."""
-        self.rank = comm.Get_rank()
-        self.size = comm.Get_size()
-        self._comm = comm
-        self._windows: list[MPI.Win] = []
+    def __init__(self, regions: Sequence[Array], rank: int, progress: Callable[[], Any]) -> None:
+        """`regions` as `make_shared_parts` gives them, of `region_bytes` each, in the order of the group's ranks."""
+        self.regions = list(regions)
+        self.rank = rank
+        self.size = len(regions)
+        self._progress = progress
+        self._fence = memory_fence()
         self._arrivals = 0
-        self.regions = self._allocate(region_bytes(staging_bytes), HEADER_BYTES)
+        self._is_waiting = False
         self._flags = [memoryview(region.data)[:16].cast("Q") for region in self.regions]
-        self._others = [flag for rank, flag in enumerate(self._flags) if rank != self.rank]
+        self._notes = [memoryview(region.data)[FLAG_BYTES:][:NOTE_BYTES] for region in self.regions]
+        self._own = self._flags[rank]
+        self._others = [flag for other, flag in enumerate(self._flags) if other != rank]
 
-    def synchronize(self, timeout: float, explain: Callable[[list[int]], str]) -> None:
+    @classmethod
+    def make(
+        cls,
+        staging_bytes: int,
+        members: Sequence[int],
+        rank: int | None,
+        exchange: Exchange,
+        progress: Callable[[], Any],
+    ) -> MpiWindow | None:
+        """The window of `members`; None on a rank that only takes part in the exchange. See `make_shared_parts`."""
+        nbytes = None if rank is None else region_bytes(staging_bytes)
+        regions = make_shared_parts(nbytes, members, exchange)
+        return None if rank is None else cls(regions, rank, progress)
+
+    def synchronize(self, timeout: float) -> None:
         self._arrivals += 1
+        self._is_waiting = True
         arrived = self._arrivals
-        window = self._windows[0]
-        window.Sync()  # a full memory barrier: data before flag
-        self._flags[self.rank][_ARRIVALS] = arrived
+        self._fence()  # data before flag
+        self._own[_ARRIVALS] = arrived
         for flag in self._others:
             if flag[_ARRIVALS] < arrived:
-                self._wait(flag, arrived, timeout, explain)
-        window.Sync()
+                self._wait(flag, arrived, timeout)
+        self._fence()
+        self._is_waiting = False
 
-    def _wait(self, flag: memoryview, arrived: int, timeout: float, explain: Callable[[list[int]], str]) -> None:
-        came = wait_until(lambda: flag[_ARRIVALS] >= arrived or flag[_LEFT] > 0, timeout, self._comm.Iprobe)
+    def _wait(self, flag: memoryview, arrived: int, timeout: float) -> None:
+        """Wait for one rank, but raise as soon as any rank that has not come will never come."""
+
+        def is_over() -> bool:
+            return flag[_ARRIVALS] >= arrived or any(
+                other[_STATE] and other[_ARRIVALS] < arrived for other in self._others
+            )
+
+        wait_until(is_over, timeout, self._progress)
         if flag[_ARRIVALS] >= arrived:
             return
+        self._fence()
         late = [rank for rank, other in enumerate(self._flags) if other[_ARRIVALS] < arrived]
-        if not came:
-            raise CollectiveError(explain(late))
-        left = [rank for rank in late if self._flags[rank][_LEFT]]
-        raise PeerLostError(f"{rank_list(left)} left the job; {explain(late)}")
+        gone = {rank: self.state_of(rank) for rank in late if self._flags[rank][_STATE]}
+        raise Absence(late, gone)
 
-    def allocate(self, nbytes: int, timeout: float) -> list[Array]:
-        return self._allocate(nbytes, nbytes)
+    def state_of(self, rank: int) -> tuple[State, str]:
+        state = State(self._flags[rank][_STATE])
+        text = bytes(self._notes[rank]).rstrip(b"\0").decode(errors="replace") if state else ""
+        return state, text
+
+    def leave(self, state: State, text: str) -> None:
+        if not self._flags or self._own[_STATE]:
+            return
+        encoded = text.encode()[:NOTE_BYTES]
+        self._notes[self.rank][: len(encoded)] = encoded
+        self._fence()
+        self._own[_STATE] = state
+        if self._is_waiting:
+            # As if it had not come to this meeting: who has not seen it there yet looks at the state and raises.
+            self._own[_ARRIVALS] = self._arrivals - 1
+        self._fence()
+
+    def allocate(self, nbytes: int, exchange: Exchange) -> list[Array]:
+        return make_shared_parts(nbytes, range(self.size), exchange)
 
     def close(self) -> None:
-        """Say that this rank will not come again. The memory goes with the process: freeing it would be collective."""
-        self._windows[0].Sync()
-        self._flags[self.rank][_LEFT] = 1
-
-    def _allocate(self, nbytes: int, zeroed: int) -> list[Array]:
-        from mpi4py import MPI
-
-        info = MPI.Info.Create({"alloc_shared_noncontig": "true"})
-        try:
-            window = MPI.Win.Allocate_shared(nbytes + 64, 1, info, self._comm)
-        except MPI.Exception as error:
-            raise CollectiveError(
-                f"shared window of {self.size} ranks: expected {nbytes} bytes of shared memory per rank, got "
-                f"{error.Get_error_string()}; make /dev/shm larger or the buffers smaller"
-            ) from error
-        window.Lock_all(MPI.MODE_NOCHECK)
-        self._windows.append(window)
-        regions = [self._region(window, rank, nbytes) for rank in range(self.size)]
-        regions[self.rank][:zeroed] = 0
-        window.Sync()
-        self._comm.Barrier()
-        window.Sync()
-        return regions
-
-    @staticmethod
-    def _region(window: MPI.Win, rank: int, nbytes: int) -> Array:
-        """One rank's part, from its first 64-byte line on; pages are aligned alike in all processes."""
-        buffer: Any = window.Shared_query(rank)[0]
-        memory: Array = np.frombuffer(buffer, np.uint8)
-        first = -address_of(memory) % 64
-        return memory[first : first + nbytes]
+        self.regions, self._flags, self._notes, self._others = [], [], [], []

@@ -21,11 +21,13 @@ import numpy as np
 
 from dtrain.base.device import as_device
 from dtrain.base.dtype import DType, from_numpy
-from dtrain.base.errors import DeviceError, DtypeError, expected
+from dtrain.base.errors import CollectiveError, CollectiveMismatchError, DeviceError, DtypeError, expected
 from dtrain.base.tensor_type import tensor_type
 from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.ordered_calls import Prepare
 from dtrain.collectives.packed import Packed, address_of, packed_offsets, slices
 from dtrain.collectives.rank_order import Array, ReduceOp
+from dtrain.collectives.shared_window import State
 from dtrain.collectives.weighing import Weighted
 from dtrain.collectives.work import Work
 
@@ -119,12 +121,23 @@ class NcclCommunicator(Communicator):
     def abort(self, code: int = 1) -> None:
         self._parent.abort(code)
 
-    def close(self) -> None:
-        super().close()
+    def close(self, reason: str = "has closed this communicator") -> None:
+        is_first = not self._is_closing
+        try:
+            super().close(reason)
+        finally:
+            if is_first and not self.is_broken:
+                with self._device:
+                    self._stream.synchronize()
+                    self._in_flight.clear()
+                    self._link.destroy()
+
+    def _tell_broken(self, state: State, text: str) -> None:
+        # The parent tells the others. What NCCL still has to do would wait for them, and use arrays that are gone.
+        self._parent.break_off(state, text)
         with self._device:
-            self._stream.synchronize()
+            self._link.abort()
             self._in_flight.clear()
-            self._link.destroy()
 
     # Python objects and letters take the parent's way
 
@@ -149,8 +162,13 @@ class NcclCommunicator(Communicator):
             array: Array = self._cupy.asarray(received)
         return array
 
-    def _split(self, ranks: list[int]) -> Communicator | None:
+    def _gather_bytes(self, text: str, data: Array) -> list[Array]:
+        self._agree(text)
+        return [np.frombuffer(row, np.uint8) for row in self._parent.all_gather_object(data.tobytes())]
+
+    def _split(self, groups: list[list[int]]) -> Communicator | None:
         # The ranks are sorted already; a color has to be a number that no other group of this call has.
+        ranks = self._own_of(groups)
         child = self._parent.split(ranks[0] if ranks else None, ranks.index(self.rank) if ranks else 0)
         if child is None:
             return None
@@ -213,9 +231,8 @@ class NcclCommunicator(Communicator):
         self._nccl.groupStart()
         for source, out in zip(sources, outs, strict=True):
             if source.size:
-                data = _apart(source, out)
                 self._link.allReduce(
-                    address_of(data), address_of(out), source.size, nccl_type, nccl_op, self._stream.ptr
+                    address_of(source), address_of(out), source.size, nccl_type, nccl_op, self._stream.ptr
                 )
         self._nccl.groupEnd()
         if op == "mean":
@@ -241,23 +258,21 @@ class NcclCommunicator(Communicator):
     def _all_gather(self, text: str, source: Array, out: Array) -> None:
         self._agree(text)
         if source.size:
-            # NCCL gathers in place where the source is this rank's part of the output, and only there.
-            is_own_part = address_of(source) == address_of(out) + self.rank * source.nbytes
-            data = source if is_own_part else _apart(source, out)
-            self._link.allGather(address_of(data), address_of(out), data.nbytes, self._nccl.NCCL_INT8, self._stream.ptr)
+            self._link.allGather(
+                address_of(source), address_of(out), source.nbytes, self._nccl.NCCL_INT8, self._stream.ptr
+            )
 
     def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
         self._agree(text)
         if source.size:
-            data = _apart(source, out)
             self._link.broadcast(
-                address_of(data), address_of(out), source.nbytes, self._nccl.NCCL_INT8, root, self._stream.ptr
+                address_of(source), address_of(out), source.nbytes, self._nccl.NCCL_INT8, root, self._stream.ptr
             )
 
     def _all_to_all(self, text: str, source: Array, out: Array) -> None:
         self._agree(text)
         if source.size:
-            self._exchange(list(_apart(source, out).reshape(self.size, -1)), list(out.reshape(self.size, -1)))
+            self._exchange(list(source.reshape(self.size, -1)), list(out.reshape(self.size, -1)))
 
     def _barrier(self, text: str) -> None:
         self._stream.synchronize()
@@ -276,7 +291,10 @@ class NcclCommunicator(Communicator):
     def _agree(self, text: str, *, always: bool = False) -> None:
         """Compare the call on all ranks: a barrier of the parent under the name of this call."""
         if self._checks_calls or always:
-            self._parent.meet(text)
+            try:
+                self._parent.meet(self._shown(text))
+            except CollectiveMismatchError as error:
+                raise self._agreed(error) from None
 
     # Arrays and streams
 
@@ -296,31 +314,38 @@ class NcclCommunicator(Communicator):
             array: Array = self._cupy.empty(shape, like.dtype)
         return array
 
-    def _allocate(self, nbytes: int) -> Array:
-        array: Array = self._cupy.zeros(nbytes, self._cupy.uint8)
-        return array
+    def _allocate(self, text: str, nbytes: int) -> Array:
+        self._agree(text, always=True)
+        memory: Array | None = None
+        trouble = ""
+        try:
+            memory = self._cupy.zeros(nbytes, self._cupy.uint8)
+        except Exception as error:
+            trouble = f"rank {self.world_ranks[self.rank]}: {error}"
+        troubles = [text for text in self._parent.all_gather_object(trouble) if text]
+        if memory is None or troubles:
+            wanted = f"{nbytes} bytes on every rank's device"
+            raise self._agreed(CollectiveError(expected("allocate", wanted, troubles[0], "ask for less")))
+        return memory
 
-    def _now(self, call: Callable[[], Result]) -> Result:
-        return self._later(call).wait()
+    def _now(self, prepare: Prepare[Result]) -> Result:
+        return self._later(prepare).wait()
 
-    def _later(self, call: Callable[[], Result]) -> Work[Result]:
+    def _later(self, prepare: Prepare[Result]) -> Work[Result]:
+        number = next(self._numbers)
+        call = prepare()
         with self._device:
             begin = self._cupy.cuda.get_current_stream().record()
             self._stream.wait_event(begin)
             with self._stream:
-                work = StreamWork(call, self._stream, self._cupy.cuda.get_current_stream)
+                work = StreamWork(
+                    lambda: self._carry_out(number, call), self._stream, self._cupy.cuda.get_current_stream
+                )
         while self._in_flight and self._in_flight[0][0].is_completed():
             self._in_flight.popleft()
         self._in_flight.append((work, call))
+        self._collectives.note_failure(work)
         return work
-
-
-def _apart(source: Array, out: Array) -> Array:
-    """The source, or a copy of it where it shares memory with the output without being it."""
-    begin, end = address_of(out), address_of(out) + out.nbytes
-    if address_of(source) == begin and source.nbytes == out.nbytes:
-        return source
-    return source.copy() if begin < address_of(source) + source.nbytes and address_of(source) < end else source
 
 
 def _load_nccl() -> tuple[Any, Any]:

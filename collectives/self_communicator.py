@@ -11,6 +11,7 @@ import numpy as np
 from dtrain.base.dtype import DType
 from dtrain.base.errors import CollectiveError, expected
 from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.group_calls import ordinary_memory
 from dtrain.collectives.rank_order import Array, ReduceOp, reduce_in_rank_order
 from dtrain.collectives.weighing import Weighted
 
@@ -74,5 +75,8 @@ class SelfCommunicator(Communicator):
             )
         )
 
-    def _split(self, ranks: list[int]) -> Communicator | None:
-        return SelfCommunicator((self.world_ranks[0],)) if ranks else None
+    def _split(self, groups: list[list[int]]) -> Communicator | None:
+        return SelfCommunicator((self.world_ranks[0],)) if groups else None
+
+    def _allocate(self, text: str, nbytes: int) -> Array:
+        return ordinary_memory(nbytes)

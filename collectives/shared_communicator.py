@@ -15,11 +15,22 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.alignment import ALIGNMENT
+from dtrain.base.errors import CollectiveError
+from dtrain.collectives.absence import gone_error, late_error
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.packed import Packed, address_of, slices
 from dtrain.collectives.rank_order import Array, ReduceOp, Reduction, reduce_in_rank_order
-from dtrain.collectives.shared_window import FLAG_BYTES, FRAME_BYTES, HEADER_BYTES, SharedWindow
-from dtrain.collectives.signature import DIGEST_BYTES, SIGNATURE_BYTES, frame_of, mismatch, rank_list, text_of
+from dtrain.collectives.shared_window import (
+    FLAG_BYTES,
+    FRAME_BYTES,
+    HEADER_BYTES,
+    NOTE_BYTES,
+    Absence,
+    NoMemory,
+    SharedWindow,
+    State,
+)
+from dtrain.collectives.signature import DIGEST_BYTES, SIGNATURE_BYTES, frame_of, mismatch, text_of
 from dtrain.collectives.weighing import SHOWN_BYTES, Weighted
 
 # Bytes that a rank reads at most where every rank reduces everything. That saves the second meeting, which costs more
@@ -54,7 +65,10 @@ class SharedCommunicator(Communicator):
         self._segments: list[list[Array]] = []
         self._own_segments: list[tuple[int, int]] = []  # address and bytes of this rank's parts
         self._frames = [
-            [memoryview(region.data)[FLAG_BYTES + half * FRAME_BYTES :][:FRAME_BYTES] for region in window.regions]
+            [
+                memoryview(region.data)[FLAG_BYTES + NOTE_BYTES + half * FRAME_BYTES :][:FRAME_BYTES]
+                for region in window.regions
+            ]
             for half in (0, 1)
         ]
         self._digests = [[frame[:DIGEST_BYTES].cast("Q") for frame in frames] for frames in self._frames]
@@ -69,9 +83,21 @@ class SharedCommunicator(Communicator):
             return "shared_one_shot" if nbytes <= self._one_shot_bytes else "shared_slices"
         return "shared_copy"
 
-    def close(self) -> None:
-        super().close()
-        self._window.close()
+    def close(self, reason: str = "has closed this communicator") -> None:
+        try:
+            super().close(reason)
+        finally:
+            self._window.leave(State.LEFT, reason)
+            self._forget_memory()
+            self._window.close()
+
+    def _forget_memory(self) -> None:
+        """Let go of every view, so that the window can give its memory back."""
+        self._frames, self._digests, self._staging = [], [], []
+        self._segments, self._own_segments = [], []
+
+    def _tell_broken(self, state: State, text: str) -> None:
+        self._window.leave(state, text)
 
     # Reductions
 
@@ -173,7 +199,7 @@ class SharedCommunicator(Communicator):
             reduce_in_rank_order([part.view(out.dtype) for part in parts], op, out_bytes[first:last].view(out.dtype))
 
         out_bytes = out.view(np.uint8)
-        self._exchange_blocks(text, _apart(source, out), out.nbytes, reduce)
+        self._exchange_blocks(text, source, out.nbytes, reduce)
 
     # Exchanges
 
@@ -183,7 +209,7 @@ class SharedCommunicator(Communicator):
                 row[first:last] = part
 
         rows = np.array_split(out.view(np.uint8), self.size)
-        self._exchange_blocks(text, _apart(source, out), out.nbytes // self.size, copy)
+        self._exchange_blocks(text, source, out.nbytes // self.size, copy)
 
     def _exchange_blocks(
         self, text: str, source: Array, block_bytes: int, consume: Callable[[list[Array], int, int], None]
@@ -212,7 +238,7 @@ class SharedCommunicator(Communicator):
                 row[first:last] = part
 
         rows = np.array_split(out.view(np.uint8), self.size)
-        self._show(text, _apart(source, out).view(np.uint8), range(self.size), copy)
+        self._show(text, source.view(np.uint8), range(self.size), copy)
 
     def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
         def copy(parts: list[Array], first: int, last: int) -> None:
@@ -245,8 +271,12 @@ class SharedCommunicator(Communicator):
 
     # Memory in which nothing needs to be copied
 
-    def _allocate(self, nbytes: int) -> Array:
-        segment = self._window.allocate(nbytes, self.timeout)
+    def _allocate(self, text: str, nbytes: int) -> Array:
+        self._meet(text)
+        try:
+            segment = self._window.allocate(nbytes, lambda offer: self._tell_all("allocate, its memory", offer))
+        except NoMemory as error:
+            raise self._agreed(self._no_memory(error, nbytes)) from None
         self._segments.append(segment)
         own = segment[self.rank]
         self._own_segments.append((address_of(own), own.size))
@@ -296,7 +326,7 @@ class SharedCommunicator(Communicator):
 
     def _meet(self, text: str, places: bytes = _NOWHERE) -> None:
         """Begin a collective and its first chunk: show the call, wait for all ranks, compare."""
-        frame = frame_of(text)
+        frame = frame_of(self._shown(text))
         self._calls += 1
         half = self._calls % 2
         if self._own_frames[half] is not frame:
@@ -304,37 +334,31 @@ class SharedCommunicator(Communicator):
             self._own_frames[half] = frame
         if self._segments:
             self._frames[half][self.rank][SIGNATURE_BYTES : SIGNATURE_BYTES + _PLACE.size] = places
-        self._synchronize(text)
+        self._synchronize()
         self._chunks += 1
         digests = self._digests[half]
         own = digests[self.rank][0]
         for digest in digests:
             if digest[0] != own:
                 shown = [bytes(other[:SIGNATURE_BYTES]) for other in self._frames[half]]
-                raise mismatch(self.group, self._calls, shown)
+                raise self._agreed(mismatch(self.group, self._begun, shown, self.world_ranks))
 
     def _next_chunk(self) -> None:
         self._synchronize()
         self._chunks += 1
 
-    def _synchronize(self, text: str = "a later part of the same call") -> None:
-        self._window.synchronize(self.timeout, lambda late: self._explain_late(text, late))
+    def _synchronize(self) -> None:
+        try:
+            self._window.synchronize(self.timeout)
+        except Absence as absence:
+            raise self._absence_error(absence) from None
 
-    def _explain_late(self, text: str, late: list[int]) -> str:
+    def _absence_error(self, absence: Absence) -> CollectiveError:
+        if absence.gone:
+            return gone_error(self._here(), absence.gone, self._names)
         previous = self._frames[(self._calls - 1) % 2]
-        last = "; ".join(
-            f"rank {rank} was last in {text_of(bytes(previous[rank][:SIGNATURE_BYTES]))}" for rank in late[:8]
-        )
-        return (
-            f"group {self.group!r}, collective {self._calls} ({text}) on rank {self.rank}: expected all "
-            f"{self.size} ranks within {self.timeout:g} s, got nothing from {rank_list(late)}; {last}; look at what "
-            "those ranks are doing, or raise DTRAIN_COLLECTIVE_TIMEOUT"
-        )
+        last_calls = {rank: text_of(bytes(previous[rank][:SIGNATURE_BYTES])) for rank in absence.late}
+        return late_error(self._here(), absence.late, last_calls, self.timeout, self._names)
 
     @abstractmethod
     def abort(self, code: int = 1) -> None: ...
-
-
-def _apart(source: Array, out: Array) -> Array:
-    """`source`, copied if chunks of `out` could be written over parts of it that have not been shown yet."""
-    return source.copy() if np.may_share_memory(source, out) else source

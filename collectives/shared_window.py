@@ -2,7 +2,9 @@
 
 Each rank owns one region and may read, and by agreement write, everyone's:
 
-    region of rank r:  | flag (one line) | frame 0 | frame 1 | staging 0 ......... | staging 1 ......... |
+    region of rank r:  | flag | note | frame 0 | frame 1 | staging 0 ......... | staging 1 ......... |
+
+The flag (one line) counts the rank's arrivals and says when it takes part no longer; the note then says why.
 
 Frames (the signature of a call, and where its arrays lie) alternate from call to call, staging halves from chunk to
 chunk. A rank can write to a half again only after it has met everybody in between, that is, after everybody has read
@@ -12,21 +14,63 @@ what the half held: two halves are enough, and nothing is ever reset.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from enum import IntEnum
 
 from dtrain.collectives.rank_order import Array
 from dtrain.collectives.signature import SIGNATURE_BYTES
 
+Exchange = Callable[[str], list[str]]
+
 FLAG_BYTES = 64
+NOTE_BYTES = 512
 PLACE_BYTES = 64
 FRAME_BYTES = SIGNATURE_BYTES + PLACE_BYTES
-HEADER_BYTES = FLAG_BYTES + 2 * FRAME_BYTES + (-(FLAG_BYTES + 2 * FRAME_BYTES) % 64)
+HEADER_BYTES = FLAG_BYTES + NOTE_BYTES + 2 * FRAME_BYTES
+assert HEADER_BYTES % 64 == 0
 
 
 def region_bytes(staging_bytes: int) -> int:
     """Bytes of one rank's region with two staging halves of `staging_bytes`, a multiple of 64."""
     assert staging_bytes % 64 == 0
     return HEADER_BYTES + 2 * staging_bytes
+
+
+class State(IntEnum):
+    """Whether a rank takes part in the meetings of a group, and why not."""
+
+    HERE = 0
+    LEFT = 1  # it closed its communicator, or its script ended
+    BROKEN = 2  # a call of it ended half-way
+    FOLLOWED = 3  # a call of it could not go on because of others; its words are theirs
+
+
+class Absence(Exception):
+    """A meeting that does not come about.
+
+    Attributes:
+        late: ranks of the group that have not come.
+        gone: those who will never come, with their state and their words.
+    """
+
+    def __init__(self, late: list[int], gone: Mapping[int, tuple[State, str]]) -> None:
+        super().__init__(late, gone)
+        self.late = late
+        self.gone = dict(gone)
+
+
+class NoMemory(Exception):
+    """A rank could not make or reach shared memory; every rank of the exchange raises it alike.
+
+    Attributes:
+        rank: the first one in trouble, by its place in the exchange.
+        reason: what the system said.
+    """
+
+    def __init__(self, rank: int, reason: str) -> None:
+        super().__init__(rank, reason)
+        self.rank = rank
+        self.reason = reason
 
 
 class SharedWindow(ABC):
@@ -38,22 +82,36 @@ class SharedWindow(ABC):
     """One flat u8 array per rank."""
 
     @abstractmethod
-    def synchronize(self, timeout: float, explain: Callable[[list[int]], str]) -> None:
-        """Return once every rank has called this as often as this one; what was written before is then visible.
+    def synchronize(self, timeout: float) -> None:
+        """Return once every rank has called this as often as this one; what it wrote before is then visible.
 
         Args:
             timeout: seconds to wait at most.
-            explain: words the error from the list of ranks that have not come.
 
         Raises:
-            CollectiveError: somebody did not come in time.
-            PeerLostError: somebody has left for good.
+            Absence: somebody did not come in time, or will never come.
         """
 
     @abstractmethod
-    def allocate(self, nbytes: int, timeout: float) -> list[Array]:
-        """More shared memory (collective): `nbytes` zeros for each rank, 64-byte aligned; the same list everywhere."""
+    def state_of(self, rank: int) -> tuple[State, str]:
+        """Whether a rank takes part, and its words if it does not."""
+
+    @abstractmethod
+    def leave(self, state: State, text: str) -> None:
+        """Tell the others that this rank takes part no longer, as in "has ended its script"; the first time counts."""
+
+    @abstractmethod
+    def allocate(self, nbytes: int, exchange: Exchange) -> list[Array]:
+        """More shared memory (collective): `nbytes` zeros for each rank, 64-byte aligned; the same list everywhere.
+
+        Args:
+            nbytes: the same on every rank.
+            exchange: gives every rank's text to every rank, in rank order.
+
+        Raises:
+            NoMemory: on every rank, if one of them could not get its part.
+        """
 
     @abstractmethod
     def close(self) -> None:
-        """Give the memory back; nobody touches it afterwards."""
+        """Give the memory back; this rank touches it no longer."""

@@ -11,6 +11,8 @@ from dtrain.base.errors import CollectiveMismatchError
 # Room for a signature in the frames that ranks show each other.
 SIGNATURE_BYTES = 448
 DIGEST_BYTES = 8
+# Different calls that a mismatch spells out: enough to see the kind, however many ranks there are.
+MAX_SIDES = 4
 
 
 @lru_cache(maxsize=4096)
@@ -50,17 +52,25 @@ def text_of(frame: bytes) -> str:
     return frame[DIGEST_BYTES:].rstrip(b"\0").decode(errors="replace") or "(no collective yet)"
 
 
-def mismatch(group: str, call: int, frames: Sequence[bytes]) -> CollectiveMismatchError:
-    """The error that every rank raises: each different call with the ranks that made it, fewest ranks first."""
+def mismatch(group: str, call: int, frames: Sequence[bytes], world_ranks: Sequence[int]) -> CollectiveMismatchError:
+    """The error that every rank raises: who called what, in one line, fewest ranks first.
+
+    Args:
+        group: the group's text.
+        call: which of its collectives this is.
+        frames: what each rank of the group has shown.
+        world_ranks: the ranks of the job that those are.
+    """
     ranks_of: dict[bytes, list[int]] = {}
-    for rank, frame in enumerate(frames):
+    for rank, frame in zip(world_ranks, frames, strict=True):
         ranks_of.setdefault(bytes(frame), []).append(rank)
     sides = sorted(ranks_of.items(), key=lambda side: (len(side[1]), side[1]))
-    lines = [f"  {rank_list(ranks)}: {text_of(frame)}" for frame, ranks in sides]
+    said = [f"{rank_list(sorted(ranks))}: {text_of(frame)}" for frame, ranks in sides[:MAX_SIDES]]
+    if len(sides) > MAX_SIDES:
+        said.append(f"{len(sides) - MAX_SIDES} more differ")
     return CollectiveMismatchError(
-        f"group {group!r}, collective {call}: expected the same call on every rank, got\n"
-        + "\n".join(lines)
-        + "\nmake every rank of the group issue the same collectives in the same order, "
+        f"group {group!r}, collective {call}: expected the same call on every rank, got {'; '.join(said)}\n"
+        "make every rank of the group issue the same collectives in the same order, "
         "with the same shapes, dtype, reduce op and root"
     )
 

@@ -21,10 +21,12 @@ from dtrain.base.cuda import prefer_gpu
 from dtrain.base.dtype import DType
 from dtrain.base.errors import CollectiveError, PeerLostError
 from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.group_calls import ordinary_memory
 from dtrain.collectives.rank_order import Array
 from dtrain.collectives.shared_communicator import SharedCommunicator
-from dtrain.collectives.shared_window import SharedWindow, region_bytes
-from dtrain.collectives.signature import rank_list
+from dtrain.collectives.shared_parts import check_offers
+from dtrain.collectives.shared_window import Absence, Exchange, SharedWindow, State, region_bytes
+from dtrain.collectives.work import ClosedError
 
 Result = TypeVar("Result")
 
@@ -35,8 +37,12 @@ THREAD_STAGING_BYTES = 4096
 class _World:
     """What the ranks of one group share. Groups made by `split` are worlds of their own under the same failure."""
 
-    def __init__(self, size: int, staging_bytes: int, failure: _Failure) -> None:
+    def __init__(
+        self, size: int, staging_bytes: int, failure: _Failure, when_closed: Callable[[], None] = lambda: None
+    ) -> None:
         self.size = size
+        self.num_closed = 0
+        self.when_closed = when_closed
         self.staging_bytes = staging_bytes
         self.failure = failure
         self.changed = failure.changed
@@ -44,7 +50,18 @@ class _World:
         self.arrivals = [0] * size
         self.segments: list[dict[int, Array]] = []
         self.mail: dict[tuple[int, int, int], deque[Array]] = defaultdict(deque)
+        self.states: dict[int, tuple[State, str]] = {}
         self.children: dict[tuple[int, tuple[int, ...]], _World] = {}
+
+    def close(self) -> None:
+        """One rank is done with this group; the last one gives it back."""
+        with self.changed:
+            self.num_closed += 1
+            if self.num_closed == self.size:
+                self.when_closed()
+
+    def forget(self, key: tuple[int, tuple[int, ...]]) -> None:
+        self.children.pop(key, None)
 
 
 class _Failure:
@@ -77,31 +94,60 @@ class _ThreadWindow(SharedWindow):
         self.size = world.size
         self.regions = world.regions
         self._num_segments = 0
+        self._is_waiting = False
+        self._is_closed = False
 
-    def synchronize(self, timeout: float, explain: Callable[[list[int]], str]) -> None:
+    def synchronize(self, timeout: float) -> None:
         world = self._world
         with world.changed:
+            self._is_waiting = True
             world.arrivals[self.rank] += 1
             arrived = world.arrivals[self.rank]
             world.changed.notify_all()
-            if not world.failure.wait_until(lambda: min(world.arrivals) >= arrived, timeout):
+            came = world.failure.wait_until(
+                lambda: bool(self._gone(arrived)) or min(world.arrivals) >= arrived, timeout
+            )
+            gone = self._gone(arrived)
+            if gone or not came:
                 late = [rank for rank, count in enumerate(world.arrivals) if count < arrived]
-                raise CollectiveError(explain(late))
+                raise Absence(late, gone)
+            self._is_waiting = False
 
-    def allocate(self, nbytes: int, timeout: float) -> list[Array]:
+    def _gone(self, arrived: int) -> dict[int, tuple[State, str]]:
+        """Who will not come to this meeting."""
+        return {rank: why for rank, why in self._world.states.items() if self._world.arrivals[rank] < arrived}
+
+    def state_of(self, rank: int) -> tuple[State, str]:
+        return self._world.states.get(rank, (State.HERE, ""))
+
+    def leave(self, state: State, text: str) -> None:
+        with self._world.changed:
+            if self.rank in self._world.states:
+                return
+            self._world.states[self.rank] = (state, text)
+            if self._is_waiting:
+                # As if it had not come to this meeting: who has not left it yet looks at the state and raises.
+                self._world.arrivals[self.rank] -= 1
+            self._world.changed.notify_all()
+
+    def allocate(self, nbytes: int, exchange: Exchange) -> list[Array]:
         world = self._world
-        storage = np.zeros(nbytes + 64, np.uint8)
-        first = -storage.ctypes.data % 64
+        try:
+            part, trouble = ordinary_memory(nbytes), ""
+        except CollectiveError as error:
+            part, trouble = ordinary_memory(0), f"!{error}"
         number, self._num_segments = self._num_segments, self._num_segments + 1
         with world.changed:
             while len(world.segments) <= number:
                 world.segments.append({})
-            world.segments[number][self.rank] = storage[first : first + nbytes]
-        self.synchronize(timeout, lambda late: f"allocate: expected all ranks, got nothing from {rank_list(late)}")
+            world.segments[number][self.rank] = part
+        check_offers(exchange(trouble))
         return [world.segments[number][rank] for rank in range(self.size)]
 
     def close(self) -> None:
-        pass
+        if not self._is_closed:
+            self._is_closed = True
+            self._world.close()
 
 
 class ThreadCommunicator(SharedCommunicator):
@@ -115,6 +161,12 @@ class ThreadCommunicator(SharedCommunicator):
         super().__init__(_ThreadWindow(world, rank), world_ranks, staging_bytes=world.staging_bytes, timeout=timeout)
         self._world = world
         self._num_splits = 0
+
+    def close(self, reason: str = "has closed this communicator") -> None:
+        with self._world.changed:
+            self._is_closing = True
+            self._world.changed.notify_all()
+        super().close(reason)
 
     def abort(self, code: int = 1) -> NoReturn:
         self._world.failure.set(f"abort({code}) on rank {self.rank}")
@@ -130,22 +182,30 @@ class ThreadCommunicator(SharedCommunicator):
         world = self._world
         with world.changed:
             letters = world.mail[source, self.rank, tag]
-            if not world.failure.wait_until(lambda: len(letters) > 0, self.timeout):
-                raise CollectiveError(
-                    f"recv on rank {self.rank} of group {self.group!r}: expected a message with tag {tag} from rank "
-                    f"{source} within {self.timeout:g} s, got none; check destination and tag of the sender"
-                )
-            return letters.popleft()
+            has_left = False
 
-    def _split(self, ranks: list[int]) -> Communicator | None:
+            def is_over() -> bool:
+                nonlocal has_left
+                has_left = self._window.state_of(source)[0] is State.LEFT
+                return has_left or self._is_closing or len(letters) > 0
+
+            world.failure.wait_until(is_over, self.timeout)
+            if letters:
+                return letters.popleft()
+            if self._is_closing:
+                raise ClosedError(f"recv of group {self.group!r}: the communicator was closed while it waited")
+            raise self._no_letter(source, tag, self._window.state_of(source)[1] if has_left else "")
+
+    def _split(self, groups: list[list[int]]) -> Communicator | None:
         number, self._num_splits = self._num_splits, self._num_splits + 1
+        ranks = self._own_of(groups)
         if not ranks:
             return None
-        world = self._world
+        world, key = self._world, (number, tuple(ranks))
         with world.changed:
-            child = world.children.setdefault(
-                (number, tuple(ranks)), _World(len(ranks), world.staging_bytes, world.failure)
-            )
+            if key not in world.children:
+                world.children[key] = _World(len(ranks), world.staging_bytes, world.failure, lambda: world.forget(key))
+            child = world.children[key]
         members = [self.world_ranks[rank] for rank in ranks]
         return ThreadCommunicator(child, ranks.index(self.rank), members, self.timeout)
 
@@ -183,7 +243,8 @@ def run_threads(
             prefer_gpu(rank)
             with using(communicator):
                 results[rank] = program(communicator)
-            communicator.close()
+            for group in reversed(list(communicator.family)):
+                group.close("has ended its script")
         except BaseException as error:
             errors.append(error)  # in the order of failing: list.append is atomic
             failure.set(f"{type(error).__name__} on rank {rank}: {error}")

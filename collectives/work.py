@@ -9,11 +9,17 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from dtrain.base.errors import CollectiveError, expected
 
 Result = TypeVar("Result")
+
+MAX_FAILED = 16  # calls that failed unseen and are kept: the first one is what `close` raises
+
+
+class ClosedError(CollectiveError):
+    """A `recv` was still waiting when its communicator was closed. Not an error of anybody who does not ask for it."""
 
 
 class Work(Generic[Result]):
@@ -28,6 +34,12 @@ class Work(Generic[Result]):
         self._completed = threading.Event()
         self._result: Result | None = None
         self._exception: BaseException | None = None
+        self._was_seen = False
+
+    @property
+    def unseen_exception(self) -> BaseException | None:
+        """What the call raised, if nobody has waited for it and somebody should know."""
+        return None if self._was_seen or isinstance(self._exception, ClosedError) else self._exception
 
     def is_completed(self) -> bool:
         """Whether the call has ended, well or badly."""
@@ -46,6 +58,7 @@ class Work(Generic[Result]):
         if not self._completed.wait(timeout):
             raise TimeoutError(expected("Work.wait", f"the collective to end within {timeout} s", "no end yet"))
         if self._exception is not None:
+            self._was_seen = True
             raise self._exception
         return cast(Result, self._result)
 
@@ -68,20 +81,21 @@ class WorkQueue:
     """Carries out calls in order: in the caller's thread where the caller waits, in an own thread otherwise."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
         self._pending: deque[Work[object]] = deque()
         self._changed = threading.Condition()
         self._turn = threading.Lock()
-        self._last: Work[object] | None = None
+        self._current: Work[object] | None = None
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        self._failed: list[Work[object]] = []
 
     def run(self, task: Callable[[], Result]) -> Result:
         """Carry `task` out here and now, after everything submitted before it."""
-        last = self._last
-        if last is not None:
+        last = self._pending[-1] if self._pending else self._current
+        if last is not None and not last.is_completed():
+            self._wake()  # an exception may have come between a call and its thread
             last.join()
-            self._last = None
         with self._turn:
             self._check_open()
             return task()
@@ -92,35 +106,54 @@ class WorkQueue:
         with self._changed:
             self._check_open()
             self._pending.append(cast("Work[object]", work))
-            self._last = cast("Work[object]", work)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
-                self._thread.start()
-            self._changed.notify()
+        self._wake()
         return work
 
-    def close(self) -> None:
-        """Carry out what is pending, then end the thread. Closing twice is harmless."""
+    def _wake(self) -> None:
         with self._changed:
-            self._is_closed = True
-            self._changed.notify()
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._serve, name=self.name, daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Carry out what is pending, then end the thread. Closing twice is harmless.
+
+        Raises:
+            Exception: of the first call that failed and that nobody has waited for; otherwise it would never be seen.
+        """
+        self._is_closed = True
+        if self._pending or self._thread is not None:
+            self._wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+        failed, self._failed = self._failed, []
+        for work in failed:
+            if work.unseen_exception is not None:
+                work.wait()
+
+    def note_failure(self, work: Work[Any]) -> None:
+        """Keep a call that has failed until somebody has waited for it, or until `close` raises for it."""
+        if work.unseen_exception is not None:
+            self._failed = [other for other in self._failed if other.unseen_exception is not None][:MAX_FAILED]
+            self._failed.append(work)
 
     def _check_open(self) -> None:
         if self._is_closed:
             raise CollectiveError(
-                expected(self._name, "an open communicator", "one that was closed", "call collectives.init() again")
+                expected(self.name, "an open communicator", "one that was closed", "call collectives.init() again")
             )
 
     def _serve(self) -> None:
-        while True:
+        while self._thread is threading.current_thread():
             with self._changed:
                 while not self._pending and not self._is_closed:
                     self._changed.wait()
                 if not self._pending:
                     return
-                work = self._pending.popleft()
+                self._current = work = self._pending.popleft()
             with self._turn:
                 work.carry_out()
+            self.note_failure(work)
+            self._current = None
             del work  # a handle kept here would keep the arrays of the last call alive

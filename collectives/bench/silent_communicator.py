@@ -12,6 +12,7 @@ import numpy as np
 from dtrain.base.dtype import DType
 from dtrain.base.errors import CollectiveError
 from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.group_calls import ordinary_memory
 from dtrain.collectives.rank_order import Array, ReduceOp
 
 
@@ -55,5 +56,8 @@ class SilentCommunicator(Communicator):
     def _recv(self, source: int, tag: int, shape: tuple[int, ...] | None, dtype: DType | None) -> Array:
         raise CollectiveError("recv: expected a communicator that exchanges data, got the silent one of the benchmark")
 
-    def _split(self, ranks: list[int]) -> Communicator | None:
+    def _split(self, groups: list[list[int]]) -> Communicator | None:
         return None
+
+    def _allocate(self, text: str, nbytes: int) -> Array:
+        return ordinary_memory(nbytes)

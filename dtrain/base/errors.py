@@ -61,7 +61,9 @@ class CollectiveMismatchError(CollectiveError):
 
 
 class PeerLostError(CollectiveError):
-    """Another rank of the group left the job."""
+    """Another rank of the group left the job, or a call half-way; `cause` says which and how, where it is known."""
+
+    cause: str = ""
 
 
 class CheckpointError(DtrainError, ValueError):

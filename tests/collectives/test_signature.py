@@ -28,12 +28,27 @@ def test_an_empty_frame_says_so() -> None:
 
 def test_mismatch_shows_the_odd_ranks_first() -> None:
     good, bad = frame_of("all_reduce sum f32[8]"), frame_of("all_reduce max f32[8]")
-    error = mismatch("world", 17, [good, good, bad, good])
+    error = mismatch("world", 17, [good, good, bad, good], range(4))
     assert isinstance(error, CollectiveMismatchError)
-    lines = str(error).splitlines()
-    assert lines[0] == "group 'world', collective 17: expected the same call on every rank, got"
-    assert lines[1:3] == ["  rank 2: all_reduce max f32[8]", "  ranks 0,1,3: all_reduce sum f32[8]"]
-    assert lines[3].startswith("make every rank of the group issue the same collectives in the same order")
+    said, advice = str(error).splitlines()
+    assert said == (
+        "group 'world', collective 17: expected the same call on every rank, got rank 2: all_reduce max f32[8]; "
+        "ranks 0,1,3: all_reduce sum f32[8]"
+    )
+    assert advice.startswith("make every rank of the group issue the same collectives in the same order")
+
+
+def test_mismatch_names_ranks_of_the_job() -> None:
+    good, bad = frame_of("all_reduce sum f32[8]"), frame_of("all_reduce max f32[8]")
+    assert "got rank 7: all_reduce max f32[8]; ranks 3,5: all_reduce sum" in str(
+        mismatch("world/3,7,5", 1, [good, bad, good], (3, 7, 5))
+    )
+
+
+def test_mismatch_does_not_grow_with_the_ranks() -> None:
+    frames = [frame_of(f"all_reduce sum f32[{n}]") for n in range(500)]
+    text = str(mismatch("world", 1, frames, range(500)))
+    assert "496 more differ" in text and len(text) < 500
 
 
 def test_compact_ranks() -> None:

@@ -89,10 +89,14 @@ def test_a_rank_that_never_comes_is_named() -> None:
 
 
 def test_a_letter_that_never_comes_is_named() -> None:
+    has_waited = threading.Event()
+
     def program(comm: ThreadCommunicator) -> None:
         if comm.rank == 0:
             with pytest.raises(CollectiveError, match=r"tag 9 from rank 1 within 0\.1 s, got none"):
                 comm.recv(source=1, tag=9)
+            has_waited.set()
+        has_waited.wait(20)
 
     run_threads(2, program, timeout=0.1)
 

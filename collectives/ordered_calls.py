@@ -1,0 +1,122 @@
+"""Calls of one communicator: numbered when they are made, carried out in that order, and none after one that broke off.
+
+Ranks are paired by how many calls each has begun. Two things could set them apart, and neither may end in a wrong
+result:
+
+    a call ends by an exception before it begins     it was numbered, so that this rank's later calls show that one is
+    (a bad argument, an interrupt)                    missing: a mismatch on every rank unless all ranks missed as many
+    a call ends by an exception after it has begun   the communicator is broken: its ranks learn of it and raise from
+    (time, a signal handler, memory, a lost rank)     then on
+
+What all ranks raise alike at their first meeting (a mismatch) breaks nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import TypeVar
+
+from dtrain.base.errors import CollectiveError, PeerLostError
+from dtrain.base.rank_info import rank_tag
+from dtrain.collectives.data_plane import DataPlane
+from dtrain.collectives.shared_window import State
+from dtrain.collectives.work import Work, WorkQueue
+
+Result = TypeVar("Result")
+Prepare = Callable[[], Callable[[], Result]]
+
+
+class OrderedCalls(DataPlane):
+    """The order of a communicator's calls, and whether it still holds on all ranks."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        super().__init__(rank, size)
+        self._collectives = WorkQueue("collectives")
+        self._numbers = itertools.count()
+        self._begun = 0
+        self._skipped = 0
+        self._is_underway = False
+        self._call_text = ""  # what the call under way has shown the others
+        self._broken: CollectiveError | None = None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a call is known to have ended half-way, here or on a peer, so that every later one raises."""
+        return self._broken is not None
+
+    def break_off(self, state: State, text: str) -> None:
+        """Let no call follow, because one of a communicator on top of this one ended half-way; see `_tell_broken`."""
+        if self._broken is None:
+            self._broken = CollectiveError(text)
+            self._tell_broken(state, text)
+
+    def _now(self, prepare: Prepare[Result]) -> Result:
+        """Make a call and carry it out; `prepare` checks arguments and returns what is left to do."""
+        number = next(self._numbers)
+        call = prepare()
+        return self._collectives.run(lambda: self._carry_out(number, call))
+
+    def _later(self, prepare: Prepare[Result]) -> Work[Result]:
+        """Make a call that the communication thread carries out."""
+        number = next(self._numbers)
+        call = prepare()
+        return self._collectives.submit(lambda: self._carry_out(number, call))
+
+    def _carry_out(self, number: int, call: Callable[[], Result]) -> Result:
+        self._check_whole()
+        # Cleared at the end only: nothing has to run in between for an interrupted call to be seen by the next one.
+        self._is_underway = True
+        self._call_text = ""
+        self._skipped = number - self._begun
+        self._begun += 1
+        try:
+            result = call()
+        except BaseException as error:
+            if self._is_underway:
+                self._break(error)
+            raise
+        self._is_underway = False
+        return result
+
+    def _check_whole(self) -> None:
+        if self._broken is None and self._is_underway:
+            self._break(CollectiveError("an exception ended it"))
+        if self._broken is not None:
+            cause = str(self._broken).removeprefix(rank_tag())
+            raise type(self._broken)(
+                f"group {self.group!r}: expected a communicator whose calls all ended, got one that is broken since "
+                f"a call ended half-way ({cause}); ranks no longer stand at the same call: end the job"
+            )
+
+    def _break(self, error: BaseException) -> None:
+        """No call of this communicator may follow: note why, and tell the others."""
+        if self._broken is not None:
+            return
+        cause = str(error).removeprefix(rank_tag()).partition("\n")[0]
+        name, call = type(error).__name__, self._call_text or "a call"
+        self._is_underway = False
+        if isinstance(error, CollectiveError):
+            self._broken = type(error)(cause)
+        else:
+            self._broken = CollectiveError(f"{call}: {name}{f': {cause}' if cause else ''}")
+        if isinstance(error, PeerLostError) and error.cause:
+            self._tell_broken(State.FOLLOWED, error.cause)
+        else:
+            self._tell_broken(State.BROKEN, f"left {call} by {name}{f': {cause}' if cause else ''}")
+
+    def _tell_broken(self, state: State, text: str) -> None:
+        """Let the other ranks know, without waiting for them, that no call of this one will follow."""
+
+    def _agreed(self, error: CollectiveError) -> CollectiveError:
+        """An error that every rank raises at the same point, so that the order of calls holds."""
+        self._is_underway = False
+        return error
+
+    def _shown(self, text: str) -> str:
+        """What a call shows the other ranks: its text, and how many calls of this rank are missing before it."""
+        if self._skipped:
+            calls = "1 call" if self._skipped == 1 else f"{self._skipped} calls"
+            text = f"{text} (after {calls} of this rank that ended before the others could see it)"
+        self._call_text = text
+        return text

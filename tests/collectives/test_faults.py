@@ -1,0 +1,90 @@
+"""Random exceptions in random calls: never a wrong result, and an error on every rank from then on."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.thread_communicator import run_threads
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
+
+from fault_program import FAULTS, QUICK_FAULTS, SIGNAL_FAULTS, Report, check_trial, run_trial  # noqa: E402
+from run_ranks import run_ranks  # noqa: E402
+
+TIMEOUT = 1.0
+
+
+def check_on_threads(seeds: range, faults: dict[str, int]) -> None:
+    trials = []
+    for seed in seeds:
+        reports = run_threads(2 + seed % 3, lambda comm, seed=seed: run_trial(comm, seed, faults), timeout=TIMEOUT)
+        check_trial(seed, reports, TIMEOUT)
+        trials.append(reports)
+    show("threads", trials)
+
+
+def show(title: str, trials: list[list[Report]]) -> None:
+    """Counts for who reads the log: trials by fault, and how many calls raised afterwards."""
+    faults = Counter(reports[0].fault for reports in trials)
+    raised = sum(len(report.raised) for reports in trials for report in reports)
+    print(f"\n{title}: {len(trials)} trials, {dict(faults)}, {raised} calls raised, 0 wrong results")
+
+
+def test_some_faults_on_threads() -> None:
+    check_on_threads(range(60), QUICK_FAULTS)
+
+
+def test_a_late_rank_on_threads() -> None:
+    check_on_threads(range(2), {"late": 1})
+
+
+@pytest.mark.faults
+def test_many_faults_on_threads() -> None:
+    check_on_threads(range(1000, 1500), FAULTS)
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("transport", ["shared", "messages"])
+def test_some_faults_under_mpirun(transport: str) -> None:
+    check_under_mpirun(transport, first=0, count=20)
+
+
+@pytest.mark.faults
+@pytest.mark.distributed
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("transport", ["shared", "messages"])
+def test_many_faults_under_mpirun(transport: str, size: int) -> None:
+    check_under_mpirun(transport, first=2000 + 100 * size, count=125, size=size)
+
+
+def check_under_mpirun(transport: str, *, first: int, count: int, size: int = 3) -> None:
+    arguments = {"transport": transport, "first": first, "count": count}
+    by_rank = run_ranks(__file__, "trials_of_a_rank", size, arguments=arguments, timeout=60 + 3 * count)
+    trials = [list(reports) for reports in zip(*by_rank, strict=True)]
+    for seed, reports in enumerate(trials, first):
+        check_trial(seed, reports, TIMEOUT)
+    show(f"{transport}, {size} ranks", trials)
+
+
+def trials_of_a_rank(world: Communicator, transport: Any, first: int, count: int) -> list[Report]:
+    """Each trial has a world of its own: a broken one cannot be used again."""
+    from mpi4py import MPI
+
+    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+
+    reports = []
+    for seed in range(first, first + count):
+        comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, timeout=TIMEOUT)
+        reports.append(run_trial(comm, seed, SIGNAL_FAULTS))
+        with contextlib.suppress(BaseException):  # an asynchronous call that was left
+            comm.close()
+        world.barrier()
+    return reports
