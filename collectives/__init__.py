@@ -8,7 +8,6 @@ this package starts no MPI and loads nothing of the framework.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dtrain.collectives.batch_weight import batch_weight as batch_weight
     from dtrain.collectives.bucket import Bucket as Bucket
     from dtrain.collectives.calls import ReduceOp as ReduceOp
     from dtrain.collectives.calls import all_gather as all_gather
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from dtrain.collectives.context import world_size as world_size
     from dtrain.collectives.data_parallel_model import DataParallel as DataParallel
     from dtrain.collectives.data_parallel_model import data_parallel as data_parallel
+    from dtrain.collectives.given_weight import batch_weight as batch_weight
     from dtrain.collectives.ops import weighted_mean as weighted_mean
     from dtrain.collectives.pack_all_reduce import bucket_plan as bucket_plan
     from dtrain.collectives.self_communicator import SelfCommunicator as SelfCommunicator
@@ -71,7 +71,7 @@ _PUBLIC = {
     "world_size": "context",
     "finalize": "context",
     "using": "context",
-    "batch_weight": "batch_weight",
+    "batch_weight": "given_weight",
     "data_parallel": "data_parallel_model",
     "DataParallel": "data_parallel_model",
     "convert_sync_batch_norm": "sync_batch_norm",

@@ -10,12 +10,12 @@ from typing import Any
 
 from dtrain.base.alignment import aligned
 from dtrain.base.errors import ShapeError, expected
-from dtrain.collectives.batch_weight import present_weight
 from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
 from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import communicator_for, get_communicator
 from dtrain.collectives.forward_pass import ForwardPass, averaged_by_passes
+from dtrain.collectives.given_weight import present_weight
 from dtrain.collectives.gradient_averager import BucketOptions, GradientAverager, reduce_packed, weight_of_root
 from dtrain.collectives.ops import broadcast
 from dtrain.collectives.replication import Replicas

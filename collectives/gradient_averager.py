@@ -182,8 +182,10 @@ def _reduce_traced(
 ) -> list[Tensor]:
     """One all-reduce per tensor; the graph pass `pack_all_reduce` merges them."""
     caps = [0 if i < options.ignore_first else options.cap for i in range(len(values))]
+    assert context.tracer is not None
+    bunch = len(context.tracer.graph.nodes) + 1  # a number that no other pass of this graph has
     return [
-        all_reduce(value, op=op, group=group, label=name, bucket=cap, weight=weight)
+        all_reduce(value, op=op, group=group, label=name, bucket=cap, bunch=bunch, weight=weight)
         for name, value, cap in zip(names, values, caps)
     ]
 

@@ -67,7 +67,14 @@ def _kernel(name: str, function: Any) -> None:
 
 
 def _all_reduce_infer(
-    x: TensorType, weight: TensorType | None = None, *, group: str, op: str = "sum", label: str = "", bucket: int = 0
+    x: TensorType,
+    weight: TensorType | None = None,
+    *,
+    group: str,
+    op: str = "sum",
+    label: str = "",
+    bucket: int = 0,
+    bunch: int = 0,
 ) -> TensorType:
     _check_weight("all_reduce", weight)
     return x
@@ -101,7 +108,14 @@ def weight_of(arrays: Sequence[Array]) -> Any:
 
 
 def _run_all_reduce(
-    x: Array, *weight: Array, out: Array, group: str, op: str = "sum", label: str = "", bucket: int = 0
+    x: Array,
+    *weight: Array,
+    out: Array,
+    group: str,
+    op: str = "sum",
+    label: str = "",
+    bucket: int = 0,
+    bunch: int = 0,
 ) -> None:
     with exchange(x, group, f"all_reduce {label}") as communicator:
         communicator.all_reduce(x, op=op, out=out, weight=weight_of(weight))
@@ -117,6 +131,7 @@ def all_reduce(
     group: str = "world",
     label: str = "",
     bucket: int = 0,
+    bunch: int = 0,
     weight: Tensor | None = None,
 ) -> Tensor:
     """Reduce over the ranks of a group; every rank gets the same bits.
@@ -125,11 +140,14 @@ def all_reduce(
         op: sum, mean, max, min or prod.
         label: what is reduced (a parameter's name), for plans and messages.
         bucket: bytes up to which the graph pass `pack_all_reduce` may pack this with others; 0 keeps it alone.
+        bunch: only all-reduces of one number are packed together. Those of a number above 0 follow each other, in an
+            order that is the same on all ranks, and none depends on another.
         weight: f64[2] beside x, (w, n) of this rank: Σ w·x, and the mean Σ w·x / Σ n. Gradients are reduced with the
             same weights: they are in units of the rank's own mean.
     """
     weights = () if weight is None else (weight,)
-    return apply(ALL_REDUCE, x, *weights, group=group, op=op, label=label, bucket=bucket)
+    attrs = {"group": group, "op": op, "label": label, "bucket": bucket}
+    return apply(ALL_REDUCE, x, *weights, **attrs, **({"bunch": bunch} if bunch else {}))
 
 
 def _all_reduce_many_infer(*inputs: TensorType, group: str, op: str, labels: tuple[str, ...]) -> tuple[TensorType, ...]:

@@ -1,9 +1,12 @@
 """The graph pass that packs gradient all-reduces into buckets (MegEngine's PackAllReduce, without its copies).
 
-All-reduces of one key (group, reduce op, weight, dtype, device, cap) are taken in the order in which they can begin,
-never in hash order, so that all ranks make the same buckets. A bucket is one `all_reduce_many` node: the memory plan
-lays its inputs one after another, and the kernels that compute the gradients write them there. Each bucket stands right
-behind the node that completes it.
+A bucket is one `all_reduce_many` node: the memory plan lays its inputs one after another, and the kernels that compute
+the gradients write them there. Each bucket stands right behind the node that completes it.
+
+What is merged, and in which order collectives run, must not depend on anything that may differ between ranks: nodes
+vanish where a batch has one sample or none. So packed all-reduces have one key (group, reduce op, weight, dtype,
+device, cap) and one bunch (a backward pass), they keep the bunch's order, and no bucket passes another collective.
+Those without a bunch are taken in the order in which their inputs become ready.
 
 An all-reduce is only ever moved towards the begin of the graph: a bucket stands before the first of its members. Its
 inputs are complete there, so none of them depends on a result of the bucket, and whoever reads a result comes later.
@@ -34,21 +37,24 @@ class _Member:
 
 def pack_all_reduce(graph: Graph) -> None:
     """Merge the all-reduces with a `bucket` attribute above 0."""
-    groups = _candidates(graph)
-    if not groups:
-        return
     behind: dict[int, list[Node]] = {}
     replacement: dict[Value, Value] = {}
     packed: set[Node] = set()
-    for members in groups.values():
-        for bucket in _divide(members):
-            made = _pack(bucket)
-            behind.setdefault(max(member.begin for member in bucket), []).extend(made)
-            nodes = [member.node for member in bucket]
-            replacement.update((node.outputs[0], value) for node, value in zip(nodes, made[-1].outputs))
-            packed.update(nodes)
+    placed = -1  # the position of the last bucket, and of any other collective before it
+    buckets = [bucket for members in _candidates(graph).values() for bucket in _divide(members)]
+    for bucket in sorted(buckets, key=lambda bucket: min(member.position for member in bucket)):
+        made = _pack(bucket)
+        placed = max(placed, *(member.begin for member in bucket))
+        behind.setdefault(placed, []).extend(made)
+        nodes = [member.node for member in bucket]
+        replacement.update((node.outputs[0], value) for node, value in zip(nodes, made[-1].outputs))
+        packed.update(nodes)
     graph.nodes = _rebuild(graph.nodes, behind, packed)
     graph.replace_values(replacement)
+
+
+def _may_be_packed(node: Node) -> bool:
+    return node.op is ALL_REDUCE and bool(node.attrs.get("bucket"))
 
 
 def _candidates(graph: Graph) -> dict[Hashable, list[_Member]]:
@@ -60,31 +66,53 @@ def _candidates(graph: Graph) -> dict[Hashable, list[_Member]]:
             readers.setdefault(value, {})[node] = position
     results = set(graph.results())
     groups: dict[Hashable, list[_Member]] = {}
+    first: dict[Hashable, int] = {}
+    other = -1  # the last collective that stays where it is
     for position, node in enumerate(graph.nodes):
-        if node.op is ALL_REDUCE and node.attrs.get("bucket"):
+        if node.op.is_collective and not _may_be_packed(node):
+            other = position
+        elif _may_be_packed(node):
             value, *weights = node.inputs
             attrs = node.attrs
-            is_copied = value in results or not may_lie_in_bucket(value, position, readers[value])
-            begins = [ready.get(needed, -1) for needed in node.inputs]
+            bunch = attrs.get("bunch", 0)
+            key = (
+                other,
+                bunch,
+                attrs["group"],
+                attrs["op"],
+                *weights,
+                value.type.dtype,
+                value.type.device,
+                attrs["bucket"],
+            )
+            before = first.setdefault(key, position) if bunch else position
+            is_copied = value in results or not may_lie_in_bucket(value, before, _without(readers[value], node, before))
+            begins = [other, *(ready.get(needed, -1) for needed in node.inputs)]
             if not is_copied:  # others read it before it is overwritten
                 begins += [where for reader, where in readers[value].items() if reader is not node]
-            key = (attrs["group"], attrs["op"], *weights, value.type.dtype, value.type.device, attrs["bucket"])
             groups.setdefault(key, []).append(_Member(node, position, max(begins), is_copied))
     return groups
 
 
+def _without(readers: dict[Node, int], node: Node, position: int) -> dict[Node, int]:
+    """The readers, with `node` as one that stands at `position`, where its bucket may."""
+    return {**readers, node: position}
+
+
 def _divide(members: list[_Member]) -> list[list[_Member]]:
-    """Buckets in the order of beginning, each closed before it would pass the cap or wait for an own result."""
+    """Buckets, each closed before it would pass the cap or wait for a result of its own."""
+    if not members[0].node.attrs.get("bunch"):
+        members = sorted(members, key=lambda member: member.begin)
     buckets: list[list[_Member]] = []
-    filled = first = 0
-    for member in sorted(members, key=lambda member: member.begin):
+    filled = begin = first = 0
+    for member in members:
         size = member.node.inputs[0].type.nbytes
-        before = min(first, member.position)
-        if not buckets or filled + size > member.node.attrs["bucket"] or member.begin >= before:
+        begin, first = max(begin, member.begin), min(first, member.position)
+        if not buckets or filled + size > member.node.attrs["bucket"] or begin >= first:
             buckets.append([])
-            filled, before = 0, member.position
+            filled, begin, first = 0, member.begin, member.position
         buckets[-1].append(member)
-        filled, first = filled + size, before
+        filled += size
     return buckets
 
 

@@ -1,0 +1,123 @@
+"""`batch_weight`: means over something else than samples, ranks that do not count, and no overflow by a number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.one_process import EAGER_AND_TRACED, Net, batches, gradients
+
+import dtrain as dt
+import dtrain.functional as F
+from dtrain import collectives as dist
+from dtrain.base.errors import ShapeError
+
+
+@EAGER_AND_TRACED
+@pytest.mark.parametrize("where", ["around the step", "inside of the step"])
+def test_tokens_instead_of_samples(where: str, traced: bool) -> None:
+    """Means over the elements that a mask keeps; other numbers of them at every step, none of them on one rank."""
+    rng = np.random.default_rng(7)
+    whole, masks = batches(6, 0), [(rng.random(6) < 0.5).astype(float) for _ in range(3)]
+    masks[1][:4] = 0.0
+
+    def masked_mean(y: Any, mask: Any) -> Any:
+        return (F.square(y - 1.0).sum(1) * mask).sum() / mask.sum()
+
+    one, wanted = Net(norm=False), []
+    for mask in masks:
+        one.zero_grad()
+        masked_mean(one(dt.tensor(whole)), dt.tensor(mask)).backward()
+        wanted.append(gradients(one))
+
+    def program(communicator: Any) -> Any:
+        with dist.using(communicator):
+            net = Net(norm=False)
+            model = dist.data_parallel(net)
+            mine = slice(0, 4) if communicator.rank == 0 else slice(4, 6)
+
+            def inside(x: Any, mask: Any) -> None:
+                net.zero_grad()
+                with dist.batch_weight(mask.sum()):
+                    y = model(x)
+                masked_mean(y, mask).backward()
+
+            def around(x: Any, mask: Any) -> None:
+                net.zero_grad()
+                masked_mean(model(x), mask).backward()
+
+            step = around if where == "around the step" else inside
+            run, found = dt.trace(step) if traced else step, []
+            for mask in masks:
+                x, part = dt.tensor(whole[mine]), dt.tensor(mask[mine])
+                with np.errstate(all="ignore"):
+                    if where == "around the step":
+                        with dist.batch_weight(float(mask[mine].sum())):
+                            run(x, part)
+                    else:
+                        run(x, part)
+                found.append(gradients(net))
+            assert not traced or len(run.compiled) == 1, "the weight is no constant of a capture"
+            return found
+
+    for found in dist.run_threads(2, program):
+        for mine, other in zip(found, wanted):
+            for name, value in other.items():
+                np.testing.assert_allclose(mine[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@EAGER_AND_TRACED
+@pytest.mark.parametrize("counts", [[3.0, 0.0], [0.0, 2.0], [1.5, 4.0]])
+def test_samples_of_a_rank_that_does_not_count_matter_through_sync_bn(counts: list[float], traced: bool) -> None:
+    """Segmentation: all pixels of a rank are to be ignored, and its images are in the statistics all the same."""
+    whole = batches(5, 0)
+    own = [slice(0, 3), slice(3, 5)]
+    one = Net()
+    y = one(dt.tensor(whole))
+    parts = [F.square(y[own[r]] - 1.0).mean() * (counts[r] / sum(counts)) for r in range(2)]
+    (parts[0] + parts[1]).backward()
+
+    def program(communicator: Any) -> Any:
+        with dist.using(communicator):
+            net = dist.convert_sync_batch_norm(Net())
+            model, rank = dist.data_parallel(net), communicator.rank
+
+            def step(x: Any, count: Any) -> None:
+                with dist.batch_weight(count if traced else float(count.item())):
+                    y = model(x)
+                # A mean over nothing is NaN, and so are its gradients.
+                (F.square(y - 1.0).mean() * (count / count)).backward()
+
+            with np.errstate(all="ignore"):
+                (dt.trace(step) if traced else step)(dt.tensor(whole[own[rank]]), dt.tensor(np.array(counts[rank])))
+            return gradients(net)
+
+    for found in dist.run_threads(2, program):
+        for name, value in gradients(one).items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_a_wrong_weight_is_refused() -> None:
+    for weight in (-1, float("nan"), float("inf"), "many", dt.tensor([-1.0])):
+        with pytest.raises(ValueError, match="batch_weight: expected a finite number of at least 0"):
+            dist.batch_weight(weight)
+    with pytest.raises(ShapeError, match="a tensor of one element"):
+        dist.batch_weight(dt.tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+def test_short_floats_do_not_overflow_by_the_number_of_samples(dtype: str) -> None:
+    def program(communicator: Any) -> Any:
+        with dist.using(communicator):
+            layer = dt.nn.Linear(1, 1, bias=False)
+            layer.weight.assign_(dt.zeros((1, 1)))
+            layer.to(dtype)
+            beside = dt.zeros((), dtype=dtype).requires_grad_()
+            model = dist.data_parallel(layer)
+            count = 2048 + 100 * communicator.rank
+            y = model(dt.ones((count, 1), dtype=dtype))
+            ((y * 64.0).mean() + beside * 64.0).backward()
+            return layer.weight.grad.item(), beside.grad.item()
+
+    assert dist.run_threads(2, program) == [(64.0, 64.0)] * 2
