@@ -140,6 +140,7 @@ from dtrain.ops.gather_scatter import gather as gather
 from dtrain.ops.gather_scatter import one_hot as one_hot
 from dtrain.ops.gather_scatter import scatter as scatter
 from dtrain.ops.gather_scatter import scatter_add as scatter_add
+from dtrain.ops.gather_scatter import take_along_axis as take_along_axis
 from dtrain.ops.index_put import add_item as add_item
 from dtrain.ops.index_put import index_add as index_add
 from dtrain.ops.index_put import index_put as index_put
@@ -189,6 +190,7 @@ from dtrain.ops.reduction import mean as mean
 from dtrain.ops.reduction import min as min
 from dtrain.ops.reduction import sum as sum
 from dtrain.ops.scan import cumsum as cumsum
+from dtrain.ops.searchsorted import searchsorted as searchsorted
 from dtrain.ops.shape import add_axis as add_axis
 from dtrain.ops.shape import broadcast_to as broadcast_to
 from dtrain.ops.shape import expand as expand
@@ -210,9 +212,7 @@ from dtrain.ops.sorting import argsort as argsort
 from dtrain.ops.sorting import cond_take as cond_take
 from dtrain.ops.sorting import masked_select as masked_select
 from dtrain.ops.sorting import nonzero as nonzero
-from dtrain.ops.sorting import searchsorted as searchsorted
 from dtrain.ops.sorting import sort as sort
-from dtrain.ops.sorting import take_along_axis as take_along_axis
 from dtrain.ops.sorting import top_k as top_k
 from dtrain.ops.sorting import topk as topk
 from dtrain.ops.sorting import unique as unique

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import ClassVar, Protocol, TypeVar
 
 import dtrain.functional as F
+from dtrain.base.dtype import int64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import ones, zeros
@@ -25,6 +26,7 @@ class BatchNorm(Module):
     takes the running ones.
 
     Args:
+        momentum: None for the average over all batches so far, each counting alike.
         affine: whether weight and bias (1 and 0 at first) are trained.
         track_running_stats: without them evaluation uses the batch's statistics too.
     """
@@ -34,12 +36,13 @@ class BatchNorm(Module):
     bias: Parameter | None
     running_mean: Tensor | None
     running_var: Tensor | None
+    num_batches_tracked: Tensor | None
 
     def __init__(
         self,
         num_features: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         *,
         affine: bool = True,
         track_running_stats: bool = True,
@@ -49,11 +52,21 @@ class BatchNorm(Module):
         self.bias = Parameter(zeros((num_features,))) if affine else None
         self.register_buffer("running_mean", zeros((num_features,)) if track_running_stats else None)
         self.register_buffer("running_var", ones((num_features,)) if track_running_stats else None)
+        counts = momentum is None and track_running_stats
+        self.register_buffer("num_batches_tracked", zeros((), dtype=int64) if counts else None)
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
         return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
+            num_batches_tracked=self.num_batches_tracked,
         )
 
     def check_input(self, x: Tensor) -> None:
@@ -109,7 +122,7 @@ class SyncBatchNorm(BatchNorm):
         self,
         num_features: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         *,
         affine: bool = True,
         track_running_stats: bool = True,
@@ -131,6 +144,7 @@ class SyncBatchNorm(BatchNorm):
         )
         new.weight, new.bias = layer.weight, layer.bias
         new.running_mean, new.running_var = layer.running_mean, layer.running_var
+        new.num_batches_tracked = layer.num_batches_tracked
         new.training = layer.training
         return new
 
@@ -143,6 +157,7 @@ class SyncBatchNorm(BatchNorm):
         layer = BatchNormTraining(
             *running,
             momentum=self.momentum,
+            num_batches=self.num_batches_tracked,
             eps=self.eps,
             combine_statistics=exchange.combine_statistics,
             combine_sums=exchange.combine_sums,

@@ -14,12 +14,13 @@ from dtrain.base.dtype import float32, float64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, apply_tuple, cast, update
-from dtrain.core.context import is_grad_enabled
+from dtrain.core.context import is_grad_enabled, no_grad
 from dtrain.core.function import Function
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import ones, zeros
 from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.elementwise import maximum
 from dtrain.ops.infer import floating
 from dtrain.ops.normalization import accumulation, standardized, standardized_gradient
 from dtrain.ops.shape import reshape
@@ -241,11 +242,26 @@ def _both_as_are(grad_sums: Tensor, product_sums: Tensor) -> tuple[Tensor, Tenso
     return grad_sums, product_sums
 
 
+@no_grad()
+def _average_over_batches(mean: Tensor, variance: Tensor, num_batches: Tensor, stats: Tensor) -> None:
+    """Count the batch, unless it is empty, and move the running values by 1 / count towards its own."""
+    channels = mean.shape[0]
+    has_samples = cast(stats[0] > 0, num_batches.dtype)
+    num_batches.assign_(num_batches + has_samples)
+    share = cast(has_samples, stats.dtype) / cast(maximum(num_batches, 1), stats.dtype)
+    unbiased = stats[1 + channels :] / maximum(stats[0] - 1, 1)
+    for running, new in ((mean, stats[1 : 1 + channels]), (variance, unbiased)):
+        wide = cast(running, stats.dtype)
+        running.assign_(cast(wide + (new - wide) * share, running.dtype))
+
+
 class BatchNormTraining(Function):
     """Normalize by the statistics of the batch. Inputs x[N,C,…], weight[C], bias[C]; output y of x's type.
 
     Args:
         running_mean, running_var: [C] or None; updated in place by `momentum`, the share of the new value.
+        num_batches: s64 count of the batches seen, updated in place; with it the running values become the average over
+            all batches, and `momentum` says nothing.
         combine_statistics: this rank's stats[2C+1] -> those of all ranks.
         combine_sums: this rank's (Σdy, Σdy·x̂), [C] each -> those of all ranks.
         parameter_gradients_are_global: weight and bias get their gradients from the combined sums, so that they need
@@ -257,14 +273,19 @@ class BatchNormTraining(Function):
         running_mean: Tensor | None = None,
         running_var: Tensor | None = None,
         *,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
+        num_batches: Tensor | None = None,
         eps: float = 1e-5,
         combine_statistics: CombineStatistics = _as_is,
         combine_sums: CombineSums = _both_as_are,
         parameter_gradients_are_global: bool = False,
     ) -> None:
         self.running = None if running_mean is None or running_var is None else (running_mean, running_var)
-        self.momentum = float(momentum)
+        if self.running is not None and momentum is None and num_batches is None:
+            advice = "pass momentum, or num_batches_tracked to average over all batches"
+            raise ValueError(expected("batch_norm", "a momentum or a count of batches", "neither", advice))
+        self.momentum = 0.0 if momentum is None else float(momentum)
+        self.num_batches = num_batches
         self.eps = float(eps)
         self.combine_statistics = combine_statistics
         self.combine_sums = combine_sums
@@ -274,7 +295,9 @@ class BatchNormTraining(Function):
         x, weight, bias = inputs
         stats = self.combine_statistics(apply(STATISTICS, x))
         mean, inverse_std, _ = apply_tuple(MOMENTS, stats, eps=self.eps)
-        if self.running is not None:
+        if self.running is not None and self.num_batches is not None:
+            _average_over_batches(*self.running, self.num_batches, stats)
+        elif self.running is not None:
             update(UPDATE_RUNNING, *self.running, stats, momentum=self.momentum)
         self.save_for_backward(x, weight, bias, mean, inverse_std, stats)
         return apply(NORMALIZE, x, mean, inverse_std, weight, bias)
@@ -321,8 +344,10 @@ def batch_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | None = 0.1,
     eps: float = 1e-5,
+    *,
+    num_batches_tracked: Tensor | None = None,
 ) -> Tensor:
     """y = (x − mean) / √(variance + eps) · weight + bias for each channel, axis 1 of x[N,C,…].
 
@@ -332,6 +357,7 @@ def batch_norm(
 
     Args:
         running_mean, running_var, weight, bias: [C], or None.
+        num_batches_tracked: s64 count of batches, for momentum None: then the running values are the average over all.
     """
     _check_input("batch_norm", x.type)
     weight, bias = affine_of(x, weight, bias)
@@ -340,7 +366,8 @@ def batch_norm(
             advice = "use a larger batch, or evaluation mode"
             raise ShapeError(expected("batch_norm", "more than one value per channel in training", str(x.type), advice))
         running = (running_mean, running_var) if training else (None, None)
-        layer = BatchNormTraining(*running, momentum=momentum, eps=eps)
+        count = num_batches_tracked if momentum is None else None
+        layer = BatchNormTraining(*running, momentum=momentum, num_batches=count, eps=eps)
         y: Tensor = layer(x, weight, bias)
         return y
     inverse_std = 1 / (cast(running_var, accumulation(running_var.dtype)) + eps).sqrt()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
-from dtrain.base.dtype import ALL, INTEGERS, bool_
+import ml_dtypes
+import numpy as np
+
+from dtrain.base.dtype import ALL, FLOATS, INTEGERS, bool_, float64, int64
 from dtrain.base.errors import DtypeError, expected
 from dtrain.base.tensor_type import TensorType
-from dtrain.core.apply import apply
+from dtrain.core.apply import apply, cast
 from dtrain.core.tensor import Tensor, install_methods
-from dtrain.graph.op import Op, register_op
+from dtrain.core.tensor_factory import full
+from dtrain.graph.op import Op, get_op, register_op
 from dtrain.ops.elementwise import binary_samples, unary_samples
 from dtrain.ops.infer import boolean, broadcast_shapes
 
@@ -72,14 +77,63 @@ def _invert_infer(x: TensorType) -> TensorType:
 INVERT = register_op(Op(name="invert", infer=_invert_infer, samples=unary_samples(-5, 5, grad=False), dtypes=BITS))
 
 
+# Numbers beyond the range of a tensor's dtype ------------------------------------------------------------------------
+
+_MIRRORED = {"less": "greater", "less_equal": "greater_equal", "greater": "less", "greater_equal": "less_equal"}
+# What a comparison with a number above every element gives; below them it is the opposite for an order.
+_WITH_A_GREATER = {
+    "equal": False, "not_equal": True, "less": True, "less_equal": True, "greater": False, "greater_equal": False,
+}  # fmt: skip
+_INTEGER_LIMITS = {dtype: (int(np.iinfo(dtype.numpy).min), int(np.iinfo(dtype.numpy).max)) for dtype in INTEGERS}
+_INTEGER_LIMITS[bool_] = _INTEGER_LIMITS[int64]
+_FLOAT_LIMITS = {dtype: float(ml_dtypes.finfo(dtype.numpy).max) for dtype in FLOATS}
+
+
+def _compare(op: Op, x: Any, y: Any) -> Tensor:
+    """A comparison can be answered for a Python number that the tensor's dtype does not hold."""
+    if isinstance(y, int | float) and isinstance(x, Tensor):
+        return _compare_with_number(op, op.name, x, y)
+    if isinstance(x, int | float) and isinstance(y, Tensor):
+        name = _MIRRORED.get(op.name, op.name)
+        return _compare_with_number(get_op(name), name, y, x)
+    return apply(op, x, y)
+
+
+def _compare_with_number(op: Op, name: str, x: Tensor, number: float) -> Tensor:
+    dtype = x.type.dtype
+    if dtype.is_floating:
+        if -_FLOAT_LIMITS[dtype] <= number <= _FLOAT_LIMITS[dtype] or number in (inf, -inf) or number != number:
+            return apply(op, x, number)
+        if abs(number) <= _FLOAT_LIMITS[float64]:
+            return apply(op, cast(x, float64), number)
+        # An integer beyond f64 lies between the largest number and infinity.
+        if name in ("equal", "not_equal"):
+            return _constant(x, name == "not_equal")
+        up = {"less": "less", "less_equal": "less", "greater": "greater_equal", "greater_equal": "greater_equal"}
+        down = {"less": "less_equal", "less_equal": "less_equal", "greater": "greater", "greater_equal": "greater"}
+        beyond = get_op((up if number > 0 else down).get(name, name))
+        return apply(beyond, x, inf if number > 0 else -inf)
+    low, high = _INTEGER_LIMITS[dtype]
+    if isinstance(number, float) or low <= number <= high:
+        return apply(op, x, number)
+    if name not in _WITH_A_GREATER:
+        return apply(op, x, True)
+    is_order = name not in ("equal", "not_equal")
+    return _constant(x, _WITH_A_GREATER[name] is not (is_order and number < low))
+
+
+def _constant(x: Tensor, answer: bool) -> Tensor:
+    return full(x.shape, answer, dtype=bool_, device=x.device)
+
+
 def equal(x: Any, y: Any) -> Tensor:
     """x = y, element by element; bool. NaN equals nothing."""
-    return apply(EQUAL, x, y)
+    return _compare(EQUAL, x, y)
 
 
 def not_equal(x: Any, y: Any) -> Tensor:
     """x ≠ y, element by element; bool."""
-    return apply(NOT_EQUAL, x, y)
+    return _compare(NOT_EQUAL, x, y)
 
 
 def less(x: Any, y: Any) -> Tensor:
@@ -88,37 +142,37 @@ def less(x: Any, y: Any) -> Tensor:
     >>> less(tensor([1, 2, 3]), 2)
     Tensor([ True, False, False], bool[3]@cpu)
     """
-    return apply(LESS, x, y)
+    return _compare(LESS, x, y)
 
 
 def less_equal(x: Any, y: Any) -> Tensor:
     """x ≤ y, element by element; bool."""
-    return apply(LESS_EQUAL, x, y)
+    return _compare(LESS_EQUAL, x, y)
 
 
 def greater(x: Any, y: Any) -> Tensor:
     """x > y, element by element; bool."""
-    return apply(GREATER, x, y)
+    return _compare(GREATER, x, y)
 
 
 def greater_equal(x: Any, y: Any) -> Tensor:
     """x ≥ y, element by element; bool."""
-    return apply(GREATER_EQUAL, x, y)
+    return _compare(GREATER_EQUAL, x, y)
 
 
 def logical_and(x: Any, y: Any) -> Tensor:
     """Whether both are not zero; bool."""
-    return apply(LOGICAL_AND, x, y)
+    return _compare(LOGICAL_AND, x, y)
 
 
 def logical_or(x: Any, y: Any) -> Tensor:
     """Whether either is not zero; bool."""
-    return apply(LOGICAL_OR, x, y)
+    return _compare(LOGICAL_OR, x, y)
 
 
 def logical_xor(x: Any, y: Any) -> Tensor:
     """Whether exactly one is not zero; bool."""
-    return apply(LOGICAL_XOR, x, y)
+    return _compare(LOGICAL_XOR, x, y)
 
 
 def logical_not(x: Any) -> Tensor:

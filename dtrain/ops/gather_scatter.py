@@ -16,8 +16,10 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import arange, full, full_like, zeros
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.ops.infer import as_int, normalize_axis, same_dtype
-from dtrain.ops.shape import reshape
+from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis, same_dtype
+from dtrain.ops.shape import broadcast_to, reshape
+from dtrain.ops.value_checks import in_range
+from dtrain.ops.where import where
 
 Gradient = Tensor | None
 
@@ -77,6 +79,27 @@ def gather(x: Tensor, axis: int, index: Tensor) -> Tensor:
     """
     x, index = as_tensor(x), as_tensor(index)
     return apply(GATHER, x, index, axis=normalize_axis("gather", axis, x.ndim))
+
+
+def take_along_axis(x: Tensor, indices: Tensor, axis: int | None = -1) -> Tensor:
+    """NumPy's `take_along_axis`: `gather` with other axes broadcast, and negative indices from the end.
+
+    Without an axis both are flattened.
+
+    >>> take_along_axis(tensor([[1, 2, 3], [4, 5, 6]]), tensor([[-1]]), 1).tolist()
+    [[3], [6]]
+    """
+    x, indices = as_tensor(x), as_tensor(indices)
+    if axis is None:
+        x, indices, axis = reshape(x, (x.size,)), reshape(indices, (indices.size,)), 0
+    axis = normalize_axis("take_along_axis", axis, x.ndim)
+    _check_index("take_along_axis", x.type, indices.type)
+    before, size = slice(axis), x.shape[axis]
+    others = broadcast_shapes("take_along_axis", *((*t.shape[before], *t.shape[axis + 1 :]) for t in (x, indices)))
+    x = broadcast_to(x, (*others[before], size, *others[axis:]))
+    indices = broadcast_to(indices, (*others[before], indices.shape[axis], *others[axis:]))
+    indices = in_range(indices, size, low=-size, where="take_along_axis", what="indices")
+    return apply(GATHER, x, where(indices < 0, indices + size, indices), axis=axis)
 
 
 # Scatter --------------------------------------------------------------------------------------------------------------

@@ -166,9 +166,17 @@ def index_put(x: Tensor, indices: tuple[Any, ...], values: Any, accumulate: bool
 
 
 def index_add(x: Tensor, axis: int, index: Tensor, values: Tensor) -> Tensor:
-    """A copy of x with slice i of `values` added at position index[i] of `axis`, in order."""
-    axes = (normalize_axis("index_add", axis, x.ndim),)
-    return apply(INDEX_PUT, x, values, as_tensor(index), axes=axes, accumulate=True)
+    """A copy of x with slice i of `values` added at position index[i] of `axis`, in order.
+
+    Raises ShapeError unless index is a vector, and `values` has a slice of x's shape for each of its elements.
+    """
+    x, index, values = as_tensor(x), as_tensor(index), as_tensor(values)
+    axis = normalize_axis("index_add", axis, x.ndim)
+    wanted = (*x.shape[:axis], index.size, *x.shape[axis + 1 :])
+    if index.ndim != 1 or values.shape != wanted:
+        given = f"index {index.type} and values {values.type}"
+        raise ShapeError(expected("index_add", f"an index [n] and values {wanted} for x {x.type}", given))
+    return apply(INDEX_PUT, x, values, index, axes=(axis,), accumulate=True)
 
 
 _WRITE = "x[...] = values"

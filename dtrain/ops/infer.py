@@ -62,9 +62,11 @@ def as_int(op: str, name: str, value: Any, minimum: int | None = None) -> int:
 def normalize_axis(op: str, axis: int, ndim: int) -> int:
     """A non-negative axis from one that may count from the end."""
     axis = as_int(op, "an axis", axis)
+    if ndim == 0:
+        raise ShapeError(expected(op, "a tensor with at least one axis", f"one of 0 axes, and axis {axis}"))
     if not -ndim <= axis < ndim:
         raise ShapeError(expected(op, f"an axis in [{-ndim}, {ndim})", str(axis)))
-    return axis % ndim if ndim else 0
+    return axis % ndim
 
 
 def normalize_axes(op: str, axes: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:

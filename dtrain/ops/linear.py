@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply
@@ -28,7 +30,9 @@ def _infer(x: TensorType, weight: TensorType, *bias: TensorType) -> TensorType:
 def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = node.inputs[:2]
     need = node.needs_grad
-    rows = (x, grad) if x.ndim == 2 else (reshape(x, (-1, x.shape[-1])), reshape(grad, (-1, grad.shape[-1])))
+    # No −1: it cannot be worked out where a feature axis is empty.
+    count = prod(x.shape[:-1])
+    rows = (x, grad) if x.ndim == 2 else (reshape(x, (count, x.shape[-1])), reshape(grad, (count, grad.shape[-1])))
     dx = apply(MATMUL, rows[1], weight, transpose_a=False, transpose_b=False) if need[0] else None
     if dx is not None and x.ndim != 2:
         dx = reshape(dx, x.shape)

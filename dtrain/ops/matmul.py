@@ -5,6 +5,8 @@ The transposes are attributes, so that gradients reach BLAS as flags instead of 
 
 from __future__ import annotations
 
+from math import prod
+
 from dtrain.base.dtype import ALL
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
@@ -55,7 +57,8 @@ def _grad_b(grad: Tensor, a: Tensor, b: Tensor, transpose_a: bool, transpose_b: 
     """dB = Aᵀ·dY; where b was transposed, its gradient is dBᵀ = dYᵀ·A."""
     if b.ndim == 2 and a.ndim > 2 and not transpose_a:
         # One large product over all rows, instead of one product an image and a sum over them.
-        a, grad = reshape(a, (-1, a.shape[-1])), reshape(grad, (-1, grad.shape[-1]))
+        rows = prod(a.shape[:-1])
+        a, grad = reshape(a, (rows, a.shape[-1])), reshape(grad, (rows, grad.shape[-1]))
     if transpose_b:
         return _sum_batch(_product(grad, a, True, transpose_a), b.shape)
     return _sum_batch(_product(a, grad, not transpose_a, False), b.shape)
@@ -120,8 +123,8 @@ def matmul(a: Tensor, b: Tensor, *, transpose_a: bool = False, transpose_b: bool
         return _product(a, b, transpose_a, transpose_b)
     if a.ndim == 0 or b.ndim == 0:
         raise ShapeError(expected("matmul", "operands of at least 1 axis", f"{a.type} and {b.type}", "use a * b"))
-    rows = reshape(a, (1, -1)) if a.ndim == 1 else a
-    columns = reshape(b, (-1, 1)) if b.ndim == 1 else b
+    rows = reshape(a, (1, a.size)) if a.ndim == 1 else a
+    columns = reshape(b, (b.size, 1)) if b.ndim == 1 else b
     product = _product(rows, columns, transpose_a and a.ndim > 1, transpose_b and b.ndim > 1)
     kept = product.shape[:-2]
     kept += () if a.ndim == 1 else product.shape[-2:-1]

@@ -179,7 +179,8 @@ def _composed_group_norm_grad(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, num_groups: int, eps: float
 ) -> Gradients:
     batch, channels = x.shape[:2]
-    rows, planes = (batch, num_groups, -1), (batch, channels, -1)
+    places = prod(x.shape[2:])
+    rows, planes = (batch, num_groups, channels // num_groups * places), (batch, channels, places)
     normal, inverse_std = standardized(reshape(x, rows), (2,), eps)
     wide = reshape(cast(grad, normal.dtype), planes)
     scaled = wide * reshape(cast(weight, normal.dtype), (1, channels, 1))

@@ -16,7 +16,7 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import zeros
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.ops.gather_scatter import SCATTER_ADD, gather
+from dtrain.ops.gather_scatter import SCATTER_ADD
 from dtrain.ops.indexing import TAKE
 from dtrain.ops.infer import as_int, normalize_axis
 from dtrain.ops.shape import broadcast_to, reshape, squeeze
@@ -204,21 +204,6 @@ def unique(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(the different elements in ascending order, for each element of x its place among them, counts). Eager only."""
     values, inverse, counts = apply_tuple(UNIQUE, as_tensor(x))
     return values, inverse, counts
-
-
-def searchsorted(sorted_values: Tensor, x: Tensor, right: bool = False) -> Tensor:
-    """For each element of x the place in ascending sorted_values[n] that keeps it sorted: s64, of x's shape.
-
-    Before equal elements, or behind them with `right`.
-    """
-    column = reshape(x, (*x.shape, 1))
-    before = sorted_values <= column if right else sorted_values < column
-    return before.to(int64).sum(-1)
-
-
-def take_along_axis(x: Tensor, indices: Tensor, axis: int) -> Tensor:
-    """`gather` under NumPy's name."""
-    return gather(x, axis, indices)
 
 
 install_methods({"sort": sort, "argsort": argsort, "topk": topk, "nonzero": nonzero, "masked_select": masked_select})

@@ -74,6 +74,7 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, *, keepdims: bool = False) -
     Tensor(5., f32[]@cpu)
     """
     values = as_floating(x)
+    axis = normalize_axes("norm", axis, values.ndim)
     if ord == 2:
         return root(sum_over(square(values), axis, keepdims=keepdims))
     sizes = absolute(values)

@@ -21,7 +21,6 @@ class Adam(Optimizer):
     """
 
     state_names = ("exp_avg", "exp_avg_sq")
-    counts_steps = True
     decoupled = False
 
     def __init__(
@@ -36,6 +35,10 @@ class Adam(Optimizer):
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         super().__init__(params, defaults)
+
+    @property
+    def counts_steps(self) -> bool:
+        return True
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         super()._check(settings)

@@ -11,13 +11,18 @@ from dtrain.base.errors import expected
 from dtrain.core.context import no_grad
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import zeros
+from dtrain.ops.value_checks import expect_finite
 
 
-def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0) -> Tensor:
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
     """Scale all gradients so that their norm, taken together, is at most `max_norm` (Pascanu et al. 2013).
 
     Args:
         norm_type: p of the p-norm; math.inf for the largest absolute value.
+        error_if_nonfinite: raise RuntimeError in place of clipping where the norm is infinite or NaN: at once, or
+            when a traced function runs.
 
     Returns:
         The norm before clipping, 0-d, f32 (f64 for f64 gradients).
@@ -32,9 +37,13 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
             return zeros(())
         wide = float64 if any(gradient.dtype is float64 for _, gradient in pairs) else float32
         total = _norm([gradient.to(wide) for _, gradient in pairs], norm_type)
+        if error_if_nonfinite:
+            advice = "look for the overflow, or pass error_if_nonfinite=False"
+            total = expect_finite(total, where="clip_grad_norm_", what="a finite norm of the gradients", advice=advice)
         scale = F.minimum(max_norm / (total + 1e-6), 1.0)
         for parameter, gradient in pairs:
-            parameter.grad = gradient * scale.to(gradient.dtype)
+            # A short float would hold few digits of a small scale.
+            parameter.grad = (gradient.to(wide) * scale).to(gradient.dtype)
         return total
 
 
@@ -61,8 +70,10 @@ def _norm(gradients: list[Tensor], norm_type: float) -> Tensor:
         for other in largest[1:]:
             total = F.maximum(total, other)
         return total
-    powers = [(gradient * gradient if norm_type == 2 else abs(gradient) ** norm_type).sum() for gradient in gradients]
+    if norm_type != 2:
+        return F.norm(F.stack([F.norm(gradient, norm_type) for gradient in gradients]), norm_type)
+    powers = [(gradient * gradient).sum() for gradient in gradients]
     total = powers[0]
     for other in powers[1:]:
         total = total + other
-    return F.sqrt(total) if norm_type == 2 else total ** (1 / norm_type)
+    return F.sqrt(total)

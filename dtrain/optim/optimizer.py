@@ -30,7 +30,6 @@ class Optimizer(Watched, ABC):
     """
 
     state_names: tuple[str, ...] = ()  # kinds of state, each a tensor like its parameter
-    counts_steps = False  # whether the update depends on how many came before
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
@@ -38,6 +37,11 @@ class Optimizer(Watched, ABC):
         self.state: dict[Parameter, dict[str, Tensor]] = {}
         for group in _as_groups(type(self).__name__, params):
             self.add_param_group(group)
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether an update depends on how many came before."""
+        return False
 
     @abstractmethod
     def _update(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import dtrain.functional as F
 from dtrain.base.errors import expected
 from dtrain.core.apply import update
+from dtrain.core.context import no_grad
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.ops.optimizer import SGD_UPDATE
 from dtrain.optim.optimizer import Optimizer, Parameters
@@ -17,7 +19,7 @@ class SGD(Optimizer):
     """Gradient descent with momentum (Sutskever et al. 2013), in PyTorch's convention.
 
     g = grad + weight_decay·p; b = momentum·b + (1 − dampening)·g; p −= lr·(g + momentum·b if nesterov else b).
-    Buffers begin as zeros, so with dampening the first step is dampened like every other.
+    The first step of a parameter is not dampened: b = g.
 
     Args:
         params: parameters, or dicts with "params" and settings of their own.
@@ -45,6 +47,10 @@ class SGD(Optimizer):
         }
         super().__init__(params, defaults)
 
+    @property
+    def counts_steps(self) -> bool:
+        return any(group["momentum"] and group["dampening"] for group in self.param_groups)
+
     def _check(self, settings: Mapping[str, Any]) -> None:
         super()._check(settings)
         if not settings["momentum"] >= 0:
@@ -59,6 +65,8 @@ class SGD(Optimizer):
     def _update(
         self, group: ParameterGroup, batch: ParameterBatch, parameters: Sequence[Parameter], inputs: Sequence[Tensor]
     ) -> None:
+        if group["momentum"] and group["dampening"]:
+            _begin_undampened(group, batch, inputs, len(parameters))
         update(
             SGD_UPDATE,
             batch.lr,
@@ -69,3 +77,15 @@ class SGD(Optimizer):
             weight_decay=float(group["weight_decay"]),
             nesterov=bool(group["nesterov"]),
         )
+
+
+@no_grad()
+def _begin_undampened(group: ParameterGroup, batch: ParameterBatch, inputs: Sequence[Tensor], count: int) -> None:
+    """Before the first step the buffers become (dampening / momentum) · g, from which the formula makes b = g."""
+    parameters, gradients, buffers = inputs[:count], inputs[count : 2 * count], inputs[2 * count :]
+    is_first = batch.step == 0
+    for parameter, gradient, buffer in zip(parameters, gradients, buffers):
+        direction = gradient + group["weight_decay"] * parameter
+        begun = direction * (group["dampening"] / group["momentum"])
+        buffer.assign_(F.where(is_first, begun, buffer))
+    batch.step.assign_(batch.step + 1)

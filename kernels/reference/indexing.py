@@ -109,7 +109,7 @@ def take_backward(grad: Array, *indices: Array, out: Array, input_shape: tuple[i
     total = out if accumulation_dtype(out.dtype) is out.dtype else widen(out)
     total[...] = 0
     if axes == (0,) and len(indices) == 1:
-        _add_rows(total, indices[0].reshape(-1), widen(grad).reshape(-1, *input_shape[1:]))
+        _add_rows(total, indices[0].reshape(-1), widen(grad).reshape(indices[0].size, *input_shape[1:]))
     else:
         add_at(total, _array_key(indices, axes), widen(grad))
     if total is not out:

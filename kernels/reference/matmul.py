@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
 from dtrain.kernels.registry import Array, array_module, reference
 
@@ -29,7 +31,8 @@ def linear(x: Array, weight: Array, *bias: Array, out: Array) -> None:
         store(out, y + widen(bias[0]) if bias else y)
         return
     if x.ndim > 2:
-        x, out = x.reshape(-1, x.shape[-1]), out.reshape(-1, out.shape[-1])
+        rows = prod(x.shape[:-1])
+        x, out = x.reshape(rows, x.shape[-1]), out.reshape(rows, out.shape[-1])
     xp.matmul(x, weight.T, out=out)
     if bias:
         xp.add(out, bias[0], out=out)

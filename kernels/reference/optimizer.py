@@ -37,8 +37,7 @@ def sgd_update(
 
     arrays = params, grads and, with momentum, buffers; out = params and, with momentum, buffers.
     g = grad + weight_decay·p; b = momentum·b + (1 − dampening)·g; p −= lr · (g + momentum·b if nesterov else b).
-    Buffers begin as zeros, which is the first-step rule b = g of PyTorch where dampening is 0; with dampening the
-    first step is dampened like every other.
+    Buffers begin as zeros, which is PyTorch's first step b = g where dampening is 0; else the optimizer begins them.
     """
     out = _outputs(out)
     params, grads, buffers = (_group(arrays, index, num_tensors) for index in range(3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numpy import ndindex
+
 from dtrain.kernels.reference.precision import widen
 from dtrain.kernels.registry import Array, array_module, reference
 
@@ -46,3 +48,15 @@ def unique(x: Array) -> tuple[Array, Array, Array]:
     xp = array_module(x)
     values, inverse, counts = xp.unique(widen(x), return_inverse=True, return_counts=True)
     return values.astype(x.dtype), inverse.reshape(x.shape).astype("int64"), counts.astype("int64")
+
+
+@reference("searchsorted")
+def searchsorted(sorted_values: Array, x: Array, out: Array, *, right: bool) -> None:
+    """Where each x belongs in its ascending row."""
+    xp, side = array_module(x), "right" if right else "left"
+    rows, wanted = widen(sorted_values), widen(x)
+    if rows.ndim == 1:
+        out[...] = xp.searchsorted(rows, wanted, side=side)
+        return
+    for row in ndindex(rows.shape[:-1]):
+        out[row] = xp.searchsorted(rows[row], wanted[row], side=side)

@@ -8,10 +8,10 @@ import math
 def sgd(param, grads, *, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False):
     """The number after one update for each gradient."""
     buffer = 0.0
-    for grad in grads:
+    for step, grad in enumerate(grads):
         grad = (-grad if maximize else grad) + weight_decay * param
         if momentum:
-            buffer = momentum * buffer + (1 - dampening) * grad
+            buffer = momentum * buffer + (1 - dampening if step else 1) * grad
             grad = grad + momentum * buffer if nesterov else buffer
         param -= lr * grad
     return param

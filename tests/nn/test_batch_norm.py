@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dtrain as dt
+import dtrain.functional as F
 from dtrain import nn
 from dtrain.base.errors import ShapeError
 
@@ -123,3 +124,31 @@ def test_a_sync_layer_shares_what_it_was_made_from():
     assert (layer.eps, layer.momentum, layer.group, layer.training) == (1e-3, 0.2, "node", False)
     bare = nn.SyncBatchNorm.from_batch_norm(nn.BatchNorm1d(3, affine=False, track_running_stats=False))
     assert bare.state_dict() == {}
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.SyncBatchNorm])
+def test_without_momentum_the_running_values_are_the_average_over_batches(kind, traced):
+    layer = kind(3, momentum=None)
+    forward = dt.trace(lambda x: layer(x)) if traced else layer
+    batches = [np.random.default_rng(i).normal(i, 1 + i, (5, 3)).astype(np.float32) for i in range(4)]
+    for batch in batches:
+        forward(dt.tensor(batch))
+    np.testing.assert_allclose(layer.running_mean.numpy(), np.mean([b.mean(0) for b in batches], 0), rtol=1e-5)
+    np.testing.assert_allclose(layer.running_var.numpy(), np.mean([b.var(0, ddof=1) for b in batches], 0), rtol=1e-5)
+    assert layer.num_batches_tracked.item() == 4
+    resumed = kind(3, momentum=None)
+    resumed.load_state_dict(layer.state_dict())
+    assert resumed.num_batches_tracked.item() == 4
+    layer.eval()
+    layer(dt.tensor(batches[0]))
+    assert layer.num_batches_tracked.item() == 4
+
+
+def test_an_empty_batch_does_not_count():
+    layer = nn.BatchNorm1d(2, momentum=None)
+    layer(dt.tensor(np.ones((4, 2), np.float32)))
+    layer(dt.tensor(np.ones((0, 2), np.float32)))
+    assert layer.num_batches_tracked.item() == 1 and layer.running_mean.tolist() == [1.0, 1.0]
+    with pytest.raises(ValueError, match="batch_norm: expected a momentum or a count of batches, got neither"):
+        F.batch_norm(dt.ones((2, 2)), dt.zeros(2), dt.ones(2), training=True, momentum=None)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 import pytest
 
 import dtrain.functional as F
 from dtrain.core.tensor_factory import tensor
+from dtrain.core.trace import trace
 
 X = np.array([-1.0, 0.0, 2.0, np.nan, np.inf])
 Y = np.array([-1.0, 1.0, 0.0, np.nan, 5.0])
@@ -79,3 +82,44 @@ def test_what_is_no_number_is_not_equal():
     assert (x == None) is False  # noqa: E711
     assert (x != None) is True  # noqa: E711
     assert (x == "text") is False
+
+
+LARGE = [300, 256, -1, -200, 2**31, -(2**31) - 1, 2**63, -(2**63) - 1, 10**40]
+INTEGER_TAGS = ["bool", "u8", "s8", "s16", "s32", "s64"]
+NAMES = ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
+
+
+@pytest.mark.parametrize("tag", INTEGER_TAGS)
+@pytest.mark.parametrize("name", NAMES)
+def test_comparisons_answer_for_numbers_beyond_the_dtype(name, tag):
+    """As Python compares integers; on either side, eagerly and traced."""
+    x = tensor([0, 1, 0], dtype=tag)
+    compare = getattr(operator, {"equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le",
+                                 "greater": "gt", "greater_equal": "ge"}[name])  # fmt: skip
+    for number in LARGE:
+        for function in (getattr(F, name), trace(lambda a, b: getattr(F, name)(a, b))):
+            assert function(x, number).tolist() == [compare(value, number) for value in (0, 1, 0)]
+        assert getattr(F, name)(number, x).tolist() == [compare(number, value) for value in (0, 1, 0)]
+        assert compare(x, number).tolist() == [compare(value, number) for value in (0, 1, 0)]
+
+
+@pytest.mark.parametrize("tag", ["f16", "bf16", "f32", "f64"])
+@pytest.mark.parametrize("name", NAMES)
+def test_infinity_is_no_large_number(name, tag):
+    x = tensor([np.inf, -np.inf, 0.0, np.nan], dtype=tag)
+    compare = getattr(operator, {"equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le",
+                                 "greater": "gt", "greater_equal": "ge"}[name])  # fmt: skip
+    for number in (1e5, -1e5, 1e300, -1e300, 10**400, -(10**400), np.inf):
+        got = getattr(F, name)(x, number).tolist()
+        assert got == [compare(float(value), number) for value in (np.inf, -np.inf, 0.0, np.nan)], number
+
+
+def test_truth_of_large_numbers_and_arithmetic_with_them():
+    x = tensor([0, 1], dtype="u8")
+    assert F.logical_and(x, 300).tolist() == [False, True] and F.logical_or(x, -1).tolist() == [True, True]
+    with pytest.raises(
+        OverflowError, match=r"expected a number in \[0, 255\] beside a tensor of dtype u8, got 300; cast"
+    ):
+        x + 300
+    with pytest.raises(OverflowError, match="expected a number in"):
+        x.to("f32") * 10**400

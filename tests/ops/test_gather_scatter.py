@@ -9,6 +9,7 @@ from helpers.function_gradient import assert_gradients
 import dtrain.functional as F
 from dtrain.base.errors import DtypeError
 from dtrain.core.tensor import wrap
+from dtrain.core.trace import trace
 
 RNG = np.random.default_rng(10)
 INDEX = np.array([[0, 2, 0, 2, 1], [2, 0, 1, 1, 2]])
@@ -58,7 +59,37 @@ def test_gather_equals_loops(axis: int) -> None:
         source = list(place)
         source[axis] = index[place]
         assert got[place] == x[tuple(source)]
-    assert np.array_equal(F.take_along_axis(wrap(x), wrap(index), axis).numpy(), got)
+
+
+@pytest.mark.parametrize(
+    ("shape", "places", "axis"),
+    [
+        ((2, 3), (1, 1), 1), ((2, 3), (1, 1), 0), ((2, 3), (2, 5), -1), ((1, 3), (4, 2), 1), ((2, 1, 3), (1, 4, 2), 2),
+        ((2, 3), (7,), None), ((2, 3), (2, 0), 1), ((4,), (3,), 0),
+    ],
+)  # fmt: skip
+def test_take_along_axis_is_numpys(shape, places, axis) -> None:
+    x = RNG.normal(size=shape)
+    size = x.size if axis is None else x.shape[axis]
+    index = RNG.integers(-size, size, places)
+    leaf = wrap(x).requires_grad_()
+    got = F.take_along_axis(leaf, wrap(index), axis)
+    wanted = np.take_along_axis(x, index, axis)
+    assert got.shape == wanted.shape and np.array_equal(got.numpy(), wanted)
+    got.sum().backward()
+    assert leaf.grad.numpy().sum() == wanted.size
+
+
+def test_take_along_axis_refuses_what_numpy_refuses() -> None:
+    x = F.zeros((2, 3))
+    for bad in (-4, 3):
+        for function in (F.take_along_axis, trace(F.take_along_axis)):
+            with pytest.raises(ValueError, match=f"take_along_axis: expected indices from -3 to 2, got {bad}"):
+                function(x, wrap(np.array([[bad]])), 1)
+    with pytest.raises(ValueError, match="take_along_axis: expected shapes that broadcast"):
+        F.take_along_axis(x, wrap(np.zeros((3, 1), int)), 1)
+    with pytest.raises(ValueError, match="take_along_axis: expected an index of 2 axes"):
+        F.take_along_axis(x, wrap(np.zeros(1, int)), 1)
 
 
 @pytest.mark.parametrize(

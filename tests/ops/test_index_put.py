@@ -9,6 +9,7 @@ from helpers.function_gradient import assert_gradients
 import dtrain.functional as F
 from dtrain.base.errors import ShapeError
 from dtrain.core.tensor import wrap
+from dtrain.core.tensor_factory import tensor
 
 RNG = np.random.default_rng(8)
 X = RNG.normal(size=(4, 5))
@@ -82,3 +83,24 @@ def test_assignment_overwrites_state_only() -> None:
     assert np.array_equal(x.numpy(), wanted)
     with pytest.raises(RuntimeError, match=r"a leaf that requires gradients.*set_item"):
         x.requires_grad_()[0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("index", "values"),
+    [
+        ([0, 2], [2.0, 4.0]),
+        ([0, 2], np.ones((1, 2))),
+        ([0, 2], np.ones((2, 1))),
+        ([[0, 2]], np.ones((2, 2))),
+        (0, [1.0, 2.0]),
+    ],
+)
+def test_index_add_takes_one_slice_an_index(index, values):
+    with pytest.raises(ValueError, match=r"index_add: expected an index \[n\] and values \("):
+        F.index_add(F.zeros((3, 2)), 0, tensor(index), tensor(values))
+
+
+def test_index_add_along_any_axis():
+    x = F.index_add(F.zeros((2, 3)), -1, tensor([2, 0, 2]), tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
+    assert x.tolist() == [[2.0, 0.0, 4.0], [5.0, 0.0, 10.0]]
+    assert F.index_add(F.zeros((2, 3)), 0, tensor(np.zeros(0, np.int64)), F.zeros((0, 3))).tolist() == [[0.0] * 3] * 2

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import dtrain.functional as F
 from dtrain.base.dtype import float32, int32
+from dtrain.base.errors import ShapeError
 from dtrain.base.tensor_type import tensor_type
+from dtrain.core.tensor_factory import tensor
 from dtrain.ops import infer
 
 SHAPES = [((2, 3), (3,)), ((4, 1, 3), (5, 1)), ((), (2, 2)), ((0, 3), (1, 3)), ((1,), (0,)), ((7, 1, 1), (2, 1), (3,))]
@@ -49,3 +52,14 @@ def test_dtypes_and_axes_that_an_op_does_not_take():
         infer.same_dtype("op", real, whole)
     with pytest.raises(ValueError, match="op: expected an input with 3 or 4 axes, got 2 axes"):
         infer.expect_ndim("op", real, 3, 4)
+
+
+@pytest.mark.parametrize(
+    "call", ["sum", "sort", "softmax", "cumsum", "argmax", "flip", "unbind", "squeeze", "norm", "chunk"]
+)
+def test_a_0d_tensor_has_no_axis(call):
+    function = {"chunk": lambda x, axis: F.chunk(x, 1, axis), "norm": lambda x, axis: F.norm(x, 2, axis)}.get(
+        call, getattr(F, call)
+    )
+    with pytest.raises(ShapeError, match=f"{call}: expected a tensor .*ax"):
+        function(tensor(1.0), 0)

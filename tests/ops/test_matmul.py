@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from helpers.function_gradient import assert_gradients
@@ -95,3 +97,21 @@ def test_dot_and_outer() -> None:
     for function in (F.dot, F.outer):
         with pytest.raises(ShapeError, match="two vectors"):
             function(F.zeros((2, 2)), F.zeros(2))
+
+
+@pytest.mark.parametrize("sizes", list(itertools.product((0, 2), repeat=3)), ids=str)
+def test_products_of_nothing_have_gradients(sizes):
+    """Where a feature axis is empty, −1 in a reshape means nothing."""
+    n, k, m = sizes
+    cases = {
+        "matmul": (F.matmul, [(2, n, k), (k, m)]),
+        "vector": (F.matmul, [(k,), (k, m)]),
+        "column": (F.matmul, [(2, n, k), (k,)]),
+        "linear": (F.linear, [(2, n, k), (m, k), (m,)]),
+    }
+    for function, shapes in cases.values():
+        leaves = [F.zeros(shape).requires_grad_() for shape in shapes]
+        y = function(*leaves)
+        y.sum().backward()
+        assert not y.numpy().any()
+        assert [leaf.grad.shape for leaf in leaves] == shapes

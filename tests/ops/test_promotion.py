@@ -30,7 +30,16 @@ TRUTHS = {
 }  # fmt: skip
 BINARY: dict[str, Callable[[Any, Any], Tensor]] = {**SAME, **IN_FLOATS, **TRUTHS}
 # Those that promote but are no elementwise op of two tensors: tested below, each by its function.
-OTHERS = {"concat", "matmul", "linear", "conv2d", "conv2d_backward_data", "set_item", "binary_cross_entropy"}
+OTHERS = {
+    "concat",
+    "matmul",
+    "linear",
+    "conv2d",
+    "conv2d_backward_data",
+    "set_item",
+    "binary_cross_entropy",
+    "searchsorted",
+}
 PAIRS = list(itertools.product(ALL, repeat=2))
 SHAPES = [((2,), (2,)), ((2,), ()), ((), (2,)), ((), ())]
 

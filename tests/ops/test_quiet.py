@@ -60,8 +60,8 @@ def test_ops_are_quiet(op: Op, number: int, dtype: DType):
         return
     try:
         apply_all(op, tensors, attrs)
-    except ValueError as error:
-        assert "expected" in str(error)  # binary cross entropy refuses what is no probability
+    except (ValueError, RuntimeError) as error:
+        assert "expected" in str(error)  # some ops refuse such values, in our words
         return
     if op.grad is not None and sample_of(op, number).grad and not has_bucket(op):
         leaves = [wrap(t.numpy()) for t in tensors]

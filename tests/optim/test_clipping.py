@@ -79,3 +79,37 @@ def test_bad_limits():
         clip_grad_norm_([], 1, 0)
     with pytest.raises(ValueError, match="clip_value of at least 0"):
         clip_grad_value_([], float("nan"))
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+@pytest.mark.parametrize("order", [2.0, 3.0, math.inf])
+def test_a_norm_that_is_not_finite_is_refused(bad, order):
+    params = parameters()
+    params[0].grad = dt.tensor([1.0, bad])
+    with pytest.raises(RuntimeError, match=r"clip_grad_norm_: expected a finite norm of the gradients, got (inf|nan)"):
+        clip_grad_norm_(params, 2.0, order, error_if_nonfinite=True)
+    assert params[1].grad.tolist() == [[12.0]]  # nothing was clipped
+    total = clip_grad_norm_(params, 2.0, order)
+    assert not math.isfinite(total.item())
+
+
+def test_a_norm_that_is_not_finite_is_refused_when_a_graph_runs():
+    weight = dt.Parameter([1.0, 1.0])
+
+    @dt.trace
+    def step(x):
+        weight.grad = None
+        (weight * x).sum().backward()
+        clip_grad_norm_([weight], 1.0, error_if_nonfinite=True)
+        return weight.grad + 0
+
+    assert step(dt.tensor([3.0, 4.0])).tolist() == pytest.approx([0.6, 0.8], rel=1e-5)
+    with pytest.raises(RuntimeError, match="expected a finite norm"):
+        step(dt.tensor([3.0, math.inf]))
+
+
+def test_a_small_scale_keeps_its_digits_in_short_floats():
+    weight = dt.Parameter(dt.tensor([0.0, 0.0], dtype="f16"))
+    weight.grad = dt.tensor([60000.0, 30000.0], dtype="f16")
+    clip_grad_norm_([weight], 0.01)
+    np.testing.assert_allclose(weight.grad.tolist(), [0.00894427, 0.00447214], rtol=1e-3)

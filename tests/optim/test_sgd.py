@@ -51,3 +51,27 @@ def test_momentum_may_be_switched_off():
     weight.grad = dt.tensor([1.0])
     optimizer.step()
     assert weight.item() == 0.5
+
+
+def test_the_first_step_of_each_parameter_is_not_dampened():
+    """Also of one whose first gradient comes later, in a traced step, and not again after loading."""
+    first, late = dt.Parameter([0.0]), dt.Parameter([0.0])
+    optimizer = SGD([first, late], 1.0, momentum=0.5, dampening=0.5)
+
+    @dt.trace
+    def step(x, both):
+        first.grad = x
+        late.grad = x if both else None
+        optimizer.step()
+
+    one = dt.tensor([1.0])
+    step(one, False)
+    assert (first.item(), late.item()) == (-1.0, 0.0)  # b = 1
+    step(one, True)
+    assert (first.item(), late.item()) == (-2.0, -1.0)  # b = 0.5 + 0.5, and again 1
+    saved = optimizer.state_dict()
+    resumed = SGD([first, late], 1.0, momentum=0.5, dampening=0.5)
+    resumed.load_state_dict(saved)
+    first.grad = late.grad = one * 0
+    resumed.step()
+    assert (first.item(), late.item()) == (-2.5, -1.5)

@@ -9,10 +9,19 @@ from dtrain.kernels.registry import Array, array_module, reference
 
 
 @reference("in_range")
-def in_range(index: Array, out: Array, *, size: int, where: str, what: str) -> None:
-    """The index as it is. Raises ValueError unless all of it lies in [0, size)."""
-    check_range(where, index, 0, size, wanted=f"{what} from 0 to {size - 1}", advice=f"check the {what}")
+def in_range(index: Array, out: Array, *, low: int, size: int, where: str, what: str) -> None:
+    """The index as it is. Raises ValueError unless all of it lies in [low, size)."""
+    check_range(where, index, low, size, wanted=f"{what} from {low} to {size - 1}", advice=f"check the {what}")
     out[...] = index
+
+
+@reference("expect_finite")
+def expect_finite(x: Array, out: Array, *, where: str, what: str, advice: str) -> None:
+    """x as it is. Raises RuntimeError if an element is infinite or NaN."""
+    is_finite = array_module(x).isfinite(widen(x))
+    if not is_finite.all():
+        raise RuntimeError(expected(where, what, str(x[~is_finite].reshape(-1)[0]), advice))
+    out[...] = x
 
 
 @reference("binary_cross_entropy")

@@ -1,0 +1,48 @@
+"""Places in sorted rows, by halving."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dtrain.base.dtype import ALL, int64
+from dtrain.base.errors import ShapeError, expected
+from dtrain.base.tensor_type import TensorType
+from dtrain.core.apply import apply
+from dtrain.core.tensor import Tensor
+from dtrain.graph.op import Op, Sample, register_op
+
+
+def _infer(sorted_values: TensorType, x: TensorType, *, right: bool) -> TensorType:
+    rows = sorted_values.shape[:-1]
+    if sorted_values.ndim == 0 or (rows and x.shape[:-1] != rows):
+        wanted = "sorted values [n], or rows of them [..., n] with as many rows of x [..., m]"
+        raise ShapeError(expected("searchsorted", wanted, f"{sorted_values} and {x}"))
+    return x.with_(dtype=int64)
+
+
+SEARCHSORTED = register_op(
+    Op(
+        name="searchsorted",
+        infer=_infer,
+        promotes=True,
+        dtypes=ALL,
+        samples=lambda: [
+            Sample(inputs=((1,), (2, 3)), attrs={"right": False}),
+            Sample(inputs=((2, 1), (2, 3)), attrs={"right": True}),
+            Sample(inputs=((0,), (3,)), attrs={"right": False}),
+            Sample(inputs=((1,), ()), attrs={"right": True}),
+        ],
+    )
+)
+
+
+def searchsorted(sorted_values: Any, x: Any, right: bool = False) -> Tensor:
+    """For each element of x the place in ascending sorted_values[n] that keeps it sorted: s64, of x's shape.
+
+    Rows of several axes, [..., n], are searched for the rows of x, [..., m]. Before equal elements, or behind them with
+    `right`. NaN lies behind every number.
+
+    >>> searchsorted(tensor([1, 3, 5]), tensor([3, 6])).tolist()
+    [1, 3]
+    """
+    return apply(SEARCHSORTED, sorted_values, x, right=bool(right))
