@@ -26,6 +26,7 @@ from dtrain.collectives.rank_claim import claim_rank, leave_job
 from dtrain.collectives.self_communicator import SelfCommunicator
 
 _process_world: Communicator | None = None
+has_had_world = False  # in this process, of several ranks
 _thread_world: ContextVar[Communicator | None] = ContextVar("thread_world", default=None)
 
 
@@ -188,10 +189,12 @@ def _current() -> Communicator | None:
 
 
 def _world_from_environment(timeout: float | None) -> Communicator:
+    global has_had_world
     info = RankInfo.from_environment()
     if info.source != "single" and not claim_rank(info):
         leave_job(info)
         return SelfCommunicator(timeout=timeout)
+    has_had_world = info.size > 1
     if info.size == 1:
         control_client()
         atexit.register(_finalize_at_exit)
@@ -199,10 +202,16 @@ def _world_from_environment(timeout: float | None) -> Communicator:
     from dtrain.collectives.mpi_communicator import make_mpi_communicator
     from dtrain.collectives.mpi_start import abort_on_exception, start_mpi
 
+    channel = control_client()
+    if channel is not None:
+        # MPI starts when all ranks do it; who watches knows of those that have left and never will.
+        channel.send({"type": "joining"})
     comm = start_mpi(info)
+    if channel is not None:
+        channel.send({"type": "joined"})
     world = make_mpi_communicator(comm, timeout=timeout)
     atexit.register(_finalize_at_exit)  # before mpi4py finalizes MPI: what is registered last runs first
-    if control_client() is None:
+    if channel is None:
         abort_on_exception(comm)
         _share_control_channel(world, info)
     return world

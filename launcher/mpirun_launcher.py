@@ -5,12 +5,10 @@ One function a family turns a spec into a command line; nothing of it depends on
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 
 from dtrain.launcher.environment import RankVariables
-from dtrain.launcher.mpi_installation import ROOT_VARIABLES, Family, MpiInstallation, find_mpi
+from dtrain.launcher.mpi_installation import ROOT_VARIABLES, Family, MpiInstallation, find_mpi, home_variable
 from dtrain.launcher.plan import (
     CONTROL_VARIABLES,
     Command,
@@ -25,10 +23,14 @@ from dtrain.launcher.spec import LaunchSpec
 
 # hwloc and UCX complain about containers and missing fabrics on every start; errors still show.
 QUIET_VARIABLES = {"HWLOC_HIDE_ERRORS": "2", "UCX_LOG_LEVEL": "error"}
+# Ranks of one host talk through memory; the component for TCP would only listen, and on every interface.
+ONE_HOST_VARIABLES = {"OMPI_MCA_btl": "^tcp"}
 
 
 class MpirunBackend:
     """`--launcher mpirun`."""
+
+    passes_input = False
 
     def __init__(self, spec: LaunchSpec, installation: MpiInstallation | None = None) -> None:
         self._installation = installation or find_mpi()
@@ -46,14 +48,15 @@ class MpirunBackend:
         notes = crowding_note(ranks, machine)
         if adopts_allocation:
             notes = (*notes, f"mpirun places the ranks in the Slurm allocation of job {machine.in_allocation}")
-        settings = {name: value for name, value in QUIET_VARIABLES.items() if name not in variables.all}
+        wanted = QUIET_VARIABLES | (ONE_HOST_VARIABLES if all_local else {})
+        settings = {name: value for name, value in wanted.items() if name not in variables.all}
         return LaunchPlan(
             launcher="mpirun",
             reason=self._reason,
             size=spec.world_size,
             commands=(Command((*argv, *rank_command(spec, machine))),),
             variables=variables,
-            settings=settings | (ROOT_VARIABLES if machine.is_root else {}),
+            settings=settings | home_variable(variables.all) | (ROOT_VARIABLES if machine.is_root else {}),
             ranks=ranks,
             notes=notes,
             all_local=all_local,
@@ -61,10 +64,9 @@ class MpirunBackend:
         )
 
     def start(self, plan: LaunchPlan, control: Mapping[str, str]) -> StartedProcesses:
-        """Start mpirun. Standard input goes to rank 0 unless it is a terminal, which is the launcher's."""
+        """Start mpirun."""
         started = StartedProcesses()
-        stdin = subprocess.DEVNULL if sys.stdin is None or sys.stdin.isatty() else sys.stdin
-        started.add(plan.commands[0].argv, plan.environment | dict(control), stdin=stdin)
+        started.add(plan.commands[0].argv, plan.environment | dict(control))
         return started
 
 

@@ -21,8 +21,8 @@ from dtrain.base.control_server import ControlServer, Peer
 from dtrain.base.errors import LaunchError, expected
 from dtrain.launcher.environment import RankVariables
 from dtrain.launcher.machine import usable_cores
-from dtrain.launcher.mpi_installation import ROOT_VARIABLES, find_mpi
-from dtrain.launcher.mpirun_launcher import QUIET_VARIABLES, openmpi_command
+from dtrain.launcher.mpi_installation import ROOT_VARIABLES, find_mpi, home_variable
+from dtrain.launcher.mpirun_launcher import ONE_HOST_VARIABLES, QUIET_VARIABLES, openmpi_command
 from dtrain.launcher.plan import CONTROL_VARIABLES, Command, LaunchPlan, Machine, rank_command
 from dtrain.launcher.ray_agent import AGENT_ADDRESS_VARIABLE, AGENT_TOKEN_VARIABLE
 from dtrain.launcher.ray_node import NodeRunner
@@ -38,6 +38,8 @@ CHOSEN_BY_RAY = "<nodes chosen by Ray>"
 class RayBackend:
     """`--launcher ray`."""
 
+    passes_input = False
+
     def __init__(self, spec: LaunchSpec) -> None:
         self._spec = spec
         self._installation = find_mpi()
@@ -50,14 +52,15 @@ class RayBackend:
     def plan(self, spec: LaunchSpec, machine: Machine, variables: RankVariables) -> LaunchPlan:
         """The mpirun command as far as it is known before Ray has chosen the nodes."""
         where = "a local Ray, started for this job" if self._address == LOCAL else f"the Ray cluster {self._address}"
-        settings = {name: value for name, value in QUIET_VARIABLES.items() if name not in variables.all}
+        wanted = QUIET_VARIABLES | (ONE_HOST_VARIABLES if self._address == LOCAL else {})
+        settings = {name: value for name, value in wanted.items() if name not in variables.all}
         return LaunchPlan(
             launcher="ray",
             reason=f"asked for; {where}; {self._installation}",
             size=spec.world_size,
             commands=(Command(self._command(machine, variables, "" if self._address == LOCAL else CHOSEN_BY_RAY)),),
             variables=variables,
-            settings=settings | (ROOT_VARIABLES if machine.is_root else {}),
+            settings=settings | home_variable(variables.all) | (ROOT_VARIABLES if machine.is_root else {}),
             notes=("Ray places the ranks; mpirun runs in an actor on the first node",),
             all_local=self._address == LOCAL,
             remote_host=self._address.rpartition(":")[0],
@@ -66,8 +69,8 @@ class RayBackend:
     def start(self, plan: LaunchPlan, control: Mapping[str, str]) -> RayJob:
         """Join or start Ray, reserve, start mpirun. Raises `LaunchError` for what is missing."""
         ray = import_ray()
-        join(ray, self._address, plan.size)
         try:
+            join(ray, self._address, plan.size)
             bundles = pack_ranks(cluster_nodes(ray), plan.size, self._spec.nproc_per_node)
             runners = reserve(ray, bundles, self._spec.start_timeout)
             hosts = merged_hosts(ray, runners, bundles)

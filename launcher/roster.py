@@ -23,6 +23,9 @@ class Roster:
         self.failures: list[RankEnd] = []
         self.ready: dict[int, ReadyRank] = {}
         self.supervisors: dict[int, Peer] = {}
+        self._joining: set[int] = set()  # in dist.init(), which ends when all ranks are in it
+        self._joined: set[int] = set()
+        self._exchanged: dict[int, bool] = {}
 
     @property
     def all_ended(self) -> bool:
@@ -37,6 +40,23 @@ class Roster:
     def unexplained(self) -> list[RankEnd]:
         """Ranks that ended badly because somebody other than us told them to."""
         return [end for end in self.ends if end.has_ended and end.exit_code != 0]
+
+    @property
+    def early_leavers(self) -> list[RankEnd]:
+        """Ranks that ended well before `dist.init()` while others wait in it, which nobody can end any more."""
+        if not any(not self.ends[rank].has_ended for rank in self._joining - self._joined):
+            return []
+        return [end for end in self.ends if end.code == 0 and not end.asked and end.rank not in self._joining]
+
+    @property
+    def waiting_to_join(self) -> list[int]:
+        """Ranks in `dist.init()`."""
+        return sorted(rank for rank in self._joining - self._joined if not self.ends[rank].has_ended)
+
+    @property
+    def nobody_exchanged(self) -> bool:
+        """Every one of several ranks used dtrain, ended well and says that no collective ran."""
+        return self.size > 1 and [self._exchanged.get(rank) for rank in range(self.size)] == [False] * self.size
 
     def note_ready(self, peer: Peer, message: Message) -> str:
         """A supervisor is up. Returns what is wrong with it, or nothing."""
@@ -72,6 +92,12 @@ class Roster:
             end.traceback = str(message["traceback"])
         elif kind == "stacks":
             end.stacks = asked_stack(str(message["text"]))
+        elif kind == "joining":
+            self._joining.add(peer.rank)
+        elif kind == "joined":
+            self._joined.add(peer.rank)
+        elif kind == "summary":
+            self._exchanged[peer.rank] = bool(message["has_exchanged"])
         elif kind == "exit":
             self._note_exit(end, message)
 

@@ -55,13 +55,15 @@ class Script:
             self._execute()
         except SystemExit as leaving:
             code = _exit_code(leaving, reports)
-            return code if code == 0 else _leave(code)
+            if code != 0:
+                return _leave(code)
         except KeyboardInterrupt as error:
             _report(error, reports)
             return _leave(INTERRUPTED)
         except BaseException as error:
             _print(_report(error, reports))
             return _leave(_code_of(error))
+        _summarize(reports)
         return 0
 
     def _execute(self) -> None:
@@ -91,6 +93,18 @@ def _report(error: BaseException, reports: ReportPipe) -> str:
 
 def _failure(exception: str, message: str, traceback: str) -> dict[str, Any]:
     return {"type": "failure", "exception": exception, "message": message, "traceback": traceback}
+
+
+def _summarize(reports: ReportPipe) -> None:
+    """Say whether the script exchanged anything. One that uses MPI itself, or no dtrain, can tell nothing."""
+    counters = sys.modules.get("dtrain.collectives.counters")
+    world = sys.modules.get("dtrain.collectives.context")
+    talks_by_itself = "mpi4py.MPI" in sys.modules and not getattr(world, "has_had_world", False)
+    if "dtrain.core" not in sys.modules or talks_by_itself or "torch.distributed" in sys.modules:
+        return
+    if reports.is_of_this_process:
+        calls = counters.Counters.calls_in_process if counters is not None else 0
+        reports.send({"type": "summary", "has_exchanged": calls > 0})
 
 
 def _of_user(frames: TracebackType | None) -> TracebackType | None:

@@ -1,14 +1,12 @@
 """One rank's parent process: starts it, ships its output, knows exactly how it ended, leaves nothing behind.
 
-It forks before it starts any thread. The child waits until the launcher has seen every rank and sends its environment.
-It is a session of its own, dies with the supervisor, and whatever it leaves running is adopted and ended here.
+The child (`rank_process.py`) waits until the launcher has seen every rank and sends its environment. Whatever it leaves
+running is adopted and ended here.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import fcntl
 import json
 import os
 import selectors
@@ -17,23 +15,17 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from io import FileIO, TextIOWrapper
-from typing import Any, NoReturn
+from typing import Any
 
 from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, ControlClient
 from dtrain.base.control_frames import Message
 from dtrain.base.errors import LaunchError
 from dtrain.base.rank_info import RankInfo
 from dtrain.launcher.machine import oom_kills, usable_cores, visible_devices
-from dtrain.launcher.reports import ReportPipe, out_of_the_way
+from dtrain.launcher.rank_input import RankInput
+from dtrain.launcher.rank_process import PIPE_SIZE, START_FAILED, Child, Run, fork_rank
 from dtrain.launcher.script import STACKS_SIGNAL
 
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
-START_FAILED = 125
-PIPE_SIZE = 1 << 18  # bytes of output that may wait in the kernel for us
 SMALL = 1 << 14  # bytes; a rank that prints many short lines is read in larger pieces, PACE seconds apart
 PACE = 0.002
 LEFTOVER_GRACE = 0.5
@@ -41,12 +33,10 @@ LOST_GRACE = 0.5  # after the launcher is gone, nobody waits for us any more
 
 STACKS_WAIT = 0.2  # seconds faulthandler may take to write them
 
-Run = Callable[[int, ReportPipe], int]
-
 
 def supervise(run: Run) -> int:
     """Run `run(faults, reports)` in a child as this rank and return what this process shall exit with."""
-    child = _fork(run)
+    child = fork_rank(run)
     try:
         info = RankInfo.from_environment()
         supervisor = Supervisor(child, info)
@@ -55,90 +45,6 @@ def supervise(run: Run) -> int:
         sys.stderr.write(f"dtrain: could not start a rank: {error}\n")
         return START_FAILED
     return supervisor.watch()
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """The rank's process and our ends of its pipes."""
-
-    pid: int
-    stdout: int
-    stderr: int
-    reports: int
-    start: int
-    faults: int
-
-
-def _fork(run: Run) -> Child:
-    _hold_standard_descriptors()
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    stdout, child_stdout = os.pipe()
-    stderr, child_stderr = os.pipe()
-    for descriptor in (stdout, stderr):
-        with contextlib.suppress(OSError):  # a user's pipes may hold so much in total; the usual size does too
-            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-    reports = ReportPipe()
-    child_start, start = os.pipe()
-    faults = os.memfd_create("dtrain-faults", 0)
-    parent = os.getpid()
-    # Who asks a rank for its stacks while it starts or finalizes, when faulthandler does not listen, must not kill it.
-    signal.signal(STACKS_SIGNAL, signal.SIG_IGN)
-    pid = os.fork()
-    if pid == 0:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(START_FAILED)
-        for descriptor in (stdout, stderr, start):
-            os.close(descriptor)
-        reports.become_rank()
-        stacks = out_of_the_way(faults)
-        _become_rank(lambda: run(stacks, reports), child_stdout, child_stderr, child_start)
-    for descriptor in (child_stdout, child_stderr, child_start):
-        os.close(descriptor)
-    return Child(pid, stdout, stderr, reports.descriptor, start, faults)
-
-
-def _hold_standard_descriptors() -> None:
-    """Where this was started with 0, 1 or 2 closed: no pipe of ours may get one of these numbers."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
-
-
-def _become_rank(run: Callable[[], int], stdout: int, stderr: int, start: int) -> NoReturn:
-    os.setsid()
-    for descriptor, number in ((stdout, 1), (stderr, 2)):
-        os.dup2(descriptor, number)
-        os.close(descriptor)
-    # Into a pipe Python would write only full buffers; people want to see lines, and prompts, when they are written.
-    sys.stdout = sys.__stdout__ = _unbuffered(1)  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = _unbuffered(2)  # type: ignore[misc]
-    with os.fdopen(start) as orders:
-        text = orders.read()
-    if not text:
-        os._exit(START_FAILED)  # the supervisor left before the job began
-    os.environ.update(json.loads(text))
-    sys.exit(run())
-
-
-def _unbuffered(descriptor: int) -> TextIOWrapper:
-    """Text over the bare descriptor, as `python -u` has it; in UTF-8 where this process was started without streams."""
-    ours = sys.stdout or sys.stderr
-    encoding = ours.encoding if ours is not None else "utf-8"
-    errors = "backslashreplace" if descriptor == 2 else sys.stdout.errors if sys.stdout is not None else "strict"
-    return TextIOWrapper(_WholeWrites(descriptor, "w", closefd=False), encoding, errors, write_through=True)
-
-
-class _WholeWrites(FileIO):
-    """A descriptor whose `write` writes all: a signal may cut a bare write short, and text above would be lost."""
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        done = 0
-        while done < len(view):
-            done += super().write(view[done:]) or 0
-        return done
 
 
 class Supervisor:
@@ -162,6 +68,7 @@ class Supervisor:
         self._paced_until = 0.0
         self._report = b""
         self._stacks_at: float | None = None
+        self._input: RankInput | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_receive, selectors.EVENT_READ)
         for descriptor in (*self._streams, child.reports):
@@ -221,6 +128,8 @@ class Supervisor:
                     self._wake_receive.recv(4096)
             elif key.fd == self._child.reports:
                 self._read_reports()
+            elif self._input is not None and key.fd == self._child.stdin:
+                self._input.write()
             else:
                 self._ship(key.fd)
         while self._events:
@@ -267,9 +176,10 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self._child.reports, 1 << 16):
                 *lines, self._report = (self._report + data).split(b"\n")
-                for line in lines:
-                    self._client.send(json.loads(line))
-                    self._begin_last_call()
+                for message in map(json.loads, lines):
+                    self._client.send(message)
+                    if message["type"] == "failure":
+                        self._begin_last_call()
 
     def _begin_last_call(self) -> None:
         """The rank ends, or shall: nothing it still prints may hold it up, whether somebody reads that or not."""
@@ -280,9 +190,13 @@ class Supervisor:
     def _obey(self, message: Message) -> None:
         kind = message["type"]
         if kind == "start":
-            with os.fdopen(self._child.start, "w") as stream:
-                json.dump(message["environment"], stream)
+            self._child.give_orders(message["environment"], has_input=message["has_input"])
+            self._input = RankInput(self._child.stdin, self._selector, self._client) if message["has_input"] else None
+            if self._input is None:
+                os.close(self._child.stdin)
             self._credit = self._window = int(message["credit"])
+        elif kind == "input" and self._input is not None:
+            self._input.take(message.get("payload", b""))
         elif kind == "credit":
             self._credit += int(message["nbytes"])
         elif kind == "signal":

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from dtrain.base.control_channel import MISMATCH_EXIT_CODE
+
 VerdictKind = Literal["failure", "mismatch", "timeout", "start", "interrupt"]
 
 COULD_NOT_START = 125
@@ -142,6 +144,28 @@ def _likely_reason(end: RankEnd) -> str:
     if end.signal == signal.SIGABRT:
         return ", a native library gave up"
     return ""
+
+
+def early_leaver_verdict(leaver: RankEnd, size: int, waiting: Sequence[int]) -> JobVerdict:
+    """A rank ended well, but others can never go on: no failure of its own, so the code of a mismatch."""
+    names = f"rank {waiting[0]} waits" if len(waiting) == 1 else f"ranks {', '.join(map(str, waiting))} wait"
+    lines = [
+        f"rank {leaver.rank} of {size} ended with exit code 0 before dist.init(), in which {names} for it",
+        f"  host {leaver.host or 'unknown'}, pid {leaver.pid or 'unknown'}, at {_clock(leaver.time)}",
+        "  call dist.init() on every rank, before any rank may leave its script; or start fewer ranks",
+        "  all other ranks were stopped",
+    ]
+    return JobVerdict(
+        kind="mismatch", exit_code=MISMATCH_EXIT_CODE, text=block(lines), ranks=(leaver.rank,), first=leaver
+    )
+
+
+def nothing_exchanged_note(size: int) -> str:
+    """For a job that ended well and was perhaps not what its user meant."""
+    return (
+        f"dtrain: note: no collective ran in this job: its {size} ranks exchanged nothing, so each has trained alone; "
+        "wrap the model in dist.data_parallel() after dist.init() to train one model together\n"
+    )
 
 
 def timeout_verdict(seconds: float, ends: Sequence[RankEnd], now: float) -> JobVerdict:

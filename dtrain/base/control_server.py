@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import hmac
 import os
+import resource
 import secrets
 import selectors
 import socket
@@ -89,6 +91,9 @@ class ControlServer:
         self._verdict: Verdict | None = None
         self._lock = threading.Lock()
         self._closed = False
+        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        # Who has not said hello may hold a part of our descriptors, so that the job itself can still be started.
+        self._max_strangers = max(8, min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
         self._selector = selectors.DefaultSelector()
         self._wake_send, self._wake_receive = socket.socketpair()
         self._wake_receive.setblocking(False)
@@ -156,6 +161,9 @@ class ControlServer:
     def _close_sockets(self) -> None:
         for peer in list(self._peers.values()):
             peer.connection.close()
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
         for held in (self._listener, self._wake_send, self._wake_receive, self._selector):
             held.close()
 
@@ -183,14 +191,43 @@ class ControlServer:
                     self._selector.modify(connection, events, peer)
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
+        try:
             connection, source = self._listener.accept()
-            configure(connection)
-            connection.setblocking(False)
-            peer = Peer(connection, time.monotonic(), address=source[0])
-            with self._lock:
-                self._peers[connection] = peer
-            self._selector.register(connection, selectors.EVENT_READ, peer)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._make_room()
+            return
+        configure(connection)
+        connection.setblocking(False)
+        peer = Peer(connection, time.monotonic(), address=source[0])
+        with self._lock:
+            self._peers[connection] = peer
+        self._selector.register(connection, selectors.EVENT_READ, peer)
+        self._serve_peer(peer, selectors.EVENT_READ)  # one of ours has said hello by now
+        if len(self._strangers()) > self._max_strangers:
+            self._drop_oldest_stranger()
+
+    def _strangers(self) -> list[Peer]:
+        return [peer for peer in self._peers.values() if not peer.role]
+
+    def _drop_oldest_stranger(self) -> bool:
+        """Whoever has been silent for longest gives way, after a last look whether it has spoken."""
+        for peer in sorted(self._strangers(), key=lambda peer: peer.since):
+            self._serve_peer(peer, selectors.EVENT_READ)
+            if not peer.role:
+                self._drop(peer)
+                return True
+        return False
+
+    def _make_room(self) -> None:
+        """No descriptor is left: a stranger goes, or else who knocks is let in by a descriptor kept for that and shown
+        out again. Left alone, the listener would stay readable and take all our time."""
+        if self._drop_oldest_stranger() or self._reserve < 0:
+            return
+        os.close(self._reserve)
+        with contextlib.suppress(OSError):
+            self._listener.accept()[0].close()
+        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _drop_silent_strangers(self) -> None:
         limit = time.monotonic() - HELLO_TIMEOUT

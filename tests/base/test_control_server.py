@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
+import subprocess
+import sys
+import threading
 import time
 
+import psutil
 import pytest
 
 from dtrain.base.control_channel import ControlClient, parse_address
@@ -159,3 +164,58 @@ def test_who_left_is_told():
     assert left == [2]
     assert server.peers == []
     server.close()
+
+
+FEW_DESCRIPTORS = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
+from dtrain.base.control_server import ControlServer
+server = ControlServer()
+print(server.address, server.token, flush=True)
+held = []
+if sys.argv[2] == "all":
+    try:
+        while True: held.append(open("/dev/null"))
+    except OSError:
+        pass
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("held", ["none", "all"])
+def test_strangers_at_a_low_descriptor_limit_are_refused_cheaply(held):
+    """200 of them, who come again when they are shown out: those of the job come in; without any room nobody spins."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FEW_DESCRIPTORS, "48", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    address, token = process.stdout.readline().split()
+    assert process.stdout.readline() == "ready\n"
+    strangers = [socket.create_connection(parse_address(address), timeout=5) for _ in range(200)]
+    end = threading.Event()
+
+    def come_again():
+        while not end.wait(0.02):
+            for number, stranger in enumerate(strangers):
+                if select.select([stranger], [], [], 0)[0]:
+                    stranger.close()
+                    strangers[number] = socket.create_connection(parse_address(address), timeout=5)
+
+    crowd = threading.Thread(target=come_again)
+    crowd.start()
+    try:
+        if held == "none":
+            clients = [ControlClient(address, token, info=RankInfo(rank=rank, size=5, host="h")) for rank in range(5)]
+            assert all(client.request({"type": "note"}, timeout=10) for client in clients)
+            for client in clients:
+                client.close()
+    finally:
+        end.set()
+        crowd.join()
+    before = psutil.Process(process.pid).cpu_times().user
+    time.sleep(0.5)
+    assert psutil.Process(process.pid).cpu_times().user - before < 0.25
+    for stranger in strangers:
+        stranger.close()
+    process.communicate("", timeout=10)
+    assert process.returncode == 0
