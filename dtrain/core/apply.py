@@ -277,7 +277,9 @@ def _record_on_tape(
         inputs = [context.stand_ins.get(tensor, tensor) for tensor in inputs]
     # An op of a dynamic shape knows its types only now.
     types = tuple([tensor.type for tensor in outputs]) if op.is_dynamic else decided.types
-    saved = outputs if op.saves_outputs else None
+    saved: Sequence[Tensor | None] | None = outputs if op.saves_outputs else None
+    if isinstance(op.saves_outputs, tuple):
+        saved = [tensor if index in op.saves_outputs else None for index, tensor in enumerate(outputs)]
     reads = "none" if op.view is not None else op.grad_reads
     node = TapeNode(op.name, op.grad or _no_gradient, inputs, types, attrs, saved, op.partial_grads, reads)
     for index, tensor in enumerate(outputs):

@@ -28,6 +28,10 @@ from dtrain.kernels.registry import array_module
 Step = Callable[[], Any]
 
 
+class StateTypeError(TraceError):
+    """A state holds an array of another type than when its graph was captured. Raised before anything has run."""
+
+
 class Executor:
     """A graph bound to memory.
 
@@ -119,7 +123,7 @@ class Executor:
         for value, array in zip(self.graph.states, self._bound_states):
             if array.shape != value.type.shape or array.dtype != value.type.dtype.numpy:
                 given = f"an array of shape {array.shape} and dtype {array.dtype} put in its place"
-                raise TraceError(expected("traced function", f"state {value.name} of type {value.type}", given))
+                raise StateTypeError(expected("traced function", f"state {value.name} of type {value.type}", given))
         _check_separate(self._bound_states, self.graph)
         self._state_memory = list(self._bound_states)
         for position, array in enumerate(self._bound_states):

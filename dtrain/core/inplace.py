@@ -67,6 +67,8 @@ def frozen(target: Tensor) -> Tensor:
     else:
         handle = Tensor(copy_of(target.concrete("an in-place update")), target.type)
     handle.requires_grad, handle.node, handle.index = target.requires_grad, target.node, target.index
+    if target.node is not None:
+        target.node.keep_output(target.index, handle)
     return handle
 
 

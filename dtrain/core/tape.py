@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -35,7 +34,7 @@ class TapeNode:
         inputs: Sequence[Tensor],
         output_types: tuple[TensorType, ...],
         attrs: Mapping[str, Any],
-        saved: Sequence[Tensor] | None,
+        saved: Sequence[Tensor | None] | None,
         partial_grads: bool = False,
         grad_reads: GradReads = "all",
     ) -> None:
@@ -49,7 +48,9 @@ class TapeNode:
         self.grad_reads = grad_reads
         self.output_types = output_types
         self.attrs = attrs
-        self.saved = None if saved is None else [_Saved(tensor) for tensor in saved]
+        self.saved: list[_Saved | None] | None = None
+        if saved is not None:
+            self.saved = [None if tensor is None else _Saved(tensor) for tensor in saved]
         self.partial_grads = partial_grads
         self.order = next(_ORDER)
         self.hooks: dict[int, list[GradHook]] | None = None
@@ -62,10 +63,22 @@ class TapeNode:
 
     def _restore(self, index: int) -> Tensor:
         assert self.saved is not None
-        tensor = Tensor(self.saved[index].array, self.output_types[index], requires_grad=True)
-        tensor.value = self.saved[index].value
-        tensor.node, tensor.index = self, index
+        saved = self.saved[index]
+        if saved is None:  # the rule does not read this one
+            return Tensor(None, self.output_types[index])
+        if saved.kept is not None:
+            tensor = saved.kept.detach()
+        else:
+            tensor = Tensor(saved.array, self.output_types[index])
+            tensor.value = saved.value
+        tensor.requires_grad, tensor.node, tensor.index = True, self, index
         return tensor
+
+    def keep_output(self, index: int, copy: Tensor) -> None:
+        """Output `index` is about to be overwritten: the rule reads its elements in `copy` from now on."""
+        saved = self.saved[index] if self.saved else None
+        if saved is not None and not saved.is_overwritten() and saved.kept is None:
+            saved.kept = copy
 
     def hooks_of(self, index: int) -> list[GradHook]:
         """The hooks on output `index`."""
@@ -77,21 +90,20 @@ class TapeNode:
         """Raise if an input, or an output that the rule reads, was overwritten after the op had run."""
         for position, (tensor, version) in enumerate(zip(self.inputs, self.versions)):
             if tensor.version != version and self._reads_input(position):
-                raise self._overwritten("inputs", tensor, version)
-        for saved in self.saved or ():
-            output = saved.tensor()
-            if output is not None and output.version != saved.version:
-                raise self._overwritten("outputs", output, saved.version)
+                raise self._overwritten("inputs", tensor.type, tensor.version - version)
+        for index, saved in enumerate(self.saved or ()):
+            if saved is not None and saved.is_overwritten():
+                raise self._overwritten("outputs", self.output_types[index], saved.writes[0] - saved.version)
 
     def _reads_input(self, position: int) -> bool:
         if self.grad_reads == "others":
             return any(needed for other, needed in enumerate(self.needs_grad) if other != position)
         return self.grad_reads == "all"
 
-    def _overwritten(self, what: str, tensor: Tensor, version: int) -> RuntimeError:
+    def _overwritten(self, what: str, type: TensorType, times: int) -> RuntimeError:
         return RuntimeError(
-            f"backward: expected the {what} of {self.name} unchanged since forward, got {tensor.type} "
-            f"overwritten {tensor.version - version} time(s); run backward before updating in place"
+            f"backward: expected the {what} of {self.name} unchanged since forward, got {type} "
+            f"overwritten {times} time(s); run backward before updating in place, or write into a copy()"
         )
 
     def release(self) -> None:
@@ -103,15 +115,20 @@ class TapeNode:
 
 
 class _Saved:
-    """The elements of an output. The tensor itself is only watched for overwriting, never kept alive."""
+    """The elements of an output, as long as nobody writes there. The tensor itself is not kept alive."""
 
-    __slots__ = ("array", "tensor", "value", "version")
+    __slots__ = ("array", "kept", "value", "version", "writes")
 
     def __init__(self, tensor: Tensor) -> None:
         self.array = tensor.array
         self.value = tensor.value
-        self.tensor = weakref.ref(tensor)
-        self.version = tensor.version
+        # The count outlives the tensor: whoever writes through another handle counts there too.
+        self.writes = tensor.count_writes()
+        self.version = self.writes[0]
+        self.kept: Tensor | None = None  # a copy from before the first write
+
+    def is_overwritten(self) -> bool:
+        return self.kept is None and self.writes[0] != self.version
 
 
 def _released(node: TapeNode, *grads: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -207,9 +207,13 @@ class Tensor(TensorMethods, TensorNumbers):
 
     def share_writes(self, source: Tensor) -> None:
         """Count writes together with `source`, whose memory this tensor shares."""
-        if source._writes is None:
-            source._writes = [0]
-        self._writes = source._writes
+        self._writes = source.count_writes()
+
+    def count_writes(self) -> list[int]:
+        """The count of writes into this memory, to be looked at later."""
+        if self._writes is None:
+            self._writes = [0]
+        return self._writes
 
     def assign_(self, new: Tensor) -> Tensor:
         """Overwrite the elements with those of `new`, which must have the same type. Returns self.

@@ -19,7 +19,7 @@ from dtrain.base.errors import TraceError, expected
 from dtrain.core.apply import apply
 from dtrain.core.capture import Capture
 from dtrain.core.context import context, is_grad_enabled
-from dtrain.core.executor import Executor
+from dtrain.core.executor import Executor, StateTypeError
 from dtrain.core.structure import LEAF, flatten, unflatten
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tracer import Tracer, both_ways
@@ -150,7 +150,10 @@ class TracedFunction(Generic[Parameters, Result]):
             ) from None
         for compiled in variants:
             if compiled.is_valid():
-                return compiled.run(arguments)  # type: ignore[no-any-return]
+                try:
+                    return compiled.run(arguments)  # type: ignore[no-any-return]
+                except StateTypeError:
+                    continue  # a module moved to another dtype, or a parameter of another shape: another capture
         return self._compile(variants, arguments, structure).run(arguments)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:

@@ -48,7 +48,7 @@ class Op:
     view: (array, **attrs) -> array sharing the memory of input 0; such an op needs no kernel.
     aliases: output index -> input index whose memory the kernel may overwrite (the state of an
         update op), or a function of the attributes that gives this.
-    saves_outputs: the gradient rule reads the outputs, so the tape keeps them.
+    saves_outputs: the gradient rule reads the outputs, or those at these positions, so the tape keeps them.
     grad_reads: whose elements the gradient rule reads among the inputs: all; for the gradient of one input only the
         others (as a product); or none, so that they may be overwritten before backward. Views read none.
     partial_grads: the gradient rule takes None for an output that nobody used, instead of zeros.
@@ -67,7 +67,7 @@ class Op:
     promotes: bool = False
     view: Callable[..., Any] | None = None
     aliases: dict[int, int] | Callable[[dict[str, Any]], dict[int, int]] = field(default_factory=dict)
-    saves_outputs: bool = False
+    saves_outputs: bool | tuple[int, ...] = False
     grad_reads: GradReads = "all"
     partial_grads: bool = False
     checks: bool | Callable[[Sequence[TensorType]], bool] = False

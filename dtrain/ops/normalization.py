@@ -88,7 +88,7 @@ LAYER_NORM = register_op(
         name="layer_norm",
         infer=_infer_layer_norm,
         grad=_grad_layer_norm,
-        saves_outputs=True,
+        saves_outputs=(1, 2),
         samples=lambda: [
             Sample(inputs=((4, 6), (6,), (6,)), attrs={"eps": 1e-5}, grad=False),
             Sample(inputs=((2, 3, 4), (3, 4), (3, 4)), attrs={"eps": 1e-5}, grad=False),
@@ -194,7 +194,7 @@ GROUP_NORM = register_op(
         name="group_norm",
         infer=_infer_group_norm,
         grad=_grad_group_norm,
-        saves_outputs=True,
+        saves_outputs=(1, 2),
         samples=lambda: [
             Sample(inputs=((2, 6, 3, 2), (6,), (6,)), attrs={"num_groups": 3, "eps": 1e-5}, grad=False),
             Sample(inputs=((3, 4), (4,), (4,)), attrs={"num_groups": 1, "eps": 1e-5}, grad=False),
@@ -283,7 +283,7 @@ RMS_NORM = register_op(
         name="rms_norm",
         infer=_infer_rms_norm,
         grad=_grad_rms_norm,
-        saves_outputs=True,
+        saves_outputs=(1,),
         samples=lambda: [
             Sample(inputs=((4, 6), (6,)), attrs={"eps": 1e-5}, grad=False),
             Sample(inputs=((2, 3, 4), (3, 4)), attrs={"eps": 1e-5}, grad=False),

@@ -64,7 +64,7 @@ MAX = register_op(
         name="max_pool2d",
         infer=_infer_max,
         grad=_grad_max,
-        saves_outputs=True,
+        saves_outputs=(1,),
         samples=lambda: [
             Sample(inputs=((2, 3, 6, 5),), attrs={"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}),
             Sample(inputs=((1, 2, 5, 7),), attrs={"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 1)}),
@@ -89,7 +89,7 @@ ADAPTIVE_MAX = register_op(
         name="adaptive_max_pool2d",
         infer=_infer_adaptive_max,
         grad=_grad_max,
-        saves_outputs=True,
+        saves_outputs=(1,),
         samples=lambda: _ADAPTIVE_SAMPLES,
     )
 )

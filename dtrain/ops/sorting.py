@@ -49,7 +49,7 @@ SORT = register_op(
         infer=_infer_sort,
         grad=_grad_by_indices,
         grad_reads="none",
-        saves_outputs=True,
+        saves_outputs=(1,),
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((3, 7),), attrs={"axis": 1, "descending": False}),
@@ -93,7 +93,7 @@ TOPK = register_op(
         infer=_infer_topk,
         grad=_grad_by_indices,
         grad_reads="none",
-        saves_outputs=True,
+        saves_outputs=(1,),
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((3, 7),), attrs={"k": 3, "axis": 1, "largest": True, "sorted": True}),

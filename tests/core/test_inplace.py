@@ -159,9 +159,63 @@ def test_a_read_before_the_write_is_refused_where_its_rule_needs_the_elements():
         z.sum().backward()
     y = F.exp(x)
     z = y + 1
-    y.zero_()
+    with dt.no_grad():
+        y.zero_()
     with pytest.raises(RuntimeError, match="the outputs of exp unchanged since forward"):
         z.sum().backward()
+
+
+def test_an_overwritten_output_is_noticed_after_its_tensor_is_gone():
+    x = dt.Parameter([1.0, 2.0])
+    y = F.exp(x)
+    with dt.no_grad():
+        y += 1
+    z = y.square()
+    del y
+    with pytest.raises(RuntimeError, match="the outputs of exp unchanged since forward"):
+        z.sum().backward()
+
+
+LAYERS = {
+    "relu": F.relu,
+    "sigmoid": F.sigmoid,
+    "exp": F.exp,
+    "softmax": lambda x: F.softmax(x, -1),
+    "log_softmax": lambda x: F.log_softmax(x, -1),
+    "layer_norm": lambda x: F.layer_norm(x, (4,), dt.ones(4) * 2, dt.ones(4)),
+    "max_pool": lambda x: F.max_pool2d(x.reshape((1, 1, 4, 4)), 3, 1, 1)[0, 0],
+    "sort": lambda x: x.sort(0).values,
+    "max": lambda x: x.amax(0, keepdims=True),
+    "cumsum": lambda x: x.cumsum(0),
+}
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_results_of_layers_may_be_written_into(name, traced):
+    """As in a residual block: out = layer(x); out += skip; out[0] *= 2."""
+    found = []
+    for in_place in (False, True):
+        x = dt.Parameter(np.random.default_rng(3).normal(size=(4, 4)).astype(np.float32))
+
+        def loss(x=x, in_place=in_place):
+            x.grad = None
+            y = LAYERS[name](x * 1.0)
+            if in_place:
+                y += y * 0.5 + 1
+                y[0] *= 2.0
+                y.clamp_(-3.0, 3.0)
+            else:
+                y = y + (y * 0.5 + 1)
+                y = F.set_item(y, 0, y[0] * 2.0)
+                y = F.clip(y, -3.0, 3.0)
+            total = (y * y).sum()
+            total.backward()
+            return total
+
+        total = (dt.trace(loss) if traced and in_place else loss)()
+        found.append((total.item(), x.grad.tolist()))
+    assert found[0] == found[1]
 
 
 def test_a_leaf_takes_numbers_but_no_history():

@@ -374,3 +374,15 @@ def test_reads_are_seen_only_while_capturing():
     with pytest.raises(ZeroDivisionError):
         dt.trace(lambda y: y / (1 // 0))(dt.ones(1))
     assert "__getattribute__" not in vars(Watched)
+
+
+def test_another_type_of_a_state_is_another_capture():
+    net = nn.Linear(4, 4)
+    step = dt.trace(lambda y: net(y))
+    step(x())
+    net.to("f64")
+    assert step(x()).type is net(x()).type and step(x()).dtype is dt.float64
+    net.to("f32")
+    assert np.array_equal(step(x()).numpy(), net(x()).numpy()) and len(step.graphs) == 2
+    net.weight.data, net.bias.data = dt.ones((2, 4)), dt.zeros((2,))
+    assert np.array_equal(step(x()).numpy(), net(x()).numpy()) and len(step.graphs) == 3
