@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dtrain.collectives.context import world_size as world_size
     from dtrain.collectives.data_parallel_model import DataParallel as DataParallel
     from dtrain.collectives.data_parallel_model import data_parallel as data_parallel
+    from dtrain.collectives.data_parallel_model import no_sync as no_sync
     from dtrain.collectives.given_weight import batch_weight as batch_weight
     from dtrain.collectives.ops import weighted_mean as weighted_mean
     from dtrain.collectives.pack_all_reduce import bucket_plan as bucket_plan
@@ -73,6 +74,7 @@ _PUBLIC = {
     "using": "context",
     "batch_weight": "given_weight",
     "data_parallel": "data_parallel_model",
+    "no_sync": "data_parallel_model",
     "DataParallel": "data_parallel_model",
     "convert_sync_batch_norm": "sync_batch_norm",
     "bucket_plan": "pack_all_reduce",

@@ -13,7 +13,7 @@ from dtrain.base.errors import ShapeError, expected
 from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
 from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.context import communicator_for, get_communicator
+from dtrain.collectives.context import communicator_for, get_communicator, is_initialized
 from dtrain.collectives.forward_pass import ForwardPass, averaged_by_passes
 from dtrain.collectives.given_weight import present_weight
 from dtrain.collectives.gradient_averager import BucketOptions, GradientAverager, reduce_packed, weight_of_root
@@ -45,6 +45,8 @@ class DataParallelBoundary:
         return self.averager.group
 
     def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not is_initialized() or get_communicator(self.group).size == 1:
+            return module.forward_with_hooks(*args, **kwargs)  # loaded by a process that is alone
         written = _WrittenBuffers(module, self.group)
         replicas = self._replicas(module, args, kwargs) if is_grad_enabled() else None
         with nullcontext() if replicas is None else replicas.entered():
@@ -71,9 +73,10 @@ class DataParallelBoundary:
     def _replicas(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Replicas | None:
         self.make_equal(module)
         done = averaged_by_passes(self.group)
-        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad and p not in done]
-        if not named:
-            return None
+        trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+        named = [(name, parameter) for name, parameter in trained if parameter not in done]
+        if trained and not named:
+            return None  # inside of a pass of a model that this one is a part of
         parameters = [parameter for _, parameter in named]
         weight, samples = _weight_and_samples(args, kwargs)
         forward_pass = ForwardPass(weight, has_samples=samples > 0, group=self.group, parameters=parameters)
@@ -135,16 +138,18 @@ class DataParallel(Module):
     """
 
     def __init__(self, module: Module) -> None:
+        if not isinstance(module._boundary, DataParallelBoundary):
+            advice = "call collectives.data_parallel(module)"
+            raise TypeError(
+                expected("DataParallel", "a model that data_parallel has made", type(module).__name__, advice)
+            )
         self.module = module
+        self.boundary = module._boundary
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
+        if self.module._boundary is not self.boundary:  # another module was put in its place
+            self.module._boundary = self.boundary
         return self.module(*inputs, **options)
-
-    @property
-    def _averager(self) -> GradientAverager:
-        boundary = self.module._boundary
-        assert isinstance(boundary, DataParallelBoundary)
-        return boundary.averager
 
     def no_sync(self) -> AbstractContextManager[None]:
         """Accumulate without sending gradients: they wait, and join the next synchronized backward.
@@ -152,12 +157,12 @@ class DataParallel(Module):
         The sum of the passes' means reaches `grad` then; until then `grad` stays as it is. Ranks make the same number
         of passes, with any weights: each pass exchanges one number, the sum of its weights.
         """
-        return self._averager.no_sync()
+        return self.boundary.averager.no_sync()
 
     @property
     def unused_parameters(self) -> list[str]:
         """Names of the parameters that no rank had a gradient for in the last synchronized backward."""
-        return self._averager.unused
+        return self.boundary.averager.unused
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
         """The state of the model itself, so that checkpoints fit with and without data parallelism."""
@@ -166,6 +171,11 @@ class DataParallel(Module):
     def load_state_dict(self, *args: Any, **options: Any) -> Any:
         """Load the state of the model itself."""
         return self.module.load_state_dict(*args, **options)
+
+
+def no_sync(model: Module) -> AbstractContextManager[None]:
+    """`model.no_sync()`, also in a world of one, where the model is no `DataParallel` and nothing is to be left out."""
+    return model.no_sync() if isinstance(model, DataParallel) else nullcontext()
 
 
 def data_parallel(

@@ -59,11 +59,13 @@ class _Exit(Function):
 
 
 class Replicas:
-    """The parameters of one forward pass, as its tape knows them."""
+    """The parameters of one forward pass, as its tape knows them. There may be none, in a model that is frozen."""
 
     def __init__(self, parameters: Sequence[Parameter], average: Average, forward_pass: ForwardPass) -> None:
-        token = wrap(np.zeros((), np.float32)).requires_grad_()
-        *replicas, self._token = _Replicate(average)(*parameters, token)
+        replicas: Sequence[Tensor] = ()
+        self._token = wrap(np.zeros((), np.float32))
+        if parameters:
+            *replicas, self._token = _Replicate(average)(*parameters, self._token.requires_grad_())
         self._replicas: dict[Tensor, Tensor] = dict(zip(parameters, replicas))
         self._pass = forward_pass
 

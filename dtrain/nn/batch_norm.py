@@ -145,7 +145,7 @@ class SyncBatchNorm(BatchNorm):
         new.weight, new.bias = layer.weight, layer.bias
         new.running_mean, new.running_var = layer.running_mean, layer.running_var
         new.num_batches_tracked = layer.num_batches_tracked
-        new.training = layer.training
+        new.training, new._boundary = layer.training, layer._boundary
         return new
 
     def forward(self, x: Tensor) -> Tensor:

@@ -219,6 +219,85 @@ def test_equal_models_in_one_function_have_memory_of_their_own(traced: bool) -> 
                 np.testing.assert_allclose(mine[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
+@EAGER_AND_TRACED
+@pytest.mark.parametrize("sizes", [[4, 2], [1, 5], [3, 0, 2]])
+def test_a_frozen_model_with_sync_bn_between_the_loss_and_what_is_trained(sizes: list[int], traced: bool) -> None:
+    """The generator's step of an adversarial pair: the critic is frozen, and its batch norm couples the ranks."""
+
+    class Pair(dt.nn.Module):
+        def __init__(self) -> None:
+            self.generator, self.critic = Net(1), Net(2)
+            self.critic.requires_grad_(False)
+            self.back = dt.tensor(np.ones((2, FEATURES)))
+
+    def step(model: Any, net: Any, part: Any) -> None:
+        generator, critic = net.generator, net.critic
+        mse(critic(F.matmul(generator(part(0)), net.back))).backward()
+
+    def wrap_both(net: Any) -> None:
+        if dist.is_initialized():
+            dist.data_parallel(net.generator)
+            dist.data_parallel(net.critic)
+
+    check(step, [sizes], traced=traced, build=Pair, prepare=wrap_both)
+
+
+def test_a_module_put_in_the_place_of_the_wrapped_one_is_averaged() -> None:
+    def step(model: Any, net: Any, part: Any) -> None:
+        if isinstance(model, dist.DataParallel):
+            model.module = net.spare
+        else:
+            model = net.spare
+        mse(model(part(0))).backward()
+
+    def build() -> Any:
+        net = Net()
+        net.spare = Net(3)
+        return net
+
+    check(step, [[4, 2]], build=build)
+
+
+def test_batch_norm_that_is_converted_after_wrapping_is_averaged() -> None:
+    def program(communicator: Any) -> Any:
+        with dist.using(communicator):
+            model = dist.data_parallel(BatchNorm1d(FEATURES).to("f64"))
+            model = dist.convert_sync_batch_norm(model)
+            part = batches(6, 0)[:4] if communicator.rank == 0 else batches(6, 0)[4:]
+            F.square(model(dt.tensor(part)) - 0.5).mean().backward()
+            return model.module.weight.grad.numpy()
+
+    one = BatchNorm1d(FEATURES).to("f64")
+    F.square(one(dt.tensor(batches(6, 0))) - 0.5).mean().backward()
+    for found in dist.run_threads(2, program):
+        np.testing.assert_allclose(found, one.weight.grad.numpy(), rtol=1e-9)
+
+
+def test_a_saved_model_runs_where_there_are_no_other_ranks() -> None:
+    saved: list[bytes] = []
+
+    def program(communicator: Any) -> None:
+        with dist.using(communicator):
+            model = dist.data_parallel(Net())
+            if communicator.rank == 0:
+                saved.append(pickle.dumps(model))
+
+    dist.run_threads(2, program)
+    model, one = pickle.loads(saved[0]), Net()
+    for module in (model, one):
+        mse(module(dt.tensor(batches(3, 0)))).backward()
+    np.testing.assert_array_equal(model.module.first.weight.grad.numpy(), one.first.weight.grad.numpy())
+
+
+def test_no_sync_is_there_in_a_world_of_one() -> None:
+    net = Net()
+    with dist.no_sync(net):
+        mse(net(dt.tensor(batches(3, 0)))).backward()
+    assert net.first.weight.grad is not None
+    with pytest.raises(TypeError, match=r"call collectives\.data_parallel"):
+        dist.DataParallel(net)
+
+
 def test_a_model_inside_of_a_model_is_averaged_once() -> None:
     class Outer(dt.nn.Module):
         def __init__(self) -> None:
