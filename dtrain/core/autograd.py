@@ -2,15 +2,13 @@
 
 `backward` walks the recorded applications from the newest to the oldest and calls each op's gradient rule, which is
 written with the same functions as user code: it therefore runs eagerly, inside a trace, and, with `create_graph`,
-under a further derivative. Distribution enters through `BackwardListener`, and through hooks on single tensors.
+under a further derivative.
 """
 
 from __future__ import annotations
 
 import heapq
-import weakref
 from collections.abc import Sequence
-from typing import Protocol
 
 from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.core.apply import apply
@@ -24,24 +22,6 @@ from dtrain.kernels.device_arrays import copy_of
 Gradients = dict[Tensor, Tensor]
 
 
-class BackwardListener(Protocol):
-    """Whoever takes part in every `backward()` of this thread (data parallelism).
-
-    before_backward: may replace the seed d(loss)/d(loss) of the pass that starts at `root`.
-    after_backward: gets the gradient of each leaf in the order they became ready, before they are added to `grad`;
-    what it returns is added instead.
-    """
-
-    def before_backward(self, root: Tensor, seed: Tensor) -> Tensor: ...
-
-    def after_backward(self, gradients: Gradients) -> Gradients: ...
-
-
-def add_backward_listener(listener: BackwardListener) -> None:
-    """Let `listener` take part in this thread's backward passes for as long as it lives."""
-    context.backward_listeners.append(weakref.ref(listener))
-
-
 def backward(root: Tensor, gradient: Tensor | None = None, *, retain_graph: bool = False) -> None:
     """Add d(root)/d(leaf) to the `grad` of every leaf that `root` depends on and that requires gradients.
 
@@ -51,17 +31,9 @@ def backward(root: Tensor, gradient: Tensor | None = None, *, retain_graph: bool
         retain_graph: keep the history, so that backward can run again.
     """
     seed = _seed(root, gradient)
-    listeners = context.listeners()
-    if context.tracer is not None:
-        context.tracer.guard_listeners()
-    with set_grad_enabled(False):
-        for listener in listeners:
-            seed = listener.before_backward(root, seed)
     gradients = _walk([root], [seed], retain_graph=retain_graph, create_graph=False)
-    gradients = _unshared(gradients, seed if gradient is None else gradient)
+    gradients = _unshared(gradients, seed)
     with set_grad_enabled(False):
-        for listener in reversed(listeners):
-            gradients = listener.after_backward(gradients)
         for leaf, value in gradients.items():
             _accumulate(leaf, value)
 

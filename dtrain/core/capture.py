@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from dtrain.core.context import context
 from dtrain.core.reads import Reads
 from dtrain.core.tensor import Tensor
 from dtrain.graph.graph import Graph
@@ -40,22 +39,6 @@ class TwinGuard:
 
     def holds(self) -> bool:
         return self.first.array is self.second.array
-
-
-class ListenersGuard:
-    """The backward listeners of the capture, known by their weak references so that they are not kept alive."""
-
-    __slots__ = ("references",)
-
-    def __init__(self) -> None:
-        self.references = _listener_references()
-
-    def holds(self) -> bool:
-        return _listener_references() == self.references
-
-
-def _listener_references() -> list[Any]:
-    return [reference for reference in context.backward_listeners if reference() is not None]
 
 
 @dataclass(frozen=True, slots=True)

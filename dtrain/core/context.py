@@ -8,10 +8,9 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from dtrain.core.autograd import BackwardListener
     from dtrain.core.tensor import Tensor
     from dtrain.core.tracer import Tracer
 
@@ -20,7 +19,7 @@ Result = TypeVar("Result")
 
 
 class Context(threading.local):
-    """One per thread. `backward_listeners` holds weak references, oldest first.
+    """One per thread.
 
     `stand_ins` maps leaves to tensors on the same elements that the tape records in their place (data parallelism: the
     leaf's gradient then passes through the stand-in's history). It is replaced, never changed.
@@ -29,14 +28,7 @@ class Context(threading.local):
     def __init__(self) -> None:
         self.grad_enabled = True
         self.tracer: Tracer | None = None
-        self.backward_listeners: list[Any] = []
         self.stand_ins: Mapping[Tensor, Tensor] = {}
-
-    def listeners(self) -> list[BackwardListener]:
-        """The listeners that are still alive."""
-        alive = [(reference, reference()) for reference in self.backward_listeners]
-        self.backward_listeners = [reference for reference, listener in alive if listener is not None]
-        return [listener for _, listener in alive if listener is not None]
 
 
 context = Context()

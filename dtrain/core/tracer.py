@@ -15,7 +15,7 @@ import numpy as np
 
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import TensorType
-from dtrain.core.capture import ArgumentGradient, Capture, GradientState, Guard, ListenersGuard, TwinGuard
+from dtrain.core.capture import ArgumentGradient, Capture, GradientState, Guard, TwinGuard
 from dtrain.core.reads import Reads
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_numbers import RETURN_IT, named
@@ -36,7 +36,6 @@ class Tracer:
         self._given: dict[int, Tensor] = {}  # id of an argument's array -> the argument itself
         self._guards: dict[tuple[int, str], Guard] = {}
         self._twin_guards: list[TwinGuard] = []
-        self._listeners: ListenersGuard | None = None
         self._states: dict[int, int] = {}  # id of an array -> position of its state
         self._current: dict[int, Value] = {}  # id of an array -> the value that it holds now
         self._known: set[Value] = set()
@@ -184,10 +183,6 @@ class Tracer:
         """The capture is valid only while `owner.attribute` is `value`."""
         self._guards.setdefault((id(owner), attribute), Guard(owner, attribute, value))
 
-    def guard_listeners(self) -> None:
-        """The capture is valid only while the same listeners take part in backward passes."""
-        self._listeners = self._listeners or ListenersGuard()
-
     # Called by trace ------------------------------------------------------------------------------------------------
 
     def add_argument(self, tensor: Tensor, name: str) -> Tensor:
@@ -226,7 +221,7 @@ class Tracer:
             graph=graph,
             states=self.state_tensors,
             reads=self.reads,
-            guards=[*self._guards.values(), *self._twin_guards, *([self._listeners] if self._listeners else [])],
+            guards=[*self._guards.values(), *self._twin_guards],
             num_results=len(outputs),
             written_arguments=written,
             argument_gradients=argument_gradients,

@@ -1,4 +1,4 @@
-"""Autograd: backward and grad, accumulation, hooks, listeners, versions, memory."""
+"""Autograd: backward and grad, accumulation, hooks, stand-ins, versions, memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import dtrain as dt
 import dtrain.functional as F
 from dtrain.base.errors import DtypeError, ShapeError
-from dtrain.core.autograd import add_backward_listener
+from dtrain.core.context import context
 
 
 def leaf(*values: float, dtype: str = "f32") -> dt.Tensor:
@@ -194,52 +194,49 @@ def test_hooks_need_gradients_to_come() -> None:
         dt.tensor([1.0]).register_grad_hook(lambda g: None)
 
 
-# Listeners ------------------------------------------------------------------------------------------------------------
+# Stand-ins ------------------------------------------------------------------------------------------------------------
 
 
-class Recorder:
-    """Scales the seed, notes the leaves, scales the gradients."""
+class Scaled(dt.Function):
+    """The input as it is, with a gradient of ten times as much."""
 
-    def __init__(self, log: list, name: str, seed: float = 1, after: float = 1) -> None:
-        self.log, self.name, self.seed, self.after = log, name, seed, after
+    def forward(self, x):
+        return x
 
-    def before_backward(self, root, seed):
-        assert not dt.is_grad_enabled()
-        self.log.append((self.name, "before", root.shape))
-        return seed * self.seed
-
-    def after_backward(self, gradients):
-        self.log.append((self.name, "after", [leaf.name for leaf in gradients]))
-        return {leaf: value * self.after for leaf, value in gradients.items()}
+    def backward(self, grad):
+        return grad * 10
 
 
-def test_listeners_nest_around_a_pass() -> None:
-    log: list = []
-    outer, inner = Recorder(log, "outer", seed=2), Recorder(log, "inner", after=5)
-    add_backward_listener(outer)
-    add_backward_listener(inner)
-    x = leaf(1)
-    x.name = "x"
-    (x * 3).sum().backward()
-    assert [entry[:2] for entry in log] == [
-        ("outer", "before"), ("inner", "before"), ("inner", "after"), ("outer", "after"),
-    ]  # fmt: skip
-    assert x.grad.tolist() == [30]
-    del outer, inner
-    log.clear()
-    (x * 3).sum().backward()
-    assert log == [], "a listener lives as long as its owner"
+def test_a_stand_in_takes_the_place_of_a_leaf_on_the_tape() -> None:
+    """Also where a custom function reads the leaf; not where it is read outside."""
+    x, y = leaf(1), leaf(1)
+    context.stand_ins = {x: Scaled()(x)}
+    try:
+        inside = (x * y).sum() + Scaled()(x).sum()
+    finally:
+        context.stand_ins = {}
+    (inside + (x * 7).sum()).backward()
+    assert x.grad.tolist() == [10 * y.item() + 10 * 10 + 7]
+    assert y.grad.tolist() == x.tolist()
 
 
-def test_listeners_get_leaves_in_order_of_readiness() -> None:
-    """`early` is used last too, so its gradient is complete only when the walk reaches the first use."""
-    log: list = []
-    recorder = Recorder(log, "r")
-    add_backward_listener(recorder)
-    early, middle, late = leaf(1), leaf(1), leaf(1)
-    early.name, middle.name, late.name = "early", "middle", "late"
-    ((early * 2) * middle * late * early).sum().backward()
-    assert log[-1][2] == ["late", "middle", "early"]
+def test_grad_runs_only_the_rules_that_lead_to_what_is_asked_for() -> None:
+    ran = []
+
+    class Noted(dt.Function):
+        def forward(self, x):
+            return x
+
+        def backward(self, grad):
+            ran.append(1)
+            return grad
+
+    x, w = leaf(1), leaf(1)
+    y = x * Noted()(w)
+    (dx,) = dt.grad((y * y).sum(), x, retain_graph=True)
+    assert ran == [] and dx.tolist() == [2 * x.item() * w.item() ** 2]
+    (dw,) = dt.grad((y * y).sum(), w)
+    assert ran == [1] and dw.tolist() == [2 * w.item() * x.item() ** 2]
 
 
 # Versions -------------------------------------------------------------------------------------------------------------

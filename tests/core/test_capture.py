@@ -9,8 +9,7 @@ import pytest
 
 import dtrain as dt
 from dtrain.base.errors import TraceError
-from dtrain.core.autograd import add_backward_listener
-from dtrain.core.capture import Guard, ListenersGuard, TwinGuard
+from dtrain.core.capture import Guard, TwinGuard
 
 
 def state(*numbers: float) -> dt.Tensor:
@@ -43,26 +42,6 @@ def test_a_guard_of_twins_looks_at_arrays() -> None:
     guard = TwinGuard(first, first.detach())
     assert guard.holds()
     first.array = first.array.copy()
-    assert not guard.holds()
-
-
-def test_a_guard_of_listeners_keeps_none_alive() -> None:
-    class Listener:
-        def before_backward(self, root, seed):
-            return seed
-
-        def after_backward(self, gradients):
-            return gradients
-
-    first, second = Listener(), Listener()
-    add_backward_listener(first)
-    guard = ListenersGuard()
-    assert guard.holds()
-    add_backward_listener(second)
-    assert not guard.holds()
-    del second
-    assert guard.holds()
-    del first
     assert not guard.holds()
 
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import dtrain as dt
-from dtrain.core.context import Context, context, set_grad_enabled
+from dtrain.core.context import set_grad_enabled
 
 
 def test_modes_nest() -> None:
@@ -78,16 +78,3 @@ def test_everything_is_of_its_thread() -> None:
     with dt.no_grad():
         step(dt.ones(1))
     assert seen == [(True, False)]
-
-
-def test_listeners_that_died_are_dropped() -> None:
-    class Listener:
-        pass
-
-    import weakref
-
-    fresh, listener = Context(), Listener()
-    fresh.backward_listeners += [weakref.ref(listener), weakref.ref(Listener())]
-    assert fresh.listeners() == [listener]
-    assert len(fresh.backward_listeners) == 1
-    assert context.tracer is None

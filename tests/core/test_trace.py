@@ -313,32 +313,6 @@ def test_a_hook_added_later_is_noticed() -> None:
     assert len(step.graphs) == 2
 
 
-def test_a_listener_added_later_is_noticed() -> None:
-    class Doubler:
-        def before_backward(self, root, seed):
-            return seed * 2
-
-        def after_backward(self, gradients):
-            return gradients
-
-    w = dt.Parameter(np.ones(1, np.float32))
-
-    @dt.trace
-    def step():
-        w.grad = None
-        (w * 3).sum().backward()
-
-    step()
-    listener = Doubler()
-    dt.core.autograd.add_backward_listener(listener)
-    step()
-    assert w.grad.tolist() == [6]
-    del listener
-    step()
-    assert w.grad.tolist() == [3]
-    assert len(step.graphs) == 2
-
-
 def test_what_changes_at_every_call_is_warned_about() -> None:
     class Counter(dt.nn.Module):
         def forward(self, x):
