@@ -15,6 +15,7 @@ from typing import Any
 _MODULES = {
     "dt": "dtrain", "F": "dtrain.functional", "nn": "dtrain.nn", "optim": "dtrain.optim", "data": "dtrain.data",
     "dist": "dtrain.collectives", "init": "dtrain.nn.init", "checkpoint": "dtrain.checkpoint", "cuda": "dtrain.cuda",
+    "hvd": "dtrain.collectives.horovod",
 }  # fmt: skip
 
 
@@ -87,6 +88,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     "Module": {},
     "cuda": {},
     "checkpoint": {},
+    "hvd": {},
 }  # fmt: skip
 
 HINTS: Mapping[str, Mapping[str, str]] = {
@@ -210,6 +212,20 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     "checkpoint": {
         "load_state_dict": "write model.load_state_dict(checkpoint.load(path))",
         "checkpoint": "dtrain keeps all activations; there is no recomputation",
+    },
+    "hvd": {
+        "elastic": "save with checkpoint.save_checkpoint, and start again with dtrain run",
+        "Adasum": "write op=hvd.Average",
+        "join": "leave it out: loaders give every rank as many batches",
+        "alltoall": "write dist.all_to_all(x)",
+        "reducescatter": "write dist.reduce_scatter(x)",
+        "grouped_allreduce": "write hvd.allreduce for each",
+        "add_process_set": "write dist.new_group(ranks)",
+        "run": "start ranks with dtrain run -np N script.py",
+        "nccl_built": "run dtrain doctor",
+        "mpi_built": "run dtrain doctor",
+        "gloo_built": "run dtrain doctor",
+        "start_timeline": "run dtrain bench step",
     },
     "cuda": {
         "memory_allocated": "ask cupy.get_default_memory_pool()",

@@ -1,0 +1,219 @@
+"""Horovod's words: `import dtrain.collectives.horovod as hvd` in the place of `import horovod.torch as hvd`.
+
+Averages are over ranks, as Horovod's are: every rank counts the same, whatever its batch. `dist.data_parallel`
+averages over samples instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from dtrain.base import names as _names
+from dtrain.base.errors import expected
+from dtrain.collectives import calls, context, ops, session, world
+from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
+from dtrain.collectives.context import communicator_for
+from dtrain.collectives.work import Work
+from dtrain.core.context import context as _tracing
+from dtrain.core.tensor import Parameter, Tensor, as_tensor
+from dtrain.core.tensor_factory import zeros, zeros_like
+from dtrain.functional import cat
+from dtrain.optim.optimizer import Optimizer
+
+Average, Sum, Min, Max, Product = "mean", "sum", "min", "max", "prod"
+
+
+class Compression:
+    """Gradients travel in their own dtype; the name is taken for scripts that give it."""
+
+    none = None
+
+
+def init(*args: Any, **options: Any) -> None:
+    """Join the world."""
+    session.init()
+
+
+shutdown = context.finalize
+is_initialized = context.is_initialized
+rank = context.rank
+size = context.world_size
+local_rank = world.local_rank
+local_size = world.local_world_size
+barrier = world.barrier
+
+
+def _op(average: bool | None, op: str | None) -> str:
+    if average is not None and op is not None:
+        raise ValueError(expected("allreduce", "average or op", "both"))
+    return op or ("mean" if average in (None, True) else "sum")
+
+
+def allreduce(
+    tensor: Any, average: bool | None = None, name: str = "", compression: Any = None, op: Any = None
+) -> Tensor:
+    """The average over the ranks, or what `op` says, as a new tensor; gradients flow."""
+    _check_compression(compression)
+    return ops.all_reduce(as_tensor(tensor), op=_op(average, op), group="world", label=name or "")
+
+
+def allreduce_(tensor: Tensor, average: bool | None = None, name: str = "", op: Any = None) -> Tensor:
+    """`allreduce` into the tensor itself."""
+    calls.put(tensor, allreduce(tensor, average, name, op=op))
+    return tensor
+
+
+def allreduce_async_(tensor: Tensor, average: bool | None = None, name: str = "", op: Any = None) -> Work[Any]:
+    """`allreduce_` that returns at once; `synchronize` waits for it."""
+    work: Work[Any] = calls.all_reduce(tensor, _op(average, op), async_op=True)
+    return work
+
+
+def synchronize(work: Work[Any]) -> Any:
+    """Wait for an asynchronous call."""
+    return work.wait()
+
+
+def poll(work: Work[Any]) -> bool:
+    """Whether an asynchronous call has ended."""
+    return work.is_completed()
+
+
+def allgather(tensor: Tensor, name: str = "") -> Tensor:
+    """Every rank's tensor joined along axis 0, where the ranks' sizes may differ."""
+    tensor = as_tensor(tensor)
+    if not tensor.shape:
+        raise ValueError(
+            expected("allgather", "a tensor with at least one axis", str(tensor.type), "reshape it to (1,)")
+        )
+    counts = context.get_communicator().all_gather_object(tensor.shape[0])
+    longest = max(counts)
+    missing = longest - tensor.shape[0]
+    filled = (
+        cat([tensor, zeros((missing, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)])
+        if missing
+        else tensor
+    )
+    rows = ops.all_gather(filled)
+    return cat([rows[rank][:count] for rank, count in enumerate(counts)])
+
+
+def broadcast(tensor: Any, root_rank: int, name: str = "") -> Tensor:
+    """The root's tensor on every rank, as a new tensor."""
+    return ops.broadcast(as_tensor(tensor), root=root_rank)
+
+
+def broadcast_(tensor: Tensor, root_rank: int, name: str = "") -> Tensor:
+    """`broadcast` into the tensor itself."""
+    calls.put(tensor, broadcast(tensor, root_rank))
+    return tensor
+
+
+def broadcast_parameters(params: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]], root_rank: int = 0) -> None:
+    """Give every rank the root's tensors: a state dict, or named parameters."""
+    for _, tensor in params.items() if isinstance(params, Mapping) else params:
+        broadcast_(tensor, root_rank)
+
+
+def broadcast_optimizer_state(optimizer: Optimizer, root_rank: int = 0) -> None:
+    """Give every rank the root's settings and state of the optimizer."""
+    state = context.get_communicator().broadcast_object(
+        optimizer.state_dict() if rank() == root_rank else None, root=root_rank
+    )
+    if rank() != root_rank:
+        optimizer.load_state_dict(state)
+
+
+def broadcast_object(value: Any = None, root_rank: int = 0, name: str = "") -> Any:
+    """The root's object on every rank."""
+    return world.broadcast_object(value, root=root_rank)
+
+
+def allgather_object(value: Any, name: str = "") -> list[Any]:
+    """Every rank's object, in rank order."""
+    values: list[Any] = world.all_gather_object(value)
+    return values
+
+
+def _check_compression(compression: Any) -> None:
+    if compression is not None:
+        given = getattr(compression, "__name__", repr(compression))
+        raise ValueError(expected("horovod", "no compression", given, "leave it out, or train with .to('bf16')"))
+
+
+# The optimizer --------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _averaging(kind: type[Optimizer], reduction: str) -> type[Optimizer]:
+    """A kind of optimizer that reduces gradients over the ranks before a step."""
+
+    class Averaging(kind):  # type: ignore[misc, valid-type]
+        parameter_names: Mapping[Parameter, str] = {}
+        is_synchronized = False
+
+        def synchronize(self) -> None:
+            """Reduce the gradients now, to clip them before the step, say; the step does not do it again."""
+            _reduce_gradients(self, reduction)
+            self.is_synchronized = True
+
+        def step(self, *arguments: Any, **options: Any) -> Any:
+            """Reduce the gradients, unless `synchronize` has, and update the parameters."""
+            if not self.is_synchronized:
+                self.synchronize()
+            self.is_synchronized = False
+            return super().step(*arguments, **options)
+
+    Averaging.__name__ = Averaging.__qualname__ = kind.__name__
+    return Averaging
+
+
+def _reduce_gradients(optimizer: Any, op: str) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for parameter in parameters:
+        if parameter.grad is None:  # another rank may have one
+            parameter.grad = zeros_like(parameter.detach())
+    if _tracing.tracer is None:
+        _reduce_together([parameter.grad for parameter in parameters], op)
+        return
+    for parameter in parameters:
+        label = optimizer.parameter_names.get(parameter, "")
+        parameter.grad = ops.all_reduce(parameter.grad, op=op, label=label, bucket=DEFAULT_BUCKET_BYTES)
+
+
+def _reduce_together(gradients: list[Tensor], op: str) -> None:
+    """In place, in one message for each dtype and device."""
+    kinds: dict[Any, list[Tensor]] = {}
+    for gradient in gradients:
+        kinds.setdefault((gradient.dtype, gradient.device), []).append(gradient)
+    for tensors in kinds.values():
+        arrays = [tensor.concrete("DistributedOptimizer") for tensor in tensors]
+        communicator_for(arrays[0]).all_reduce_many(arrays, op=op, outs=arrays)
+        for tensor in tensors:
+            tensor.version += 1
+
+
+def DistributedOptimizer(
+    optimizer: Optimizer,
+    named_parameters: Iterable[tuple[str, Parameter]] | None = None,
+    compression: Any = None,
+    backward_passes_per_step: int = 1,
+    op: str = Average,
+) -> Any:
+    """The same optimizer, which from now on averages gradients over the ranks before each step.
+
+    Every rank makes the same steps; a parameter without a gradient on a rank counts as zero there. Gradients of
+    several backward passes add up in `grad` until the step, however many there are.
+    """
+    _check_compression(compression)
+    optimizer.__class__ = _averaging(type(optimizer), op)
+    optimizer.parameter_names = {p: name for name, p in named_parameters or ()}  # type: ignore[attr-defined]
+    return optimizer
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        return _names.lookup("hvd", name, globals())

@@ -1,0 +1,134 @@
+"""Horovod's words on several ranks: averages over ranks, broadcasts in place, an optimizer that averages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dtrain as dt
+import dtrain.collectives.horovod as hvd
+from dtrain import collectives as dist
+from dtrain import nn, optim
+
+
+def on_ranks(size: int, program: Callable[[int, int], Any]) -> list[Any]:
+    def run(communicator: Any) -> Any:
+        with dist.using(communicator):
+            hvd.init()
+            return program(hvd.rank(), hvd.size())
+
+    return dist.run_threads(size, run)
+
+
+def draw(rank: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(100 + rank).standard_normal(shape)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_tensors(size: int) -> None:
+    def program(rank: int, size: int) -> None:
+        x = dt.tensor(draw(rank, 3))
+        mean = np.mean([draw(other, 3) for other in range(size)], 0)
+        np.testing.assert_allclose(hvd.allreduce(x, name="x").numpy(), mean, rtol=1e-12)
+        np.testing.assert_array_equal(x.numpy(), draw(rank, 3))
+        np.testing.assert_allclose(hvd.allreduce(x, average=False).numpy(), mean * size, rtol=1e-12)
+        np.testing.assert_allclose(hvd.allreduce(x, op=hvd.Sum).numpy(), mean * size, rtol=1e-12)
+        hvd.synchronize(hvd.allreduce_async_(x))
+        np.testing.assert_allclose(x.numpy(), mean, rtol=1e-12)
+        assert hvd.allreduce_(dt.tensor([float(rank)])).item() == (size - 1) / 2
+        uneven = hvd.allgather(dt.tensor(draw(rank, rank, 2)))
+        np.testing.assert_array_equal(uneven.numpy(), np.concatenate([draw(other, other, 2) for other in range(size)]))
+        assert hvd.broadcast(dt.tensor(rank), root_rank=size - 1).item() == size - 1
+        assert hvd.broadcast_object(rank, root_rank=0) == 0
+        assert hvd.allgather_object(rank) == list(range(size))
+        with pytest.raises(ValueError, match="average or op"):
+            hvd.allreduce(x, average=True, op=hvd.Sum)
+
+    on_ranks(size, program)
+
+
+def train(rank: int, size: int, *, traced: bool, clip: bool, batches: int = 3) -> tuple[Any, Any]:
+    """Three steps; everybody begins from its own numbers and gets those of rank 0."""
+    dt.default_generator().seed(7 + rank)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    unused = nn.Parameter(dt.zeros(2, dtype="f64"))
+    optimizer = optim.SGD([*model.parameters(), unused], lr=0.1, momentum=0.9)
+    optimizer = hvd.DistributedOptimizer(optimizer, named_parameters=model.named_parameters())
+    assert isinstance(optimizer, optim.SGD) and repr(optimizer).startswith("SGD(")
+    hvd.broadcast_parameters(model.state_dict(), root_rank=0)
+    hvd.broadcast_optimizer_state(optimizer, root_rank=0)
+    schedule = optim.StepLR(optimizer, 2)
+
+    def step(x: dt.Tensor) -> dt.Tensor:
+        optimizer.zero_grad()
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        if clip:
+            optimizer.synchronize()
+            optim.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        return loss
+
+    call = dt.trace(step) if traced else step
+    for batch in range(batches):
+        call(dt.tensor(np.stack([draw(10 * batch + r, 6, 4) for r in range(size)])[rank]))
+        schedule.step()
+    return [p.numpy().copy() for p in model.parameters()], unused.numpy()
+
+
+def alone(size: int, *, clip: bool) -> list[np.ndarray]:
+    """The same steps in one process: the ranks' batches are equally long, so one batch has the same mean."""
+    dt.default_generator().seed(7)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    schedule = optim.StepLR(optimizer, 2)
+    for batch in range(3):
+        optimizer.zero_grad()
+        x = dt.tensor(np.concatenate([draw(10 * batch + r, 6, 4) for r in range(size)]))
+        (model(x) ** 2).mean().backward()
+        if clip:
+            optim.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        schedule.step()
+    return [p.numpy() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_an_optimizer_trains_as_one_process(size: int, traced: bool, clip: bool) -> None:
+    results = on_ranks(size, lambda rank, size: train(rank, size, traced=traced, clip=clip))
+    for parameters, unused in results:
+        for got, first, wanted in zip(parameters, results[0][0], alone(size, clip=clip)):
+            np.testing.assert_array_equal(got, first)
+            np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
+        assert not unused.any()
+
+
+def test_a_gradient_that_one_rank_lacks_counts_as_zero() -> None:
+    def program(rank: int, size: int) -> tuple[float, float]:
+        w = nn.Parameter(dt.tensor([0.0], dtype="f64"))
+        v = nn.Parameter(dt.tensor([0.0], dtype="f64"))
+        optimizer = hvd.DistributedOptimizer(optim.SGD([w, v], lr=1.0))
+        (w * 3.0 if rank == 1 else v * 5.0).sum().backward()
+        optimizer.step()
+        return w.item(), v.item()
+
+    assert on_ranks(3, program) == [(-1.0, -10 / 3)] * 3
+
+
+def test_compression_is_refused_and_words_that_are_not_here_are_said() -> None:
+    class Fp16:
+        pass
+
+    def program(rank: int, size: int) -> None:
+        with pytest.raises(ValueError, match="no compression"):
+            hvd.allreduce(dt.zeros(2), compression=Fp16)
+        assert hvd.allreduce(dt.zeros(2), compression=hvd.Compression.none).shape == (2,)
+
+    on_ranks(1, program)
+    with pytest.raises(AttributeError, match="save_checkpoint"):
+        _ = hvd.elastic
