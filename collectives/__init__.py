@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dtrain.collectives.data_parallel_model import DataParallel as DataParallel
     from dtrain.collectives.data_parallel_model import data_parallel as data_parallel
     from dtrain.collectives.data_parallel_model import no_sync as no_sync
+    from dtrain.collectives.distributed_data_parallel import DistributedDataParallel as DistributedDataParallel
     from dtrain.collectives.given_weight import batch_weight as batch_weight
     from dtrain.collectives.ops import weighted_mean as weighted_mean
     from dtrain.collectives.pack_all_reduce import bucket_plan as bucket_plan
@@ -76,6 +77,7 @@ _PUBLIC = {
     "data_parallel": "data_parallel_model",
     "no_sync": "data_parallel_model",
     "DataParallel": "data_parallel_model",
+    "DistributedDataParallel": "distributed_data_parallel",
     "convert_sync_batch_norm": "sync_batch_norm",
     "bucket_plan": "pack_all_reduce",
     "Bucket": "bucket",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dtrain.base.alignment import aligned
 from dtrain.base.errors import ShapeError, expected
@@ -135,6 +135,8 @@ class DataParallel(Module):
     """A model whose backward passes average gradients over the ranks. Made by `data_parallel`.
 
     It is a handle: the model inside averages by itself, also when it is called directly, copied or loaded from a file.
+    Attributes that the handle does not have are those of the model inside (`model.weight`, `model.generate()`). In a
+    world of one it is the same handle, around a model that has nothing to average.
     """
 
     def __init__(self, module: Module) -> None:
@@ -144,12 +146,27 @@ class DataParallel(Module):
                 expected("DataParallel", "a model that data_parallel has made", type(module).__name__, advice)
             )
         self.module = module
-        self.boundary = module._boundary
+        self.boundary: DataParallelBoundary | None = module._boundary
+
+    @classmethod
+    def in_a_world_of_one(cls, module: Module) -> DataParallel:
+        """The handle around a model that has nothing to average."""
+        handle = cls.__new__(cls)
+        handle.module, handle.boundary = module, None
+        return handle
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
-        if self.module._boundary is not self.boundary:  # another module was put in its place
+        if self.boundary is not None:  # another module may have been put in its place
             self.module._boundary = self.boundary
         return self.module(*inputs, **options)
+
+    if not TYPE_CHECKING:  # a type checker would take every name for one of the model's
+
+        def __getattr__(self, name: str) -> Any:
+            module = vars(self).get("module")  # there is none yet while a copy is being made
+            if module is None or name.startswith("__"):
+                raise AttributeError(name)
+            return getattr(module, name)
 
     def no_sync(self) -> AbstractContextManager[None]:
         """Accumulate without sending gradients: they wait, and join the next synchronized backward.
@@ -157,37 +174,43 @@ class DataParallel(Module):
         The sum of the passes' means reaches `grad` then; until then `grad` stays as it is. Ranks make the same number
         of passes, with any weights: each pass exchanges one number, the sum of its weights.
         """
-        return self.boundary.averager.no_sync()
+        return nullcontext() if self.boundary is None else self.boundary.averager.no_sync()
 
     @property
     def unused_parameters(self) -> list[str]:
         """Names of the parameters that no rank had a gradient for in the last synchronized backward."""
+        if self.boundary is None:  # what the last backward has left without one
+            return [name for name, p in self.module.named_parameters() if p.requires_grad and p.grad is None]
         return self.boundary.averager.unused
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
         """The state of the model itself, so that checkpoints fit with and without data parallelism."""
         return self.module.state_dict(prefix)
 
-    def load_state_dict(self, *args: Any, **options: Any) -> Any:
-        """Load the state of the model itself."""
-        return self.module.load_state_dict(*args, **options)
+    def load_state_dict(self, state: Mapping[str, Any], **options: Any) -> Any:
+        """Load the state of the model itself, or one that a wrapper of PyTorch has saved as `module.…`."""
+        if state and all(name.startswith("module.") for name in state):
+            own = self.module.state_dict()
+            if not any(name.startswith("module.") for name in own):
+                state = {name.removeprefix("module."): value for name, value in state.items()}
+        return self.module.load_state_dict(state, **options)
 
 
 def no_sync(model: Module) -> AbstractContextManager[None]:
-    """`model.no_sync()`, also in a world of one, where the model is no `DataParallel` and nothing is to be left out."""
+    """`model.no_sync()`, also of a model that is not data parallel, where nothing is to be left out."""
     return model.no_sync() if isinstance(model, DataParallel) else nullcontext()
 
 
 def data_parallel(
     module: Module, *, group: str = "world", bucket_mb: float | None = None, ignore_first: int = 0
-) -> Module:
+) -> DataParallel:
     """Train `module` on all ranks of a group: parameters and buffers are made equal once, gradients averaged.
 
     Gradients count by samples: the first tensor given to the model has the rank's samples on axis 0, and the loss is
     the mean over them. Ranks may have different numbers of samples, also none. Where something else is counted, such
     as tokens, `batch_weight` says how many. A term of the loss beside the model, such as a penalty on parameters, is
     the same on every rank and comes to the gradients as it is. Buffers that a call overwrites (running statistics of
-    plain batch norm) become rank 0's at its end. In a world of one the model is returned as it is.
+    plain batch norm) become rank 0's at its end. In a world of one nothing is averaged.
 
     Args:
         bucket_mb: cap of a gradient bucket in MiB, default DTRAIN_FUSION_THRESHOLD_MB or 25; 0 packs nothing.
@@ -197,9 +220,9 @@ def data_parallel(
         ShapeError: on every rank, where ranks have built different models.
     """
     communicator = init() if group == "world" else get_communicator(group)
-    if communicator.size == 1:
-        return module
     options = BucketOptions(cap=_bucket_bytes(bucket_mb), ignore_first=ignore_first)
+    if communicator.size == 1:
+        return DataParallel.in_a_world_of_one(module)
     boundary = DataParallelBoundary(GradientAverager(group, options))
     boundary.make_equal(module)
     module._boundary = boundary

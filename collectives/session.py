@@ -11,7 +11,7 @@ from dtrain.collectives.agreement import post_schedules
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.epoch_agreement import post_epoch
 from dtrain.collectives.pack_all_reduce import pack_all_reduce
-from dtrain.collectives.sync_batch_norm import exchange_through_world
+from dtrain.collectives.sync_batch_norm import convert_sync_batch_norm, exchange_through_world
 from dtrain.core.trace import add_first_run_listener
 from dtrain.data.epoch_start import add_epoch_listener
 from dtrain.nn.batch_norm import SyncBatchNorm
@@ -24,6 +24,7 @@ insert_pass(
 add_first_run_listener(post_schedules)
 add_epoch_listener(post_epoch)
 SyncBatchNorm.exchange = exchange_through_world
+SyncBatchNorm.convert_sync_batchnorm = staticmethod(convert_sync_batch_norm)
 
 
 def init(communicator: Communicator | None = None, *, timeout: float | None = None) -> Communicator:

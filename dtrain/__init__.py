@@ -83,6 +83,7 @@ __version__ = VERSION
 
 device = as_device
 dtype = as_dtype
+Size: type[tuple[int, ...]] = tuple  # shapes are plain tuples
 randint = functional.randint
 
 

@@ -115,7 +115,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "FloatTensor": "write dt.tensor(data)",
         "LongTensor": "write dt.tensor(data, dtype='s64')",
         "IntTensor": "write dt.tensor(data, dtype='s32')",
-        "Size": "a shape is a tuple",
         "strided": "leave layout out",
         "utils": "write from dtrain import data, checkpoint",
         "multiprocessing": "start ranks with dtrain run -np N script.py",
@@ -248,6 +247,22 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "module": "wrap the model: model = dist.data_parallel(model)",
     },
 }
+
+
+# Import lines that change when a script comes here. What stands left of the comma in a target is the same object.
+IMPORTS: Mapping[str, str] = {
+    "import torch": "import dtrain as torch",
+    "import torch.nn as nn": "from dtrain import nn",
+    "import torch.nn.functional as F": "import dtrain.functional as F",
+    "import torch.optim as optim": "from dtrain import optim",
+    "from torch.optim.lr_scheduler import StepLR": "from dtrain.optim.lr_scheduler import StepLR",
+    "from torch.utils.data import DataLoader, Dataset, Subset": "from dtrain.data import DataLoader, Dataset, Subset",
+    "from torch.utils.data.distributed import DistributedSampler": "from dtrain.data import DistributedSampler",
+    "import torch.distributed as dist": "from dtrain import collectives as dist",
+    "from torch.nn.parallel import DistributedDataParallel as DDP":
+        "from dtrain.collectives import DistributedDataParallel as DDP",
+    "import horovod.torch as hvd": "import dtrain.collectives.horovod as hvd",
+}  # fmt: skip
 
 
 def resolve(path: str) -> Any:

@@ -6,7 +6,7 @@ How ranks exchange statistics is not known on this floor: `dtrain.collectives` s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import dtrain.functional as F
 from dtrain.base.dtype import int64
@@ -117,6 +117,8 @@ class SyncBatchNorm(BatchNorm):
     """
 
     exchange: ClassVar[Callable[[SyncBatchNorm], StatisticsExchange | None]] = _alone
+    # `collectives.convert_sync_batch_norm` under PyTorch's name; there once `collectives` has been used.
+    convert_sync_batchnorm: ClassVar[Callable[..., Any]]
 
     def __init__(
         self,

@@ -274,11 +274,6 @@ def test_other_models_are_named_on_every_rank() -> None:
         assert "build the same model" in text
 
 
-def test_a_world_of_one_returns_the_model_itself() -> None:
-    (same,) = on_ranks(1, lambda net, model, rank: model is net)
-    assert same
-
-
 def test_an_input_without_a_batch_axis_is_refused() -> None:
     def body(net: Net, model: Any, rank: int) -> str:
         with pytest.raises(ShapeError, match="a tensor with a batch axis"):

@@ -1,0 +1,168 @@
+"""Writes docs/coming-from.md from the tables of the product: `python docs/coming_from.py`.
+
+What stands in the page besides tables stands here; a test holds that the page is what this prints.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+import dtrain.functional as F
+from dtrain import checkpoint, data, nn, optim
+from dtrain.base import flag_names, keywords, names, spelling
+
+PAGE = Path(__file__).with_name("coming-from.md")
+SPACES = {"F": F, "nn": nn, "optim": optim, "data": data, "checkpoint": checkpoint}
+
+HEAD = """\
+# Coming from PyTorch, Horovod, torchrun, mpirun
+
+A script of PyTorch or Horovod runs here when its imports are changed. Words that mean the same work; where a word means
+something else, or is not here, the error says what to write instead. This page is made from the tables behind both
+(`dtrain/base/names.py`, `dtrain/base/keywords.py`), by `python docs/coming_from.py`.
+
+## Imports
+"""
+
+DIFFERENCES = """\
+## The five differences that matter
+
+**1. Gradients are averaged over samples, not over ranks.** Ranks may have batches of different sizes, also none; two
+ranks with 3 and 5 samples train as one process with 8. So leave out every `loss / world_size`, and scale the learning
+rate as for one large batch. `dtrain.collectives.horovod` averages over ranks, as Horovod does.
+
+**2. A collective is an expression; as a statement it changes its tensor.**
+
+```python
+import dtrain as dt
+from dtrain import collectives as dist
+
+dist.init()
+x = dt.tensor([1.0, 2.0])
+total = dist.all_reduce(x)  # a new tensor; x stays as it is, and gradients flow through
+dist.all_reduce(x)  # nobody takes the result: now x holds it, as in PyTorch
+```
+
+**3. Functions of `F` follow NumPy, methods follow PyTorch.** `F.max(x, axis=1)` is a tensor, `x.max(1)` and
+`dt.max(x, 1)` are (values, indices); `F.repeat` repeats elements, `x.repeat` the whole; `F.equal` compares elements,
+`x.equal(y)` says whether all are equal.
+
+```python
+import dtrain as dt
+import dtrain.functional as F
+
+x = dt.tensor([[1.0, 5.0], [7.0, 3.0]])
+assert F.max(x, axis=1).tolist() == [5.0, 7.0]
+values, indices = x.max(dim=1)
+assert indices.tolist() == [1, 0]
+```
+
+**4. `dt.seed` gives each rank numbers of its own, `dt.manual_seed` gives all the same.** The first is right for dropout
+and augmentation, the second does what PyTorch's does. Models need neither: `data_parallel` gives every rank rank 0's.
+
+**5. Ranks are started by `dtrain run`, and files hold data only.** There is no `spawn`, and `init_process_group` needs
+neither rank nor address. `dt.save` and `checkpoint.save` write safetensors: nested dicts and lists of tensors, numbers
+and texts, no pickled objects, so that reading a file runs no code.
+"""
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def code(text: str) -> str:
+    """Set as code, but for what is said in words."""
+    return text if text.startswith(("leave", "set ", "run ", "write")) else f"`{text}`"
+
+
+def functions_with(word: str) -> dict[str, str]:
+    """Public functions that take a keyword of others, with ours."""
+    found = {}
+    for space, module in SPACES.items():
+        for name, value in vars(module).items():
+            function = value.__init__ if inspect.isclass(value) else value
+            if name.startswith("_") or not hasattr(function, "__wrapped__"):
+                continue
+            words = spelling.parameters_of(inspect.unwrap(function))
+            ours = spelling.translations(name, words or ()).get(word)
+            if ours is not None:
+                found[f"{space}.{name}"] = ours
+    return found
+
+
+def keyword_rows() -> list[tuple[str, ...]]:
+    rows = []
+    for word in keywords.KEYWORDS:
+        found = functions_with(word)
+        if found:
+            ours = ", ".join(f"`{own}`" for own in dict.fromkeys(found.values()))
+            shown = [f"`{name}`" for name in list(found)[:3]]
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            rows.append((f"`{word}`", ours, ", ".join(shown) + more))
+    return rows
+
+
+def ignored_rows() -> list[tuple[str, ...]]:
+    rows = []
+    for word, (functions, values, advice) in keywords.WITHOUT_EFFECT.items():
+        taken = "any" if keywords.ANY in values else ", ".join(f"`{value!r}`" for value in values)
+        rows.append((f"`{word}`", ", ".join(f"`{name}`" for name in functions), taken, advice))
+    return rows
+
+
+def name_rows(table_of: str) -> list[tuple[str, ...]]:
+    shown = {"Tensor": "x", "Module": "module", "dt": "torch"}
+    rows = []
+    for place, words in getattr(names, table_of).items():
+        for word, target in sorted(words.items()):
+            if table_of == "HINTS" or target != f"F.{word}":
+                rows.append((f"`{shown.get(place, place)}.{word}`", target if table_of == "HINTS" else f"`{target}`"))
+    return rows
+
+
+def same_names() -> str:
+    parts = []
+    for place, text in (
+        ("dt", "Functions that stand at the top level, too"),
+        ("Tensor", "Functions that are methods, too"),
+    ):
+        words = sorted(word for word, target in names.ALIASES[place].items() if target == f"F.{word}")
+        parts.append(f"{text}: " + ", ".join(f"`{word}`" for word in words) + ".\n")
+    return "\n".join(parts)
+
+
+def flag_rows() -> list[tuple[str, ...]]:
+    rows = []
+    for starter, flags in flag_names.FLAGS.items():
+        rows += [(starter, f"`{flag}`", code(ours)) for flag, ours in flags.items()]
+    return rows
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [
+        HEAD,
+        table(("there", "here"), [(f"`{theirs}`", f"`{ours}`") for theirs, ours in names.IMPORTS.items()]),
+        DIFFERENCES,
+        "## Keywords\n\nBoth spellings work, in every function and constructor that has the parameter.\n",
+        table(("theirs", "ours", "taken by"), keyword_rows()),
+        "Taken, and without effect:\n",
+        table(("keyword", "of", "values", "for others"), ignored_rows()),
+        "## Names that mean the same\n\nThese work; the right column is what they are here.\n",
+        table(("theirs", "here"), name_rows("ALIASES")),
+        same_names(),
+        "## Names that do not\n\nUsing one raises an error with this text.\n",
+        table(("theirs", "instead"), name_rows("HINTS")),
+        "## Starting ranks\n\n`dtrain run` takes the flags that people already type.\n",
+        table(("from", "flag there", "flag of `dtrain run`"), flag_rows()),
+    ]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    sys.stdout.write(f"wrote {PAGE.name}\n")

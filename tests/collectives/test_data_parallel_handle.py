@@ -1,0 +1,109 @@
+"""The handle around a data-parallel model: the same at every world size, and the model's attributes through it."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dtrain as dt
+from dtrain import collectives as dist
+from dtrain import nn, optim
+
+SIZES = [1, 2, 3]
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        self.layer = nn.Linear(3, 2)
+        self.unused = nn.Linear(2, 2)
+        self.scale = 2.0
+
+    def forward(self, x: dt.Tensor) -> dt.Tensor:
+        return self.layer(x)
+
+    def generate(self, x: dt.Tensor) -> dt.Tensor:
+        """Calls the model from inside, as samplers do."""
+        return self(x).argmax(dim=1)
+
+
+def on_ranks(size: int, program: Any, *, wrap: Any = dist.data_parallel) -> list[Any]:
+    def run(communicator: Any) -> Any:
+        with dist.using(communicator):
+            dt.default_generator().seed(communicator.rank)
+            net = Net()
+            return program(communicator.rank, net, wrap(net))
+
+    return dist.run_threads(size, run)
+
+
+@pytest.mark.parametrize("wrap", [dist.data_parallel, dist.DistributedDataParallel])
+@pytest.mark.parametrize("size", SIZES)
+def test_one_handle_at_every_world_size(size: int, wrap: Any) -> None:
+    def program(rank: int, net: Net, model: Any) -> list[np.ndarray]:
+        assert isinstance(model, dist.DataParallel) and model.module is net
+        assert model.layer is net.layer and model.scale == 2.0
+        x = dt.tensor(np.random.default_rng(rank).standard_normal((4, 3)).astype(np.float32))
+        with model.no_sync():
+            model(x).sum().backward()
+        model(x).sum().backward()
+        assert sorted(model.unused_parameters) == ["unused.bias", "unused.weight"]
+        assert model.generate(x).shape == (4,)
+        assert set(model.state_dict()) == set(net.state_dict())
+        with pytest.raises(AttributeError, match="did you mean layer"):
+            _ = model.layr
+        return [model.layer.weight.numpy(), model.layer.weight.grad.numpy()]
+
+    results = on_ranks(size, program, wrap=wrap)
+    for weight, grad in results:
+        np.testing.assert_array_equal(weight, results[0][0])
+        np.testing.assert_array_equal(grad, results[0][1])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_copies_and_pickles_are_handles_too(size: int) -> None:
+    def program(rank: int, net: Net, model: Any) -> None:
+        for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert isinstance(twin, dist.DataParallel) and twin.scale == 2.0
+            assert bool((twin.layer.weight == net.layer.weight).all())
+
+    on_ranks(size, program)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_states_fit_with_and_without_the_handle_and_from_pytorch(size: int) -> None:
+    def program(rank: int, net: Net, model: Any) -> None:
+        state = {name: tensor.numpy() + 1 for name, tensor in net.state_dict().items()}
+        model.load_state_dict(state)
+        np.testing.assert_array_equal(net.layer.bias.numpy(), state["layer.bias"])
+        model.load_state_dict({f"module.{name}": value + 1 for name, value in state.items()})
+        np.testing.assert_array_equal(net.layer.bias.numpy(), state["layer.bias"] + 1)
+        with pytest.raises(KeyError, match="missing"):
+            model.load_state_dict({"module.layer.bias": state["layer.bias"]})
+        assert model.load_state_dict({}, strict=False).unexpected == []
+
+    on_ranks(size, program)
+
+
+def test_a_child_named_module_keeps_its_name() -> None:
+    net = nn.Sequential({"module": nn.Linear(2, 2)})
+    dist.data_parallel(net).load_state_dict(net.state_dict())
+
+
+def test_arguments_of_pytorch_are_taken_and_others_are_not() -> None:
+    with dist.using(dist.SelfCommunicator()):
+        model = dist.DistributedDataParallel(
+            Net(),
+            device_ids=[0],
+            output_device=0,
+            find_unused_parameters=True,
+            broadcast_buffers=False,
+            bucket_cap_mb=1,
+        )
+        assert isinstance(model, dist.DataParallel)
+        optim.SGD(model.parameters(), 0.1).step()
+        with pytest.raises(TypeError, match="got bucket_size"):
+            dist.DistributedDataParallel(Net(), bucket_size=3)
