@@ -209,7 +209,7 @@ def DistributedOptimizer(
     """
     _check_compression(compression)
     optimizer.__class__ = _averaging(type(optimizer), op)
-    optimizer.parameter_names = {p: name for name, p in named_parameters or ()}  # type: ignore[attr-defined]
+    optimizer.parameter_names = {p: name for name, p in named_parameters or ()}
     return optimizer
 
 
