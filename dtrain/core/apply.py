@@ -21,7 +21,7 @@ from dtrain.base.promotion import common_dtype
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
 from dtrain.core.context import context
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Array, Tensor, as_tensor, wrap
+from dtrain.core.tensor import Array, Tensor, as_tensor, owner_of, wrap
 from dtrain.core.tensor_numbers import RETURN_IT, named
 from dtrain.core.user_source import user_source
 from dtrain.graph.op import Op, get_op
@@ -179,7 +179,7 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
     # One loop, since this is the cost of every small op.
     types: Any = []
     arrays = []
-    needs_grad = is_symbolic = False
+    needs_grad = is_symbolic = is_view = False
     try:
         for tensor in inputs:
             types.append(tensor.type)
@@ -189,6 +189,8 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
                 is_symbolic = True
             if tensor.requires_grad:
                 needs_grad = True
+            if tensor.base is not None:
+                is_view = True
     except AttributeError:
         return apply_all(op, as_tensors(inputs), attrs)
     types = tuple(types)
@@ -209,6 +211,8 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
         outputs = [Tensor(array, type) for array, type in zip(decided.run(arrays, attrs), decided.types)]
     if op.view is not None:
         _note_view(op, inputs[0], outputs[0], attrs)
+    if is_view and tracer is None and context.grad_enabled:
+        needs_grad = refresh_views(inputs) or needs_grad
     if needs_grad and context.grad_enabled:
         _record_on_tape(op, inputs, outputs, attrs, decided)
     return outputs
@@ -216,11 +220,34 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
 
 def _note_view(op: Op, base: Tensor, view: Tensor, attrs: dict[str, Any]) -> None:
     """What a later write into the view must know."""
-    view.base, view.shown = base, (op, attrs)
+    view.base, view.shown = base, (op, attrs, base.version)
     if context.tracer is None:
         view.share_writes(base)
     else:
         context.tracer.note_view(view, base)
+
+
+def refresh_views(tensors: Sequence[Tensor]) -> bool:
+    """Give views of what was written into since the history that their elements have now. Whether any has one."""
+    for tensor in tensors:
+        if tensor.base is not None:
+            _refresh_view(tensor, tensor.base)
+    return any(tensor.requires_grad for tensor in tensors)
+
+
+def _refresh_view(view: Tensor, base: Tensor) -> None:
+    assert view.shown is not None
+    if base.base is not None:
+        _refresh_view(base, base.base)
+    op, attrs, version = view.shown
+    if base.version == version or base.array is None or owner_of(view.array) is not owner_of(base.array):
+        return
+    view.shown = (op, attrs, base.version)
+    if base.requires_grad:
+        fresh = apply(op, base, **attrs)
+        view.requires_grad, view.node, view.index = True, fresh.node, fresh.index
+    else:
+        view.requires_grad, view.node, view.index = False, None, 0
 
 
 def apply(op: Op, /, *inputs: Any, **attrs: Any) -> Tensor:

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Sequence
 
 from dtrain.base.errors import DtypeError, ShapeError, expected
-from dtrain.core.apply import apply
+from dtrain.core.apply import apply, refresh_views
 from dtrain.core.context import context, set_grad_enabled
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import GradHook, Tensor, owner_of
@@ -88,6 +88,8 @@ def grad(
 
 
 def _seed(root: Tensor, gradient: Tensor | None) -> Tensor:
+    if root.base is not None and context.tracer is None:
+        refresh_views([root])
     if not root.requires_grad:
         raise RuntimeError(
             "backward: expected a tensor that depends on one with requires_grad=True, got one without a history; "

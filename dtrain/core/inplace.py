@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dtrain.base.errors import DtypeError, ShapeError, TraceError, expected
-from dtrain.core.apply import apply, cast
+from dtrain.core.apply import apply, cast, refresh_views
 from dtrain.core.context import context
 from dtrain.core.tensor import Tensor, owner_of
 from dtrain.core.user_source import user_source
@@ -30,6 +30,7 @@ def update_in_place(name: str, target: Tensor, function: Callable[..., Tensor], 
         ShapeError, DtypeError: the result has another shape, or its kind of number does not fit.
     """
     expect_writable(name, target)
+    _refresh(target)
     source = target
     if context.grad_enabled and _any_requires_grad((target, *args, *kwargs.values())):
         source = frozen(target)
@@ -60,7 +61,7 @@ def frozen(target: Tensor) -> Tensor:
     """A handle with the present elements and history of `target`, which later writes into it leave alone."""
     base = target.base
     if base is not None and target.shown is not None and _is_present_view(target, base):
-        op, attrs = target.shown
+        op, attrs, _ = target.shown
         return apply(op, frozen(base), **attrs)
     if context.tracer is not None:
         handle = context.tracer.frozen(target)
@@ -72,6 +73,11 @@ def frozen(target: Tensor) -> Tensor:
     return handle
 
 
+def _refresh(target: Tensor) -> None:
+    if target.base is not None and context.tracer is None and context.grad_enabled:
+        refresh_views([target])
+
+
 def _is_present_view(target: Tensor, base: Tensor) -> bool:
     """Whether the history of a view is its base's, and that of now: nobody wrote into the base since."""
     node = target.node
@@ -80,6 +86,7 @@ def _is_present_view(target: Tensor, base: Tensor) -> bool:
 
 def overwrite(target: Tensor, new: Tensor, name: str) -> None:
     """Give `target` the elements of `new`, which has its type, and, where gradients are recorded, its history."""
+    _refresh(target)
     takes_history = context.grad_enabled and (
         new.requires_grad or target.node is not None or _root(target).node is not None
     )
@@ -122,12 +129,13 @@ def _take_history(target: Tensor, new: Tensor) -> None:
 def _write_through_view(target: Tensor, base: Tensor, new: Tensor, name: str) -> None:
     """Write the whole that `target` shows a part of, then show that part of it."""
     assert target.shown is not None
-    op, attrs = target.shown
+    op, attrs, _ = target.shown
     overwrite(base, _put_back(op.name, attrs, frozen(base), new), name)
     fresh = apply(op, base, **attrs)
     target.value = fresh.value
     if context.grad_enabled:
         target.requires_grad, target.node, target.index = fresh.requires_grad, fresh.node, fresh.index
+    target.shown = fresh.shown
     if context.tracer is not None:
         context.tracer.note_view(target, base)
 

@@ -39,6 +39,7 @@ class Reads:
         self._cells: list[tuple[CellType, Any]] = []
         self._seen = changes.latest
         self._holds = True
+        self._looks = True  # whether anything is looked at before every run
 
     # While capturing ------------------------------------------------------------------------------------------------
 
@@ -124,6 +125,7 @@ class Reads:
             if (kept := {n: v for n, v in zip(names, values) if _is_same(variables.get(n, ABSENT), v)})
         ]
         self._cells = [(cell, value) for cell, value in self._cells if _is_same(cell.cell_contents, value)]
+        self._looks = bool(self._variables or self._cells or self._contents)
         self._seen = changes.latest
 
     # Before every run -----------------------------------------------------------------------------------------------
@@ -134,7 +136,7 @@ class Reads:
         if latest != self._seen:
             self._holds = self._attributes_hold()
             self._seen = latest
-        return self._holds and self._variables_hold()
+        return self._holds and (not self._looks or self._variables_hold())
 
     def _attributes_hold(self) -> bool:
         return all(

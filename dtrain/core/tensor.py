@@ -56,8 +56,8 @@ class Tensor(TensorMethods, TensorNumbers):
     value: Value | None
     hooks: tuple[Registration, ...]
     _grad: Tensor | None
-    base: Tensor | None  # what a view shows a part of, `shown` being the op and its attributes
-    shown: tuple[Op, dict[str, Any]] | None
+    base: Tensor | None  # what a view shows a part of
+    shown: tuple[Op, dict[str, Any], int] | None  # the op, its attributes, the version of base then
 
     def __init__(self, array: Array, type: TensorType, *, requires_grad: bool = False, name: str = "") -> None:
         self.array = array

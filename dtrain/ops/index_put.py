@@ -214,7 +214,9 @@ def _shows(values: Any, x: Tensor, parsed: ParsedIndex) -> bool:
         return False
     if parsed.is_trivial:
         return values is x
-    return values.base is x and values.shown == (GET_ITEM, {"index": tuple(parsed.basic)})
+    return (
+        values.base is x and values.shown is not None and values.shown[:2] == (GET_ITEM, {"index": tuple(parsed.basic)})
+    )
 
 
 install_methods({"__setitem__": _assign_item})

@@ -93,6 +93,34 @@ def whole_overwritten(world: World) -> dt.Tensor:
     return (y * y).sum()
 
 
+def old_views_of_written_tensors(world: World) -> dt.Tensor:
+    y = F.stack([world.x, world.w]) * 1.0
+    rows, inner = [y[0], y[1]], y[1][1:]
+    rows[0] *= world.w
+    rows[1] += rows[0].clone()
+    y *= 2.0
+    return (rows[0].clone() * rows[1]).sum() + inner.sum()
+
+
+def old_views_of_a_buffer(world: World) -> dt.Tensor:
+    world.buffer.zero_()
+    with dt.no_grad():
+        row = world.buffer[0]
+    column = world.buffer.transpose(1, 0)[1]
+    world.buffer += world.x * world.w
+    return (row * row).sum() + (column * 3.0).sum()
+
+
+def views_of_what_lost_its_history(world: World) -> dt.Tensor:
+    y = world.x * 2
+    part = y[1:]
+    y.assign_(dt.tensor([1.0, 2.0, 3.0]))
+    return (part * world.w[1:]).sum()
+
+
+# Read in a trace, such views raise.
+EAGER = [old_views_of_written_tensors, old_views_of_a_buffer, views_of_what_lost_its_history]
+
 # What x and w get, where a formula is short enough.
 FORMULAS: list[tuple[Callable[[World], dt.Tensor], list[float] | None, list[float]]] = [
     (assign, None, [4, 4, 4]),
@@ -129,7 +157,13 @@ def numeric(program: Callable[[World], dt.Tensor], name: str) -> np.ndarray:
     return np.array(slopes)
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", EAGER)
+def test_old_views_in_a_trace_are_refused(program):
+    with pytest.raises(TraceError, match="take the view again after the update"):
+        gradients(program, World(), traced=True)
+
+
+@pytest.mark.parametrize("program", [*PROGRAMS, *EAGER])
 def test_gradients_are_those_of_differences(program):
     _, of_x, of_w = gradients(program, World(), traced=False)
     for name, found in (("x", of_x), ("w", of_w)):
