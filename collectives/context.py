@@ -19,7 +19,7 @@ from typing import Any
 from dtrain.base.control_channel import ControlClient, connect_control, control_client
 from dtrain.base.cuda import numbered, prefer_gpu
 from dtrain.base.device import DeviceLike
-from dtrain.base.errors import CollectiveError, expected
+from dtrain.base.errors import CollectiveError, exit_code_of, expected
 from dtrain.base.rank_info import RankInfo
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.rank_claim import claim_rank, leave_job
@@ -161,7 +161,7 @@ def _finalize_at_exit() -> None:
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()
         # Not sys.exit, which changes nothing here. MPI is left as it is: its end would wait for the other ranks.
-        os._exit(getattr(error, "exit_code", 1))
+        os._exit(exit_code_of(error))
 
 
 @contextmanager

@@ -29,6 +29,7 @@ class DataPlane(ABC):
         self.rank = rank
         self.size = size
         self.counters = Counters()
+        self._call_text = ""  # the call under way, for errors
 
     @property
     @abstractmethod
@@ -100,6 +101,7 @@ class DataPlane(ABC):
         self.counters.add(kind, sum([array.nbytes for array in arrays]))
 
         def call() -> list[Array]:
+            self._call_text = text
             flat, sources = [_flat(result) for result in results], [_flat(array) for array in arrays]
             if may_overlap:
                 sources = apart(sources, flat, same=flat)
@@ -177,6 +179,7 @@ class DataPlane(ABC):
         self.counters.add(kind, array.nbytes)
 
         def call() -> Array:
+            self._call_text = kind
             source, target = _flat(array), _flat(result)
             if out is not None:
                 (source,) = apart([source], [target], same=[own_part(target)])

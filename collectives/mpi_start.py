@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from dtrain.base.errors import LaunchError, exit_code_of, expected
+from dtrain.base.exception_text import frames_of_user
 from dtrain.base.rank_info import RankInfo
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def abort_on_exception(world: MPI.Intracomm) -> None:
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         # A stream that is closed or None must not keep the others waiting.
         with contextlib.suppress(Exception):
-            previous(kind, error, trace)
+            frames = frames_of_user(error, trace)
+            previous(kind, error.with_traceback(frames), frames)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()

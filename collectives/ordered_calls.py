@@ -37,7 +37,6 @@ class OrderedCalls(DataPlane):
         self._begun = 0
         self._skipped = 0
         self._is_underway = False
-        self._call_text = ""  # what the call under way has shown the others
         self._broken: CollectiveError | None = None
 
     @property
@@ -55,7 +54,10 @@ class OrderedCalls(DataPlane):
         """Make a call and carry it out; `prepare` checks arguments and returns what is left to do."""
         number = next(self._numbers)
         call = prepare()
-        return self._collectives.run(lambda: self._carry_out(number, call))
+        try:
+            return self._collectives.run(lambda: self._carry_out(number, call))
+        except CollectiveError as error:
+            raise error.with_traceback(None) from error.__cause__  # where we noticed it tells nobody anything
 
     def _later(self, prepare: Prepare[Result]) -> Work[Result]:
         """Make a call that the communication thread carries out."""

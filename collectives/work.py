@@ -59,6 +59,8 @@ class Work(Generic[Result]):
             raise TimeoutError(expected("Work.wait", f"the collective to end within {timeout} s", "no end yet"))
         if self._exception is not None:
             self._was_seen = True
+            if isinstance(self._exception, CollectiveError):
+                raise self._exception.with_traceback(None) from self._exception.__cause__
             raise self._exception
         return cast(Result, self._result)
 

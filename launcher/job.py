@@ -34,6 +34,7 @@ from dtrain.launcher.spec import LaunchSpec
 from dtrain.launcher.verdict import (
     JobVerdict,
     block,
+    culprit_and_others,
     early_leaver_verdict,
     failure_verdict,
     interrupt_verdict,
@@ -314,7 +315,7 @@ class Job:
             self._server.send(supervisor, {"type": "input"}, data)
 
     def _failure(self) -> JobVerdict:
-        first, *others = self._roster.failures
+        first, others = culprit_and_others(self._roster.failures)
         said = self._started.messages() if first.lost else ""
         return failure_verdict(first, self._plan.size, others, starter=self._plan.launcher, said=said)
 

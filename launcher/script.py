@@ -21,7 +21,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dtrain.base.exception_text import exception_message, exception_name, exception_traceback, object_text
+from dtrain.base.exception_text import (
+    exception_message,
+    exception_name,
+    exception_traceback,
+    frames_of_user,
+    object_text,
+)
 from dtrain.launcher.reports import ReportPipe
 
 # Asks for the stacks of all threads. faulthandler answers in C, so that it works while native code holds the GIL.
@@ -29,6 +35,8 @@ STACKS_SIGNAL = signal.SIGRTMIN + 7
 
 FAILED = 1
 INTERRUPTED = 130
+
+_ERRORS_OF_ALL = ("CollectiveMismatchError", "PeerLostError")
 
 # Frames of who started the script, for a traceback that begins with the script's own.
 _STARTERS = (__file__, runpy.__file__, pkgutil.__file__, "<frozen runpy>", "<frozen zipimport>")
@@ -84,10 +92,12 @@ def _forget_shell() -> None:
 
 
 def _report(error: BaseException, reports: ReportPipe) -> str:
-    """Tell the supervisor; returns the traceback."""
-    text = exception_traceback(error, _of_user(error.__traceback__))
+    """Tell the supervisor; returns what is left to print."""
+    text = exception_traceback(error, frames_of_user(error, _of_user(error.__traceback__)))
     if reports.is_of_this_process:
         reports.send(_failure(exception_name(error), exception_message(error), text))
+        if exception_name(error) in _ERRORS_OF_ALL:
+            return ""  # every rank raises it, and the verdict shows it once
     return text
 
 

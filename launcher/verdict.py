@@ -7,6 +7,7 @@ text.
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ COULD_NOT_START = 125
 TIMED_OUT = 124
 INTERRUPTED = 130
 MEBI = 1 << 20
+
+# What ranks raise because another one has failed: never the first cause, if there is any other.
+_CONSEQUENCE = "PeerLostError"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,6 +88,44 @@ class JobVerdict:
         return path
 
 
+def culprit_and_others(failures: Sequence[RankEnd]) -> tuple[RankEnd, list[RankEnd]]:
+    """Of failures in the order they were learnt: the first that is no consequence of another, and the rest."""
+    first = next((end for end in failures if end.exception != _CONSEQUENCE), failures[0])
+    return first, [end for end in failures if end is not first]
+
+
+def _also(first: RankEnd, others: Sequence[RankEnd]) -> list[str]:
+    """One line for all ranks that ended for the same reason, with where each place in the script is."""
+    by_cause: dict[str, list[RankEnd]] = {}
+    for end in others:
+        by_cause.setdefault(_cause_of_all(end), []).append(end)
+    lines: list[str] = []
+    for text, ends in by_cause.items():
+        reason = "the same error" if text == _cause_of_all(first) else text
+        ranks = sorted(end.rank for end in ends)
+        named = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks[:8]))}"
+        named += f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
+        hosts = sorted({end.host or "unknown" for end in ends})
+        on = f" on {hosts[0]}" if len(hosts) == 1 else ""
+        places = sorted({place for end in ends if (place := _place(end))})
+        at = f" at {', '.join(places[:4])}" if places else ""
+        lines.append(f"  also: {named}{on}: {reason}{at}")
+    return lines
+
+
+def _cause_of_all(end: RankEnd) -> str:
+    """The cause in words that do not differ from rank to rank."""
+    if end.exception == _CONSEQUENCE:
+        return f"{_CONSEQUENCE} (exit code {end.code})"
+    return re.sub(r"\[rank \d+/\d+\] ", "", cause(end), count=1)
+
+
+def _place(end: RankEnd) -> str:
+    """`train.py:12`: the last line of the script in its traceback."""
+    found = re.findall(r'^  File "(.*)", line (\d+)', end.traceback, re.MULTILINE)
+    return f"{found[-1][0]}:{found[-1][1]}" if found else ""
+
+
 def failure_verdict(
     first: RankEnd, size: int, others: Sequence[RankEnd] = (), *, starter: str = "", said: str = ""
 ) -> JobVerdict:
@@ -104,9 +146,7 @@ def failure_verdict(
             lines += [f"  its {name}:", *indented(text)]
     if not first.traceback and not first.faults:
         lines.append("  no Python traceback: it did not end by an exception")
-    also = [end for end in others if end.has_failed and end.rank != first.rank]
-    for end in also:
-        lines.append(f"  also: rank {end.rank} on {end.host or 'unknown'}: {cause(end)}")
+    lines += _also(first, [end for end in others if end.has_failed and end.rank != first.rank])
     if said:
         lines += [f"  {starter} said:", *indented(said)]
     if first.log:

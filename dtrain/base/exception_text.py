@@ -6,11 +6,14 @@ Nothing here raises, and what it returns fits into one message.
 
 from __future__ import annotations
 
+import os
 import traceback
 from types import TracebackType
 
 MAX_MESSAGE = 1 << 16  # characters
 MAX_TRACEBACK = 1 << 20
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def exception_name(error: BaseException) -> str:
@@ -32,6 +35,26 @@ def object_text(value: object, limit: int = MAX_MESSAGE) -> str:
         return shortened(str(value), limit)
     except BaseException as second:
         return f"(its text cannot be shown: __str__ raised {exception_name(second)})"
+
+
+def frames_of_user(error: BaseException, frames: TracebackType | None) -> TracebackType | None:
+    """`frames` up to the last one of the user's, for an error that dtrain raised on purpose: its text says the rest.
+
+    Of any other error all frames are kept, and of ours at least one.
+    """
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if "dtrain.base.errors.DtrainError" not in names:
+        return frames
+    chain: list[TracebackType] = []
+    while frames is not None:
+        chain.append(frames)
+        frames = frames.tb_next
+    while len(chain) > 1 and chain[-1].tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        chain.pop()
+    kept: TracebackType | None = None
+    for one in reversed(chain):
+        kept = TracebackType(kept, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return kept
 
 
 def exception_traceback(error: BaseException, frames: TracebackType | None) -> str:

@@ -6,9 +6,17 @@ import json
 
 import pytest
 
+from dtrain.base.control_channel import parse_address
 from dtrain.base.control_frames import encode
-from dtrain.base.errors import CollectiveMismatchError, DtrainError, ShapeError, exit_code_of
-from dtrain.base.exception_text import exception_message, exception_name, exception_traceback, object_text, shortened
+from dtrain.base.errors import CollectiveMismatchError, DtrainError, LaunchError, ShapeError, exit_code_of
+from dtrain.base.exception_text import (
+    exception_message,
+    exception_name,
+    exception_traceback,
+    frames_of_user,
+    object_text,
+    shortened,
+)
 
 
 class Silent(Exception):
@@ -98,3 +106,23 @@ def test_exit_codes_of_our_own():
     for code in (0, 256, None, True, "9"):
         assert exit_code_of(type("Own", (DtrainError,), {"exit_code": code})("x")) == 1
     assert exit_code_of(type("Own", (DtrainError,), {"exit_code": 9})("x")) == 9
+
+
+def test_our_own_errors_end_at_the_users_line():
+    def call():
+        parse_address("nothing")
+
+    with pytest.raises(LaunchError) as info:
+        call()
+    error = info.value
+    text = exception_traceback(error, frames_of_user(error, error.__traceback__))
+    assert 'parse_address("nothing")' in text and "control_channel.py" not in text
+    assert "LaunchError" in text
+
+
+def test_other_errors_keep_all_their_frames():
+    try:
+        parse_address(None)
+    except AttributeError as error:
+        assert frames_of_user(error, error.__traceback__) is error.__traceback__
+        assert "control_channel.py" in exception_traceback(error, error.__traceback__)

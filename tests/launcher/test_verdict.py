@@ -10,6 +10,7 @@ import pytest
 from dtrain.launcher.verdict import (
     RankEnd,
     cause,
+    culprit_and_others,
     failure_verdict,
     interrupt_verdict,
     start_verdict,
@@ -112,3 +113,37 @@ def test_failure_file(tmp_path):
     assert (record["kind"], record["exit_code"], record["ranks"]) == ("failure", 137, [1])
     assert (record["first"]["host"], record["first"]["signal"]) == ("a", 9)
     assert json.loads(interrupt_verdict(2).as_json())["first"] is None
+
+
+def _mismatch(rank: int, line: int, text: str = "got rank 0: barrier; ranks 1-99: split") -> RankEnd:
+    traceback = f'Traceback:\n  File "t.py", line {line}, in step\n    step()\n'
+    message = f"[rank {rank}/100] {text}\nmake every rank"
+    return RankEnd(
+        rank=rank, host="a", code=120, exception="CollectiveMismatchError", message=message, traceback=traceback
+    )
+
+
+def test_ranks_that_fail_alike_are_one_line_however_many_there_are():
+    ends = [_mismatch(rank, 12) for rank in range(100)]
+    lines = failure_verdict(ends[0], 100, ends).text.splitlines()
+    (also,) = [line for line in lines if line.startswith("  also: ")]
+    assert also == "  also: ranks 1, 2, 3, 4, 5, 6, 7, 8 and 91 more on a: the same error at t.py:12"
+    assert len(lines) < 15
+
+
+def test_another_error_is_another_line_with_its_place():
+    others = [_mismatch(1, 30), _mismatch(2, 31), RankEnd(rank=3, host="b", code=1, exception="KeyError", message="k")]
+    lines = failure_verdict(_mismatch(0, 12), 4, others).text.splitlines()
+    assert [line for line in lines if line.startswith("  also: ")] == [
+        "  also: ranks 1, 2 on a: the same error at t.py:30, t.py:31",
+        "  also: rank 3 on b: KeyError: k (exit code 1)",
+    ]
+
+
+def test_who_lost_a_peer_is_not_the_culprit():
+    lost = [RankEnd(rank=rank, code=1, exception="PeerLostError", message=f"on rank {rank}") for rank in (0, 2)]
+    memory = RankEnd(rank=1, code=1, exception="MemoryError", message="no room")
+    first, others = culprit_and_others([lost[0], memory, lost[1]])
+    assert first is memory and others == lost
+    assert "  also: ranks 0, 2 on unknown: PeerLostError (exit code 1)" in failure_verdict(first, 3, others).text
+    assert culprit_and_others(lost)[0] is lost[0], "somebody has to be named"

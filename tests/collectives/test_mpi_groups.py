@@ -1,0 +1,196 @@
+"""Groups of MPI ranks: where their memory comes from and goes, which way they take, and who has left them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dtrain.base.errors import CollectiveError, CollectiveMismatchError, PeerLostError
+from dtrain.collectives.communicator import Communicator
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
+
+from run_ranks import run_ranks  # noqa: E402
+
+pytestmark = pytest.mark.distributed
+TRANSPORTS = ("shared", "messages")
+
+
+@pytest.fixture(scope="module")
+def results() -> list[dict[str, Any]]:
+    """What every program returned on every rank, all from one mpirun."""
+    return run_ranks(__file__, "programs", 3, timeout=120)
+
+
+def programs(world: Communicator) -> dict[str, Any]:
+    done: dict[str, Any] = {"hosts": groups_over_hosts(world)}
+    for transport in TRANSPORTS:
+        done[f"growth {transport}"] = growth(world, transport)
+        done[f"gone {transport}"] = gone(world, transport)
+        done[f"memory {transport}"] = memory(world, transport)
+        done[f"retry {transport}"] = retry(world, transport)
+    return done
+
+
+def make(transport: Any, timeout: float = 20.0) -> Communicator:
+    from mpi4py import MPI
+
+    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+
+    return make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, timeout=timeout)
+
+
+def message_of(call: Callable[[], object], kind: type[BaseException]) -> str:
+    with pytest.raises(kind) as caught:
+        call()
+    return str(caught.value)
+
+
+def test_a_group_on_one_host_shares_memory_wherever_the_world_is(results: list[dict[str, Any]]) -> None:
+    names = [result["hosts"] for result in results]
+    assert names == [["mpi_messages", "mpi_shared", "mpi_messages"]] * 3
+
+
+def groups_over_hosts(world: Communicator) -> list[str]:
+    """Ranks 0 and 1 on one host, rank 2 on another."""
+    from dtrain.collectives import mpi_communicator
+
+    before = mpi_communicator._hosts
+    mpi_communicator._hosts = lambda comm: (0, 0, 2)
+    try:
+        comm = make("auto")
+    finally:
+        mpi_communicator._hosts = before
+    local, across = comm.split(comm.rank // 2), comm.split(0, key=-comm.rank)
+    assert local is not None and across is not None
+    total = comm.all_reduce(np.full(3, 1.0 + comm.rank))[0]
+    assert total == across.all_reduce(np.full(3, 1.0 + comm.rank))[0] == 6
+    assert local.all_reduce(np.full(3, 1.0 + comm.rank))[0] == 3
+    assert local.allocate(64).nbytes == 64
+    # Who is in no group of this split still takes part in making those of the others.
+    pair = comm.split(None if comm.rank == 0 else 1)
+    assert (pair is None) == (comm.rank == 0)
+    if pair is not None:
+        assert pair.name == "mpi_messages" and pair.all_gather_object(comm.rank) == [1, 2]
+        pair.close()
+    names = [comm.name, local.name, across.name]
+    for group in (across, local, comm):
+        group.close()
+    return names
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_close_gives_memory_back(transport: str, results: list[dict[str, Any]]) -> None:
+    for result in results:
+        grown, open_files = result[f"growth {transport}"]
+        assert grown < 3.0, f"KiB a group: {grown}"
+        assert open_files < 10
+
+
+def growth(world: Communicator, transport: Any, count: int = 300) -> tuple[float, int]:
+    """KiB that stay for each group that was made and closed, and how many more files are open."""
+    comm = make(transport)
+
+    def make_groups(number: int) -> None:
+        for _ in range(number):
+            group = comm.split(comm.rank // 2)
+            assert group is not None
+            group.barrier()
+            group.close()
+            group.close()  # harmless
+
+    make_groups(50)
+    memory_before, files_before = _resident(), len(list(Path("/proc/self/fd").iterdir()))
+    make_groups(count)
+    grown, files = (_resident() - memory_before) / count, len(list(Path("/proc/self/fd").iterdir())) - files_before
+    comm.close()
+    return grown, files
+
+
+def _resident() -> int:
+    """KiB of this process, shared memory included."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_rank_that_has_left_is_named_at_once(transport: str, results: list[dict[str, Any]]) -> None:
+    for rank in (0, 2):
+        call, letter, seconds = results[rank][f"gone {transport}"]
+        assert "but rank 1 has ended its script; was this call made by some ranks only?" in call
+        assert "from rank 1, but rank 1 has ended its script without sending it" in letter
+        assert seconds < 8
+
+
+def gone(world: Communicator, transport: Any) -> tuple[str, str, float]:
+    comm = make(transport)
+    comm.barrier()
+    if comm.rank == 1:
+        comm.send(np.arange(5), destination=0, tag=2)
+        comm.close("has ended its script")
+        world.barrier()
+        return "", "", 0.0
+    begin = time.monotonic()
+    call = message_of(lambda: comm.all_reduce(np.ones(3)), PeerLostError)
+    if comm.rank == 0:
+        assert comm.recv(source=1, tag=2).tolist() == [0, 1, 2, 3, 4], "what was sent before arrives"
+    letter = message_of(lambda: comm.recv(source=1, tag=3), PeerLostError)
+    seconds = time.monotonic() - begin
+    world.barrier()
+    return call, letter, seconds
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_memory_is_agreed(transport: str, results: list[dict[str, Any]]) -> None:
+    for result in results:
+        different, negative, huge = result[f"memory {transport}"]
+        assert "rank 0: allocate 64; rank 1: allocate 128; rank 2: allocate 192" in different
+        assert "a number of bytes of 0 or more, got -5" in negative
+        assert "rank 0" in huge
+
+
+def memory(world: Communicator, transport: Any) -> tuple[str, str, str]:
+    comm = make(transport)
+    different = message_of(lambda: comm.allocate(64 * (1 + comm.rank)), CollectiveMismatchError)
+    negative = message_of(lambda: comm.allocate(-5), ValueError)
+    huge = message_of(lambda: comm.allocate(1 << 55), CollectiveError)
+    bucket = comm.allocate(4096).view(np.float32)
+    bucket[:] = comm.rank
+    assert (comm.all_reduce(bucket, out=bucket) == 3).all()
+    comm.close()
+    assert bucket[0] == 3, "an array outlives its communicator"
+    return different, negative, huge
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_timeout_and_a_retry_give_no_wrong_sum(transport: str, results: list[dict[str, Any]]) -> None:
+    for rank, result in enumerate(results):
+        texts = result[f"retry {transport}"]
+        assert all("broken" in text for text in texts[1:]), texts
+        if rank == 2:
+            assert "left all_reduce sum f64[40000] by CollectiveError" in "".join(texts)
+
+
+def retry(world: Communicator, transport: Any) -> list[str]:
+    comm = make(transport, timeout=0.5)
+    comm.barrier()
+    if comm.rank == 2:
+        time.sleep(1.5)
+    texts = []
+    for number in range(4):
+        try:
+            total = comm.all_reduce(np.full(40_000, number + 1.0))
+            assert (total == 3 * (number + 1)).all(), f"a wrong sum in call {number}"
+            texts.append("right")
+        except CollectiveError as error:
+            texts.append(str(error))
+    comm.close()
+    world.barrier()
+    return texts
