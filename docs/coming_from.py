@@ -5,16 +5,12 @@ What stands in the page besides tables stands here; a test holds that the page i
 
 from __future__ import annotations
 
-import inspect
 import sys
 from pathlib import Path
 
-import dtrain.functional as F
-from dtrain import checkpoint, data, nn, optim
-from dtrain.base import flag_names, keywords, names, spelling
+from dtrain.base import flag_names, keywords, names
 
 PAGE = Path(__file__).with_name("coming-from.md")
-SPACES = {"F": F, "nn": nn, "optim": optim, "data": data, "checkpoint": checkpoint}
 
 HEAD = """\
 # Coming from PyTorch, Horovod, torchrun, mpirun
@@ -79,31 +75,8 @@ def code(text: str) -> str:
     return text if text.startswith(("leave", "set ", "run ", "write")) else f"`{text}`"
 
 
-def functions_with(word: str) -> dict[str, str]:
-    """Public functions that take a keyword of others, with ours."""
-    found = {}
-    for space, module in SPACES.items():
-        for name, value in vars(module).items():
-            function = value.__init__ if inspect.isclass(value) else value
-            if name.startswith("_") or not hasattr(function, "__wrapped__"):
-                continue
-            words = spelling.parameters_of(inspect.unwrap(function))
-            ours = spelling.translations(name, words or ()).get(word)
-            if ours is not None:
-                found[f"{space}.{name}"] = ours
-    return found
-
-
 def keyword_rows() -> list[tuple[str, ...]]:
-    rows = []
-    for word in keywords.KEYWORDS:
-        found = functions_with(word)
-        if found:
-            ours = ", ".join(f"`{own}`" for own in dict.fromkeys(found.values()))
-            shown = [f"`{name}`" for name in list(found)[:3]]
-            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-            rows.append((f"`{word}`", ours, ", ".join(shown) + more))
-    return rows
+    return [(f"`{word}`", ", ".join(f"`{own}`" for own in ours)) for word, ours in keywords.KEYWORDS.items()]
 
 
 def ignored_rows() -> list[tuple[str, ...]]:
@@ -149,7 +122,7 @@ def page() -> str:
         table(("there", "here"), [(f"`{theirs}`", f"`{ours}`") for theirs, ours in names.IMPORTS.items()]),
         DIFFERENCES,
         "## Keywords\n\nBoth spellings work, in every function and constructor that has the parameter.\n",
-        table(("theirs", "ours", "taken by"), keyword_rows()),
+        table(("theirs", "ours: the first that the function has"), keyword_rows()),
         "Taken, and without effect:\n",
         table(("keyword", "of", "values", "for others"), ignored_rows()),
         "## Names that mean the same\n\nThese work; the right column is what they are here.\n",
