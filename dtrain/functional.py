@@ -37,6 +37,9 @@ from dtrain.ops.activation import silu as silu
 from dtrain.ops.activation import softplus as softplus
 from dtrain.ops.argreduce import argmax as argmax
 from dtrain.ops.argreduce import argmin as argmin
+from dtrain.ops.average_pool import adaptive_avg_pool2d as adaptive_avg_pool2d
+from dtrain.ops.average_pool import avg_pool1d as avg_pool1d
+from dtrain.ops.average_pool import avg_pool2d as avg_pool2d
 from dtrain.ops.batch_norm import batch_norm as batch_norm
 from dtrain.ops.binary_cross_entropy import binary_cross_entropy as binary_cross_entropy
 from dtrain.ops.binary_cross_entropy import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
@@ -166,6 +169,9 @@ from dtrain.ops.loss import triplet_margin_loss as triplet_margin_loss
 from dtrain.ops.matmul import dot as dot
 from dtrain.ops.matmul import matmul as matmul
 from dtrain.ops.matmul import outer as outer
+from dtrain.ops.max_pool import adaptive_max_pool2d as adaptive_max_pool2d
+from dtrain.ops.max_pool import max_pool1d as max_pool1d
+from dtrain.ops.max_pool import max_pool2d as max_pool2d
 from dtrain.ops.mesh_indexing import mesh_add as mesh_add
 from dtrain.ops.mesh_indexing import mesh_get as mesh_get
 from dtrain.ops.mesh_indexing import mesh_set as mesh_set
@@ -175,12 +181,6 @@ from dtrain.ops.normalization import group_norm as group_norm
 from dtrain.ops.normalization import instance_norm as instance_norm
 from dtrain.ops.normalization import layer_norm as layer_norm
 from dtrain.ops.normalization import rms_norm as rms_norm
-from dtrain.ops.pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
-from dtrain.ops.pooling import adaptive_max_pool2d as adaptive_max_pool2d
-from dtrain.ops.pooling import avg_pool1d as avg_pool1d
-from dtrain.ops.pooling import avg_pool2d as avg_pool2d
-from dtrain.ops.pooling import max_pool1d as max_pool1d
-from dtrain.ops.pooling import max_pool2d as max_pool2d
 from dtrain.ops.product import prod as prod
 from dtrain.ops.reduction import all as all
 from dtrain.ops.reduction import any as any

@@ -97,11 +97,19 @@ def _has_weight(types: Sequence[TensorType], attrs: Attrs) -> bool:
     return types[-1].size > 0
 
 
+def _is_plain_window(types: Sequence[TensorType], attrs: Attrs) -> bool:
+    """Neither dilated, nor sticking out, nor divided by a number of its own."""
+    return "dilation" not in attrs and "ceil_mode" not in attrs and "divisor" not in attrs
+
+
 # The op that compiled kernels serve where their predicate holds, by the op of their row.
 _SPECIAL_CASES: dict[str, tuple[str, Predicate]] = {
     "depthwise_conv2d": ("conv2d", _is_depthwise),
     "depthwise_conv2d_backward_data": ("conv2d_backward_data", _is_depthwise),
     "depthwise_conv2d_backward_weights": ("conv2d_backward_weights", _is_depthwise),
+    "max_pool2d": ("max_pool2d", _is_plain_window),
+    "average_pool2d": ("average_pool2d", _is_plain_window),
+    "average_pool2d_backward": ("average_pool2d_backward", _is_plain_window),
     "softmax": ("softmax", _is_last_axis),
     "softmax_backward": ("softmax_backward", _is_last_axis),
     "log_softmax": ("log_softmax", _is_last_axis),

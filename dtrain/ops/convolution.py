@@ -7,6 +7,7 @@ G groups. The 1-D and the transposed convolution are the same ops with other sha
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 from dtrain.base.errors import ShapeError, expected
@@ -15,13 +16,16 @@ from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
 from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.batch_axis import over_batch
 from dtrain.ops.infer import as_int, expect_ndim, floating, same_dtype
 from dtrain.ops.joining import pad
 from dtrain.ops.shape import reshape, squeeze, unsqueeze
 
 Pair = tuple[int, int]
+Sizes = tuple[int, ...]  # one number for each axis of the images
 PairLike = int | tuple[int, ...] | list[int]
 Gradients = tuple[Tensor | None, Tensor | None]
+AsSizes = Callable[[str, str, Any, int], Sizes]
 
 
 def as_pair(op: str, name: str, value: PairLike, minimum: int) -> Pair:
@@ -35,20 +39,32 @@ def as_pair(op: str, name: str, value: PairLike, minimum: int) -> Pair:
     return sizes[0], sizes[1]
 
 
+def as_one(op: str, name: str, value: Any, minimum: int) -> tuple[int]:
+    """(value,) of an int, or of a sequence of one."""
+    (size,) = value if isinstance(value, tuple | list) and len(value) == 1 else (value,)
+    return (as_int(op, name, size, minimum),)
+
+
 def _output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def _output_shape(op: str, x: Shape, weight: Shape, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Shape:
-    """The shape of y. Raises ShapeError where x and the weights do not fit, or the kernel is larger than the input."""
+def _output_shape(
+    op: str, x: Shape, weight: Shape, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> Shape:
+    """The shape of y, with an axis for each number of the stride.
+
+    Raises ShapeError where x and the weights do not fit, or the kernel is larger than the input.
+    """
     channels, outputs = x[1], weight[0]
     if groups < 1 or channels % groups or outputs % groups:
         given = f"{channels} in and {outputs} out with groups={groups}"
         raise ShapeError(expected(op, "groups that divide the channels in and out", given))
     if weight[1] != channels // groups:
-        wanted = f"weight[O,{channels // groups},KH,KW] for input {x} with groups={groups}"
+        kernel = "K" if len(stride) == 1 else "KH,KW"
+        wanted = f"weight[O,{channels // groups},{kernel}] for input {x} with groups={groups}"
         raise ShapeError(expected(op, wanted, f"weight {weight}", "axis 1 of the weight is in_channels / groups"))
-    sizes = [_output_size(x[2 + i], weight[2 + i], stride[i], padding[i], dilation[i]) for i in (0, 1)]
+    sizes = [_output_size(x[2 + i], weight[2 + i], stride[i], padding[i], dilation[i]) for i in range(len(stride))]
     if min(sizes) < 1 or min(weight[2:]) < 1:
         given = f"kernel {weight[2:]} dilated by {dilation} on input {x[2:]} padded by {padding}"
         raise ShapeError(expected(op, "a kernel no larger than the padded input", given))
@@ -164,22 +180,30 @@ BACKWARD_WEIGHTS = register_op(
 )
 
 
-def _with_bias(y: Tensor, bias: Tensor | None) -> Tensor:
+def _with_bias(op: str, y: Tensor, bias: Tensor | None) -> Tensor:
     if bias is None:
         return y
     if bias.shape != (y.shape[1],):
-        raise ShapeError(expected("conv2d", f"a bias of shape ({y.shape[1]},)", str(bias.type)))
+        raise ShapeError(expected(op, f"a bias of shape ({y.shape[1]},)", str(bias.type)))
     return y + reshape(bias, (1, y.shape[1], 1, 1))
 
 
-def _same_padding(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair) -> tuple[Tensor, Pair]:
-    """Padding that keeps the size. An odd total has no symmetric form: the extra line goes below and to the right."""
-    if stride != (1, 1):
-        raise ShapeError(expected("conv2d", "stride 1 with padding='same'", f"stride {stride}", "give padding as ints"))
-    total = [dilation[i] * (weight.shape[2 + i] - 1) for i in (0, 1)]
-    if total[0] % 2 or total[1] % 2:
-        x = pad(x, (0, total[1] % 2, 0, total[0] % 2))
-    return x, (total[0] // 2, total[1] // 2)
+def _padded(
+    op: str, x: Tensor, weight: Tensor, stride: Sizes, padding: Any, dilation: Sizes, as_sizes: AsSizes
+) -> tuple[Tensor, Sizes]:
+    """x, and the padding as numbers. "same" with an odd total has no symmetric form: the extra goes behind."""
+    if not isinstance(padding, str):
+        return x, as_sizes(op, "padding", padding, 0)
+    if padding not in ("same", "valid"):
+        raise ShapeError(expected(op, "padding as ints, 'same' or 'valid'", repr(padding)))
+    if padding == "valid":
+        return x, (0,) * len(stride)
+    if max(stride) > 1:
+        raise ShapeError(expected(op, "stride 1 with padding='same'", f"stride {stride}", "give padding as ints"))
+    total = [spread * (size - 1) for spread, size in zip(dilation, weight.shape[2:])]
+    if any(size % 2 for size in total):
+        x = pad(x, [extra for size in reversed(total) for extra in (0, size % 2)])
+    return x, tuple(size // 2 for size in total)
 
 
 def conv2d(
@@ -194,25 +218,25 @@ def conv2d(
     """Cross-correlate images with kernels: y[n,o,h,w] = bias[o] + Σ_{c,i,j} weight[o,c,i,j] · x[n, c, h·s+i·d−p, …].
 
     Args:
-        x: [N, C, H, W].
+        x: [N, C, H, W], or [C, H, W].
         weight: [O, C / groups, KH, KW].
         bias: [O], or None.
         stride, dilation: an int or (rows, columns), at least 1.
         padding: zeros around x, an int or (rows, columns); "valid" for none, "same" to keep the size at stride 1.
         groups: O and C are split into that many groups, which do not see each other.
     """
-    strides, dilations = as_pair("conv2d", "stride", stride, 1), as_pair("conv2d", "dilation", dilation, 1)
-    groups = as_int("conv2d", "groups", groups, 1)
-    if isinstance(padding, str):
-        if padding not in ("same", "valid"):
-            raise ShapeError(expected("conv2d", "padding as ints, 'same' or 'valid'", repr(padding)))
-        expect_ndim("conv2d", x.type, 4)
-        expect_ndim("conv2d", weight.type, 4)
-        x, around = _same_padding(x, weight, strides, dilations) if padding == "same" else (x, (0, 0))
-    else:
-        around = as_pair("conv2d", "padding", padding, 0)
-    y = apply(CONV2D, x, weight, stride=strides, padding=around, dilation=dilations, groups=groups)
-    return _with_bias(y, bias)
+    name = "conv2d"
+    strides, dilations = as_pair(name, "stride", stride, 1), as_pair(name, "dilation", dilation, 1)
+    groups = as_int(name, "groups", groups, 1)
+    expect_ndim(name, weight.type, 4)
+
+    def convolved(images: Tensor) -> Tensor:
+        images, around = _padded(name, images, weight, strides, padding, dilations, as_pair)
+        y = apply(CONV2D, images, weight, stride=strides, padding=around, dilation=dilations, groups=groups)
+        return _with_bias(name, y, bias)
+
+    y: Tensor = over_batch(name, convolved, x, "N,C,H,W")
+    return y
 
 
 def conv1d(
@@ -224,12 +248,21 @@ def conv1d(
     dilation: int = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Cross-correlate x[N,C,L] with weight[O, C/groups, K]; the arguments are those of `conv2d`."""
-    expect_ndim("conv1d", x.type, 3)
-    expect_ndim("conv1d", weight.type, 3)
-    around = padding if isinstance(padding, str) else (0, padding)
-    y = conv2d(unsqueeze(x, 2), unsqueeze(weight, 2), bias, (1, stride), around, (1, dilation), groups)
-    return squeeze(y, 2)
+    """Cross-correlate x[N,C,L] or [C,L] with weight[O, C/groups, K]; the arguments are those of `conv2d`."""
+    name = "conv1d"
+    (step,), (spread,) = as_one(name, "stride", stride, 1), as_one(name, "dilation", dilation, 1)
+    groups = as_int(name, "groups", groups, 1)
+    expect_ndim(name, weight.type, 3)
+
+    def convolved(rows: Tensor) -> Tensor:
+        rows, around = _padded(name, rows, weight, (step,), padding, (spread,), as_one)
+        _output_shape(name, rows.shape, weight.shape, (step,), around, (spread,), groups)
+        attrs = {"stride": (1, step), "padding": (0, *around), "dilation": (1, spread), "groups": groups}
+        y = apply(CONV2D, unsqueeze(rows, 2), unsqueeze(weight, 2), **attrs)
+        return squeeze(_with_bias(name, y, bias), 2)
+
+    y: Tensor = over_batch(name, convolved, x, "N,C,L")
+    return y
 
 
 def conv_transpose2d(
@@ -247,31 +280,31 @@ def conv_transpose2d(
     OH = (H − 1)·stride − 2·padding + dilation·(KH − 1) + output_padding + 1.
 
     Args:
-        x: [N, C, H, W].
+        x: [N, C, H, W], or [C, H, W].
         weight: [C, O / groups, KH, KW].
         output_padding: rows and columns added below and to the right, less than stride or dilation.
     """
     name = "conv_transpose2d"
-    expect_ndim(name, x.type, 4)
     expect_ndim(name, weight.type, 4)
     strides, dilations = as_pair(name, "stride", stride, 1), as_pair(name, "dilation", dilation, 1)
-    groups = as_int(name, "groups", groups, 1)
     around, extra = as_pair(name, "padding", padding, 0), as_pair(name, "output_padding", output_padding, 0)
     if any(extra[i] >= max(strides[i], dilations[i]) for i in (0, 1)):
         raise ShapeError(expected(name, "output_padding less than stride or dilation", f"{output_padding}"))
-    sizes = tuple(
-        (x.shape[2 + i] - 1) * strides[i] - 2 * around[i] + dilations[i] * (weight.shape[2 + i] - 1) + extra[i] + 1
-        for i in (0, 1)
-    )
-    input_shape = (x.shape[0], weight.shape[1] * groups, *sizes)
-    y = apply(
-        BACKWARD_DATA,
-        x,
-        weight,
-        input_shape=input_shape,
-        stride=strides,
-        padding=around,
-        dilation=dilations,
-        groups=groups,
-    )
-    return _with_bias(y, bias)
+    groups = as_int(name, "groups", groups, 1)
+    attrs: dict[str, Any] = {"stride": strides, "padding": around, "dilation": dilations, "groups": groups}
+
+    def convolved(images: Tensor) -> Tensor:
+        sizes = tuple(
+            (images.shape[2 + i] - 1) * strides[i]
+            - 2 * around[i]
+            + dilations[i] * (weight.shape[2 + i] - 1)
+            + extra[i]
+            + 1
+            for i in (0, 1)
+        )
+        input_shape = (images.shape[0], weight.shape[1] * groups, *sizes)
+        y = apply(BACKWARD_DATA, images, weight, input_shape=input_shape, **attrs)
+        return _with_bias(name, y, bias)
+
+    y: Tensor = over_batch(name, convolved, x, "N,C,H,W")
+    return y

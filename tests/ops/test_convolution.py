@@ -119,7 +119,7 @@ def test_no_samples() -> None:
         ((1, 3, 4, 4), (2, 4, 3, 3), {}, r"weight\[O,3,KH,KW\] for input \(1, 3, 4, 4\).*in_channels / groups"),
         ((1, 3, 4, 4), (2, 1, 3, 3), {"groups": 2}, "groups that divide the channels.*groups=2"),
         ((1, 3, 2, 4), (2, 3, 3, 3), {}, "a kernel no larger than the padded input"),
-        ((3, 4, 4), (2, 3, 3, 3), {}, "an input with 4 axes, got 3 axes"),
+        ((4, 4), (2, 3, 3, 3), {}, r"expected x\[N,C,H,W\], or \[C,H,W\] of one sample, got 2 axes"),
         ((1, 3, 4, 4), (2, 3, 3, 3), {"stride": 0}, "stride as an int or two ints of at least 1, got 0"),
         ((1, 3, 4, 4), (2, 3, 3, 3), {"padding": -1}, "padding as an int or two ints of at least 0"),
         ((1, 3, 4, 4), (2, 3, 3, 3), {"padding": "full"}, "'same' or 'valid', got 'full'"),
@@ -138,3 +138,32 @@ def test_dtypes_and_bias_are_checked() -> None:
         F.conv2d(F.zeros((1, 3, 4, 4)), F.zeros((2, 3, 3, 3)), F.zeros(3))
     with pytest.raises(ShapeError, match="output_padding less than stride"):
         F.conv_transpose2d(F.zeros((1, 3, 4, 4)), F.zeros((3, 2, 3, 3)), stride=2, output_padding=2)
+
+
+def test_one_sample_without_a_batch_axis() -> None:
+    x, weight, bias = RNG.normal(size=(4, 6, 5)), RNG.normal(size=(2, 4, 3, 3)), RNG.normal(size=2)
+    for options in ({"padding": "same"}, {"stride": 2, "padding": 1}, {"dilation": 2}):
+        got = F.conv2d(wrap(x), wrap(weight), wrap(bias), **options).numpy()
+        assert np.array_equal(got, F.conv2d(wrap(x[None]), wrap(weight), wrap(bias), **options).numpy()[0])
+        row, kernel = wrap(x[:, 0]), wrap(weight[:, :, 0])
+        got = F.conv1d(row, kernel, wrap(bias), **options).numpy()
+        assert np.array_equal(got, F.conv1d(row[None], kernel, wrap(bias), **options).numpy()[0])
+    transposed = wrap(weight.transpose(1, 0, 2, 3).copy())
+    got = F.conv_transpose2d(wrap(x), transposed, wrap(bias)).numpy()
+    assert np.array_equal(got, F.conv_transpose2d(wrap(x[None]), transposed, wrap(bias)).numpy()[0])
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "options", "text"),
+    [
+        ((1, 4, 3), (2, 4, 5), {}, r"conv1d: expected a kernel no larger .*kernel \(5,\)"),
+        ((1, 4, 3), (2, 3, 2), {}, r"conv1d: expected weight\[O,4,K\]"),
+        ((1, 4, 3), (2, 4, 2), {"stride": 0}, "conv1d: expected stride of at least 1, got 0"),
+        ((1, 4, 3), (2, 4, 2), {"padding": "same", "stride": 2}, "conv1d: expected stride 1 with padding='same'"),
+        ((4,), (2, 4, 2), {}, r"conv1d: expected x\[N,C,L\], or \[C,L\] of one sample, got 1 axes"),
+        ((1, 4, 3), (2, 4, 2), {"bias": F.zeros((3,))}, r"conv1d: expected a bias of shape \(2,\)"),
+    ],
+)
+def test_errors_of_rows_speak_of_rows(x, weight, options, text) -> None:
+    with pytest.raises(ShapeError, match=text):
+        F.conv1d(F.zeros(x), F.zeros(weight), **options)

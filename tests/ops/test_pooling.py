@@ -47,7 +47,7 @@ def test_max_pool2d(kernel, stride, padding) -> None:
 @pytest.mark.parametrize("count_include_pad", [True, False])
 def test_avg_pool2d(kernel, stride, padding, count_include_pad) -> None:
     x = distinct(2, 3, 5, 6)
-    y = F.avg_pool2d(wrap(x), kernel, stride, padding, count_include_pad).numpy()
+    y = F.avg_pool2d(wrap(x), kernel, stride, padding, count_include_pad=count_include_pad).numpy()
     if count_include_pad:
         wanted = windows(x, kernel, stride, padding, 0).mean(-1)
     else:
@@ -99,9 +99,106 @@ def test_ties_and_nan() -> None:
 def test_errors() -> None:
     with pytest.raises(ShapeError, match="max_pool2d: expected padding of at most half the kernel"):
         F.max_pool2d(F.zeros((1, 1, 4, 4)), 2, padding=2)
-    with pytest.raises(ShapeError, match="average_pool2d: expected a kernel no larger than the padded input"):
+    with pytest.raises(ShapeError, match="avg_pool2d: expected a kernel no larger than the padded input"):
         F.avg_pool2d(F.zeros((1, 1, 2, 4)), 3)
-    with pytest.raises(ShapeError, match="an input with 4 axes, got 3 axes"):
-        F.max_pool2d(F.zeros((1, 4, 4)), 2)
+    with pytest.raises(ShapeError, match=r"max_pool2d: expected x\[N,C,H,W\], or \[C,H,W\] of one sample, got 2 axes"):
+        F.max_pool2d(F.zeros((4, 4)), 2)
     with pytest.raises(ShapeError, match="output_size as an int or two ints of at least 1"):
         F.adaptive_avg_pool2d(F.zeros((1, 1, 4, 4)), 0)
+
+
+def _naive(x, kernel, stride, padding, dilation, ceil_mode, reduce):
+    """Windows one by one, PyTorch's count of them; `reduce` sees the elements and the window's padded size."""
+    counts = []
+    for size, k, s, p, d in zip(x.shape, kernel, stride, padding, dilation):
+        count = (size + 2 * p - d * (k - 1) - 1 + (s - 1 if ceil_mode else 0)) // s + 1
+        counts.append(count - ((count - 1) * s >= size + p))
+    y = np.empty(counts)
+    for place in np.ndindex(*counts):
+        starts = [i * s - p for i, s, p in zip(place, stride, padding)]
+        axes = [
+            [start + j * d for j in range(k) if 0 <= start + j * d < size]
+            for start, k, d, size in zip(starts, kernel, dilation, x.shape)
+        ]
+        area = np.prod([min(k, size + p - start) for start, k, size, p in zip(starts, kernel, x.shape, padding)])
+        y[place] = reduce(x[np.ix_(*axes)], area)
+    return y
+
+
+WINDOWS = [
+    ((2, 2), (2, 2), (0, 0), (1, 1)),
+    ((3, 2), (2, 1), (1, 1), (1, 1)),
+    ((3, 3), (2, 2), (1, 1), (2, 2)),
+    ((2, 3), (3, 2), (0, 1), (3, 1)),
+]
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), WINDOWS)
+def test_windows_that_are_dilated_or_stick_out(kernel, stride, padding, dilation, ceil_mode) -> None:
+    x = RNG.normal(size=(7, 8))
+    wanted = _naive(x, kernel, stride, padding, dilation, ceil_mode, lambda seen, _: seen.max())
+    y, indices = F.max_pool2d(wrap(x[None]), kernel, stride, padding, dilation, ceil_mode, return_indices=True)
+    assert np.array_equal(y.numpy()[0], wanted)
+    assert np.array_equal(x.reshape(-1)[indices.numpy()[0]], wanted)
+    assert_gradients(
+        lambda v: F.max_pool2d(v, kernel, stride, padding, dilation, ceil_mode), x[None, None], second=True
+    )
+    if dilation == (1, 1):
+        for counts, divisor in ((True, None), (False, None), (True, 5)):
+            wanted = _naive(
+                x, kernel, stride, padding, dilation, ceil_mode,
+                lambda seen, area, c=counts, d=divisor: seen.sum() / (d or (area if c else seen.size)),
+            )  # fmt: skip
+            options = {"ceil_mode": ceil_mode, "count_include_pad": counts, "divisor_override": divisor}
+            got = F.avg_pool2d(wrap(x[None]), kernel, stride, padding, **options)
+            np.testing.assert_allclose(got.numpy()[0], wanted, rtol=1e-12)
+            assert_gradients(
+                lambda v, o=options: F.avg_pool2d(v * v, kernel, stride, padding, **o), x[None, None], second=True
+            )
+
+
+@pytest.mark.parametrize("tag", ["f16", "bf16", "f32", "f64"])
+def test_rows_are_images_of_one_row(tag) -> None:
+    x = wrap(RNG.normal(size=(2, 3, 9))).to(tag)
+    for options in ({"padding": 1}, {"stride": 2, "ceil_mode": True}):
+        flat = {name: (0 if name == "padding" else 1, v) if name != "ceil_mode" else v for name, v in options.items()}
+        image = F.unsqueeze(x, 2)
+        stride = {} if "stride" in flat else {"stride": (1, 3)}
+        assert np.array_equal(
+            F.max_pool1d(x, 3, **options).numpy(), F.max_pool2d(image, (1, 3), **stride, **flat).numpy()[:, :, 0]
+        )
+        assert np.array_equal(
+            F.avg_pool1d(x, 3, **options).numpy(), F.avg_pool2d(image, (1, 3), **stride, **flat).numpy()[:, :, 0]
+        )
+
+
+@pytest.mark.parametrize("name", ["max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"])
+def test_one_sample_without_a_batch_axis(name) -> None:
+    x = wrap(RNG.normal(size=(3, 6, 5)))
+    function = getattr(F, name + "2d")
+    assert np.array_equal(function(x, 2).numpy(), function(x[None], 2).numpy()[0])
+    if not name.startswith("adaptive"):
+        rows = getattr(F, name + "1d")
+        assert np.array_equal(rows(x[0], 2).numpy(), rows(x[:1], 2).numpy()[0])
+    else:
+        assert function(x, (None, 2)).shape == (3, 6, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda x: F.max_pool1d(x, 2, 0), "max_pool1d: expected stride of at least 1, got 0"),
+        (lambda x: F.avg_pool1d(x, 2, 0), "avg_pool1d: expected stride of at least 1, got 0"),
+        (lambda x: F.max_pool1d(x, 0), "max_pool1d: expected kernel_size of at least 1, got 0"),
+        (lambda x: F.max_pool1d(x, 2, dilation=0), "max_pool1d: expected dilation of at least 1, got 0"),
+        (lambda x: F.max_pool1d(x, 9), r"max_pool1d: .* no larger .*, got kernel 9 on f32\[1,2,5\]"),
+        (lambda x: F.avg_pool1d(x, 2, padding=2), "avg_pool1d: expected padding .*, got padding 2 for kernel 2"),
+        (lambda x: F.max_pool1d(x[0, 0], 2), r"max_pool1d: expected x\[N,C,L\], or \[C,L\] of one sample, got 1 axes"),
+        (lambda x: F.avg_pool2d(x[None], 2, divisor_override=0), "avg_pool2d: expected divisor_override of at least 1"),
+        (lambda x: F.max_pool2d(F.zeros((1, 1, 2, 2)), 2, padding=1, dilation=3), "windows that see an element"),
+    ],
+)  # fmt: skip
+def test_errors_speak_of_what_was_called(call, text) -> None:
+    with pytest.raises(ShapeError, match=text):
+        call(F.zeros((1, 2, 5)))

@@ -1,0 +1,112 @@
+"""What the pooling functions share: the windows that see an image, and their attributes.
+
+OH = (H + 2·padding − dilation·(KH − 1) − 1) // stride + 1. Padding never wins a maximum; it is at most half a kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dtrain.base.errors import ShapeError, expected
+from dtrain.base.tensor_type import TensorType
+from dtrain.core.tensor import Tensor
+from dtrain.graph.op import Sample
+from dtrain.ops.convolution import Pair, Sizes, as_pair
+from dtrain.ops.infer import expect_ndim, floating
+
+
+def expect_images(op: str, x: TensorType) -> None:
+    floating(op, x)
+    expect_ndim(op, x, 4)
+
+
+def window_type(
+    op: str,
+    x: TensorType,
+    kernel_size: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes = (1, 1),
+    ceil_mode: bool = False,
+) -> TensorType:
+    """The type of the output: a window at each position of the last axes, as many as there are in `kernel_size`."""
+    floating(op, x)
+    first = x.ndim - len(kernel_size)
+    sizes = []
+    for size, kernel, step, around, spread in zip(x.shape[first:], kernel_size, stride, padding, dilation):
+        if 2 * around > kernel:
+            given = f"padding {_plain(padding)} for kernel {_plain(kernel_size)}"
+            raise ShapeError(expected(op, "padding of at most half the kernel", given))
+        reach, padded = spread * (kernel - 1) + 1, size + 2 * around
+        count = (padded - reach + (step - 1 if ceil_mode else 0)) // step + 1
+        # The last window begins in the input, not behind it.
+        count -= (count - 1) * step >= size + around
+        if count < 1:
+            given = f"kernel {_plain(kernel_size)} on {x} padded by {_plain(padding)}"
+            given += f" and dilated by {_plain(dilation)}" if spread > 1 else ""
+            raise ShapeError(expected(op, "a kernel no larger than the padded input", given))
+        _expect_inputs(op, x, size, kernel, step, around, spread, count)
+        sizes.append(count)
+    return x.with_(shape=(*x.shape[:first], *sizes))
+
+
+def _plain(sizes: Sizes) -> Any:
+    return sizes[0] if len(sizes) == 1 else sizes
+
+
+def _expect_inputs(
+    op: str, x: TensorType, size: int, kernel: int, step: int, around: int, spread: int, count: int
+) -> None:
+    """A dilated window may step over a whole image; only the outermost ones can."""
+    for start in {-around, (count - 1) * step - around} if spread > 1 else ():
+        if not any(0 <= start + i * spread < size for i in range(kernel)):
+            raise ShapeError(expected(op, "windows that see an element of x", f"dilation {spread} on {x}", "pad less"))
+
+
+def cell_type(op: str, x: TensorType, output_size: Pair) -> TensorType:
+    expect_images(op, x)
+    if min(x.shape[2:]) < 1:
+        raise ShapeError(expected(op, "images of at least one pixel", str(x)))
+    return x.with_(shape=(*x.shape[:2], *output_size))
+
+
+def window_attributes(
+    name: str, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, as_sizes: Callable[..., Any]
+) -> dict[str, Any]:
+    """The attributes of a window; what is as usual is left out, which is what the compiled kernels take."""
+    kernel = as_sizes(name, "kernel_size", kernel_size, 1)
+    attrs = {
+        "kernel_size": kernel,
+        "stride": kernel if stride is None else as_sizes(name, "stride", stride, 1),
+        "padding": as_sizes(name, "padding", padding, 0),
+    }
+    spread = as_sizes(name, "dilation", dilation, 1)
+    if max(spread) > 1:
+        attrs["dilation"] = spread
+    return {**attrs, "ceil_mode": True} if ceil_mode else attrs
+
+
+# What of the attributes says where the windows lie.
+WINDOW = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+_ALONG_ROWS = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
+
+
+def as_one_row(attrs: dict[str, Any]) -> dict[str, Any]:
+    """The attributes of a 1-d window as those of a 2-d one over images of one row."""
+    return {name: (_ALONG_ROWS[name], *value) if name in _ALONG_ROWS else value for name, value in attrs.items()}
+
+
+def cell_counts(name: str, x: Tensor, output_size: Any) -> Pair:
+    """One number for both axes, or a pair in which None keeps the size of the image."""
+    if isinstance(output_size, tuple | list) and len(output_size) == 2 and x.ndim >= 2:
+        output_size = tuple(size if kept is None else kept for kept, size in zip(output_size, x.shape[-2:]))
+    return as_pair(name, "output_size", output_size, 1)
+
+
+def adaptive_samples() -> list[Sample]:
+    """One cell over all, and cells that overlap."""
+    return [
+        Sample(inputs=((2, 3, 6, 5),), attrs={"output_size": (1, 1)}),
+        Sample(inputs=((1, 2, 5, 7),), attrs={"output_size": (3, 4)}),
+    ]
