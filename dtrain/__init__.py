@@ -37,6 +37,7 @@ from dtrain.base.dtype import int32 as int32
 from dtrain.base.dtype import int64 as int64
 from dtrain.base.dtype import uint8 as uint8
 from dtrain.base.errors import DtrainError as DtrainError
+from dtrain.base.log import get_logger as get_logger
 from dtrain.base.rank_info import RankInfo as RankInfo
 from dtrain.base.tensor_type import TensorType as TensorType
 from dtrain.base.version import VERSION
