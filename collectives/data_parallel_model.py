@@ -18,7 +18,7 @@ from dtrain.collectives.forward_pass import ForwardPass, averaged_by_passes
 from dtrain.collectives.given_weight import present_weight
 from dtrain.collectives.gradient_averager import BucketOptions, GradientAverager, reduce_packed, weight_of_root
 from dtrain.collectives.ops import broadcast
-from dtrain.collectives.replication import Replicas
+from dtrain.collectives.replication import Replicas, note_passed_on
 from dtrain.collectives.session import init
 from dtrain.core.context import is_grad_enabled, no_grad
 from dtrain.core.structure import flatten
@@ -77,6 +77,7 @@ class DataParallelBoundary:
         named = [(name, parameter) for name, parameter in trained if parameter not in done]
         if trained and not named:
             return None  # inside of a pass of a model that this one is a part of
+        note_passed_on((args, kwargs))
         parameters = [parameter for _, parameter in named]
         weight, samples = _weight_and_samples(args, kwargs)
         forward_pass = ForwardPass(weight, has_samples=samples > 0, group=self.group, parameters=parameters)

@@ -7,7 +7,7 @@ buckets; nothing is multiplied before it or divided after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from dtrain.collectives.forward_pass import ForwardPass
 from dtrain.collectives.ops import all_reduce, all_reduce_many
 from dtrain.core.context import context, is_tracing
 from dtrain.core.tensor import Parameter, Tensor, as_tensor
-from dtrain.core.tensor_factory import zeros_like
+from dtrain.core.tensor_factory import zeros, zeros_like
 from dtrain.functional import where
 
 Named = Sequence[tuple[str, Parameter]]
@@ -47,15 +47,20 @@ class GradientAverager:
         self.group = group
         self.options = options
         self.unused: list[str] = []
-        # Parameters that ever had a gradient under no_sync. Graphs captured before have to be captured again.
-        self.waiting: frozenset[Parameter] = frozenset()
         self._synchronizing = True
-        # Tensors, so that a pass under no_sync and the synchronized one may be different traced functions.
+        # Whether there ever was a no_sync, which all ranks know alike, and the parameters that had a gradient inside
+        # of one. Graphs captured before have to be captured again.
+        self._may_wait = False
+        self.waiting: frozenset[Parameter] = frozenset()
+        # Tensors, so that a pass under no_sync and the synchronized one may be different traced functions: what waits,
+        # and how many passes have left something for all of a set of parameters.
         self._pending: Gradients = {}
+        self._passes: dict[frozenset[Parameter], Tensor] = {}
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
         """Keep gradients here inside, for the next synchronized backward."""
+        self._may_wait = True
         before, self._synchronizing = self._synchronizing, False
         try:
             yield
@@ -74,12 +79,13 @@ class GradientAverager:
             return [None] * len(named)
         if context.tracer is not None:
             context.tracer.guard(self, "waiting", self.waiting)
-        waiting = {parameter for _, parameter in named if parameter in self.waiting}
-        anywhere = self._used_anywhere(named, mine) | waiting
+            context.tracer.guard(self, "_may_wait", self._may_wait)
+        waiting = {parameter for _, parameter in named if parameter in self._waiting_now()}
+        anywhere = self._used_anywhere(named, waiting.union(mine))
         self.unused = [name for name, parameter in named if parameter not in anywhere]
         # The last layer's gradients are ready first.
         used = [(name, parameter) for name, parameter in reversed(named) if parameter in anywhere]
-        averaged = self._with_waiting(used, waiting, mine, forward_pass) if waiting else None
+        averaged = self._with_waiting(used, waiting, mine, forward_pass) if self._may_wait else None
         if averaged is None:
             values = [mine[p] if p in mine else zeros_like(p.detach()) for _, p in used]
             averaged = reduce_packed(
@@ -88,13 +94,13 @@ class GradientAverager:
         found = dict(zip([parameter for _, parameter in used], averaged))
         return [found.get(parameter) for _, parameter in named]
 
-    def _used_anywhere(self, named: Named, mine: Gradients) -> set[Parameter]:
-        """The parameters that any rank has a gradient for.
+    def _used_anywhere(self, named: Named, mine: set[Parameter]) -> set[Parameter]:
+        """The parameters that any rank has a gradient for, if this one has those for `mine`.
 
         While tracing, the graph says it, and ranks compare graphs; eagerly one small message asks.
         """
         if is_tracing():
-            return set(mine)
+            return mine
         flags = np.array([parameter in mine for _, parameter in named], np.int32)
         anywhere = get_communicator(self.group).all_reduce(flags, op="max")
         return {parameter for (_, parameter), flag in zip(named, anywhere) if flag}
@@ -118,19 +124,31 @@ class GradientAverager:
 
     def _keep(self, shares: Gradients) -> None:
         self.waiting |= shares.keys()
+        passes = self._kept(self._passes, frozenset(shares), lambda: zeros(()))
+        passes.assign_(passes + 1.0)
         for parameter, share in shares.items():
             pending = self._pending_of(parameter)
             pending.assign_(pending + share)
 
+    def _waiting_now(self) -> frozenset[Parameter]:
+        """The parameters for which a gradient waits; while tracing, those for which one may wait."""
+        if is_tracing():
+            return self.waiting
+        sets = [parameters for parameters, passes in self._passes.items() if passes.item() > 0]
+        return frozenset().union(*sets)
+
     def _pending_of(self, parameter: Parameter) -> Tensor:
-        if parameter not in self._pending:
-            # With numbers even while tracing: it outlives the graph.
+        return self._kept(self._pending, parameter, lambda: zeros_like(parameter.detach()))
+
+    def _kept(self, kept: dict[Any, Tensor], key: Any, make: Callable[[], Tensor]) -> Tensor:
+        """A tensor that outlives graphs: it has numbers even while tracing."""
+        if key not in kept:
             tracer, context.tracer = context.tracer, None
             try:
-                self._pending[parameter] = zeros_like(parameter.detach())
+                kept[key] = make()
             finally:
                 context.tracer = tracer
-        return self._pending[parameter]
+        return kept[key]
 
     def _with_waiting(
         self, used: Named, waiting: set[Parameter], mine: Gradients, forward_pass: ForwardPass
@@ -143,9 +161,10 @@ class GradientAverager:
             share = shares.get(parameter)
             both = kept + share if kept is not None and share is not None else kept if share is None else share
             values.append(zeros_like(parameter.detach()) if both is None else both)
-        for parameter in waiting:
-            pending = self._pending_of(parameter)
-            pending.assign_(zeros_like(pending))
+        # What waits for a parameter that is frozen by now waits on.
+        over = [passes for parameters, passes in self._passes.items() if parameters <= waiting]
+        for kept in [*map(self._pending_of, waiting), *over]:
+            kept.assign_(zeros_like(kept))
         return reduce_packed([name for name, _ in used], values, "sum", self.group, self.options)
 
 

@@ -41,7 +41,13 @@ class _Replicate(Function):
 
 
 class _Exit(Function):
-    """The outputs as they are; any gradient of one reaches the token, and with it the parameters."""
+    """The outputs as they are; any gradient of one reaches the token, and with it the parameters.
+
+    What the rank's own loss says of the outputs of a pass that does not count is silenced, unless they went on into
+    another pass: what comes back through that one's sync-BN is of the losses of others, and it has silenced its own.
+    """
+
+    is_passed_on = False
 
     def __init__(self, forward_pass: ForwardPass) -> None:
         self._pass = forward_pass
@@ -51,6 +57,8 @@ class _Exit(Function):
 
     def backward(self, *gradients: Tensor | None) -> Any:
         token = zeros_like(self._token_type)
+        if self.is_passed_on:
+            return (token, *gradients)
         return (token, *[None if gradient is None else self._pass.silence(gradient) for gradient in gradients])
 
     def __call__(self, *inputs: Tensor) -> Any:
@@ -87,6 +95,23 @@ class Replicas:
             return output
         outputs = [self._replicas.get(tensor, tensor) for tensor in tensors]
         return unflatten(structure, _Exit(self._pass)(self._token, *outputs))
+
+
+def note_passed_on(inputs: Any) -> None:
+    """Note the passes whose outputs go into another one as these inputs, or as what was computed of them."""
+    tensors, _ = flatten(inputs, tensors=_differentiable)
+    waiting = [tensor.node for tensor in tensors]
+    seen: set[Any] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        rule = getattr(node.grad, "__self__", None)
+        if isinstance(rule, _Exit):
+            rule.is_passed_on = True  # and whatever lies before it is known already
+        else:
+            waiting += [source for source, _ in node.edges]
 
 
 def _differentiable(item: Any) -> Tensor | None:

@@ -135,15 +135,14 @@ def _nodes_between(roots: Sequence[Tensor], wanted: Sequence[Tensor]) -> set[Tap
     stack = [root.node for root in roots if root.node is not None]
     while stack:
         node = stack[-1]
-        below = [tensor.node for tensor in node.inputs if tensor.node is not None]
-        waiting = [other for other in below if other not in leads]
+        waiting = [source for source, _ in node.edges if source is not None and source not in leads]
         if waiting:
             stack += waiting
             continue
         stack.pop()
         leads[node] = not node.inputs or any(  # a freed history may have led anywhere: the walk says so
-            (tensor.node, tensor.index) in goals or tensor in leaves or (tensor.node is not None and leads[tensor.node])
-            for tensor in node.inputs
+            tensor in leaves if source is None else (source, index) in goals or leads[source]
+            for tensor, (source, index) in zip(node.inputs, node.edges)
         )
     # A wanted output's own node is entered for its hooks, which see the complete gradient.
     return {node for node, is_leading in leads.items() if is_leading} | {node for node, _ in goals}

@@ -61,9 +61,7 @@ def program(communicator: Any, sizes: list[int], traced: bool, messages: bool) -
     return found
 
 
-@pytest.mark.parametrize(
-    ("sizes", "traced", "messages"), [([3, 1, 2], True, False), ([4, 0], True, True)]
-)
+@pytest.mark.parametrize(("sizes", "traced", "messages"), [([3, 1, 2], True, False), ([4, 0], True, True)])
 def test_gradients_are_those_of_one_process(sizes: list[int], traced: bool, messages: bool) -> None:
     one = Wide()
     step(one, one, dt.tensor(batches(sum(sizes), 0)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.one_process import EAGER_AND_TRACED, Net, batches, gradients
+from helpers.one_process import EAGER_AND_TRACED, FEATURES, Net, batches, gradients
 
 import dtrain as dt
 import dtrain.functional as F
@@ -96,6 +96,40 @@ def test_samples_of_a_rank_that_does_not_count_matter_through_sync_bn(counts: li
     for found in dist.run_threads(2, program):
         for name, value in gradients(one).items():
             np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@EAGER_AND_TRACED
+def test_a_rank_that_does_not_count_passes_on_what_comes_through_another_model(traced: bool) -> None:
+    """Two models with sync-BN, one behind the other: what its own loss says is silenced, not what others say."""
+    whole, counts, own = batches(5, 0), [2.0, 0.0], [slice(0, 3), slice(3, 5)]
+    back = np.random.default_rng(3).standard_normal((2, FEATURES))
+
+    def through(first: Any, second: Any, x: Any) -> Any:
+        return second(F.matmul(first(x), dt.tensor(back)))
+
+    pair = Net(1), Net(2)
+    F.square(through(*pair, dt.tensor(whole))[own[0]] - 1.0).mean().backward()
+    wanted = [gradients(net) for net in pair]
+
+    def program(communicator: Any) -> Any:
+        with dist.using(communicator):
+            nets = [dist.convert_sync_batch_norm(net) for net in (Net(1), Net(2))]
+            models = [dist.data_parallel(net) for net in nets]
+
+            def step(x: Any, count: Any) -> None:
+                with dist.batch_weight(count if traced else count.item()):
+                    y = through(*models, x)
+                (F.square(y - 1.0).mean() * (count / count)).backward()
+
+            x, count = dt.tensor(whole[own[communicator.rank]]), dt.tensor(np.array(counts[communicator.rank]))
+            with np.errstate(all="ignore"):
+                (dt.trace(step) if traced else step)(x, count)
+            return [gradients(net) for net in nets]
+
+    for found in dist.run_threads(2, program):
+        for mine, other in zip(found, wanted):
+            for name, value in other.items():
+                np.testing.assert_allclose(mine[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 def test_a_wrong_weight_is_refused() -> None:

@@ -6,6 +6,7 @@ bit.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 from collections.abc import Callable
@@ -125,6 +126,40 @@ def test_no_sync_gives_the_sum_of_the_means_of_its_passes(micro: int, traced: bo
     sizes = [[4, 1], [1, 3], [0, 2], [2, 2]]
     check(step, sizes, traced=traced, build=lambda: Net(norm=False), repeats=2)
     check(step, [*sizes[:2], [3, 2], [2, 1]], traced=traced)
+
+
+class Sometimes(Net):
+    """Uses its first layer only on batches of an odd number of samples."""
+
+    def __init__(self) -> None:
+        super().__init__(norm=False)
+
+    def forward(self, x: Any) -> Any:
+        return self.last(F.tanh(self.first(x) if len(x) % 2 else x))
+
+
+@pytest.mark.parametrize("sizes", [[[1, 2], [2, 2]], [[2, 4], [1, 2]], [[2, 2], [4, 2]]])
+def test_parameters_that_some_ranks_used_in_a_waiting_pass(sizes: list[list[int]]) -> None:
+    def program(communicator: Any) -> Any:
+        with dist.using(communicator):
+            net = Sometimes()
+            model = dist.data_parallel(net)
+            for seed, counts in enumerate(sizes):
+                begin = sum(counts[: communicator.rank])
+                part = dt.tensor(batches(sum(counts), seed)[begin : begin + counts[communicator.rank]])
+                with model.no_sync() if seed == 0 else contextlib.nullcontext():
+                    mse(model(part)).backward()
+            return gradients(net)
+
+    one = Sometimes()
+    for seed, counts in enumerate(sizes):
+        parts = np.split(batches(sum(counts), seed), np.cumsum(counts)[:-1])
+        sum(mse(one(dt.tensor(part))) * (len(part) / sum(counts)) for part in parts).backward()
+    for found in dist.run_threads(2, program):
+        for name, value in gradients(one).items():
+            assert (found[name] is None) == (value is None), name
+            if value is not None:
+                np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 # Parameters that come and go ------------------------------------------------------------------------------------------
