@@ -1,7 +1,8 @@
 """NumPy's side of `array * tensor`: its operators and ufuncs ask the tensor, which answers with its own ops.
 
 So `np.float64(0.5) * p`, `np.ones(2) <= p` and `np.exp(p)` are tensors with a history, as with the array on the right.
-A ufunc that has no counterpart here computes with the numbers, and refuses tensors whose gradients would be lost.
+A ufunc that has no counterpart here, and NumPy's functions (`np.dot`, `np.where`, …), compute with the numbers, and
+refuse tensors whose gradients would be lost.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.errors import expected
-from dtrain.core.context import context
+from dtrain.core.context import context, no_grad
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.core.user_source import user_source
 from dtrain.ops import comparison, elementwise
@@ -77,6 +78,14 @@ OURS: dict[np.ufunc, Callable[..., Tensor]] = {
 }
 
 
+# NumPy's functions that only look at numbers or write them down.
+_LOOKS_ONLY = {
+    np.array_equal, np.array_equiv, np.allclose, np.isclose, np.shape, np.ndim, np.size, np.result_type, np.can_cast,
+    np.array_repr, np.array_str, np.array2string, np.save, np.savez, np.savez_compressed, np.savetxt, np.copy,
+    np.shares_memory, np.may_share_memory, np.zeros_like, np.ones_like, np.empty_like, np.full_like,
+}  # fmt: skip
+
+
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
     function = OURS.get(ufunc)
     if method == "__call__" and function is not None and not options:
@@ -87,13 +96,24 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **opt
     return getattr(ufunc, method)(*numbers, **options)
 
 
-def _numbers(ufunc: np.ufunc, value: Any) -> Any:
+def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    if function in _LOOKS_ONLY:
+        with no_grad():
+            return function(*_numbers(function, args), **_numbers(function, kwargs))
+    return function(*_numbers(function, args), **_numbers(function, kwargs))
+
+
+def _numbers(function: Any, value: Any) -> Any:
+    if type(value) in (list, tuple):
+        return type(value)(_numbers(function, item) for item in value)
+    if type(value) is dict:
+        return {key: _numbers(function, item) for key, item in value.items()}
     if not isinstance(value, Tensor):
         return value
     if value.requires_grad and context.grad_enabled:
         raise RuntimeError(
             expected(
-                f"np.{ufunc.__name__} at {user_source()}",
+                f"np.{function.__name__} at {user_source()}",
                 "tensors that require no gradient, since a NumPy array keeps no history",
                 f"{value.type} with requires_grad=True",
                 "use the function of dtrain.functional (y = array + x, not array += x), or x.detach()",
@@ -102,4 +122,4 @@ def _numbers(ufunc: np.ufunc, value: Any) -> Any:
     return value.numpy()
 
 
-install_methods({"__array_ufunc__": _array_ufunc})
+install_methods({"__array_ufunc__": _array_ufunc, "__array_function__": _array_function})

@@ -112,6 +112,43 @@ def test_ufuncs_without_a_counterpart_compute_with_numbers_or_refuse():
         dt.trace(lambda x: np.hypot(x, x))(x)
 
 
+FUNCTIONS = {
+    "dot": lambda t: np.dot(np.ones(2), t),
+    "where": lambda t: np.where(np.array([True, False]), t, 0.0),
+    "concatenate": lambda t: np.concatenate([np.ones(2), t]),
+    "stack": lambda t: np.stack((t, t)),
+    "clip": lambda t: np.clip(t, 0.0, 1.0),
+    "sum": np.sum,
+    "mean": np.mean,
+    "max": np.max,
+    "norm": np.linalg.norm,
+    "einsum": lambda t: np.einsum("i,i->", t, np.ones(2)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_compute_with_numbers_or_refuse(name):
+    call = FUNCTIONS[name]
+    numbers = call(np.array([3.0, 4.0]))
+    assert np.array_equal(call(dt.tensor(np.array([3.0, 4.0]))), numbers)
+    p = dt.Parameter(np.array([3.0, 4.0]))
+    with pytest.raises(RuntimeError, match=r"np\.\w+ at test_numpy_ufuncs.*a NumPy array keeps no history"):
+        call(p)
+    with pytest.raises(RuntimeError, match="a NumPy array keeps no history"):
+        call(p * 2)
+    with dt.no_grad():
+        assert np.array_equal(call(p), numbers)
+    with pytest.raises(TraceError, match="a tensor that holds numbers"):
+        dt.trace(call)(dt.ones(2))
+
+
+def test_looking_at_numbers_is_no_loss():
+    p = dt.Parameter([3.0, 4.0])
+    assert np.array_equal(p, [3, 4]) and np.allclose(p * 2, [6, 8]) and np.isclose(p, 3).tolist() == [True, False]
+    assert np.shape(p) == (2,) and np.asarray(p).tolist() == [3, 4] and np.copy(p).tolist() == [3, 4]
+    np.testing.assert_allclose(p, [3, 4])
+
+
 def test_an_array_is_added_to_in_place_or_refuses():
     total = np.ones(2)
     total += dt.tensor([1.0, 2.0])
