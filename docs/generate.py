@@ -176,10 +176,9 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 def on_config(config: Any) -> Any:
     """Put the made pages, and those that lie in folders as they are, into the navigation."""
     design = sorted(path.relative_to(DOCS).as_posix() for path in (DOCS / "design").glob("*.md"))
-    beside = [{"Coming from": "coming-from.md"}] if (DOCS / "coming-from.md").exists() else []
     reference = [path for path in pages() if not path.startswith("reference/api/")]
     api = [{namespace: api_path(namespace)} for namespace in NAMESPACES]
-    config.nav = [*config.nav, *beside, {"Reference": reference}, {"API": api}, {"Design notes": design}]
+    config.nav = [*config.nav, {"Reference": reference}, {"API": api}, {"Design notes": design}]
     return config
 
 

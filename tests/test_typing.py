@@ -52,6 +52,11 @@ def test_the_scripts_of_the_readme_are_typed(tmp_path: Path) -> None:
         assert mypy(tmp_path / f"script{number}.py") == ""
 
 
+def test_the_scripts_of_the_documentation_are_typed() -> None:
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "docs/generate.py", "docs/pictures.py"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False).stdout == ""
+
+
 def test_misspelt_names_are_found(tmp_path: Path) -> None:
     (tmp_path / "misspelt.py").write_text(MISSPELT)
     found = {int(line.split(":")[1]) for line in mypy(tmp_path / "misspelt.py").splitlines() if "attr-defined" in line}

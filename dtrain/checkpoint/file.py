@@ -119,6 +119,10 @@ def is_complete(path: PathLike) -> bool:
 
 def _read(path: Path) -> bytes:
     try:
+        if (
+            not path.is_file() and path.exists() and not path.is_dir()
+        ):  # a pipe would be waited for, a device never ends
+            raise broken(path, "a file", "a pipe or a device")
         return path.read_bytes()
     except FileNotFoundError:
         beside = sorted(other.name for other in path.parent.glob("*.safetensors"))[-5:]

@@ -83,6 +83,14 @@ def test_a_folder_is_no_checkpoint(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.timeout(10)
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x")
+    for path in (tmp_path / "x", "/dev/zero"):
+        with pytest.raises(CheckpointError, match="expected a file, got a pipe or a device"):
+            load(path)
+
+
 def test_files_of_other_programs_are_told_apart(tmp_path):
     save_file({"x": np.zeros(2)}, tmp_path / "x", metadata={"format": "pt"})
     assert not is_complete(tmp_path / "x")
