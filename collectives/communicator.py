@@ -12,18 +12,20 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from dtrain.base.dtype import DTypeLike
-from dtrain.base.errors import expected
+from dtrain.base.errors import CollectiveError, expected
 from dtrain.collectives.group_calls import GroupCalls
 from dtrain.collectives.objects import from_bytes, to_bytes
 from dtrain.collectives.rank_order import Array
 from dtrain.collectives.signature import compact, signature
 from dtrain.collectives.weighing import Weight
 from dtrain.collectives.work import Work, WorkQueue
+
+Result = TypeVar("Result")
 
 TIMEOUT_VARIABLE = "DTRAIN_COLLECTIVE_TIMEOUT"
 DEFAULT_TIMEOUT = 1800.0
@@ -187,12 +189,13 @@ class Communicator(GroupCalls):
 
     def send(self, array: Array, *, destination: int, tag: int = 0) -> None:
         """Send `array` to one rank. Returns as soon as `array` may be changed, whether or not it was received."""
-        self._send_call(array, destination, tag)()
+        self._letter(self._send_call(array, destination, tag))()
 
     def send_async(self, array: Array, *, destination: int, tag: int = 0) -> Work[None]:
         """`send` as a `Work`, for symmetry: sending never waits, so it is done before this returns."""
-        work = Work(self._send_call(array, destination, tag))
+        work = Work(self._letter(self._send_call(array, destination, tag)))
         work.carry_out()
+        self._collectives.note_failure(work)
         return work
 
     def recv(
@@ -213,7 +216,7 @@ class Communicator(GroupCalls):
         Raises:
             CollectiveMismatchError: what came is not what was expected.
         """
-        return self._recv_call(source, tag, shape, dtype, out)()
+        return self._letter(self._recv_call(source, tag, shape, dtype, out))()
 
     def recv_async(
         self,
@@ -225,10 +228,16 @@ class Communicator(GroupCalls):
         out: Array | None = None,
     ) -> Work[Array]:
         """`recv` that returns at once. Letters of one source and tag arrive in order, others when they come."""
-        call = self._recv_call(source, tag, shape, dtype, out)
+        call = self._letter(self._recv_call(source, tag, shape, dtype, out))
         if (source, tag) not in self._inboxes:
             self._inboxes[source, tag] = WorkQueue(f"letters from rank {source} with tag {tag} of {self.group}")
         return self._inboxes[source, tag].submit(call)
+
+    def _letter(self, call: Callable[[], Result]) -> Callable[[], Result]:
+        """A call about a letter, which asks no other rank whether this communicator is still open."""
+        if self._is_closing:
+            raise CollectiveError(expected(f"group {self.group!r}", "an open communicator", "one that was closed"))
+        return call
 
     # Python objects
 

@@ -62,8 +62,7 @@ class MpiMessageCommunicator(MpiRank):
                 self._leave(reason)
 
     def _leave(self, reason: str) -> None:
-        if not self.is_broken:
-            self._job.mailroom.notify(self._key, self._others, Departure(State.LEFT, reason, self._begun))
+        self._job.mailroom.notify(self._key, self._others, Departure(State.LEFT, reason, self._begun))
         self._flush()
         self._job.mailroom.forget(self._key)
         # MPI lets each rank free its handle for itself. The world's own goes with the process.
@@ -76,8 +75,7 @@ class MpiMessageCommunicator(MpiRank):
         self._job.mailroom.notify(self._key, self._others, departure)
 
     def _left(self, rank: int) -> str:
-        departure = self._job.mailroom.departures(self._key).get(self.world_ranks[rank])
-        return departure.text if departure is not None and departure.state is State.LEFT else ""
+        return self._job.mailroom.has_left(self._key, self.world_ranks[rank])
 
     def _gone(self) -> dict[int, tuple[State, str]]:
         """Ranks that have left before this call, or in it; who has carried it out may have left behind it."""

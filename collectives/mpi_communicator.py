@@ -17,7 +17,7 @@ from dtrain.collectives.mpi_mailroom import Mailroom
 from dtrain.collectives.mpi_rank import MpiJob, MpiRank, Transport
 from dtrain.collectives.mpi_window import MpiWindow
 from dtrain.collectives.shared_communicator import DEFAULT_STAGING_BYTES, SharedCommunicator
-from dtrain.collectives.shared_window import NoMemory, State
+from dtrain.collectives.shared_window import NoMemory
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -43,8 +43,7 @@ class MpiSharedCommunicator(MpiRank, SharedCommunicator):
             self._job.mailroom.forget(self._key)
 
     def _left(self, rank: int) -> str:
-        state, text = self._window.state_of(rank)
-        return text if state is State.LEFT else ""
+        return self._window.has_left(rank)
 
 
 def make_mpi_communicator(

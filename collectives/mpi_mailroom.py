@@ -79,6 +79,7 @@ class Mailroom:
         self._incoming = Transfers()
         self._outgoing = Transfers()
         self._departures: dict[str, dict[int, Departure]] = {}
+        self._left: dict[str, dict[int, str]] = {}
         self._sent = threading.Condition()
         self._carrier: threading.Thread | None = None
 
@@ -148,8 +149,12 @@ class Mailroom:
         return array
 
     def departures(self, key: str) -> dict[int, Departure]:
-        """Ranks of the world that take part in the group no longer."""
+        """Ranks of the world that take part in the group no longer, each with its first notice."""
         return self._departures.get(key, {})
+
+    def has_left(self, key: str, rank: int) -> str:
+        """Why a rank of the world will send nothing more to this group, or nothing."""
+        return self._left.get(key, {}).get(rank, "")
 
     def forget(self, key: str) -> None:
         """This rank takes part in the group no longer."""
@@ -157,6 +162,7 @@ class Mailroom:
             self._inboxes = _without(self._inboxes, key)
             self._outboxes = _without(self._outboxes, key)
             self._departures.pop(key, None)
+            self._left.pop(key, None)
 
     def unsent(self, key: str) -> set[int]:
         """Ranks of the world to which letters or notices of the group are still under way; moves them on."""
@@ -209,6 +215,8 @@ class Mailroom:
         if "state" in facts:
             departure = Departure(State(facts["state"]), facts["text"], facts["calls"])
             self._departures.setdefault(facts["key"], {}).setdefault(source, departure)
+            if departure.state is State.LEFT:
+                self._left.setdefault(facts["key"], {}).setdefault(source, departure.text)
             return
         dtype, shape = as_dtype(facts["dtype"]).numpy, tuple(facts["shape"])
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize

@@ -22,8 +22,8 @@ from dtrain.collectives.shared_window import (
     region_bytes,
 )
 
-# Words of a rank's flag line: how often it has arrived, and its State.
-_ARRIVALS, _STATE = 0, 1
+# Words of a rank's flag line: how often it has arrived, its State, and whether it has left, broken or not.
+_ARRIVALS, _STATE, _LEFT = 0, 1, 2
 
 
 class MpiWindow(SharedWindow):
@@ -38,7 +38,7 @@ class MpiWindow(SharedWindow):
         self._fence = memory_fence()
         self._arrivals = 0
         self._is_waiting = False
-        self._flags = [memoryview(region.data)[:16].cast("Q") for region in self.regions]
+        self._flags = [memoryview(region.data)[:24].cast("Q") for region in self.regions]
         self._notes = [memoryview(region.data)[FLAG_BYTES:][:NOTE_BYTES] for region in self.regions]
         self._own = self._flags[rank]
         self._others = [flag for other, flag in enumerate(self._flags) if other != rank]
@@ -82,17 +82,28 @@ class MpiWindow(SharedWindow):
             return
         self._fence()
         late = [rank for rank, other in enumerate(self._flags) if other[_ARRIVALS] < arrived]
-        gone = {rank: self.state_of(rank) for rank in late if self._flags[rank][_STATE]}
+        gone = {rank: self._state_of(rank) for rank in late if self._flags[rank][_STATE]}
         raise Absence(late, gone)
 
-    def state_of(self, rank: int) -> tuple[State, str]:
-        state = State(self._flags[rank][_STATE])
-        text = bytes(self._notes[rank]).rstrip(b"\0").decode(errors="replace") if state else ""
-        return state, text
+    def has_left(self, rank: int) -> str:
+        if not self._flags or not self._flags[rank][_LEFT]:
+            return ""
+        state, text = self._state_of(rank)
+        return text if state is State.LEFT else "has left after a call that broke off"
+
+    def _state_of(self, rank: int) -> tuple[State, str]:
+        text = bytes(self._notes[rank]).rstrip(b"\0").decode(errors="replace")
+        return State(self._flags[rank][_STATE]), text
 
     def leave(self, state: State, text: str) -> None:
-        if not self._flags or self._own[_STATE]:
+        if not self._flags:
             return
+        if not self._own[_STATE]:
+            self._note(state, text)
+        if state is State.LEFT:
+            self._own[_LEFT] = 1
+
+    def _note(self, state: State, text: str) -> None:
         encoded = text.encode()[:NOTE_BYTES]
         self._notes[self.rank][: len(encoded)] = encoded
         self._fence()

@@ -93,12 +93,15 @@ class SharedWindow(ABC):
         """
 
     @abstractmethod
-    def state_of(self, rank: int) -> tuple[State, str]:
-        """Whether a rank takes part, and its words if it does not."""
+    def has_left(self, rank: int) -> str:
+        """Why a rank will send nothing more, as in "has ended its script", or nothing."""
 
     @abstractmethod
     def leave(self, state: State, text: str) -> None:
-        """Tell the others that this rank takes part no longer, as in "has ended its script"; the first time counts."""
+        """Tell the others that this rank takes part no longer, as in "has ended its script".
+
+        The first time is what they read at meetings, as it is the cause of all that follows.
+        """
 
     @abstractmethod
     def allocate(self, nbytes: int, exchange: Exchange) -> list[Array]:

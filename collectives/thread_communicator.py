@@ -51,6 +51,7 @@ class _World:
         self.segments: list[dict[int, Array]] = []
         self.mail: dict[tuple[int, int, int], deque[Array]] = defaultdict(deque)
         self.states: dict[int, tuple[State, str]] = {}
+        self.left: dict[int, str] = {}
         self.children: dict[tuple[int, tuple[int, ...]], _World] = {}
 
     def close(self) -> None:
@@ -117,11 +118,14 @@ class _ThreadWindow(SharedWindow):
         """Who will not come to this meeting."""
         return {rank: why for rank, why in self._world.states.items() if self._world.arrivals[rank] < arrived}
 
-    def state_of(self, rank: int) -> tuple[State, str]:
-        return self._world.states.get(rank, (State.HERE, ""))
+    def has_left(self, rank: int) -> str:
+        return self._world.left.get(rank, "")
 
     def leave(self, state: State, text: str) -> None:
         with self._world.changed:
+            if state is State.LEFT:
+                self._world.left.setdefault(self.rank, text)
+                self._world.changed.notify_all()
             if self.rank in self._world.states:
                 return
             self._world.states[self.rank] = (state, text)
@@ -182,19 +186,16 @@ class ThreadCommunicator(SharedCommunicator):
         world = self._world
         with world.changed:
             letters = world.mail[source, self.rank, tag]
-            has_left = False
 
             def is_over() -> bool:
-                nonlocal has_left
-                has_left = self._window.state_of(source)[0] is State.LEFT
-                return has_left or self._is_closing or len(letters) > 0
+                return len(letters) > 0 or self._is_closing or bool(self._window.has_left(source))
 
             world.failure.wait_until(is_over, self.timeout)
             if letters:
                 return letters.popleft()
             if self._is_closing:
                 raise ClosedError(f"recv of group {self.group!r}: the communicator was closed while it waited")
-            raise self._no_letter(source, tag, self._window.state_of(source)[1] if has_left else "")
+            raise self._no_letter(source, tag, self._window.has_left(source))
 
     def _split(self, groups: list[list[int]]) -> Communicator | None:
         number, self._num_splits = self._num_splits, self._num_splits + 1

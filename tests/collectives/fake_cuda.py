@@ -86,6 +86,7 @@ class NcclCommunicator:
         assert type(unique_id) is bytes and len(unique_id) == 128, "CuPy 14 takes the bytes that it gave"
         self.size, self.id, self.rank = size, unique_id, rank
         self.is_destroyed = False
+        self.is_aborted = False
 
     def send(self, pointer: int, count: int, datatype: int, peer: int, stream: int) -> None:
         _do(0, lambda: _wire(self.id, self.rank, peer).put(ctypes.string_at(pointer, count)))
@@ -116,6 +117,9 @@ class NcclCommunicator:
 
     def destroy(self) -> None:
         self.is_destroyed = True
+
+    def abort(self) -> None:
+        self.is_aborted = True
 
 
 def _wire(unique_id: bytes, source: int, destination: int) -> queue.Queue[bytes]:

@@ -179,6 +179,28 @@ def test_recv_from_a_rank_that_has_ended_raises_at_once_and_gets_what_was_sent()
     run_threads(2, program)
 
 
+def test_recv_from_a_rank_that_broke_off_and_ended_raises_at_once_too() -> None:
+    def program(comm: ThreadCommunicator) -> None:
+        if comm.rank == 1:
+            message_of(lambda: comm.all_reduce(np.ones(3).view(Full)), MemoryError)
+            return
+        message_of(comm.barrier, CollectiveError)
+        assert "but rank 1 has ended its script" in message_of(lambda: comm.recv(source=1), PeerLostError)
+
+    run_threads(2, program)
+
+
+def test_a_letter_that_failed_and_that_nobody_waited_for_is_raised_by_close() -> None:
+    def program(comm: ThreadCommunicator) -> None:
+        comm.send(np.ones(3), destination=comm.rank)
+        comm.recv_async(source=comm.rank, shape=(4,))
+        comm.barrier()
+        time.sleep(0.2)
+
+    with pytest.raises(CollectiveMismatchError, match="expected any dtype"):
+        run_threads(2, program)
+
+
 def test_a_waiting_recv_does_not_hold_close() -> None:
     def program(comm: ThreadCommunicator) -> None:
         comm.recv_async(source=(comm.rank + 1) % 2, tag=7)

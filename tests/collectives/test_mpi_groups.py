@@ -13,6 +13,7 @@ import pytest
 
 from dtrain.base.errors import CollectiveError, CollectiveMismatchError, PeerLostError
 from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.mpi_transfers import Transfers
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
@@ -36,6 +37,7 @@ def programs(world: Communicator) -> dict[str, Any]:
         done[f"gone {transport}"] = gone(world, transport)
         done[f"memory {transport}"] = memory(world, transport)
         done[f"retry {transport}"] = retry(world, transport)
+        done[f"broken {transport}"] = broken(world, transport)
     return done
 
 
@@ -193,4 +195,64 @@ def retry(world: Communicator, transport: Any) -> list[str]:
             texts.append(str(error))
     comm.close()
     world.barrier()
+    for call in (lambda: comm.recv(source=0), lambda: comm.send(np.ones(1), destination=0), comm.barrier):
+        assert "expected an open communicator, got one that was closed" in message_of(call, CollectiveError)
     return texts
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_letters_of_a_rank_that_broke_off_arrive_and_its_end_is_known(
+    transport: str, results: list[dict[str, Any]]
+) -> None:
+    assert "from rank 1, but rank 1 has" in results[0][f"broken {transport}"]
+
+
+def broken(world: Communicator, transport: Any) -> str:
+    comm = make(transport)
+    text = ""
+    if comm.rank == 1:
+
+        class Full(np.ndarray):
+            def reshape(self, *shape: int) -> np.ndarray:
+                raise MemoryError("no room")
+
+        message_of(lambda: comm.all_reduce(np.ones(3).view(Full)), MemoryError)
+        comm.send(np.arange(300_000), destination=0)
+        comm.close()
+    else:
+        assert "rank 1 left all_reduce sum f64[3] by MemoryError: no room" in message_of(
+            lambda: comm.all_reduce(np.ones(3)), PeerLostError
+        )
+        if comm.rank == 0:
+            time.sleep(0.2)
+            assert comm.recv(source=1)[-1] == 299_999
+            text = message_of(lambda: comm.recv(source=1), PeerLostError)
+    world.barrier()
+    return text
+
+
+def test_what_mpi_still_uses_is_kept() -> None:
+    class Request:
+        is_done = False
+
+        def Test(self) -> bool:
+            return self.is_done
+
+    transfers, request, array = Transfers(), Request(), np.ones(3)
+    references = sys.getrefcount(array)
+    transfer = transfers.begin(lambda: request, array)  # type: ignore[arg-type,return-value]
+    with pytest.raises(KeyboardInterrupt):
+        transfers.begin(_interrupted, array)
+    assert sys.getrefcount(array) == references + 2
+    assert transfers.collect() == [transfer, transfers.collect()[1]], "who knows whether MPI has begun the second"
+    request.is_done = True
+    assert len(transfers.collect()) == 1 and sys.getrefcount(array) == references + 2
+    del transfer
+    assert sys.getrefcount(array) == references + 1
+    transfers.keep_for_good()
+    del transfers
+    assert sys.getrefcount(array) == references + 1, "it outlives its owner"
+
+
+def _interrupted() -> Any:
+    raise KeyboardInterrupt

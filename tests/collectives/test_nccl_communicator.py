@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dtrain.base.errors import CollectiveMismatchError, DeviceError
+from dtrain.base.errors import CollectiveError, CollectiveMismatchError, DeviceError, PeerLostError
 from dtrain.collectives import context, nccl_communicator
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.nccl_communicator import NcclCommunicator
@@ -179,6 +179,53 @@ class OnCuda(fake_cuda.DeviceArray):
     """What an array shows that lives on a CUDA device."""
 
     __cuda_array_interface__: dict[str, object] = {}  # noqa: RUF012
+
+
+class NoRoom(fake_cuda.DeviceArray):
+    """An array for whose copy the device has no memory."""
+
+    def reshape(self, *shape: int) -> np.ndarray:
+        raise MemoryError("no room")
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_call_that_breaks_off_breaks_the_device_and_its_parent_on_every_rank() -> None:
+    def program(world: Communicator) -> None:
+        comm = NcclCommunicator(world, 0)
+        x = fake_cuda.cupy.zeros(3)
+        with pytest.raises(MemoryError if world.rank == 1 else PeerLostError, match="no room"):
+            comm.all_reduce(x.view(NoRoom) if world.rank == 1 else x)
+        for call in (lambda: comm.all_reduce(x), comm.barrier, world.barrier, lambda: comm.split(0)):
+            with pytest.raises(CollectiveError, match="broken"):
+                call()
+        assert comm._link.is_aborted
+        comm.close()
+        assert not comm._link.is_destroyed, "NCCL would wait for the others"
+
+    run_threads(3, program)
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_call_that_one_rank_refuses_is_missed_on_devices_too() -> None:
+    def program(world: Communicator) -> None:
+        comm = NcclCommunicator(world, 0)
+        if world.rank == 0:
+            with pytest.raises(DeviceError):
+                comm.all_reduce(np.zeros(3))
+        for _ in range(2):
+            with pytest.raises(CollectiveMismatchError, match=r"rank 0: all_reduce sum f64\[3\] \(after 1 call"):
+                comm.all_reduce(fake_cuda.cupy.zeros(3))
+        world.barrier()
+
+    run_threads(2, program)
+
+
+@pytest.mark.usefixtures("fake")
+def test_an_error_on_a_device_that_nobody_waits_for_is_raised_by_close() -> None:
+    comm = NcclCommunicator(SelfCommunicator(), 0)
+    comm.all_reduce_async(fake_cuda.cupy.zeros(3).view(NoRoom))
+    with pytest.raises(MemoryError, match="no room"):
+        comm.close()
 
 
 def test_without_cupy_the_error_says_what_to_install() -> None:
