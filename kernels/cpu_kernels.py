@@ -97,6 +97,10 @@ def _has_weight(types: Sequence[TensorType], attrs: Attrs) -> bool:
     return types[-1].size > 0
 
 
+def _is_plain_adam(types: Sequence[TensorType], attrs: Attrs) -> bool:
+    return "amsgrad" not in attrs
+
+
 def _is_plain_window(types: Sequence[TensorType], attrs: Attrs) -> bool:
     """Neither dilated, nor sticking out, nor divided by a number of its own."""
     return "dilation" not in attrs and "ceil_mode" not in attrs and "divisor" not in attrs
@@ -107,6 +111,7 @@ _SPECIAL_CASES: dict[str, tuple[str, Predicate]] = {
     "depthwise_conv2d": ("conv2d", _is_depthwise),
     "depthwise_conv2d_backward_data": ("conv2d_backward_data", _is_depthwise),
     "depthwise_conv2d_backward_weights": ("conv2d_backward_weights", _is_depthwise),
+    "adam_update": ("adam_update", _is_plain_adam),
     "max_pool2d": ("max_pool2d", _is_plain_window),
     "average_pool2d": ("average_pool2d", _is_plain_window),
     "average_pool2d_backward": ("average_pool2d_backward", _is_plain_window),

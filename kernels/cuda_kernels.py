@@ -31,13 +31,15 @@ def dtypes_of_roles(tag: str) -> dict[str, tuple[DType, ...]]:
 
 
 def takes(row: CudaRow, tag: str) -> Callable[[Sequence[TensorType], Attrs], bool]:
-    """Whether every input has a dtype of its role."""
+    """Whether every input has a dtype of its role, and no attribute is set that the functions do not know."""
     allowed = dtypes_of_roles(tag)
     fixed = [allowed[role] for role in row.inputs if not role.endswith("*")]
     repeated = [allowed[role[:-1]] for role in row.inputs if role.endswith("*")]
 
     def accepts(types: Sequence[TensorType], attrs: Attrs) -> bool:
         if len(types) < len(fixed) or (len(types) > len(fixed) and not repeated):
+            return False
+        if any(attrs.get(name) for name in row.without):
             return False
         roles = [*fixed, *repeated * (len(types) - len(fixed))]
         return all(type.dtype in dtypes for type, dtypes in zip(types, roles))

@@ -28,6 +28,7 @@ class BatchNorm(Module):
     Args:
         momentum: None for the average over all batches so far, each counting alike.
         affine: whether weight and bias (1 and 0 at first) are trained.
+        bias: whether an affine layer has a bias.
         track_running_stats: without them evaluation uses the batch's statistics too.
     """
 
@@ -46,10 +47,11 @@ class BatchNorm(Module):
         *,
         affine: bool = True,
         track_running_stats: bool = True,
+        bias: bool = True,
     ) -> None:
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight = Parameter(ones((num_features,))) if affine else None
-        self.bias = Parameter(zeros((num_features,))) if affine else None
+        self.bias = Parameter(zeros((num_features,))) if affine and bias else None
         self.register_buffer("running_mean", zeros((num_features,)) if track_running_stats else None)
         self.register_buffer("running_var", ones((num_features,)) if track_running_stats else None)
         counts = momentum is None and track_running_stats
@@ -128,9 +130,10 @@ class SyncBatchNorm(BatchNorm):
         *,
         affine: bool = True,
         track_running_stats: bool = True,
+        bias: bool = True,
         group: str = "world",
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine=affine, track_running_stats=track_running_stats)
+        super().__init__(num_features, eps, momentum, affine=affine, track_running_stats=track_running_stats, bias=bias)
         self.group = group
 
     @classmethod
@@ -142,6 +145,7 @@ class SyncBatchNorm(BatchNorm):
             layer.momentum,
             affine=layer.weight is not None,
             track_running_stats=layer.running_mean is not None,
+            bias=layer.bias is not None,
             group=group,
         )
         new.weight, new.bias = layer.weight, layer.bias

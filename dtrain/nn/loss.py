@@ -37,22 +37,76 @@ class L1Loss(_Loss):
     function = F.l1_loss
 
 
-class BCELoss(_Loss):
-    """−target·log p − (1 − target)·log(1 − p) for probabilities p."""
+class BCELoss(Module):
+    """−target·log p − (1 − target)·log(1 − p) for probabilities p.
 
-    function = F.binary_cross_entropy
+    Args:
+        weight: multiplies each loss; broadcasts. A buffer of the module.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean") -> None:
+        self.register_buffer("weight", weight)
+        self.reduction = reduction
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy(prediction, target, weight=self.weight, reduction=self.reduction)
+
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction!r}"
 
 
-class BCEWithLogitsLoss(_Loss):
-    """`BCELoss` of sigmoid(logits), computed without overflow."""
+class BCEWithLogitsLoss(Module):
+    """`BCELoss` of sigmoid(logits), exact for logits of any size.
 
-    function = F.binary_cross_entropy_with_logits
+    Args:
+        weight: multiplies each loss; broadcasts.
+        pos_weight: multiplies the term of the positive class; broadcasts. Both are buffers of the module.
+    """
+
+    weight: Tensor | None
+    pos_weight: Tensor | None
+
+    def __init__(
+        self, weight: Tensor | None = None, *, reduction: str = "mean", pos_weight: Tensor | None = None
+    ) -> None:
+        self.register_buffer("weight", weight)
+        self.register_buffer("pos_weight", pos_weight)
+        self.reduction = reduction
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(
+            logits, target, weight=self.weight, pos_weight=self.pos_weight, reduction=self.reduction
+        )
+
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction!r}"
 
 
-class NLLLoss(_Loss):
-    """−log_probabilities[target] for class numbers."""
+class NLLLoss(Module):
+    """−log_probabilities[target] for class numbers.
 
-    function = F.nll_loss
+    Args:
+        weight: [C], multiplies the loss of each class, and its share of the mean. A buffer of the module.
+        ignore_index: targets with this number count for nothing.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self, weight: Tensor | None = None, *, ignore_index: int | None = None, reduction: str = "mean"
+    ) -> None:
+        self.register_buffer("weight", weight)
+        self.ignore_index, self.reduction = ignore_index, reduction
+
+    def forward(self, log_probabilities: Tensor, target: Tensor) -> Tensor:
+        return F.nll_loss(
+            log_probabilities, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction
+        )
+
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction!r}"
 
 
 class SmoothL1Loss(Module):
@@ -69,19 +123,29 @@ class CrossEntropyLoss(Module):
     """−log softmax(logits)[target] for logits[N, C, …] and class numbers [N, …], or class probabilities.
 
     Args:
+        weight: [C], multiplies the terms of each class, and its share of the mean. A buffer of the module.
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
         ignore_index: targets with this number count for nothing.
     """
 
+    weight: Tensor | None
+
     def __init__(
-        self, *, label_smoothing: float = 0.0, ignore_index: int | None = None, reduction: str = "mean"
+        self,
+        weight: Tensor | None = None,
+        *,
+        label_smoothing: float = 0.0,
+        ignore_index: int | None = None,
+        reduction: str = "mean",
     ) -> None:
+        self.register_buffer("weight", weight)
         self.label_smoothing, self.ignore_index, self.reduction = label_smoothing, ignore_index, reduction
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(
             logits,
             target,
+            weight=self.weight,
             label_smoothing=self.label_smoothing,
             ignore_index=self.ignore_index,
             reduction=self.reduction,

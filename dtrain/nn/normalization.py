@@ -12,16 +12,22 @@ from dtrain.nn.module import Module
 
 
 class LayerNorm(Module):
-    """Normalize over the last axes, whose sizes are `normalized_shape`, then scale and shift (Ba et al. 2016)."""
+    """Normalize over the last axes, whose sizes are `normalized_shape`, then scale and shift (Ba et al. 2016).
+
+    Args:
+        affine: whether a weight, and unless `bias` is False a bias, are trained.
+    """
 
     weight: Parameter | None
     bias: Parameter | None
 
-    def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, *, affine: bool = True) -> None:
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5, *, affine: bool = True, bias: bool = True
+    ) -> None:
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.normalized_shape, self.eps = shape, eps
         self.weight = Parameter(ones(shape)) if affine else None
-        self.bias = Parameter(zeros(shape)) if affine else None
+        self.bias = Parameter(zeros(shape)) if affine and bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -48,18 +54,24 @@ class RMSNorm(Module):
 
 
 class GroupNorm(Module):
-    """Normalize each sample of x[N, C, …] over groups of C/num_groups channels (Wu, He 2018)."""
+    """Normalize each sample of x[N, C, …] over groups of C/num_groups channels (Wu, He 2018).
+
+    Args:
+        affine: whether a weight, and unless `bias` is False a bias, are trained.
+    """
 
     weight: Parameter | None
     bias: Parameter | None
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, *, affine: bool = True) -> None:
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, *, affine: bool = True, bias: bool = True
+    ) -> None:
         if num_groups < 1 or num_channels % num_groups:
             given = f"{num_channels} channels in {num_groups} groups"
             raise ShapeError(expected("GroupNorm", "channels that divide into groups", given))
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self.weight = Parameter(ones((num_channels,))) if affine else None
-        self.bias = Parameter(zeros((num_channels,))) if affine else None
+        self.bias = Parameter(zeros((num_channels,))) if affine and bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
@@ -69,15 +81,19 @@ class GroupNorm(Module):
 
 
 class InstanceNorm2d(Module):
-    """Normalize each channel of each image of x[N, C, H, W] by itself (Ulyanov et al. 2016)."""
+    """Normalize each channel of each image of x[N, C, H, W] by itself (Ulyanov et al. 2016).
+
+    Args:
+        affine: whether a weight, and unless `bias` is False a bias, are trained.
+    """
 
     weight: Parameter | None
     bias: Parameter | None
 
-    def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False) -> None:
+    def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False, bias: bool = True) -> None:
         self.num_features, self.eps = num_features, eps
         self.weight = Parameter(ones((num_features,))) if affine else None
-        self.bias = Parameter(zeros((num_features,))) if affine else None
+        self.bias = Parameter(zeros((num_features,))) if affine and bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.num_features:

@@ -10,13 +10,14 @@ import numpy as np
 from dtrain.base.dtype import bool_
 from dtrain.base.errors import DtypeError, expected
 from dtrain.base.tensor_type import TensorType
-from dtrain.core.apply import apply
+from dtrain.core.apply import apply, as_tensors
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.cast import as_floating
+from dtrain.ops.comparison import greater, less
 from dtrain.ops.elementwise import NUMBERS
-from dtrain.ops.where import where_sloped
+from dtrain.ops.where import where, where_sloped
 
 
 def _clip_infer(x: TensorType, *, low: float | None, high: float | None) -> TensorType:
@@ -42,9 +43,13 @@ def _clip_samples() -> list[Sample]:
 CLIP = register_op(Op(name="clip", infer=_clip_infer, grad=_clip_grad, samples=_clip_samples, dtypes=NUMBERS))
 
 
-def clip(x: Any, low: float | None = None, high: float | None = None) -> Tensor:
+Limit = float | Tensor | None
+
+
+def clip(x: Any, low: Limit = None, high: Limit = None) -> Tensor:
     """x limited to [low, high]; None leaves a side open. The gradient is 0 outside and 1 at the limits.
 
+    Limits may be tensors, which broadcast, and get the gradient of the elements that they replace; NaN in them stays.
     Limits that are not whole turn integers into floats; whole ones outside the range of their dtype limit nothing.
 
     >>> clip(tensor([-2.0, 0.5, 3.0]), 0, 1)
@@ -53,6 +58,8 @@ def clip(x: Any, low: float | None = None, high: float | None = None) -> Tensor:
     if low is None and high is None:
         raise ValueError(expected("clip", "at least one limit", "neither low nor high"))
     tensor = as_tensor(x)
+    if isinstance(low, Tensor | np.ndarray) or isinstance(high, Tensor | np.ndarray):
+        return _clip_by_tensors(tensor, low, high)
     if tensor.dtype.is_integer:
         if all(limit is None or (isinf(limit) or limit == int(limit)) for limit in (low, high)):
             return _clip_integers(tensor, low, high)
@@ -69,6 +76,15 @@ def _clip_integers(x: Tensor, low: float | None, high: float | None) -> Tensor:
         return otherwise if limit is None else int(max(least, min(most, limit)))
 
     return apply(CLIP, x, low=in_range(low, least), high=in_range(high, most))
+
+
+def _clip_by_tensors(x: Tensor, low: Limit, high: Limit) -> Tensor:
+    """First not below `low`, then not above `high`."""
+    for limit, is_past in ((low, less), (high, greater)):
+        if limit is not None:
+            x, bound = as_tensors([x, limit])
+            x = where(is_past(x, bound) | (bound != bound), bound, x)
+    return x
 
 
 install_methods({"clip": clip})

@@ -76,18 +76,18 @@ SGD_UPDATE = register_op(
 )
 
 
-def _adam_infer(lr: TensorType, step: TensorType, *types: TensorType, num_tensors: int, **_: Any) -> Any:
+def _adam_infer(lr: TensorType, step: TensorType, *types: TensorType, num_tensors: int, **attrs: Any) -> Any:
     _check_scalar("adam_update", "lr", lr)
     _check_scalar("adam_update", "step", step)
-    _check_groups("adam_update", types, num_tensors, 4)
+    _check_groups("adam_update", types, num_tensors, 5 if attrs.get("amsgrad") else 4)
     return (step, *types[:num_tensors], *types[2 * num_tensors :])
 
 
 def _adam_aliases(attrs: dict[str, Any]) -> dict[int, int]:
-    n = attrs["num_tensors"]
+    n, num_states = attrs["num_tensors"], 3 if attrs.get("amsgrad") else 2
     updated = {1 + i: 2 + i for i in range(n)}
-    averages = {1 + n + i: 2 + 2 * n + i for i in range(2 * n)}
-    return {0: 1, **updated, **averages}
+    states = {1 + n + i: 2 + 2 * n + i for i in range(num_states * n)}
+    return {0: 1, **updated, **states}
 
 
 def _adam_sample(shapes: tuple[tuple[int, ...], ...], **options: Any) -> Sample:
@@ -96,7 +96,10 @@ def _adam_sample(shapes: tuple[tuple[int, ...], ...], **options: Any) -> Sample:
     attrs.setdefault("decoupled", False)
     # The averages of squared gradients are not negative.
     return Sample(
-        inputs=(np.asarray(0.1, np.float32), np.asarray(3, np.int64), *shapes * 4), attrs=attrs, low=0.0, high=2.0
+        inputs=(np.asarray(0.1, np.float32), np.asarray(3, np.int64), *shapes * (5 if attrs.get("amsgrad") else 4)),
+        attrs=attrs,
+        low=0.0,
+        high=2.0,
     )
 
 
@@ -110,6 +113,7 @@ ADAM_UPDATE = register_op(
             _adam_sample(((5,),)),
             _adam_sample(((17,), (3, 4), ()), weight_decay=0.1),
             _adam_sample(((33,), (0, 2)), weight_decay=0.01, decoupled=True, eps=1e-6),
+            _adam_sample(((5,), (2, 3)), weight_decay=0.1, amsgrad=True),
         ],
     )
 )

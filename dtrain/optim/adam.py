@@ -17,7 +17,8 @@ class Adam(Optimizer):
     """Adam (Kingma, Ba 2015): steps scaled by running averages m of the gradient and v of its square.
 
     m = β1·m + (1 − β1)·g; v = β2·v + (1 − β2)·g²; p −= lr/(1 − β1ᵗ) · m / (√v/√(1 − β2ᵗ) + eps).
-    weight_decay·p is added to the gradient. t counts the updates of each parameter.
+    weight_decay·p is added to the gradient. t counts the updates of each parameter. With `amsgrad` the largest v so far
+    stands in the place of v (Reddi et al. 2018).
     """
 
     state_names = ("exp_avg", "exp_avg_sq")
@@ -31,9 +32,17 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
         maximize: bool = False,
     ) -> None:
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+        }
         super().__init__(params, defaults)
 
     @property
@@ -46,6 +55,9 @@ class Adam(Optimizer):
             raise ValueError(expected(type(self).__name__, "two betas in [0, 1)", repr(settings["betas"])))
         if not settings["eps"] >= 0:
             raise ValueError(expected(type(self).__name__, "eps of at least 0", repr(settings["eps"])))
+
+    def _names_for(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        return (*self.state_names, "max_exp_avg_sq") if settings["amsgrad"] else self.state_names
 
     def _update(
         self, group: ParameterGroup, batch: ParameterBatch, parameters: Sequence[Parameter], inputs: Sequence[Tensor]
@@ -62,6 +74,7 @@ class Adam(Optimizer):
             eps=float(group["eps"]),
             weight_decay=float(group["weight_decay"]),
             decoupled=self.decoupled,
+            **({"amsgrad": True} if group["amsgrad"] else {}),
         )
 
 
@@ -78,6 +91,9 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        amsgrad: bool = False,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize)
+        super().__init__(
+            params, lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, maximize=maximize
+        )

@@ -22,7 +22,10 @@ MIXED_TAGS = (*FLOAT_TAGS, "f16_f32", "bf16_f32")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CudaRow:
-    """One line of the table: an op, where its functions are, for which dtypes, and how they are launched."""
+    """One line of the table: an op, where its functions are, for which dtypes, and how they are launched.
+
+    `without` names attributes that the functions do not know: a call that sets one goes to the reference.
+    """
 
     op: str
     file: str
@@ -30,6 +33,7 @@ class CudaRow:
     launch: LaunchRule
     dtypes: tuple[str, ...] = FLOAT_TAGS
     merge_functions: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
     def functions(self, tag: str) -> dict[str, str]:
         """Name without tag -> name in the source, of all functions that one call of dtype `tag` needs."""
@@ -103,7 +107,13 @@ TABLE: tuple[CudaRow, ...] = (
         dtypes=("s32", "s64"),
     ),
     CudaRow(op="sgd_update", file="optimizer.cu", inputs=("S", "T*"), launch=launch.launch_sgd_update),
-    CudaRow(op="adam_update", file="optimizer.cu", inputs=("S", "N", "T*"), launch=launch.launch_adam_update),
+    CudaRow(
+        op="adam_update",
+        file="optimizer.cu",
+        inputs=("S", "N", "T*"),
+        launch=launch.launch_adam_update,
+        without=("amsgrad",),
+    ),
 )
 
 

@@ -66,16 +66,18 @@ def adam_update(
     eps: float,
     weight_decay: float,
     decoupled: bool,
+    amsgrad: bool = False,
 ) -> None:
     """Adam (Kingma, Ba 2015), and AdamW (Loshchilov, Hutter 2019) where weight decay is `decoupled`.
 
     arrays = params, grads, exp_avgs m, exp_avg_sqs v; out = step, params, m, v. t = step + 1 is stored and used.
     m = β1·m + (1 − β1)·g; v = β2·v + (1 − β2)·g²; p −= lr/(1 − β1ᵗ) · m / (√v/√(1 − β2ᵗ) + eps).
-    Weight decay adds weight_decay·p to g, or, decoupled, first scales p by 1 − lr·weight_decay.
+    Weight decay adds weight_decay·p to g, or, decoupled, first scales p by 1 − lr·weight_decay. With `amsgrad` a fifth
+    group holds the largest v so far, which stands in the place of v (Reddi et al. 2018).
     """
     xp = array_module(lr)
     out = _outputs(out)
-    params, grads, averages, squares = (_group(arrays, index, num_tensors) for index in range(4))
+    params, grads, averages, squares, largest = (_group(arrays, index, num_tensors) for index in range(5))
     now = step + 1
     count = now.astype("float64")
     correction1, correction2 = 1 - beta1**count, xp.sqrt(1 - beta2**count)
@@ -89,8 +91,11 @@ def adam_update(
             grad = grad + weight_decay * param
         average = beta1 * widen(averages[i]) + (1 - beta1) * grad
         square = beta2 * widen(squares[i]) + (1 - beta2) * grad * grad
-        denominator = xp.sqrt(square) / correction2.astype(dtype) + eps
+        size = xp.maximum(widen(largest[i]), square) if amsgrad else square
+        denominator = xp.sqrt(size) / correction2.astype(dtype) + eps
         store(out[1 + i], param - rate * average / denominator)
         store(out[1 + num_tensors + i], average)
         store(out[1 + 2 * num_tensors + i], square)
+        if amsgrad:
+            store(out[1 + 3 * num_tensors + i], size)
     out[0][...] = now

@@ -17,9 +17,11 @@ def sgd(param, grads, *, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nest
     return param
 
 
-def adam(param, grads, *, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, maximize=False, decoupled=False):
+def adam(
+    param, grads, *, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, maximize=False, decoupled=False, amsgrad=False
+):
     """The number after one update for each gradient."""
-    average = square = 0.0
+    average = square = largest = 0.0
     for step, grad in enumerate(grads, 1):
         grad = -grad if maximize else grad
         if decoupled:
@@ -28,6 +30,7 @@ def adam(param, grads, *, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, ma
             grad += weight_decay * param
         average = betas[0] * average + (1 - betas[0]) * grad
         square = betas[1] * square + (1 - betas[1]) * grad * grad
-        denominator = math.sqrt(square / (1 - betas[1] ** step)) + eps
+        largest = max(largest, square) if amsgrad else square
+        denominator = math.sqrt(largest / (1 - betas[1] ** step)) + eps
         param -= lr * average / (1 - betas[0] ** step) / denominator
     return param

@@ -50,3 +50,26 @@ def test_errors():
         nn.GroupNorm(4, 6)
     with pytest.raises(ShapeError, match=r"x\[N, 3, H, W\]"):
         nn.InstanceNorm2d(3)(dt.tensor(X))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **o: nn.LayerNorm(4, **o),
+        lambda **o: nn.GroupNorm(2, 4, **o),
+        lambda **o: nn.InstanceNorm2d(4, affine=True, **o),
+        lambda **o: nn.BatchNorm2d(4, **o),
+        lambda **o: nn.SyncBatchNorm(4, **o),
+    ],
+)
+def test_norm_layers_without_a_bias(make):
+    x = dt.tensor(np.random.default_rng(0).normal(size=(3, 4, 4, 4)), dtype="f32")
+    layer, whole = make(bias=False), make()
+    assert [name for name, _ in layer.named_parameters()] == ["weight"] and layer.bias is None
+    layer.weight.assign_(dt.tensor([1.0, 2.0, 3.0, 4.0]))
+    whole.weight.assign_(dt.tensor([1.0, 2.0, 3.0, 4.0]))
+    assert np.array_equal(layer(x).numpy(), whole(x).numpy())
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None
+    if isinstance(layer, nn.BatchNorm2d):
+        assert nn.SyncBatchNorm.from_batch_norm(layer).bias is None

@@ -32,3 +32,22 @@ def test_clip_of_integers():
 def test_truth_values_have_no_limits():
     with pytest.raises(TypeError, match=r"clip: expected numbers, got bool\[1\]@cpu"):
         F.clip(tensor([True]), 0, 1)
+
+
+def test_limits_may_be_tensors_that_broadcast():
+    x = tensor([[-2.0, 0.5, 3.0], [1.0, 9.0, -1.0]], requires_grad=True)
+    low = tensor([-1.0, 1.0, 0.0], requires_grad=True)
+    high = tensor([[2.0], [1.0]], requires_grad=True)
+    y = F.clip(x, low, high)
+    assert y.tolist() == [[-1.0, 1.0, 2.0], [1.0, 1.0, 0.0]]
+    y.sum().backward()
+    assert x.grad.tolist() == [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]  # 1 at a limit, as for numbers
+    assert low.grad.tolist() == [1.0, 1.0, 1.0] and high.grad.tolist() == [[1.0], [1.0]]
+    assert F.clip(x, low).tolist() == [[-1.0, 1.0, 3.0], [1.0, 9.0, 0.0]]
+    assert F.clip(x, 0.0, high).tolist() == [[0.0, 0.5, 2.0], [1.0, 1.0, 0.0]]
+    assert F.clip(tensor([1, 5, 9]), tensor([2, 2, 2]), tensor([4, 8, 8])).tolist() == [2, 5, 8]
+
+
+def test_nan_in_limits_stays_and_the_upper_limit_wins():
+    y = F.clip(tensor([1.0, 2.0, float("nan")]), tensor([float("nan"), 5.0, 0.0]), 3.0).tolist()
+    assert y[0] != y[0] and y[1] == 3.0 and y[2] != y[2]
