@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import time
 import warnings
 from collections import Counter
@@ -66,18 +67,30 @@ def _under_mpi(seeds: range) -> Iterator[tuple[Key, Outcome]]:
             yield from outcomes_under_mpi(keys[start : start + 50], size, timeout=300)
 
 
-def _report(name: str, results: Iterator[tuple[Key, Outcome]]) -> list[Key]:
+def _report(name: str, results: Iterator[tuple[Key, Outcome]]) -> list[tuple[Key, Outcome]]:
     """Print counts and the seeds of failures; give those back."""
     start, counts, failed = time.monotonic(), Counter[str](), []
     for key, outcome in results:
         counts[outcome.verdict] += 1
         if outcome.is_failure:
-            failed.append(key)
+            failed.append((key, outcome))
             print(f"  seed {key[0]} on {key[1]} ranks {outcome.verdict}: {outcome.text.splitlines()[0][:200]}")
     seconds = time.monotonic() - start
     listed = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     print(f"{name}: {sum(counts.values())} runs in {seconds:.0f} s: {listed}", flush=True)
     return failed
+
+
+def _headline(outcome: Outcome) -> str:
+    """What a failure says, without its numbers."""
+    first = outcome.text.splitlines()[0] if outcome.verdict == "error" else ""
+    return outcome.verdict + re.sub(r"[\d.]+|\[.*?\]", "", first)[:80]
+
+
+def _unlike(failed: list[tuple[Key, Outcome]], count: int) -> list[Key]:
+    """Up to so many failures, those first that say what no other says."""
+    first = {_headline(outcome): key for key, outcome in reversed(failed)}
+    return list(dict.fromkeys([*reversed(first.values()), *(key for key, _ in failed)]))[:count]
 
 
 def _print_faults(shrunken: Iterable[tuple[Key, Program, Outcome]], count: int) -> None:
@@ -112,12 +125,17 @@ def main() -> int:
     context = get_context("spawn")
     with ProcessPoolExecutor(options.jobs, mp_context=context, initializer=_quiet) as pool:
         failed = _report("threads", _on_threads(pool, seeds))
-        # One of several worlds is enough to make a failure small.
-        small = list({seed: (seed, ranks) for seed, ranks in reversed(failed)}.values())[::-1]
         if options.faults:
+            small = list({key[0]: key for key, _ in reversed(failed)}.values())[::-1]
             _print_faults(pool.map(_shrunken, small), options.count)
         else:
-            for key, program, outcome in pool.map(_shrunken, small[: options.shrink]):
+            seen = set()
+            for key, program, outcome in pool.map(_shrunken, _unlike(failed, options.shrink)):
+                kind = fault_of(program, outcome), _headline(outcome)
+                if kind in seen:
+                    print(f"\n# seed {key[0]} on {key[1]} ranks, made small: alike")
+                    continue
+                seen.add(kind)
                 print(f"\n# seed {key[0]} on {key[1]} ranks, made small: {outcome.verdict}: {outcome.text[:300]}")
                 print(text_of(program))
     if options.mpi:

@@ -22,16 +22,38 @@ from programs.program import (
     Sizes,
     Term,
     has_parameters,
+    is_always_used,
     is_norm,
     names_in,
+    trained_in,
 )
 
 Item = TypeVar("Item")
 
-_KINDS = {"linear": 6, "norm": 4, "conv": 1, "layer_norm": 1, "scale": 1, "dropout": 0.6, "late": 0.7}
+_KINDS = {
+    "linear": 6,
+    "norm": 4,
+    "conv": 1,
+    "layer_norm": 1,
+    "scale": 1,
+    "dropout": 0.4,
+    "late": 0.7,
+    "odd": 0.25,
+    "unused": 0.4,
+}
 _BORROWED = {"again": 1.0, "transposed": 0.8, "gamma": 1.2, "shared": 0.7, "energy": 0.7}
 _DTYPES = {"f64": 11, "f32": 4, "f16": 3, "bf16": 1}
-_EVENTS = {"freeze": 1, "unfreeze": 2, "late": 2, "replace": 1, "evaluate": 2, "copy": 1, "pickle": 1}
+_EVENTS = {
+    "freeze": 1,
+    "unfreeze": 2,
+    "late": 2,
+    "replace": 1,
+    "evaluate": 2,
+    "still": 1,
+    "load": 1,
+    "copy": 1,
+    "pickle": 1,
+}
 _HEAVY = 256.0  # factor of a loss in f16: gradients as large as people scale them to
 
 
@@ -77,6 +99,10 @@ def generate(seed: int, ranks: int) -> Program:
         update_every=2 if num_steps in (2, 4) and random.chance(0.2) else 1,
         resume_at=random.integer(1, num_steps - 1) if num_steps > 1 and random.chance(0.2) else 0,
     )
+    if any(layer.kind == "odd" for layer in program.layers()):
+        program = replace(program, traced=False)  # ranks would have different graphs
+    waits = random.chance(0.5) and not any(one.order == "grad" for one in passes)
+    program = replace(program, waiting=program.update_every > 1 and waits)
     program = _settled(program, random)
     return replace(program, sizes=_sizes(program, ranks, num_steps, _Random(seed, ranks), random.integer(0, 10**6)))
 
@@ -87,11 +113,15 @@ def generate(seed: int, ranks: int) -> Program:
 def _nets(random: _Random) -> tuple[Net, ...]:
     first = _net(random, "a")
     nets = [first]
-    if random.chance(0.35):
+    if random.chance(0.4):
         other = _net(random, "b")
-        if random.chance(0.6):
+        if random.chance(0.7):
             # Two equal nets with equal names.
-            other = replace(first, name="b", frozen=other.frozen if random.chance(0.3) else first.frozen)
+            unlike = random.chance(0.3) and not any(layer.kind == "odd" for layer in first.layers)
+            other = replace(first, name="b", frozen=other.frozen if unlike else first.frozen)
+            own = [layer.name for layer in first.layers if has_parameters(layer) and layer.kind != "scale"]
+            if own and random.chance(0.2):
+                other = replace(other, taken=(random.of(own),))
         nets.append(replace(other, frozen=_names_in(other.frozen, other)))
     elif random.chance(0.15):
         nets.append(replace(_net(random, "b", dropout=False), wrapped=False, frozen=()))
@@ -99,7 +129,7 @@ def _nets(random: _Random) -> tuple[Net, ...]:
 
 
 def _names_in(names: tuple[str, ...], net: Net) -> tuple[str, ...]:
-    known = {layer.name for layer in net.layers}
+    known = {layer.name for layer in net.layers if has_parameters(layer)}
     return tuple(name for name in names if name in known)
 
 
@@ -108,14 +138,16 @@ def _net(random: _Random, name: str, *, dropout: bool = True) -> Net:
     for number in range(random.integer(1, 5)):
         layers.append(_layer(random, f"l{number}", layers))
     if not dropout:
-        layers = [layer for layer in layers if layer.kind != "dropout"]
-    if not any(map(has_parameters, layers)):
+        layers = [layer for layer in layers if layer.kind not in ("dropout", "odd")]
+    if not any(map(is_always_used, layers)):
         layers.insert(0, Layer("l9", "linear"))
     own = [layer.name for layer in layers if has_parameters(layer)]
-    frozen = (random.of(own),) if len(own) > 1 and random.chance(0.2) else ()
+    odd = any(layer.kind == "odd" for layer in layers)
+    frozen = (random.of(own),) if len(own) > 1 and not odd and random.chance(0.2) else ()
     bucket = random.of([None, 0.0, 0.00005, 0.0001, 0.0005, 0.0005])
     norm = "sync" if random.chance(0.8) else "plain"
-    return Net(name, tuple(layers), norm=norm, bucket_mb=bucket, frozen=frozen)
+    first = random.of([0, 0, 0, 0, 1, 2])
+    return Net(name, tuple(layers), norm=norm, bucket_mb=bucket, ignore_first=first, frozen=frozen)
 
 
 def _layer(random: _Random, name: str, before: list[Layer]) -> Layer:
@@ -151,10 +183,12 @@ def _passes(random: _Random, nets: tuple[Net, ...], dtype: str) -> tuple[str, tu
 
     def term(name: str) -> Term:
         then = random.of(wrapped) if len(wrapped) > 1 and random.chance(0.4) else ""
-        loss = "entropy" if random.chance(0.25) else "mse"
+        loss = random.by_weight({"mse": 7, "entropy": 2, "tokens": 1})
         factor = _HEAVY if dtype == "f16" and random.chance(0.5) else random.of([1.0, 1.0, 1.0, 0.5])
         evaluated = random.chance(0.08)
-        return Term(name, letter(0.4), loss, "" if then == name else then, factor, evaluated)
+        then = "" if then == name else then
+        detached = bool(then) and random.chance(0.2)
+        return Term(name, letter(0.4), loss, then, detached, factor, evaluated)
 
     passes = []
     count = 1 if random.chance(0.65) else random.integer(2, 3)
@@ -165,7 +199,9 @@ def _passes(random: _Random, nets: tuple[Net, ...], dtype: str) -> tuple[str, tu
         if random.chance(0.25):
             terms.append(term(random.of(wrapped)))
         order = "one" if len(terms) == 1 or random.chance(0.6) else random.of(["each", "reversed"])
-        no_sync = not is_last and random.chance(0.5)
+        if order == "one" and random.chance(0.08):
+            order = random.of(["twice", "grad"])
+        no_sync = not is_last and order != "grad" and random.chance(0.5)
         one = Pass(tuple(terms), (), order, no_sync)
         mine = [net for net in nets if net.name in names_in(one) or not no_sync]
         passes.append(replace(one, penalties=_penalties(random, mine)))
@@ -203,10 +239,12 @@ def _events(random: _Random, nets: tuple[Net, ...], num_steps: int) -> tuple[Eve
 def _event(random: _Random, net: Net, at: int) -> list[Event]:
     kind = random.by_weight(_EVENTS)
     own = [layer for layer in net.layers if has_parameters(layer)]
+    odd = any(layer.kind == "odd" for layer in net.layers)
     names = {
-        "freeze": [layer.name for layer in own if layer.name not in net.frozen] if len(own) > 1 else [],
+        "freeze": [layer.name for layer in own if layer.name not in net.frozen] if len(own) > 1 and not odd else [],
         "unfreeze": list(net.frozen),
         "late": [layer.name for layer in net.layers if layer.kind == "late"],
+        "still": [layer.name for layer in net.layers if layer.kind == "norm"],
         # Shared weights would come apart: another program, with an answer of its own, but not a likely one.
         "replace": [layer.name for layer in own if layer.kind in ("linear", "conv", "layer_norm", "norm")],
     }.get(kind)
@@ -227,11 +265,12 @@ def _settled(program: Program, random: _Random) -> Program:
         replace(one, terms=tuple(replace(t, evaluated=t.evaluated and terms_may_evaluate) for t in one.terms))
         for one in program.passes
     )
+    passes = tuple(
+        replace(one, no_sync=one.no_sync and names_in(one) <= _synchronized(passes[place + 1 :]))
+        for place, one in enumerate(passes)
+    )
     events = program.events
     if by_parts:
-        # Running statistics of plain batch norm are not those of one process; dropout is off in evaluation, but the
-        # nets of one program share this property.
-        events = tuple(event for event in events if event.kind != "evaluate")
         # Sync-BN beside them needs the whole batch at once.
         program = replace(program, nets=tuple(replace(net, norm="plain") for net in program.nets))
     resume_at = 0 if by_parts or program.update_every > 1 else program.resume_at
@@ -241,6 +280,11 @@ def _settled(program: Program, random: _Random) -> Program:
     if not all(net.wrapped for net in program.nets):
         events = tuple(event for event in events if event.net == program.nets[0].name)
     return replace(program, passes=passes, events=events, resume_at=resume_at)
+
+
+def _synchronized(passes: Sequence[Pass]) -> set[str]:
+    """The nets whose waiting gradients would join those of these passes."""
+    return {name for one in passes if not one.no_sync for name in trained_in(one)}
 
 
 # Batches --------------------------------------------------------------------------------------------------------------

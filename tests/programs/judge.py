@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ import dtrain.functional as F
 from dtrain import collectives as dist
 from dtrain import nn
 from dtrain.checkpoint import load_checkpoint, save_checkpoint
+from dtrain.core.autograd import grad
 from dtrain.core.random import Generator, default_generator
 from programs.program import WIDTH
 
@@ -64,6 +65,10 @@ class Run:
         """The net inside of a model that `data_parallel` gave."""
         return getattr(model, "module", model)
 
+    def without_wrapper(self, model: Any) -> Any:
+        """The net inside of the data-parallel model, to be trained in its place."""
+        return model.module if self.size and hasattr(model, "module") else model
+
     def trace(self, step: Any) -> Any:
         """The step as a traced function, also anew; one process stays eager."""
         return dt.trace(getattr(step, "__wrapped__", step)) if self.size else step
@@ -75,6 +80,14 @@ class Run:
             if hasattr(model, "no_sync"):
                 stack.enter_context(model.no_sync())
         return stack
+
+    def tokens(self, y: Any) -> Any:
+        """Class numbers, about a third of them to be ignored."""
+        return F.where(y[:, 0] > -0.4, F.argmax(y, 1), F.full((len(y),), -100, dtype="s64"))
+
+    def counted(self, y: Any) -> Any:
+        """Forward passes inside count by the tokens that are not ignored."""
+        return dist.batch_weight((y[:, 0] > -0.4).to("s64").sum()) if self.size > 1 else contextlib.nullcontext()
 
     def evaluate(self, model: Any) -> None:
         """Note what the model says in evaluation to five samples that all ranks have."""
@@ -116,6 +129,13 @@ class Run:
         for net in nets:
             net.zero_grad()
 
+    def set_grad(self, loss: Any, *nets: nn.Module) -> None:
+        """Add the gradients of a loss to those of all parameters, without backward()."""
+        parameters = self.trained(*nets)
+        for p, gradient in zip(parameters, grad(loss, parameters, allow_unused=True)):
+            if gradient is not None:
+                p.grad = gradient if p.grad is None else p.grad + gradient
+
     # Steps ----------------------------------------------------------------------------------------------------------
 
     def steps(self, sizes: Sequence[Any]) -> Iterator[tuple[int, Any]]:
@@ -136,12 +156,15 @@ class Run:
                 begin = sum(parts[: self.rank])
                 x, y = (array[begin : begin + parts[self.rank]] for array in (x, y))
             tensors += [dt.tensor(array).to(self.dtype) for array in (x, y)]
-            tensors[-2].parts = parts
+            if not self.size and isinstance(parts, tuple):
+                _Streams.divide(tensors[-2], parts)
         return tensors
 
-    def note(self, losses: Sequence[Any], *sizes: tuple[int, ...] | int) -> None:
-        """Keep the losses of a step, each with its samples on this rank and in all."""
+    def note(self, losses: Sequence[Any], *sizes: tuple[int, ...] | int | None) -> None:
+        """Keep the losses of a step, each with its samples on this rank and in all; None for those without."""
         for loss, parts in zip(losses, sizes, strict=True):
+            if parts is None:
+                continue
             total = parts if isinstance(parts, int) else sum(parts)
             mine = parts[self.rank] if self.size and not isinstance(parts, int) else total
             self.result.losses.append((float(loss), mine, total))
@@ -168,9 +191,7 @@ class Run:
                 self._keep(f"{number}.{name}", p)
                 self._keep(f"{number}.{name} (gradient)", p.grad)
             for name, buffer in net.named_buffers():
-                # Statistics of plain batch norm are those of the parts that a rank has seen.
-                if not self.by_parts:
-                    self._keep(f"{number}.{name}", buffer)
+                self._keep(f"{number}.{name}", buffer)
         return self.result
 
     def _keep(self, name: str, tensor: Any) -> None:
@@ -179,31 +200,60 @@ class Run:
 
 
 class InParts(nn.Module):
-    """Takes the parts of a batch one by one, each with the random numbers of its rank, and joins the outputs."""
+    """Takes the parts of a batch one by one, each with the random numbers of its rank, and joins the outputs.
+
+    Running statistics are those of the first part, as rank 0's are those of all ranks.
+    """
 
     def __init__(self, module: nn.Module, seed: int) -> None:
         self.module = module
         self.seed = seed
-        _Streams.of = {}
+        _Streams.forget()
+
+    def state_dict(self, prefix: str = "") -> dict[str, Any]:
+        return self.module.state_dict(prefix)
+
+    def load_state_dict(self, state: Any) -> Any:
+        return self.module.load_state_dict(state)
 
     def forward(self, x: Any) -> Any:
-        if not isinstance(parts := getattr(x, "parts", None), tuple):
+        if (parts := _Streams.parts_of(x)) is None:
             return self.module(x)
         outputs, begin = [], 0
+        statistics: dict[str, np.ndarray] = {}
         for rank, count in enumerate(parts):
             if count:
                 with _Streams.of_rank(rank, self.seed):
                     outputs.append(self.module(x[begin : begin + count]))
             begin += count
+            if rank == 0:
+                statistics = {name: buffer.numpy().copy() for name, buffer in self.module.named_buffers()}
+        for name, buffer in self.module.named_buffers():
+            buffer.numpy()[...] = statistics[name]
         joined = F.concat(outputs)
-        joined.parts = parts
+        _Streams.divide(joined, parts)
         return joined
 
 
 class _Streams:
-    """The ranks' streams of random numbers, for one process that plays them all."""
+    """For one process that plays the ranks of one program: their random numbers, and how batches are divided."""
 
-    of: dict[int, Generator] = {}  # noqa: RUF012  one program at a time
+    of: ClassVar[dict[int, Generator]] = {}
+    divided: ClassVar[dict[int, tuple[Any, tuple[int, ...]]]] = {}
+
+    @classmethod
+    def forget(cls) -> None:
+        cls.of.clear()
+        cls.divided.clear()
+
+    @classmethod
+    def divide(cls, tensor: Any, parts: tuple[int, ...]) -> None:
+        """Remember a batch; it is held, so that its id stays its own."""
+        cls.divided[id(tensor)] = (tensor, parts)
+
+    @classmethod
+    def parts_of(cls, tensor: Any) -> tuple[int, ...] | None:
+        return cls.divided[id(tensor)][1] if id(tensor) in cls.divided else None
 
     @classmethod
     @contextlib.contextmanager

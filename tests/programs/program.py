@@ -16,9 +16,10 @@ WIDTH = 3  # features of every layer's input and output, so that any two layers 
 class Layer:
     """One line of a forward pass.
 
-    Own parameters: linear, conv, norm, layer_norm, scale, late (a scale that is None until an event gives it).
+    Own parameters: linear, conv, norm, layer_norm, scale, odd, unused, late (a scale, None until an event gives it).
     Those of the layer `of`: again (the layer itself), transposed (its weight), gamma (a norm's weight as a scale),
     shared (a norm with its weight and bias), energy (its squared weight, added to the output). None: dropout.
+    odd is a linear layer that only batches with an odd number of samples pass; unused is one that none does.
     """
 
     name: str
@@ -31,7 +32,8 @@ class Net:
     """A model. Nets with equal layers are instances of one class, under equal names of parameters.
 
     norm: sync or plain batch norm. wrapped: data-parallel; otherwise every rank trains it on the whole batch.
-    bucket_mb: None for the default. frozen: layers without gradients when the net is wrapped.
+    bucket_mb: None for the default. ignore_first: gradients that stay out of buckets.
+    frozen: layers without gradients when the net is wrapped. taken: layers of the first net that this one has too.
     """
 
     name: str
@@ -39,14 +41,17 @@ class Net:
     norm: str = "sync"
     wrapped: bool = True
     bucket_mb: float | None = None
+    ignore_first: int = 0
     frozen: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
     """The mean of a loss over one batch: of `net`'s output, or of `then`'s on top of it.
 
-    data: the batch's letter. loss: mse, entropy, or tokens (entropy over those that are not ignored).
+    data: the batch's letter. loss: mse, entropy, or tokens (entropy over samples that are not ignored; they are the
+    weight of the pass). detached: `net`'s output is a constant for `then`.
     evaluated: another forward pass, in evaluation, stands between this one and backward.
     """
 
@@ -54,13 +59,14 @@ class Term:
     data: str
     loss: str = "mse"
     then: str = ""
+    detached: bool = False
     factor: float = 1.0
     evaluated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Penalty:
-    """0.1 · Σ p² (l2) or Σ |p| (l1) over the parameters of a net, or of one layer's weight."""
+    """0.1 · Σ p² (l2) or Σ |p + 2| (l1, its kink out of reach) over a net's parameters, or over one layer's weight."""
 
     net: str
     layer: str = ""
@@ -71,7 +77,8 @@ class Penalty:
 class Pass:
     """Forward passes and their backward.
 
-    order: one (of the sum), each (all forwards, then a backward for each term), reversed (the same, last term first).
+    order: one (of the sum), each (all forwards, then a backward for each term), reversed (the same, last term first),
+    twice (of the sum, whose history is kept), grad (gradients of the sum are asked for, and set).
     """
 
     terms: tuple[Term, ...]
@@ -84,8 +91,9 @@ class Pass:
 class Event:
     """What happens before the step `at`.
 
-    Kinds: freeze, unfreeze (a layer), late (gives the late parameter), replace (a layer's weight), evaluate, copy,
-    pickle (the wrapped model goes on as its copy), inner (the model inside is trained, its wrapper dropped).
+    Kinds: freeze, unfreeze (a layer), late (gives the late parameter), replace (a layer's weight), evaluate, still (a
+    norm goes on in evaluation mode), load (another state), copy, pickle (the wrapped model goes on as its copy), inner
+    (the model inside is trained, its wrapper dropped).
     retrace: the step is traced anew; otherwise the trace has to notice.
     """
 
@@ -115,6 +123,7 @@ class Program:
     optimizer: str = "sgd"
     clip: float | None = None
     update_every: int = 1
+    waiting: bool = False  # steps without an update are inside of no_sync
     resume_at: int = 0  # before this step a checkpoint is saved and loaded, maybe by another number of ranks
 
     @property
@@ -151,7 +160,7 @@ class Program:
     def by_parts(self) -> bool:
         """Whether one process has to take the ranks' parts one by one: they have own statistics or random numbers."""
         plain = any(net.norm == "plain" and net.wrapped and _normalizes(net) for net in self.nets)
-        return plain or any(layer.kind == "dropout" for layer in self.layers())
+        return plain or any(layer.kind in ("dropout", "odd") for layer in self.layers())
 
 
 def is_norm(layer: Layer) -> bool:
@@ -165,26 +174,40 @@ def _normalizes(net: Net) -> bool:
 
 def has_parameters(layer: Layer) -> bool:
     """Whether it has parameters of its own that exist from the beginning."""
-    return layer.kind in ("linear", "conv", "norm", "layer_norm", "scale")
+    return layer.kind in ("linear", "conv", "norm", "layer_norm", "scale", "odd", "unused")
+
+
+def is_always_used(layer: Layer) -> bool:
+    """Whether it has parameters and every batch passes it."""
+    return has_parameters(layer) and layer.kind not in ("odd", "unused")
 
 
 def why_not(program: Program) -> str:
     """Why a program has no answer on one process, or none to compare with; empty if it has."""
     for net in program.nets:
-        if not any(map(has_parameters, net.layers)):
+        if not any(map(is_always_used, net.layers)):
             return f"net {net.name} has no parameters"
-        if not net.wrapped and any(layer.kind == "dropout" for layer in net.layers):
+        if not net.wrapped and any(layer.kind in ("dropout", "odd") for layer in net.layers):
             return f"every rank drops other features of {net.name}, which is not data-parallel"
+    asks = any(one.order == "grad" for one in program.passes)
     for place, one in enumerate(program.passes):
-        later = {name for other in program.passes[place + 1 :] if not other.no_sync for name in names_in(other)}
+        later = {name for other in program.passes[place + 1 :] if not other.no_sync for name in trained_in(other)}
         if one.no_sync and not names_in(one) <= later:
             return "gradients wait for a pass that does not come"
     if any(penalty.net not in names_in(one) for one in program.passes for penalty in one.penalties if one.no_sync):
         return "the penalty of a net is in a pass that is not its own"
     if program.by_parts and any(net.norm == "sync" and net.wrapped and _normalizes(net) for net in program.nets):
         return "sync-BN needs the whole batch at once, and others their parts one by one"
-    if program.by_parts and any(event.kind == "evaluate" for event in program.events):
-        return "running statistics of plain batch norm are those of a rank"
+    for net in program.nets:
+        freezes = net.frozen or any(event.kind == "freeze" and event.net == net.name for event in program.events)
+        if freezes and any(layer.kind == "odd" for layer in net.layers):
+            return f"a rank may have nothing left to train in {net.name}"
+    if any(one.no_sync and one.order == "grad" for one in program.passes) or (program.waiting and asks):
+        return "gradients that are asked for cannot wait"
+    if program.traced and any(layer.kind == "odd" for layer in program.layers()):
+        return "ranks have different graphs"
+    if program.waiting and program.update_every == 1:
+        return "every step updates"
     if program.resume_at and (program.by_parts or program.update_every > 1):
         return "random numbers and gradients are not in a checkpoint"
     if any(term.evaluated for term in program.terms()) and (program.traced or program.by_parts):
@@ -195,3 +218,8 @@ def why_not(program: Program) -> str:
 def names_in(one: Pass) -> set[str]:
     """The nets that a pass goes through."""
     return {name for term in one.terms for name in (term.net, term.then) if name}
+
+
+def trained_in(one: Pass) -> set[str]:
+    """The nets that a pass gives gradients."""
+    return {name for term in one.terms for name in ("" if term.detached else term.net, term.then) if name}

@@ -105,7 +105,8 @@ def _plainer(program: Program) -> Iterator[Program]:
     yield replace(program, traced=False)
     yield replace(program, optimizer="sgd")
     yield replace(program, clip=None)
-    yield replace(program, update_every=1)
+    yield replace(program, update_every=1, waiting=False)
+    yield replace(program, waiting=False)
     yield replace(program, dtype="f64")
     yield replace(program, seed=0)
 
@@ -135,7 +136,8 @@ def _smaller_pass(one: Pass) -> Iterator[Pass]:
 
 
 def _plainer_term(term: Term) -> Iterator[Term]:
-    yield replace(term, then="")
+    yield replace(term, then="", detached=False)
+    yield replace(term, detached=False)
     yield replace(term, loss="mse")
     yield replace(term, factor=1.0)
     yield replace(term, evaluated=False)
@@ -162,7 +164,8 @@ def _smaller_nets(program: Program) -> Iterator[Program]:
                 ),
             )
     for place, net in enumerate(program.nets):
-        for plain in (replace(net, bucket_mb=None), replace(net, frozen=()), replace(net, norm="sync")):
+        for change in ({"bucket_mb": None}, {"ignore_first": 0}, {"frozen": ()}, {"taken": ()}, {"norm": "sync"}):
+            plain = replace(net, **change)
             yield replace(program, nets=(*program.nets[:place], plain, *program.nets[place + 1 :]))
     for net in program.nets:
         lent = {layer.of for layer in net.layers}
@@ -185,7 +188,8 @@ def _with_layers(program: Program, change: Callable[[Net], tuple[Layer, ...]]) -
     for net in program.nets:
         layers = change(net)
         known = {layer.name for layer in layers}
-        nets.append(replace(net, layers=layers, frozen=tuple(name for name in net.frozen if name in known)))
+        frozen, taken = (tuple(name for name in names if name in known) for names in (net.frozen, net.taken))
+        nets.append(replace(net, layers=layers, frozen=frozen, taken=taken))
     known = {net.name: {"", *(layer.name for layer in net.layers)} for net in nets}
 
     def still(item: Penalty | Event) -> bool:

@@ -18,14 +18,18 @@ _MADE = {
     "shared": f"nn.BatchNorm1d({WIDTH}, eps=0.1)",
     "layer_norm": f"nn.LayerNorm({WIDTH}, eps=0.1)",
     "scale": f"dt.Parameter(dt.full(({WIDTH},), 0.8))",
+    "odd": f"nn.Linear({WIDTH}, {WIDTH})",
+    "unused": f"nn.Linear({WIDTH}, {WIDTH})",
     "late": "None",
     "dropout": "nn.Dropout(0.4)",
 }
 _OPTIMIZERS = {
-    "sgd": "optim.SGD({parameters}, lr=0.05)",
-    "momentum": "optim.SGD({parameters}, lr=0.05, momentum=0.9, weight_decay=0.01)",
-    "adam": "optim.Adam({parameters}, lr=0.01, eps=0.001)",
+    "sgd": "optim.SGD({parameters}, lr={lr})",
+    "momentum": "optim.SGD({parameters}, lr={lr}, momentum=0.9, weight_decay=0.01)",
+    "adam": "optim.Adam({parameters}, lr={lr}, eps=0.001)",
 }
+# Short floats have gradients of hundreds, and numbers of three digits.
+_RATES = {"f64": 0.05, "f32": 0.05, "f16": 0.0001, "bf16": 0.001}
 
 
 def text_of(program: Program) -> str:
@@ -115,6 +119,8 @@ def _line(layer: Layer, kinds: dict[str, str]) -> str:
         "late": f"x if {own} is None else x * {own}",
         "transposed": f"F.tanh(F.matmul(x, {of}.weight))",
         "gamma": f"{of}.weight * x",
+        "odd": f"F.tanh({own}(x)) if len(x) % 2 else x",
+        "unused": "x",
         "energy": f"x + 0.05 * ({of}.weight * {of}.weight).sum()",
     }[layer.kind]
 
@@ -125,7 +131,7 @@ def _line(layer: Layer, kinds: dict[str, str]) -> str:
 def _body(program: Program) -> list[str]:
     names = ", ".join(net.name for net in program.nets)
     lines = [line for net in program.nets for line in _net_lines(program, net)]
-    optimizer = _OPTIMIZERS[program.optimizer].format(parameters=f"run.trained({names})")
+    optimizer = _OPTIMIZERS[program.optimizer].format(parameters=f"run.trained({names})", lr=_RATES[program.dtype])
     lines.append(f"optimizer = {optimizer}")
     if program.resume_at:
         models = ", ".join(_model(net) for net in program.nets)
@@ -150,9 +156,11 @@ def _net_lines(program: Program, net: Net) -> list[str]:
         made = f"dist.convert_sync_batch_norm({made})"
     # What is not data-parallel is equal on all ranks because they make it from equal random numbers.
     lines = [*([] if net.wrapped else ["dt.seed(1, rank=0)"]), f"{net.name} = {made}"]
+    lines += [f"{net.name}.{layer} = {program.nets[0].name}.{layer}" for layer in net.taken]
     lines += [f"run.freeze({net.name}.{layer})" for layer in net.frozen]
     if net.wrapped:
         option = "" if net.bucket_mb is None else f", bucket_mb={net.bucket_mb}"
+        option += f", ignore_first={net.ignore_first}" if net.ignore_first else ""
         lines.append(f"{_model(net)} = run.data_parallel({net.name}{option})")
     return lines
 
@@ -187,13 +195,19 @@ def _pass_lines(program: Program, one: Pass, number: int) -> tuple[list[str], li
     """The lines, and the names of the terms' losses."""
     lines, losses = [], [f"loss{number + i}" for i in range(len(one.terms))]
     for loss, term in zip(losses, one.terms):
-        lines.append(f"{loss} = {_term(program, term)}")
+        counted = f"with run.counted(y_{term.data}): " if term.loss == "tokens" else ""
+        lines.append(f"{counted}{loss} = {_term(program, term)}")
         if term.evaluated:
             lines.append(f"run.evaluate({_model(program.net(term.net))})")
     penalties = [_penalty(penalty) for penalty in one.penalties]
+    total = " + ".join([*losses, *penalties])
+    total = f"({total})" if len(losses) + len(penalties) > 1 else total
     if one.order == "one":
-        total = " + ".join([*losses, *penalties])
-        lines.append(f"({total}).backward()" if len(losses) + len(penalties) > 1 else f"{total}.backward()")
+        lines.append(f"{total}.backward()")
+    elif one.order == "twice":
+        lines += [f"total = {total}", "total.backward(retain_graph=True)", "total.backward()"]
+    elif one.order == "grad":
+        lines.append(f"run.set_grad({total}, {', '.join(net.name for net in program.nets)})")
     else:
         lines += [f"{loss}.backward()" for loss in (losses if one.order == "each" else reversed(losses))]
         lines += [f"({penalty}).backward()" for penalty in penalties]
@@ -203,14 +217,19 @@ def _pass_lines(program: Program, one: Pass, number: int) -> tuple[list[str], li
 def _term(program: Program, term: Term) -> str:
     output = f"{_model(program.net(term.net))}(x_{term.data})"
     if term.then:
+        output += ".detach()" if term.detached else ""
         output = f"{_model(program.net(term.then))}({output})"
     y = f"y_{term.data}"
-    loss = f"F.mse_loss({output}, {y})" if term.loss == "mse" else f"F.cross_entropy({output}, F.argmax({y}, 1))"
+    loss = {
+        "mse": f"F.mse_loss({output}, {y})",
+        "entropy": f"F.cross_entropy({output}, F.argmax({y}, 1))",
+        "tokens": f"F.cross_entropy({output}, run.tokens({y}), ignore_index=-100)",
+    }[term.loss]
     return loss if term.factor == 1 else f"{term.factor} * {loss}"
 
 
 def _penalty(penalty: Penalty) -> str:
-    function = "abs(p)" if penalty.kind == "l1" else "(p * p)"
+    function = "abs(p + 2)" if penalty.kind == "l1" else "(p * p)"
     if penalty.layer:
         return f"0.1 * {function.replace('p', f'{penalty.net}.{penalty.layer}.weight')}.sum()"
     return f"0.1 * sum({function}.sum() for p in {penalty.net}.parameters())"
@@ -230,9 +249,19 @@ def _loop_lines(program: Program, names: str, optimizer: str) -> list[str]:
     if program.update_every > 1:
         lines.append(f"    if i % {program.update_every} == 0: run.zero_grad({names})")
         update = f", i % {program.update_every} == {program.update_every - 1}"
-    noted = ", ".join(f"sum({term.data})" if program.is_whole(term.data) else term.data for term in program.terms())
+    noted = ", ".join(_noted(program, term) for term in program.terms())
     note = f"run.note(step(*run.batch(i, {given}){update}), {noted})"
-    return [loop, *lines, f"    {note}"] if lines else [f"{loop} {note}"]
+    if program.waiting:
+        models = ", ".join(_model(net) for net in program.nets if net.wrapped)
+        note = f"with run.no_sync(*([{models}] if i % {program.update_every} == 0 else [])): {note}"
+    return [loop, *lines, f"    {note}"] if lines or program.waiting else [f"{loop} {note}"]
+
+
+def _noted(program: Program, term: Term) -> str:
+    """The sizes by which the ranks' losses count."""
+    if term.loss == "tokens":
+        return "None"
+    return f"sum({term.data})" if program.is_whole(term.data) else term.data
 
 
 def _event(program: Program, event: Event, names: str, optimizer: str) -> list[str]:
@@ -244,9 +273,11 @@ def _event(program: Program, event: Event, names: str, optimizer: str) -> list[s
         "unfreeze": [f"run.unfreeze({layer})", f"run.adopt(optimizer, {names})"],
         "late": [f'{layer} = run.parameter(0.9, "{program.dtype}")', f"run.adopt(optimizer, {names})"],
         "replace": [f"{layer}.weight = dt.Parameter({layer}.weight.numpy() * 0.5)", f"run.adopt(optimizer, {names})"],
+        "still": [f"{layer}.eval()"],
+        "load": [f"{model}.load_state_dict({{name: t * 0.9 for name, t in {model}.state_dict().items()}})"],
         "evaluate": [f"run.evaluate({model})"],
         "copy": [f"{model} = copy.deepcopy({model})", f"{net} = run.inner({model})", *remake],
         "pickle": [f"{model} = pickle.loads(pickle.dumps({model}))", f"{net} = run.inner({model})", *remake],
-        "inner": [f"{model} = {net}"],
+        "inner": [f"{model} = run.without_wrapper({model})"],
     }[event.kind]
     return [*done, "step = run.trace(step)"] if program.traced and event.retrace else done
