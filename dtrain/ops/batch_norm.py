@@ -172,7 +172,6 @@ UPDATE_RUNNING = register_op(
         name="batch_norm_update_running",
         infer=_infer_update_running,
         aliases={0: 0, 1: 1},
-        dtypes=(float32, float64),
         samples=lambda: [Sample(inputs=((3,), (3,), (7,)), attrs={"momentum": 0.1}, low=2.0, high=4.0)],
     )
 )

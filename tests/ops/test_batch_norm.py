@@ -7,6 +7,7 @@ import pytest
 from helpers.function_gradient import assert_gradients
 from helpers.tolerance import assert_close
 
+import dtrain as dt
 import dtrain.functional as F
 from dtrain.base.errors import DtypeError, ShapeError
 from dtrain.core.apply import apply, apply_tuple
@@ -87,6 +88,22 @@ def test_f16_input_with_f32_parameters() -> None:
     assert tensor.grad is not None
     assert scale.grad is not None
     assert (tensor.grad.dtype.tag, scale.grad.dtype.tag) == ("f16", "f32")
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("traced", [False, True])
+def test_running_values_of_a_net_in_short_floats_move_too(dtype: str, traced: bool) -> None:
+    """`net.to("f16")` casts them with everything else; statistics are computed in f32 and rounded once."""
+    x = dt.tensor(draw(6, 3, 2)).to(dtype)
+    layer = dt.nn.BatchNorm1d(3, momentum=0.25).to(dtype)
+    (dt.trace(layer) if traced else layer)(x)
+    wide = x.to("f64").numpy()
+    unbiased = wide.var((0, 2), ddof=1)
+    for buffer, wanted in ((layer.running_mean, 0.25 * wide.mean((0, 2))), (layer.running_var, 0.75 + 0.25 * unbiased)):
+        assert buffer is not None and buffer.dtype.tag == dtype
+        assert_close(buffer.numpy(), wanted.astype(buffer.numpy().dtype))
+    y = layer.eval()(x)
+    assert y.dtype.tag == dtype and np.isfinite(y.to("f32").numpy()).all()
 
 
 def test_parts_of_a_batch_combine_to_the_whole() -> None:

@@ -89,6 +89,13 @@ class Run:
         """Forward passes inside count by the tokens that are not ignored."""
         return dist.batch_weight((y[:, 0] > -0.4).to("s64").sum()) if self.size > 1 else contextlib.nullcontext()
 
+    def constant(self, output: Any) -> Any:
+        """The output of a model without its history."""
+        detached = output.detach()
+        if (parts := _Streams.parts_of(output)) is not None:
+            _Streams.divide(detached, parts)
+        return detached
+
     def evaluate(self, model: Any) -> None:
         """Note what the model says in evaluation to five samples that all ranks have."""
         x = np.random.default_rng(self.seed).standard_normal((5, WIDTH))

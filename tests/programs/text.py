@@ -217,7 +217,7 @@ def _pass_lines(program: Program, one: Pass, number: int) -> tuple[list[str], li
 def _term(program: Program, term: Term) -> str:
     output = f"{_model(program.net(term.net))}(x_{term.data})"
     if term.then:
-        output += ".detach()" if term.detached else ""
+        output = f"run.constant({output})" if term.detached else output
         output = f"{_model(program.net(term.then))}({output})"
     y = f"y_{term.data}"
     loss = {
