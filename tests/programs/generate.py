@@ -102,6 +102,8 @@ def generate(seed: int, ranks: int) -> Program:
     if any(layer.kind == "odd" for layer in program.layers()):
         program = replace(program, traced=False)  # ranks would have different graphs
     waits = random.chance(0.5) and not any(one.order == "grad" for one in passes)
+    copied = any(event.kind in ("copy", "pickle") for event in program.events)
+    waits = waits and not (copied and any(net.taken for net in nets))
     program = replace(program, waiting=program.update_every > 1 and waits)
     program = _settled(program, random)
     return replace(program, sizes=_sizes(program, ranks, num_steps, _Random(seed, ranks), random.integer(0, 10**6)))

@@ -206,6 +206,9 @@ def why_not(program: Program) -> str:
         return "gradients that are asked for cannot wait"
     if program.traced and any(layer.kind == "odd" for layer in program.layers()):
         return "ranks have different graphs"
+    copied = any(event.kind in ("copy", "pickle") for event in program.events)
+    if program.waiting and copied and any(net.taken for net in program.nets):
+        return "a copy leaves what waits for a layer of two models behind"
     if program.waiting and program.update_every == 1:
         return "every step updates"
     if program.resume_at and (program.by_parts or program.update_every > 1):
