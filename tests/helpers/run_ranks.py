@@ -134,4 +134,5 @@ def _main(file: str, function: str, arguments: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # a test file may import from helpers, as under pytest
     _main(*sys.argv[1:])
