@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from dtrain import optim
+from dtrain.base.cuda import placement, synchronize
+from dtrain.base.device import Device
 from dtrain.base.errors import LaunchError, expected
 from dtrain.collectives.bench.torch_workloads import build_torch
 from dtrain.collectives.bench.workloads import WORKLOADS, Workload
@@ -31,6 +33,7 @@ Time one training step beside PyTorch's (extra `peers`), in one process.
 examples:
   dtrain bench peer_step --model mlp --batch-size 64
   dtrain bench peer_step --model resnet18 --batch-size 16 --image-size 64 --turns 7
+  dtrain bench peer_step --model resnet18 --device cuda
 """
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -46,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=int, default=None, help="pixels a side (64 for resnet18, 8 for mlp)")
     parser.add_argument("--turns", type=int, default=15, help="turns of each contestant (15)")
     parser.add_argument("--turn-seconds", type=float, default=0.2, help="least duration of one turn (0.2)")
+    parser.add_argument("--device", default="cpu", help="where all contestants compute: cpu, cuda, cuda:1 (cpu)")
     parser.add_argument("--threads", type=int, default=1, help="threads of every contestant (1)")
     parser.add_argument("-J", "--json", metavar="FILE", help="write the figures as JSON too")
 
@@ -53,12 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print. Returns the exit code."""
     _fix_threads(args.threads)
-    contestants = _contestants(args)
+    device = placement(args.device)
+    contestants = _contestants(args, device)
     times: dict[str, list[float]] = {name: [] for name in contestants}
-    counts = {name: _steps_per_turn(step, args.turn_seconds) for name, step in contestants.items()}
+    counts = {name: _steps_per_turn(step, device, args.turn_seconds) for name, step in contestants.items()}
     for _ in range(args.turns):
         for name, step in contestants.items():
-            times[name].append(_time(step, counts[name]))
+            times[name].append(_time(step, device, counts[name]))
     report = _report(args, times)
     _print(report)
     if args.json:
@@ -74,7 +79,7 @@ def _fix_threads(threads: int) -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
-def _contestants(args: argparse.Namespace) -> dict[str, Step]:
+def _contestants(args: argparse.Namespace, device: Device) -> dict[str, Step]:
     try:
         import torch
     except ImportError:
@@ -83,18 +88,19 @@ def _contestants(args: argparse.Namespace) -> dict[str, Step]:
         ) from None
     torch.set_num_threads(args.threads)
     workload = WORKLOADS[args.model]
-    images, labels = workload.batch(args.batch_size, args.image_size or workload.default_image_size, seed=0)
-    eager = _dtrain_step(workload)
-    traced = trace(_dtrain_step(workload))
+    batch = workload.batch(args.batch_size, args.image_size or workload.default_image_size, seed=0)
+    images, labels = (tensor.to(device) for tensor in batch)
+    eager = _dtrain_step(workload, device)
+    traced = trace(_dtrain_step(workload, device))
     return {
         "dtrain traced": lambda: traced(images, labels),
         "dtrain eager": lambda: eager(images, labels),
-        "PyTorch eager": _torch_step(args.model, images.numpy(), labels.numpy()),
+        "PyTorch eager": _torch_step(args.model, images.numpy(), labels.numpy(), device),
     }
 
 
-def _dtrain_step(workload: Workload) -> Callable[[Tensor, Tensor], Tensor]:
-    model = workload.build()
+def _dtrain_step(workload: Workload, device: Device) -> Callable[[Tensor, Tensor], Tensor]:
+    model = workload.build().to(device)
     optimizer = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
@@ -107,12 +113,12 @@ def _dtrain_step(workload: Workload) -> Callable[[Tensor, Tensor], Tensor]:
     return step
 
 
-def _torch_step(name: str, images: np.ndarray, labels: np.ndarray) -> Step:
+def _torch_step(name: str, images: np.ndarray, labels: np.ndarray, device: Device) -> Step:
     import torch
 
-    model = build_torch(name)
+    model = build_torch(name).to(str(device))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-    inputs, targets = torch.from_numpy(images), torch.from_numpy(labels)
+    inputs, targets = (torch.from_numpy(array).to(str(device)) for array in (images, labels))
 
     def step() -> Any:
         optimizer.zero_grad()
@@ -124,18 +130,20 @@ def _torch_step(name: str, images: np.ndarray, labels: np.ndarray) -> Step:
     return step
 
 
-def _steps_per_turn(step: Step, seconds: float) -> int:
+def _steps_per_turn(step: Step, device: Device, seconds: float) -> int:
     """Enough steps to fill a turn; also the warm-up."""
     for _ in range(3):
         step()
-    return max(1, round(seconds / _time(step, 3) * 1e3))
+    return max(1, round(seconds / _time(step, device, 3) * 1e3))
 
 
-def _time(step: Step, count: int) -> float:
+def _time(step: Step, device: Device, count: int) -> float:
     """Milliseconds of one step."""
+    synchronize(device)
     begin = perf_counter()
     for _ in range(count):
         step()
+    synchronize(device)
     return (perf_counter() - begin) / count * 1e3
 
 
@@ -155,14 +163,20 @@ def _report(args: argparse.Namespace, times: dict[str, list[float]]) -> dict[str
                 "ratio_max": ratios[-1],
             }
         )
-    return {"model": args.model, "batch_size": args.batch_size, "threads": args.threads, "rows": rows}
+    return {
+        "model": args.model,
+        "batch_size": args.batch_size,
+        "device": args.device,
+        "threads": args.threads,
+        "rows": rows,
+    }
 
 
 def _print(report: dict[str, Any]) -> None:
     import torch
 
     print(
-        f"{report['model']}, batch {report['batch_size']}, {report['threads']} thread(s), "
+        f"{report['model']}, batch {report['batch_size']}, {report['threads']} thread(s), {report['device']}, "
         f"NumPy {np.__version__}, PyTorch {torch.__version__}"
     )
     print(f"{'contestant':16}{'median ms':>11}{'min':>9}{'max':>9}{'ratio':>9}{'min':>8}{'max':>8}")

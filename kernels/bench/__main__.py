@@ -1,4 +1,4 @@
-"""`python -m dtrain.kernels.bench [--op OP] [--dtype f32] [--repeats 9] [--json FILE]`."""
+"""`python -m dtrain.kernels.bench [--op OP] [--dtype f32] [--device cuda] [--repeats 9] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dtrain.base.cuda import placement
 from dtrain.base.dtype import as_dtype
-from dtrain.base.errors import expected
+from dtrain.base.errors import DeviceError, expected
 from dtrain.kernels.bench.measure import Timing, measure
 from dtrain.kernels.bench.shapes import Workload, workloads
+from dtrain.kernels.cuda.bench import copy_gigabytes_per_second, gpu_candidates, measure_on_gpu
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m dtrain.kernels.bench", description=sys.modules[__name__].__doc__)
     made.add_argument("--op", action="append", default=[], help="time only this op (repeatable)")
     made.add_argument("--dtype", default="f32", help="f32 or f64 (default f32)")
+    made.add_argument("--device", default="cpu", help="cpu, or a GPU: cuda, cuda:1 (default cpu)")
     made.add_argument("--repeats", type=int, default=9, help="interleaved samples of each kernel (default 9)")
     made.add_argument("--json", type=Path, help="also write all timings to this file")
     return made
@@ -50,18 +53,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     dtype = as_dtype(options.dtype)
     try:
-        chosen = select(options.op)
-    except ValueError as error:
+        chosen, device = select(options.op), placement(options.device)
+    except (ValueError, DeviceError) as error:
         print(error, file=sys.stderr)
         return 2
     timings = []
+    if device.is_cuda:
+        limit = copy_gigabytes_per_second(device.index)
+        print(f"{device}: a copy within its memory moves {limit:.0f} GB/s, read and written")
+        chosen = [workload for workload in chosen if gpu_candidates(workload, dtype, device)]
     for workload in chosen:
         print(f"{workload.op} {dtype.tag} {workload.label}", flush=True)
-        for timing in measure(workload, dtype, options.repeats):
+        for timing in (
+            measure_on_gpu(workload, dtype, options.repeats, device.index)
+            if device.is_cuda
+            else measure(workload, dtype, options.repeats)
+        ):
             timings.append(timing)
             print(line(timing), flush=True)
     if options.json is not None:
-        record = {"machine": platform.processor() or platform.machine(), "timings": [t.as_dict() for t in timings]}
+        record = {
+            "machine": platform.processor() or platform.machine(),
+            "device": str(device),
+            "timings": [t.as_dict() for t in timings],
+        }
         options.json.write_text(json.dumps(record, indent=1))
     return 0
 

@@ -44,6 +44,16 @@ def measure_on_gpu(workload: Workload, dtype: DType, repeats: int, index: int = 
     yield from summarize(workload, dtype, chosen, samples, sum(array.nbytes for array in (*inputs, *outputs)))
 
 
+def copy_gigabytes_per_second(index: int = 0, nbytes: int = 2**30) -> float:
+    """What GPU `index` moves when it copies within its memory, bytes read plus bytes written: the limit of the rest."""
+    import cupy
+
+    with cupy.cuda.Device(index):
+        source, target = cupy.empty(nbytes, "uint8"), cupy.empty(nbytes, "uint8")
+        seconds = min(_seconds(lambda: cupy.copyto(target, source)) for _ in range(5))
+    return 2 * nbytes / seconds / 1e9
+
+
 def _bound(info: KernelInfo, inputs: list[Any], outputs: list[Any], workload: Workload) -> Callable[[], None]:
     out = outputs[0] if len(outputs) == 1 else tuple(outputs)
     attrs = dict(workload.attrs)
