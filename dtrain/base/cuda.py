@@ -114,6 +114,14 @@ def numbered(value: DeviceLike) -> Device:
     return as_device(f"cuda:{current_index()}") if device.is_cuda and device.index == DEFAULT_INDEX else device
 
 
+def synchronize(device: Device) -> None:
+    """Wait until everything that was handed to a GPU has ended; nothing to wait for on the CPU."""
+    if device.is_cuda:
+        import cupy
+
+        cupy.cuda.Device(device.index).synchronize()
+
+
 def placement(value: DeviceLike) -> Device:
     """Where a tensor that asks for this device lies: `cpu` or an existing `cuda:N`.
 

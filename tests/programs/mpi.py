@@ -14,7 +14,8 @@ from helpers.run_ranks import run_ranks
 
 from dtrain import collectives as dist
 from programs.generate import generate
-from programs.judge import Outcome, Result, Run, judge, run_on, stretches, whole
+from programs.judge import Outcome, judge, run_on, stretches, whole
+from programs.rank import Result, Run
 from programs.run import body_of, settings_of
 
 Key = tuple[int, int]  # seed and ranks

@@ -14,8 +14,9 @@ import pytest
 from dtrain import collectives as dist
 from programs import judge
 from programs.generate import generate
-from programs.judge import InParts, Outcome, Result, Run
+from programs.judge import Outcome
 from programs.program import Event, Layer, Net, Pass, Penalty, Program, Term, why_not
+from programs.rank import InParts, Result, Run
 from programs.run import outcome_of
 from programs.shrink import shrink
 from programs.text import num_lines, text_of
