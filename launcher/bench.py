@@ -20,6 +20,7 @@ BENCHMARKS = {
     "all_reduce": "dtrain.collectives.bench.all_reduce",
     "step": "dtrain.collectives.bench.step",
     "peer_step": "dtrain.collectives.bench.peer_step",
+    "output": "dtrain.launcher.bench_output",
 }
 ENTRY = "dtrain.launcher.bench"
 
@@ -38,7 +39,7 @@ def bench(arguments: Sequence[str]) -> int:
     args = parser.parse_args(rest)
     if args.num_proc < 0:
         raise UsageError(expected("dtrain bench -np", "a number of at least 1", str(args.num_proc)))
-    if args.num_proc == 0:
+    if args.num_proc == 0 or getattr(module, "STARTS_RANKS", False):
         return int(module.run(args))
     return _launched(name, rest, args.num_proc, args.launcher)
 

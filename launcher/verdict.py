@@ -203,8 +203,8 @@ def early_leaver_verdict(leaver: RankEnd, size: int, waiting: Sequence[int]) -> 
 def nothing_exchanged_note(size: int) -> str:
     """For a job that ended well and was perhaps not what its user meant."""
     return (
-        f"dtrain: note: no collective ran in this job: its {size} ranks exchanged nothing, so each has trained alone; "
-        "wrap the model in dist.data_parallel() after dist.init() to train one model together\n"
+        f"dtrain: note: no collective ran in this job: its {size} ranks exchanged nothing, as if each had run alone; "
+        "to train one model together, call dist.init() and wrap the model in dist.data_parallel()\n"
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from types import SimpleNamespace
 
 import pytest
 
 from dtrain.launcher import bench as bench_module
+from dtrain.launcher import bench_output
 from dtrain.launcher.bench import BENCHMARKS, _without_launch_flags, bench
 from dtrain.launcher.flags import UsageError
 
@@ -76,3 +78,16 @@ def test_help_and_names(capsys):
         bench(["latency"])
     assert "dtrain.collectives" not in bench_module.__dict__
     assert sys.modules["dtrain.launcher.bench"] is bench_module
+
+
+def test_output_passes_whole_beside_a_peer(capsys, tmp_path, monkeypatch):
+    """A small run of the real thing; speed and memory are for the benchmark itself, on a machine that is quiet."""
+    monkeypatch.setattr(bench_output, "find_mpirun", lambda: None)
+    assert bench(["output", "-np", "2", "--launcher", "local", "--megabytes", "4", "-J", str(tmp_path / "rows")]) == 0
+    record = json.loads((tmp_path / "rows").read_text())
+    assert [row["shape"] for row in record["rows"]] == ["short lines", "lines of 10,000", "one line"]
+    assert all(row["megabytes"] >= 4 and row["seconds"] > 0 and row["peak_memory_mib"] < 100 for row in record["rows"])
+    assert record["stop_with_paused_reader_seconds"] < 5
+    assert "short lines" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="expected --megabytes of at least 1, got 0"):
+        bench(["output", "--megabytes", "0"])
