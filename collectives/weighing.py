@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from dtrain.base.dtype import DType
 from dtrain.base.errors import DtypeError, expected
 
@@ -65,6 +67,8 @@ def weighted(where: str, op: str, dtype: DType, weight: Weight) -> Weighted:
         raise DtypeError(expected(where, "a floating dtype with a weight", dtype.tag, "cast to f32 first"))
     if hasattr(weight, "__cuda_array_interface__"):
         return Weighted(op, pair=weight)  # type: ignore[arg-type]
+    if isinstance(weight, np.ndarray) and weight.shape == (2,):
+        weight = (float(weight[0]), float(weight[1]))
     own, count = weight if isinstance(weight, tuple) else (weight, weight)
     for number in (own, count):
         if not (isinstance(number, int | float) and 0 <= number < math.inf):
