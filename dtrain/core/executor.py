@@ -8,7 +8,6 @@ bound anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from operator import length_hint
 from typing import Any
@@ -23,6 +22,7 @@ from dtrain.core.memory_plan import Block, MemoryPlan, Storage, plan_memory
 from dtrain.core.tensor import Array, Tensor, owner_of
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.kernels.device_arrays import copy_of, overwrite
+from dtrain.kernels.quiet import quiet
 from dtrain.kernels.registry import array_module
 
 Step = Callable[[], Any]
@@ -56,6 +56,7 @@ class Executor:
         devices = _devices_of(graph)
         # Every device has an arena of the whole plan; what another device's values take up there is never touched.
         self._arenas = {device: _allocate(self.plan.arena_nbytes, device) for device in devices}
+        self._talks = any(node.op.is_collective for node in graph.nodes)
         self._gpu = next((device for device in devices if device.is_cuda), None)
         self._blocks = self._place_blocks(self.plan.blocks)
         self._arguments = [_empty(value) for value in graph.arguments]
@@ -67,8 +68,16 @@ class Executor:
 
     def run(self, arguments: Sequence[Array]) -> list[Array]:
         """Run once. Arguments have the types of the graph's; returns the results as new arrays."""
+        if self._gpu is None:
+            return self._run_quietly(arguments)
+        with current_gpu(self._gpu):
+            return self._run_quietly(arguments)
+
+    def _run_quietly(self, arguments: Sequence[Array]) -> list[Array]:
         # Eagerly each kernel call is quiet by itself (kernels/quiet.py); here one switch serves for all steps.
-        with np.errstate(all="ignore"), nullcontext() if self._gpu is None else current_gpu(self._gpu):
+        if not self._talks:
+            return _quiet_run(self, arguments)
+        with np.errstate(all="ignore"):  # slower, but collectives look for their communicator in the caller's context
             return self._run(arguments)
 
     def _run(self, arguments: Sequence[Array]) -> list[Array]:
@@ -215,6 +224,9 @@ class Executor:
         memory = self._arenas[value.type.device] if storage.block is None else self._blocks[id(storage.block)]
         raw = memory[storage.offset : storage.offset + value.type.nbytes]
         return raw.view(value.type.dtype.numpy).reshape(value.type.shape)
+
+
+_quiet_run = quiet(Executor._run)
 
 
 def _check_separate(arrays: Sequence[Array], graph: Graph) -> None:

@@ -41,10 +41,11 @@ class TapeNode:
         self.name = name
         self.grad = grad
         self.inputs = tuple(inputs)
-        self.versions = [tensor.version for tensor in self.inputs]
-        self.needs_grad = [tensor.requires_grad for tensor in self.inputs]
+        # Without the property: every recorded op goes through here.
+        self.versions = [0 if (writes := tensor._writes) is None else writes[0] for tensor in inputs]
+        self.needs_grad = [tensor.requires_grad for tensor in inputs]
         # Where gradients go on: a later write into an input gives that tensor another history.
-        self.edges = [(tensor.node, tensor.index) for tensor in self.inputs]
+        self.edges = [(tensor.node, tensor.index) for tensor in inputs]
         self.grad_reads = grad_reads
         self.output_types = output_types
         self.attrs = attrs
