@@ -322,9 +322,21 @@ def _to_array(data: Any, dtype: DTypeLike | None) -> Array:
             array = np.asarray(data)
         except ValueError as error:
             raise ShapeError(expected("tensor()", "numbers or evenly nested lists of numbers", repr(data))) from error
-        if dtype is None and array.dtype == float64.numpy:
-            array = cast_of(array, float32.numpy)
+        if array.dtype == float64.numpy:
+            _expect_exact_integers(array, data, dtype)
+            array = cast_of(array, float32.numpy) if dtype is None else array
     return array if dtype is None else cast_of(array, as_dtype(dtype).numpy)
+
+
+def _expect_exact_integers(array: np.ndarray, data: Any, dtype: DTypeLike | None) -> None:
+    """NumPy makes f64 of a list with integers beyond s64; that is wanted only where somebody wrote a float."""
+    is_wanted = dtype is not None and as_dtype(dtype).is_floating
+    if is_wanted or not array.size or not np.abs(array).max() >= 2.0**63:
+        return
+    if not any(isinstance(number, float | np.floating) for number in np.asarray(data, object).flat):
+        raise ValueError(
+            expected("tensor()", "integers that s64 holds", f"{data!r:.80}", "write one of them as a float")
+        )
 
 
 def _from_dlpack(data: Any) -> Array:

@@ -25,6 +25,8 @@ def collate(samples: Sequence[Any]) -> Any:
         TypeError: neither numbers nor arrays.
         ValueError: a number that the batch's dtype cannot hold.
     """
+    if not samples:
+        raise ValueError(expected("collate", "at least one sample", "none"))
     first = samples[0]
     if isinstance(first, Mapping):
         return _collate_mappings(samples)

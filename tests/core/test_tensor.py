@@ -247,3 +247,17 @@ def test_copies_and_pickles_of_a_view_leave_the_rest_behind():
     assert len(pickle.dumps(whole[0])) < 1000
     parameter = pickle.loads(pickle.dumps(dt.Parameter([1.0], name="w")))
     assert (parameter.name, parameter.requires_grad, parameter.tolist()) == ("w", True, [1.0])
+
+
+@pytest.mark.parametrize("dtype", [None, "s64", "s32"])
+@pytest.mark.parametrize("data", [[2**63, 1], [[2**63, -1]], [-(2**63) - 1, 0], [2**64, 2**63]])
+def test_integers_beyond_s64_are_no_floats(data, dtype):
+    with pytest.raises((ValueError, TypeError, OverflowError)):
+        dt.tensor(data, dtype=dtype)
+
+
+def test_integers_beyond_s64_beside_floats_or_as_floats_are_floats():
+    assert dt.tensor([2**63, 1.5]).tolist() == [2.0**63, 1.5]
+    assert dt.tensor([2**63, 1], dtype="f64").tolist() == [2.0**63, 1]
+    assert dt.tensor([1e300, 2.0], dtype="f64").tolist() == [1e300, 2]
+    assert dt.tensor([2**63 - 1, -(2**63)]).tolist() == [2**63 - 1, -(2**63)]

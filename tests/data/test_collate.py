@@ -60,6 +60,11 @@ def test_a_number_that_the_batch_cannot_hold_is_refused(samples):
         collate(samples)
 
 
+def test_no_samples_are_no_batch():
+    with pytest.raises(ValueError, match="at least one sample, got none"):
+        collate([])
+
+
 def test_unsigned_64_bits_are_no_dtype_of_ours():
     with pytest.raises(TypeError, match="got uint64"):
         collate([np.uint64(1), np.int64(1)])

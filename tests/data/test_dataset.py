@@ -71,3 +71,14 @@ def test_permutation_depends_on_seed_and_epoch():
     orders = {tuple(permutation(20, seed, epoch)) for seed in (0, 1, -1) for epoch in (0, 1)}
     assert len(orders) == 6
     assert all(sorted(order) == list(range(20)) for order in orders)
+
+
+def test_lists_become_what_they_are_as_tensors():
+    assert [array.dtype for array in ArrayDataset([1.0, 2.5], [1, 2], [True, False], [1, 2.5]).arrays] == [
+        np.float32,
+        np.int64,
+        np.bool_,
+        np.float32,
+    ]
+    with pytest.raises(ValueError, match="integers that s64 holds"):
+        ArrayDataset([2**63, 1])
