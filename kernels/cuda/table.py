@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dtrain.base.dtype import DType, as_dtype, float32, float64
-from dtrain.kernels.cuda import launch
+from dtrain.kernels.cuda import convolution, launch
 from dtrain.kernels.cuda.launch import LaunchRule
 
 FLOAT_TAGS = ("f16", "bf16", "f32", "f64")
@@ -34,11 +34,16 @@ class CudaRow:
     dtypes: tuple[str, ...] = FLOAT_TAGS
     merge_functions: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()  # the functions that the launch rule starts, where they are not named as the op
 
     def functions(self, tag: str) -> dict[str, str]:
         """Name without tag -> name in the source, of all functions that one call of dtype `tag` needs."""
         accumulator = accumulation_dtype(element_dtype(tag)).tag
-        return {self.op: f"{self.op}_{tag}", **{name: f"{name}_{accumulator}" for name in self.merge_functions}}
+        own = self.uses or (self.op,)
+        return {
+            **{name: f"{name}_{tag}" for name in own},
+            **{name: f"{name}_{accumulator}" for name in self.merge_functions},
+        }
 
 
 def element_dtype(tag: str) -> DType:
@@ -99,6 +104,32 @@ TABLE: tuple[CudaRow, ...] = (
         launch=launch.launch_softmax_cross_entropy_backward,
     ),
     CudaRow(op="add_at", file="add_at.cu", inputs=("T", "N", "T"), launch=launch.launch_add_at, dtypes=NUMBER_TAGS),
+    CudaRow(op="im2col", file="im2col.cu", inputs=("T",), launch=convolution.launch_im2col),
+    CudaRow(op="col2im", file="im2col.cu", inputs=("T",), launch=convolution.launch_col2im),
+    CudaRow(
+        op="conv2d",
+        file="im2col.cu",
+        inputs=("T", "T"),
+        launch=convolution.launch_conv2d,
+        dtypes=("f32", "f64"),
+        uses=("im2col",),
+    ),
+    CudaRow(
+        op="conv2d_backward_data",
+        file="im2col.cu",
+        inputs=("T", "T"),
+        launch=convolution.launch_conv2d_backward_data,
+        dtypes=("f32", "f64"),
+        uses=("col2im",),
+    ),
+    CudaRow(
+        op="conv2d_backward_weights",
+        file="im2col.cu",
+        inputs=("T", "T"),
+        launch=convolution.launch_conv2d_backward_weights,
+        dtypes=("f32", "f64"),
+        uses=("im2col",),
+    ),
     CudaRow(
         op="range_check",
         file="range_check.cu",

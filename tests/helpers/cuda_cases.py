@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from helpers.kernel_cases import convolution_cases
+from helpers.kernel_cases.case import CaseSource
 from helpers.tolerance import assert_close
 
 from dtrain.kernels import reference_of
@@ -178,7 +180,26 @@ def _range_check(tag: str, random: np.random.Generator) -> Iterator[Case]:
                 yield Case([index, flag], [((2,), np.dtype(np.int64))], attrs, {0: 1} if size % 2 else {})
 
 
+def _of_the_cpu(source: CaseSource, every: int) -> Cases:
+    """Every n-th case of a kernel of the CPU: the emulation runs threads one after the other."""
+
+    def cases(tag: str, random: np.random.Generator) -> Iterator[Case]:
+        dtype = element_dtype(tag).numpy
+        for case in list(source())[::every]:
+            outputs = [(shape, np.dtype(own) if own is not None else dtype) for shape, own in case.outputs]
+            yield Case(
+                case.cast_inputs(dtype), outputs, dict(case.attrs), dict(case.aliases), case.length, case.magnitude
+            )
+
+    return cases
+
+
 CASES: dict[str, Cases] = {
+    "im2col": _of_the_cpu(convolution_cases.im2col, 7),
+    "col2im": _of_the_cpu(convolution_cases.col2im, 7),
+    "conv2d": _of_the_cpu(convolution_cases.conv2d, 5),
+    "conv2d_backward_data": _of_the_cpu(convolution_cases.conv2d_backward_data, 5),
+    "conv2d_backward_weights": _of_the_cpu(convolution_cases.conv2d_backward_weights, 5),
     "range_check": _range_check,
     "add_at": _add_at,
     "rank_order_reduce": _rank_order_reduce,
