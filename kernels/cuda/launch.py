@@ -33,7 +33,7 @@ MAX_SPLITS = 64
 # Elements of one chunk of an optimizer update.
 CHUNK_SIZE = 8192
 
-BAD_TARGET = "check the labels, and the size of the last layer"
+BAD_TARGET = "check the labels (ignore_index= leaves some out), and the size of the last layer"
 
 REDUCTIONS = {"sum": 0, "mean": 1, "prod": 2, "min": 3, "max": 4, "weighted": 5}
 

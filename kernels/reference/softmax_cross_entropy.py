@@ -22,7 +22,7 @@ def softmax_cross_entropy(logits: Array, targets: Array, out: tuple[Array, Array
         0,
         logits.shape[1],
         wanted=f"targets from 0 to {logits.shape[1] - 1}",
-        advice="check the labels, and the size of the last layer",
+        advice="check the labels (ignore_index= leaves some out), and the size of the last layer",
         error=ValueError,
     )
     if logits.size == 0:

@@ -8,10 +8,15 @@ from dtrain.kernels.reference.precision import store, widen
 from dtrain.kernels.registry import Array, array_module, reference
 
 
+# Labels of −100 are what PyTorch's losses pass over.
+_ADVICE = {"targets": "check the labels (ignore_index= leaves some out)"}
+
+
 @reference("in_range")
 def in_range(index: Array, out: Array, *, low: int, size: int, where: str, what: str) -> None:
     """The index as it is. Raises ValueError unless all of it lies in [low, size)."""
-    check_range(where, index, low, size, wanted=f"{what} from {low} to {size - 1}", advice=f"check the {what}")
+    advice = _ADVICE.get(what, f"check the {what}")
+    check_range(where, index, low, size, wanted=f"{what} from {low} to {size - 1}", advice=advice)
     out[...] = index
 
 

@@ -266,3 +266,15 @@ def test_one_sample_without_a_batch_axis():
     )
     losses = F.nll_loss(tensor(_log_softmax(LOGITS)[1]), tensor(3), reduction="none")
     assert losses.shape == () and losses.item() == -_log_softmax(LOGITS)[1, 3]
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+@pytest.mark.parametrize("is_traced", [False, True])
+def test_labels_of_pytorch_that_count_for_nothing_are_explained(loss, is_traced):
+    targets = tensor([0, -100, 1])
+    logits = F.log_softmax(tensor(LOGITS[:3]))
+    with pytest.raises(ValueError, match="ignore_index= leaves some out"):
+        (trace(lambda x, t: loss(x, t)) if is_traced else loss)(logits, targets)
+    kept = tensor([0, 1])
+    rows = F.stack([logits[0], logits[2]])
+    assert loss(logits, targets, ignore_index=-100).item() == pytest.approx(loss(rows, kept).item())

@@ -25,7 +25,7 @@ const std::int64_t* read_targets(Call& call, int index, const CrossEntropyShape&
     if (targets[row] < 0 || targets[row] >= shape.classes) {
       const std::string range = "targets from 0 to " + std::to_string(shape.classes - 1);
       const std::string given = ", got " + std::to_string(targets[row]);
-      call.fail(PyExc_ValueError, range + given + "; check the labels, and the size of the last layer");
+      call.fail(PyExc_ValueError, range + given + "; check the labels (ignore_index= leaves some out), and the size of the last layer");
     }
   }
   return targets;
