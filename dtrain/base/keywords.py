@@ -18,6 +18,7 @@ KEYWORDS: Mapping[str, tuple[str, ...]] = {
     "p": ("ord",),
     "start_dim": ("start_axis",),
     "end_dim": ("end_axis",),
+    "unflattened_size": ("sizes",),
     "min": ("low",),
     "max": ("high",),
     "shifts": ("shift",),
@@ -50,6 +51,8 @@ KEYWORDS: Mapping[str, tuple[str, ...]] = {
 
 # Where the rule above would pick the wrong parameter, by function.
 EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
+    "cosine_similarity": {"x1": "a", "x2": "b"},
+    "margin_ranking_loss": {"input1": "a", "input2": "b"},
     "atan2": {"input": "y", "other": "x"},
     "searchsorted": {"values": "x"},
     "to": {"device": "target", "dtype": "target"},
@@ -62,7 +65,8 @@ _ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "silu", "hswish", "hsigmoi
 _OPTIMIZERS = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad")
 _CONVOLUTIONS = ("Conv1d", "Conv2d", "ConvTranspose2d")
 _SCHEDULES = (
-    "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "OneCycleLR", "LambdaLR", "LinearWarmup",
+    "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "OneCycleLR", "LambdaLR", "LinearWarmup", "LinearLR",
+    "ConstantLR", "PolynomialLR", "CosineAnnealingWarmRestarts", "SequentialLR",
 )  # fmt: skip
 ANY = object()
 
@@ -85,6 +89,11 @@ WITHOUT_EFFECT: Mapping[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     "last_epoch": (_SCHEDULES, (-1,), "load_state_dict() goes on where a schedule was"),
     "verbose": (_SCHEDULES, (False, "deprecated"), "print scheduler.get_last_lr()"),
     "padding_mode": (_CONVOLUTIONS, ("zeros",), "pad with F.pad first"),
+    "batch_first": (
+        ("TransformerEncoderLayer", "MultiHeadAttention"),
+        (True,),
+        "batches come first: transpose(0, 1) around it",
+    ),
     "sparse": (("Embedding", "embedding"), (False,), "gradients are dense"),
     "enable_nested_tensor": (("TransformerEncoder",), (ANY,), ""),
 }
@@ -109,7 +118,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "AdamW": ("betas", "eps", "weight_decay"),
     "DataLoader": ("shuffle", "sampler"),
     "dropout": ("training",),
-    "LinearLR": ("start_factor",),
+    **dict.fromkeys(("cross_entropy", "nll_loss", "binary_cross_entropy", "CrossEntropyLoss", "NLLLoss"), ("weight",)),
     **dict.fromkeys(("sum", "mean", "prod", "max", "min", "any", "all", "logsumexp", "norm"), ("keepdims",)),
     **dict.fromkeys(("argmax", "argmin", "amax", "amin", "median", "mode"), ("keepdims",)),
 }

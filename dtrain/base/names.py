@@ -126,7 +126,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     "F": {
         "interpolate": "write F.repeat along each axis for nearest neighbours; there is no other resampling",
         "upsample": "write F.repeat along each axis",
-        "scaled_dot_product_attention": "write F.softmax(q @ k.transpose(-1, -2) / d**0.5) @ v",
         "multi_head_attention_forward": "write nn.MultiHeadAttention",
         "sigmoid_": "write x = F.sigmoid(x)",
         "relu_": "write x = F.relu(x)",
@@ -141,7 +140,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "ParameterList": "write a list of nn.Parameter: attributes are searched",
         "ParameterDict": "write a dict of nn.Parameter: attributes are searched",
         "Buffer": "write self.register_buffer(name, tensor)",
-        "TransformerEncoder": "write nn.Sequential of nn.TransformerEncoderLayer",
         "LazyLinear": "write nn.Linear(in_features, out_features)",
         "LSTM": "dtrain has no recurrent layers; write nn.TransformerEncoderLayer, or a loop over nn.Linear",
         "GRU": "dtrain has no recurrent layers; write nn.TransformerEncoderLayer, or a loop over nn.Linear",

@@ -12,7 +12,7 @@ from dtrain.core.tensor_factory import full
 from dtrain.nn.module import Module
 
 
-class _Elementwise(Module):
+class Elementwise(Module):
     """A function without settings. `inplace` is taken for scripts that give it; the input never changes."""
 
     function: ClassVar[Callable[[Tensor], Tensor]]
@@ -28,43 +28,43 @@ class _Elementwise(Module):
         return type(self).function(x)
 
 
-class ReLU(_Elementwise):
+class ReLU(Elementwise):
     """max(x, 0)."""
 
     function = F.relu
 
 
-class ReLU6(_Elementwise):
+class ReLU6(Elementwise):
     """min(max(x, 0), 6)."""
 
     function = F.relu6
 
 
-class Sigmoid(_Elementwise):
+class Sigmoid(Elementwise):
     """1 / (1 + e⁻ˣ)."""
 
     function = F.sigmoid
 
 
-class Tanh(_Elementwise):
+class Tanh(Elementwise):
     """tanh x."""
 
     function = F.tanh
 
 
-class SiLU(_Elementwise):
+class SiLU(Elementwise):
     """x · sigmoid(x)."""
 
     function = F.silu
 
 
-class Hardswish(_Elementwise):
+class Hardswish(Elementwise):
     """x · min(max(x + 3, 0), 6) / 6 (Howard et al. 2019)."""
 
     function = F.hswish
 
 
-class Hardsigmoid(_Elementwise):
+class Hardsigmoid(Elementwise):
     """min(max(x + 3, 0), 6) / 6."""
 
     function = F.hsigmoid

@@ -10,7 +10,7 @@ from dtrain.core.tensor import Tensor
 from dtrain.nn.module import Module
 
 
-class _Loss(Module):
+class Loss(Module):
     """A loss of prediction and target without further settings."""
 
     function: ClassVar[Callable[..., Tensor]]
@@ -25,13 +25,13 @@ class _Loss(Module):
         return f"reduction={self.reduction!r}"
 
 
-class MSELoss(_Loss):
+class MSELoss(Loss):
     """(prediction − target)²."""
 
     function = F.mse_loss
 
 
-class L1Loss(_Loss):
+class L1Loss(Loss):
     """|prediction − target|."""
 
     function = F.l1_loss

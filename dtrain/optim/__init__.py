@@ -8,6 +8,12 @@ from dtrain.optim.adam import Adam as Adam
 from dtrain.optim.adam import AdamW as AdamW
 from dtrain.optim.clipping import clip_grad_norm_ as clip_grad_norm_
 from dtrain.optim.clipping import clip_grad_value_ as clip_grad_value_
+from dtrain.optim.everyday_schedules import ConstantLR as ConstantLR
+from dtrain.optim.everyday_schedules import CosineAnnealingWarmRestarts as CosineAnnealingWarmRestarts
+from dtrain.optim.everyday_schedules import LinearLR as LinearLR
+from dtrain.optim.everyday_schedules import PolynomialLR as PolynomialLR
+from dtrain.optim.everyday_schedules import ReduceLROnPlateau as ReduceLROnPlateau
+from dtrain.optim.everyday_schedules import SequentialLR as SequentialLR
 from dtrain.optim.lr_scheduler import CosineAnnealingLR as CosineAnnealingLR
 from dtrain.optim.lr_scheduler import ExponentialLR as ExponentialLR
 from dtrain.optim.lr_scheduler import LambdaLR as LambdaLR

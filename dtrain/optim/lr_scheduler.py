@@ -6,10 +6,11 @@ Call `step()` outside of traced functions, after the optimizer's; whether it cou
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dtrain.base.errors import expected
 from dtrain.optim.optimizer import Optimizer
@@ -71,7 +72,7 @@ class StepLR(LRScheduler):
     """lr = base · gammaᵏ, with k growing by one every `step_size` steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        self.step_size, self.gamma = _at_least_one("StepLR", "step_size", step_size), gamma
+        self.step_size, self.gamma = at_least_one("StepLR", "step_size", step_size), gamma
         super().__init__(optimizer)
 
     def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
@@ -104,7 +105,7 @@ class CosineAnnealingLR(LRScheduler):
     """Half a cosine from base down to eta_min over `num_steps` steps, and up again after them (Loshchilov 2017)."""
 
     def __init__(self, optimizer: Optimizer, num_steps: int, eta_min: float = 0.0) -> None:
-        self.period, self.eta_min = _at_least_one("CosineAnnealingLR", "num_steps", num_steps), eta_min
+        self.period, self.eta_min = at_least_one("CosineAnnealingLR", "num_steps", num_steps), eta_min
         super().__init__(optimizer)
 
     def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
@@ -153,7 +154,7 @@ class OneCycleLR(LRScheduler):
     ) -> None:
         if anneal not in ("cos", "linear"):
             raise ValueError(expected("OneCycleLR", "anneal cos or linear", repr(anneal)))
-        self.total_steps = _at_least_one("OneCycleLR", "total_steps", total_steps)
+        self.total_steps = at_least_one("OneCycleLR", "total_steps", total_steps)
         self.max_lr, self.anneal = max_lr, anneal
         self.start, self.end = max_lr / div_factor, max_lr / div_factor / final_div_factor
         self.peak = pct_start * total_steps - 1
@@ -200,7 +201,18 @@ def _shown(value: Any) -> str:
     return repr(value)
 
 
-def _at_least_one(where: str, name: str, value: int) -> int:
+def at_least_one(where: str, name: str, value: int) -> int:
+    """The number itself. Raises ValueError below 1."""
     if value < 1:
         raise ValueError(expected(where, f"{name} of at least 1", repr(value)))
     return value
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        # `optim.lr_scheduler` is where PyTorch has all schedules.
+        optim = sys.modules["dtrain.optim"]
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(optim, name)

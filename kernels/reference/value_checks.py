@@ -7,7 +7,6 @@ from dtrain.kernels.reference.check_range import check_range
 from dtrain.kernels.reference.precision import store, widen
 from dtrain.kernels.registry import Array, array_module, reference
 
-
 # Labels of −100 are what PyTorch's losses pass over.
 _ADVICE = {"targets": "check the labels (ignore_index= leaves some out)"}
 

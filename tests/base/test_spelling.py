@@ -149,6 +149,7 @@ def test_subclasses_may_use_others_words_too() -> None:
         (lambda: optim.SGD(nn.Linear(2, 2).parameters(), 0.1).zero_grad(set_to_none=False), ValueError, "None after"),
         (lambda: nn.Conv2d(1, 1, 1, padding_mode="reflect"), ValueError, "F.pad"),
         (lambda: data.DataLoader(data.Digits(), worker_init_fn=print), ValueError, "seed="),
+        (lambda: nn.TransformerEncoderLayer(8, 2, batch_first=False), ValueError, "batches come first"),
     ],
 )
 def test_what_cannot_be_meant_is_said(call: Any, error: type[Exception], text: str) -> None:

@@ -33,6 +33,14 @@ SCHEDULES = {
     "LinearWarmup": lambda optimizer: optim.LinearWarmup(optimizer, 2, after=optim.StepLR(optimizer, 2)),
     "OneCycleLR": lambda optimizer: optim.OneCycleLR(optimizer, 0.3, 20),
     "LambdaLR": lambda optimizer: optim.LambdaLR(optimizer, half),
+    "LinearLR": lambda optimizer: optim.LinearLR(optimizer),
+    "ConstantLR": lambda optimizer: optim.ConstantLR(optimizer),
+    "PolynomialLR": lambda optimizer: optim.PolynomialLR(optimizer, 20),
+    "CosineAnnealingWarmRestarts": lambda optimizer: optim.CosineAnnealingWarmRestarts(optimizer, 2),
+    "SequentialLR": lambda optimizer: optim.SequentialLR(
+        optimizer, [optim.LinearLR(optimizer), optim.StepLR(optimizer, 2)], [4]
+    ),
+    "ReduceLROnPlateau": lambda optimizer: optim.ReduceLROnPlateau(optimizer, patience=1),
 }
 ROUND_TRIPS = {"pickle": lambda value: pickle.loads(pickle.dumps(value)), "deepcopy": copy.deepcopy}
 
@@ -58,7 +66,7 @@ def train(model, optimizer, schedule, num_steps: int, *, traced: bool = False) -
     seen = []
     for number in range(num_steps):
         run(dt.tensor(np.full((1, 2), 1 + number, np.float32)))
-        schedule.step()
+        schedule.step(*[1.0] * isinstance(schedule, optim.ReduceLROnPlateau))
         seen.append([*model.weight.numpy().ravel().tolist(), *schedule.get_last_lr()])
     return seen
 

@@ -1,0 +1,155 @@
+"""Learning-rate schedules of everyday scripts, in PyTorch's formulas."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from dtrain.base.errors import expected
+from dtrain.optim.lr_scheduler import LRScheduler, at_least_one
+from dtrain.optim.optimizer import Optimizer
+
+
+class LinearLR(LRScheduler):
+    """From start_factor · base to end_factor · base in a straight line over `num_steps` steps, then there."""
+
+    def __init__(
+        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, num_steps: int = 5
+    ) -> None:
+        self.start_factor, self.end_factor = start_factor, end_factor
+        self.length = at_least_one("LinearLR", "num_steps", num_steps)
+        super().__init__(optimizer)
+
+    def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
+        share = min(step, self.length) / self.length
+        return base_lr * (self.start_factor + (self.end_factor - self.start_factor) * share)
+
+
+class ConstantLR(LRScheduler):
+    """factor · base for `num_steps` steps, then base."""
+
+    def __init__(self, optimizer: Optimizer, factor: float = 1 / 3, num_steps: int = 5) -> None:
+        self.factor, self.length = factor, num_steps
+        super().__init__(optimizer)
+
+    def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
+        return base_lr * self.factor if step < self.length else base_lr
+
+
+class PolynomialLR(LRScheduler):
+    """base · (1 − step / num_steps)^power, and 0 from step `num_steps` on."""
+
+    def __init__(self, optimizer: Optimizer, num_steps: int = 5, power: float = 1.0) -> None:
+        self.length, self.power = at_least_one("PolynomialLR", "num_steps", num_steps), power
+        super().__init__(optimizer)
+
+    def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
+        return float(base_lr * (1 - min(step, self.length) / self.length) ** self.power)
+
+
+class CosineAnnealingWarmRestarts(LRScheduler):
+    """Half a cosine from base down to eta_min, again and again, each T_mult times as long (Loshchilov, Hutter 2017).
+
+    Args:
+        T_0: steps of the first.
+    """
+
+    def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0) -> None:
+        self.first = at_least_one("CosineAnnealingWarmRestarts", "T_0", T_0)
+        self.growth = at_least_one("CosineAnnealingWarmRestarts", "T_mult", T_mult)
+        self.eta_min = eta_min
+        super().__init__(optimizer)
+
+    def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
+        length = self.first
+        while step >= length:
+            step, length = step - length, length * self.growth
+        return self.eta_min + (base_lr - self.eta_min) * (1 + math.cos(math.pi * step / length)) / 2
+
+
+class SequentialLR(LRScheduler):
+    """Schedules one after another, each counted from 0 at its milestone. Only this one is stepped."""
+
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]) -> None:
+        if len(schedulers) != len(milestones) + 1 or list(milestones) != sorted(milestones):
+            given = f"{len(schedulers)} and {list(milestones)}"
+            raise ValueError(expected("SequentialLR", "one schedule more than rising milestones", given))
+        self.schedulers, self.milestones = list(schedulers), list(milestones)
+        super().__init__(optimizer)
+
+    def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
+        number = bisect_right(self.milestones, step)
+        begin = self.milestones[number - 1] if number else 0
+        return self.schedulers[number].lr_at(step - begin, base_lr, group)
+
+
+class ReduceLROnPlateau(LRScheduler):
+    """Multiply the rate by `factor` when `step(metric)` has seen no better metric for more than `patience` steps.
+
+    Every rank must give the same metric (average it first), or the ranks' rates go apart.
+
+    Args:
+        mode: "min" or "max", what is better.
+        threshold: how much better counts, as a share ("rel") or a difference ("abs").
+        cooldown: steps after a change in which nothing is counted.
+        min_lr: the lowest rate.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: Literal["min", "max"] = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: Literal["rel", "abs"] = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
+            given = f"{mode!r} and {threshold_mode!r}"
+            raise ValueError(expected("ReduceLROnPlateau", "mode min or max, threshold_mode rel or abs", given))
+        if not 0 < factor < 1:
+            raise ValueError(expected("ReduceLROnPlateau", "factor in (0, 1)", repr(factor)))
+        self.mode, self.factor, self.patience = mode, factor, patience
+        self.threshold, self.threshold_mode, self.cooldown, self.min_lr = threshold, threshold_mode, cooldown, min_lr
+        self.best: float | None = None
+        self.num_bad = self.num_cooling = self.num_reductions = 0
+        super().__init__(optimizer)
+
+    def step(self, metric: Any = None) -> None:
+        """Count one more metric, a number or a tensor of one element."""
+        if metric is None:
+            raise TypeError(expected("ReduceLROnPlateau.step", "the metric", "nothing", "write step(loss)"))
+        value = float(metric)
+        self.num_steps += 1
+        if self.best is None or self._is_better(value, self.best):
+            self.best, self.num_bad = value, 0
+        else:
+            self.num_bad += 1
+        if self.num_cooling:
+            self.num_cooling, self.num_bad = self.num_cooling - 1, 0
+        if self.num_bad > self.patience:
+            self.num_reductions, self.num_bad, self.num_cooling = self.num_reductions + 1, 0, self.cooldown
+            self._set()
+
+    def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
+        return max(float(base_lr * self.factor**self.num_reductions), min(self.min_lr, base_lr))
+
+    def _is_better(self, value: float, best: float) -> bool:
+        sign = 1 if self.mode == "max" else -1
+        margin = abs(best) * self.threshold if self.threshold_mode == "rel" else self.threshold
+        return sign * value > sign * best + margin
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the schedule is, and what it has seen."""
+        seen = {name: getattr(self, name) for name in ("best", "num_bad", "num_cooling", "num_reductions")}
+        return {**super().state_dict(), **seen}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict()` was taken."""
+        for name in ("best", "num_bad", "num_cooling", "num_reductions"):
+            setattr(self, name, state[name])
+        super().load_state_dict(state)
