@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from dtrain.base.errors import DtrainError
+from dtrain.base.errors import CheckpointError, DtrainError
 from dtrain.base.rank_info import RankInfo, rank_tag
 from dtrain.checkpoint.file import PathLike, is_complete, load, save
 from dtrain.checkpoint.header import broken
@@ -80,7 +81,7 @@ def load_checkpoint(
 
     Raises:
         CheckpointError: the file is no checkpoint of a run, lacks a part that was asked for, or was made for another
-            model, optimizer, scheduler or loader; then the parts before that one in this list are loaded.
+            model, optimizer, scheduler or loader. Every part is then as it was, so that another file may be tried.
     """
     content = load(path)
     if not isinstance(content, dict) or content.get("kind") != _KIND:
@@ -92,11 +93,25 @@ def load_checkpoint(
         has = ", ".join(name for name in parts if name in content)
         raise broken(path, f"a state of {', '.join(missing)}", has, "leave it out, or save with it")
     stream = _stream_of(path, content["random"], _rank(rank))
-    for name, part in wanted.items():
-        _load_part(path, name, part, content[name])
+    _load_parts(path, wanted, content)
     if random:
         default_generator().state.assign_(stream.state)
     return {name: content[name] for name in ("epoch", "step", "extra")}
+
+
+def _load_parts(path: PathLike, parts: Mapping[str, Stateful], content: Mapping[str, Any]) -> None:
+    """All or none: our own parts check a state before they take it, so only those before the one that fails change."""
+    before: list[tuple[Stateful, Any]] = []
+    try:
+        for number, (name, part) in enumerate(parts.items(), 1):
+            # A copy, since states share memory with their owners; the last part needs none.
+            kept = copy.deepcopy(part.state_dict()) if number < len(parts) else None
+            _load_part(path, name, part, content[name])
+            before.append((part, kept))
+    except CheckpointError:
+        for part, state in before:
+            part.load_state_dict(state)
+        raise
 
 
 def _load_part(path: PathLike, name: str, part: Stateful, state: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 import dtrain as dt
 from dtrain import data, nn, optim
 from dtrain.base.errors import CheckpointError
-from dtrain.checkpoint.file import save
+from dtrain.checkpoint.file import load, save
 from dtrain.checkpoint.training import latest, load_checkpoint, save_checkpoint
 from dtrain.core import random
 
@@ -112,3 +112,39 @@ def test_latest_falls_back_to_the_time_of_writing(tmp_path):
         save_checkpoint(tmp_path / f"{name}.safetensors", model=Scale())
         os.utime(tmp_path / f"{name}.safetensors", (time, time))
     assert latest(tmp_path).name == "new.safetensors"
+
+
+def snapshot(run):
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(child) for key, child in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(child) for child in value]
+        return value.tolist() if isinstance(value, dt.Tensor) else value
+
+    return {name: plain(part.state_dict()) for name, part in run.items()}
+
+
+@pytest.mark.parametrize("optimizer_class", [optim.SGD, optim.Adam])
+@pytest.mark.parametrize("failing", ["model", "optimizer", "scheduler", "loader"])
+def test_a_file_that_does_not_fit_leaves_everything_as_it_was(tmp_path, failing, optimizer_class):
+    random.seed(3)
+    saved = make_run(optimizer_class)
+    train(saved, 4)
+    save_checkpoint(tmp_path / "run", **saved)
+    content = load(tmp_path / "run")
+    wrong = {
+        "model": {"other": dt.tensor([1.0])},
+        "optimizer": {"state": {}, "param_groups": []},
+        "scheduler": {"num_steps": -1, "base_lrs": [0.1]},
+        "loader": {**content["loader"], "seed": 9, "num_samples": 2},
+    }
+    save(tmp_path / "wrong", {**content, failing: wrong[failing]})
+    run = make_run(optimizer_class)
+    train(run, 2)
+    before, stream = snapshot(run), dt.default_generator().state_dict()
+    with pytest.raises(CheckpointError, match=f"a state that this {failing} can load"):
+        load_checkpoint(tmp_path / "wrong", **run)
+    assert snapshot(run) == before and dt.default_generator().state_dict() == stream
+    load_checkpoint(tmp_path / "run", **run)
+    assert snapshot(run) == snapshot(saved)
