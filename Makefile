@@ -45,7 +45,7 @@ test-cluster: $(STAMP) ## the tests over network namespaces, Slurm and Ray clust
 test-programs: $(STAMP) ## 2,000 random training programs on ranks against one process, 300 under a real mpirun
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m programs --count 2000 --mpi 300 $(ARGS)
 
-test-faults: $(STAMP) ## hundreds of random exceptions in collectives, on threads and under mpirun; prints counts
+test-faults: $(STAMP) ## the fault matrix, and random exceptions in collectives; ten minutes; prints counts
 	@$(BIN)/python -m pytest -m faults -s $(ARGS)
 
 check: $(STAMP) ## format, lint, types, floors

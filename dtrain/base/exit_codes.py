@@ -31,7 +31,7 @@ EXIT_CODES = (
     ExitCode(WRONG_USAGE, "the command line cannot be understood", "`dtrain run --help`"),
     ExitCode(
         RANKS_DISAGREE,
-        "ranks ran different collectives, or went through different data",
+        "ranks ran different collectives or went through different data, or one left before `dist.init()`",
         "the verdict shows the first difference",
     ),
     ExitCode(TIMED_OUT, "`--timeout` is over, or a collective waited too long", "every rank's stack is shown"),

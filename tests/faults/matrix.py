@@ -1,0 +1,138 @@
+"""The fault matrix as a table: every fault in every phase, under every starter, on the first and the last rank.
+
+What is right: a rank that dies, raises or exits ends the job within two seconds of the fault, with its own code, its
+name and its traceback. One that stands still (SIGSTOP, an endless loop) is no fault that anybody could see at once: the
+job ends at `--timeout`, whose verdict says who runs where. What goes wrong in an atexit function Python prints and
+ignores, so only what ends the process there counts. A rank that leaves with 0 while others still need it is named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PHASES = (
+    "import",
+    "before init",
+    "init",
+    "first collective",
+    "inside a collective",
+    "traced step",
+    "hook",
+    "optimizer",
+    "checkpoint",
+    "last step",
+    "atexit",
+)
+STARTERS = ("mpirun", "local", "bare mpirun", "ray")
+OF_RANKS = ("init", "first collective", "inside a collective")  # phases that ranks without MPI do not have
+
+# Fault: the code it gives, and a word of its report.
+FAULTS = {
+    "raise": (1, "RuntimeError: planned failure"),
+    "exit 0": (0, ""),
+    "exit 3": (3, "exit code 3"),
+    "_exit": (5, "exit code 5"),
+    "SIGKILL": (137, "SIGKILL"),
+    "SIGSEGV": (139, "SIGSEGV"),
+    "abort": (134, "SIGABRT"),
+    "SIGSTOP": (124, "timeout"),
+    "endless loop": (124, "timeout"),
+    "out of memory": (1, "MemoryError"),
+    "thread": (1, "RuntimeError: planned failure"),
+    "loader worker": (1, "planned failure"),
+    "closed stdout": (1, "RuntimeError: planned failure"),
+    "disk full": (1, "No space left on device"),
+}
+STANDS_STILL = ("SIGSTOP", "endless loop")
+ENDS_THE_PROCESS = ("_exit", "SIGKILL", "SIGSEGV", "abort")
+MISMATCH = 120
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: what goes wrong, when, under what, on which rank, and whether all ranks print without pause."""
+
+    fault: str
+    phase: str
+    starter: str
+    is_last: bool
+    is_heavy: bool
+
+    def __str__(self) -> str:
+        return f"{self.fault}, {self.phase}, {self.starter}, {'last' if self.is_last else 'first'}" + (
+            ", heavy" if self.is_heavy else ""
+        )
+
+    @property
+    def code(self) -> int | None:
+        """The right exit code; None where any but 0 will do."""
+        if self.phase == "atexit" and self.fault not in (*ENDS_THE_PROCESS, *STANDS_STILL):
+            return 0
+        if self.fault == "exit 0":
+            if self.starter == "local" or self.phase == "last step":
+                return 0
+            return MISMATCH if self.phase in ("import", "before init", "init") else None
+        if self.starter == "bare mpirun" and self.fault in STANDS_STILL:
+            return None
+        return FAULTS[self.fault][0]
+
+    @property
+    def has_traceback(self) -> bool:
+        """An exception that nobody catches: its frames are part of the verdict."""
+        return self.code == 1
+
+    @property
+    def excuse(self) -> str:
+        """Why this cell is not run, or nothing."""
+        if self.starter == "local" and self.phase in OF_RANKS:
+            return "ranks without MPI have no such phase"
+        if self.starter == "bare mpirun" and self.fault in (*STANDS_STILL, "exit 0"):
+            if self.phase in ("import", "before init", "init"):
+                return "MPI waits in its own start without a limit, and nobody watches"
+            if self.phase in ("last step", "atexit"):
+                return "MPI waits in its own end without a limit, and nobody watches"
+        if self.fault == "exit 0" and self.phase == "init":
+            return "the same as before init"
+        return ""
+
+
+def all_cells() -> list[Cell]:
+    """The product, without the cells that have an excuse."""
+    cells = [
+        Cell(fault, phase, starter, is_last, is_heavy)
+        for starter in STARTERS
+        for fault in FAULTS
+        for phase in PHASES
+        for is_last in (False, True)
+        for is_heavy in (False, True)
+    ]
+    return [cell for cell in cells if not cell.excuse]
+
+
+def whole() -> list[Cell]:
+    """Every fault in every phase under mpirun, rank and output in turns; a part of them under the other starters."""
+    cells = []
+    for cell in all_cells():
+        fault, phase = list(FAULTS).index(cell.fault), PHASES.index(cell.phase)
+        turn = fault + phase
+        if (cell.is_last, cell.is_heavy) != (turn % 2 == 0, turn // 2 % 2 == 0):
+            continue
+        step = {"mpirun": 1, "local": 5, "bare mpirun": 5, "ray": 23}[cell.starter]
+        if (fault * len(PHASES) + phase) % step == 0:
+            cells.append(cell)
+    return cells
+
+
+def sample() -> list[Cell]:
+    """A few that differ in everything, for every run of the test suite."""
+    return [
+        Cell("raise", "inside a collective", "mpirun", True, True),
+        Cell("SIGSEGV", "first collective", "mpirun", False, False),
+        Cell("exit 3", "optimizer", "mpirun", True, False),
+        Cell("SIGSTOP", "hook", "mpirun", False, True),
+        Cell("closed stdout", "traced step", "mpirun", False, False),
+        Cell("out of memory", "checkpoint", "local", True, True),
+        Cell("SIGKILL", "atexit", "local", False, False),
+        Cell("exit 0", "import", "mpirun", True, False),
+        Cell("_exit", "first collective", "bare mpirun", True, False),
+    ]

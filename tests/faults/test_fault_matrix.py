@@ -1,0 +1,133 @@
+"""Cells of the fault matrix, run: the end in time, the code, the rank, its words; no orphan, no file left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.matrix import FAULTS, STANDS_STILL, Cell, all_cells, sample, whole
+from tests.helpers.run_ranks import mpi_environment, require_mpi
+
+SCRIPT = str(Path(__file__).with_name("training.py"))
+SIZE = 2
+TIMEOUT = 4.0  # of the job, and of a collective, where a rank stands still
+LIMIT = 2.0
+RAY_LIMIT = 5.0
+CELLS: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def counts():
+    yield
+    print(f"\nfault matrix: {sum(CELLS.values())} cells ran:", dict(CELLS), f"of {len(all_cells())} in the product")
+
+
+def command_of(cell: Cell, folder: Path) -> list[str]:
+    culprit = SIZE - 1 if cell.is_last else 0
+    mode = "alone" if cell.starter == "local" else "ranks"
+    script = [SCRIPT, cell.fault, cell.phase, str(culprit), str(folder), mode, *(["heavy"] if cell.is_heavy else [])]
+    if cell.starter == "bare mpirun":
+        return [require_mpi(), "-np", str(SIZE), "--map-by", ":OVERSUBSCRIBE", sys.executable, *script]
+    flags = ["-np", str(SIZE), "--launcher", cell.starter, "--quiet"]
+    if cell.fault in STANDS_STILL:
+        flags += ["--timeout", str(TIMEOUT)]
+    return [sys.executable, "-m", "dtrain.launcher.cli", "run", *flags, *script]
+
+
+def check(cell: Cell, folder: Path) -> None:
+    if cell.starter != "local":
+        require_mpi()
+    scratch = folder / "tmp"
+    scratch.mkdir()
+    env = mpi_environment() | {"DTRAIN_COLLECTIVE_TIMEOUT": str(TIMEOUT)}
+    env.pop("PYTHONFAULTHANDLER", None)
+    if cell.starter != "ray":  # whose sockets need a short path
+        env["TMPDIR"] = str(scratch)
+    with open(folder / "out", "wb") as out, open(folder / "err", "wb") as err:
+        process = subprocess.Popen(command_of(cell, folder), cwd=folder, env=env, stdout=out, stderr=err)
+        try:
+            code = process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"{cell}: no end\n{tail(folder)}") from None
+    ended = time.time()
+    waited = ended - float((folder / "fault_at").read_text())
+    limit = RAY_LIMIT if cell.starter == "ray" else LIMIT
+    if cell.fault in STANDS_STILL or cell.fault == "exit 0":
+        limit += TIMEOUT
+    assert code == cell.code if cell.code is not None else code != 0, f"{cell}: code {code}\n{tail(folder)}"
+    assert waited < limit * slowness(), f"{cell}: {waited:.2f} s\n{tail(folder)}"
+    check_words(cell, (folder / "err").read_text(errors="replace"), folder)
+    check_nothing_left(cell, folder, scratch)
+    CELLS[cell.starter] += 1
+
+
+def check_words(cell: Cell, err: str, folder: Path) -> None:
+    if cell.starter == "bare mpirun" or not cell.code:
+        return
+    culprit = SIZE - 1 if cell.is_last else 0
+    if cell.fault in STANDS_STILL:
+        assert f"rank {culprit} stands at" in err, f"{cell}\n{tail(folder)}"
+    else:
+        assert f"dtrain: rank {culprit} of {SIZE} " in err, f"{cell}\n{tail(folder)}"
+    if cell.fault != "exit 0":
+        assert FAULTS[cell.fault][1] in err, f"{cell}\n{tail(folder)}"
+    if cell.has_traceback:
+        assert "training.py" in err and "in main" in err, f"{cell}\n{tail(folder)}"
+
+
+def check_nothing_left(cell: Cell, folder: Path, scratch: Path) -> None:
+    pids = [int(path.read_text()) for path in folder.glob("pid.*")]
+    assert pids, f"{cell}: no rank came up"
+    until = time.monotonic() + 1.0
+    while alive := [pid for pid in pids if is_alive(pid)]:
+        assert time.monotonic() < until, f"{cell}: processes {alive} are left"
+        time.sleep(0.02)
+    left = [path for path in scratch.rglob("*") if not path.is_dir()]
+    # A bare mpirun that aborts leaves what it leaves; of a launched job nothing stays.
+    assert cell.starter == "bare mpirun" or left == [], f"{cell}: {left}"
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def slowness() -> float:
+    """Seconds are those of a machine that is ours: where more processes than cores want to run, they count less."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def tail(folder: Path) -> str:
+    return (folder / "err").read_bytes()[-4000:].decode(errors="replace")
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("cell", sample(), ids=str)
+def test_sampled_cell(cell, tmp_path):
+    check(cell, tmp_path)
+
+
+@pytest.mark.faults
+@pytest.mark.distributed
+@pytest.mark.parametrize("cell", whole(), ids=str)
+def test_cell(cell, tmp_path):
+    check(cell, tmp_path)
+
+
+def test_the_whole_holds_every_fault_in_every_phase():
+    cells = {(cell.fault, cell.phase) for cell in all_cells() if cell.starter == "mpirun"}
+    assert {(cell.fault, cell.phase) for cell in whole() if cell.starter == "mpirun"} == cells
+    assert {cell.starter for cell in whole()} == {cell.starter for cell in all_cells()}
+    for starter in ("mpirun", "local", "bare mpirun"):
+        assert len({(cell.is_last, cell.is_heavy) for cell in whole() if cell.starter == starter}) == 4
