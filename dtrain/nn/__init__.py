@@ -20,6 +20,7 @@ from dtrain.nn.activation import SiLU as SiLU
 from dtrain.nn.activation import Softmax as Softmax
 from dtrain.nn.activation import Softplus as Softplus
 from dtrain.nn.activation import Tanh as Tanh
+from dtrain.nn.attention import MultiHeadAttention as MultiHeadAttention
 from dtrain.nn.batch_norm import BatchNorm as BatchNorm
 from dtrain.nn.batch_norm import BatchNorm1d as BatchNorm1d
 from dtrain.nn.batch_norm import BatchNorm2d as BatchNorm2d
@@ -67,7 +68,6 @@ from dtrain.nn.pooling import AvgPool1d as AvgPool1d
 from dtrain.nn.pooling import AvgPool2d as AvgPool2d
 from dtrain.nn.pooling import MaxPool1d as MaxPool1d
 from dtrain.nn.pooling import MaxPool2d as MaxPool2d
-from dtrain.nn.transformer import MultiHeadAttention as MultiHeadAttention
 from dtrain.nn.transformer import TransformerEncoderLayer as TransformerEncoderLayer
 
 _spell_all(globals())

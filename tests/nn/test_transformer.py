@@ -8,7 +8,7 @@ import pytest
 import dtrain as dt
 from dtrain import nn
 from dtrain.base.errors import ShapeError
-from dtrain.nn.transformer import causal_mask
+from dtrain.nn.attention import causal_mask
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.standard_normal((2, 5, 8)), RANDOM.standard_normal((2, 7, 8))
