@@ -16,7 +16,7 @@ import numpy as np
 from dtrain.base.dtype import DType, DTypeLike, as_dtype, from_numpy
 from dtrain.base.errors import CollectiveMismatchError, DeviceError, DtypeError, ShapeError, expected
 from dtrain.collectives.counters import Counters
-from dtrain.collectives.overlap import apart, check_outs_apart
+from dtrain.collectives.overlap import Span, apart, may_overlap, output_spans
 from dtrain.collectives.rank_order import Array, check_reduction
 from dtrain.collectives.signature import signature
 from dtrain.collectives.weighing import Weight, weighted
@@ -94,17 +94,17 @@ class DataPlane(ABC):
         if weight is not None:
             reduction, op = weighted(kind, op, dtype, weight), f"weighted_{op}"
         results = [self._result(kind, array, array.shape, out) for array, out in zip(arrays, outs, strict=True)]
-        if len(results) > 1 and any(out is not None for out in outs):
-            check_outs_apart(kind, results)
-        may_overlap = any(out is not None and out is not array for array, out in zip(arrays, outs, strict=True))
+        spans: list[Span | None] | None = None
+        if outs[0] is not None and (len(outs) > 1 or (outs[0] is not arrays[0] and may_overlap(arrays[0], outs[0]))):
+            spans = output_spans(kind, results)
         text = signature(kind, dtype.tag, tuple([array.shape for array in arrays]), op)
         self.counters.add(kind, sum([array.nbytes for array in arrays]))
 
         def call() -> list[Array]:
             self._call_text = text
             flat, sources = [_flat(result) for result in results], [_flat(array) for array in arrays]
-            if may_overlap:
-                sources = apart(sources, flat, same=flat)
+            if spans is not None:
+                sources = apart(sources, spans, own=spans)
             self._all_reduce(text, sources, flat, reduction)
             return [_finished(result, target) for result, target in zip(results, flat, strict=True)]
 
@@ -133,8 +133,9 @@ class DataPlane(ABC):
         text = signature("all_gather", self._check_array("all_gather", array).tag, (array.shape,))
         shape = (self.size, *array.shape)
 
-        def own_part(out: Array) -> Array:
-            return out[self.rank * array.size :][: array.size]
+        def own_part(out: Span) -> Span:
+            begin = out[0] + self.rank * array.nbytes
+            return begin, begin + array.nbytes
 
         return self._simple_call(
             "all_gather",
@@ -173,16 +174,17 @@ class DataPlane(ABC):
         out: Array | None,
         move: Callable[[Array, Array], None],
         *,
-        own_part: Callable[[Array], Array | None] = lambda out: None,
+        own_part: Callable[[Span], Span | None] = lambda out: None,
     ) -> Callable[[], Array]:
         result = self._result(kind, array, shape, out)
+        span = output_spans(kind, [out])[0] if out is not None and may_overlap(array, out) else None
         self.counters.add(kind, array.nbytes)
 
         def call() -> Array:
             self._call_text = kind
             source, target = _flat(array), _flat(result)
-            if out is not None:
-                (source,) = apart([source], [target], same=[own_part(target)])
+            if span is not None:
+                (source,) = apart([source], [span], own=[own_part(span)])
             move(source, target)
             return _finished(result, target)
 
@@ -225,7 +227,8 @@ class DataPlane(ABC):
     def _result(self, kind: str, array: Array, shape: tuple[int, ...], out: Array | None) -> Array:
         if out is None:
             return self._empty(shape, array)
-        self._check_array(kind, out)
+        if type(out) is not type(array):
+            self._check_array(kind, out)
         if out.shape != shape or out.dtype != array.dtype:
             raise ShapeError(expected(kind, f"out of {array.dtype} {shape}", f"{out.dtype} {out.shape}"))
         check_writable(kind, out)

@@ -16,48 +16,65 @@ from dtrain.base.errors import expected
 from dtrain.collectives.packed import address_of
 from dtrain.collectives.rank_order import Array
 
-
-def apart(sources: list[Array], outs: list[Array], same: Sequence[Array | None]) -> list[Array]:
-    """`sources`, with a copy of each that overlaps an output.
-
-    Args:
-        sources: flat and contiguous.
-        outs: flat and contiguous, none of which overlaps another.
-        same: for each source the memory that it may be, exactly: an output, or the part of one that becomes its copy.
-    """
-    spans = sorted(_span(out) for out in outs if out.size)
-    return [
-        source.copy() if _overlaps(_span(source), None if own is None else _span(own), spans) else source
-        for source, own in zip(sources, same, strict=True)
-    ]
+Span = tuple[int, int]  # addresses of the first byte and of the one behind the last
 
 
-def check_outs_apart(kind: str, outs: Sequence[Array]) -> None:
-    """Raise `ValueError` if two outputs share memory, which leaves no right result for either."""
-    contiguous = [out for out in outs if out.flags.c_contiguous]
-    spans = sorted(_span(out) for out in contiguous if out.size)
-    overlap = any(begin < end for (_, end), (begin, _) in pairwise(spans))
-    if len(contiguous) < len(outs):
-        overlap = overlap or any(
-            isinstance(out, np.ndarray) and np.shares_memory(out, other)
-            for number, out in enumerate(outs)
-            for other in outs[:number]
-        )
-    if overlap:
-        raise ValueError(
-            expected(kind, "outs that share no memory", "two that overlap", "give every result memory of its own")
-        )
-
-
-def _span(array: Array) -> tuple[int, int]:
+def span_of(array: Array) -> Span:
+    """Where the bytes of a contiguous array lie."""
     begin = address_of(array)
     return begin, begin + array.nbytes
 
 
-def _overlaps(source: tuple[int, int], same: tuple[int, int] | None, spans: list[tuple[int, int]]) -> bool:
-    """Whether `source` meets one of `spans`, which are sorted and apart, other than by being `same`."""
+def may_overlap(array: Array, out: Array) -> bool:
+    """Whether the two need a closer look; quick for the common case of arrays of the host that do not."""
+    return type(out) is not np.ndarray or bool(np.may_share_memory(array, out))
+
+
+def output_spans(kind: str, outs: Sequence[Array]) -> list[Span | None]:
+    """Where outputs lie; None for one that is not contiguous, which is written in one go when all has been read.
+
+    Raises:
+        ValueError: two outputs share memory, which leaves no right result for either.
+    """
+    spans = [span_of(out) if out.flags.c_contiguous else None for out in outs]
+    if len(outs) > 1 and _overlap(outs, spans):
+        raise ValueError(
+            expected(kind, "outs that share no memory", "two that overlap", "give every result memory of its own")
+        )
+    return spans
+
+
+def apart(sources: list[Array], outs: Sequence[Span | None], own: Sequence[Span | None]) -> list[Array]:
+    """`sources`, with a copy of each that overlaps an output.
+
+    Args:
+        sources: flat and contiguous.
+        outs: as from `output_spans`.
+        own: for each source the memory that it may be, exactly: an output, or the part of one that becomes its copy.
+    """
+    spans = sorted(span for span in outs if span is not None and span[0] < span[1])
+    return [
+        source.copy() if _meets(span_of(source), mine, spans) else source
+        for source, mine in zip(sources, own, strict=True)
+    ]
+
+
+def _overlap(outs: Sequence[Array], spans: Sequence[Span | None]) -> bool:
+    known = sorted(span for span in spans if span is not None and span[0] < span[1])
+    if any(begin < end for (_, end), (begin, _) in pairwise(known)):
+        return True
+    return len(known) < len(outs) and any(
+        isinstance(out, np.ndarray) and np.shares_memory(out, other)
+        for number, out in enumerate(outs)
+        if spans[number] is None
+        for other in (*outs[:number], *outs[number + 1 :])
+    )
+
+
+def _meets(source: Span, own: Span | None, spans: list[Span]) -> bool:
+    """Whether `source` meets one of `spans`, which are sorted and apart, other than by being `own`."""
     begin, end = source
-    if begin == end or source == same:
+    if begin == end or source == own:
         return False
     near = bisect_left(spans, (end,))  # all before it begin before `end`, and the last of them ends last
     return near > 0 and spans[near - 1][1] > begin

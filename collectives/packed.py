@@ -9,13 +9,17 @@ chunk moves in or out of shared memory. Either way the message is the same, so r
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from dtrain.base.alignment import ALIGNMENT, aligned
 from dtrain.collectives.rank_order import Array
+
+_Byte = ctypes.c_char
 
 
 def packed_offsets(sizes: Sequence[int]) -> tuple[list[int], int]:
@@ -41,6 +45,11 @@ def slices(nbytes: int, size: int) -> list[tuple[int, int]]:
 
 def address_of(array: Array) -> int:
     """Where the first element lies, in the memory of the host or of a CUDA device."""
+    try:
+        data: Any = array
+        return ctypes.addressof(_Byte.from_buffer(data))  # several times faster than the interface
+    except (TypeError, ValueError, BufferError):  # read-only, empty, not contiguous, or on a device
+        pass
     described = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
     return int(described["data"][0])
 
