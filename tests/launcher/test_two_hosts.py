@@ -113,6 +113,52 @@ def test_mpirun_over_two_hosts(run, hosts, agent):
     assert failed.seconds < 15
 
 
+COLLECTIVES = """
+import time
+import numpy as np
+import dtrain.collectives as dist
+from dtrain.base.errors import CollectiveError, PeerLostError
+
+world = dist.init(timeout=20)
+local = world.split(world.rank // 2)
+print(world.name, local.name, world.all_reduce(np.full(3, 1.0))[0], local.all_reduce(np.full(3, 1.0))[0], flush=True)
+late = world.split(0)
+late.timeout = 0.5
+if world.rank == 2:
+    time.sleep(1.5)
+for call in range(3):
+    try:
+        assert (late.all_reduce(np.full(50_000, call + 1.0)) == 3 * (call + 1)).all(), "a wrong sum"
+    except CollectiveError as error:
+        print("call", call, "broken" if "broken" in str(error) else "late", flush=True)
+if world.rank == 2:
+    raise SystemExit(0)
+begin = time.monotonic()
+for call in (world.barrier, lambda: world.recv(source=2)):
+    try:
+        call()
+    except PeerLostError as error:
+        print("named" if "rank 2 has ended its script" in str(error) else error, flush=True)
+assert time.monotonic() - begin < 3
+"""
+
+
+def test_collectives_over_two_hosts(run, hosts, agent):
+    """Groups take their own hosts' way, a retry gives no wrong sum, and a rank that has ended elsewhere is named."""
+    where = ",".join(f"{address}:{count}" for address, count in zip(hosts, (2, 1)))
+    mpi_args = f"--mpi-args=--prtemca plm_ssh_agent {agent} {NETWORK_ARGS}"
+    ended = run("-H", where, "--quiet", mpi_args, run.script(COLLECTIVES))
+    assert ended.code == 0, ended.err
+    lines = ended.out.splitlines()
+    assert {f"[{rank}] mpi_messages mpi_shared 3.0 {size}.0" for rank, size in enumerate((2, 2, 1))} <= set(lines)
+    for rank in (0, 1):
+        assert [f"[{rank}] call {call} broken" for call in (1, 2)] == [
+            line for line in lines if line.startswith(f"[{rank}] call") and not line.endswith("late")
+        ][-2:]
+        assert lines.count(f"[{rank}] named") == 2
+    assert "[2] call 1 broken" in lines and "[2] call 2 broken" in lines
+
+
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra `ray`)")
 def test_ray_over_two_hosts(run, hosts, tmp_path):
     ray = str(Path(sys.executable).with_name("ray"))
