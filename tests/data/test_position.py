@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,26 @@ def test_without_shuffling_the_seed_decides_nothing():
     mine = loader()
     mine.load_state_dict({"epoch": 0, "num_samples": 8, "length": 20, "shuffle": False, "seed": 7})
     assert [batch.tolist() for batch in mine] == [[9, 11, 13, 15], [17, 19]]
+
+
+def test_chains_of_resumes_on_random_worlds_see_every_sample_once_an_epoch():
+    random = np.random.default_rng(5)
+    for _ in range(40):
+        length, seed = int(random.integers(0, 60)), int(random.integers(5))
+        state, seen, epoch = None, [], 0
+        for _ in range(6):
+            size, batch_size = int(random.integers(1, 6)), int(random.integers(1, 8))
+            ranks = [
+                DataLoader(ArrayDataset(np.arange(length)), batch_size, shuffle=True, seed=seed, shard=(rank, size))
+                for rank in range(size)
+            ]
+            for mine in ranks if state is not None else ():
+                mine.load_state_dict(state)
+            steps = zip(*map(iter, ranks))
+            seen += [i for batches in islice(steps, int(random.integers(0, 4))) for b in batches for i in b.tolist()]
+            (state,) = {tuple(mine.state_dict().items()) for mine in ranks}
+            state = dict(state)
+            if state["epoch"] > epoch:
+                assert sorted(seen) == list(range(length))
+                seen, epoch = [], state["epoch"]
+            assert len(seen) == len(set(seen)) == state["num_samples"]
