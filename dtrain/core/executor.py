@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.base.alignment import ALIGNMENT
 from dtrain.base.device import CPU, Device
 from dtrain.base.errors import TraceError, expected
 from dtrain.core.apply import current_gpu, dispatch
@@ -271,8 +272,8 @@ def _allocate(nbytes: int, device: Device) -> Array:
 
         with current_gpu(device):
             return cupy.empty(nbytes, np.uint8)
-    raw = np.empty(nbytes + 64, np.uint8)
-    start = -raw.ctypes.data % 64
+    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + nbytes]
 
 

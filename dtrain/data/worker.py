@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from dtrain.base.alignment import aligned
 from dtrain.base.errors import expected
 from dtrain.data.worker_error import pack_error, reraise
 
 Fetch = Callable[[int], Any]  # batch number -> batch of arrays
 
-_ALIGNMENT = 64
 _PARENT_CHECK_SECONDS = 1.0
 _JOIN_SECONDS = 5.0
 
@@ -143,11 +143,11 @@ def _reply(fetch: Fetch, position: int, memory: mmap.mmap, start: int, nbytes: i
     except Exception as error:
         return pack_error(error), b"", [], None
     sizes = [buffer.nbytes for buffer in buffers]
-    if sum(map(_aligned, sizes)) > nbytes:
+    if sum(map(aligned, sizes)) > nbytes:
         return None, header, sizes, [bytearray(buffer) for buffer in buffers]
     for buffer, size in zip(buffers, sizes):
         memory[start : start + size] = buffer
-        start += _aligned(size)
+        start += aligned(size)
     return None, header, sizes, None
 
 
@@ -157,17 +157,13 @@ def _read(memory: mmap.mmap, start: int, sizes: Sequence[int]) -> list[bytearray
     found = []
     for size in sizes:
         found.append(bytearray(view[start : start + size]))
-        start += _aligned(size)
+        start += aligned(size)
     view.release()
     return found
-
-
-def _aligned(nbytes: int) -> int:
-    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
 def batch_nbytes(batch: Any) -> int:
     """Bytes of shared memory that a batch of arrays takes."""
     found: list[pickle.PickleBuffer] = []
     pickle.dumps(batch, protocol=5, buffer_callback=found.append)
-    return sum(_aligned(buffer.raw().nbytes) for buffer in found)
+    return sum(aligned(buffer.raw().nbytes) for buffer in found)
