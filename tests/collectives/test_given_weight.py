@@ -12,6 +12,7 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import collectives as dist
 from dtrain.base.errors import ShapeError
+from dtrain.collectives.given_weight import present_weight
 
 
 @EAGER_AND_TRACED
@@ -130,6 +131,24 @@ def test_a_rank_that_does_not_count_passes_on_what_comes_through_another_model(t
         for mine, other in zip(found, wanted):
             for name, value in other.items():
                 np.testing.assert_allclose(mine[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_blocks_nest_and_end_with_an_error() -> None:
+    def weights_seen() -> Any:
+        return present_weight()
+
+    assert weights_seen() is None
+    with dist.batch_weight(3):
+        with pytest.raises(KeyError), dist.batch_weight(np.float32(0.5)):
+            assert weights_seen() == 0.5
+            raise KeyError
+        assert weights_seen() == 3.0
+        traced = dt.trace(lambda: weights_seen() * dt.ones(()))
+        assert traced().item() == 3.0
+        with dist.batch_weight(dt.tensor(4)):
+            assert traced().item() == 4.0
+        assert traced().item() == 3.0 and len(traced.graphs) == 1
+    assert weights_seen() is None
 
 
 def test_a_wrong_weight_is_refused() -> None:

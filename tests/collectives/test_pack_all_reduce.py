@@ -16,6 +16,7 @@ from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.ops import ALL_REDUCE, ALL_REDUCE_MANY
 from dtrain.collectives.pack_all_reduce import bucket_plan, pack_all_reduce
 from dtrain.collectives.packed import address_of
+from dtrain.core.memory_plan import plan_memory
 from dtrain.functional import cross_entropy
 from dtrain.graph.printer import parse_graph, print_graph
 from dtrain.graph.verify import verify
@@ -25,8 +26,11 @@ def graph_of(*lines: str) -> Any:
     return parse_graph("\n".join(["graph g(%x: f32[2,3]@cpu; ) {", *lines, "}"]))
 
 
-def reduce(out: int, source: str, label: str, *, shape: str = "2,3", bucket: int = 1000, dtype: str = "f32") -> str:
-    attrs = f"{{group='world', op='sum', label='{label}', bucket={bucket}}}"
+def reduce(
+    out: int, source: str, label: str, *, shape: str = "2,3", bucket: int = 1000, dtype: str = "f32", bunch: int = 0
+) -> str:
+    numbered = f", bunch={bunch}" if bunch else ""
+    attrs = f"{{group='world', op='sum', label='{label}', bucket={bucket}{numbered}}}"
     return f"  %{out}: {dtype}[{shape}]@cpu = all_reduce(%{source}){attrs}"
 
 
@@ -80,6 +84,66 @@ def test_inputs_that_cannot_lie_in_a_bucket_are_copied() -> None:
     pack_all_reduce(graph)
     verify(graph)
     assert [node.op.name for node in graph.nodes].count("copy") == 3
+
+
+def test_what_depends_on_a_reduced_value_stays_out_of_its_bucket() -> None:
+    """Two backward passes, the second of which reads what the first has reduced; a third that could run before."""
+    graph = graph_of(
+        "  %0: f32[2,3]@cpu = square(%x)",
+        reduce(1, "0", "first"),
+        "  %2: f32[2,3]@cpu = exp(%1)",
+        reduce(3, "2", "second"),
+        "  %4: f32[2,3]@cpu = negative(%x)",
+        reduce(5, "4", "third"),
+        "  return %3, %5",
+    )
+    pack_all_reduce(graph)
+    verify(graph)
+    assert [bucket.labels for bucket in bucket_plan(graph)] == [("first",), ("second",), ("third",)]
+
+
+def test_a_bunch_keeps_its_order_and_meets_no_other() -> None:
+    """On another rank `exp` may stand before `square`: the order of readiness must not show."""
+    graph = graph_of(
+        "  %0: f32[2,3]@cpu = square(%x)",
+        "  %1: f32[2,3]@cpu = exp(%x)",
+        "  %2: f32[2,3]@cpu = negative(%x)",
+        reduce(3, "1", "a", bunch=1),
+        reduce(4, "0", "b", bunch=1),
+        reduce(5, "2", "c", bunch=2),
+        "  return %3, %4, %5",
+    )
+    pack_all_reduce(graph)
+    verify(graph)
+    assert [bucket.labels for bucket in bucket_plan(graph)] == [("a", "b"), ("c",)]
+
+
+def test_a_bucket_passes_no_other_collective() -> None:
+    graph = graph_of(
+        "  %0: f32[2,3]@cpu = square(%x)",
+        "  %1: f32[2,3]@cpu = exp(%x)",
+        "  %2: f32[2,3]@cpu = all_reduce(%1){group='world', op='max'}",
+        reduce(3, "0", "a", bunch=1),
+        "  return %2, %3",
+    )
+    pack_all_reduce(graph)
+    verify(graph)
+    assert [node.op.name for node in graph.nodes] == ["square", "exp", "all_reduce", "all_reduce_many"]
+
+
+def test_an_input_that_others_read_before_is_reduced_where_it_lies() -> None:
+    """The sums of sync-BN: read by the exchange of statistics first, then averaged as gradients of γ and β."""
+    graph = graph_of(
+        "  %0: f32[2,3]@cpu = square(%x)",
+        "  %1: f32[2,3]@cpu = exp(%0)",
+        reduce(2, "0", "a", bunch=1),
+        "  return %1, %2",
+    )
+    pack_all_reduce(graph)
+    assert [node.op.name for node in graph.nodes] == ["square", "exp", "all_reduce_many"]
+    plan = plan_memory(graph)
+    assert [(block.number, len(block.members)) for block in plan.blocks] == [(0, 1)]
+    assert plan.storage[graph.outputs[1]] is plan.storage[graph.nodes[0].outputs[0]]
 
 
 def test_the_pass_is_repeatable_and_its_text_parses_back() -> None:
@@ -144,6 +208,7 @@ def resnet_step(communicator: Any, bucket_mb: float | None) -> dict[str, Any]:
             "packed": sum(node.op is ALL_REDUCE_MANY for node in nodes),
             "nodes": Counter(node.op.name for node in nodes),
             "read in buckets": _gradients_read_in_buckets(run.compiled[0].executor),
+            "arena": run.compiled[0].executor.plan.arena_nbytes,
             "copied home": len(run.compiled[0].executor._home),
             "parameters": [parameter.numpy().tobytes() for _, parameter in model.named_parameters()],
         }
@@ -170,6 +235,7 @@ def test_resnet18_has_at_most_five_messages_and_the_plan_is_what_runs() -> None:
     # Gradients are computed inside their buckets, and the optimizer reads them where the mean left them.
     assert packed[0]["nodes"]["divide"] == packed[0]["nodes"]["copy"] == packed[0]["copied home"] == 0
     assert packed[0]["read in buckets"] == 62
+    assert packed[0]["arena"] < 0.1 * sum(bucket.nbytes for bucket in packed[0]["plan"]), "no gradient lies there"
     assert packed[0]["not borrowed"] == 0, "every gradient lies in shared memory"
     assert packed[0]["calls"]["all_reduce_many"]["calls"] == len(packed[0]["plan"])
     assert packed[0]["calls"]["all_reduce"]["nbytes"] < 2**17, "sums of sync-BN only"
