@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,23 +14,19 @@ from dtrain.base.errors import ShapeError, expected
 from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
 from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.context import communicator_for, get_communicator, is_initialized
+from dtrain.collectives.context import get_communicator, is_initialized
 from dtrain.collectives.forward_pass import ForwardPass, averaged_by_passes
 from dtrain.collectives.given_weight import present_weight
-from dtrain.collectives.gradient_averager import BucketOptions, GradientAverager, reduce_packed, weight_of_root
-from dtrain.collectives.ops import broadcast
+from dtrain.collectives.gradient_averager import BucketOptions, GradientAverager
+from dtrain.collectives.model_tensors import ModelTensors, NamedTensors, WrittenBuffers, make_equal
 from dtrain.collectives.replication import Replicas, note_passed_on
 from dtrain.collectives.session import init
-from dtrain.core.context import is_grad_enabled, no_grad
+from dtrain.core.context import is_grad_enabled
 from dtrain.core.structure import flatten
 from dtrain.core.tensor import Parameter, Tensor
-from dtrain.kernels.device_arrays import overwrite
-from dtrain.nn.batch_norm import SyncBatchNorm
 from dtrain.nn.module import Module
 
 BUCKET_VARIABLE = "DTRAIN_FUSION_THRESHOLD_MB"
-
-NamedTensors = Sequence[tuple[str, Tensor]]
 
 
 class DataParallelBoundary:
@@ -37,8 +34,18 @@ class DataParallelBoundary:
 
     def __init__(self, averager: GradientAverager) -> None:
         self.averager = averager
-        # Parameters and buffers that are equal on all ranks already.
+        # Parameters and buffers that are equal on all ranks already, and those whose gradients have room.
         self._known: dict[Tensor, None] = {}
+        self._with_room: dict[Tensor, None] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles: whoever loads one may be another rank."""
+        return {**vars(self), "_known": {}, "_with_room": {}}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DataParallelBoundary:
+        copied = memo[id(self)] = DataParallelBoundary(deepcopy(self.averager, memo))
+        copied._known = dict.fromkeys(deepcopy(tensor, memo) for tensor in self._known)
+        return copied
 
     @property
     def group(self) -> str:
@@ -47,33 +54,41 @@ class DataParallelBoundary:
     def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not is_initialized() or get_communicator(self.group).size == 1:
             return module.forward_with_hooks(*args, **kwargs)  # loaded by a process that is alone
-        written = _WrittenBuffers(module, self.group)
-        replicas = self._replicas(module, args, kwargs) if is_grad_enabled() else None
+        found = ModelTensors(module)
+        written = WrittenBuffers(found, self.group)
+        replicas = self._replicas(found, args, kwargs) if is_grad_enabled() else None
         with nullcontext() if replicas is None else replicas.entered():
             output = module.forward_with_hooks(*args, **kwargs)
         written.take_from_root()
         return output if replicas is None else replicas.leave(output)
 
-    def make_equal(self, module: Module) -> None:
+    def take_room_of(self, other: DataParallelBoundary) -> None:
+        """Go on with the room that was made for a model when it was wrapped before."""
+        if other.group == self.group:
+            self._with_room = other._with_room
+
+    def make_equal(self, found: ModelTensors) -> None:
         """Give every rank rank 0's parameters and buffers, as far as this has not been done before."""
-        named = [*module.named_parameters(), *module.named_buffers()]
+        named: NamedTensors = [*found.parameters, *found.buffers]
         new = [(name, tensor) for name, tensor in named if tensor not in self._known]
         if new:
             communicator = get_communicator(self.group)
-            _make_equal(new, communicator)
+            make_equal(new, communicator)
             self._make_room([tensor for _, tensor in new], communicator)
         self._known = dict.fromkeys(tensor for _, tensor in named)
 
     def _make_room(self, tensors: Sequence[Tensor], communicator: Communicator) -> None:
         """Let the gradients of compiled graphs lie where all ranks see them."""
         if self.averager.options.cap:
-            on_host = [tensor.type for tensor in tensors if isinstance(tensor, Parameter) and tensor.device.is_cpu]
-            pool_of(communicator).grow(communicator, sum(aligned(type.nbytes) for type in on_host))
+            parameters = [tensor for tensor in tensors if isinstance(tensor, Parameter) and tensor.device.is_cpu]
+            new = [parameter for parameter in parameters if parameter not in self._with_room]
+            self._with_room.update(dict.fromkeys(new))
+            pool_of(communicator).grow(communicator, sum(aligned(parameter.type.nbytes) for parameter in new))
 
-    def _replicas(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Replicas | None:
-        self.make_equal(module)
+    def _replicas(self, found: ModelTensors, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Replicas | None:
+        self.make_equal(found)
         done = averaged_by_passes(self.group)
-        trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+        trained = [(name, parameter) for name, parameter in found.parameters if parameter.requires_grad]
         named = [(name, parameter) for name, parameter in trained if parameter not in done]
         if trained and not named:
             return None  # inside of a pass of a model that this one is a part of
@@ -95,41 +110,6 @@ def _weight_and_samples(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[
         advice = "or say how much it counts: with collectives.batch_weight(number)"
         raise ShapeError(expected("data_parallel", "a tensor with a batch axis as first input", given, advice))
     return float(samples) if weight is None else weight, samples
-
-
-class _WrittenBuffers:
-    """The buffers that a call overwrites: running statistics of plain batch norm, counters, moving averages.
-
-    Every rank has seen other samples; afterwards all have what rank 0 has. Those of sync-BN are equal by themselves.
-    """
-
-    def __init__(self, module: Module, group: str) -> None:
-        self._group = group
-        shared = {
-            buffer
-            for layer in module.modules()
-            if isinstance(layer, SyncBatchNorm) and layer.group == group
-            for buffer in (layer.running_mean, layer.running_var)
-        }
-        self._before = [(buffer, buffer.version) for buffer in module.buffers() if buffer not in shared]
-
-    def take_from_root(self) -> None:
-        written = [buffer for buffer, version in self._before if buffer.version != version]
-        floats = [buffer for buffer in written if buffer.dtype.is_floating]
-        with no_grad():
-            values = reduce_packed(
-                [""] * len(floats),
-                [buffer.detach() for buffer in floats],
-                "mean",
-                self._group,
-                BucketOptions(cap=DEFAULT_BUCKET_BYTES),
-                weight_of_root(self._group),
-            )
-            for buffer, value in zip(floats, values):
-                buffer.assign_(value)
-            for buffer in written:
-                if not buffer.dtype.is_floating:
-                    buffer.assign_(broadcast(buffer.detach(), group=self._group))
 
 
 class DataParallel(Module):
@@ -225,39 +205,11 @@ def data_parallel(
     if communicator.size == 1:
         return DataParallel.in_a_world_of_one(module)
     boundary = DataParallelBoundary(GradientAverager(group, options))
-    boundary.make_equal(module)
+    if isinstance(module._boundary, DataParallelBoundary):
+        boundary.take_room_of(module._boundary)
+    boundary.make_equal(ModelTensors(module))
     module._boundary = boundary
     return DataParallel(module)
-
-
-def _make_equal(named: NamedTensors, communicator: Communicator) -> None:
-    """Give every rank the tensors of rank 0."""
-    facts_by_rank = communicator.all_gather_object([f"{name}: {_fact(tensor)}" for name, tensor in named])
-    for rank, facts in enumerate(facts_by_rank):
-        if facts != facts_by_rank[0]:
-            raise ShapeError(
-                expected(
-                    "data_parallel",
-                    "the same parameters and buffers on every rank",
-                    _first_difference(rank, facts_by_rank[0], facts),
-                    "build the same model on every rank",
-                )
-            )
-    for _, tensor in named:
-        array = tensor.concrete("data_parallel")
-        overwrite(array, communicator_for(array, communicator.group).broadcast(array, root=0))
-
-
-def _fact(tensor: Tensor) -> str:
-    """The type without the number of the GPU, which is another one on every rank of a host."""
-    return str(tensor.type).partition("@")[0] + ("@cuda" if tensor.device.is_cuda else "@cpu")
-
-
-def _first_difference(rank: int, at_root: list[str], here: list[str]) -> str:
-    for mine, other in zip(at_root, here):
-        if mine != other:
-            return f"{mine} on rank 0 and {other} on rank {rank}"
-    return f"{len(at_root)} on rank 0 and {len(here)} on rank {rank}"
 
 
 def _bucket_bytes(bucket_mb: float | None) -> int:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import dtrain as dt
+from dtrain import collectives as dist
 from dtrain.base.errors import CollectiveError
 from dtrain.collectives.bucket_pool import BucketPool, pool_of
 from dtrain.collectives.packed import address_of
@@ -79,6 +81,19 @@ def test_ranks_grow_together_and_see_one_anothers_buckets() -> None:
 
     for found in run_threads(3, program):
         assert (found == 6).all()
+
+
+def test_wrapping_a_model_again_makes_no_more_room() -> None:
+    def program(communicator: Any) -> list[int]:
+        with dist.using(communicator):
+            layer, free = dt.nn.Linear(7, 9), []
+            for _ in range(3):
+                dist.data_parallel(layer)
+                free.append(pool_of(communicator).free_nbytes)
+            return free
+
+    nbytes = 4 * 64 + 64  # 63 and 9 numbers of f32, in whole lines
+    assert run_threads(2, program) == [[nbytes] * 3] * 2
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
