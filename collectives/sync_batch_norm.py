@@ -3,9 +3,9 @@
 Forward, every rank sends (count, mean, M2) of its part, 2C+1 numbers, and merges all parts in rank order by Chan's
 formula (Chan, Golub & LeVeque, 1979); E[x²] − E[x]² is never formed. Backward, one all-reduce of Σdy and Σdy·x̂ (2C
 numbers) gives exact input gradients. Inside of a data-parallel model dy is the gradient of the rank's own mean, so the
-sums of rank s count n_s, and come out in the unit of each rank's own gradients (`forward_pass`); γ and β get this
-rank's sums, and are averaged as all parameters are. Elsewhere the losses of all ranks add up: plain sums, also for γ
-and β. Ranks may have batches of different sizes, also empty ones.
+sums of rank s count n_s, and come out in the unit of each rank's own gradients (`forward_pass`). Elsewhere the losses
+of all ranks add up: plain sums. γ and β get this rank's sums either way, and are reduced as all parameters are, by
+whoever does it. Ranks may have batches of different sizes, also empty ones.
 """
 
 from __future__ import annotations
@@ -79,7 +79,6 @@ class WorldExchange:
 
     def __init__(self, group: str, forward_pass: ForwardPass | None = None) -> None:
         self.group = group
-        self.sums_are_of_parameters = forward_pass is None
         self._pass = forward_pass
         if forward_pass is not None:
             forward_pass.is_coupled = True

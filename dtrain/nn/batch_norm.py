@@ -97,9 +97,6 @@ class BatchNorm2d(BatchNorm):
 class StatisticsExchange(Protocol):
     """How a layer's statistics [2C+1] and backward sums Σdy and Σdy·x̂, [C] each, of this rank become those of all."""
 
-    # Whether weight and bias get their gradients from the combined sums; otherwise from this rank's.
-    sums_are_of_parameters: bool
-
     def combine_statistics(self, stats: Tensor) -> Tensor: ...
 
     def combine_sums(self, grad_sums: Tensor, product_sums: Tensor) -> tuple[Tensor, Tensor]: ...
@@ -113,9 +110,9 @@ def _alone(layer: SyncBatchNorm) -> StatisticsExchange | None:
 class SyncBatchNorm(BatchNorm):
     """Batch norm whose training statistics are those of the batches of all ranks together.
 
-    Ranks may have batches of different sizes, also empty ones. The losses of all ranks add up: gradients of weight and
-    bias come out of the backward pass summed over all ranks, or, inside of a data-parallel model, averaged as those of
-    all its parameters. Without other ranks it is a plain batch norm.
+    Ranks may have batches of different sizes, also empty ones. The losses of all ranks add up: input gradients are
+    exact, and those of weight and bias are this rank's part of the sum, to be reduced like the gradients of all
+    parameters (`data_parallel` does it). Without other ranks it is a plain batch norm.
     """
 
     exchange: ClassVar[Callable[[SyncBatchNorm], StatisticsExchange | None]] = _alone
@@ -167,7 +164,6 @@ class SyncBatchNorm(BatchNorm):
             eps=self.eps,
             combine_statistics=exchange.combine_statistics,
             combine_sums=exchange.combine_sums,
-            parameter_gradients_are_global=exchange.sums_are_of_parameters,
         )
         weight, bias = affine_of(x, self.weight, self.bias)
         y: Tensor = layer(x, weight, bias)

@@ -263,8 +263,9 @@ class BatchNormTraining(Function):
             all batches, and `momentum` says nothing.
         combine_statistics: this rank's stats[2C+1] -> those of all ranks.
         combine_sums: this rank's (Σdy, Σdy·x̂), [C] each -> those of all ranks.
-        parameter_gradients_are_global: weight and bias get their gradients from the combined sums, so that they need
-            no all-reduce of their own; otherwise from this rank's sums.
+
+    The gradients of weight and bias are this rank's sums: whoever reduces gradients over the ranks treats them like all
+    others.
     """
 
     def __init__(
@@ -277,7 +278,6 @@ class BatchNormTraining(Function):
         eps: float = 1e-5,
         combine_statistics: CombineStatistics = _as_is,
         combine_sums: CombineSums = _both_as_are,
-        parameter_gradients_are_global: bool = False,
     ) -> None:
         self.running = None if running_mean is None or running_var is None else (running_mean, running_var)
         if self.running is not None and momentum is None and num_batches is None:
@@ -288,7 +288,6 @@ class BatchNormTraining(Function):
         self.eps = float(eps)
         self.combine_statistics = combine_statistics
         self.combine_sums = combine_sums
-        self.parameter_gradients_are_global = parameter_gradients_are_global
 
     def forward(self, *inputs: Tensor) -> Tensor:
         x, weight, bias = inputs
@@ -310,8 +309,7 @@ class BatchNormTraining(Function):
         grad_sums, product_sums = apply_tuple(BACKWARD_SUMS, dy, x, mean, inverse_std)
         combined = self.combine_sums(grad_sums, product_sums)
         dx = apply(BACKWARD_DATA, dy, x, mean, inverse_std, weight, *combined, stats)
-        d_bias, d_weight = combined if self.parameter_gradients_are_global else (grad_sums, product_sums)
-        return dx, cast(d_weight, weight.dtype), cast(d_bias, bias.dtype)
+        return dx, cast(product_sums, weight.dtype), cast(grad_sums, bias.dtype)
 
     def _composed_gradients(self, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same gradients from ordinary ops, so that they can be differentiated again."""

@@ -72,10 +72,36 @@ def test_ranks_together_equal_one_process(sizes: list[int], offset: float, trace
     tolerance = {"rtol": 1e-9, "atol": 1e-9} if offset < 10 else {"rtol": 1e-7, "atol": 1e-6}
     for name in ("y", "dx"):
         np.testing.assert_allclose(np.concatenate([r[name] for r in results]), wanted[name], **tolerance)
+    for name in ("dw", "db"):
+        np.testing.assert_allclose(sum(r[name] for r in results), wanted[name], **tolerance, err_msg=name)
     for result in results:
-        for name in ("dw", "db", "mean", "var"):
+        for name in ("mean", "var"):
             np.testing.assert_allclose(result[name], wanted[name], **tolerance, err_msg=name)
             assert result[name].tobytes() == results[0][name].tobytes(), f"{name} differs between ranks"
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_gradients_that_are_averaged_by_hand(traced: bool) -> None:
+    """Without data_parallel, as Horovod's optimizer does it: every parameter alike, γ and β too."""
+    whole = draw(6)
+
+    def program(communicator: Any) -> list[np.ndarray]:
+        with dist.using(communicator):
+            layer = prepared(SyncBatchNorm(CHANNELS), "f64")
+            scale = dt.nn.Parameter(dt.tensor(np.ones(CHANNELS)))
+
+            def step(x: dt.Tensor) -> list[dt.Tensor]:
+                dt.functional.square(layer(x * scale.reshape(1, -1, 1, 1)) - 0.5).mean().backward()
+                return [dist.all_reduce(p.grad, op="mean") for p in (layer.weight, layer.bias, scale)]
+
+            part = dt.tensor(whole[2 * communicator.rank :][:2])
+            return [g.numpy().copy() for g in (dt.trace(step) if traced else step)(part)]
+
+    layer, scale = prepared(BatchNorm2d(CHANNELS), "f64"), dt.nn.Parameter(dt.tensor(np.ones(CHANNELS)))
+    dt.functional.square(layer(dt.tensor(whole) * scale.reshape(1, -1, 1, 1)) - 0.5).mean().backward()
+    for found in dist.run_threads(3, program):
+        for mine, parameter in zip(found, (layer.weight, layer.bias, scale)):
+            np.testing.assert_allclose(mine, parameter.grad.numpy(), rtol=1e-9, atol=1e-12)
 
 
 def test_the_control_differs() -> None:

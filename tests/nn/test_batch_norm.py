@@ -92,8 +92,6 @@ class OneOtherRank:
 
         return apply(MERGE, dt.functional.stack([stats, self.other_stats]))
 
-    sums_are_of_parameters = True
-
     def combine_sums(self, grad_sums, product_sums):
         return grad_sums + self.other_sums, product_sums + self.other_sums
 

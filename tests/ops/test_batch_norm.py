@@ -136,15 +136,12 @@ def _moments(stats: Tensor) -> list[Tensor]:
     return apply_all(MOMENTS, [stats], {"eps": 1e-5})
 
 
-@pytest.mark.parametrize("are_global", [False, True])
-def test_parameter_gradients_come_from_own_or_combined_sums(are_global: bool) -> None:
+def test_parameter_gradients_come_from_this_ranks_sums() -> None:
     x, weight, bias = wrap(draw(4, 3)), wrap(draw(3)).requires_grad_(), wrap(draw(3)).requires_grad_()
-    layer = BatchNormTraining(
-        combine_sums=lambda *sums: (sums[0] * 2, sums[1] * 2), parameter_gradients_are_global=are_global
-    )
+    layer = BatchNormTraining(combine_sums=lambda *sums: (sums[0] * 2, sums[1] * 2))
     layer(x, weight, bias).sum().backward()
     assert bias.grad is not None
-    np.testing.assert_allclose(bias.grad.numpy(), [8.0 if are_global else 4.0] * 3)
+    np.testing.assert_allclose(bias.grad.numpy(), [4.0] * 3)
 
 
 def test_second_derivative_over_ranks_is_refused() -> None:
