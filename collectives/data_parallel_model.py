@@ -92,10 +92,10 @@ class DataParallelBoundary:
         named = [(name, parameter) for name, parameter in trained if parameter not in done]
         if trained and not named:
             return None  # inside of a pass of a model that this one is a part of
-        note_passed_on((args, kwargs))
         parameters = [parameter for _, parameter in named]
         weight, samples = _weight_and_samples(args, kwargs)
         forward_pass = ForwardPass(weight, has_samples=samples > 0, group=self.group, parameters=parameters)
+        note_passed_on((args, kwargs), forward_pass)
         return Replicas(parameters, partial(self.averager.average, named, forward_pass), forward_pass)
 
 

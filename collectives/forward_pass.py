@@ -32,7 +32,8 @@ class ForwardPass:
         has_samples: whether the rank's batch has any.
         group: the ranks that take part.
         parameters: whose gradients this pass averages.
-        is_coupled: whether sync-BN took part.
+        has_sync_bn: whether sync-BN took part.
+        went_into: passes that took outputs of this one.
     """
 
     def __init__(
@@ -42,7 +43,13 @@ class ForwardPass:
         self.has_samples = has_samples
         self.group = group
         self.parameters = frozenset(parameters)
-        self.is_coupled = False
+        self.has_sync_bn = False
+        self.went_into: list[ForwardPass] = []
+
+    @property
+    def is_coupled(self) -> bool:
+        """Whether losses of other ranks depend on this rank's samples."""
+        return self.has_sync_bn or any(later.is_coupled for later in self.went_into)
 
     @property
     def _unit_of_zero(self) -> float:

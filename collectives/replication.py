@@ -52,6 +52,12 @@ class _Exit(Function):
     def __init__(self, forward_pass: ForwardPass) -> None:
         self._pass = forward_pass
 
+    def pass_on(self, later: ForwardPass) -> None:
+        """Note that outputs go into another pass."""
+        self.is_passed_on = True
+        if later is not self._pass:
+            self._pass.went_into.append(later)
+
     def forward(self, *inputs: Tensor) -> Any:
         return inputs[1:]
 
@@ -97,8 +103,8 @@ class Replicas:
         return unflatten(structure, _Exit(self._pass)(self._token, *outputs))
 
 
-def note_passed_on(inputs: Any) -> None:
-    """Note the passes whose outputs go into another one as these inputs, or as what was computed of them."""
+def note_passed_on(inputs: Any, forward_pass: ForwardPass) -> None:
+    """Note the passes whose outputs go into this one as its inputs, or as what was computed of them."""
     tensors, _ = flatten(inputs, tensors=_differentiable)
     waiting = [tensor.node for tensor in tensors]
     seen: set[Any] = set()
@@ -109,7 +115,7 @@ def note_passed_on(inputs: Any) -> None:
         seen.add(node)
         rule = getattr(node.grad, "__self__", None)
         if isinstance(rule, _Exit):
-            rule.is_passed_on = True  # and whatever lies before it is known already
+            rule.pass_on(forward_pass)  # and whatever lies before it is known already
         else:
             waiting += [source for source, _ in node.edges]
 

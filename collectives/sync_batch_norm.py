@@ -81,7 +81,7 @@ class WorldExchange:
         self.group = group
         self._pass = forward_pass
         if forward_pass is not None:
-            forward_pass.is_coupled = True
+            forward_pass.has_sync_bn = True
 
     def combine_statistics(self, stats: Tensor) -> Tensor:
         """The statistics [2C+1] = [count | mean | M2] of all ranks' samples together."""

@@ -100,7 +100,8 @@ def test_samples_of_a_rank_that_does_not_count_matter_through_sync_bn(counts: li
 
 
 @EAGER_AND_TRACED
-def test_a_rank_that_does_not_count_passes_on_what_comes_through_another_model(traced: bool) -> None:
+@pytest.mark.parametrize("norm", [True, False])
+def test_a_rank_that_does_not_count_passes_on_what_comes_through_another_model(norm: bool, traced: bool) -> None:
     """Two models with sync-BN, one behind the other: what its own loss says is silenced, not what others say."""
     whole, counts, own = batches(5, 0), [2.0, 0.0], [slice(0, 3), slice(3, 5)]
     back = np.random.default_rng(3).standard_normal((2, FEATURES))
@@ -108,13 +109,13 @@ def test_a_rank_that_does_not_count_passes_on_what_comes_through_another_model(t
     def through(first: Any, second: Any, x: Any) -> Any:
         return second(F.matmul(first(x), dt.tensor(back)))
 
-    pair = Net(1), Net(2)
+    pair = Net(1, norm), Net(2)
     F.square(through(*pair, dt.tensor(whole))[own[0]] - 1.0).mean().backward()
     wanted = [gradients(net) for net in pair]
 
     def program(communicator: Any) -> Any:
         with dist.using(communicator):
-            nets = [dist.convert_sync_batch_norm(net) for net in (Net(1), Net(2))]
+            nets = [dist.convert_sync_batch_norm(net) for net in (Net(1, norm), Net(2))]
             models = [dist.data_parallel(net) for net in nets]
 
             def step(x: Any, count: Any) -> None:
