@@ -2,9 +2,9 @@
 
 A change from outside leads to another capture; what the function changes itself happens at the capture only. What is
 looked at: attributes of modules and optimizers, however they were reached (through properties, parents, or `vars`); the
-globals and closure variables that the traced function itself names; and the contents of lists, dicts, sets, deques,
-namespaces and dataclass instances that these hold. Contents of NumPy arrays, attributes of other objects and globals of
-helper functions are constants.
+globals and closure variables that the traced function names; and the contents of lists, dicts, sets, deques,
+namespaces and dataclass instances that these hold; and all this for the functions and methods (`forward`) that are
+reached so. Contents of NumPy arrays and attributes of other objects are constants.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import dataclasses
 from argparse import Namespace
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from dis import get_instructions
 from operator import is_
-from types import CellType, CodeType, FunctionType, ModuleType, SimpleNamespace
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 from dtrain.core.tensor import Tensor
@@ -54,28 +55,37 @@ class Reads:
                 self._note(owner, attributes, key, attributes[key])
         elif not name.startswith("__"):
             self._note(owner, attributes, name, _attribute(attributes, type(owner), name))
-            if name not in attributes and not hasattr(type(value), "__get__"):
+            if isinstance(value, MethodType):
+                self.note_variables(value.__func__)
+            elif name not in attributes and not hasattr(type(value), "__get__"):
                 self._note_class_attribute(type(owner), name, value)
+            else:
+                self.note_variables(value)
 
     def note_missing(self, owner: Watched, name: str) -> None:
         """An attribute was asked for that is not there."""
         self._note(owner, object.__getattribute__(owner, "__dict__"), name, ABSENT)
 
     def note_variables(self, function: Callable[..., Any]) -> None:
-        """The globals and closure variables that a Python function names."""
-        code = getattr(function, "__code__", None)
-        if not isinstance(function, FunctionType) or code is None:
+        """The globals and closure variables that a user's function names, and those of the functions among them."""
+        if not isinstance(function, FunctionType) or id(function) in self._owners or _is_ours(function):
             return
-        found = {name: function.__globals__[name] for name in _names_in(code) if name in function.__globals__}
-        found = {name: value for name, value in found.items() if not isinstance(value, ModuleType | type)}
-        self._variables.append((function.__globals__, tuple(found), tuple(found.values())))
+        self._owners[id(function)] = function
+        variables = function.__globals__
+        names = dict.fromkeys(name for name in _names_in(function.__code__) if name in variables)
+        found = {name: variables[name] for name in names if not isinstance(variables[name], ModuleType | type)}
+        if found:
+            self._variables.append((variables, tuple(found), tuple(found.values())))
+        held = list(found.values())
         for cell in function.__closure__ or ():
             try:
                 self._cells.append((cell, cell.cell_contents))
             except ValueError:  # nothing in it yet
                 continue
-        for value in (*found.values(), *(value for _, value in self._cells)):
+            held.append(cell.cell_contents)
+        for value in held:
             self._note_contents(value)
+            self.note_variables(value)
 
     def _note(self, owner: Watched, attributes: dict[str, Any], name: str, value: Any) -> None:
         key = (id(owner), name)
@@ -166,11 +176,17 @@ def _attribute(attributes: dict[str, Any], kind: type, name: str) -> Any:
 
 
 def _names_in(code: CodeType) -> Iterator[str]:
-    """Names of globals in a function and in the functions written inside it."""
-    yield from code.co_names
+    """Names of globals that a function and the functions written inside it read; names after a dot are none."""
+    for instruction in get_instructions(code):
+        if instruction.opname == "LOAD_GLOBAL":
+            yield instruction.argval
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names_in(constant)
+
+
+def _is_ours(function: FunctionType) -> bool:
+    return (function.__module__ or "").partition(".")[0] in ("dtrain", "numpy")
 
 
 def _names_of_members(attributes: dict[str, Any]) -> tuple[str, ...]:

@@ -128,6 +128,7 @@ class TracedFunction(Generic[Parameters, Result]):
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         if context.tracer is not None:
+            context.tracer.reads.note_variables(getattr(self._function, "__func__", self._function))
             return self._function(*args, **kwargs)
         # The usual call has tensors only; taking it apart would cost more than all other checks together.
         arguments = [value for value in args if isinstance(value, Tensor)]
@@ -200,7 +201,7 @@ class TracedFunction(Generic[Parameters, Result]):
         tracer = Tracer(self.name)
         symbolic = [tracer.add_argument(tensor, f"arg{i}") for i, tensor in enumerate(arguments)]
         args, kwargs = unflatten(structure, symbolic)
-        tracer.reads.note_variables(self._function)
+        tracer.reads.note_variables(getattr(self._function, "__func__", self._function))
         context.tracer = tracer
         try:
             with reporting_reads():
@@ -259,13 +260,14 @@ def trace(function: Any = None, /, *, passes: Pipeline | None = None) -> Any:
     during the capture: branches on tensor values raise TraceError naming the line, and prints happen once.
 
     Another capture is made when something changes from outside that the function had read: attributes of modules and
-    optimizers (training mode, p, eps, a parameter, a child, a hook), globals and closure variables that the function
-    itself names, what lists, dicts, sets and dataclasses among these hold, and whether gradients are there.
+    optimizers (training mode, p, eps, a parameter, a child, a hook), globals and closure variables that the function,
+    a `forward` or a helper function names, what lists, dicts, sets and dataclasses among these hold, and whether
+    gradients are there.
 
     Frozen at the capture is every other Python value that went into it:
     - random numbers of NumPy and `random`, the time, files (`dtrain.functional.uniform` is drawn anew in every run),
     - the elements of NumPy arrays (make them tensors: those are read in every run),
-    - globals of helper functions, and attributes of objects that are no module, optimizer or dataclass,
+    - attributes of objects that are no module, optimizer, dataclass or namespace,
     - whatever the function changes itself: a counter, `losses.append(loss)`, `x.total = x.total + loss` happen once,
       and the tensor left there has no numbers: asked for them, it says which function it left. Return it, or keep it in
       a tensor: `total.add_(loss.detach())` is done in every run.
