@@ -26,6 +26,7 @@ def dtypes_of_roles(tag: str) -> dict[str, tuple[DType, ...]]:
         "W": (weight_dtype(tag),),
         "S": (float32, float64),
         "N": (int64,),
+        "P": (int32,),
         "I": (int32, int64),
     }
 

@@ -1,7 +1,8 @@
 """The one list of CUDA kernels, a line each. Registry, tests, compile checks and benchmarks follow from it.
 
 `inputs` gives the role of each input: T the element dtype, A its accumulation dtype (f64 for f64, else f32), W the
-dtype of weight and bias, S a scalar f32 or f64, N s64 numbers, I class numbers (s32 or s64); `T*` is any number of T.
+dtype of weight and bias, S a scalar f32 or f64, N s64 numbers, P s32 places, I class numbers (s32 or s64); `T*` is any
+number of T.
 `dtypes` are the tags behind the function names, `f16_f32` for T = f16 and W = f32. Functions end in `_<tag>`; those of
 `merge_functions`, which see only A, in the tag of A.
 """
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dtrain.base.dtype import DType, as_dtype, float32, float64
-from dtrain.kernels.cuda import convolution, launch
+from dtrain.kernels.cuda import convolution, launch, pooling
 from dtrain.kernels.cuda.launch import LaunchRule
 
 FLOAT_TAGS = ("f16", "bf16", "f32", "f64")
@@ -104,6 +105,14 @@ TABLE: tuple[CudaRow, ...] = (
         launch=launch.launch_softmax_cross_entropy_backward,
     ),
     CudaRow(op="add_at", file="add_at.cu", inputs=("T", "N", "T"), launch=launch.launch_add_at, dtypes=NUMBER_TAGS),
+    CudaRow(op="max_pool2d", file="pooling.cu", inputs=("T",), launch=pooling.launch_max_pool2d),
+    CudaRow(
+        op="max_pool2d_backward",
+        file="pooling.cu",
+        inputs=("T", "P"),
+        launch=pooling.launch_max_pool2d_backward,
+        dtypes=("f32", "f64"),
+    ),
     CudaRow(op="im2col", file="im2col.cu", inputs=("T",), launch=convolution.launch_im2col),
     CudaRow(op="col2im", file="im2col.cu", inputs=("T",), launch=convolution.launch_col2im),
     CudaRow(

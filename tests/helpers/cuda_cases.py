@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from helpers.kernel_cases import convolution_cases
+from helpers.kernel_cases import convolution_cases, pooling_cases
 from helpers.kernel_cases.case import CaseSource
 from helpers.tolerance import assert_close
 
@@ -188,13 +188,15 @@ def _of_the_cpu(source: CaseSource, every: int) -> Cases:
         for case in list(source())[::every]:
             outputs = [(shape, np.dtype(own) if own is not None else dtype) for shape, own in case.outputs]
             yield Case(
-                case.cast_inputs(dtype), outputs, dict(case.attrs), dict(case.aliases), case.length, case.magnitude
+                case.cast_inputs(dtype), outputs, dict(case.attrs), dict(case.aliases), case.length, 4 * case.magnitude
             )
 
     return cases
 
 
 CASES: dict[str, Cases] = {
+    "max_pool2d": _of_the_cpu(pooling_cases.max_pool2d, 2),
+    "max_pool2d_backward": _of_the_cpu(pooling_cases.max_pool2d_backward, 1),
     "im2col": _of_the_cpu(convolution_cases.im2col, 7),
     "col2im": _of_the_cpu(convolution_cases.col2im, 7),
     "conv2d": _of_the_cpu(convolution_cases.conv2d, 5),
