@@ -13,7 +13,7 @@ from dtrain.ops.clip import clip
 from dtrain.ops.diagonal import tril
 from dtrain.ops.dropout import dropout
 from dtrain.ops.elementwise import abs as absolute
-from dtrain.ops.elementwise import exp, log, maximum, sqrt, tanh
+from dtrain.ops.elementwise import exp, log, maximum, tanh
 from dtrain.ops.infer import normalize_axis
 from dtrain.ops.joining import chunk
 from dtrain.ops.loss_reduction import check_loss, check_reduction, reduced
@@ -22,6 +22,7 @@ from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import sum as sum_over
 from dtrain.ops.shape import transpose
 from dtrain.ops.softmax import softmax
+from dtrain.ops.statistics import root
 from dtrain.ops.where import where
 
 # Klambauer et al. 2017: with these, activations keep mean 0 and variance 1.
@@ -146,7 +147,7 @@ def kl_div(prediction: Tensor, target: Tensor, *, reduction: str = "mean", log_t
 @rounded_once
 def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, *, eps: float = 1e-8) -> Tensor:
     """a·b / (max(‖a‖, eps) · max(‖b‖, eps)) along an axis."""
-    norms = [maximum(sqrt(sum_over(x * x, axis)), eps) for x in (a, b)]
+    norms = [maximum(root(sum_over(x * x, axis)), eps) for x in (a, b)]
     return sum_over(a * b, axis) / (norms[0] * norms[1])
 
 

@@ -6,6 +6,8 @@ the last writer wins and sums always round alike.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from dtrain.base.dtype import ALL, INTEGERS, DType, DTypeLike, as_dtype, int64
@@ -155,20 +157,28 @@ SCATTER = register_op(
 )
 
 
-def scatter(x: Tensor, axis: int, index: Tensor, source: Tensor) -> Tensor:
+def scatter(
+    x: Tensor, axis: int, index: Tensor, source: Tensor | float, *, reduce: Literal["add"] | None = None
+) -> Tensor:
     """A copy of x with out[index[i,j,k], j, k] = source[i,j,k] for axis 0, and so on.
 
     Where places repeat the last writer wins, and only its gradient flows.
 
     Args:
         index: integers in [0, x.shape[axis]), of the shape of `source`, as many axes as x.
-        source: no larger than x on any axis.
+        source: no larger than x on any axis, or one number for all.
+        reduce: "add" to add instead, as `scatter_add` does.
 
     Raises:
         ValueError: if one of these does not hold.
     """
-    x, index, source = as_tensor(x), as_tensor(index), as_tensor(source)
-    return apply(SCATTER, x, index, source, axis=normalize_axis("scatter", axis, x.ndim))
+    if reduce not in (None, "add"):
+        raise ValueError(expected("scatter", "reduce 'add' or None", repr(reduce), "compose others"))
+    x, index = as_tensor(x), as_tensor(index)
+    if isinstance(source, int | float):
+        source = full(index.shape, source, dtype=x.dtype, device=x.device)
+    op = SCATTER if reduce is None else SCATTER_ADD
+    return apply(op, x, index, as_tensor(source), axis=normalize_axis("scatter", axis, x.ndim))
 
 
 def _infer_scatter_add(x: TensorType, index: TensorType, source: TensorType, *, axis: int) -> TensorType:

@@ -154,6 +154,8 @@ _INDEX_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 def pad(x: Tensor, pads: Sequence[int], mode: str = "constant", value: float = 0) -> Tensor:
     """Add elements before and after, pairs from the last axis backwards: (left, right, top, bottom, …).
 
+    Negative sizes cut as many elements off.
+
     Args:
         mode: "constant" (with `value`), "reflect" (without repeating the edge), "replicate" or "circular".
 
@@ -165,7 +167,8 @@ def pad(x: Tensor, pads: Sequence[int], mode: str = "constant", value: float = 0
         raise ShapeError(expected("pad", f"a pair for each of at most {x.ndim} axes", str(tuple(pads))))
     pairs = [(0, 0)] * (x.ndim - len(sizes) // 2) + list(zip(sizes[-2::-2], sizes[-1::-2]))
     if min(sizes, default=0) < 0:
-        raise ShapeError(expected("pad", "sizes of at least 0", str(tuple(pads)), "use slices to cut"))
+        x, pairs = _cut(x, pairs)
+        sizes = [size for pair in pairs for size in pair]
     if mode == "constant":
         return apply(PAD, x, pads=tuple(pairs), value=value) if any(sizes) else x
     if mode not in _INDEX_MODES:
@@ -174,6 +177,14 @@ def pad(x: Tensor, pads: Sequence[int], mode: str = "constant", value: float = 0
         if any(pair):
             x = _pad_by_index(x, axis, pair, mode)
     return x
+
+
+def _cut(x: Tensor, pairs: list[tuple[int, int]]) -> tuple[Tensor, list[tuple[int, int]]]:
+    """x without what negative sizes cut off, and the sizes that are left to add."""
+    if any(size + min(before, 0) + min(after, 0) < 0 for size, (before, after) in zip(x.shape, pairs)):
+        raise ShapeError(expected("pad", f"sizes that leave something of {x.type}", str(pairs)))
+    kept = [slice(max(-before, 0), size - max(-after, 0)) for size, (before, after) in zip(x.shape, pairs)]
+    return get_item(x, tuple(kept)), [(max(before, 0), max(after, 0)) for before, after in pairs]
 
 
 def _pad_by_index(x: Tensor, axis: int, pair: tuple[int, int], mode: str) -> Tensor:

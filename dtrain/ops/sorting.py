@@ -184,7 +184,10 @@ def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     return apply(TAKE, reshape(x, (-1,)), positions, axes=(0,)), positions
 
 
-def _infer_unique(x: TensorType) -> tuple[TensorType, TensorType, TensorType]:
+def _infer_unique(x: TensorType, *, axis: int | None = None) -> tuple[TensorType, TensorType, TensorType]:
+    if axis is not None:
+        counted = x.with_(shape=(x.shape[axis],), dtype=int64)
+        return x, counted, counted
     counted = x.with_(shape=(x.size,), dtype=int64)
     return x.with_(shape=(x.size,)), x.with_(dtype=int64), counted
 
@@ -195,14 +198,25 @@ UNIQUE = register_op(
         infer=_infer_unique,
         dtypes=ALL,
         is_dynamic=True,
-        samples=lambda: [Sample(inputs=(np.array([[3, 1, 3], [2, 1, 1]]),), grad=False)],
+        samples=lambda: [
+            Sample(inputs=(np.array([[3, 1, 3], [2, 1, 1]]),), grad=False),
+            Sample(inputs=(np.array([[3, 1, 3], [2, 1, 2]]),), attrs={"axis": 1}, grad=False),
+        ],
     )
 )
 
 
-def unique(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(the different elements in ascending order, for each element of x its place among them, counts). Eager only."""
-    values, inverse, counts = apply_tuple(UNIQUE, as_tensor(x))
+def unique(x: Tensor, axis: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """(the different elements in ascending order, for each element of x its place among them, counts). Eager only.
+
+    Along an axis: the different slices, in the order of their first elements; one place and count a slice.
+
+    >>> unique(tensor([[2, 1], [0, 5], [2, 1]]), 0)[0].tolist()
+    [[0, 5], [2, 1]]
+    """
+    x = as_tensor(x)
+    attrs = {} if axis is None else {"axis": normalize_axis("unique", axis, x.ndim)}
+    values, inverse, counts = apply_tuple(UNIQUE, x, **attrs)
     return values, inverse, counts
 
 

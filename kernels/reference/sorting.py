@@ -43,11 +43,12 @@ def nonzero(x: Array) -> Array:
 
 
 @reference("unique")
-def unique(x: Array) -> tuple[Array, Array, Array]:
-    """Different elements in ascending order, the place of each element among them, and how often each occurs."""
+def unique(x: Array, *, axis: int | None = None) -> tuple[Array, Array, Array]:
+    """Different elements (or slices along `axis`) in order, the place of each among them, and how often it occurs."""
     xp = array_module(x)
-    values, inverse, counts = xp.unique(widen(x), return_inverse=True, return_counts=True)
-    return values.astype(x.dtype), inverse.reshape(x.shape).astype("int64"), counts.astype("int64")
+    shape = x.shape if axis is None else (x.shape[axis],)
+    values, inverse, counts = xp.unique(widen(x), return_inverse=True, return_counts=True, axis=axis)
+    return values.astype(x.dtype), inverse.reshape(shape).astype("int64"), counts.astype("int64")
 
 
 @reference("searchsorted")

@@ -136,3 +136,13 @@ def test_one_hot() -> None:
         F.one_hot(wrap(numbers), 2)
     with pytest.raises(DtypeError, match="class numbers of integers"):
         F.one_hot(F.zeros(2), 2)
+
+
+def test_scatter_adds_on_request_and_takes_one_number() -> None:
+    x, index = F.ones((3, 2)), wrap(np.array([[0, 0], [0, 2]]))
+    source = wrap(np.array([[1.0, 2.0], [3.0, 4.0]], np.float32))
+    added = F.scatter(x, 0, index, source, reduce="add")
+    assert np.array_equal(added.numpy(), F.scatter_add(x, 0, index, source).numpy())
+    assert F.scatter(x, 0, index, 7).tolist() == [[7.0, 7.0], [1.0, 1.0], [1.0, 7.0]]
+    with pytest.raises(ValueError, match="scatter: expected reduce 'add' or None, got 'multiply'"):
+        F.scatter(x, 0, index, source, reduce="multiply")

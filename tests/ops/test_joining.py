@@ -72,8 +72,6 @@ def test_pad_with_a_value() -> None:
     assert F.pad(wrap(x), (0, 0)).shape == (2, 3)
     with pytest.raises(ShapeError, match="a pair for each of at most 2 axes"):
         F.pad(wrap(x), (1, 2, 3))
-    with pytest.raises(ShapeError, match=r"sizes of at least 0.*use slices"):
-        F.pad(wrap(x), (-1, 0))
     with pytest.raises(ShapeError, match="padding of at most 2 on axis 1"):
         F.pad(wrap(x), (3, 0), mode="reflect")
     with pytest.raises(ValueError, match="mode constant, reflect, replicate, circular, got 'mirror'"):
@@ -106,3 +104,25 @@ def test_unbind_and_cat() -> None:
         assert all(np.array_equal(part.numpy(), x.take(i, axis)) for i, part in enumerate(parts))
         assert np.array_equal(F.stack(parts, axis).numpy(), x)
     assert np.array_equal(F.cat([wrap(x), wrap(x)]).numpy(), np.concatenate([x, x]))
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("pads", [(-1, 0), (0, -2), (-1, -1), (-1, 2), (2, -1, -1, 0), (-3, -2)])
+def test_negative_pads_cut(pads, mode):
+    """Cut first, then pad what is left."""
+    x = np.arange(20.0).reshape(4, 5)
+    pairs = [(0, 0)] * (2 - len(pads) // 2) + list(zip(pads[-2::-2], pads[-1::-2]))
+    cut = x[tuple(slice(max(-b, 0), size - max(-a, 0)) for size, (b, a) in zip(x.shape, pairs))]
+    grown = [(max(b, 0), max(a, 0)) for b, a in pairs]
+    names = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+    wanted = np.pad(cut, grown, mode=names[mode]) if cut.size else cut
+    leaf = wrap(x).requires_grad_()
+    got = F.pad(leaf, pads, mode=mode)
+    assert np.array_equal(got.numpy(), wanted)
+    got.sum().backward()
+    assert leaf.grad.shape == x.shape
+
+
+def test_more_cannot_be_cut_than_there_is():
+    with pytest.raises(ShapeError, match="pad: expected sizes that leave something"):
+        F.pad(F.zeros((2, 3)), (-2, -2))

@@ -72,6 +72,11 @@ CASES: dict[str, Function] = {
     "cumsum": lambda x: F.cumsum(x, 0),
     **{name: getattr(F, name) for name in words("amax amin log2 log10 exp2 frac trunc")},
     **{name: _pair(getattr(F, name)) for name in ("hypot",)},
+    **{name: getattr(F, name) for name in words("celu glu hardtanh mish selu softmin softsign tanhshrink")},
+    **{name: _pair(getattr(F, name)) for name in words("huber_loss cosine_similarity")},
+    "kl_div": lambda x: F.kl_div(x, _target(x)),
+    "margin_ranking_loss": lambda x: F.margin_ranking_loss(x[:3], x[3:], F.sign(x[:3]).detach(), margin=0.5),
+    "scaled_dot_product_attention": lambda x: F.scaled_dot_product_attention(x[:2], x[2:4], x[4:]),
     "lerp": lambda x: F.lerp(x[:3], x[3:], 0.3),
     "std_mean": lambda x: F.std_mean(x)[0],
     "var_mean": lambda x: F.var_mean(x)[1],
@@ -131,7 +136,10 @@ MADE_FROM_NUMBERS = words("arange eye full full_like linspace ones ones_like zer
 RANDOM = words("bernoulli dropout normal permutation randint uniform")
 
 # Gradients that cancel: right to the last digit of terms of this size. The softmaxes save their rounded output.
-CANCELLING = {"softmax": 3.0, "log_softmax": 12.0, "cross_entropy dense": 1e-5}
+CANCELLING = {
+    "softmax": 3.0, "log_softmax": 12.0, "softmin": 3.0, "scaled_dot_product_attention": 3e4, "tanhshrink": 1.0,
+    "cosine_similarity": 1.0, "cross_entropy dense": 1e-5, "softsign": 1e-6,
+}  # fmt: skip
 
 
 def test_every_public_function_is_here():
@@ -179,6 +187,6 @@ def test_is_the_wide_result_rounded_once(name: str, dtype: DType):
         exact, exact_gradient = _value_and_gradient(CASES[name], x.astype(float64.numpy))
         with np.errstate(all="ignore"):
             terms = CANCELLING.get(name, 0.0)
-            _assert_rounded_once(value, exact, dtype, 0.0, 1, f"value at {magnitude}")
+            _assert_rounded_once(value, exact, dtype, 1e-5 if name == "tanhshrink" else 0.0, 1, f"value at {magnitude}")
             if gradient is not None:
                 _assert_rounded_once(gradient, exact_gradient, dtype, terms, 4, f"gradient at {magnitude}")

@@ -150,3 +150,15 @@ def test_searchsorted_of_rows_that_do_not_fit() -> None:
     for values, x in (((2, 3), (3, 4)), ((2, 3), (4,)), ((), (2,))):
         with pytest.raises(ValueError, match="searchsorted: expected sorted values"):
             F.searchsorted(F.zeros(values), F.zeros(x))
+
+
+@pytest.mark.parametrize("tag", ["s64", "f16", "bf16", "f32"])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_unique_slices(axis: int, tag: str) -> None:
+    x = RNG.integers(0, 2, (6, 5, 2))
+    values, inverse, counts = F.unique(wrap(x).to(tag), axis)
+    wanted = np.unique(x, axis=axis, return_counts=True)
+    assert np.array_equal(values.to("f32").numpy(), wanted[0]) and np.array_equal(counts.numpy(), wanted[1])
+    assert np.array_equal(np.take(wanted[0], inverse.numpy(), axis), x)
+    with pytest.raises(ShapeError, match=r"unique: expected an axis in \[-3, 3\), got 3"):
+        F.unique(wrap(x), 3)

@@ -96,3 +96,13 @@ def test_what_is_missing_is_named():
         F.var(tensor(np.zeros((0, 3), np.float32)), 0, correction=0)
     with pytest.raises(ValueError, match=r"std: expected at least one element .* over all axes"):
         F.std(tensor(np.zeros((0, 3))))
+
+
+def test_gradient_of_cosine_similarity_of_a_zero_vector_is_finite():
+    x, y = tensor([[0.0, 0.0], [3.0, 4.0]], requires_grad=True), tensor([[1.0, 2.0], [3.0, 4.0]])
+    F.cosine_similarity(x, y, eps=0.5).sum().backward()
+    assert np.isfinite(x.grad.numpy()).all()
+    np.testing.assert_allclose(F.hypot(tensor([300.0], dtype="f16"), tensor([400.0], dtype="f16")).tolist(), [500.0])
+    z = tensor([0.0], requires_grad=True)
+    F.hypot(z, tensor([0.0])).backward()
+    assert z.grad.tolist() == [0.0]
