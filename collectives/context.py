@@ -148,8 +148,13 @@ def finalize(reason: str = "has called collectives.finalize()") -> None:
             closing.callback(communicator.close, reason)
 
 
-def _finalize_at_exit() -> None:
-    """End as an uncaught exception would, if an asynchronous call has failed: nobody else will ever see it."""
+def _finalize_at_exit(process: int) -> None:
+    """End as an uncaught exception would, if an asynchronous call has failed: nobody else will ever see it.
+
+    Only in the process that joined the world: a fork of it that ends is no end of the rank.
+    """
+    if os.getpid() != process:
+        return
     try:
         finalize("has ended its script")
     except BaseException as error:
@@ -197,7 +202,7 @@ def _world_from_environment(timeout: float | None) -> Communicator:
     has_had_world = info.size > 1
     if info.size == 1:
         control_client()
-        atexit.register(_finalize_at_exit)
+        atexit.register(_finalize_at_exit, os.getpid())
         return SelfCommunicator(timeout=timeout)
     from dtrain.collectives.mpi_communicator import make_mpi_communicator
     from dtrain.collectives.mpi_start import abort_on_exception, start_mpi
@@ -210,7 +215,7 @@ def _world_from_environment(timeout: float | None) -> Communicator:
     if channel is not None:
         channel.send({"type": "joined"})
     world = make_mpi_communicator(comm, timeout=timeout)
-    atexit.register(_finalize_at_exit)  # before mpi4py finalizes MPI: what is registered last runs first
+    atexit.register(_finalize_at_exit, os.getpid())  # before mpi4py finalizes MPI: what is registered last runs first
     if channel is None:
         abort_on_exception(comm)
         _share_control_channel(world, info)

@@ -14,6 +14,7 @@ from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.group_calls import ordinary_memory
 from dtrain.collectives.rank_order import Array, ReduceOp, reduce_in_rank_order
 from dtrain.collectives.weighing import Weighted
+from dtrain.collectives.work import ClosedError
 
 
 class SelfCommunicator(Communicator):
@@ -28,6 +29,12 @@ class SelfCommunicator(Communicator):
 
     def algorithm(self, kind: str, nbytes: int) -> str:
         return "copy"
+
+    def close(self, reason: str = "has closed this communicator") -> None:
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        super().close(reason)
 
     def abort(self, code: int = 1) -> NoReturn:
         raise SystemExit(code)
@@ -64,8 +71,11 @@ class SelfCommunicator(Communicator):
         # Where the main thread waits nobody is left to send; `recv_async` waits in a thread of its own.
         patience = 0.0 if threading.current_thread() is threading.main_thread() else self.timeout
         with self._changed:
-            if self._changed.wait_for(lambda: len(letters) > 0, patience):
+            self._changed.wait_for(lambda: len(letters) > 0 or self._is_closing, patience)
+            if letters:
                 return letters.popleft()
+        if self._is_closing:
+            raise ClosedError(f"recv of group {self.group!r}: the communicator was closed while it waited")
         raise CollectiveError(
             expected(
                 f"recv with tag {tag} in a world of one",

@@ -24,6 +24,9 @@ SEEN = START + "try:\n    world.all_reduce_async(np.ones(3).view(Full)).wait()\n
 DIFFERENT = START + "work = world.all_gather_async(np.ones(3 + world.rank))\n"
 
 
+WAITING = START + "world.recv_async(source=0, tag=3)\n"
+
+
 def run(script: str, folder: Path, *starter: str) -> subprocess.CompletedProcess[str]:
     path = folder / "script.py"
     path.write_text(script)
@@ -35,6 +38,8 @@ def test_alone(tmp_path: Path) -> None:
     failed = run(UNSEEN, tmp_path)
     assert failed.returncode == 1 and "MemoryError: no room" in failed.stderr
     assert run(SEEN, tmp_path).returncode == 0
+    waiting = run(WAITING, tmp_path)
+    assert waiting.returncode == 0 and not waiting.stderr, "a letter that nobody sends holds no exit and is no error"
 
 
 @pytest.mark.distributed
@@ -49,3 +54,22 @@ def test_on_ranks_the_code_is_that_of_the_error(launcher: str, tmp_path: Path) -
     assert failed.returncode == 120, failed.stdout + failed.stderr
     said = "expected the same call on every rank, got rank 0: all_gather f64[3]; rank 1: all_gather f64[4]"
     assert said in failed.stdout + failed.stderr
+
+
+FORKS = (
+    START
+    + """
+import atexit, os
+if os.fork() == 0:
+    atexit._run_exitfuncs()
+    os._exit(0)  # what MPI does at the end of a fork is not ours
+os.wait()
+assert world.all_reduce(np.ones(3))[0] == 2
+"""
+)
+
+
+@pytest.mark.distributed
+def test_a_fork_that_ends_is_no_end_of_the_rank(tmp_path: Path) -> None:
+    ended = run(FORKS, tmp_path, require_mpi(), "-n", "2", "--map-by", ":OVERSUBSCRIBE", sys.executable)
+    assert ended.returncode == 0, ended.stderr
