@@ -83,6 +83,8 @@ def generate(seed: int, ranks: int) -> Program:
     random = _Random(seed)
     dtype = random.by_weight(_DTYPES)
     nets = _nets(random)
+    if dtype in ("f16", "bf16") and random.chance(0.3):
+        nets = tuple(replace(net, wide=_own_norms(net)) for net in nets)
     data, passes = _passes(random, nets, dtype)
     num_steps = random.integer(1, 4) if dtype in ("f64", "f32") else random.integer(1, 2)
     program = Program(
@@ -128,6 +130,12 @@ def _nets(random: _Random) -> tuple[Net, ...]:
     elif random.chance(0.15):
         nets.append(replace(_net(random, "b", dropout=False), wrapped=False, frozen=()))
     return tuple(nets)
+
+
+def _own_norms(net: Net) -> tuple[str, ...]:
+    """Norms whose weights no other layer uses: f32 ones would make everything behind f32 too."""
+    lent = {layer.of for layer in net.layers if layer.kind != "again"}
+    return tuple(layer.name for layer in net.layers if layer.kind == "norm" and layer.name not in lent)
 
 
 def _names_in(names: tuple[str, ...], net: Net) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ class Net:
     norm: sync or plain batch norm. wrapped: data-parallel; otherwise every rank trains it on the whole batch.
     bucket_mb: None for the default. ignore_first: gradients that stay out of buckets.
     frozen: layers without gradients when the net is wrapped. taken: layers of the first net that this one has too.
+    wide: norms that stay f32 where the program has short floats.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Net:
     ignore_first: int = 0
     frozen: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
+    wide: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

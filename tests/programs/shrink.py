@@ -107,7 +107,7 @@ def _plainer(program: Program) -> Iterator[Program]:
     yield replace(program, clip=None)
     yield replace(program, update_every=1, waiting=False)
     yield replace(program, waiting=False)
-    yield replace(program, dtype="f64")
+    yield replace(program, dtype="f64", nets=tuple(replace(net, wide=()) for net in program.nets))
     yield replace(program, seed=0)
 
 
@@ -164,13 +164,20 @@ def _smaller_nets(program: Program) -> Iterator[Program]:
                 ),
             )
     for place, net in enumerate(program.nets):
-        for change in ({"bucket_mb": None}, {"ignore_first": 0}, {"frozen": ()}, {"taken": ()}, {"norm": "sync"}):
+        for change in (
+            {"bucket_mb": None},
+            {"ignore_first": 0},
+            {"frozen": ()},
+            {"taken": ()},
+            {"wide": ()},
+            {"norm": "sync"},
+        ):
             plain = replace(net, **change)
             yield replace(program, nets=(*program.nets[:place], plain, *program.nets[place + 1 :]))
     for net in program.nets:
         lent = {layer.of for layer in net.layers}
         for place, layer in enumerate(net.layers):
-            if layer.kind not in ("linear", "late", "dropout") and layer.name not in lent:
+            if layer.kind not in ("linear", "late", "dropout") and layer.name not in (*lent, *net.wide):
                 layers = (*net.layers[:place], Layer(layer.name, "linear"), *net.layers[place + 1 :])
                 yield from _with_layers(
                     program,
@@ -188,8 +195,10 @@ def _with_layers(program: Program, change: Callable[[Net], tuple[Layer, ...]]) -
     for net in program.nets:
         layers = change(net)
         known = {layer.name for layer in layers}
-        frozen, taken = (tuple(name for name in names if name in known) for names in (net.frozen, net.taken))
-        nets.append(replace(net, layers=layers, frozen=frozen, taken=taken))
+        kept = {
+            field: tuple(name for name in getattr(net, field) if name in known) for field in ("frozen", "taken", "wide")
+        }
+        nets.append(replace(net, layers=layers, **kept))
     known = {net.name: {"", *(layer.name for layer in net.layers)} for net in nets}
 
     def still(item: Penalty | Event) -> bool:

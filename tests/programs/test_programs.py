@@ -80,6 +80,7 @@ def features(program: Program) -> set[str]:
         "resume": bool(program.resume_at),
         "resume on another world": len(set(program.worlds)) > 1,
         "detached": any(term.detached for term in program.terms()),
+        "norms in f32": any(net.wide for net in program.nets),
         "tokens": any(term.loss == "tokens" for term in program.terms()),
         "waiting steps": program.waiting,
         "a layer of two models": any(net.taken for net in program.nets),
@@ -120,7 +121,7 @@ def test_every_feature_comes_often_enough() -> None:
         *("several passes", "several backward in one trace", "several forwards a backward", "two models"),
         *("equal models", "one through the other", "a net of its own", "frozen", "uneven batches", "empty batches"),
         *("evaluation before backward", "clipping", "accumulation over steps", "resume", "resume on another world"),
-        *("unnoticed change", "tokens", "waiting steps", "a layer of two models", "ignore_first"),
+        *("unnoticed change", "tokens", "norms in f32", "waiting steps", "a layer of two models", "ignore_first"),
     }
     assert wanted <= set(counts), wanted - set(counts)
     rare = {feature: count for feature, count in counts.items() if count < 20}

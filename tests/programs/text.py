@@ -98,6 +98,8 @@ def _forward(net: Net) -> list[str]:
             lines.append(f"x = {value}")
             value = "x"
         value = _X.sub(value.replace("\\", r"\\"), line)
+        if layer.kind in ("odd", "late", "energy"):
+            value = f"({value})"
     return [*lines, f"return {value}"]
 
 
@@ -157,6 +159,7 @@ def _net_lines(program: Program, net: Net) -> list[str]:
     # What is not data-parallel is equal on all ranks because they make it from equal random numbers.
     lines = [*([] if net.wrapped else ["dt.seed(1, rank=0)"]), f"{net.name} = {made}"]
     lines += [f"{net.name}.{layer} = {program.nets[0].name}.{layer}" for layer in net.taken]
+    lines += [f'{net.name}.{layer}.to("f32")' for layer in net.wide]
     lines += [f"run.freeze({net.name}.{layer})" for layer in net.frozen]
     if net.wrapped:
         option = "" if net.bucket_mb is None else f", bucket_mb={net.bucket_mb}"
