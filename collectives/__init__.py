@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dtrain.collectives.calls import all_to_all_into as all_to_all_into
     from dtrain.collectives.calls import broadcast as broadcast
     from dtrain.collectives.calls import gather as gather
+    from dtrain.collectives.calls import group as group
     from dtrain.collectives.calls import irecv as irecv
     from dtrain.collectives.calls import isend as isend
     from dtrain.collectives.calls import recv as recv
@@ -90,6 +91,7 @@ _PUBLIC = {
     "all_to_all_into": "calls",
     "broadcast": "calls",
     "gather": "calls",
+    "group": "calls",
     "irecv": "calls",
     "isend": "calls",
     "recv": "calls",

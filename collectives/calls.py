@@ -38,6 +38,12 @@ class ReduceOp:
     PRODUCT = PROD = "prod"
 
 
+class group:
+    """`group.WORLD`: all ranks."""
+
+    WORLD = None
+
+
 def as_group(group: Group) -> str:
     """The text of a group."""
     return "world" if group is None else group.group if isinstance(group, Communicator) else group

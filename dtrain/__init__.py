@@ -11,8 +11,9 @@ when first used, as is `checkpoint`.
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if not Path(__file__).with_name("kernels").exists():
     # An unpacked sdist has these folders once, beside this one, and not the links that a checkout has.
@@ -23,8 +24,10 @@ from dtrain.base import names as names
 from dtrain.base.cuda import device_count as device_count
 from dtrain.base.cuda import is_cuda_available as is_cuda_available
 from dtrain.base.device import Device as Device
+from dtrain.base.device import DeviceLike
 from dtrain.base.device import as_device as as_device
 from dtrain.base.dtype import DType as DType
+from dtrain.base.dtype import DTypeLike
 from dtrain.base.dtype import as_dtype as as_dtype
 from dtrain.base.dtype import bfloat16 as bfloat16
 from dtrain.base.dtype import bool_ as bool_
@@ -82,10 +85,29 @@ from dtrain import passes as passes  # hands the default pipeline to trace
 
 __version__ = VERSION
 
-device = as_device
 dtype = as_dtype
+inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 Size: type[tuple[int, ...]] = tuple  # shapes are plain tuples
 randint = functional.randint
+
+
+def device(value: DeviceLike, index: int | None = None) -> Device:
+    """A device from its text: `device("cuda:0")`, or `device("cuda", 0)`."""
+    return as_device(value if index is None else f"{value}:{index}")
+
+
+def finfo(dtype: DTypeLike = float32) -> Any:
+    """Limits of a floating dtype: `finfo("bf16").max`."""
+    import ml_dtypes
+
+    return ml_dtypes.finfo(as_dtype(dtype).numpy)
+
+
+def iinfo(dtype: DTypeLike = int64) -> Any:
+    """Limits of an integer dtype: `iinfo("s8").min`."""
+    import ml_dtypes
+
+    return ml_dtypes.iinfo(as_dtype(dtype).numpy)
 
 
 def is_tensor(value: object) -> bool:

@@ -58,6 +58,11 @@ class Device:
         number = "x" if self.index == DEFAULT_INDEX else str(self.index)
         return f"{name}{number}" + (f":{self.stream}" if self.stream else "")
 
+    @property
+    def type(self) -> str:
+        """cpu or cuda: the kind, under PyTorch's name."""
+        return "cuda" if self.is_cuda else "cpu"
+
     def __repr__(self) -> str:
         return f"Device({str(self)!r})"
 

@@ -59,7 +59,10 @@ EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
 }
 
 # Values that mean something else here.
-CONVERTED: Mapping[str, Callable[[Any], Any]] = {"unbiased": lambda unbiased: int(bool(unbiased))}
+CONVERTED: Mapping[str, Callable[[Any], Any]] = {
+    "unbiased": lambda unbiased: int(bool(unbiased)),
+    "p": lambda p: 2 if p == "fro" else p,
+}
 
 _ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "silu", "hswish", "hsigmoid", "dropout")
 _OPTIMIZERS = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad")
@@ -94,6 +97,13 @@ WITHOUT_EFFECT: Mapping[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
         (True,),
         "batches come first: transpose(0, 1) around it",
     ),
+    "create_graph": (("backward",), (False,), "write dt.grad(y, x, create_graph=True)"),
+    "recurse": (
+        ("parameters", "named_parameters", "buffers", "named_buffers"),
+        (True,),
+        "write module.members()",
+    ),
+    "keep_vars": (("state_dict",), (False,), "write dict(module.named_parameters())"),
     "sparse": (("Embedding", "embedding"), (False,), "gradients are dense"),
     "enable_nested_tensor": (("TransformerEncoder",), (ANY,), ""),
 }
@@ -125,6 +135,8 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "Adam": ("betas", "eps", "weight_decay"),
     "AdamW": ("betas", "eps", "weight_decay"),
     "DataLoader": ("shuffle", "sampler"),
+    "register_buffer": ("persistent",),
+    "load_state_dict": ("strict",),
     "dropout": ("training",),
     **dict.fromkeys(("cross_entropy", "nll_loss", "binary_cross_entropy", "CrossEntropyLoss", "NLLLoss"), ("weight",)),
     **dict.fromkeys(("sum", "mean", "prod", "max", "min", "any", "all", "logsumexp", "norm"), ("keepdims",)),
@@ -132,4 +144,18 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
 }
 
 # Methods of classes that are spelled too.
-METHODS = ("to", "zero_grad")
+METHODS = (
+    "to", "zero_grad", "register_buffer", "load_state_dict", "state_dict", "parameters", "named_parameters", "buffers",
+    "named_buffers",
+)  # fmt: skip
+
+# What to say to keywords that are nowhere translated.
+ADVICE: Mapping[str, str] = {
+    "device": "move it with .to(device)",
+    "dtype": "cast it with .to(dtype)",
+    "out": "write x.copy_(result)",
+    "generator": "write seed=",
+    "size_average": "write reduction=",
+    "reduce": "write reduction=",
+    "batch_sampler": "write batch_size=, and shuffle= or sampler=",
+}

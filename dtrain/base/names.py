@@ -105,6 +105,8 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "backends": "leave it out: kernels are chosen by device and type",
         "use_deterministic_algorithms": "leave it out: results repeat bit for bit",
         "set_num_threads": "set OMP_NUM_THREADS, or dtrain run --threads",
+        "get_num_threads": "ask os.environ for OMP_NUM_THREADS",
+        "multinomial": "write F.searchsorted(probabilities.cumsum(-1), F.uniform(shape))",
         "get_rng_state": "write dt.default_generator().state_dict()",
         "set_rng_state": "write dt.default_generator().load_state_dict(state)",
         "initial_seed": "write dt.default_generator().state_dict()",
@@ -148,6 +150,11 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     "optim": {
         "swa_utils": "keep running averages in the training loop",
         "LBFGS": "write optim.Adam; there is no optimizer with a closure",
+        "RMSprop": "write optim.Adam",
+        "Adagrad": "write optim.Adam",
+        "Adadelta": "write optim.Adam",
+        "CyclicLR": "write optim.OneCycleLR, or optim.LambdaLR",
+        "ChainedScheduler": "write optim.LambdaLR with the product",
         "SparseAdam": "write optim.Adam: gradients are dense",
     },
     "data": {

@@ -15,7 +15,7 @@ from types import CodeType, FunctionType
 from typing import Any, TypeVar, cast
 
 from dtrain.base.errors import expected
-from dtrain.base.keywords import ANY, CONVERTED, EXCEPTIONS, KEYWORDS, METHODS, POSITIONAL, WITHOUT_EFFECT
+from dtrain.base.keywords import ADVICE, ANY, CONVERTED, EXCEPTIONS, KEYWORDS, METHODS, POSITIONAL, WITHOUT_EFFECT
 from dtrain.base.statement import is_statement
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -187,6 +187,7 @@ def expect_taken(name: str) -> None:
 def _unknown(name: str, word: str, known: list[str]) -> str:
     import difflib
 
+    known = [other for other in known if other != "self"]
     near = difflib.get_close_matches(word, known, n=1)
-    advice = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+    advice = ADVICE.get(word) or (f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}")
     return expected(f"{name}()", "keywords that it has", repr(word), advice)

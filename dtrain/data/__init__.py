@@ -6,6 +6,7 @@ from dtrain.base import names as _names
 from dtrain.base.spelling import spell_all as _spell_all
 from dtrain.data.collate import collate as collate
 from dtrain.data.dataset import ArrayDataset as ArrayDataset
+from dtrain.data.dataset import ConcatDataset as ConcatDataset
 from dtrain.data.dataset import Dataset as Dataset
 from dtrain.data.dataset import Subset as Subset
 from dtrain.data.dataset import TensorDataset as TensorDataset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -89,6 +89,29 @@ class Subset(Dataset[Any]):
 
     def take(self, indices: np.ndarray) -> Any:
         return self.dataset.take(self.indices[indices])
+
+
+class ConcatDataset(Dataset[Any]):
+    """Datasets one after another."""
+
+    def __init__(self, datasets: Iterable[Dataset[Any]]) -> None:
+        self.datasets = list(datasets)
+        if not self.datasets:
+            raise ValueError(expected("ConcatDataset", "at least one dataset", "none"))
+        self._ends = np.cumsum([len(dataset) for dataset in self.datasets])
+
+    def __repr__(self) -> str:
+        return f"ConcatDataset({len(self)} samples of {', '.join(map(repr, self.datasets))})"
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> Any:
+        if not -len(self) <= index < len(self):
+            raise IndexError(expected("ConcatDataset", f"an index in [0, {len(self)})", str(index)))
+        index %= len(self)
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return self.datasets[number][index - int(self._ends[number]) + len(self.datasets[number])]
 
 
 def random_split(dataset: Dataset[Any], sizes: Sequence[int | float], *, seed: int = 0) -> list[Subset]:

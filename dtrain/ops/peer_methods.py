@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dtrain.base import names
+from dtrain.base.device import DeviceLike
+from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import expected
 from dtrain.base.tensor_type import Shape
 from dtrain.core.tensor import Tensor, install_methods
@@ -41,6 +43,32 @@ class Size(int):
 def _size(x: Tensor) -> Size:
     """Number of elements; `x.size()` is the shape, `x.size(axis)` one size of it."""
     return Size(x.type.shape, x.type.size)
+
+
+_own_to = Tensor.to
+
+
+def _to(
+    x: Tensor,
+    target: Any = None,
+    dtype: DTypeLike | None = None,
+    *,
+    device: DeviceLike | None = None,
+    non_blocking: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """Cast to a dtype, or copy to a device, or both, or what another tensor has. Returns self where nothing changes.
+
+    `non_blocking` and `memory_format` are taken for scripts that give them.
+    """
+    if isinstance(target, Tensor):
+        target, dtype = target.device, target.dtype
+    if target is None and dtype is None and device is None:
+        raise TypeError(expected("x.to()", "a dtype, a device or a tensor", "nothing"))
+    for each in (target, device, dtype):
+        if each is not None:
+            x = _own_to(x, each)
+    return x
 
 
 def _to_dtype(name: str, dtype: str) -> Callable[[Tensor], Tensor]:
@@ -132,7 +160,8 @@ def _install() -> None:
         ("short", "s16"), ("bool", "bool"), ("byte", "u8"),
     ):  # fmt: skip
         methods[name] = _to_dtype(name, dtype)
-    methods["to"] = Tensor.to
+    methods["to"] = _to
+    methods["backward"] = Tensor.backward
     methods["register_hook"] = Tensor.register_grad_hook
     methods["size"] = property(_size)
     methods["is_cuda"] = property(lambda x: x.device.is_cuda)

@@ -51,7 +51,7 @@ def test_a_keyword_of_others_reaches_its_parameter(name: str, word: str, monkeyp
     monkeypatch.setitem(wrapper.__globals__, "_function", record)
     value = object()
     wrapper(**required, **{word: value})
-    assert seen[ours] is value if word not in keywords.CONVERTED else seen[ours] == 1
+    assert seen[ours] == keywords.CONVERTED.get(word, lambda given: given)(value)
     assert all(seen[w] is given for w, given in required.items())
     # In our own spelling the same call passes straight through.
     seen.clear()
@@ -129,6 +129,13 @@ def test_constructors_take_options_by_position_and_others_words() -> None:
     layer.zero_grad(set_to_none=True)
 
 
+def test_methods_of_modules_take_options_by_position() -> None:
+    layer = nn.Linear(2, 2)
+    layer.register_buffer("seen", dt.zeros(1), False)
+    assert "seen" not in layer.state_dict() and "seen" in dict(layer.named_buffers(recurse=True))
+    assert layer.load_state_dict({}, False).missing == ["weight", "bias"]
+
+
 def test_subclasses_may_use_others_words_too() -> None:
     class Wide(nn.Softmax):
         def __init__(self) -> None:
@@ -149,6 +156,12 @@ def test_subclasses_may_use_others_words_too() -> None:
         (lambda: optim.SGD(nn.Linear(2, 2).parameters(), 0.1).zero_grad(set_to_none=False), ValueError, "None after"),
         (lambda: nn.Conv2d(1, 1, 1, padding_mode="reflect"), ValueError, "F.pad"),
         (lambda: data.DataLoader(data.Digits(), worker_init_fn=print), ValueError, "seed="),
+        (lambda: nn.Linear(3, 2, device="cpu"), TypeError, "move it with"),
+        (lambda: F.softmax(X, dtype="f64"), TypeError, "cast it with"),
+        (lambda: data.random_split(data.Digits(), [0.5, 0.5], generator=None), TypeError, "write seed="),
+        (lambda: nn.Linear(3, 2).parameters(recurse=False), ValueError, "members"),
+        (lambda: X.backward(create_graph=True), ValueError, "dt.grad"),
+        (lambda: X.to(), TypeError, "a dtype, a device or a tensor"),
         (lambda: nn.TransformerEncoderLayer(8, 2, batch_first=False), ValueError, "batches come first"),
     ],
 )

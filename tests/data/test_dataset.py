@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dtrain as dt
+from dtrain import data
 from dtrain.data.dataset import ArrayDataset, Subset, permutation, random_split
 
 PERMUTATION = [0, 2, 1, 5, 4, 3, 6, 7]
@@ -82,3 +83,16 @@ def test_lists_become_what_they_are_as_tensors():
     ]
     with pytest.raises(ValueError, match="integers that s64 holds"):
         ArrayDataset([2**63, 1])
+
+
+def test_datasets_one_after_another():
+    parts = [ArrayDataset(np.arange(3)), ArrayDataset(np.arange(10, 10)), ArrayDataset(np.arange(10, 12))]
+    joined = data.ConcatDataset(parts)
+    assert [int(joined[i]) for i in range(len(joined))] == [0, 1, 2, 10, 11]
+    assert int(joined[-1]) == 11 and "5 samples" in repr(joined)
+    assert [batch.tolist() for batch in data.DataLoader(joined, 2)] == [[0, 1], [2, 10], [11]]
+    for index in (5, -6):
+        with pytest.raises(IndexError):
+            joined[index]
+    with pytest.raises(ValueError, match="at least one dataset"):
+        data.ConcatDataset([])
