@@ -53,9 +53,11 @@ class MultiHeadAttention(Module):
             given = f"{embed_dim} in {num_heads} heads"
             raise ShapeError(expected("MultiHeadAttention", "embed_dim that divides into heads", given))
         self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
-        self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
+        self.kdim, self.vdim = (embed_dim if size is None else size for size in (kdim, vdim))
         self.add_zero_attn, self.batch_first = add_zero_attn, batch_first
         sizes = (embed_dim, self.kdim, self.vdim)
+        if min(sizes) < 1:
+            raise ShapeError(expected("MultiHeadAttention", "sizes of at least 1", str(sizes)))
         is_packed = set(sizes) == {embed_dim}
         self.in_proj_weight = _weight(3 * embed_dim, embed_dim) if is_packed else None
         self.q_proj_weight, self.k_proj_weight, self.v_proj_weight = (

@@ -327,15 +327,15 @@ floor = unary("floor", "The greatest integer not above x; gradient 0.", 0.1, 0.9
 sin = unary("sin", "Sine of radians.", by_input=lambda g, x: g * cos(x))
 cos: Unary = unary("cos", "Cosine of radians.", by_input=lambda g, x: -g * sin(x))
 tan = unary("tan", "Tangent of radians.", -1, 1, by_output=lambda g, y: g * (y * y + 1))
-asin = unary("asin", "Arc sine in radians.", -0.8, 0.8, by_input=lambda g, x: g * rsqrt(1 - x * x))
-acos = unary("acos", "Arc cosine in radians.", -0.8, 0.8, by_input=lambda g, x: -g * rsqrt(1 - x * x))
+asin = unary("asin", "Arc sine in radians.", -0.8, 0.8, by_input=lambda g, x: g * rsqrt((1 - x) * (1 + x)))
+acos = unary("acos", "Arc cosine in radians.", -0.8, 0.8, by_input=lambda g, x: -g * rsqrt((1 - x) * (1 + x)))
 atan = unary("atan", "Arc tangent in radians.", by_input=lambda g, x: g / (x * x + 1))
 sinh = unary("sinh", "Hyperbolic sine.", by_input=lambda g, x: g * cosh(x))
 cosh: Unary = unary("cosh", "Hyperbolic cosine.", by_input=lambda g, x: g * sinh(x))
 tanh = unary("tanh", "Hyperbolic tangent.", by_output=lambda g, y: apply(get_op("tanh_backward"), g, y))
 asinh = unary("asinh", "Inverse hyperbolic sine.", by_input=lambda g, x: g * rsqrt(x * x + 1))
-acosh = unary("acosh", "Inverse hyperbolic cosine.", 1.2, 3, by_input=lambda g, x: g * rsqrt(x * x - 1))
-atanh = unary("atanh", "Inverse hyperbolic tangent.", -0.8, 0.8, by_input=lambda g, x: g / (1 - x * x))
+acosh = unary("acosh", "Inverse hyperbolic cosine.", 1.2, 3, by_input=lambda g, x: g * rsqrt((x - 1) * (x + 1)))
+atanh = unary("atanh", "Inverse hyperbolic tangent.", -0.8, 0.8, by_input=lambda g, x: g / ((1 - x) * (1 + x)))
 
 
 def _reversed(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:

@@ -93,6 +93,8 @@ def test_scores_of_short_floats_are_scaled_before_they_are_summed():
 
 
 def test_sizes_that_do_not_fit_are_named():
+    with pytest.raises(ShapeError, match="MultiHeadAttention: expected sizes of at least 1"):
+        nn.MultiHeadAttention(E, HEADS, kdim=0)
     layer = nn.MultiHeadAttention(E, HEADS, kdim=5, batch_first=False)
     with pytest.raises(ShapeError, match=r"MultiHeadAttention: expected key\[length, N, 5\], got f32\[3,2,8\]"):
         layer(dt.zeros((L, N, E)))

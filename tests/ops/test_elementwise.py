@@ -172,3 +172,16 @@ def test_gradients_of_short_floats_do_not_overflow_on_the_way():
     x, y = tensor([300.0], dtype="f16", requires_grad=True), tensor([400.0], dtype="f16", requires_grad=True)
     F.atan2(x, y).sum().backward()
     np.testing.assert_allclose([x.grad.item(), y.grad.item()], [1.6e-3, -1.2e-3], rtol=2e-3)
+
+
+@pytest.mark.parametrize(("name", "near"), [("asin", 1.0), ("acos", -1.0), ("atanh", 1.0), ("acosh", 1.0)])
+def test_slopes_of_inverse_functions_lose_no_digits_at_their_ends(name, near):
+    """1 − x² of a rounded x² has few right digits there."""
+    inside = np.nextafter(np.float32(near), np.float32(2.0 if name == "acosh" else 0.0))
+    values = np.array([inside, near + (inside - near) * 5], np.float32)
+    x = tensor(values, requires_grad=True)
+    getattr(F, name)(x).sum().backward()
+    wide = values.astype(np.float64)
+    squares = np.abs(1 - wide**2)
+    wanted = 1 / squares if name == "atanh" else 1 / np.sqrt(squares)
+    np.testing.assert_allclose(x.grad.numpy(), -wanted if name == "acos" else wanted, rtol=1e-6)
