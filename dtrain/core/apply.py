@@ -15,7 +15,7 @@ import numpy as np
 
 from dtrain.base.cuda import check_cuda_device
 from dtrain.base.device import CPU, Device
-from dtrain.base.dtype import DType, promote_scalar
+from dtrain.base.dtype import DType, float32, int64, promote_scalar
 from dtrain.base.errors import DeviceError, DtypeError, TraceError, expected
 from dtrain.base.promotion import common_dtype
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
@@ -110,8 +110,8 @@ def _check_dtypes(op: Op, types: tuple[TensorType, ...]) -> None:
     for position, type in enumerate(types):
         if type.dtype not in op.dtypes and position not in op.beside:
             wanted = "inputs of dtype " + ", ".join(dtype.tag for dtype in op.dtypes)
-            advice = f"cast with .to('{op.dtypes[-1].tag}')" if op.dtypes else ""
-            raise DtypeError(expected(op.name, wanted, ", ".join(map(str, types)), advice))
+            usual = next((dtype for dtype in (int64, float32) if dtype in op.dtypes), op.dtypes[-1])
+            raise DtypeError(expected(op.name, wanted, ", ".join(map(str, types)), f"cast with .to('{usual.tag}')"))
 
 
 def _common_device(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Device:
