@@ -3,8 +3,8 @@
 Values live in *storages*. A view shares the storage of what it views, an update op's output that of the input it
 overwrites. Storages of states, arguments and constants are given from outside; the others are placed in one arena by
 lifetime, so that memory is used again (greedy by size, Pisarchyk & Lee, "Efficient Memory Management for Deep Neural
-Net Inference", 2020). Inputs of a `contiguous` op form one block, in order, in memory of its own (which may be shared
-with other ranks), so that packing needs no copy.
+Net Inference", 2020). Inputs that an op reads in a bucket (`core/buckets.py`) form one block, in order, in memory of
+its own (which may be shared with other ranks), so that packing needs no copy.
 """
 
 from __future__ import annotations

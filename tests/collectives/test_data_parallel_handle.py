@@ -30,6 +30,13 @@ class Net(nn.Module):
         return self(x).argmax(dim=1)
 
 
+@pytest.fixture(autouse=True)
+def leave_the_world() -> Any:
+    """A handle on one process joins a world of one, which other tests must not find."""
+    yield
+    dist.finalize()
+
+
 def on_ranks(size: int, program: Any, *, wrap: Any = dist.data_parallel) -> list[Any]:
     def run(communicator: Any) -> Any:
         with dist.using(communicator):
