@@ -4,6 +4,8 @@ What is right: a rank that dies, raises or exits ends the job within two seconds
 name and its traceback. One that stands still (SIGSTOP, an endless loop) is no fault that anybody could see at once: the
 job ends at `--timeout`, whose verdict says who runs where. What goes wrong in an atexit function Python prints and
 ignores, so only what ends the process there counts. A rank that leaves with 0 while others still need it is named.
+Under a bare mpirun nobody watches: who calls `sys.exit` waits in MPI's end for the others, and they for it in a
+collective, until that times out.
 """
 
 from __future__ import annotations
@@ -72,8 +74,8 @@ class Cell:
             if self.starter == "local" or self.phase == "last step":
                 return 0
             return MISMATCH if self.phase in ("import", "before init", "init") else None
-        if self.starter == "bare mpirun" and self.fault in STANDS_STILL:
-            return None
+        if self.starter == "bare mpirun" and self.fault in (*STANDS_STILL, "exit 3"):
+            return None  # nobody watches: the others end by the timeout of their collective
         return FAULTS[self.fault][0]
 
     @property
