@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from helpers.run_ranks import run_ranks
 
 from dtrain import collectives as dist
@@ -23,7 +22,9 @@ Key = tuple[int, int]  # seed and ranks
 
 def outcomes_under_mpi(keys: Sequence[Key], size: int, *, timeout: float) -> Iterator[tuple[Key, Outcome]]:
     """The outcome of each program, on the first ranks of a job of `size` ranks."""
-    left = list(keys)
+    wanted = {key: _one_process(key) for key in keys}
+    left = [key for key in keys if isinstance(wanted[key], Result)]
+    yield from ((key, found) for key, found in wanted.items() if isinstance(found, Outcome))
     while left:
         with tempfile.TemporaryDirectory() as folder:
             error = ""
@@ -35,7 +36,7 @@ def outcomes_under_mpi(keys: Sequence[Key], size: int, *, timeout: float) -> Ite
             by_rank = [_read(Path(folder) / f"results.{rank}") for rank in range(size)]
         num_done = min(map(len, by_rank))
         for position, key in enumerate(left[:num_done]):
-            yield key, _judged(key, [results[position] for results in by_rank])
+            yield key, _judged(key, wanted[key], [results[position] for results in by_rank])
         if error and num_done < len(left):
             yield left[num_done], Outcome("error", _headline(error))
             num_done += 1
@@ -85,11 +86,17 @@ def _read(path: Path) -> list[list[Result | None]]:
     return found
 
 
-def _judged(key: Key, by_rank: list[list[Result | None]]) -> Outcome:
+def _one_process(key: Key) -> Result | Outcome:
+    """The result to compare with, or why there is none."""
     program = generate(*key)
-    settings = settings_of(program)
-    with np.errstate(all="ignore"):
-        wanted = whole(body_of(program), dtype=program.dtype, seed=program.seed, by_parts=program.by_parts)
-    num_stretches = len(stretches(settings["worlds"], program.resume_at))
+    try:
+        return whole(body_of(program), dtype=program.dtype, seed=program.seed, by_parts=program.by_parts)
+    except Exception as error:
+        return Outcome("void", f"one process: {type(error).__name__}: {error}")
+
+
+def _judged(key: Key, wanted: Result, by_rank: list[list[Result | None]]) -> Outcome:
+    program = generate(*key)
+    num_stretches = len(program.worlds)
     found = [[ranks[i] for ranks in by_rank if ranks[i] is not None] for i in range(num_stretches)]
     return judge(wanted, found, program.dtype)
