@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import partial
@@ -61,6 +61,17 @@ class DataParallelBoundary:
             output = module.forward_with_hooks(*args, **kwargs)
         written.take_from_root()
         return output if replicas is None else replicas.leave(output)
+
+    def run(self, module: Module, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call another method of the model: a pass like `call`, if gradients are recorded and it is given a batch."""
+        tensors, _ = flatten((args, kwargs), tensors=lambda item: item if isinstance(item, Tensor) else None)
+        has_weight = present_weight() is not None or bool(tensors and tensors[0].shape)
+        replicas = self._replicas(ModelTensors(module), args, kwargs) if has_weight and is_grad_enabled() else None
+        if replicas is None:
+            return method(*args, **kwargs)
+        with replicas.entered():
+            output = method(*args, **kwargs)
+        return replicas.leave(output)
 
     def take_room_of(self, other: DataParallelBoundary) -> None:
         """Go on with the room that was made for a model when it was wrapped before."""
@@ -147,7 +158,10 @@ class DataParallel(Module):
             module = vars(self).get("module")  # there is none yet while a copy is being made
             if module is None or name.startswith("__"):
                 raise AttributeError(name)
-            return getattr(module, name)
+            value, boundary = getattr(module, name), vars(self).get("boundary")
+            if boundary is None or getattr(value, "__self__", None) is not module or hasattr(Module, name):
+                return value
+            return partial(boundary.run, module, value)
 
     def no_sync(self) -> AbstractContextManager[None]:
         """Accumulate without sending gradients: they wait, and join the next synchronized backward.

@@ -114,3 +114,42 @@ def test_arguments_of_pytorch_are_taken_and_others_are_not() -> None:
         optim.SGD(model.parameters(), 0.1).step()
         with pytest.raises(TypeError, match="got bucket_size"):
             dist.DistributedDataParallel(Net(), bucket_size=3)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_other_methods_of_the_model_are_passes_too(traced: bool) -> None:
+    """`handle.encode(x)` is averaged like `handle(x)`; a penalty, which is given no batch, comes as it is."""
+
+    class Coder(nn.Module):
+        def __init__(self) -> None:
+            self.layer = nn.Linear(3, 2).to("f64")
+            self.layer.weight.assign_(dt.tensor(np.arange(6.0).reshape(2, 3)))
+            self.layer.bias.assign_(dt.tensor(np.ones(2)))
+
+        def forward(self, x: Any) -> Any:
+            return self.layer(x)
+
+        def encode(self, x: Any) -> Any:
+            return self(x) + self.layer.bias
+
+        def penalty(self) -> Any:
+            return (self.layer.weight**2).sum()
+
+    def gradients(model: Any, net: Any, x: np.ndarray) -> list[np.ndarray]:
+        def step(x: Any) -> None:
+            ((model.encode(x) ** 2).mean() + model.penalty()).backward()
+
+        (dt.trace(step) if traced else step)(dt.tensor(x))
+        return [p.grad.numpy().copy() for p in net.parameters()]
+
+    whole, one = np.random.default_rng(0).standard_normal((5, 3)), Coder()
+
+    def program(communicator: Any) -> list[np.ndarray]:
+        with dist.using(communicator):
+            net = Coder()
+            return gradients(dist.data_parallel(net), net, whole[:4] if communicator.rank == 0 else whole[4:])
+
+    wanted = gradients(one, one, whole)
+    for found in dist.run_threads(2, program):
+        for mine, other in zip(found, wanted):
+            np.testing.assert_allclose(mine, other, rtol=1e-9)
