@@ -64,7 +64,8 @@ def choose(spec: LaunchSpec) -> tuple[str, str]:
     """The launcher's name and why it is this one."""
     if spec.launcher != "auto":
         return spec.launcher, "asked for"
-    if spec.world_size == 1 and all(host.name in LOCAL_NAMES for host in spec.hosts):
+    is_here = spec.allocation is None or (spec.allocation.is_inside and not spec.allocation.hosts)
+    if spec.world_size == 1 and is_here and all(host.name in LOCAL_NAMES for host in spec.hosts):
         return "local", "one rank here needs no MPI"
     return "mpirun", f"{spec.world_size} ranks talk through MPI"
 

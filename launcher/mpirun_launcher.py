@@ -39,15 +39,15 @@ class MpirunBackend:
 
     def plan(self, spec: LaunchSpec, machine: Machine, variables: RankVariables) -> LaunchPlan:
         """One mpirun command."""
-        adopts_allocation = bool(machine.in_allocation) and not spec.hosts
+        adopts_allocation = spec.allocation is not None and not spec.hosts
         ranks = () if adopts_allocation else planned_ranks(spec, machine)
         all_local = not adopts_allocation and all(rank.host == machine.host for rank in ranks)
         names = [] if all_local else sorted({*variables.exported, *CONTROL_VARIABLES})
         make = FAMILIES[self._installation.family]
         argv = make(spec, self._installation, [] if all_local else spec.ranks_per_host(), names, adopts_allocation)
         notes = crowding_note(ranks, machine)
-        if adopts_allocation:
-            notes = (*notes, f"mpirun places the ranks in the Slurm allocation of job {machine.in_allocation}")
+        if spec.allocation is not None:
+            notes = (*notes, f"took {spec.allocation}")
         wanted = QUIET_VARIABLES | (ONE_HOST_VARIABLES if all_local else {})
         settings = {name: value for name, value in wanted.items() if name not in variables.all}
         return LaunchPlan(

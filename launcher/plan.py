@@ -33,7 +33,6 @@ class Machine:
     devices: tuple[str, ...]
     python: str
     is_root: bool
-    in_allocation: str = ""  # the Slurm job this runs in
 
     @classmethod
     def here(cls, env: Mapping[str, str]) -> Machine:
@@ -44,7 +43,6 @@ class Machine:
             devices=tuple(visible_devices(env)),
             python=sys.executable,
             is_root=os.geteuid() == 0,
-            in_allocation=env.get("SLURM_JOB_ID", ""),
         )
 
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dtrain.base.errors import expected
+from dtrain.launcher.allocation import find_allocation, refuse_several_launchers
 from dtrain.launcher.backends import choose, make_backend
 from dtrain.launcher.environment import rank_variables
 from dtrain.launcher.flags import UsageError, parse_run
@@ -24,6 +25,8 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
 def launch(spec: LaunchSpec, env: Mapping[str, str]) -> int:
     """Plan a job and run it, or only show the plan."""
+    refuse_several_launchers(env)
+    spec = spec.within(find_allocation(env))
     variables = rank_variables(env, spec.environment or {})
     _check_script(spec)
     backend = make_backend(choose(spec)[0], spec)

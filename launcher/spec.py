@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from dtrain.base.errors import LaunchError, expected
+from dtrain.launcher.allocation import Allocation
 
 LauncherName = Literal["auto", "local", "mpirun", "ray"]
 
@@ -49,6 +50,18 @@ class LaunchSpec:
     mpi_args: tuple[str, ...] = ()
     quiet: bool = False
     address: str | None = None
+    allocation: Allocation | None = None  # of a batch system, where the job takes place in it
+
+    def within(self, allocation: Allocation | None) -> LaunchSpec:
+        """This job inside of an allocation: all of it where the user has not said how many ranks. Hosts that the user
+        names, ranks of this machine only, and Ray take no allocation.
+        """
+        if allocation is None or self.hosts or self.launcher in ("local", "ray"):
+            return self
+        if allocation.hosts:
+            return replace(self, allocation=allocation, hosts=tuple(Host(*host) for host in allocation.hosts))
+        size = allocation.size if self.nproc_per_node is None else self.nproc_per_node * allocation.nodes
+        return replace(self, allocation=allocation, num_proc=self.num_proc or size)
 
     @property
     def world_size(self) -> int:
@@ -101,18 +114,20 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def parse_hosts(text: str) -> tuple[Host, ...]:
-    """`a:2,b:4` or `a,b`. Raises `LaunchError` for anything else, a host named twice and zero slots."""
+    """`a:2,b:4` or `a,b`; slots of a host that is named twice add up. Raises `LaunchError` for anything else."""
     hosts = []
     for part in text.split(","):
         match = _HOST.fullmatch(part.strip())
         if match is None:
             raise LaunchError(expected("--hosts", "a list such as a:2,b:4", repr(text)))
         hosts.append(_host(match[1], match[2], "--hosts"))
-    return _distinct(hosts, "--hosts")
+    return _added_up(hosts)
 
 
 def read_hostfile(path: str) -> tuple[Host, ...]:
-    """One host a line, `a slots=2` (Open MPI) or `a:2` (MPICH); `#` begins a comment. Raises `LaunchError`."""
+    """One host a line, `a slots=2` (Open MPI) or `a:2` (MPICH); `#` begins a comment. A host of several lines, one a
+    slot, has as many slots (PBS). Raises `LaunchError`.
+    """
     try:
         lines = Path(path).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -128,7 +143,7 @@ def read_hostfile(path: str) -> tuple[Host, ...]:
         hosts.append(_host(match[1], match[2] or match[3], f"{path}, line {number}"))
     if not hosts:
         raise LaunchError(expected("--hostfile", "at least one host", f"none in {path}"))
-    return _distinct(hosts, path)
+    return _added_up(hosts)
 
 
 def _host(name: str, slots: str | None, where: str) -> Host:
@@ -137,14 +152,15 @@ def _host(name: str, slots: str | None, where: str) -> Host:
     return Host(name, None if slots is None else int(slots))
 
 
-def _distinct(hosts: list[Host], where: str) -> tuple[Host, ...]:
-    names = [host.name for host in hosts]
-    for name in names:
-        if names.count(name) > 1:
-            raise LaunchError(
-                expected(where, "each host once", f"{name} {names.count(name)} times", "add its slots up")
-            )
-    return tuple(hosts)
+def _added_up(hosts: list[Host]) -> tuple[Host, ...]:
+    """Each host once, in the order of the first time; a name alone counts one slot where it comes again."""
+    slots: dict[str, list[int | None]] = {}
+    for host in hosts:
+        slots.setdefault(host.name, []).append(host.slots)
+    return tuple(
+        Host(name, parts[0] if len(parts) == 1 else sum(1 if part is None else part for part in parts))
+        for name, parts in slots.items()
+    )
 
 
 def parse_variable(text: str, where: str = "-x") -> tuple[str, str | None]:

@@ -128,7 +128,7 @@ def rank_tag(env: Environment | None = None) -> str:
     return f"[rank {info.rank}/{info.size}] " if info.size > 1 else ""
 
 
-class _BadEnvironment(Exception):
+class _BadEnvironment(ValueError):
     """Values that contradict each other; becomes a LaunchError at the public door."""
 
 
@@ -244,12 +244,12 @@ def _local_size(env: Environment, choices: list[tuple[str, ...]], node_rank: int
             continue
         if not name.startswith("SLURM_"):
             return _number(env, (name,))
-        counts = _slurm_counts(name, text)
+        counts = slurm_counts(name, text)
         return counts[node_rank or 0] if (node_rank or 0) < len(counts) else counts[-1]
     return None
 
 
-def _slurm_counts(name: str, text: str) -> list[int]:
+def slurm_counts(name: str, text: str) -> list[int]:
     """`2(x3),1` is 2, 2, 2, 1: tasks of each node."""
     counts: list[int] = []
     for part in text.split(","):

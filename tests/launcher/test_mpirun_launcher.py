@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dtrain.launcher.allocation import Allocation
 from dtrain.launcher.environment import rank_variables
 from dtrain.launcher.flags import parse_run
 from dtrain.launcher.mpi_installation import MpiInstallation
@@ -19,8 +20,8 @@ OPENMPI_NAMES = " ".join(f"-x {name}" for name in ["A", *CONTROL.split(), "PATH"
 HYDRA_NAMES = "-genvlist " + ",".join(["A", *CONTROL.split(), "PATH"])
 
 
-def command_of(arguments, installation, machine=MACHINE):
-    spec = parse_run([*arguments, "train.py", "--epochs", "3"], {})
+def command_of(arguments, installation, allocation=None, machine=MACHINE):
+    spec = parse_run([*arguments, "train.py", "--epochs", "3"], {}).within(allocation)
     variables = rank_variables({"PATH": "/bin", "HOME": "/h"}, {"A": "1"})
     plan = MpirunBackend(spec, installation).plan(spec, machine, variables)
     [command] = plan.commands
@@ -65,15 +66,23 @@ def test_every_family_has_a_recorded_command():
 
 
 def test_an_allocation_is_adopted():
-    machine = Machine(
-        host="here", cores=(0,), num_cores=1, devices=(), python="python", is_root=False, in_allocation="77"
-    )
-    text, plan = command_of(["-np", "4", "-N", "2"], OPENMPI, machine)
+    allocation = Allocation(scheduler="Slurm", job="77", nodes=2, size=8)
+    text, plan = command_of(["-np", "4", "-N", "2"], OPENMPI, allocation)
     assert text == f"mpirun -np 4 --bind-to none --map-by ppr:2:node --mca osc '^ucx' {OPENMPI_NAMES}"
-    assert plan.notes == ("mpirun places the ranks in the Slurm allocation of job 77",)
+    assert plan.notes == ("took the Slurm allocation of job 77: 2 nodes, room for 8",)
     assert not plan.all_local
-    narrowed, _ = command_of(["-H", "a:2"], OPENMPI, machine)
-    assert "--host a:2" in narrowed
+    assert command_of([], OPENMPI, allocation)[1].size == 8
+    assert command_of(["-N", "3"], OPENMPI, allocation)[1].size == 6
+    narrowed, plan = command_of(["-H", "a:2"], OPENMPI, allocation)
+    assert "--host a:2" in narrowed and plan.notes == ()
+
+
+def test_the_hosts_of_a_node_file_are_named():
+    allocation = Allocation(scheduler="PBS", job="5.x", nodes=2, size=3, hosts=(("a", 1), ("b", 2)))
+    text, plan = command_of([], OPENMPI, allocation)
+    assert text == f"mpirun -np 3 --host a:1,b:2 --bind-to none --mca osc '^ucx' {OPENMPI_NAMES}"
+    assert plan.notes == ("took the PBS allocation of job 5.x: 2 nodes, room for 3",)
+    assert plan.remote_host == "a"
 
 
 def test_rank_table_and_notes():
@@ -93,7 +102,7 @@ def test_rank_table_and_notes():
 
 def test_root_agrees_four_times():
     machine = Machine(host="here", cores=(0,), num_cores=1, devices=(), python="python", is_root=True)
-    _, plan = command_of(["-np", "1"], OPENMPI, machine)
+    _, plan = command_of(["-np", "1"], OPENMPI, machine=machine)
     assert [name for name in plan.settings if "ROOT" in name] == [
         "OMPI_ALLOW_RUN_AS_ROOT",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM",

@@ -54,7 +54,6 @@ def test_hosts():
         ("a:b", "expected a list such as a:2,b:4, got 'a:b'"),
         ("a,,b", "expected a list such as a:2,b:4"),
         ("a:0", "expected at least one slot, got a:0"),
-        ("a:1,a:2", "expected each host once, got a 2 times"),
     ],
 )
 def test_bad_hosts(text, message):
@@ -67,6 +66,14 @@ def test_hostfile_in_both_dialects(tmp_path):
     path = tmp_path / "hosts"
     path.write_text("# the old ones\na slots=2\nb:4  # MPICH\n\nc\nd slots = 1 max_slots=3\n")
     assert read_hostfile(str(path)) == (Host("a", 2), Host("b", 4), Host("c"), Host("d", 1))
+
+
+@pytest.mark.parametrize("text", ["a\na\nb\na\n", "a slots=2\nb\na\n", "a:1\nb\na:2\n"])
+def test_slots_of_a_repeated_host_add_up(tmp_path, text):
+    path = tmp_path / "hosts"
+    path.write_text(text)
+    assert read_hostfile(str(path)) == (Host("a", 3), Host("b"))
+    assert parse_hosts(",".join(text.replace(" slots=", ":").split())) == (Host("a", 3), Host("b"))
 
 
 @pytest.mark.parametrize(
