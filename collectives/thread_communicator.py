@@ -101,8 +101,8 @@ class _ThreadWindow(SharedWindow):
     def synchronize(self, timeout: float) -> None:
         world = self._world
         with world.changed:
-            self._is_waiting = True
             world.arrivals[self.rank] += 1
+            self._is_waiting = True  # behind the count: `leave` takes one back where this is set
             arrived = world.arrivals[self.rank]
             world.changed.notify_all()
             came = world.failure.wait_until(
