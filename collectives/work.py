@@ -85,8 +85,8 @@ class WorkQueue:
     def __init__(self, name: str) -> None:
         self.name = name
         self._pending: deque[Work[object]] = deque()
-        self._changed = threading.Condition()
-        self._turn = threading.Lock()
+        self._lock, self._turn = threading.RLock(), threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._current: Work[object] | None = None
         self._thread: threading.Thread | None = None
         self._is_closed = False
@@ -94,6 +94,7 @@ class WorkQueue:
 
     def run(self, task: Callable[[], Result]) -> Result:
         """Carry `task` out here and now, after everything submitted before it."""
+        self._let_go()
         last = self._pending[-1] if self._pending else self._current
         if last is not None and not last.is_completed():
             self._wake()  # an exception may have come between a call and its thread
@@ -104,12 +105,19 @@ class WorkQueue:
 
     def submit(self, task: Callable[[], Result]) -> Work[Result]:
         """Hand `task` to the communication thread, which starts with the first one."""
+        self._let_go()
         work = Work(task)
         with self._changed:
             self._check_open()
             self._pending.append(cast("Work[object]", work))
         self._wake()
         return work
+
+    def _let_go(self) -> None:
+        """Give back what an exception between the end of a block and its lock has left with this thread."""
+        for lock in (self._lock, self._turn):
+            while lock._is_owned():  # type: ignore[attr-defined]
+                lock.release()
 
     def _wake(self) -> None:
         with self._changed:
@@ -124,6 +132,7 @@ class WorkQueue:
         Raises:
             Exception: of the first call that failed and that nobody has waited for; otherwise it would never be seen.
         """
+        self._let_go()
         self._is_closed = True
         if self._pending or self._thread is not None:
             self._wake()

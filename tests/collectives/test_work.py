@@ -59,3 +59,16 @@ def test_close_finishes_what_is_pending_and_refuses_more() -> None:
             call(lambda: 1)
     names = [thread.name for thread in threading.enumerate()]
     assert "group 'x'" not in names
+
+
+def test_a_lock_that_an_interrupted_call_has_left_held_holds_nobody() -> None:
+    queue = WorkQueue("test")
+    queue._turn.acquire()
+    queue._lock.acquire()
+    assert queue.submit(lambda: 3).wait(10) == 3
+    queue._lock.acquire()
+    queue._turn.acquire()
+    work = queue.submit(lambda: 4)
+    assert queue.run(lambda: 5) == 5 and work.wait(10) == 4
+    queue._turn.acquire()
+    queue.close()
