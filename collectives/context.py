@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import atexit
 import os
-import platform
-import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
-from dtrain.base.control_channel import ControlClient, connect_control, control_client
+from dtrain.base.control_channel import control_client
 from dtrain.base.cuda import numbered, prefer_gpu
 from dtrain.base.device import DeviceLike
 from dtrain.base.errors import CollectiveError, exit_code_of, expected
@@ -204,6 +202,7 @@ def _world_from_environment(timeout: float | None) -> Communicator:
         control_client()
         atexit.register(_finalize_at_exit, os.getpid())
         return SelfCommunicator(timeout=timeout)
+    from dtrain.collectives.launcher_absence import stand_in_for_launcher
     from dtrain.collectives.mpi_communicator import make_mpi_communicator
     from dtrain.collectives.mpi_start import abort_on_exception, start_mpi
 
@@ -218,39 +217,5 @@ def _world_from_environment(timeout: float | None) -> Communicator:
     atexit.register(_finalize_at_exit, os.getpid())  # before mpi4py finalizes MPI: what is registered last runs first
     if channel is None:
         abort_on_exception(comm)
-        _share_control_channel(world, info)
+        stand_in_for_launcher(world, info)
     return world
-
-
-def _share_control_channel(world: Communicator, info: RankInfo) -> ControlClient:
-    """Without our launcher nobody watches the ranks, so rank 0 serves the control channel itself.
-
-    It listens on the loopback interface unless there are ranks on other hosts.
-    """
-    is_one_host = len(set(world.all_gather_object(platform.node()))) == 1
-    address = token = ""
-    if info.rank == 0:
-        from dtrain.base.control_server import ControlServer
-
-        token = secrets.token_hex(16)
-        server = (
-            ControlServer(token=token)
-            if is_one_host
-            else ControlServer("0.0.0.0", advertised_host=_own_address(), token=token)
-        )
-        atexit.register(server.close)
-        address = server.address
-    address, token = world.broadcast_object((address, token))
-    return connect_control(address, token, info=info)
-
-
-def _own_address() -> str:
-    """This host's address as the other ranks see it: the route to a far address names it; nothing is sent."""
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])

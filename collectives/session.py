@@ -31,7 +31,8 @@ def init(communicator: Communicator | None = None, *, timeout: float | None = No
     """Join the world and return its communicator; a second call returns the same one.
 
     Without a launcher the world is this process alone, so scripts need no other code path. Under `dtrain run`,
-    `mpirun` or `srun` it is every rank.
+    `mpirun` or `srun` it is every rank. Under the last two it divides the cores of each host among its ranks, unless
+    OMP_NUM_THREADS, OPENBLAS_NUM_THREADS or MKL_NUM_THREADS is set.
 
     Args:
         communicator: use this one as the world instead of looking at the environment.

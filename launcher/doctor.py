@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from dtrain.base.cores import cpu_quota
 from dtrain.base.errors import LaunchError
 from dtrain.launcher.flags import TeachingParser
-from dtrain.launcher.machine import cpu_quota, visible_devices
+from dtrain.launcher.machine import visible_devices
 from dtrain.launcher.mpi_installation import find_mpi
 from dtrain.launcher.placement import ranges
 

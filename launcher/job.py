@@ -21,9 +21,10 @@ from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, Verdic
 from dtrain.base.control_frames import Message
 from dtrain.base.control_server import ControlServer, Peer
 from dtrain.base.errors import LaunchError
+from dtrain.base.network import address_towards, is_loopback, own_addresses
 from dtrain.launcher.backends import Backend, Started
 from dtrain.launcher.job_signals import ENDING, JobSignals, SignalWhileStarting
-from dtrain.launcher.machine import address_towards, kill_processes_with
+from dtrain.launcher.machine import kill_processes_with, network_address
 from dtrain.launcher.output_thread import OutputThreads, credit_of_rank
 from dtrain.launcher.placement import PlacedRank, ReadyRank, place, rank_environment
 from dtrain.launcher.plan import LaunchPlan
@@ -156,12 +157,12 @@ class Job:
         return self._running_since < math.inf
 
     def _make_server(self) -> ControlServer:
-        host, advertised = "127.0.0.1", ""
+        host, advertised = "127.0.0.1", ["127.0.0.1"]
         if not self._plan.all_local:
-            host, advertised = "0.0.0.0", address_towards(self._plan.remote_host)
+            host, advertised = "0.0.0.0", own_addresses(network_address(self._plan.remote_host))
         return ControlServer(
             host,
-            advertised_host=advertised,
+            advertised_hosts=advertised,
             on_message=self._receive,
             on_lost=lambda peer: self._take(("lost", peer, {})),
             on_verdict=lambda verdict: self._take(("verdict", verdict, {})),
@@ -285,15 +286,9 @@ class Job:
             self._output.say(words.getvalue())
         first = min(ready, key=lambda one: one.rank)
         one_host = len({rank.host for rank in placed}) == 1
-        address = "127.0.0.1" if one_host else self._seen_from_others(first)
+        address = "127.0.0.1" if one_host else _seen_from_others(first, ready)
         self._send_start(placed, (address, first.free_port))
         self._running_since = time.monotonic()
-
-    def _seen_from_others(self, first: ReadyRank) -> str:
-        """Rank 0's address: as we see it, unless it is on this machine; then as others see us."""
-        if first.address.startswith("127."):
-            return self._server.address.rpartition(":")[0]
-        return first.address
 
     def _send_start(self, placed: list[PlacedRank], master: tuple[str, int]) -> None:
         for rank in placed:
@@ -382,6 +377,13 @@ class Job:
         while (code := self._started.poll()) is None and time.monotonic() < until:
             self._turn()
         return code
+
+
+def _seen_from_others(first: ReadyRank, ready: list[ReadyRank]) -> str:
+    """Rank 0's address: as we see it, unless it is on this machine; then as a rank of another host sees us."""
+    if not is_loopback(first.address) and first.address not in own_addresses():
+        return first.address
+    return address_towards(next(rank.address for rank in ready if rank.host != first.host)) or first.address
 
 
 def _mismatch(verdict: Verdict) -> JobVerdict:

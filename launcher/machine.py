@@ -7,28 +7,17 @@ import os
 import re
 import signal
 import socket
+import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 
-
-def usable_cores() -> int:
-    """Cores this process may run on: the affinity mask, cut by the cgroup's CPU quota."""
-    return max(1, min(len(os.sched_getaffinity(0)), cpu_quota() or 1 << 20))
-
-
-def cpu_quota() -> int | None:
-    """Whole cores the cgroup's quota allows (rounded up), None without one."""
-    for path in _cgroup_folders():
-        with contextlib.suppress(OSError, ValueError):
-            quota, period = (path / "cpu.max").read_text().split()
-            if quota != "max":
-                return -(-int(quota) // int(period))
-    return None
+from dtrain.base.cores import cgroup_folders
+from dtrain.base.errors import LaunchError, expected
+from dtrain.launcher.spec import IPV4_ADVICE
 
 
 def oom_kills() -> int:
     """How often the kernel killed for memory in this process's cgroup, 0 where that cannot be read."""
-    for path in _cgroup_folders():
+    for path in cgroup_folders():
         with contextlib.suppress(OSError):
             for name in ("memory.events", "memory.oom_control"):
                 if (path / name).exists():
@@ -50,14 +39,31 @@ def visible_devices(env: Mapping[str, str]) -> list[str]:
     return [part for part in named.split(",") if part and part != "-1"]
 
 
-def address_towards(host: str = "") -> str:
-    """This machine's address on the way to a host; without one, to anywhere. No packet is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((host or "192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return os.uname().nodename
+def network_address(host: str) -> str:
+    """The IPv4 address of a host as mpirun's ssh would reach it: `user@` and the user's ssh aliases are seen through.
+
+    "" for none, and for a name that only ssh can reach. Raises `LaunchError` for one that has IPv6 addresses only.
+    """
+    name = host.rpartition("@")[2]
+    if not name:
+        return ""
+    for candidate in dict.fromkeys((_name_for_ssh(host), name)):
+        with contextlib.suppress(OSError):
+            return str(socket.getaddrinfo(candidate, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
+    with contextlib.suppress(OSError):
+        address = socket.getaddrinfo(name, None, socket.AF_INET6)[0][4][0]
+        raise LaunchError(expected("--hosts", f"an IPv4 address of {name}", f"{address} only", IPV4_ADVICE))
+    return ""
+
+
+def _name_for_ssh(host: str) -> str:
+    """What the user's ssh configuration makes of a host; nothing is connected."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(["ssh", "-G", host], capture_output=True, text=True, timeout=5)
+        found = re.search(r"^hostname (\S+)$", done.stdout, re.MULTILINE)
+        if found:
+            return found[1]
+    return host.rpartition("@")[2]
 
 
 def processes_with(variable: str, value: str) -> list[int]:
@@ -82,17 +88,3 @@ def kill_processes_with(variable: str, value: str) -> list[int]:
         remaining = processes_with(variable, value)
         found = [pid for pid in remaining if pid not in found]
     return first
-
-
-def _cgroup_folders() -> list[Path]:
-    """This process's cgroup folders, unified hierarchy first, then version 1's memory controller."""
-    root = Path("/sys/fs/cgroup")
-    folders = []
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers == "":
-                folders += [root / path.lstrip("/"), root]
-            elif "memory" in controllers.split(","):
-                folders += [root / "memory" / path.lstrip("/"), root / "memory"]
-    return [folder for folder in folders if folder.is_dir()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+from dtrain.base.cores import THREAD_VARIABLES, share_of_cores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +70,7 @@ def place(ready: Iterable[ReadyRank]) -> list[PlacedRank]:
 
 def num_threads(one: ReadyRank, peers: Sequence[ReadyRank]) -> int:
     """Cores of the affinity mask, divided among the ranks of the node whose masks meet this one."""
-    mine = set(one.cores)
-    sharing = sum(1 for peer in peers if mine & set(peer.cores))
-    return max(1, min(len(mine), one.num_cores) // max(sharing, 1))
+    return share_of_cores(one.cores, one.num_cores, [peer.cores for peer in peers])
 
 
 def rank_environment(rank: PlacedRank, size: int, master: tuple[str, int], given: Mapping[str, str]) -> dict[str, str]:

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dtrain.base.cores import usable_cores
 from dtrain.launcher.environment import RankVariables
-from dtrain.launcher.machine import usable_cores, visible_devices
+from dtrain.launcher.machine import visible_devices
 from dtrain.launcher.placement import PlacedRank
 from dtrain.launcher.spec import LaunchSpec
 

@@ -18,9 +18,9 @@ from typing import Any
 from dtrain.base.control_channel import parse_address
 from dtrain.base.control_frames import Message
 from dtrain.base.control_server import ControlServer, Peer
+from dtrain.base.cores import usable_cores
 from dtrain.base.errors import LaunchError, expected
 from dtrain.launcher.environment import RankVariables
-from dtrain.launcher.machine import usable_cores
 from dtrain.launcher.mpi_installation import ROOT_VARIABLES, find_mpi, home_variable
 from dtrain.launcher.mpirun_launcher import ONE_HOST_VARIABLES, QUIET_VARIABLES, openmpi_command
 from dtrain.launcher.plan import CONTROL_VARIABLES, Command, LaunchPlan, Machine, rank_command
@@ -120,7 +120,7 @@ class RayJob:
         if len(self._hosts) > 1:
             host = "127.0.0.1" if all_local else "0.0.0.0"
             self._server = ControlServer(
-                host, advertised_host=self._ray.util.get_node_ip_address(), on_message=self._hear
+                host, advertised_hosts=[self._ray.util.get_node_ip_address()], on_message=self._hear
             )
             settings |= {AGENT_ADDRESS_VARIABLE: self._server.address, AGENT_TOKEN_VARIABLE: self._server.token}
         self._result = self._first.runner.run.remote(list(argv), settings, os.getcwd(), self._first.devices)

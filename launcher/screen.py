@@ -10,7 +10,8 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from dtrain.launcher.placement import THREAD_VARIABLES, PlacedRank, ranges
+from dtrain.base.cores import THREAD_VARIABLES
+from dtrain.launcher.placement import PlacedRank, ranges
 from dtrain.launcher.plan import CONTROL_VARIABLES, LaunchPlan
 
 if TYPE_CHECKING:

@@ -109,6 +109,8 @@ class LaunchSpec:
         return placed
 
 
+IPV4_ADVICE = "MPI and the launcher talk IPv4 between hosts: give the host one, or name another"
+
 _HOST = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:,]+)(?::(\d+))?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -147,6 +149,8 @@ def read_hostfile(path: str) -> tuple[Host, ...]:
 
 
 def _host(name: str, slots: str | None, where: str) -> Host:
+    if ":" in name and name != "[::1]":
+        raise LaunchError(expected(where, "names or IPv4 addresses of hosts", name, IPV4_ADVICE))
     if slots is not None and int(slots) == 0:
         raise LaunchError(expected(where, "at least one slot", f"{name}:0", "leave the host out instead"))
     return Host(name, None if slots is None else int(slots))

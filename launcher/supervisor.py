@@ -19,9 +19,10 @@ from typing import Any
 
 from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, ControlClient
 from dtrain.base.control_frames import Message
+from dtrain.base.cores import usable_cores
 from dtrain.base.errors import LaunchError
 from dtrain.base.rank_info import RankInfo
-from dtrain.launcher.machine import oom_kills, usable_cores, visible_devices
+from dtrain.launcher.machine import oom_kills, visible_devices
 from dtrain.launcher.rank_input import RankInput
 from dtrain.launcher.rank_process import PIPE_SIZE, START_FAILED, Child, Run, fork_rank
 from dtrain.launcher.script import STACKS_SIGNAL

@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from dtrain.base.control_frames import Message, encode, payload_size
 from dtrain.base.errors import LaunchError, expected
 from dtrain.base.exception_text import exception_message, exception_name, exception_traceback
+from dtrain.base.network import connect_any
 from dtrain.base.rank_info import RankInfo
 
 ADDRESS_VARIABLE = "DTRAIN_CONTROL_ADDRESS"
@@ -289,9 +290,10 @@ def configure(connection: socket.socket) -> None:
 
 
 def _connect(address: str) -> socket.socket:
-    host, port = parse_address(address)
+    """`address` may be several, `10.0.0.1:29500,10.1.0.1:29500`: the server's host as different networks see it."""
+    places = [parse_address(part) for part in address.split(",")]
     try:
-        connection = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT)
+        connection = connect_any(places, CONNECT_TIMEOUT)
     except OSError as error:
         raise LaunchError(
             expected(

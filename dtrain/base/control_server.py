@@ -18,7 +18,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dtrain.base.control_channel import MISMATCH_EXIT_CODE, Verdict, configure, verdict_message
@@ -69,7 +69,7 @@ class ControlServer:
         host: str = "127.0.0.1",
         port: int = 0,
         *,
-        advertised_host: str = "",
+        advertised_hosts: Sequence[str] = (),
         token: str = "",
         on_verdict: Callable[[Verdict], None] | None = None,
         on_message: Callable[[Peer, Message], None] | None = None,
@@ -77,11 +77,12 @@ class ControlServer:
     ) -> None:
         """Bind `host:port`; port 0 picks a free one, and a port in use is a `LaunchError`.
 
-        `advertised_host` is the name ranks use when `host` is a wildcard. The callbacks run on the server's thread:
+        `advertised_hosts` are names ranks may use when `host` is a wildcard. The callbacks run on the server's thread:
         `on_message` sees every message after hello (as the message `hello` itself), `on_lost` every peer that leaves.
         """
         self._listener = _listen(host, port)
-        self.address = f"{advertised_host or host}:{self._listener.getsockname()[1]}"
+        port = self._listener.getsockname()[1]
+        self.address = ",".join(f"{name}:{port}" for name in advertised_hosts or (host,))
         self.token = token or secrets.token_hex(16)
         self._on_verdict = on_verdict
         self._on_message = on_message

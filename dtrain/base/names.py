@@ -104,7 +104,7 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "autocast": "cast with .to('f16') or .to('bf16')",
         "backends": "leave it out: kernels are chosen by device and type",
         "use_deterministic_algorithms": "leave it out: results repeat bit for bit",
-        "set_num_threads": "set OMP_NUM_THREADS, or dtrain run --threads",
+        "set_num_threads": "set OMP_NUM_THREADS: dtrain run -x OMP_NUM_THREADS=4",
         "get_num_threads": "ask os.environ for OMP_NUM_THREADS",
         "multinomial": "write F.searchsorted(probabilities.cumsum(-1), F.uniform(shape))",
         "get_rng_state": "write dt.default_generator().state_dict()",

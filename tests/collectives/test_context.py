@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dtrain.base.cores import usable_cores
 from dtrain.base.errors import CollectiveError, LaunchError
 from dtrain.base.rank_info import ENVIRONMENTS, RankInfo
 from dtrain.collectives import context, mpi_start
@@ -116,6 +117,25 @@ def control_program(world: Communicator) -> tuple[int, int, bool]:
     client = control_client()
     on_loopback = client is not None and client.address.startswith("127.0.0.1:")
     return context.rank(), context.world_size(), on_loopback
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("given", [None, "3"])
+def test_under_mpirun_ranks_divide_their_cores(given: str | None) -> None:
+    """NumPy has been loaded, with a thread a core, before anybody knows how many ranks there are."""
+    env = {name: value for name, value in mpi_environment().items() if not name.endswith("_NUM_THREADS")}
+    env |= {"OPENBLAS_NUM_THREADS": given} if given else {}
+    code = (
+        "import os, numpy, dtrain.base.cores as cores, dtrain.collectives as dist\n"
+        "dist.init()\n"
+        "share = max(1, cores.usable_cores() // 2)\n"
+        "print('shares', os.environ.get('OMP_NUM_THREADS') == str(share), os.environ.get('OPENBLAS_NUM_THREADS'))\n"
+    )
+    command = mpirun_command(2, sys.executable, "-c", code)
+    job = run_command([*command[:3], "--bind-to", "none", *command[3:]], timeout=60, env=env)
+    assert job.returncode == 0, job.stdout
+    share = max(1, usable_cores() // 2)
+    assert job.stdout.count(f"shares {given is None} {given or share}") == 2, job.stdout
 
 
 @pytest.mark.distributed

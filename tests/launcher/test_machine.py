@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 
+import pytest
+
+from dtrain.base.errors import LaunchError
 from dtrain.launcher.machine import (
-    address_towards,
     kill_processes_with,
+    network_address,
     oom_kills,
     processes_with,
-    usable_cores,
     visible_devices,
 )
 
 
-def test_cores_and_memory():
-    assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))
+def test_memory():
     assert oom_kills() >= 0
 
 
@@ -31,10 +33,27 @@ def test_devices(monkeypatch):
     assert visible_devices({"CUDA_VISIBLE_DEVICES": "0"}) == []
 
 
-def test_address():
-    assert address_towards("127.0.0.1") == "127.0.0.1"
-    assert address_towards()
-    assert address_towards("no.such.host.invalid") == os.uname().nodename
+def test_names_of_hosts_as_ssh_reads_them(tmp_path, monkeypatch):
+    """A stand-in for ssh answers `-G` as the real one does, which reads the user's aliases."""
+    (tmp_path / "ssh").write_text(
+        '#!/bin/sh\ncase "$2" in node*|me@node*) echo "hostname 127.0.0.9";; *) exit 1;; esac\n'
+    )
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert network_address("node1") == network_address("me@node1") == "127.0.0.9"
+    assert network_address("me@127.0.0.1") == network_address("127.0.0.1") == "127.0.0.1"
+    assert network_address("no.such.host.invalid") == network_address("") == ""
+
+
+def test_a_host_with_ipv6_only_is_refused(monkeypatch):
+    def resolve(name, port, family, *_):
+        if family == socket.AF_INET:
+            raise socket.gaierror("no IPv4")
+        return [(family, 0, 0, "", ("fd00::7", 0, 0, 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(LaunchError, match="expected an IPv4 address of six, got fd00::7 only"):
+        network_address("me@six")
 
 
 def test_sweep_finds_only_the_jobs_processes():

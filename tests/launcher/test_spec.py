@@ -43,7 +43,7 @@ def test_more_ranks_than_slots(fields):
 
 def test_hosts():
     assert parse_hosts("node-1.site.org:2, 10.0.0.2") == (Host("node-1.site.org", 2), Host("10.0.0.2"))
-    assert parse_hosts("[fe80::1]:4") == (Host("[fe80::1]", 4),)
+    assert parse_hosts("[::1]:4") == (Host("[::1]", 4),)
     assert str(Host("a", 2)) == "a:2"
 
 
@@ -60,6 +60,18 @@ def test_bad_hosts(text, message):
     with pytest.raises(LaunchError) as caught:
         parse_hosts(text)
     assert message in str(caught.value)
+
+
+def test_ipv6_is_refused_before_anything_starts(tmp_path):
+    path = tmp_path / "hosts"
+    for text in ("[fd00::7]:2", "fd00::7 slots=2", "fd00::7"):
+        path.write_text(text)
+        with pytest.raises(LaunchError, match="expected names or IPv4 addresses of hosts, got"):
+            read_hostfile(str(path))
+    for text in ("[fd00::7]:2", "[fd00::7]"):
+        with pytest.raises(LaunchError, match="expected names or IPv4 addresses of hosts, got"):
+            parse_hosts(text)
+    assert parse_hosts("[::1]:2,me@a:3") == (Host("[::1]", 2), Host("me@a", 3))
 
 
 def test_hostfile_in_both_dialects(tmp_path):

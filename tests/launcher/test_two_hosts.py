@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from dtrain.launcher.mpi_installation import ROOT_VARIABLES, find_mpirun
+
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed]
 
 SUBNET = "10.78.0"
@@ -157,6 +159,45 @@ def test_collectives_over_two_hosts(run, hosts, agent):
         ][-2:]
         assert lines.count(f"[{rank}] named") == 2
     assert "[2] call 1 broken" in lines and "[2] call 2 broken" in lines
+
+
+WITHOUT_LAUNCHER = """
+import os, numpy
+import dtrain.collectives as dist
+from dtrain.base.control_channel import control_client
+from dtrain.base.cores import usable_cores
+
+world = dist.init(timeout=20)
+share = usable_cores() // dist.local_world_size() or 1
+assert os.environ["OMP_NUM_THREADS"] == str(share), (os.environ["OMP_NUM_THREADS"], os.sched_getaffinity(0), share)
+addresses = {part.rpartition(":")[0] for part in control_client().address.split(",")}
+print(os.uname().nodename, *sorted(addresses), flush=True)
+"""
+
+
+def test_bare_mpirun_over_hosts_without_a_default_route(run, hosts, agent):
+    """The ranks watch each other at the address that their own network shows, and divide the cores of their hosts."""
+    first, second = hosts
+    mpirun = [find_mpirun(), "--prtemca", "plm_ssh_agent", str(agent), *NETWORK_ARGS.split(), "--bind-to", "none"]
+    places = ["--host", f"{first}:2,{second}:1", "-x", "PATH"]
+    command = [*inside(hosts[first]), *mpirun, *places, sys.executable, run.script(WITHOUT_LAUNCHER)]
+    done = subprocess.run(
+        command, cwd=run.folder, env=run.env | ROOT_VARIABLES, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [
+        f"{name} {first}" for name in (hosts[first], hosts[first], hosts[second])
+    ]
+
+
+def test_a_user_before_the_host(run, hosts, agent):
+    """The launcher's address is the one that the hosts' network shows, whatever ssh is told beside the name."""
+    where = f"me@{next(iter(hosts))}:2"
+    agent.write_text(agent.read_text().replace("host=$1", "host=${1#*@}"))
+    mpi_args = f"--mpi-args=--prtemca plm_ssh_agent {agent} {NETWORK_ARGS}"
+    ended = run("-H", where, mpi_args, run.script(MEET))
+    assert ended.code == 0, ended.err
+    assert len(ended.out.splitlines()) == 2
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra `ray`)")
