@@ -20,11 +20,11 @@ from dtrain.base.errors import TraceError, expected
 from dtrain.core.apply import current_gpu, dispatch
 from dtrain.core.buckets import BucketProvider, provide_buckets
 from dtrain.core.memory_plan import Block, MemoryPlan, Storage, plan_memory
-from dtrain.core.tensor import Array, Tensor, owner_of
+from dtrain.core.tensor import Array, Tensor
+from dtrain.core.written_memory import WrittenMemory, expect_separate_arguments, expect_separate_states
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.kernels.device_arrays import copy_of, overwrite
 from dtrain.kernels.quiet import quiet
-from dtrain.kernels.registry import array_module
 
 Step = Callable[[], Any]
 
@@ -37,8 +37,8 @@ class Executor:
     """A graph bound to memory.
 
     `states` are the tensors behind the graph's states. The first `num_results` outputs are handed out as new arrays;
-    further outputs stay in the executor's memory and are found in `kept` (valid until the next run). `provide` gives
-    the memory of the plan's buckets.
+    further outputs stay in the executor's memory and are found in `kept` (valid until the next run). The caller writes
+    results into the arguments at `written_arguments`. `provide` gives the memory of the plan's buckets.
     """
 
     def __init__(
@@ -47,12 +47,14 @@ class Executor:
         states: Sequence[Tensor],
         *,
         num_results: int | None = None,
+        written_arguments: Sequence[int] = (),
         provide: BucketProvider = provide_buckets,
     ) -> None:
         self.graph = graph
         self._provide = provide
         self.states = list(states)
         self.num_results = len(graph.outputs) if num_results is None else num_results
+        self._written_arguments = written_arguments
         self.plan: MemoryPlan = plan_memory(graph)
         devices = _devices_of(graph)
         # Every device has an arena of the whole plan; what another device's values take up there is never touched.
@@ -63,6 +65,7 @@ class Executor:
         self._arguments = [_empty(value) for value in graph.arguments]
         self._is_bound = False
         self._bound_states: list[Array] = []
+        self._written = WrittenMemory(())
         self._steps: list[Step] = []
         self._sources: list[Node | None] = []
         self.kernel_names: list[str] = []
@@ -88,6 +91,7 @@ class Executor:
                 break
         if not self._is_bound:
             self._bind()
+        self._expect_separate(arguments)
         for buffer, argument in zip(self._arguments, arguments):
             overwrite(buffer, argument)
         steps = iter(self._steps)
@@ -105,6 +109,17 @@ class Executor:
         for state in self._updated:
             state.version += 1
         return results
+
+    def _expect_separate(self, arguments: Sequence[Array]) -> None:
+        values = self.graph.arguments
+        if self._updated:
+            for array, value in zip(arguments, values):
+                self._written.expect_separate(array, value)
+        if self._written_arguments:
+            expect_separate_arguments(list(zip(arguments, values)), self._written_arguments, self._named_states())
+
+    def _named_states(self) -> list[tuple[Array, Value]]:
+        return list(zip(self._bound_states, self.graph.states))
 
     def run_collectives(self) -> None:
         """Run only the collectives, on whatever their memory holds: for measuring what they cost alone."""
@@ -134,7 +149,7 @@ class Executor:
             if array.shape != value.type.shape or array.dtype != value.type.dtype.numpy:
                 given = f"an array of shape {array.shape} and dtype {array.dtype} put in its place"
                 raise StateTypeError(expected("traced function", f"state {value.name} of type {value.type}", given))
-        _check_separate(self._bound_states, self.graph)
+        self._written = expect_separate_states(self._named_states(), list(self.graph.updates))
         self._state_memory = list(self._bound_states)
         for position, array in enumerate(self._bound_states):
             if not array.flags.c_contiguous:
@@ -228,28 +243,6 @@ class Executor:
 
 
 _quiet_run = quiet(Executor._run)
-
-
-def _check_separate(arrays: Sequence[Array], graph: Graph) -> None:
-    """A state that is updated must share its memory with no other: the graph knows them as independent."""
-    by_owner: dict[int, list[int]] = {}
-    for position, array in enumerate(arrays):
-        by_owner.setdefault(id(owner_of(array)), []).append(position)
-    for positions in by_owner.values():
-        for first in positions:
-            for second in positions:
-                if first == second or first not in graph.updates:
-                    continue
-                if array_module(arrays[first]).may_share_memory(arrays[first], arrays[second]):
-                    values = graph.states[first], graph.states[second]
-                    raise TraceError(
-                        expected(
-                            "traced function",
-                            "tensors that it updates to share memory with no other that it reads",
-                            " and ".join(f"{value.name or 'a tensor'} {value.type}" for value in values),
-                            "copy() one of them, or take the view inside the function",
-                        )
-                    )
 
 
 def _copy_into(source: Array, *, out: Array) -> None:

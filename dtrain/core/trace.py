@@ -63,7 +63,9 @@ class CompiledGraph:
         self._result_types = [value.type for value in self.graph.outputs]
         changed = [capture.states[position] for position in self.graph.updates]
         self._changed = {id(tensor) for tensor in [*changed, *(leaf for leaf, _ in capture.effects)]}
-        self.executor = Executor(self.graph, capture.states, num_results=num_results)
+        self.executor = Executor(
+            self.graph, capture.states, num_results=num_results, written_arguments=capture.written_arguments
+        )
 
     def is_valid(self) -> bool:
         """Whether a call now would be captured in the same way."""
