@@ -1,31 +1,24 @@
 """What a traced function read besides tensors: attributes, containers, globals; and whether all that is as it was.
 
 A change from outside leads to another capture; what the function changes itself happens at the capture only. What is
-looked at: attributes of modules and optimizers, however they were reached (through properties, parents, or `vars`); the
-globals and closure variables that the traced function names; and the contents of lists, dicts, sets, deques,
-namespaces and dataclass instances that these hold; and all this for the functions and methods (`forward`) that are
-reached so. Contents of NumPy arrays and attributes of other objects are constants.
+looked at: attributes of modules and optimizers and of their classes, however they were reached (through properties,
+parents, or `vars`); the globals, closure variables and defaults that the traced function names; what containers,
+namespaces and dataclass instances among these hold (`core/contents.py`); and all this for the functions and methods
+(`forward`) that are reached so. Contents of NumPy arrays and attributes of other objects are constants.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from argparse import Namespace
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dis import get_instructions
+from functools import cached_property
+from itertools import repeat
 from operator import is_
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from dtrain.core.tensor import Tensor
+from dtrain.core.contents import ABSENT, content_of, is_same, names_of_members, same_items
 from dtrain.core.watched import Watched, changes
-
-ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "absent"})()
-_SEQUENCES = (list, tuple, deque)
-_MAPPINGS = (dict, OrderedDict, defaultdict)
-_MAX_DEPTH = 8  # of containers in containers; one may hold itself
-_SCALARS = (bool, int, float, complex, str, bytes)
 
 
 class Reads:
@@ -37,6 +30,7 @@ class Reads:
         self._owners: dict[int, Any] = {}  # kept alive, so that ids stay theirs
         self._contents: dict[int, tuple[Any, tuple[Any, ...]]] = {}  # a container, and what it held
         self._variables: list[tuple[dict[str, Any], tuple[str, ...], tuple[Any, ...]]] = []
+        self._class_attributes: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._cells: list[tuple[CellType, Any]] = []
         self._seen = changes.latest
         self._holds = True
@@ -50,25 +44,24 @@ class Reads:
         if name == "__dict__":
             # Whoever walks over all attributes looks for parameters and modules; numbers and texts are no part of it.
             self._owners[id(owner)] = owner
-            self._names.setdefault(id(owner), (attributes, _names_of_members(attributes)))
-            for key in _names_of_members(attributes):
+            self._names.setdefault(id(owner), (attributes, names_of_members(attributes)))
+            for key in names_of_members(attributes):
                 self._note(owner, attributes, key, attributes[key])
         elif not name.startswith("__"):
             self._note(owner, attributes, name, _attribute(attributes, type(owner), name))
-            if isinstance(value, MethodType):
-                self.note_variables(value.__func__)
-            elif name not in attributes and not hasattr(type(value), "__get__"):
-                self._note_class_attribute(type(owner), name, value)
-            else:
-                self.note_variables(value)
+            if name not in attributes:
+                self._note_class_attribute(type(owner), name)
+            if name not in type(owner)._replaced:
+                self.note_value(value)
 
     def note_missing(self, owner: Watched, name: str) -> None:
         """An attribute was asked for that is not there."""
         self._note(owner, object.__getattribute__(owner, "__dict__"), name, ABSENT)
+        self._note_class_attribute(type(owner), name)
 
-    def note_variables(self, function: Callable[..., Any]) -> None:
-        """The globals and closure variables that a user's function names, and those of the functions among them."""
-        if not isinstance(function, FunctionType) or id(function) in self._owners or _is_ours(function):
+    def _note_variables(self, function: FunctionType) -> None:
+        """The globals and closure variables that a user's function names, its defaults, and what all these hold."""
+        if id(function) in self._owners or _is_ours(function):
             return
         self._owners[id(function)] = function
         variables = function.__globals__
@@ -83,9 +76,10 @@ class Reads:
             except ValueError:  # nothing in it yet
                 continue
             held.append(cell.cell_contents)
+        held += function.__defaults__ or ()
+        held += (function.__kwdefaults__ or {}).values()
         for value in held:
-            self._note_contents(value)
-            self.note_variables(value)
+            self.note_value(value)
 
     def _note(self, owner: Watched, attributes: dict[str, Any], name: str, value: Any) -> None:
         key = (id(owner), name)
@@ -94,47 +88,71 @@ class Reads:
         self._owners[id(owner)] = owner
         self._attributes[key] = (attributes, type(owner), name, value)
         if name not in type(owner)._replaced:
-            self._note_contents(value)
+            self.note_value(value)
 
-    def _note_class_attribute(self, kind: type, name: str, value: Any) -> None:
+    def _note_class_attribute(self, kind: type, name: str) -> None:
+        """What the classes of an object have under this name: a method, a number, a property."""
         for base in kind.__mro__:
-            if name in vars(base):
-                # Setting it on the class is not counted, so those of user classes are looked at every time.
-                if not base.__module__.startswith("dtrain."):
-                    self._variables.append((vars(base), (name,), (value,)))  # type: ignore[arg-type]
-                    self._note_contents(value)
+            if base.__module__.startswith("dtrain."):
+                return
+            # Setting it on a class is not counted, so classes of users are looked at every time; also those that do
+            # not have it, since they may get it.
+            held = vars(base).get(name, ABSENT)
+            self._owners[id(base)] = base
+            self._class_attributes.setdefault(id(base), (vars(base), {}))[1].setdefault(name, held)
+            if held is not ABSENT:
+                self.note_value(held)
                 return
 
+    def note_value(self, value: Any) -> None:
+        """Something that the function reaches: what a container holds, or what a function names."""
+        if isinstance(value, FunctionType):
+            self._note_variables(value)
+        elif isinstance(value, MethodType):
+            self.note_value(value.__func__)
+            self.note_value(value.__self__)
+        elif isinstance(value, property):
+            self.note_value(value.fget)
+        elif isinstance(value, staticmethod | classmethod):
+            self.note_value(value.__func__)
+        elif isinstance(value, cached_property):
+            self.note_value(value.func)
+        else:
+            self._note_contents(value)
+
     def _note_contents(self, value: Any) -> None:
-        content = _content(value)
+        content = content_of(value)
         if content is None or id(value) in self._contents:
             return
         if type(value) is not tuple:
             self._contents[id(value)] = (value, content)
         for item in content:
-            self._note_contents(item)
+            self.note_value(item)
 
     def settle(self) -> None:
         """The capture is over: what it changed itself is not looked at, since every capture changes it."""
         self._attributes = {
             key: (attributes, kind, name, value)
             for key, (attributes, kind, name, value) in self._attributes.items()
-            if _is_same(_attribute(attributes, kind, name), value)
+            if is_same(_attribute(attributes, kind, name), value)
         }
         self._names = {
-            key: (held, names) for key, (held, names) in self._names.items() if _names_of_members(held) == names
+            key: (held, names) for key, (held, names) in self._names.items() if names_of_members(held) == names
         }
         self._contents = {
             key: (container, content)
             for key, (container, content) in self._contents.items()
-            if _same_items(_content(container) or (), content)
+            if same_items(content_of(container) or (), content)
         }
+        self._variables += [
+            (held, tuple(names), tuple(names.values())) for held, names in self._class_attributes.values()
+        ]
         self._variables = [
             (variables, tuple(kept), tuple(kept.values()))
             for variables, names, values in self._variables
-            if (kept := {n: v for n, v in zip(names, values) if _is_same(variables.get(n, ABSENT), v)})
+            if (kept := {n: v for n, v in zip(names, values) if is_same(variables.get(n, ABSENT), v)})
         ]
-        self._cells = [(cell, value) for cell, value in self._cells if _is_same(cell.cell_contents, value)]
+        self._cells = [(cell, value) for cell, value in self._cells if is_same(cell.cell_contents, value)]
         self._looks = bool(self._variables or self._cells or self._contents)
         self._seen = changes.latest
 
@@ -150,22 +168,22 @@ class Reads:
 
     def _attributes_hold(self) -> bool:
         return all(
-            _is_same(_attribute(attributes, kind, name), value)
+            is_same(_attribute(attributes, kind, name), value)
             for attributes, kind, name, value in self._attributes.values()
-        ) and all(_names_of_members(attributes) == names for attributes, names in self._names.values())
+        ) and all(names_of_members(attributes) == names for attributes, names in self._names.values())
 
     def _variables_hold(self) -> bool:
         for variables, names, values in self._variables:
-            if not all(map(is_, map(variables.get, names), values)) and not _same_items(
+            if not all(map(is_, map(variables.get, names, repeat(ABSENT)), values)) and not same_items(
                 [variables.get(name, ABSENT) for name in names], values
             ):
                 return False
         for cell, value in self._cells:
-            if cell.cell_contents is not value and not _is_same(cell.cell_contents, value):
+            if cell.cell_contents is not value and not is_same(cell.cell_contents, value):
                 return False
         for container, content in self._contents.values():
-            present = container if type(container) is list else _content(container)
-            if present is None or not _same_items(present, content):
+            present = container if type(container) is list else content_of(container)
+            if present is None or not same_items(present, content):
                 return False
         return True
 
@@ -187,50 +205,3 @@ def _names_in(code: CodeType) -> Iterator[str]:
 
 def _is_ours(function: FunctionType) -> bool:
     return (function.__module__ or "").partition(".")[0] in ("dtrain", "numpy")
-
-
-def _names_of_members(attributes: dict[str, Any]) -> tuple[str, ...]:
-    """The attributes that hold tensors or modules, directly or in containers."""
-    return tuple([name for name, value in attributes.items() if _has_members(value)])
-
-
-def _has_members(value: Any, depth: int = 0) -> bool:
-    if isinstance(value, Tensor | Watched):
-        return True
-    return depth < _MAX_DEPTH and any(_has_members(item, depth + 1) for item in _content(value) or ())
-
-
-def _content(value: Any) -> tuple[Any, ...] | None:
-    """What a container holds now, flat; None for anything else."""
-    kind = type(value)
-    if kind in _SEQUENCES:
-        return tuple(value)
-    if kind in _MAPPINGS:
-        return (*value.keys(), *value.values())
-    if kind in (set, frozenset):
-        return tuple(value)
-    if kind in (SimpleNamespace, Namespace) or (dataclasses.is_dataclass(kind) and hasattr(value, "__dict__")):
-        attributes = vars(value)
-        return (*attributes.keys(), *attributes.values())
-    return None
-
-
-def _same_items(present: Iterable[Any], before: tuple[Any, ...]) -> bool:
-    items = present if isinstance(present, list | tuple) else tuple(present)
-    if len(items) != len(before):
-        return False
-    return all(map(is_, items, before)) or all(map(_is_same, items, before))
-
-
-def _is_same(present: Any, before: Any) -> bool:
-    """Whether both would be captured alike: one object, or equal numbers or texts of one type, or tuples of such."""
-    if present is before:
-        return True
-    kind = type(before)
-    if type(present) is not kind:
-        return False
-    if kind is float:
-        return bool(present.hex() == before.hex())  # 0.0 is not −0.0, and NaN is NaN
-    if kind is tuple:
-        return _same_items(present, before)
-    return kind in _SCALARS and bool(present == before)

@@ -130,7 +130,7 @@ class TracedFunction(Generic[Parameters, Result]):
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         if context.tracer is not None:
-            context.tracer.reads.note_variables(getattr(self._function, "__func__", self._function))
+            context.tracer.reads.note_value(self._function)
             return self._function(*args, **kwargs)
         # The usual call has tensors only; taking it apart would cost more than all other checks together.
         arguments = [value for value in args if isinstance(value, Tensor)]
@@ -203,7 +203,7 @@ class TracedFunction(Generic[Parameters, Result]):
         tracer = Tracer(self.name)
         symbolic = [tracer.add_argument(tensor, f"arg{i}") for i, tensor in enumerate(arguments)]
         args, kwargs = unflatten(structure, symbolic)
-        tracer.reads.note_variables(getattr(self._function, "__func__", self._function))
+        tracer.reads.note_value(self._function)
         context.tracer = tracer
         try:
             with reporting_reads():
