@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from math import prod as product
 from typing import Any
 
-from dtrain.base.dtype import ALL, FLOATS, INTEGERS, int64
+from dtrain.base.dtype import ALL, FLOATS, INTEGERS, float32, float64, int64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply, cast
@@ -148,7 +148,9 @@ def _sum_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
 
 
 def _mean_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
-    return (spread_like(node, grad / builtins.max(_count(node), 1)),)
+    # In f16 counts above 65504 are infinite, and in both short floats few are exact.
+    wide = cast(grad, float64 if grad.dtype is float64 else float32)
+    return (spread_like(node, cast(wide / builtins.max(_count(node), 1), grad.dtype)),)
 
 
 def _extremum_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:

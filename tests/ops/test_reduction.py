@@ -72,6 +72,21 @@ def test_gradient_of_a_product_is_right_at_zeros(zeros):
     assert x.grad.tolist() == {0: [3.0, 2.0], 1: [6.0, 0.0, 0.0], 2: [0.0, 0.0, 0.0, 0.0]}[zeros]
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((70_001,), None), ((2, 70_001), 1), ((5, 257, 60), (1, 2)), ((2049, 3), 0)]
+)
+@pytest.mark.parametrize("tag", ["f16", "bf16"])
+def test_gradient_of_a_mean_over_more_than_a_short_float_counts(tag, shape, axis):
+    x = tensor(np.ones(shape, np.float32)).to(tag)
+    x.requires_grad_()
+    (gradient,) = grad(F.sum(F.mean(x, axis)), [x])
+    count = np.ones(shape).size / F.mean(x.detach(), axis).size
+    assert gradient.dtype.tag == tag
+    np.testing.assert_array_equal(
+        gradient.to("f32").numpy(), (tensor(np.full(shape, 1 / count))).to(tag).to("f32").numpy()
+    )
+
+
 def test_logsumexp_neither_overflows_nor_fails_at_infinity():
     x = tensor([[1000.0, 1000.0], [-1000.0, -1001.0], [-np.inf, -np.inf], [np.inf, 0.0]], dtype="f64")
     expected = [1000 + np.log(2), -1000 + np.log1p(np.exp(-1)), -np.inf, np.inf]
