@@ -14,7 +14,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from dtrain.base.errors import expected
-from dtrain.launcher.flags import TeachingParser, UsageError
+from dtrain.launcher.command_line import UnknownFlagError, read_flag, split_flag
+from dtrain.launcher.flags import SPELLINGS, TeachingParser, UsageError
 
 BENCHMARKS = {
     "all_reduce": "dtrain.collectives.bench.all_reduce",
@@ -33,15 +34,37 @@ def bench(arguments: Sequence[str]) -> int:
     name, *rest = arguments
     module = _module_of(name)
     parser = TeachingParser(prog=f"dtrain bench {name}", allow_abbrev=False)
-    parser.add_argument("-np", "--num-proc", type=int, default=0, metavar="N", help="launch this many ranks")
-    parser.add_argument("--launcher", default="auto", help="what starts them: auto, local, mpirun or ray")
     module.add_arguments(parser)
-    args = parser.parse_args(rest)
-    if args.num_proc < 0:
-        raise UsageError(expected("dtrain bench -np", "a number of at least 1", str(args.num_proc)))
-    if args.num_proc == 0 or getattr(module, "STARTS_RANKS", False):
-        return int(module.run(args))
-    return _launched(name, rest, args.num_proc, args.launcher)
+    parser.epilog = "Every flag of dtrain run is taken too; with one of them (-np 2) the benchmark runs as ranks."
+    launch, own = _sorted_flags(parser, rest)
+    args = parser.parse_args(own)
+    if getattr(module, "STARTS_RANKS", False):
+        args.launch = launch
+    elif launch:
+        return _launched(name, launch, own)
+    return int(module.run(args))
+
+
+def _sorted_flags(parser: TeachingParser, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags of `dtrain run`, and the rest; a flag that the benchmark has itself is its own."""
+    launch: list[str] = []
+    own: list[str] = []
+    spellings = {name: flag for name, flag in SPELLINGS.items() if name not in parser._option_string_actions}
+    position = 0
+    while position < len(arguments):
+        word = arguments[position]
+        position += 1
+        own_name = word.partition("=")[0] in parser._option_string_actions
+        if own_name or split_flag(word, spellings)[0] not in spellings:
+            own.append(word)
+            continue
+        try:
+            taken, used = read_flag(word, arguments[position:], spellings)
+        except UnknownFlagError as error:
+            parser.error(str(error))
+        launch += taken
+        position += used
+    return launch, own
 
 
 def _module_of(name: str) -> Any:
@@ -55,26 +78,11 @@ def _module_of(name: str) -> Any:
     return import_module(module)
 
 
-def _launched(name: str, rest: Sequence[str], num_proc: int, launcher: str) -> int:
+def _launched(name: str, launch: Sequence[str], own: Sequence[str]) -> int:
     from dtrain.launcher.run import run
 
     # Tables come from rank 0 alone, so a tag before each line would only be in the way.
-    flags = ["-np", str(num_proc), "--launcher", launcher, "--no-tag", "--quiet"]
-    return run([*flags, "-m", ENTRY, name, *_without_launch_flags(rest)], os.environ)
-
-
-def _without_launch_flags(arguments: Sequence[str]) -> list[str]:
-    """The arguments without -np N and --launcher L, which the ranks must not see again."""
-    # Not by argparse: it would take the benchmark's own -n for -np cut short.
-    kept: list[str] = []
-    remaining = iter(arguments)
-    for argument in remaining:
-        flag, equals, _ = argument.partition("=")
-        if flag not in ("-np", "--num-proc", "--launcher"):
-            kept.append(argument)
-        elif not equals:
-            next(remaining, None)
-    return kept
+    return run(["--no-tag", "--quiet", *launch, "-m", ENTRY, name, *own], os.environ)
 
 
 if __name__ == "__main__":

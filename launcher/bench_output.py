@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import IO
 
 from dtrain.base.errors import expected
-from dtrain.launcher.flags import UsageError
+from dtrain.launcher.flags import UsageError, parse_run
 from dtrain.launcher.mpi_installation import find_mpirun, root_allowed
 
-STARTS_RANKS = True  # -np is a number of ranks of the jobs it starts
+STARTS_RANKS = True  # flags of `dtrain run` are for the jobs it starts
 MEGA = 1_000_000
 PIECE = 1 << 16
 SHAPES = {
@@ -59,18 +59,19 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; 1 if bytes were lost or the paused job did not end."""
     if args.megabytes < 1:
         raise UsageError(expected("dtrain bench output", "--megabytes of at least 1", str(args.megabytes)))
-    size = args.num_proc or 2
+    launch = ["-np", "2", *args.launch]
+    size = parse_run([*launch, "SCRIPT"], os.environ).world_size
     rows = []
     print(f"{'starter':<10} {'shape':<16} {'MB':>6} {'s':>7} {'MB/s':>7} {'peak MiB':>9}", flush=True)
     for shape in SHAPES:
-        for name, command in _starters(size, args.launcher).items():
+        for name, command in _starters(size, launch).items():
             if name == "mpirun" and shape == "one line":
                 continue
             row = _measure(name, shape, [*command, *_writer(shape, args.megabytes * MEGA // size)], args.megabytes)
             rows.append(row)
             numbers = f"{row.megabytes:>6.0f} {row.seconds:>7.2f} {row.rate:>7.0f} {row.peak_memory_mib:>9.0f}"
             print(f"{row.starter:<10} {row.shape:<16} {numbers}", flush=True)
-    stop = _stop_with_paused_reader([*_starters(size, args.launcher)["dtrain"], *_writer("short lines", 1 << 50)])
+    stop = _stop_with_paused_reader([*_starters(size, launch)["dtrain"], *_writer("short lines", 1 << 50)])
     print(f"Ctrl-C while the reader pauses: {stop:.2f} s to the end of the job")
     if args.json:
         record = {"ranks": size, "rows": [asdict(row) for row in rows], "stop_with_paused_reader_seconds": stop}
@@ -78,8 +79,8 @@ def run(args: argparse.Namespace) -> int:
     return int(any(row.megabytes < args.megabytes * 0.99 for row in rows))
 
 
-def _starters(size: int, launcher: str) -> dict[str, list[str]]:
-    ours = [sys.executable, "-m", "dtrain.launcher.cli", "run", "--quiet", "-np", str(size), "--launcher", launcher]
+def _starters(size: int, launch: Sequence[str]) -> dict[str, list[str]]:
+    ours = [sys.executable, "-m", "dtrain.launcher.cli", "run", "--quiet", *launch]
     starters = {"dtrain": ours}
     if (mpirun := find_mpirun()) is not None:
         starters["mpirun"] = [mpirun, "-np", str(size), "--output", "tag", "--map-by", ":OVERSUBSCRIBE", sys.executable]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
 
-from dtrain.base.errors import LaunchError
+from dtrain.base.errors import LaunchError, expected
 from dtrain.base.version import VERSION
 from dtrain.launcher.flags import UsageError
 
@@ -35,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name, *rest = given
     if name not in COMMANDS:
-        print(f"dtrain: expected one of {', '.join(COMMANDS)}, got {name!r}; see dtrain --help", file=sys.stderr)
+        print(
+            expected("dtrain", f"one of {', '.join(COMMANDS)}", repr(name), _did_you_mean(name, rest)), file=sys.stderr
+        )
         return WRONG_USAGE
     try:
         return COMMANDS[name](rest)
@@ -45,6 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LaunchError as error:
         print(f"dtrain: could not start: {error}", file=sys.stderr)
         return COULD_NOT_START
+
+
+def _did_you_mean(name: str, rest: Sequence[str]) -> str:
+    """Advice for a word that is no command."""
+    near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+    if name.endswith(".py") or name.startswith("-"):
+        return f"did you mean dtrain run {' '.join([name, *rest][:3])}?"
+    return f"did you mean dtrain {near[0]}?" if near else "see dtrain --help"
 
 
 def _run(arguments: Sequence[str]) -> int:

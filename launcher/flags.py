@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from dtrain.base.errors import DtrainError, LaunchError, expected
+from dtrain.launcher.command_line import UnknownFlagError, take_apart
 from dtrain.launcher.spec import Host, LaunchSpec, parse_hosts, parse_variable, read_environment_file, read_hostfile
 
 EXAMPLES = """\
@@ -89,6 +90,11 @@ class Flag:
     def variable(self) -> str:
         """The environment variable that stands for this flag."""
         return "DTRAIN_" + self.name.replace("-", "_").upper()
+
+    @property
+    def is_switch(self) -> bool:
+        """It takes no value."""
+        return self.convert is None
 
     @property
     def spellings(self) -> list[str]:
@@ -169,6 +175,9 @@ FLAGS = (
 )
 
 
+SPELLINGS = {spelling: flag for flag in FLAGS for spelling in flag.spellings}
+
+
 class UsageError(LaunchError):
     """A command line that cannot be understood: exit code 2."""
 
@@ -206,7 +215,14 @@ def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
 def parse_run(arguments: Sequence[str], env: Mapping[str, str]) -> LaunchSpec:
     """Make a `LaunchSpec` of a command line and the `DTRAIN_<FLAG>` variables. Raises `UsageError`."""
     parser = make_run_parser()
-    return spec_of(parser.parse_args(arguments), env)
+    try:
+        line = take_apart(arguments, SPELLINGS)
+    except UnknownFlagError as error:
+        parser.error(str(error))
+    # argparse sees flags in one form, for their values and for --help; a script may have any name.
+    given = parser.parse_args([*line.flags, *(["SCRIPT"] if line.script else [])])
+    given.script, given.arguments, given.as_module = line.script, line.arguments, line.as_module
+    return spec_of(given, env)
 
 
 def make_run_parser() -> TeachingParser:
@@ -231,10 +247,9 @@ def spec_of(given: argparse.Namespace, env: Mapping[str, str]) -> LaunchSpec:
         if text and fields[flag.destination] is None and flag.name != "x":
             fields[flag.destination] = _from_environment(flag, text)
     variables = fields.pop("environment")
-    arguments = tuple(given.arguments)
     spec = LaunchSpec(
         script=given.script,
-        arguments=arguments[1:] if arguments[:1] == ("--",) else arguments,
+        arguments=tuple(given.arguments),
         as_module=given.as_module,
         environment={name: value for part in variables or () for name, value in part.items()},
         **{name: value for name, value in fields.items() if value is not None},

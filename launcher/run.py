@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from dtrain.base.errors import expected
 from dtrain.launcher.allocation import find_allocation, refuse_several_launchers
 from dtrain.launcher.backends import choose, make_backend
+from dtrain.launcher.command_line import misplaced_program
 from dtrain.launcher.environment import rank_variables
 from dtrain.launcher.flags import UsageError, parse_run
 from dtrain.launcher.job import run_job
+from dtrain.launcher.module_file import problem_of_module
 from dtrain.launcher.plan import Machine
 from dtrain.launcher.screen import show_plan
 from dtrain.launcher.spec import LaunchSpec
@@ -39,19 +40,16 @@ def launch(spec: LaunchSpec, env: Mapping[str, str]) -> int:
 
 def _check_script(spec: LaunchSpec) -> None:
     """A script that is not there is better said once, here, than by every rank."""
-    if not spec.as_module:
-        if not Path(spec.script).exists():
-            raise UsageError(expected("dtrain run", "a script file", f"{spec.script!r}, which does not exist"))
-        if Path(spec.script).is_dir() and not (Path(spec.script) / "__main__.py").exists():
-            given = f"the folder {spec.script!r} without a __main__.py"
-            raise UsageError(expected("dtrain run", "a script file", given, "name the script in it"))
+    if spec.as_module:
+        problem = problem_of_module(spec.script)
+        if problem:
+            raise UsageError(expected("dtrain run -m", "a module that can be run", repr(spec.script), problem))
         return
-    sys.path.insert(0, "")
-    try:
-        found = find_spec(spec.script)
-    except (ImportError, ValueError):
-        found = None
-    finally:
-        sys.path.pop(0)
-    if found is None:
-        raise UsageError(expected("dtrain run -m", "an importable module", repr(spec.script)))
+    advice = misplaced_program(spec.script, spec.arguments)
+    if advice:
+        raise UsageError(expected("dtrain run", "a script", repr(spec.script), advice))
+    if not Path(spec.script).exists():
+        raise UsageError(expected("dtrain run", "a script file", f"{spec.script!r}, which does not exist"))
+    if Path(spec.script).is_dir() and not (Path(spec.script) / "__main__.py").exists():
+        given = f"the folder {spec.script!r} without a __main__.py"
+        raise UsageError(expected("dtrain run", "a script file", given, "name the script in it"))

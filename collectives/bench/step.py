@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -133,7 +133,7 @@ def _time(world: Communicator | None, call: Callable[[], Any]) -> float:
 def _report(args: argparse.Namespace, world: Communicator, executor: Executor, timings: Timings) -> dict[str, Any]:
     compute, communication, step = map(median, (timings.compute, timings.communication, timings.step))
     differences = [whole - alone for whole, alone in zip(timings.step, timings.compute)]
-    exposed = median(differences)
+    exposed, noise = median(differences), noise_of(differences)
     plan = bucket_plan(executor.graph)
     return {
         "model": args.model,
@@ -146,8 +146,9 @@ def _report(args: argparse.Namespace, world: Communicator, executor: Executor, t
         "communication_ms": communication,
         "step_ms": step,
         "exposed_ms": exposed,
+        "exposed_noise_ms": noise,
         "exposed_share": exposed / step,
-        "overlap_share": 1 - exposed / communication if communication else 0.0,
+        "overlap_share": overlap_share(exposed, communication, noise),
         "standing_ms": median(timings.standing),
         "samples_per_second": world.size * args.batch_size / step * 1e3,
         "spread": {
@@ -164,6 +165,42 @@ def _report(args: argparse.Namespace, world: Communicator, executor: Executor, t
         "kernels": _kernel_counts(executor),
         "arena_mib": executor.plan.arena_nbytes / 2**20,
     }
+
+
+def noise_of(values: Sequence[float]) -> float | None:
+    """How far the median may lie from the true one: two standard errors, from the spread about it. None for fewer than
+    three values, which say nothing about it.
+    """
+    if len(values) < 3:
+        return None
+    middle = median(values)
+    deviation = 1.4826 * median(abs(value - middle) for value in values)
+    return float(2 * 1.2533 * deviation / len(values) ** 0.5)
+
+
+def overlap_share(exposed: float, communication: float, noise: float | None) -> float | None:
+    """The part of communication that computation hides, in [0, 1]; None where the noise is as large as communication
+    itself, so that none and all of it look the same.
+    """
+    if noise is None or communication <= noise:
+        return None
+    return min(1.0, max(0.0, 1 - exposed / communication))
+
+
+def exposed_words(report: Mapping[str, Any]) -> str:
+    """What can be said of exposed communication. A difference that lies under the noise is called that."""
+    exposed, communication, noise = report["exposed_ms"], report["communication_ms"], report["exposed_noise_ms"]
+    if noise is None:
+        return "  under the noise: three steps at least tell how large it is (--steps 10)"
+    within = f"{noise:.2f} ms"
+    if abs(exposed) <= noise or exposed < 0:
+        return f"  under the noise: no difference between step and computation that its spread ({within}) could show"
+    text = f"{report['exposed_share']:>10.1%} of the step (± {within})"
+    if report["overlap_share"] is None:
+        return f"{text}; how much is hidden lies under the noise"
+    if exposed > communication + noise:
+        return f"{text}; nothing hidden: ranks also wait for the slowest of them"
+    return f"{text}; {report['overlap_share']:.0%} hidden"
 
 
 def _kernel_counts(executor: Executor) -> dict[str, int]:
@@ -190,7 +227,7 @@ def _print(report: dict[str, Any]) -> None:
     ):
         low, high = spread[name]
         print(f"{label:24}{report[name]:>10.2f}{low:>10.2f}{high:>10.2f} ms")
-    print(f"{'exposed share':24}{report['exposed_share']:>10.1%} of the step; {report['overlap_share']:.0%} hidden")
+    print(f"{'exposed share':24}{exposed_words(report)}")
     print(f"{'throughput':24}{report['samples_per_second']:>10.1f} samples/s")
     buckets = report["buckets"]
     gradients = sum(len(bucket["labels"]) for bucket in buckets)

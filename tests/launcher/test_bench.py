@@ -10,8 +10,8 @@ import pytest
 
 from dtrain.launcher import bench as bench_module
 from dtrain.launcher import bench_output
-from dtrain.launcher.bench import BENCHMARKS, _without_launch_flags, bench
-from dtrain.launcher.flags import UsageError
+from dtrain.launcher.bench import BENCHMARKS, bench
+from dtrain.launcher.flags import SPELLINGS, TeachingParser, UsageError, parse_run
 
 
 @pytest.fixture
@@ -21,6 +21,7 @@ def fake(monkeypatch):
 
     def add_arguments(parser):
         parser.add_argument("-b", "--begin", default="8")
+        parser.add_argument("-n", "--iterations", default="5")
 
     def run(args):
         seen.append(args)
@@ -39,35 +40,39 @@ def test_alone(fake):
 def test_wrong_flags(fake):
     with pytest.raises(UsageError, match="dtrain bench step: unrecognized arguments: --nope"):
         bench(["step", "--nope"])
-    with pytest.raises(UsageError, match="expected a number of at least 1, got -2"):
-        bench(["step", "-np", "-2"])
-
-
-def test_as_ranks(fake, monkeypatch):
-    launched = []
-    monkeypatch.setattr("dtrain.launcher.run.run", lambda arguments, env: launched.append(list(arguments)) or 0)
-    assert bench(["all_reduce", "-np", "2", "--launcher=local", "-b", "64"]) == 0
-    assert launched == [
-        [
-            "-np",
-            "2",
-            "--launcher",
-            "local",
-            "--no-tag",
-            "--quiet",
-            "-m",
-            "dtrain.launcher.bench",
-            "all_reduce",
-            "-b",
-            "64",
-        ]
-    ]
+    for number in ("-2", "0"):
+        with pytest.raises(UsageError, match=f"expected a whole number of at least 1, got '{number}'"):
+            bench(["step", "-np", number])
+    with pytest.raises(UsageError, match="-np: expected a value, got nothing"):
+        bench(["step", "-np"])
     assert fake == []
 
 
-def test_launch_flags_are_taken_out():
-    assert _without_launch_flags(["-np", "2", "-n", "5", "--launcher=ray", "-e", "4K"]) == ["-n", "5", "-e", "4K"]
-    assert _without_launch_flags(["-np", "2", "-b", "8", "--launcher", "ray", "--num-proc=3"]) == ["-b", "8"]
+@pytest.mark.parametrize(
+    ("given", "launch", "own"),
+    [
+        (["-np", "2", "--launcher=local", "-b", "64"], ["--num-proc=2", "--launcher=local"], ["-b", "64"]),
+        (["-b", "8", "-H", "a:1", "--mpi-args", "--tag x"], ["--hosts=a:1", "--mpi-args=--tag x"], ["-b", "8"]),
+        (["-x", "A=1", "--timeout", "9", "-N2"], ["--x=A=1", "--timeout=9", "--nproc-per-node=2"], []),
+        (["-np", "2", "-n", "5"], ["--num-proc=2"], ["-n", "5"]),
+    ],
+)  # fmt: skip
+def test_as_ranks(fake, monkeypatch, given, launch, own):
+    """Every flag of `dtrain run` is taken, but one that the benchmark has itself is its own."""
+    launched = []
+    monkeypatch.setattr("dtrain.launcher.run.run", lambda arguments, env: launched.append(list(arguments)) or 0)
+    assert bench(["all_reduce", *given]) == 0
+    assert launched == [["--no-tag", "--quiet", *launch, "-m", "dtrain.launcher.bench", "all_reduce", *own]]
+    assert fake == []
+    assert parse_run(launched[0], {}).arguments == ("all_reduce", *own)
+
+
+def test_every_flag_of_run_is_taken():
+    parser = TeachingParser()
+    for spelling, flag in SPELLINGS.items():
+        given = [spelling] if flag.is_switch else [spelling, "1"]
+        launch, own = bench_module._sorted_flags(parser, [*given, "-b", "8"])
+        assert launch == [f"--{flag.name}" if flag.is_switch else f"--{flag.name}=1"] and own == ["-b", "8"]
 
 
 def test_help_and_names(capsys):

@@ -35,7 +35,7 @@ def test_version(capsys):
         (["run"], "dtrain run: the following arguments are required"),
         (["run", "-np", "0", "x.py"], "expected a whole number of at least 1, got '0'"),
         (["run", "no/such/script.py"], "expected a script file, got 'no/such/script.py', which does not exist"),
-        (["run", "-m", "no_such_module"], "expected an importable module, got 'no_such_module'"),
+        (["run", "-m", "no_such_module"], "expected a module that can be run, got 'no_such_module'"),
         (["run", "-x", "NO_SUCH_VARIABLE", "x.py"], "expected a variable that is set here, got none"),
         (["bench", "nothing"], "dtrain bench: expected one of all_reduce, step"),
         (["doctor", "--nope"], "dtrain doctor: unrecognized arguments: --nope"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dtrain.launcher.flags import FLAGS, UsageError, make_run_parser, parse_run
+from dtrain.base.flag_names import FLAGS as PEERS_FLAGS
+from dtrain.launcher.command_line import unknown_flag
+from dtrain.launcher.flags import FLAGS, SPELLINGS, UsageError, make_run_parser, parse_run
 from dtrain.launcher.spec import Host
 
 
@@ -73,8 +75,59 @@ def test_everything_after_the_script_is_its_own():
     assert (spec.num_proc, spec.quiet) == (2, False)
     assert spec.arguments == ("-np", "9", "--quiet", "--", "-x")
     assert parse_run(["--", "train.py", "-q"], {}).arguments == ("-q",)
+    assert parse_run(["-q", "train.py", "--", "-x"], {}).arguments == ("--", "-x")
+    assert parse_run(["--", "-q"], {}).script == "-q"
     module = parse_run(["-np", "2", "-m", "package.train", "-m"], {})
     assert (module.script, module.as_module, module.arguments) == ("package.train", True, ("-m",))
+
+
+@pytest.mark.parametrize(
+    ("word", "field", "value"),
+    [
+        ("-n4", "num_proc", 4),
+        ("-N2", "nproc_per_node", 2),
+        ("-xA=1", "environment", {"A": "1"}),
+        ("-np=3", "num_proc", 3),
+    ],
+)
+def test_values_right_behind_a_flag(word, field, value):
+    assert getattr(parse_run([word, "train.py"], {}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["-p", "2"], "unrecognized arguments: -p; did you mean -np?"),
+        (["-host", "a:2"], "`--host a:2,b:2` of mpirun is `-H a:2,b:2` here"),
+        (["--host=a:2"], "`--host a:2,b:2` of mpirun is `-H a:2,b:2` here"),
+        (["--bind-to", "core"], '`--bind-to core` of mpirun is `--mpi-args="--bind-to core"` here'),
+        (["--nnodes=2"], "`--nnodes 2` of torchrun is `-H a:4,b:4` here"),
+        (["--standalone"], "`--standalone` of torchrun: leave it out"),
+        (["--master-addr", "a"], "`--master_addr` of torchrun: leave it out"),
+        (["--gloo"], "`--gloo` of horovodrun: leave it out"),
+        (["--time", "5"], "did you mean --timeout?"),
+        (["--num-procs", "5"], "did you mean --num-proc?"),
+        (["-quiet"], "did you mean --quiet?"),
+        (["-np2"], "did you mean -np?"),
+        (["--zzz"], "flags of the script stand behind the script"),
+        (["--quiet=yes"], "argument --quiet: expected no value, got 'yes'"),
+        (["-np", "-q"], "argument -np: expected a value, got -q"),
+        (["-np"], "argument -np: expected a value, got nothing"),
+    ],
+)
+def test_what_is_not_known_gets_a_hint(arguments, hint):
+    with pytest.raises(UsageError) as caught:
+        parse_run([*arguments, "train.py"] if arguments != ["-np"] else arguments, {})
+    assert hint in str(caught.value)
+
+
+def test_every_flag_of_others_is_ours_or_has_a_hint():
+    for flags in PEERS_FLAGS.values():
+        for theirs, ours in flags.items():
+            spelling = theirs.split()[0]
+            if spelling not in SPELLINGS and spelling not in ("-m", "--module"):
+                assert f"`{theirs}`" in unknown_flag(spelling, SPELLINGS)
+            assert ours
 
 
 def test_variables_add_up():
