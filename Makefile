@@ -8,7 +8,7 @@ DRY_RUN := .venv-dry-run
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml $(shell find kernels -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
 
-.PHONY: help install demo test test-gpu test-dry-run test-cluster test-programs test-faults check format bench docs pictures clean
+.PHONY: help install demo test test-gpu test-dry-run test-cluster test-programs test-faults test-peers check format bench docs pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,7 +25,7 @@ demo: $(STAMP) ## train handwritten digits on two ranks with sync-BN and packed 
 	@$(BIN)/dtrain run -np 2 examples/digits.py
 
 test: $(STAMP) ## the whole test suite, distributed tests under a real mpirun included
-	@$(BIN)/python -m pytest -m "not cluster and not dry_run" $(ARGS)
+	@$(BIN)/python -m pytest -m "not cluster and not dry_run and not peers" $(ARGS)
 
 test-gpu: $(STAMP) ## the tests that need a CUDA device; says why where there is none
 	@$(BIN)/python -m pytest -m gpu $(ARGS)
@@ -47,6 +47,10 @@ test-programs: $(STAMP) ## 2,000 random training programs on ranks against one p
 
 test-faults: $(STAMP) ## the fault matrix, and random exceptions in collectives; ten minutes; prints counts
 	@$(BIN)/python -m pytest -m faults -s $(ARGS)
+
+test-peers: $(STAMP) ## PyTorch's own samples of operators, modules, optimizers; PEERS_EVERYTHING=1 tries all of them
+	@$(BIN)/python -c 'import torch, expecttest' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
+	@$(BIN)/python -m pytest -q -m peers $(ARGS) tests/peers
 
 check: $(STAMP) ## format, lint, types, floors
 	@$(BIN)/ruff format --check .

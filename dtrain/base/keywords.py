@@ -120,7 +120,6 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "GroupNorm": ("affine",),
     "LayerNorm": ("affine",),
     "RMSNorm": ("affine",),
-    "InstanceNorm2d": ("affine",),
     "MultiHeadAttention": (
         "dropout",
         "bias",

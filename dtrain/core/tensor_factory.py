@@ -5,6 +5,7 @@ While a function is traced, each is an op of the graph (and folds into a constan
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 from dtrain.base.cuda import placement
@@ -103,6 +104,8 @@ def arange(
     """start, start+step, … below stop; `arange(n)` counts from 0. s64 when all are ints, else f32."""
     if stop is None:
         start, stop = 0, start
+    if not all(isfinite(value) for value in (start, stop, step)):
+        raise ValueError(expected("arange", "finite numbers", f"start {start}, stop {stop}, step {step}"))
     if step == 0:
         raise ShapeError(expected("arange", "a step that is not 0", "0"))
     if dtype is None:

@@ -13,7 +13,7 @@ from dtrain.base.dtype import ALL, FLOATS, INTEGERS, DType
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Tensor, install_methods
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, get_op, register_op
 from dtrain.ops.cast import as_floating
 from dtrain.ops.infer import broadcast_shapes, floating
@@ -270,11 +270,12 @@ def unary(
     by_input: Rule | None = None,
     by_output: Rule | None = None,
     dtypes: tuple[DType, ...] = FLOATS,
+    keeps_integers: bool = False,
 ) -> Unary:
     """Register an op of one input and return its public function.
 
     `by_input(grad, x)` or `by_output(grad, y)` is the gradient rule; the input is drawn from [low, high) in tests.
-    An op for floats only takes integers as f32.
+    An op for floats only takes integers as f32, or gives them back if it `keeps_integers`.
     """
     floats_only = dtypes is FLOATS
     input_rule, output_rule = by_input and rounded_once(by_input), by_output and rounded_once(by_output)
@@ -301,6 +302,8 @@ def unary(
     )
 
     def function(x: Any) -> Tensor:
+        if keeps_integers and as_tensor(x).dtype.is_integer:
+            return as_tensor(x)
         return apply(op, as_floating(x) if floats_only else x)
 
     function.__name__ = function.__qualname__ = name
@@ -321,9 +324,17 @@ exp = unary("exp", "eˣ.", by_output=lambda g, y: g * y)
 expm1 = unary("expm1", "eˣ − 1, exact near 0.", by_output=lambda g, y: g * (y + 1))
 log = unary("log", "The natural logarithm.", 0.2, 3, by_input=lambda g, x: g / x)
 log1p = unary("log1p", "log(1 + x), exact near 0.", -0.5, 2, by_input=lambda g, x: g / (x + 1))
-round = unary("round", "The nearest integer, even ones at halves; gradient 0.", 0.6, 1.4, by_input=lambda g, x: g * 0)
-ceil = unary("ceil", "The least integer not below x; gradient 0.", 0.1, 0.9, by_input=lambda g, x: g * 0)
-floor = unary("floor", "The greatest integer not above x; gradient 0.", 0.1, 0.9, by_input=lambda g, x: g * 0)
+
+
+def _rounding(name: str, doc: str, low: float, high: float) -> Unary:
+    return unary(
+        name, f"{doc}; gradient 0; integers stay.", low, high, by_input=lambda g, x: g * 0, keeps_integers=True
+    )
+
+
+round = _rounding("round", "The nearest integer, even ones at halves", 0.6, 1.4)
+ceil = _rounding("ceil", "The least integer not below x", 0.1, 0.9)
+floor = _rounding("floor", "The greatest integer not above x", 0.1, 0.9)
 sin = unary("sin", "Sine of radians.", by_input=lambda g, x: g * cos(x))
 cos: Unary = unary("cos", "Cosine of radians.", by_input=lambda g, x: -g * sin(x))
 tan = unary("tan", "Tangent of radians.", -1, 1, by_output=lambda g, y: g * (y * y + 1))

@@ -14,13 +14,13 @@ from dtrain.ops.diagonal import tril
 from dtrain.ops.dropout import dropout
 from dtrain.ops.elementwise import abs as absolute
 from dtrain.ops.elementwise import exp, log, maximum, tanh
-from dtrain.ops.infer import normalize_axis
+from dtrain.ops.infer import broadcast_shapes, normalize_axis
 from dtrain.ops.joining import chunk
 from dtrain.ops.loss_reduction import check_loss, check_reduction, reduced
 from dtrain.ops.matmul import matmul
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import sum as sum_over
-from dtrain.ops.shape import transpose
+from dtrain.ops.shape import broadcast_to, transpose
 from dtrain.ops.softmax import softmax
 from dtrain.ops.statistics import root
 from dtrain.ops.where import where
@@ -126,7 +126,7 @@ def huber_loss(prediction: Tensor, target: Any, *, reduction: str = "mean", delt
 
 @rounded_once
 def kl_div(prediction: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    """target · (log target − prediction), with log-probabilities predicted; 0 where the target is 0.
+    """target · (log target − prediction), with log-probabilities predicted; 0 where the target is 0, NaN below it.
 
     Args:
         reduction: mean over all elements, sum, none; or "batchmean", the sum over the number of rows, which is the
@@ -137,16 +137,18 @@ def kl_div(prediction: Tensor, target: Tensor, *, reduction: str = "mean", log_t
     if log_target:
         losses = exp(target) * (target - prediction)
     else:
-        is_positive = target > 0
-        losses = where(is_positive, target * (log(where(is_positive, target, 1.0)) - prediction), 0.0 * prediction)
+        # Of a target of 0 the logarithm has no part: log 1 stands there.
+        losses = target * (log(where(target == 0, 1.0, target)) - prediction)
     if reduction == "batchmean":
-        return sum_over(losses) / prediction.shape[0]
+        return sum_over(losses) / (prediction.shape[0] if prediction.ndim else 1)
     return reduced(losses, reduction)
 
 
 @rounded_once
 def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, *, eps: float = 1e-8) -> Tensor:
-    """a·b / (max(‖a‖, eps) · max(‖b‖, eps)) along an axis."""
+    """a·b / (max(‖a‖, eps) · max(‖b‖, eps)) along an axis of both, broadcast: length 1 along it counts as often."""
+    shape = broadcast_shapes("cosine_similarity", a.shape, b.shape)
+    a, b = broadcast_to(a, shape), broadcast_to(b, shape)
     norms = [maximum(root(sum_over(x * x, axis)), eps) for x in (a, b)]
     return sum_over(a * b, axis) / (norms[0] * norms[1])
 

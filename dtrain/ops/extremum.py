@@ -32,6 +32,8 @@ Chooser = Callable[[Tensor, int], Tensor]  # (x, axis) -> positions along the ax
 
 def _along(name: str, x: Tensor, axis: Any, keepdims: bool, choose: Chooser) -> ValuesAndIndices:
     """The chosen elements along one axis. A 0-d tensor counts as one of a single element."""
+    if not isinstance(x, Tensor):
+        raise TypeError(expected(name, "a tensor", f"{x!r} of type {type(x).__name__}"))
     if not hasattr(axis, "__index__"):
         given = f"{axis!r} of type {type(axis).__name__}"
         advice = (
@@ -58,7 +60,7 @@ def max(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor | ValuesA
     >>> tensor([[1.0, 2.0], [4.0, 3.0]]).max(1).indices
     Tensor([1, 0], s64[2]@cpu)
     """
-    if isinstance(axis, Tensor) and axis.ndim > 0:
+    if isinstance(axis, Tensor):
         return maximum(x, axis)
     if axis is None:
         return reduction.max(x, keepdims=keepdims)
@@ -67,7 +69,7 @@ def max(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor | ValuesA
 
 def min(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor | ValuesAndIndices:
     """The smallest element of all; with an axis (values, indices) along it; with a tensor the smaller of both."""
-    if isinstance(axis, Tensor) and axis.ndim > 0:
+    if isinstance(axis, Tensor):
         return minimum(x, axis)
     if axis is None:
         return reduction.min(x, keepdims=keepdims)

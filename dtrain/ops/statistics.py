@@ -46,6 +46,8 @@ def std(x: Any, axis: Axis = None, *, correction: int = 1, keepdims: bool = Fals
 
 def _var(op: str, x: Any, axis: Axis, correction: int, keepdims: bool) -> Tensor:
     values = as_floating(x)
+    if not isinstance(correction, int | float):
+        raise TypeError(expected(op, "correction as a number", f"{correction!r}", "1 is the usual one"))
     count = prod(values.shape[i] for i in normalize_axes(op, axis, values.ndim))
     if count == 0:
         given = f"{values.type} reduced over {'all axes' if axis is None else f'axis {axis}'}"
@@ -65,7 +67,7 @@ def root(total: Tensor, order: float = 2) -> Tensor:
 
 
 @rounded_once
-def norm(x: Any, ord: float = 2, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+def norm(x: Any, ord: float | str = 2, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """(Σ |x|^ord)^(1/ord) over `axis`; ord may be ∞ (the largest |x|), −∞ (the least) or 0 (how many are not 0).
 
     The gradient at 0 is 0.
@@ -74,6 +76,10 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, *, keepdims: bool = False) -
     Tensor(5., f32[]@cpu)
     """
     values = as_floating(x)
+    if ord == "fro":
+        ord = 2
+    if not isinstance(ord, int | float):
+        raise TypeError(expected("norm", "ord as a number", repr(ord), "norms are of vectors: 2, 1, inf, 0, …"))
     axis = normalize_axes("norm", axis, values.ndim)
     if ord == 2:
         return root(sum_over(square(values), axis, keepdims=keepdims))

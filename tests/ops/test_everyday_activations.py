@@ -128,7 +128,7 @@ def test_short_floats_round_once(name: str) -> None:
         (nn.Unflatten(dim=1, unflattened_size=(2, 3)), lambda x: x.reshape(4, 2, 3)),
         (nn.CosineSimilarity(dim=0), lambda x: F.cosine_similarity(x, x, 0)),
         (nn.HuberLoss(delta=0.5), lambda x: F.huber_loss(x, x, delta=0.5)),
-        (nn.KLDivLoss(reduction="batchmean", log_target=True), lambda x: F.kl_div(x, x, reduction="sum") * 0),
+        (nn.KLDivLoss(reduction="batchmean", log_target=True), lambda x: x.sum() * 0),
     ],
 )
 def test_layers_are_their_functions(layer: Any, function: Any) -> None:

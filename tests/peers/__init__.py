@@ -1,0 +1,1 @@
+"""PyTorch's own databases of samples, run here: operators, modules, optimizers and schedules (extra `peers`)."""
