@@ -30,4 +30,6 @@ def _installed() -> Path | None:
         folder = Path(str(distribution("dtrain").locate_file("dtrain")))
     except PackageNotFoundError:
         return None
-    return folder if any((folder / "kernels").glob(_PATTERN)) else None
+    # An editable install leaves the compiled module there, and nothing that could be imported without the tree.
+    is_whole = (folder / "__init__.py").exists() and any((folder / "kernels").glob(_PATTERN))
+    return folder if is_whole else None

@@ -96,4 +96,4 @@ def test_without_the_compiled_module_one_warning_and_the_references() -> None:
     command = [sys.executable, "-c", textwrap.dedent(script)]
     printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     assert printed.startswith("1 ['reference'] dtrain.kernels: expected the compiled module _cpu, got")
-    assert "run `pip install .` with a C++ compiler" in printed
+    assert "run `pip install -e .` in it with a C++ compiler" in printed
