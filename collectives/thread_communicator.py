@@ -77,6 +77,11 @@ class _Failure:
             self.reason = self.reason or reason
             self.changed.notify_all()
 
+    def let_go(self) -> None:
+        """Give back the lock that an exception between the end of a block and its exit has left with this thread."""
+        while self.changed._is_owned():  # type: ignore[attr-defined]
+            self.changed.release()
+
     def wait_until(self, is_done: Callable[[], bool], timeout: float) -> bool:
         """Wait under the condition; raises PeerLostError if a rank leaves. Returns whether it is done in time."""
         deadline = time.monotonic() + timeout
@@ -100,6 +105,7 @@ class _ThreadWindow(SharedWindow):
 
     def synchronize(self, timeout: float) -> None:
         world = self._world
+        world.failure.let_go()
         with world.changed:
             world.arrivals[self.rank] += 1
             self._is_waiting = True  # behind the count: `leave` takes one back where this is set
@@ -122,6 +128,7 @@ class _ThreadWindow(SharedWindow):
         return self._world.left.get(rank, "")
 
     def leave(self, state: State, text: str) -> None:
+        self._world.failure.let_go()
         with self._world.changed:
             if state is State.LEFT:
                 self._world.left.setdefault(self.rank, text)
@@ -249,6 +256,8 @@ def run_threads(
         except BaseException as error:
             errors.append(error)  # in the order of failing: list.append is atomic
             failure.set(f"{type(error).__name__} on rank {rank}: {error}")
+        finally:
+            failure.let_go()
 
     threads = [
         threading.Thread(target=contextvars.copy_context().run, args=(run, rank), name=f"rank {rank}", daemon=True)

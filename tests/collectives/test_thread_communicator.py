@@ -109,3 +109,19 @@ def test_chunk_size_does_not_show(staging_bytes: int) -> None:
         return comm.all_reduce(array).tobytes() + comm.reduce_scatter(exchanged).tobytes()
 
     assert run_threads(3, program, staging_bytes=staging_bytes) == run_threads(3, program, staging_bytes=4096)
+
+
+def test_a_rank_that_ends_with_the_lock_of_all_holds_up_nobody() -> None:
+    """An exception between the end of a `with` block and its exit leaves the lock with the thread."""
+    begin = time.monotonic()
+
+    def program(comm: ThreadCommunicator) -> None:
+        comm.barrier()
+        if comm.rank == 0:
+            comm._window._world.changed.acquire()
+            raise ValueError("an end within the lock")
+        comm.barrier()
+
+    with pytest.raises(ValueError, match="an end within the lock"):
+        run_threads(3, program, timeout=30)
+    assert time.monotonic() - begin < 20
