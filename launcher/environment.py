@@ -5,6 +5,7 @@ A name that looks like a secret is not handed on unless `-x NAME` asks for it, a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ _OF_THIS_HOST = re.compile(
 _OF_ANOTHER_JOB = re.compile(
     r"(PMIX_|PMI_|PRTE_LAUNCHED|OMPI_(?!MCA_|ALLOW_)|OMPI_MCA_(?:ess|orte|num_procs|initial)).*"
 )
+_RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray gives it to what a submitted job starts
 _OURS = ("DTRAIN_CONTROL_ADDRESS", "DTRAIN_JOB_TOKEN", "DTRAIN_JOB_ID", "DTRAIN_HOST", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -61,9 +63,19 @@ def rank_variables(env: Mapping[str, str], asked: Mapping[str, str | None]) -> R
         and name != "OLDPWD"
         and not _is_shell_function(name, value)
         and _OF_ANOTHER_JOB.fullmatch(name) is None
+        and not (name == "OMP_NUM_THREADS" and _is_set_by_ray(env))
     }
     secret = tuple(sorted(name for name in kept if _SECRET.search(name) and name not in given))
     return RankVariables({name: value for name, value in kept.items() if name not in secret}, given, secret)
+
+
+def _is_set_by_ray(env: Mapping[str, str]) -> bool:
+    """Under `ray job submit`, Ray sets OMP_NUM_THREADS by itself, unless the job's runtime environment does."""
+    try:
+        job = json.loads(env.get(_RAY_JOB, ""))
+        return "OMP_NUM_THREADS" not in (job["runtime_env"].get("env_vars") or {})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _is_shell_function(name: str, value: str) -> bool:

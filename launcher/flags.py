@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from dtrain.base.errors import DtrainError, LaunchError, expected
 from dtrain.launcher.command_line import UnknownFlagError, take_apart
@@ -187,6 +188,11 @@ class TeachingParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}; see {self.prog} --help")
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        """argparse would keep quiet about a help that could not be written."""
+        if message:
+            (file or sys.stderr).write(message)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -71,11 +71,7 @@ def find_mpi() -> MpiInstallation:
     """The MPI to start ranks with. Raises `LaunchError` without mpirun or mpi4py, saying what to install."""
     mpirun = find_mpirun()
     if mpirun is None:
-        raise LaunchError(
-            expected(
-                "mpirun", "one beside this Python or on PATH", "none", f"{INSTALL_ADVICE}, or use --launcher local"
-            )
-        )
+        raise LaunchError(expected("mpirun", "one beside this Python or on PATH", "none", INSTALL_ADVICE))
     if importlib.util.find_spec("mpi4py") is None:
         raise LaunchError(expected("mpirun", "mpi4py beside it", "none", INSTALL_ADVICE))
     return identify(mpirun)

@@ -7,6 +7,7 @@ for every other node it calls `ray_agent.py` in place of ssh, whose command (MPI
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import socket
 import sys
@@ -282,9 +283,24 @@ def reserve(ray: Any, bundles: list[RankBundle], timeout: float) -> list[Any]:
     ]
 
 
+def node_problem(said: str) -> str:
+    """Words for an actor that a node could not run; Ray's text names the node and ends with the cause."""
+    found = re.search(r"\bip[=:]\s*([\d.]+)", said)
+    cause = ([line.strip() for line in said.splitlines() if line.strip()] or ["no reason"])[-1]
+    return expected(
+        "--launcher ray",
+        "every node to run dtrain",
+        f"{found[1] if found else 'a node'}: {cause}",
+        "install the same environment at the same path on it",
+    )
+
+
 def merged_hosts(ray: Any, runners: list[Any], bundles: list[RankBundle]) -> list[RayHost]:
     """One host a node: two bundles on one node share the first one's runner, as MPI has one daemon a node."""
-    places = ray.get([runner.place.remote() for runner in runners])
+    try:
+        places = ray.get([runner.place.remote() for runner in runners])
+    except ray.exceptions.RayError as error:
+        raise LaunchError(node_problem(str(error))) from None
     hosts: dict[str, RayHost] = {}
     for (address, devices), runner, bundle in zip(places, runners, bundles):
         if address in hosts:

@@ -15,7 +15,7 @@ from dtrain.launcher.flags import UsageError, parse_run
 from dtrain.launcher.job import run_job
 from dtrain.launcher.module_file import problem_of_module
 from dtrain.launcher.plan import Machine
-from dtrain.launcher.screen import show_plan
+from dtrain.launcher.screen import Words, show_plan
 from dtrain.launcher.spec import LaunchSpec
 
 
@@ -33,7 +33,9 @@ def launch(spec: LaunchSpec, env: Mapping[str, str]) -> int:
     backend = make_backend(choose(spec)[0], spec)
     plan = backend.plan(spec, Machine.here(env), variables)
     if spec.plan_only:
-        show_plan(plan, sys.stdout)
+        words = Words(is_terminal=sys.stdout.isatty())
+        show_plan(plan, words)
+        sys.stdout.write(words.getvalue())  # rich would end the process where nobody reads
         return 0
     return run_job(plan, spec, backend)
 

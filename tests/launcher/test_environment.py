@@ -80,3 +80,20 @@ def test_given_values():
     assert variables.all == {"A": "9", "B": "2"}
     with pytest.raises(UsageError, match=r"-x C: expected a variable that is set here, got none; write -x C=value"):
         rank_variables({}, {"C": None})
+
+
+@pytest.mark.parametrize(
+    ("job", "kept"),
+    [
+        (None, True),
+        ('{"runtime_env": {}}', False),
+        ('{"runtime_env": {"env_vars": {"A": "1"}}}', False),
+        ('{"runtime_env": {"env_vars": {"OMP_NUM_THREADS": "3"}}}', True),
+        ("[]", True),
+        ("nonsense", True),
+    ],
+)
+def test_the_thread_count_that_ray_sets_is_not_the_users(job, kept):
+    env = {"OMP_NUM_THREADS": "3"} | ({} if job is None else {"RAY_JOB_CONFIG_JSON_ENV_VAR": job})
+    assert ("OMP_NUM_THREADS" in rank_variables(env, {}).all) is kept
+    assert rank_variables(env, {"OMP_NUM_THREADS": None}).given == {"OMP_NUM_THREADS": "3"}

@@ -7,8 +7,9 @@ import socket
 
 import pytest
 
+from dtrain.base.errors import LaunchError
 from dtrain.launcher.flags import parse_run
-from dtrain.launcher.ray_launcher import LOCAL, ray_address
+from dtrain.launcher.ray_launcher import LOCAL, merged_hosts, ray_address
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra `ray`)")
 
@@ -74,3 +75,26 @@ def test_address(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
     assert ray_address(spec) == "10.0.0.2:6379"
     assert ray_address(parse_run(["--launcher", "ray", "--address", "a:1", "train.py"], {})) == "a:1"
+
+
+@pytest.mark.parametrize(
+    ("said", "node"),
+    [
+        ("The actor died (pid=7, ip=10.0.0.2)\n  trace\nModuleNotFoundError: No module named 'dtrain'\n", "10.0.0.2"),
+        ("ray::IDLE\nModuleNotFoundError: No module named 'dtrain'", "a node"),
+    ],
+)
+def test_a_node_without_dtrain_is_said(said, node):
+    class Ray:
+        class exceptions:
+            RayError = RuntimeError
+
+        @staticmethod
+        def get(_):
+            raise RuntimeError(said)
+
+    with pytest.raises(LaunchError) as caught:
+        merged_hosts(Ray, [], [])
+    assert f"expected every node to run dtrain, got {node}: ModuleNotFoundError: No module named 'dtrain'" in str(
+        caught.value
+    )
