@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from dtrain.base.errors import DtrainError, LaunchError, expected
 from dtrain.launcher.command_line import UnknownFlagError, take_apart
@@ -189,7 +189,7 @@ class TeachingParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}; see {self.prog} --help")
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         """argparse would keep quiet about a help that could not be written."""
         if message:
             (file or sys.stderr).write(message)
