@@ -297,6 +297,7 @@ class Job:
                 "type": "start",
                 "environment": environment,
                 "credit": credit_of_rank(self._plan.size),
+                "grace": self._spec.grace if self._spec.grace is not None else FAILURE_GRACE,
                 "has_input": rank.rank == 0 and not self._backend.passes_input,
             }
             self._server.send(self._roster.supervisors[rank.rank], orders)

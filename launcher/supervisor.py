@@ -60,6 +60,7 @@ class Supervisor:
         self._oom_kills = oom_kills()
         self._kill_at: float | None = None
         self._asked = False
+        self._grace = 1.0  # for a signal that comes to us and not from the launcher
         self._status: int | None = None
         self._max_rss = 0
         self._streams = {child.stdout: "stdout", child.stderr: "stderr"}
@@ -111,7 +112,9 @@ class Supervisor:
         signal.set_wakeup_fd(self._wake_send.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda got, _: self._events.append({"type": "stop", "signal": got, "grace": 1.0}))
+            signal.signal(
+                number, lambda got, _: self._events.append({"type": "stop", "signal": got, "grace": self._grace})
+            )
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, lambda got, _: self._events.append({"type": "signal", "signal": got}))
 
@@ -191,6 +194,7 @@ class Supervisor:
     def _obey(self, message: Message) -> None:
         kind = message["type"]
         if kind == "start":
+            self._grace = float(message["grace"])
             self._child.give_orders(message["environment"], has_input=message["has_input"])
             self._input = RankInput(self._child.stdin, self._selector, self._client) if message["has_input"] else None
             if self._input is None:

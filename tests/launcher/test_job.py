@@ -222,6 +222,20 @@ def test_grace_lets_a_rank_save_its_work(run):
     assert "[0] saved" not in hurried.out
 
 
+def test_grace_also_holds_for_a_signal_to_the_processes_of_a_rank(run):
+    """A batch system signals whatever runs on a node, and not our launcher."""
+    script = run.script(
+        "import os, signal, sys, time\n"
+        "def save(number, frame):\n    time.sleep(1.6); print('saved', flush=True); sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        "os.kill(os.getppid(), signal.SIGTERM)\n"
+        "time.sleep(60)\n"
+    )
+    ended = run("--launcher", "local", "--grace", "8", script)
+    assert ended.out == "saved\n"
+    assert ended.seconds < 7
+
+
 def test_user_signals_reach_the_ranks(run):
     script = run.script(
         "import signal, sys, time\n"
