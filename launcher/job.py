@@ -118,8 +118,7 @@ class Job:
             verdict = self._watch()
             code = self._conclude(verdict) if verdict is not None else 0
             grace = SIGNAL_GRACE if verdict is not None and verdict.kind == "interrupt" else FAILURE_GRACE
-            if code == BROKEN_PIPE:
-                grace = 0.0  # whoever read our output is gone; so is the reason to go on
+            grace = grace if code != BROKEN_PIPE else 0.0  # who read our output is gone; so is the reason to go on
             self._end_everything(self._spec.grace if self._spec.grace is not None else grace)
             return code
         finally:
