@@ -35,7 +35,13 @@ def array_of(tensor: Any) -> np.ndarray:
 def to_ours(value: Any) -> Any:
     """The same structure with our tensors, dtypes and devices; leaves that require gradients still do."""
     if isinstance(value, torch.Tensor):
-        if value.layout is not torch.strided or value.dtype not in DTYPES or value.is_nested or value.is_meta:
+        if (
+            value.layout is not torch.strided
+            or value.dtype not in DTYPES
+            or value.is_nested
+            or value.is_meta
+            or value.ndim > 64
+        ):
             raise NotOurs(f"a tensor of {value.dtype}, {value.layout}")
         return dt.tensor(array_of(value), dtype=DTYPES[value.dtype], requires_grad=value.requires_grad)
     if isinstance(value, torch.dtype):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 import dtrain as dt
+from dtrain.base.errors import TraceError
 from peers.compare import difference
 from peers.exchange import DTYPES, NotOurs, array_of, leaves_of, map_structure, quietly, to_ours
 from peers.tally import DIFFERENT, EQUAL, MISSING, UNLISTED, UNTRACED
@@ -140,7 +141,7 @@ def traced(ours: Callable[..., Any], sample: Any) -> tuple[str, str]:
     eager = call(*leaves)
     try:
         graph = dt.trace(call)(*leaves)
-    except dt.TraceError as error:
+    except TraceError as error:
         return UNTRACED, str(error)[:100]
     apart = own_difference(graph, eager)
     return (DIFFERENT, f"traced: {apart}") if apart else (EQUAL, "")

