@@ -49,7 +49,7 @@ class BucketPool:
         try:
             segment = communicator.allocate(aligned(nbytes))
         except CollectiveError as error:
-            if getattr(communicator, "is_broken", True):
+            if communicator.is_broken:
                 raise
             warnings.warn(f"gradients will be copied in and out of shared memory: {error}", stacklevel=3)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Protocol
 
@@ -11,18 +11,12 @@ from dtrain.launcher.environment import RankVariables
 from dtrain.launcher.plan import LOCAL_NAMES, LaunchPlan, Machine
 from dtrain.launcher.spec import LaunchSpec
 
-Report = Callable[[str], None]
-
 
 class Started(Protocol):
     """What a backend started: the processes behind the ranks."""
 
     def poll(self) -> int | None:
         """Exit code when everything has ended, else None. Negative for a signal, as subprocess has it."""
-        ...
-
-    def rank_code(self, rank: int) -> int | None:
-        """How the process of one rank ended, where the backend starts each itself; None if it is not known."""
         ...
 
     def terminate(self) -> None:

@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from dtrain.base.errors import expected
-from dtrain.launcher.command_line import UnknownFlagError, read_flag, split_flag
-from dtrain.launcher.flags import SPELLINGS, TeachingParser, UsageError
+from dtrain.launcher.command_line import UnknownFlagError, UsageError, read_flag, split_flag
+from dtrain.launcher.flags import SPELLINGS, TeachingParser
 
 BENCHMARKS = {
     "all_reduce": "dtrain.collectives.bench.all_reduce",

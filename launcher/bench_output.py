@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO
 
 from dtrain.base.errors import expected
-from dtrain.launcher.flags import UsageError, parse_run
+from dtrain.launcher.command_line import UsageError
+from dtrain.launcher.flags import parse_run
 from dtrain.launcher.mpi_installation import find_mpirun, root_allowed
 
 STARTS_RANKS = True  # flags of `dtrain run` are for the jobs it starts

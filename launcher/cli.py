@@ -12,8 +12,9 @@ from contextlib import suppress
 from io import TextIOWrapper
 
 from dtrain.base.errors import LaunchError, expected
+from dtrain.base.exit_codes import COULD_NOT_START, WRONG_USAGE
 from dtrain.base.version import VERSION
-from dtrain.launcher.flags import UsageError
+from dtrain.launcher.command_line import UsageError
 
 HELP = """\
 usage: dtrain COMMAND …
@@ -25,8 +26,6 @@ usage: dtrain COMMAND …
 dtrain COMMAND --help says more; dtrain --version prints the version.
 """
 
-WRONG_USAGE = 2
-COULD_NOT_START = 125
 CANNOT_WRITE = 1
 BROKEN_PIPE = 128 + signal.SIGPIPE
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from dtrain.base.errors import DtrainError, LaunchError, expected
-from dtrain.launcher.command_line import UnknownFlagError, take_apart
+from dtrain.launcher.backends import BACKENDS
+from dtrain.launcher.command_line import UnknownFlagError, UsageError, take_apart
+from dtrain.launcher.plan import LOCAL_NAMES
 from dtrain.launcher.spec import Host, LaunchSpec, parse_hosts, parse_variable, read_environment_file, read_hostfile
 
 EXAMPLES = """\
@@ -124,7 +126,7 @@ FLAGS = (
     Flag(
         name="launcher",
         convert=str,
-        choices=("auto", "local", "mpirun", "ray"),
+        choices=("auto", *BACKENDS),
         help="what starts the ranks; auto: local for one rank here, mpirun otherwise",
     ),
     Flag(
@@ -177,10 +179,6 @@ FLAGS = (
 
 
 SPELLINGS = {spelling: flag for flag in FLAGS for spelling in flag.spellings}
-
-
-class UsageError(LaunchError):
-    """A command line that cannot be understood: exit code 2."""
 
 
 class TeachingParser(argparse.ArgumentParser):
@@ -296,4 +294,4 @@ def _validated(spec: LaunchSpec) -> LaunchSpec:
 
 def is_local(host: Host) -> bool:
     """True for the names that mean this machine everywhere."""
-    return host.name in ("localhost", "127.0.0.1", "[::1]")
+    return host.name in LOCAL_NAMES

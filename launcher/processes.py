@@ -51,10 +51,6 @@ class StartedProcesses:
             return None
         return next((code for code in codes if code), 0)
 
-    def rank_code(self, rank: int) -> int | None:
-        """Exit code of the process of one rank, where there is one a rank."""
-        return self._processes[rank].poll() if len(self._processes) > 1 or rank == 0 else None
-
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
 

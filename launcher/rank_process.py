@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from io import FileIO, TextIOWrapper
 from typing import Any, NoReturn
 
+from dtrain.base.exit_codes import COULD_NOT_START
 from dtrain.launcher.reports import ReportPipe, out_of_the_way
 from dtrain.launcher.script import STACKS_SIGNAL
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-START_FAILED = 125
 PIPE_SIZE = 1 << 18  # bytes of output that may wait in the kernel for the supervisor
 
 Run = Callable[[int, ReportPipe], int]
@@ -67,7 +67,7 @@ def fork_rank(run: Run) -> Child:
     if pid == 0:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
-            os._exit(START_FAILED)
+            os._exit(COULD_NOT_START)
         for descriptor in (stdin, stdout, stderr, start):
             os.close(descriptor)
         reports.become_rank()
@@ -96,7 +96,7 @@ def _become_rank(run: Callable[[], int], stdin: int, stdout: int, stderr: int, s
     with os.fdopen(start) as stream:
         text = stream.read()
     if not text:
-        os._exit(START_FAILED)  # the supervisor left before the job began
+        os._exit(COULD_NOT_START)  # the supervisor left before the job began
     orders = json.loads(text)
     os.environ.update(orders["environment"])
     if orders["has_input"]:

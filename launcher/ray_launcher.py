@@ -134,9 +134,6 @@ class RayJob:
                 self._ended = self._take()
         return None if self._ended is None else self._ended[0]
 
-    def rank_code(self, rank: int) -> int | None:
-        return None
-
     def terminate(self) -> None:
         for host in self._hosts.values():
             host.runner.signal.remote(15)

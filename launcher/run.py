@@ -9,9 +9,9 @@ from pathlib import Path
 from dtrain.base.errors import expected
 from dtrain.launcher.allocation import find_allocation, refuse_several_launchers
 from dtrain.launcher.backends import choose, make_backend
-from dtrain.launcher.command_line import misplaced_program
+from dtrain.launcher.command_line import UsageError, misplaced_program
 from dtrain.launcher.environment import rank_variables
-from dtrain.launcher.flags import UsageError, parse_run
+from dtrain.launcher.flags import parse_run
 from dtrain.launcher.job import run_job
 from dtrain.launcher.module_file import problem_of_module
 from dtrain.launcher.plan import Machine

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dtrain.base.errors import CollectiveMismatchError, PeerLostError
 from dtrain.base.exception_text import (
     exception_message,
     exception_name,
@@ -28,15 +29,13 @@ from dtrain.base.exception_text import (
     frames_of_user,
     object_text,
 )
+from dtrain.base.exit_codes import FAILED, INTERRUPTED
 from dtrain.launcher.reports import ReportPipe
 
 # Asks for the stacks of all threads. faulthandler answers in C, so that it works while native code holds the GIL.
 STACKS_SIGNAL = signal.SIGRTMIN + 7
 
-FAILED = 1
-INTERRUPTED = 130
-
-_ERRORS_OF_ALL = ("CollectiveMismatchError", "PeerLostError")
+_ERRORS_OF_ALL = (CollectiveMismatchError.__name__, PeerLostError.__name__)
 
 # Frames of who started the script, for a traceback that begins with the script's own.
 _STARTERS = (__file__, runpy.__file__, pkgutil.__file__, "<frozen runpy>", "<frozen zipimport>")

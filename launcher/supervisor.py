@@ -21,10 +21,11 @@ from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, Contro
 from dtrain.base.control_frames import Message
 from dtrain.base.cores import usable_cores
 from dtrain.base.errors import LaunchError
+from dtrain.base.exit_codes import COULD_NOT_START
 from dtrain.base.rank_info import RankInfo
 from dtrain.launcher.machine import oom_kills, visible_devices
 from dtrain.launcher.rank_input import RankInput
-from dtrain.launcher.rank_process import PIPE_SIZE, START_FAILED, Child, Run, fork_rank
+from dtrain.launcher.rank_process import PIPE_SIZE, Child, Run, fork_rank
 from dtrain.launcher.script import STACKS_SIGNAL
 
 SMALL = 1 << 14  # bytes; a rank that prints many short lines is read in larger pieces, PACE seconds apart
@@ -44,7 +45,7 @@ def supervise(run: Run) -> int:
     except LaunchError as error:
         os.kill(child.pid, signal.SIGKILL)
         sys.stderr.write(f"dtrain: could not start a rank: {error}\n")
-        return START_FAILED
+        return COULD_NOT_START
     return supervisor.watch()
 
 

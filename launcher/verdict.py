@@ -15,17 +15,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from dtrain.base.control_channel import MISMATCH_EXIT_CODE
+from dtrain.base.errors import PeerLostError
+from dtrain.base.exit_codes import COULD_NOT_START, RANKS_DISAGREE, TIMED_OUT
 
 VerdictKind = Literal["failure", "mismatch", "timeout", "start", "interrupt"]
 
-COULD_NOT_START = 125
-TIMED_OUT = 124
-INTERRUPTED = 130
 MEBI = 1 << 20
 
 # What ranks raise because another one has failed: never the first cause, if there is any other.
-_CONSEQUENCE = "PeerLostError"
+_CONSEQUENCE = PeerLostError.__name__
 
 
 @dataclass(slots=True, kw_only=True)
@@ -195,9 +193,7 @@ def early_leaver_verdict(leaver: RankEnd, size: int, waiting: Sequence[int]) -> 
         "  call dist.init() on every rank, before any rank may leave its script; or start fewer ranks",
         "  all other ranks were stopped",
     ]
-    return JobVerdict(
-        kind="mismatch", exit_code=MISMATCH_EXIT_CODE, text=block(lines), ranks=(leaver.rank,), first=leaver
-    )
+    return JobVerdict(kind="mismatch", exit_code=RANKS_DISAGREE, text=block(lines), ranks=(leaver.rank,), first=leaver)
 
 
 def nothing_exchanged_note(size: int) -> str:

@@ -1,4 +1,4 @@
-"""The house rules that a program can hold: floors, file sizes, links, privacy of imports."""
+"""The house rules that a program can hold: floors, file sizes, links."""
 
 from __future__ import annotations
 

@@ -3,10 +3,12 @@
 It is never in the data plane: a rank posts and goes on, and a server that is slow or gone cannot stop training. One
 `ControlServer` runs in the launcher (or in rank 0 where there is none); each rank holds one `ControlClient`.
 
-    rank → server    hello · progress(step, op) · schedule(group, position, digest, text) · failure(traceback) · stacks
-    server → rank    verdict (why the job ends) · ack · show_stacks
+    rank → server    hello · progress(step, op) · schedule(group, position, digest, text) · failure(traceback)
+    server → rank    verdict (why the job ends) · ack
 
-`control_server.py` holds the other end and the agreement check.
+`control_server.py` holds the other end and the agreement check. Other messages pass through here unread: `dist.init`
+says when it is joining and has joined (`collectives/context.py`), launcher and supervisors talk about start, input,
+output and ends (`launcher/job.py`, `supervisor.py`), Ray's agents about processes (`ray_agent.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -31,8 +32,6 @@ from dtrain.base.rank_info import RankInfo
 
 ADDRESS_VARIABLE = "DTRAIN_CONTROL_ADDRESS"
 TOKEN_VARIABLE = "DTRAIN_JOB_TOKEN"
-MISMATCH_EXIT_CODE = 120
-STALL_EXIT_CODE = 124
 
 PROGRESS_INTERVAL = 0.2  # seconds between two progress messages of one rank; steps in between are not sent
 CONNECT_TIMEOUT = 10.0
@@ -159,11 +158,6 @@ class ControlClient:
         with self._wake:
             return self._wake.wait_for(lambda: self._closed or (not self._outgoing and self._idle), timeout)
 
-    @property
-    def backlog(self) -> int:
-        """Messages queued and not yet sent; who sends much (output) waits while it is high."""
-        return len(self._outgoing)
-
     def close(self, timeout: float = 2.0) -> None:
         """Flush and disconnect. Safe to call twice."""
         self.flush(timeout)
@@ -239,8 +233,6 @@ class ControlClient:
                 self._wake.notify_all()
         elif kind == "verdict":
             self._on_verdict(_verdict_from(message))
-        elif kind == "show_stacks":
-            self.send({"type": "stacks", "text": format_stacks()})
         elif self._on_message is not None:
             self._on_message(message)
 
@@ -253,17 +245,6 @@ def exit_by_verdict(verdict: Verdict) -> None:
     time.sleep(0.2)
     # Not sys.exit: this is a side thread, and the main one may wait for ever inside MPI.
     os._exit(verdict.exit_code)
-
-
-def format_stacks() -> str:
-    """Python stacks of this process's threads, the main thread first, without our own."""
-    frames = sys._current_frames()
-    threads = sorted(threading.enumerate(), key=lambda thread: thread is not threading.main_thread())
-    return "\n".join(
-        f"thread {thread.name}:\n" + "".join(traceback.format_stack(frames[thread.ident]))
-        for thread in threads
-        if thread.ident in frames and not thread.name.startswith("dtrain-control")
-    )
 
 
 def verdict_message(verdict: Verdict) -> Message:

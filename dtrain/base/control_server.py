@@ -21,13 +21,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from dtrain.base.control_channel import MISMATCH_EXIT_CODE, Verdict, configure, verdict_message
+from dtrain.base.control_channel import Verdict, configure, verdict_message
 from dtrain.base.control_frames import MAX_LINE_BYTES, FrameReader, Message, encode
 from dtrain.base.errors import LaunchError, expected
+from dtrain.base.exit_codes import FAILED, RANKS_DISAGREE
 
 MAX_HELLO_BYTES = 1 << 16  # a stranger may not make us hold more than this
 HELLO_TIMEOUT = 10.0
-FAILURE_EXIT_CODE = 1
 
 
 @dataclass(slots=True, eq=False)
@@ -320,7 +320,7 @@ def mismatch_verdict(group: str, position: int, first: Schedule, second: Schedul
         "only batch contents and batch sizes may differ.",
     ]
     return Verdict(
-        kind="mismatch", exit_code=MISMATCH_EXIT_CODE, ranks=(left.rank, right.rank), text="\n".join(text) + "\n"
+        kind="mismatch", exit_code=RANKS_DISAGREE, ranks=(left.rank, right.rank), text="\n".join(text) + "\n"
     )
 
 
@@ -330,7 +330,7 @@ def failure_verdict(peer: Peer, message: Message) -> Verdict:
         f"dtrain: {peer} failed with {message['exception']}: {message['message']}\n"
         f"{message['traceback'].rstrip()}\nThis ended the job on all ranks.\n"
     )
-    return Verdict(kind="failure", exit_code=FAILURE_EXIT_CODE, ranks=(peer.rank,), text=text)
+    return Verdict(kind="failure", exit_code=FAILED, ranks=(peer.rank,), text=text)
 
 
 def _listen(host: str, port: int) -> socket.socket:

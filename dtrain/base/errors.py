@@ -18,6 +18,7 @@ what was given and what to do; use `expected()` so that all of them read alike.
 
 from __future__ import annotations
 
+from dtrain.base.exit_codes import RANKS_DISAGREE
 from dtrain.base.rank_info import rank_tag
 
 
@@ -57,7 +58,7 @@ class CollectiveError(DtrainError, RuntimeError):
 class CollectiveMismatchError(CollectiveError):
     """Ranks of one group called collectives that do not match. Uncaught, it ends the rank with `exit_code`."""
 
-    exit_code = 120  # control_channel.MISMATCH_EXIT_CODE: found before the run or during it, the code is one
+    exit_code = RANKS_DISAGREE  # found before the run or during it, the code is one
 
 
 class PeerLostError(CollectiveError):

@@ -1,4 +1,4 @@
-"""What `dtrain` ends with, in one table: the documentation is made of it, and a test compares who ends with it."""
+"""What `dtrain` ends with, in one table: whoever ends with one takes it here, and the documentation is made of it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class ExitCode:
     what_to_do: str
 
 
+FAILED = 1
 WRONG_USAGE = 2
 RANKS_DISAGREE = 120
 TIMED_OUT = 124

@@ -18,7 +18,7 @@ from dtrain.base.device import CPU, Device
 from dtrain.base.dtype import DType, float32, int64, promote_scalar
 from dtrain.base.errors import DeviceError, DtypeError, TraceError, expected
 from dtrain.base.promotion import common_dtype
-from dtrain.base.tensor_type import Shape, TensorType, tensor_type
+from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.context import context
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Array, Tensor, as_tensor, owner_of, wrap
@@ -365,8 +365,3 @@ def _number(value: float, dtype: DType) -> Tensor:
 def cast(tensor: Tensor, dtype: DType) -> Tensor:
     """Cast through the `cast` op; the same tensor where nothing changes."""
     return tensor if tensor.type.dtype is dtype else apply(get_op("cast"), tensor, dtype=dtype)
-
-
-def type_like(tensor: Tensor, shape: Shape) -> TensorType:
-    """The tensor's type with another shape."""
-    return tensor_type(shape, tensor.type.dtype, device=tensor.type.device)

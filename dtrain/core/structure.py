@@ -68,9 +68,3 @@ def unflatten(structure: Structure, tensors: Sequence[Tensor]) -> Any:
         return kind(*built)  # a named tuple
 
     return build(structure)
-
-
-def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """The same nesting with every tensor replaced."""
-    found, structure = flatten(value, tensors=lambda item: item if isinstance(item, Tensor) else None)
-    return unflatten(structure, [function(tensor) for tensor in found])

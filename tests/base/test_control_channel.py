@@ -177,19 +177,6 @@ def test_verdict_callback_takes_the_place_of_leaving():
     server.close()
 
 
-def test_stacks_on_request():
-    heard = Recorder()
-    server = ControlServer(on_message=heard)
-    client = client_of(server)
-    heard.wait(1)
-    server.broadcast({"type": "show_stacks"})
-    message = heard.wait(2)[1][1]
-    assert message["text"].startswith("thread MainThread:")
-    assert "test_stacks_on_request" in message["text"]
-    client.close()
-    server.close()
-
-
 def test_client_of_the_process(monkeypatch):
     server = ControlServer()
     assert control_client({}) is None

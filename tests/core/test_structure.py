@@ -1,4 +1,4 @@
-"""flatten, unflatten, map_tensors."""
+"""flatten, unflatten."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 import dtrain as dt
-from dtrain.core.structure import LEAF, flatten, map_tensors, unflatten
+from dtrain.core.structure import LEAF, flatten, unflatten
 
 
 class Point(NamedTuple):
@@ -92,12 +92,6 @@ def test_other_objects_belong_to_the_structure() -> None:
     found, structure = take([marker, A])
     assert unflatten(structure, found)[0] is marker
     assert repr(LEAF) == "tensor"
-
-
-def test_map_tensors() -> None:
-    mapped = map_tensors({"k": [A, 3]}, lambda tensor: tensor + 1)
-    assert mapped["k"][0].tolist() == [1]
-    assert mapped["k"][1] == 3
 
 
 def test_the_short_way_of_trace_gives_what_flatten_gives() -> None:

@@ -11,7 +11,8 @@ import pytest
 from dtrain.launcher import bench as bench_module
 from dtrain.launcher import bench_output
 from dtrain.launcher.bench import BENCHMARKS, bench
-from dtrain.launcher.flags import SPELLINGS, TeachingParser, UsageError, parse_run
+from dtrain.launcher.command_line import UsageError
+from dtrain.launcher.flags import SPELLINGS, TeachingParser, parse_run
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from dtrain.launcher.command_line import UsageError
 from dtrain.launcher.environment import rank_variables
-from dtrain.launcher.flags import UsageError
 
 SHELL = {
     "PATH": "/bin",

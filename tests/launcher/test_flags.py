@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dtrain.base.flag_names import FLAGS as PEERS_FLAGS
-from dtrain.launcher.command_line import unknown_flag
-from dtrain.launcher.flags import FLAGS, SPELLINGS, UsageError, make_run_parser, parse_run
+from dtrain.launcher.command_line import UsageError, unknown_flag
+from dtrain.launcher.flags import FLAGS, SPELLINGS, make_run_parser, parse_run
 from dtrain.launcher.spec import Host
 
 
