@@ -11,7 +11,10 @@ when first used, as is `checkpoint`.
 from __future__ import annotations
 
 import importlib
-import math
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +89,6 @@ from dtrain import passes as passes  # hands the default pipeline to trace
 __version__ = VERSION
 
 dtype = as_dtype
-inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 Size: type[tuple[int, ...]] = tuple  # shapes are plain tuples
 randint = functional.randint
 
