@@ -186,6 +186,8 @@ class _Writer:
         except OSError as error:
             # A full disk takes the log, not the job.
             is_first = None not in self._logs.values()
+            if (log := self._logs.get(key)) is not None:
+                log.close()
             self._logs[key] = None
             if is_first:
                 self._on_error(f"the log {path}", error)

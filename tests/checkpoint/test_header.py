@@ -73,6 +73,7 @@ def test_hostile_headers_are_refused_as_such(tmp_path, name):
         load(path)
 
 
+@pytest.mark.timeout(20)  # a pipe that is opened would be waited for
 def test_latest_passes_over_everything_that_is_none(tmp_path):
     save(tmp_path / "good-7.safetensors", {"x": np.zeros(3)})
     for number, content in enumerate(HOSTILE.values(), 100):

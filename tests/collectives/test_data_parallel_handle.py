@@ -80,6 +80,21 @@ def test_copies_and_pickles_are_handles_too(size: int) -> None:
     on_ranks(size, program)
 
 
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_loaded_handle_gives_every_rank_the_values_of_rank_0(size: int) -> None:
+    """Those who load a pickle need not be the ranks that were equal when it was made."""
+
+    def program(rank: int, net: Net, model: Any) -> None:
+        x = dt.ones((2, 3))
+        model(x)
+        twin = pickle.loads(pickle.dumps(model))
+        twin.layer.weight.assign_(dt.tensor(net.layer.weight.numpy() + rank))
+        twin(x)
+        np.testing.assert_array_equal(twin.layer.weight.numpy(), net.layer.weight.numpy())
+
+    on_ranks(size, program)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_states_fit_with_and_without_the_handle_and_from_pytorch(size: int) -> None:
     def program(rank: int, net: Net, model: Any) -> None:

@@ -183,6 +183,21 @@ def test_what_was_not_read_or_is_as_before_captures_nothing_again(change):
     assert len(step.graphs) == 1
 
 
+@pytest.mark.parametrize("base", [nn.Module, Watched])
+def test_an_attribute_that_is_deleted_is_a_change(base):
+    class Gained(base):
+        gain = 2.0
+
+    thing = Gained()
+    thing.gain, thing.offset = 3.0, 1.0
+    traced = dt.trace(lambda y: y * thing.gain + getattr(thing, "offset", 0.0))
+    assert traced(dt.tensor([1.0])).item() == 4
+    del thing.gain
+    assert traced(dt.tensor([1.0])).item() == 3
+    del thing.offset
+    assert traced(dt.tensor([1.0])).item() == 2
+
+
 def test_both_captures_are_kept():
     net = Net()
     step = dt.trace(lambda y: net(y))

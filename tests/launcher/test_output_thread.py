@@ -92,6 +92,20 @@ def test_a_full_disk_takes_the_log_and_not_the_output(tmp_path):
     assert error.strerror == "No space left on device"
 
 
+def test_a_full_disk_is_told_once_whatever_the_number_of_logs(tmp_path):
+    for rank in range(3):
+        (tmp_path / f"rank.0{rank}").mkdir()
+        (tmp_path / f"rank.0{rank}" / "stdout").symlink_to("/dev/full")
+    errors = []
+    output = OutputThreads(
+        io.StringIO(), None, size=3, tag=False, log_dir=str(tmp_path), on_error=lambda *what: errors.append(what)
+    )
+    for rank in range(3):
+        output.feed(rank, "stdout", b"line\n")
+    assert output.drain(patience=5, limit=5)
+    assert [name.endswith("rank.00/stdout") for name, _ in errors] == [True]
+
+
 def test_two_streams_into_one_pipe_do_not_mix(pipe):
     read, stream = pipe
     other = os.fdopen(os.dup(stream.fileno()), "w")

@@ -180,3 +180,21 @@ def test_a_rank_that_finalizes_is_not_killed_by_the_question_where_it_stands(run
     assert ended.code == 124, ended.err
     assert "signal 41" not in ended.err
     assert "rank 0 stands at" in ended.err
+
+
+def test_a_report_is_never_written_into_what_else_has_its_number(tmp_path):
+    """The pipe's end is known by its path, which is no more here, or by its number if that is still the pipe."""
+    with open(tmp_path / "precious", "w+") as file:
+        reports = ReportPipe()
+        reader = os.dup(reports.descriptor)
+        reports.become_rank()
+        reports._path = str(tmp_path / "not here")
+        try:
+            assert reports.send({"type": "summary"})
+            assert os.read(reader, 1 << 10) == b'{"type": "summary"}\n'
+            os.dup2(file.fileno(), reports._write_end)
+            assert not reports.send({"type": "failure"})
+            assert file.read() == ""
+        finally:
+            os.close(reports._write_end)
+            os.close(reader)

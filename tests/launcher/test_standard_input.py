@@ -91,3 +91,33 @@ def test_a_rank_that_reads_slowly_or_closes_its_end():
     assert not selector.get_map()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(write)
+
+
+IN_THE_BACKGROUND = """
+import os, sys
+from dtrain.launcher.rank_input import _is_ours
+def in_a_group_of_its_own():
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        os._exit(_is_ours(0))
+    return bool(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(_is_ours(0), in_a_group_of_its_own(), file=sys.stderr)
+"""
+
+
+def test_a_terminal_is_read_in_the_foreground_only():
+    """Whoever reads it elsewhere would be stopped."""
+    ours, theirs = pty.openpty()
+    ended = subprocess.run(
+        [sys.executable, "-c", IN_THE_BACKGROUND],
+        stdin=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        start_new_session=True,
+        preexec_fn=lambda: os.close(os.open(os.ttyname(theirs), os.O_RDWR)),  # becomes the controlling terminal
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert ended.stderr.split() == ["True", "False"]

@@ -17,6 +17,7 @@ from dtrain.core.tensor import Tensor, wrap
 from dtrain.core.tensor_factory import tensor
 from dtrain.core.trace import trace
 from dtrain.graph.op import Op
+from dtrain.ops.value_checks import expect_finite
 
 FAR = 1_000_000
 
@@ -108,3 +109,14 @@ def test_unread_arithmetic_on_floats_is_still_removed():
     traced = trace(function)
     traced(tensor([1.0]))
     assert [node.op.name for node in traced.graphs[0].nodes if node.op.name != "constant"] == ["add"]
+
+
+def test_an_expected_finite_value_that_nobody_uses_is_looked_at_in_a_graph_too():
+    @dt.trace
+    def step(x):
+        expect_finite(1 / x, where="step", what="a finite inverse")
+        return x + 1
+
+    assert step(dt.tensor([1.0, 2.0])).tolist() == [2, 3]
+    with pytest.raises(RuntimeError, match="step: expected a finite inverse, got inf"):
+        step(dt.tensor([1.0, 0.0]))

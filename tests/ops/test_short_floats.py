@@ -113,6 +113,7 @@ CASES: dict[str, Function] = {
     "binary_cross_entropy": lambda x: F.binary_cross_entropy(F.clip(F.abs(x), 0, 1), _target(x)),
     "binary_cross_entropy_with_logits": lambda x: F.binary_cross_entropy_with_logits(x, _target(x), pos_weight=2.0),
     **{name: _pair(getattr(F, name)) for name in words("mse_loss l1_loss smooth_l1_loss hinge_loss")},
+    "smooth_l1_loss of elements": _pair(F.smooth_l1_loss, beta=3000.0, reduction="none"),
     "triplet_margin_loss": lambda x: F.triplet_margin_loss(x[:2], x[2:4], x[4:]),
     "embedding": lambda x: F.embedding(tensor([[1, 1], [1, 5]]), x),
     "scatter_add": lambda x: F.scatter_add(x, 0, tensor(np.zeros((ROWS, COLUMNS), np.int64)), x),
