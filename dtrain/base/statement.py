@@ -6,10 +6,11 @@ can only mean the first, so it must not be lost without a word.
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_right
 from functools import lru_cache
-from types import CodeType, FrameType
+from types import CodeType
+
+from dtrain.base.user_source import user_frame
 
 _JUMPS = ("JUMP_FORWARD", "JUMP_ABSOLUTE")
 _PASSED = ("NOP", "CACHE", "EXTENDED_ARG")
@@ -17,9 +18,7 @@ _PASSED = ("NOP", "CACHE", "EXTENDED_ARG")
 
 def is_statement() -> bool:
     """Whether the innermost call made outside of dtrain drops its result."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "dtrain":
-        frame = frame.f_back
+    frame = user_frame()
     return frame is not None and _drops_result(frame.f_code, frame.f_lasti)
 
 

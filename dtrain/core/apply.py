@@ -19,11 +19,11 @@ from dtrain.base.dtype import DType, float32, int64, promote_scalar
 from dtrain.base.errors import DeviceError, DtypeError, TraceError, expected
 from dtrain.base.promotion import common_dtype
 from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.base.user_source import user_source
 from dtrain.core.context import context
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Array, Tensor, as_tensor, owner_of, wrap
 from dtrain.core.tensor_numbers import RETURN_IT, named
-from dtrain.core.user_source import user_source
 from dtrain.graph.op import Op, get_op
 from dtrain.kernels import load as load_kernels
 from dtrain.kernels.device_arrays import contiguous, overwrite

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dtrain.base.errors import DtypeError, ShapeError, TraceError, expected
+from dtrain.base.user_source import user_source
 from dtrain.core.apply import apply, cast, refresh_views
 from dtrain.core.context import context
 from dtrain.core.tensor import Tensor, owner_of
-from dtrain.core.user_source import user_source
 from dtrain.graph.op import get_op
 from dtrain.kernels.device_arrays import copy_of
 from dtrain.kernels.device_arrays import overwrite as write_elements

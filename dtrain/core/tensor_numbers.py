@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dtrain.base.errors import ShapeError, TraceError, expected
+from dtrain.base.user_source import user_source
 from dtrain.core.context import context
-from dtrain.core.user_source import user_source
 from dtrain.kernels.device_arrays import to_host
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 import numpy as np
 
 from dtrain.base.errors import TraceError, expected
+from dtrain.base.user_source import user_source
 from dtrain.core.apply import apply
 from dtrain.core.capture import Capture
 from dtrain.core.context import context, is_grad_enabled
@@ -23,7 +24,6 @@ from dtrain.core.executor import Executor, StateTypeError
 from dtrain.core.structure import LEAF, flatten, unflatten
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tracer import Tracer, both_ways
-from dtrain.core.user_source import user_source
 from dtrain.core.watched import reporting_reads
 from dtrain.graph.graph import Graph
 from dtrain.graph.op import get_op

@@ -15,11 +15,11 @@ import numpy as np
 
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import TensorType
+from dtrain.base.user_source import user_source
 from dtrain.core.capture import ArgumentGradient, Capture, GradientState, Guard, TwinGuard
 from dtrain.core.reads import Reads
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_numbers import RETURN_IT, named
-from dtrain.core.user_source import user_source
 from dtrain.graph.constant import CONSTANT
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.op import Op

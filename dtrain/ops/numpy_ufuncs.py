@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.errors import expected
+from dtrain.base.user_source import user_source
 from dtrain.core.context import context, no_grad
 from dtrain.core.tensor import Tensor, install_methods
-from dtrain.core.user_source import user_source
 from dtrain.ops import comparison, elementwise
 from dtrain.ops.matmul import matmul
 

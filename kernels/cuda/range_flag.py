@@ -6,11 +6,10 @@ that a kernel can be launched again and again (and replayed) with the same argum
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from typing import Any
 
 from dtrain.base.errors import expected
+from dtrain.base.user_source import user_source
 from dtrain.kernels.registry import Array
 
 
@@ -35,7 +34,7 @@ def flag_for(op: str, wanted: str, advice: str, error: type[Exception]) -> tuple
     """The flag of the current GPU, and the number that a kernel leaves there when it finds a bad value."""
     import cupy
 
-    finding = Finding(op, wanted, advice, error, _user_line())
+    finding = Finding(op, wanted, advice, error, user_source())
     number = _numbers.get(finding)
     if number is None:
         _findings.append(finding)
@@ -62,22 +61,11 @@ def raise_found() -> None:
         _pending.discard(device)
         if number:
             found = _findings[number - 1]
-            where = f"{found.op} at {found.source}" if found.source else found.op
             advice = f"{found.advice} (found on GPU {device} after the call had returned)"
-            raise found.error(expected(where, found.wanted, str(value), advice))
+            raise found.error(expected(f"{found.op} at {found.source}", found.wanted, str(value), advice))
 
 
 def forget() -> None:
     """Drop the flags of all GPUs."""
     _flags.clear()
     _pending.clear()
-
-
-def _user_line() -> str:
-    """`file.py:12` of the innermost frame outside of dtrain."""
-    frame: Any = sys._getframe(2)
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] != "dtrain":
-            return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
-        frame = frame.f_back
-    return ""

@@ -12,7 +12,6 @@ import dtrain as dt
 from dtrain.base.dtype import ALL, bfloat16
 from dtrain.base.errors import DeviceError, DtypeError, ShapeError, TraceError
 from dtrain.core.tensor import Parameter, owner_of, wrap
-from dtrain.core.user_source import user_source
 
 
 def test_facts() -> None:
@@ -217,13 +216,6 @@ def test_owner_of() -> None:
 def test_wrap_keeps_the_array() -> None:
     array = np.zeros(3)
     assert wrap(array).array is array
-
-
-def test_user_source_is_this_line() -> None:
-    import inspect
-
-    line = inspect.currentframe().f_lineno + 1  # type: ignore[union-attr]
-    assert user_source() == f"test_tensor.py:{line}"
 
 
 def test_a_tensor_of_one_element_formats_and_rounds_as_a_number():
