@@ -39,13 +39,36 @@ def contiguous(array: Array) -> Array:
     return array if array.flags.c_contiguous else copy_of(array)
 
 
+def extent(array: Array) -> tuple[int, int]:
+    """The address of the first byte of an array, and that behind its last one."""
+    start: int = array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array.data.ptr
+    if array.flags.c_contiguous:
+        return start, start + array.nbytes
+    if array.size == 0:
+        return start, start
+    steps = [(length - 1) * stride for length, stride in zip(array.shape, array.strides)]
+    return start + sum(min(step, 0) for step in steps), start + sum(max(step, 0) for step in steps) + array.itemsize
+
+
 def overwrite(target: Array, source: Array) -> None:
-    """target[...] = source, on the device of `target`; both lie there."""
+    """target[...] = source, on the device of `target`; both lie there. Where they overlap, `source` is read first.
+
+    NumPy alone gives other numbers where the strides of overlapping arrays differ, and CuPy promises none.
+    """
     if isinstance(target, np.ndarray):
-        target[...] = source
+        is_shared = source is not target and np.may_share_memory(target, source)
+        target[...] = source.copy() if is_shared else source
         return
     with beside(target):
-        target[...] = source
+        target[...] = copy_of(source) if source is not target and _may_overlap(target, source) else source
+
+
+def _may_overlap(target: Array, source: Array) -> bool:
+    if not hasattr(source, "data"):
+        return False  # a plain number
+    start, end = extent(target)
+    first, last = extent(source)
+    return first < end and start < last
 
 
 def to_host(array: Array) -> np.ndarray[Any, Any]:

@@ -15,19 +15,9 @@ import numpy as np
 from dtrain.base.errors import TraceError, expected
 from dtrain.core.tensor import Array, owner_of
 from dtrain.graph.graph import Value
+from dtrain.kernels.device_arrays import extent
 
 Named = tuple[Array, Value]
-
-
-def extent(array: Array) -> tuple[int, int]:
-    """The address of the first byte of an array, and that behind its last one."""
-    start: int = array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array.data.ptr
-    if array.flags.c_contiguous:
-        return start, start + array.nbytes
-    if array.size == 0:
-        return start, start
-    steps = [(length - 1) * stride for length, stride in zip(array.shape, array.strides)]
-    return start + sum(min(step, 0) for step in steps), start + sum(max(step, 0) for step in steps) + array.itemsize
 
 
 class WrittenMemory:

@@ -7,7 +7,7 @@ import pytest
 
 import dtrain as dt
 from dtrain.base.errors import TraceError
-from dtrain.core.written_memory import extent
+from dtrain.kernels.device_arrays import extent
 
 REFUSED = "tensors that it updates to share memory with no other that it reads"
 
