@@ -10,6 +10,7 @@ import pytest
 
 from dtrain.base.errors import CollectiveError, PeerLostError
 from dtrain.collectives import context
+from dtrain.collectives.shared_window import State
 from dtrain.collectives.thread_communicator import ThreadCommunicator, run_threads
 
 
@@ -125,3 +126,34 @@ def test_a_rank_that_ends_with_the_lock_of_all_holds_up_nobody() -> None:
     with pytest.raises(ValueError, match="an end within the lock"):
         run_threads(3, program, timeout=30)
     assert time.monotonic() - begin < 20
+
+
+class InterruptedOnce(list):
+    """Counts of arrivals; the next one of rank 0 is interrupted before it is noted."""
+
+    was_interrupted = False
+
+    def __setitem__(self, rank: int, count: int) -> None:
+        if rank == 0 and not self.was_interrupted:
+            self.was_interrupted = True
+            raise KeyboardInterrupt
+        super().__setitem__(rank, count)
+
+
+def test_an_interrupt_on_the_way_into_a_meeting_leaves_the_one_before_as_it_was() -> None:
+    """A slower rank may still be in that one, and must not be told that rank 0 never came."""
+
+    def program(comm: ThreadCommunicator) -> None:
+        comm.barrier()
+        if comm.rank:
+            return
+        window, world = comm._window, comm._window._world
+        with world.changed:
+            before = world.arrivals[0]
+            world.arrivals = InterruptedOnce(world.arrivals)
+        with pytest.raises(KeyboardInterrupt):
+            window.synchronize(5.0)
+        window.leave(State.BROKEN, "rank 0 was interrupted")
+        assert world.arrivals[0] == before
+
+    run_threads(2, program)
