@@ -74,7 +74,7 @@ def test_gradients_are_accepted(op: Op, dry: DryRun) -> None:
 @pytest.mark.parametrize("traced", [False, True], ids=["eager", "traced"])
 def test_training_steps_are_accepted(optimizer: str, traced: bool, dry: DryRun) -> None:
     _, state = train("small", optimizer, GPU, steps=2, traced=traced)
-    assert state and dry.counts()["launches"] > 100
+    assert state and dry.counts()["launches"] > 40
     assert "sgd_update_f32" in dry.launches_by_kernel() or "adam_update_f32" in dry.launches_by_kernel()
 
 
