@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -56,7 +57,7 @@ class DataParallelBoundary:
             return module.forward_with_hooks(*args, **kwargs)  # loaded by a process that is alone
         found = ModelTensors(module)
         written = WrittenBuffers(found, self.group)
-        replicas = self._replicas(found, args, kwargs) if is_grad_enabled() else None
+        replicas = self._replicas(found, args, _in_order(module, module.forward, kwargs)) if is_grad_enabled() else None
         with nullcontext() if replicas is None else replicas.entered():
             output = module.forward_with_hooks(*args, **kwargs)
         written.take_from_root()
@@ -64,9 +65,10 @@ class DataParallelBoundary:
 
     def run(self, module: Module, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call another method of the model: a pass like `call`, if gradients are recorded and it is given a batch."""
-        tensors, _ = flatten((args, kwargs), tensors=lambda item: item if isinstance(item, Tensor) else None)
+        ordered = _in_order(module, method, kwargs)
+        tensors = _tensors_in((args, ordered))
         has_weight = present_weight() is not None or bool(tensors and tensors[0].shape)
-        replicas = self._replicas(ModelTensors(module), args, kwargs) if has_weight and is_grad_enabled() else None
+        replicas = self._replicas(ModelTensors(module), args, ordered) if has_weight and is_grad_enabled() else None
         if replicas is None:
             return method(*args, **kwargs)
         with replicas.entered():
@@ -113,7 +115,7 @@ class DataParallelBoundary:
 def _weight_and_samples(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[float | Tensor, int]:
     """The weight that was given for a pass, else the samples of the first tensor; and how many samples it has."""
     weight = present_weight()
-    tensors, _ = flatten((args, kwargs), tensors=lambda item: item if isinstance(item, Tensor) else None)
+    tensors = _tensors_in((args, kwargs))
     has_batch = bool(tensors) and bool(tensors[0].shape)
     samples = tensors[0].shape[0] if has_batch else 1
     if weight is None and not has_batch:
@@ -121,6 +123,29 @@ def _weight_and_samples(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[
         advice = "or say how much it counts: with collectives.batch_weight(number)"
         raise ShapeError(expected("data_parallel", "a tensor with a batch axis as first input", given, advice))
     return float(samples) if weight is None else weight, samples
+
+
+def _tensors_in(given: Any) -> list[Tensor]:
+    tensors, _ = flatten(given, tensors=lambda item: item if isinstance(item, Tensor) else None)
+    return list(tensors)
+
+
+def _in_order(module: Module, method: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    """Keywords in the order in which the method names them; behind these, as written, those that its ** takes.
+
+    Python calls are the same in whatever order keywords are written, so which tensor comes first must be too.
+    """
+    if len(keywords) < 2:
+        return keywords
+    while isinstance(module, DataParallel):  # a handle passes everything on
+        module = module.module
+        method = module.forward
+    try:
+        named = inspect.signature(method).parameters
+    except ValueError:  # a compiled function that does not tell its parameters
+        return keywords
+    names = {name: None for name in named if name in keywords}
+    return {name: keywords[name] for name in {**names, **keywords}}
 
 
 class DataParallel(Module):
@@ -202,10 +227,11 @@ def data_parallel(
     """Train `module` on all ranks of a group: parameters and buffers are made equal once, gradients averaged.
 
     Gradients count by samples: the first tensor given to the model has the rank's samples on axis 0, and the loss is
-    the mean over them. Ranks may have different numbers of samples, also none. Where something else is counted, such
-    as tokens, `batch_weight` says how many. A term of the loss beside the model, such as a penalty on parameters, is
-    the same on every rank and comes to the gradients as it is. Buffers that a call overwrites (running statistics of
-    plain batch norm) become rank 0's at its end. In a world of one nothing is averaged.
+    the mean over them. First is what comes first in the parameters of `forward`, also where it is given by keyword.
+    Ranks may have different numbers of samples, also none. Where something else is counted, such as tokens,
+    `batch_weight` says how many. A term of the loss beside the model, such as a penalty on parameters, is the same on
+    every rank and comes to the gradients as it is. Buffers that a call overwrites (running statistics of plain batch
+    norm) become rank 0's at its end. In a world of one nothing is averaged.
 
     Args:
         bucket_mb: cap of a gradient bucket in MiB, default DTRAIN_FUSION_THRESHOLD_MB or 25; 0 packs nothing.

@@ -293,3 +293,42 @@ def test_a_wrong_cap_is_refused(given: float | None, message: str, monkeypatch: 
         return "ok"
 
     assert dist.run_threads(2, program) == ["ok", "ok"]
+
+
+class Masked(dt.nn.Module):
+    """A model of several inputs, of which the batch is the first parameter."""
+
+    def __init__(self) -> None:
+        self.layer = dt.nn.Linear(1, 1, bias=False)
+
+    def forward(self, x: dt.Tensor, mask: Any = None, *, scale: Any = None, **more: Any) -> dt.Tensor:
+        return self.layer(x)
+
+    def encode(self, x: dt.Tensor, mask: Any = None) -> dt.Tensor:
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_order_of_keywords_does_not_say_which_input_is_the_batch(size: int) -> None:
+    def program(communicator: Any) -> list[float]:
+        found = []
+        with dist.using(communicator):
+            rank = communicator.rank
+            x, mask = dt.tensor(np.full((1 + 2 * rank, 1), 1.0 + rank, np.float32)), dt.ones(5, 5)
+            for call, given in (
+                ("__call__", {"x": x, "mask": mask}),
+                ("__call__", {"mask": mask, "x": x}),
+                ("__call__", {"scale": mask, "x": x}),
+                ("__call__", {"other": mask, "mask": mask, "x": x}),
+                ("encode", {"mask": mask, "x": x}),
+            ):
+                for wrap in (dist.data_parallel, lambda net: dist.data_parallel(dist.data_parallel(net))):
+                    net = Masked()
+                    getattr(wrap(net), call)(**given).mean().backward()
+                    found.append(net.layer.weight.grad.item())
+        return found
+
+    counts = [1 + 2 * rank for rank in range(size)]
+    right = sum(count * (1.0 + rank) for rank, count in enumerate(counts)) / sum(counts)
+    for found in dist.run_threads(size, program):
+        np.testing.assert_allclose(found, right, rtol=1e-6)
