@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from dtrain.collectives.world import local_rank as local_rank
     from dtrain.collectives.world import local_world_size as local_world_size
     from dtrain.collectives.world import new_group as new_group
+    from dtrain.collectives.world import scatter_object_list as scatter_object_list
 
 assert __name__ == "dtrain.collectives", "import dtrain.collectives, never the bare name `collectives`"
 
@@ -111,6 +112,7 @@ _PUBLIC = {
     "local_rank": "world",
     "local_world_size": "world",
     "new_group": "world",
+    "scatter_object_list": "world",
 }
 
 __all__ = sorted(_PUBLIC)
@@ -120,6 +122,7 @@ if not TYPE_CHECKING:  # for a type checker the imports above are all, so that i
 
     def __getattr__(name: str) -> object:
         from importlib import import_module
+        from types import FunctionType
 
         if name not in _PUBLIC:
             from dtrain.base import names
@@ -128,6 +131,10 @@ if not TYPE_CHECKING:  # for a type checker the imports above are all, so that i
         # Whoever asks for anything here trains: sync-BN, packing and agreement between ranks have to be in place.
         import_module(f"{__name__}.session")
         value: object = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+        if isinstance(value, FunctionType):
+            from dtrain.base.spelling import spelled
+
+            value = spelled(value, f"dist.{name}")
         globals()[name] = value
         return value
 

@@ -28,7 +28,15 @@ from dtrain.functional import stack
 Group = str | Communicator | None
 
 
-class ReduceOp:
+class _Operations(type):
+    def __getattr__(cls, name: str) -> str:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        advice = "gather with dist.all_gather, and combine the rows"
+        raise AttributeError(expected("ReduceOp", "SUM, AVG, MAX, MIN or PRODUCT", name, advice))
+
+
+class ReduceOp(metaclass=_Operations):
     """The reductions of `all_reduce` under PyTorch's names; each is the text that `op` takes anyway."""
 
     SUM = "sum"

@@ -11,6 +11,8 @@ from dtrain.collectives import context, session
 from dtrain.collectives.calls import Group, as_group, in_group
 from dtrain.collectives.communicator import Communicator
 
+_NOTHING = object()  # None is an object to gather, too
+
 
 def init_process_group(
     backend: str | None = None,
@@ -90,12 +92,12 @@ def new_group(ranks: Sequence[int] | None = None, **options: Any) -> str:
     return next(text for text in texts if text is not None)
 
 
-def all_gather_object(value: Any, *others: Any, group: Group = None) -> Any:
+def all_gather_object(value: Any, other: Any = _NOTHING, *, group: Group = None) -> Any:
     """Every rank's object, in rank order; `all_gather_object(places, value)` fills a list, as PyTorch's does."""
     ranks = context.get_communicator(as_group(group))
-    if not others:
+    if other is _NOTHING:
         return ranks.all_gather_object(value)
-    places, mine = value, others[0]
+    places, mine = value, other
     if not isinstance(places, list) or len(places) != ranks.size:
         raise TypeError(expected("all_gather_object", f"a list of {ranks.size} places to fill", repr(places)))
     places[:] = ranks.all_gather_object(mine)
@@ -128,7 +130,7 @@ def broadcast_object(value: Any = None, src: int | None = None, *, root: int | N
 
 
 def broadcast_object_list(
-    values: list[Any], src: int | None = None, *, root: int | None = None, group: Group = None, **options: Any
+    values: list[Any], src: int | None = None, *, root: int | None = None, group: Group = None
 ) -> None:
     """Replace the elements of a list by those of one rank's list."""
     root = in_group("broadcast_object_list", group, src, root)
@@ -138,6 +140,29 @@ def broadcast_object_list(
         given = f"{len(received)} and {len(values)}"
         raise CollectiveError(expected("broadcast_object_list", "lists of one length on all ranks", given))
     values[:] = received
+
+
+def scatter_object_list(
+    place: list[Any],
+    values: list[Any] | None = None,
+    src: int | None = None,
+    *,
+    root: int | None = None,
+    group: Group = None,
+) -> None:
+    """Put the root's object for this rank into `place[0]`; nobody looks at the others' `values`.
+
+    Raises:
+        CollectiveError: the root's list has not one object for each rank; on every rank.
+    """
+    root = in_group("scatter_object_list", group, src, root)
+    if not isinstance(place, list) or not place:
+        raise TypeError(expected("scatter_object_list", "a list with a first place to fill", repr(place)))
+    ranks = context.get_communicator(as_group(group))
+    sent = ranks.broadcast_object(list(values or ()) if ranks.rank == root else None, root=root)
+    if len(sent) != ranks.size:
+        raise CollectiveError(expected("scatter_object_list", f"{ranks.size} objects on the root", str(len(sent))))
+    place[0] = sent[ranks.rank]
 
 
 def _member(group: Group) -> Communicator | RankInfo | None:

@@ -79,6 +79,13 @@ def keyword_rows() -> list[tuple[str, ...]]:
     return [(f"`{word}`", ", ".join(f"`{own}`" for own in ours)) for word, ours in keywords.KEYWORDS.items()]
 
 
+def exception_rows() -> list[tuple[str, ...]]:
+    return [
+        (f"`{name}`", ", ".join(f"`{theirs}` `{own}`" for theirs, own in words.items()))
+        for name, words in keywords.EXCEPTIONS.items()
+    ]
+
+
 def ignored_rows() -> list[tuple[str, ...]]:
     rows = []
     for word, (functions, values, advice) in keywords.WITHOUT_EFFECT.items():
@@ -123,6 +130,8 @@ def page() -> str:
         DIFFERENCES,
         "## Keywords\n\nBoth spellings work, in every function and constructor that has the parameter.\n",
         table(("theirs", "ours: the first that the function has"), keyword_rows()),
+        "Of single functions:\n",
+        table(("function", "theirs and ours"), exception_rows()),
         "Taken, and without effect:\n",
         table(("keyword", "of", "values", "for others"), ignored_rows()),
         "## Names that mean the same\n\nThese work; the right column is what they are here.\n",

@@ -75,3 +75,21 @@ def test_the_commands_named_exist() -> None:
     command = [sys.executable, "-m", "dtrain.launcher.cli", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
     assert words and [word for word in words if word not in shown.stdout] == []
+
+
+def test_functions_that_the_tables_name_exist() -> None:
+    """A function in the table of keywords without effect, or of exceptions, is one of ours."""
+    import dtrain as dt
+    import dtrain.functional as F
+    from dtrain import checkpoint, data, nn, optim
+    from dtrain import collectives as dist
+    from dtrain.base import keywords
+
+    named = {name for names, _, _ in keywords.WITHOUT_EFFECT.values() for name in names} | set(keywords.EXCEPTIONS)
+    places = (dt.Tensor, F, nn, nn.Module, optim, data, checkpoint, optim.SGD)
+    for name in named:
+        head, _, word = name.rpartition(".")
+        if head:
+            assert head == "dist" and hasattr(dist, word), name
+        else:
+            assert any(word in dir(place) for place in places), name

@@ -56,7 +56,27 @@ EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
     "atan2": {"input": "y", "other": "x"},
     "searchsorted": {"values": "x"},
     "to": {"device": "target", "dtype": "target"},
-}
+    # The collectives of torch.distributed. Ranks named group_src and group_dst count in the group.
+    "dist.all_reduce": {"tensor": "x"},
+    "dist.broadcast": {"tensor": "x", "group_src": "root"},
+    "dist.reduce": {"tensor": "x", "group_dst": "root"},
+    "dist.all_gather": {"tensor_list": "x", "tensor": "source"},
+    "dist.gather": {"tensor": "x", "gather_list": "places", "group_dst": "root"},
+    "dist.scatter": {"tensor": "x", "scatter_list": "parts", "group_src": "root"},
+    "dist.reduce_scatter": {"output": "x", "input_list": "parts"},
+    "dist.all_to_all": {"output_tensor_list": "x", "input_tensor_list": "parts"},
+    "dist.all_gather_into": {"output_tensor": "place", "input_tensor": "x"},
+    "dist.reduce_scatter_into": {"output": "place", "input": "x"},
+    "dist.all_to_all_into": {"output": "place", "input": "x"},
+    **{key: {"tensor": "x", "group_dst": "destination"} for key in ("dist.send", "dist.isend")},
+    **{key: {"tensor": "x", "group_src": "source"} for key in ("dist.recv", "dist.irecv")},
+    "dist.broadcast_object_list": {"object_list": "values", "group_src": "root"},
+    "dist.all_gather_object": {"object_list": "value", "obj": "other"},
+    "dist.gather_object": {"obj": "value", "object_gather_list": "places", "group_dst": "root"},
+    "dist.scatter_object_list": {
+        "scatter_object_output_list": "place", "scatter_object_input_list": "values", "group_src": "root",
+    },
+}  # fmt: skip
 
 # Values that mean something else here.
 CONVERTED: Mapping[str, Callable[[Any], Any]] = {
@@ -65,7 +85,12 @@ CONVERTED: Mapping[str, Callable[[Any], Any]] = {
 }
 
 _ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "silu", "hswish", "hsigmoid", "dropout")
-_OPTIMIZERS = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad")
+_OPTIMIZERS = ("SGD", "Adam", "AdamW")
+_ENDED = (
+    "dist.reduce", "dist.gather", "dist.scatter", "dist.reduce_scatter", "dist.all_to_all", "dist.all_gather_into",
+    "dist.reduce_scatter_into", "dist.all_to_all_into",
+)  # fmt: skip
+_OBJECTS = ("dist.broadcast_object_list", "dist.all_gather_object", "dist.gather_object", "dist.scatter_object_list")
 _CONVOLUTIONS = ("Conv1d", "Conv2d", "ConvTranspose2d")
 _SCHEDULES = (
     "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "OneCycleLR", "LambdaLR", "LinearWarmup", "LinearLR",
@@ -105,6 +130,10 @@ WITHOUT_EFFECT: Mapping[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     ),
     "keep_vars": (("state_dict",), (False,), "write dict(module.named_parameters())"),
     "sparse": (("Embedding", "embedding"), (False,), "gradients are dense"),
+    "async_op": (_ENDED, (False,), "leave async_op and wait() out: the result is there when the call returns"),
+    "output_split_sizes": (("dist.all_to_all_into",), (None,), "blocks are equal: pad them, or write dist.all_to_all"),
+    "input_split_sizes": (("dist.all_to_all_into",), (None,), "blocks are equal: pad them, or write dist.all_to_all"),
+    "device": (_OBJECTS, (ANY,), ""),
     "enable_nested_tensor": (("TransformerEncoder",), (ANY,), ""),
 }
 
@@ -139,8 +168,16 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "dropout": ("training",),
     **dict.fromkeys(("cross_entropy", "nll_loss", "binary_cross_entropy", "CrossEntropyLoss", "NLLLoss"), ("weight",)),
     **dict.fromkeys(("sum", "mean", "prod", "max", "min", "any", "all", "logsumexp", "norm"), ("keepdims",)),
+    **dict.fromkeys(
+        (
+            "dist.all_reduce", "dist.broadcast", "dist.reduce", "dist.all_gather", "dist.gather", "dist.scatter",
+            "dist.reduce_scatter", "dist.all_to_all", "dist.all_gather_into", "dist.reduce_scatter_into",
+            "dist.all_to_all_into", "dist.send", "dist.recv", "dist.isend", "dist.irecv", *_OBJECTS,
+        ),
+        ("group", "async_op", "tag"),
+    ),
     **dict.fromkeys(("argmax", "argmin", "amax", "amin", "median", "mode"), ("keepdims",)),
-}
+}  # fmt: skip
 
 # Methods of classes that are spelled too.
 METHODS = (

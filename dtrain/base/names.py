@@ -152,9 +152,9 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     "optim": {
         "swa_utils": "keep running averages in the training loop",
         "LBFGS": "write optim.Adam; there is no optimizer with a closure",
-        "RMSprop": "write optim.Adam",
-        "Adagrad": "write optim.Adam",
-        "Adadelta": "write optim.Adam",
+        "RMSprop": "dtrain does not have it; optim.Adam is the nearest, another algorithm with numbers of its own",
+        "Adagrad": "dtrain does not have it; optim.Adam is the nearest, another algorithm with numbers of its own",
+        "Adadelta": "dtrain does not have it; optim.Adam is the nearest, another algorithm with numbers of its own",
         "CyclicLR": "write optim.OneCycleLR, or optim.LambdaLR",
         "ChainedScheduler": "write optim.LambdaLR with the product",
         "SparseAdam": "write optim.Adam: gradients are dense",

@@ -234,3 +234,142 @@ def test_init_process_group_agrees_with_the_launcher() -> None:
             dist.init_process_group("gloo", rank=size - rank, world_size=size + 1)
 
     on_ranks(2, program)
+
+
+def keyword_calls(rank: int, size: int) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
+    """Each collective in torch.distributed's keywords, and by position: what is filled, or what is returned."""
+    x = draw(rank, size, 2)
+
+    def fill(call: Any, *shape: int, **words: Any) -> Any:
+        place = dt.tensor(np.zeros(shape))
+        call(place, **words)
+        return place.tolist()
+
+    def listed(call: Any, shape: tuple[int, ...] = (size, 2)) -> Any:
+        places = [dt.tensor(np.zeros(shape)) for _ in range(size)]
+        call(places)
+        return [place.tolist() for place in places]
+
+    def changed(call: Any) -> Any:
+        tensor = dt.tensor(x)
+        call(tensor)
+        return tensor.tolist()
+
+    def objects(call: Any, length: int = size) -> Any:
+        places: list[Any] = [rank] * length
+        call(places)
+        return places
+
+    rows = [dt.tensor(row) for row in x]
+    last, t = size - 1, dt.tensor(x)
+    from_last = rows if rank == last else None
+    return {
+        "all_reduce": (
+            lambda: changed(lambda a: [dist.all_reduce(tensor=a, op="max", group=None, async_op=True).wait()]),
+            lambda: changed(lambda a: [dist.all_reduce(a, "max", None, True).wait()]),
+        ),
+        "broadcast": (
+            lambda: dist.broadcast(tensor=t, group_src=last).tolist(),
+            lambda: dist.broadcast(t, last, None).tolist(),
+        ),
+        "reduce": (
+            lambda: dist.reduce(tensor=t, dst=last, async_op=False).tolist(),
+            lambda: dist.reduce(t, last, "sum", None).tolist(),
+        ),
+        "all_gather": (
+            lambda: listed(lambda places: dist.all_gather(tensor_list=places, tensor=t)),
+            lambda: listed(lambda places: dist.all_gather(places, t, None)),
+        ),
+        "all_gather_into_tensor": (
+            lambda: fill(lambda p: dist.all_gather_into_tensor(output_tensor=p, input_tensor=t), size * size, 2),
+            lambda: fill(lambda p: dist.all_gather_into(p, t), size * size, 2),
+        ),
+        "gather": (
+            lambda: listed(lambda places: dist.gather(tensor=t, gather_list=places, group_dst=last)),
+            lambda: listed(lambda places: dist.gather(t, places, last)),
+        ),
+        "scatter": (
+            lambda: fill(lambda p: dist.scatter(tensor=p, scatter_list=from_last, group_src=last), 2),
+            lambda: fill(lambda p: dist.scatter(p, from_last, last), 2),
+        ),
+        "reduce_scatter": (
+            lambda: fill(lambda p: dist.reduce_scatter(output=p, input_list=rows), 2),
+            lambda: fill(lambda p: dist.reduce_scatter(p, rows), 2),
+        ),
+        "reduce_scatter_tensor": (
+            lambda: fill(lambda p: dist.reduce_scatter_tensor(output=p, input=t, op="mean"), 1, 2),
+            lambda: fill(lambda p: dist.reduce_scatter_into(p, t, "mean"), 1, 2),
+        ),
+        "all_to_all": (
+            lambda: listed(lambda p: dist.all_to_all(output_tensor_list=p, input_tensor_list=rows), (2,)),
+            lambda: listed(lambda p: dist.all_to_all(p, rows), (2,)),
+        ),
+        "all_to_all_single": (
+            lambda: fill(lambda p: dist.all_to_all_single(output=p, input=t, input_split_sizes=None), size, 2),
+            lambda: fill(lambda p: dist.all_to_all_into(p, t), size, 2),
+        ),
+        "broadcast_object_list": (
+            lambda: objects(lambda o: dist.broadcast_object_list(object_list=o, src=last, device=None)),
+            lambda: objects(lambda o: dist.broadcast_object_list(o, last)),
+        ),
+        "all_gather_object": (
+            lambda: objects(lambda o: dist.all_gather_object(object_list=o, obj=[rank])),
+            lambda: objects(lambda o: dist.all_gather_object(o, [rank], None)),
+        ),
+        "gather_object": (
+            lambda: objects(lambda o: dist.gather_object(obj=[rank], object_gather_list=o, dst=last)),
+            lambda: objects(lambda o: dist.gather_object([rank], o, last)),
+        ),
+    }
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_keywords_of_torch_distributed_are_those_positions(size: int) -> None:
+    def program(rank: int, size: int) -> None:
+        for name, (theirs, ours) in keyword_calls(rank, size).items():
+            assert theirs() == ours(), name
+        dist.isend(tensor=dt.tensor([float(rank)]), dst=(rank + 1) % size, tag=3).wait()
+        place = dt.tensor([-1.0])
+        assert dist.recv(tensor=place, group_src=(rank - 1) % size, tag=3) == (rank - 1) % size
+        dist.send(dt.tensor([float(rank)]), (rank + 1) % size, None, 4)
+        dist.irecv(tensor=place, src=(rank - 1) % size, tag=4).wait()
+        assert place.tolist() == [float((rank - 1) % size)]
+
+    on_ranks(size, program)
+
+
+def test_a_statement_in_keywords_changes_its_tensor() -> None:
+    def program(rank: int, size: int) -> list[float]:
+        x = dt.tensor([float(rank)])
+        dist.all_reduce(tensor=x, op=dist.ReduceOp.MAX)
+        return x.tolist()
+
+    assert on_ranks(3, program) == [[2.0]] * 3
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_objects_are_scattered(size: int) -> None:
+    def program(rank: int, size: int) -> Any:
+        place: list[Any] = [None, "kept"]
+        values = [{"for": other} for other in range(size)] if rank == size - 1 else None
+        dist.scatter_object_list(scatter_object_output_list=place, scatter_object_input_list=values, src=size - 1)
+        with pytest.raises(CollectiveError, match=f"{size} objects on the root"):
+            dist.scatter_object_list(place, [1] * (size + 1))
+        return place
+
+    assert on_ranks(size, program) == [[{"for": rank}, "kept"] for rank in range(size)]
+
+
+def test_words_that_no_collective_has_are_said() -> None:
+    def program(rank: int, size: int) -> None:
+        x = dt.tensor([1.0])
+        with pytest.raises(TypeError, match=r"dist.all_reduce\(\).*did you mean tensor"):
+            dist.all_reduce(tensr=x)
+        with pytest.raises(ValueError, match="leave async_op"):
+            dist.reduce(x, dst=0, async_op=True)
+        with pytest.raises(TypeError, match="one of x and tensor"):
+            dist.all_reduce(x, tensor=x)
+        with pytest.raises(AttributeError, match="SUM, AVG, MAX, MIN or PRODUCT"):
+            _ = dist.ReduceOp.BAND
+
+    on_ranks(1, program)
