@@ -18,6 +18,7 @@ import dtrain.functional as F
 from dtrain.base.dtype import DType, bfloat16, float16, float64
 from dtrain.core.tensor import Tensor, wrap
 from dtrain.core.tensor_factory import tensor
+from dtrain.core.trace import trace
 
 MAGNITUDES = {float16: (1e-4, 1.0, 300.0, 2e4), bfloat16: (1e-12, 1.0, 1e4, 1e12)}
 LABELS = np.array([1, 0, 3, 2, 1, 3])
@@ -191,3 +192,23 @@ def test_is_the_wide_result_rounded_once(name: str, dtype: DType):
             _assert_rounded_once(value, exact, dtype, 1e-5 if name == "tanhshrink" else 0.0, 1, f"value at {magnitude}")
             if gradient is not None:
                 _assert_rounded_once(gradient, exact_gradient, dtype, terms, 4, f"gradient at {magnitude}")
+
+
+# Made of several ops, which may round to the same by chance: looked at as graphs.
+COMPOSED = words(
+    """
+    prelu addmm log2 log10 exp2 frac var_mean std_mean celu glu huber_loss kl_div margin_ranking_loss mse_loss l1_loss
+    hinge_loss smooth_l1_loss nll_loss
+    """
+)
+MOVES = words("cast get_item transpose sign constant")  # what a case does beside its function
+
+
+@pytest.mark.parametrize("dtype", MAGNITUDES, ids=lambda dtype: dtype.tag)
+@pytest.mark.parametrize("name", sorted(COMPOSED))
+def test_nothing_in_between_is_short(name: str, dtype: DType):
+    traced = trace(CASES[name])
+    traced(tensor(_sample(dtype, 1.0)))
+    (graph,) = traced.graphs
+    short = {node.op.name for node in graph.nodes if any(value.type.dtype is dtype for value in node.outputs)}
+    assert short <= MOVES
