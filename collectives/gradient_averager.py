@@ -109,9 +109,10 @@ class GradientAverager:
     # weights add up; the sum of the weights is a message of one number a pass.
 
     def _shares(self, mine: Gradients, forward_pass: ForwardPass) -> Gradients:
-        unit, weight = forward_pass.unit_and_weight(CPU)
-        total = all_reduce(weight, group=self.group)
         size = get_communicator(self.group).size
+        # Smaller by a power of two, so that weights near the largest double have a finite sum; quotients stay the same.
+        unit, weight = forward_pass.unit_and_weight(CPU) * 0.5 ** (size - 1).bit_length()
+        total = all_reduce(weight, group=self.group)
         if is_tracing():
             share = where(total > 0, unit / where(total > 0, total, 1.0), 1 / size)
             return {

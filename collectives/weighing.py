@@ -49,6 +49,9 @@ class Weighted:
         if self.op == "sum":
             return tuple(weight for weight, _ in pairs)
         total = sum(count for _, count in pairs)
+        if total == math.inf:  # counts near the largest double, whose quotients are numbers all the same
+            pairs = [(weight / len(pairs) / 2, count / len(pairs) / 2) for weight, count in pairs]
+            total = sum(count for _, count in pairs)
         if total == 0.0:
             return (1 / len(pairs),) * len(pairs)
         return tuple(weight / total for weight, _ in pairs)

@@ -175,3 +175,42 @@ def test_short_floats_do_not_overflow_by_the_number_of_samples(dtype: str) -> No
             return layer.weight.grad.item(), beside.grad.item()
 
     assert dist.run_threads(2, program) == [(64.0, 64.0)] * 2
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("waits", [False, True])
+def test_weights_near_the_largest_double(size: int, traced: bool, waits: bool) -> None:
+    def program(communicator: Any) -> float:
+        with dist.using(communicator):
+            rank = communicator.rank
+            layer = dt.nn.Linear(1, 1, bias=False).to("f64")
+            model = dist.data_parallel(layer)
+
+            def step(x: Any) -> None:
+                with dist.batch_weight(0.5e308 * (1 + rank % 3)):
+                    model(x).mean().backward()
+
+            run = dt.trace(step) if traced else step
+            x = dt.tensor(np.full((1, 1), 1.0 + rank))
+            if waits:
+                with model.no_sync():
+                    run(x)
+                model(x * 0.0).mean().backward()
+            else:
+                run(x)
+            return layer.weight.grad.item()
+
+    weights = [1 + rank % 3 for rank in range(size)]
+    right = sum(weight * (1.0 + rank) for rank, weight in enumerate(weights)) / sum(weights)
+    np.testing.assert_allclose(dist.run_threads(size, program), right, rtol=1e-12)
+
+
+def test_a_mean_by_weights_near_the_largest_double() -> None:
+    def program(communicator: Any) -> list[float]:
+        mine = np.array([1.0 + communicator.rank])
+        return [communicator.all_reduce(mine, op="mean", weight=weight)[0] for weight in (1e308, (1e308, 1e308), 3.0)]
+
+    for size in (1, 2, 3, 4):
+        for found in dist.run_threads(size, program):
+            np.testing.assert_allclose(found, (size + 1) / 2, rtol=1e-12)
