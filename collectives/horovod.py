@@ -6,7 +6,8 @@ averages over samples instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -52,23 +53,74 @@ def _op(average: bool | None, op: str | None) -> str:
 
 
 def allreduce(
-    tensor: Any, average: bool | None = None, name: str = "", compression: Any = None, op: Any = None
+    tensor: Any,
+    average: bool | None = None,
+    name: str = "",
+    compression: Any = None,
+    op: Any = None,
+    prescale_factor: float = 1.0,
+    postscale_factor: float = 1.0,
+    process_set: Any = None,
 ) -> Tensor:
-    """The average over the ranks, or what `op` says, as a new tensor; gradients flow."""
+    """The average over the ranks, or what `op` says, as a new tensor; gradients flow.
+
+    Args:
+        prescale_factor, postscale_factor: what floats are multiplied by before and after it.
+    """
     _check_compression(compression)
-    return ops.all_reduce(as_tensor(tensor), op=_op(average, op), group="world", label=name or "")
+    _check_process_set(process_set)
+    scaled = _scaled(as_tensor(tensor), prescale_factor)
+    return _scaled(ops.all_reduce(scaled, op=_op(average, op), group="world", label=name or ""), postscale_factor)
 
 
-def allreduce_(tensor: Tensor, average: bool | None = None, name: str = "", op: Any = None) -> Tensor:
+def allreduce_(
+    tensor: Tensor,
+    average: bool | None = None,
+    name: str = "",
+    op: Any = None,
+    prescale_factor: float = 1.0,
+    postscale_factor: float = 1.0,
+    process_set: Any = None,
+) -> Tensor:
     """`allreduce` into the tensor itself."""
-    calls.put(tensor, allreduce(tensor, average, name, op=op))
+    factors = (prescale_factor, postscale_factor)
+    calls.put(tensor, allreduce(tensor, average, name, None, op, *factors, process_set))
     return tensor
 
 
-def allreduce_async_(tensor: Tensor, average: bool | None = None, name: str = "", op: Any = None) -> Work[Any]:
+def allreduce_async_(
+    tensor: Tensor,
+    average: bool | None = None,
+    name: str = "",
+    op: Any = None,
+    prescale_factor: float = 1.0,
+    postscale_factor: float = 1.0,
+    process_set: Any = None,
+) -> Work[Any]:
     """`allreduce_` that returns at once; `synchronize` waits for it."""
+    _check_process_set(process_set)
+    if postscale_factor != 1.0:
+        advice = "multiply after hvd.synchronize(), or write prescale_factor"
+        raise ValueError(expected("allreduce_async_", "postscale_factor of 1.0", str(postscale_factor), advice))
+    if prescale_factor != 1.0:
+        calls.put(tensor, _scaled(tensor.detach(), prescale_factor))
     work: Work[Any] = calls.all_reduce(tensor, _op(average, op), async_op=True)
     return work
+
+
+def _scaled(tensor: Tensor, factor: float) -> Tensor:
+    if factor == 1.0:
+        return tensor
+    if not tensor.dtype.is_floating:
+        advice = "convert it with .to('f32') first"
+        raise TypeError(expected("allreduce", "a tensor of floats to scale", str(tensor.type), advice))
+    return tensor * factor
+
+
+def _check_process_set(process_set: Any) -> None:
+    if process_set is not None:
+        advice = "write dist.all_reduce(x, group=dist.new_group(ranks))"
+        raise ValueError(expected("horovod", "no process_set: all ranks take part", repr(process_set), advice))
 
 
 def synchronize(work: Work[Any]) -> Any:
@@ -153,15 +205,25 @@ def _averaging(kind: type[Optimizer], reduction: str) -> type[Optimizer]:
     class Averaging(kind):  # type: ignore[misc, valid-type]
         parameter_names: Mapping[Parameter, str] = {}
         is_synchronized = False
+        skips_synchronize = False
 
         def synchronize(self) -> None:
             """Reduce the gradients now, to clip them before the step, say; the step does not do it again."""
             _reduce_gradients(self, reduction)
             self.is_synchronized = True
 
+        @contextmanager
+        def skip_synchronize(self) -> Iterator[None]:
+            """Steps inside of the block do not reduce gradients."""
+            before, self.skips_synchronize = self.skips_synchronize, True
+            try:
+                yield
+            finally:
+                self.skips_synchronize = before
+
         def step(self, *arguments: Any, **options: Any) -> Any:
             """Reduce the gradients, unless `synchronize` has, and update the parameters."""
-            if not self.is_synchronized:
+            if not (self.is_synchronized or self.skips_synchronize):
                 self.synchronize()
             self.is_synchronized = False
             return super().step(*arguments, **options)
@@ -201,13 +263,17 @@ def DistributedOptimizer(
     compression: Any = None,
     backward_passes_per_step: int = 1,
     op: str = Average,
+    gradient_predivide_factor: float = 1.0,
 ) -> Any:
     """The same optimizer, which from now on averages gradients over the ranks before each step.
 
     Every rank makes the same steps; a parameter without a gradient on a rank counts as zero there. Gradients of
-    several backward passes add up in `grad` until the step, however many there are.
+    several backward passes add up in `grad` until the step, however many there are. `gradient_predivide_factor` says
+    which part of the division of an average comes before the sum: the average is the same.
     """
     _check_compression(compression)
+    if gradient_predivide_factor != 1.0 and op != Average:
+        raise ValueError(expected("DistributedOptimizer", "op Average with gradient_predivide_factor", repr(op)))
     optimizer.__class__ = _averaging(type(optimizer), op)
     optimizer.parameter_names = {p: name for name, p in named_parameters or ()}
     return optimizer

@@ -132,3 +132,46 @@ def test_compression_is_refused_and_words_that_are_not_here_are_said() -> None:
     on_ranks(1, program)
     with pytest.raises(AttributeError, match="save_checkpoint"):
         _ = hvd.elastic
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_factors_scale_before_and_after(size: int) -> None:
+    def program(rank: int, size: int) -> None:
+        x = draw(rank, 3)
+        rows = np.stack([draw(other, 3) for other in range(size)])
+        result = hvd.allreduce(dt.tensor(x), op=hvd.Max, prescale_factor=-2.0, postscale_factor=0.5)
+        np.testing.assert_allclose(result.numpy(), (rows * -2.0).max(0) * 0.5, rtol=1e-12)
+        tensor = dt.tensor(x)
+        hvd.allreduce_(tensor, op=hvd.Sum, postscale_factor=3.0)
+        np.testing.assert_allclose(tensor.numpy(), rows.sum(0) * 3, rtol=1e-12)
+        tensor = dt.tensor(x)
+        hvd.synchronize(hvd.allreduce_async_(tensor, prescale_factor=4.0))
+        np.testing.assert_allclose(tensor.numpy(), rows.mean(0) * 4, rtol=1e-12)
+        with pytest.raises(ValueError, match=r"multiply after hvd\.synchronize"):
+            hvd.allreduce_async_(tensor, postscale_factor=2.0)
+        with pytest.raises(TypeError, match="floats to scale"):
+            hvd.allreduce(dt.tensor([1]), prescale_factor=2.0)
+        with pytest.raises(ValueError, match="new_group"):
+            hvd.allreduce(tensor, process_set="half")
+
+    on_ranks(size, program)
+
+
+def test_a_step_inside_of_skip_synchronize_reduces_nothing() -> None:
+    def program(rank: int, size: int) -> list[float]:
+        p = nn.Parameter(dt.tensor([0.0]))
+        optimizer = hvd.DistributedOptimizer(optim.SGD([p], lr=1.0), gradient_predivide_factor=2.0)
+        p.grad = dt.tensor([float(rank)])
+        with optimizer.skip_synchronize():
+            optimizer.step()
+        alone = p.item()
+        p.grad = dt.tensor([float(rank)])
+        optimizer.synchronize()
+        with optimizer.skip_synchronize():
+            optimizer.step()
+        together = p.item() - alone
+        p.grad = dt.tensor([float(rank)])
+        optimizer.step()
+        return [alone, together, p.item() - alone - together]
+
+    assert on_ranks(2, program) == [[-float(rank), -0.5, -0.5] for rank in range(2)]

@@ -59,6 +59,15 @@ def test_numbers_repeat_whatever_the_main_process_drew_and_however_many_workers(
 
 
 @pytest.mark.parametrize("name", DRAWS)
+def test_without_workers_a_dataset_draws_from_the_streams_of_the_process(name):
+    draw = DRAWS[name]
+    seed_global_streams((5,))
+    expected = [draw().tobytes() for _ in range(12)]
+    seed_global_streams((5,))
+    assert epoch_of(draw, num_workers=0) == expected != epoch_of(draw, num_workers=1)
+
+
+@pytest.mark.parametrize("name", DRAWS)
 def test_the_main_process_keeps_its_streams(name):
     draw = DRAWS[name]
     seed_global_streams((5,))
