@@ -203,7 +203,7 @@ class NcclCommunicator(Communicator):
         weights = pairs[:, 0].copy()
         if op.op == "mean":
             total = pairs[:, 1].sum()
-            shrink = self._cupy.where(self._cupy.isinf(total), 0.5 / self.size, 1.0)  # counts near the largest double
+            shrink = self._cupy.where(total == np.inf, 0.5 / self.size, 1.0)  # counts near the largest double
             weights, total = weights * shrink, (pairs[:, 1] * shrink).sum()
             weights = self._cupy.where(total > 0, weights / self._cupy.where(total > 0, total, 1.0), 1 / self.size)
         coefficients: Array = weights

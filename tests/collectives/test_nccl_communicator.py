@@ -54,13 +54,13 @@ def test_weights_may_lie_on_the_device() -> None:
     def program(world: Communicator) -> list[float]:
         communicator = NcclCommunicator(world, 0)
         results = []
-        for weight, count in ((world.rank, world.rank), (1.0, world.rank), (0.0, 0.0)):
+        for weight, count in ((world.rank, world.rank), (1.0, world.rank), (0.0, 0.0), (1e308, 1e308)):
             array = cupy.asarray(np.array([world.rank + 1.0, np.nan if weight == 0 < world.rank else 1.0]))
             pair = cupy.asarray(np.array([weight, count], np.float64))
             results.append(float(communicator.all_reduce(array, op="mean", weight=pair)[0]))
         return results
 
-    assert run_threads(3, program) == [[(2 * 1 + 3 * 2) / 3, 6 / 3, 2.0]] * 3
+    assert run_threads(3, program) == [[(2 * 1 + 3 * 2) / 3, 6 / 3, 2.0, 2.0]] * 3
 
 
 @pytest.mark.usefixtures("fake")
