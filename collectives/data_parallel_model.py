@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import partial
@@ -73,6 +73,13 @@ class DataParallelBoundary:
             return method(*args, **kwargs)
         with replicas.entered():
             output = method(*args, **kwargs)
+        if isinstance(output, Generator | AsyncGenerator | Coroutine):
+            if not isinstance(output, AsyncGenerator):
+                output.close()
+            name, advice = getattr(method, "__name__", "a method"), "return a list, or call it under dt.no_grad()"
+            raise TypeError(
+                expected("data_parallel", f"{name}() to compute while it is called", type(output).__name__, advice)
+            )
         return replicas.leave(output)
 
     def take_room_of(self, other: DataParallelBoundary) -> None:
@@ -152,8 +159,15 @@ class DataParallel(Module):
     """A model whose backward passes average gradients over the ranks. Made by `data_parallel`.
 
     It is a handle: the model inside averages by itself, also when it is called directly, copied or loaded from a file.
-    Attributes that the handle does not have are those of the model inside (`model.weight`, `model.generate()`). In a
-    world of one it is the same handle, around a model that has nothing to average.
+    Attributes that the handle does not have are those of the model inside (`model.weight`, `model.generate()`), to
+    read, set and delete. A method called on the handle is a pass whose gradients are averaged, like a call of the
+    model; what is called beside it is not, such as a layer (`model.head(x)`), a method of `model.module`, or a function
+    that a method returns: put it into `forward` or a method. In a world of one it is the same handle, around a model
+    that has nothing to average.
+
+    Raises:
+        TypeError: a method that would compute after its call has ended (a generator) is called with a batch while
+            gradients are recorded.
     """
 
     def __init__(self, module: Module) -> None:
@@ -187,6 +201,26 @@ class DataParallel(Module):
             if boundary is None or getattr(value, "__self__", None) is not module or hasattr(Module, name):
                 return value
             return partial(boundary.run, module, value)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if self._is_own(name):
+                super().__setattr__(name, value)
+            else:
+                setattr(self.module, name, value)
+
+        def __delattr__(self, name: str) -> None:
+            if self._is_own(name):
+                super().__delattr__(name)
+            else:
+                delattr(self.module, name)
+
+    def _is_own(self, name: str) -> bool:
+        """Whether an attribute is read from the handle, and so set there."""
+        return name in ("module", "boundary") or name in vars(self) or hasattr(type(self), name)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, *, persistent: bool = True) -> None:
+        """Make attribute `name` of the model inside a buffer."""
+        self.module.register_buffer(name, tensor, persistent=persistent)
 
     def no_sync(self) -> AbstractContextManager[None]:
         """Accumulate without sending gradients: they wait, and join the next synchronized backward.

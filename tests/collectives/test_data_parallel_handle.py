@@ -168,3 +168,57 @@ def test_other_methods_of_the_model_are_passes_too(traced: bool) -> None:
     for found in dist.run_threads(2, program):
         for mine, other in zip(found, wanted):
             np.testing.assert_allclose(mine, other, rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_attributes_are_set_and_deleted_where_they_are_read(size: int) -> None:
+    def program(rank: int, net: Net, model: Any) -> None:
+        model.scale = 5.0
+        model.layer = nn.Linear(3, 2)
+        model.added = nn.Linear(2, 2)
+        model.register_buffer("mean", dt.zeros(2))
+        model.register_parameter("bias", dt.Parameter(np.zeros(2, np.float32)))
+        assert net.scale == model.scale == 5.0
+        assert net.layer is model.layer and net.added is model.added and net.bias is model.bias
+        assert "mean" in net.state_dict() and model.mean is net.mean
+        assert len(list(model.parameters())) == len(list(net.parameters())) == 7
+        model.scale += 1.0
+        assert net.scale == 6.0
+        del model.added, model.scale
+        assert not hasattr(net, "added") and not hasattr(model, "scale")
+        with pytest.raises(AttributeError):
+            del model.nothing
+        model.eval()
+        assert not net.training
+        twin = copy.deepcopy(model)
+        twin.scale = 3.0
+        assert twin.module.scale == 3.0 and not hasattr(net, "scale")
+        model.module = other = Net()
+        model.scale = 7.0
+        assert other.scale == 7.0 and "scale" not in vars(model)
+
+    on_ranks(size, program)
+
+
+class Streaming(nn.Module):
+    def __init__(self) -> None:
+        self.layer = nn.Linear(1, 1)
+
+    def parts(self, x: dt.Tensor) -> Any:
+        yield self.layer(x)
+
+    async def later(self, x: dt.Tensor) -> Any:
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("name", ["parts", "later"])
+def test_a_method_that_computes_after_its_call_is_refused(name: str) -> None:
+    def program(communicator: Any) -> None:
+        with dist.using(communicator):
+            model, x = dist.data_parallel(Streaming()), dt.ones(2, 1)
+            with pytest.raises(TypeError, match=rf"expected {name}\(\) to compute while it is called"):
+                getattr(model, name)(x)
+            with dt.no_grad():
+                assert len([part.shape for part in model.parts(x)]) == 1
+
+    dist.run_threads(2, program)
