@@ -40,6 +40,7 @@ from dtrain.launcher.verdict import (
     failure_verdict,
     interrupt_verdict,
     nothing_exchanged_note,
+    silent_leaver_verdict,
     start_timed_out_verdict,
     start_verdict,
     starter_left_verdict,
@@ -325,6 +326,16 @@ class Job:
         return self._starter_left()
 
     def _starter_left(self) -> JobVerdict:
+        leavers = self._roster.left_without_a_word
+        if leavers and self._roster.unexplained:
+            return silent_leaver_verdict(
+                leavers[0],
+                self._plan.size,
+                self._started.poll() or 0,
+                self._roster.unexplained,
+                starter=self._plan.launcher,
+                said=self._started.messages(),
+            )
         return starter_left_verdict(
             self._plan.launcher,
             self._started.poll() or 0,

@@ -49,6 +49,12 @@ class Roster:
         return [end for end in self.ends if end.code == 0 and not end.asked and end.rank not in self._joining]
 
     @property
+    def left_without_a_word(self) -> list[RankEnd]:
+        """Ranks that ended with code 0 behind `dist.init()` and past the interpreter's end: by `os._exit(0)`, say."""
+        ends = [end for end in self.ends if end.code == 0 and not end.asked]
+        return [end for end in ends if end.rank in self._joined and end.rank not in self._exchanged]
+
+    @property
     def waiting_to_join(self) -> list[int]:
         """Ranks in `dist.init()`."""
         return sorted(rank for rank in self._joining - self._joined if not self.ends[rank].has_ended)

@@ -222,6 +222,22 @@ def timeout_verdict(seconds: float, ends: Sequence[RankEnd], now: float) -> JobV
     return JobVerdict(kind="timeout", exit_code=TIMED_OUT, text=block(lines), ranks=ranks)
 
 
+def silent_leaver_verdict(
+    leaver: RankEnd, size: int, status: int, waiting: Sequence[RankEnd], *, starter: str, said: str
+) -> JobVerdict:
+    """A rank left past MPI's and Python's end, for which the starter ended the job."""
+    lines = [
+        f"rank {leaver.rank} of {size} left with exit code 0 before the job's end, past the end of Python and of MPI",
+        f"  host {leaver.host or 'unknown'}, pid {leaver.pid or 'unknown'}, at {_clock(leaver.time)}{_progress(leaver)}",
+        *(f"  then stopped: rank {end.rank}{_progress(end)}".rstrip() for end in waiting[:8]),
+        "  let its script end, or raise SystemExit: os._exit(0) skips what the other ranks wait for",
+        f"  {starter} said:",
+        *indented(said),
+    ]
+    code = (128 - status if status < 0 else status) or 1
+    return JobVerdict(kind="failure", exit_code=code, text=block(lines), ranks=(leaver.rank,), first=leaver)
+
+
 def start_verdict(lines: Sequence[str]) -> JobVerdict:
     """Not all ranks came up."""
     return JobVerdict(kind="start", exit_code=COULD_NOT_START, text=block(["could not start", *lines]))

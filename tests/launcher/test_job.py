@@ -114,6 +114,24 @@ def test_one_rank_fails(run, launcher, action, code, text):
     assert left_behind(run.folder) == []
 
 
+@pytest.mark.distributed
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_rank_that_skips_the_end_of_mpi_with_code_0_is_named(run, who):
+    script = run.script(
+        "import os, dtrain as dt\n"
+        "from dtrain import collectives as dist\n"
+        "dist.init()\n"
+        f"if dist.rank() == {who}: os._exit(0)\n"
+        "dist.all_reduce(dt.tensor([1.0]))\n"
+    )
+    ended = run("--launcher", "mpirun", "-np", "2", "--quiet", "--log-dir", "logs", script)
+    assert ended.code != 0
+    assert f"dtrain: rank {who} of 2 " in ended.err
+    record = json.loads((run.folder / "logs" / "failure.json").read_text())
+    assert (record["ranks"], record["first"]["rank"]) == ([who], who)
+    assert left_behind(run.folder) == []
+
+
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_kill_nine_of_one_rank(run, launcher):
     """Verdict, code 137 and an empty machine within two seconds, the rank's own children included."""

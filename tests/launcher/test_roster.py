@@ -78,3 +78,17 @@ def test_what_ranks_report(peer_of):
     end = roster.ends[0]
     assert (end.step, end.op, end.exception, end.message, end.traceback) == (4, "x", "E", "m", "t")
     assert end.stacks == '  File "t.py", line 3 in f'
+
+
+def test_who_left_past_the_end_of_python(peer_of):
+    """Code 0 behind `dist.init()` without the summary that a script's end sends."""
+    roster = Roster(4)
+    for rank in range(4):
+        roster.note_ready(peer_of(rank), READY)
+    for rank in range(3):
+        roster.note(peer_of(rank), {"type": "joined"})
+    roster.note(peer_of(1), {"type": "summary", "has_exchanged": True})
+    roster.note(peer_of(0), EXIT | {"asked": True})
+    for rank in (1, 2, 3):
+        roster.note(peer_of(rank), EXIT)
+    assert [end.rank for end in roster.left_without_a_word] == [2]
