@@ -228,7 +228,8 @@ def silent_leaver_verdict(
     """A rank left past MPI's and Python's end, for which the starter ended the job."""
     lines = [
         f"rank {leaver.rank} of {size} left with exit code 0 before the job's end, past the end of Python and of MPI",
-        f"  host {leaver.host or 'unknown'}, pid {leaver.pid or 'unknown'}, at {_clock(leaver.time)}{_progress(leaver)}",
+        f"  host {leaver.host or 'unknown'}, pid {leaver.pid or 'unknown'}, at {_clock(leaver.time)}"
+        + _progress(leaver),
         *(f"  then stopped: rank {end.rank}{_progress(end)}".rstrip() for end in waiting[:8]),
         "  let its script end, or raise SystemExit: os._exit(0) skips what the other ranks wait for",
         f"  {starter} said:",

@@ -14,6 +14,7 @@ MAX_MESSAGE = 1 << 16  # characters
 MAX_TRACEBACK = 1 << 20
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_OURS = (_PACKAGE, "<spelling of ")  # the second: what `spelling` compiles around public functions
 
 
 def exception_name(error: BaseException) -> str:
@@ -49,7 +50,7 @@ def frames_of_user(error: BaseException, frames: TracebackType | None) -> Traceb
     while frames is not None:
         chain.append(frames)
         frames = frames.tb_next
-    while len(chain) > 1 and chain[-1].tb_frame.f_code.co_filename.startswith(_PACKAGE):
+    while len(chain) > 1 and chain[-1].tb_frame.f_code.co_filename.startswith(_OURS):
         chain.pop()
     kept: TracebackType | None = None
     for one in reversed(chain):

@@ -126,3 +126,19 @@ def test_other_errors_keep_all_their_frames():
     except AttributeError as error:
         assert frames_of_user(error, error.__traceback__) is error.__traceback__
         assert "control_channel.py" in exception_traceback(error, error.__traceback__)
+
+
+def test_an_error_of_ours_ends_at_the_users_line_under_a_spelled_function():
+    """What takes keywords of others is compiled: its frames are ours, and no place in a script."""
+    import dtrain as dt
+    from dtrain import collectives as dist
+    from dtrain.base.errors import DtrainError
+    from dtrain.base.exception_text import frames_of_user
+
+    for _ in range(2):  # the first call compiles
+        with pytest.raises(DtrainError) as caught:
+            dist.scatter(dt.tensor([1.0]), [], group=dist.SelfCommunicator())
+        frames = frames_of_user(caught.value, caught.value.__traceback__)
+        assert frames is not None
+        assert frames.tb_frame.f_code.co_filename == __file__
+        assert frames.tb_next is None
