@@ -326,22 +326,10 @@ class Job:
         return self._starter_left()
 
     def _starter_left(self) -> JobVerdict:
-        leavers = self._roster.left_without_a_word
-        if leavers and self._roster.unexplained:
-            return silent_leaver_verdict(
-                leavers[0],
-                self._plan.size,
-                self._started.poll() or 0,
-                self._roster.unexplained,
-                starter=self._plan.launcher,
-                said=self._started.messages(),
-            )
-        return starter_left_verdict(
-            self._plan.launcher,
-            self._started.poll() or 0,
-            self._started.messages(),
-            missing=None if self._is_running else self._roster.missing,
-        )
+        starter = self._plan.launcher, self._started.poll() or 0, self._started.messages()
+        if leavers := self._roster.left_without_a_word:
+            return silent_leaver_verdict(*starter, leavers[0], self._roster.ends)
+        return starter_left_verdict(*starter, missing=None if self._is_running else self._roster.missing)
 
     def _start_timed_out(self) -> JobVerdict:
         return start_timed_out_verdict(

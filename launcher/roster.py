@@ -50,7 +50,9 @@ class Roster:
 
     @property
     def left_without_a_word(self) -> list[RankEnd]:
-        """Ranks that ended with code 0 behind `dist.init()` and past the interpreter's end: by `os._exit(0)`, say."""
+        """Ranks for which others were stopped: code 0 past the interpreter's end, by `os._exit(0)` say."""
+        if not self.unexplained:
+            return []
         ends = [end for end in self.ends if end.code == 0 and not end.asked]
         return [end for end in ends if end.rank in self._joined and end.rank not in self._exchanged]
 

@@ -222,15 +222,14 @@ def timeout_verdict(seconds: float, ends: Sequence[RankEnd], now: float) -> JobV
     return JobVerdict(kind="timeout", exit_code=TIMED_OUT, text=block(lines), ranks=ranks)
 
 
-def silent_leaver_verdict(
-    leaver: RankEnd, size: int, status: int, waiting: Sequence[RankEnd], *, starter: str, said: str
-) -> JobVerdict:
+def silent_leaver_verdict(starter: str, status: int, said: str, leaver: RankEnd, ends: Sequence[RankEnd]) -> JobVerdict:
     """A rank left past MPI's and Python's end, for which the starter ended the job."""
+    stopped = [end for end in ends if end.exit_code != 0]
     lines = [
-        f"rank {leaver.rank} of {size} left with exit code 0 before the job's end, past the end of Python and of MPI",
+        f"rank {leaver.rank} of {len(ends)} left with exit code 0, past the end of Python and of MPI",
         f"  host {leaver.host or 'unknown'}, pid {leaver.pid or 'unknown'}, at {_clock(leaver.time)}"
         + _progress(leaver),
-        *(f"  then stopped: rank {end.rank}{_progress(end)}".rstrip() for end in waiting[:8]),
+        *(f"  then stopped: rank {end.rank}{_progress(end)}".rstrip() for end in stopped[:8]),
         "  let its script end, or raise SystemExit: os._exit(0) skips what the other ranks wait for",
         f"  {starter} said:",
         *indented(said),

@@ -88,7 +88,8 @@ def test_who_left_past_the_end_of_python(peer_of):
     for rank in range(3):
         roster.note(peer_of(rank), {"type": "joined"})
     roster.note(peer_of(1), {"type": "summary", "has_exchanged": True})
-    roster.note(peer_of(0), EXIT | {"asked": True})
     for rank in (1, 2, 3):
         roster.note(peer_of(rank), EXIT)
+    assert roster.left_without_a_word == []  # nobody was stopped for it
+    roster.note(peer_of(0), EXIT | {"signal": 15, "asked": True})
     assert [end.rank for end in roster.left_without_a_word] == [2]
