@@ -114,6 +114,7 @@ def test_one_rank_fails(run, launcher, action, code, text):
     assert left_behind(run.folder) == []
 
 
+@pytest.mark.faults  # now and then Open MPI ends the job before the rank is seen to be gone
 @pytest.mark.distributed
 @pytest.mark.parametrize("who", [0, 1])
 def test_a_rank_that_skips_the_end_of_mpi_with_code_0_is_named(run, who):

@@ -38,7 +38,14 @@ def begin(run, fault, *flags):
 
 
 def still_alive(pids):
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    return [pid for pid in pids if _is_alive(pid)]
+
+
+def _is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it may go between any two questions
+        return False
 
 
 def wait_until_full(process):
