@@ -6,15 +6,13 @@ Nothing here raises, and what it returns fits into one message.
 
 from __future__ import annotations
 
-import os
 import traceback
 from types import TracebackType
 
 MAX_MESSAGE = 1 << 16  # characters
 MAX_TRACEBACK = 1 << 20
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_OURS = (_PACKAGE, "<spelling of ")  # the second: what `spelling` compiles around public functions
+_SPELLED = "<spelling of "  # what `spelling` compiles around public functions
 
 
 def exception_name(error: BaseException) -> str:
@@ -50,12 +48,19 @@ def frames_of_user(error: BaseException, frames: TracebackType | None) -> Traceb
     while frames is not None:
         chain.append(frames)
         frames = frames.tb_next
-    while len(chain) > 1 and chain[-1].tb_frame.f_code.co_filename.startswith(_OURS):
+    while len(chain) > 1 and _is_ours(chain[-1]):
         chain.pop()
     kept: TracebackType | None = None
     for one in reversed(chain):
         kept = TracebackType(kept, one.tb_frame, one.tb_lasti, one.tb_lineno)
     return kept
+
+
+def _is_ours(one: TracebackType) -> bool:
+    """By the module's name: an editable install has files of dtrain in several folders."""
+    frame = one.tb_frame
+    is_module = frame.f_globals.get("__name__", "").partition(".")[0] == "dtrain"
+    return is_module or frame.f_code.co_filename.startswith(_SPELLED)
 
 
 def exception_traceback(error: BaseException, frames: TracebackType | None) -> str:

@@ -141,3 +141,4 @@ def test_an_error_of_ours_ends_at_the_users_line_under_a_spelled_function():
         frames = frames_of_user(caught.value, caught.value.__traceback__)
         assert frames is not None
         assert frames.tb_frame.f_code.co_filename == __file__
+        assert frames.tb_next is None
