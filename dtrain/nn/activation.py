@@ -167,3 +167,79 @@ class LogSoftmax(Module):
 
     def extra_repr(self) -> str:
         return f"axis={self.axis}"
+
+
+class Mish(Elementwise):
+    """x · tanh(log(1 + eˣ)) (Misra 2019)."""
+
+    function = F.mish
+
+
+class SELU(Elementwise):
+    """ELU, scaled to keep mean 0 and variance 1 (Klambauer et al. 2017)."""
+
+    function = F.selu
+
+
+class Softsign(Elementwise):
+    """x / (1 + |x|)."""
+
+    function = F.softsign
+
+
+class Tanhshrink(Elementwise):
+    """x − tanh x."""
+
+    function = F.tanhshrink
+
+
+class LogSigmoid(Elementwise):
+    """log sigmoid(x), computed without overflow."""
+
+    function = F.logsigmoid
+
+
+class Hardtanh(Module):
+    """x limited to [min_val, max_val]. The input never changes, whatever `inplace` says."""
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        self.min_val, self.max_val = min_val, max_val
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.hardtanh(x, self.min_val, self.max_val)
+
+    def extra_repr(self) -> str:
+        return f"{self.min_val}, {self.max_val}"
+
+
+class CELU(Module):
+    """x where x > 0, else alpha · (e^(x/alpha) − 1). The input never changes, whatever `inplace` says."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.celu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"{self.alpha}"
+
+
+class GLU(Module):
+    """First half of an axis · sigmoid of its second half (Dauphin et al. 2017)."""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.glu(x, self.axis)
+
+
+class Softmin(Module):
+    """`Softmax` of −x."""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.softmin(x, self.axis)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import dtrain.functional as F
 from dtrain.core.tensor import Parameter, Tensor
@@ -60,3 +61,13 @@ def init_uniform_by_fan_in(weight: Tensor, bias: Tensor | None) -> None:
     if bias is not None:
         bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
         init.uniform_(bias, -bound, bound)
+
+
+class Unflatten(Module):
+    """One axis taken apart into several."""
+
+    def __init__(self, axis: int, sizes: Sequence[int]) -> None:
+        self.axis, self.sizes = axis, tuple(sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.unflatten(x, self.axis, self.sizes)

@@ -153,3 +153,25 @@ class CrossEntropyLoss(Module):
 
     def extra_repr(self) -> str:
         return f"label_smoothing={self.label_smoothing}, reduction={self.reduction!r}"
+
+
+class HuberLoss(Loss):
+    """Quadratic below delta, then linear with slope delta (Huber 1964)."""
+
+    def __init__(self, *, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction=reduction)
+        self.delta = delta
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return F.huber_loss(prediction, target, reduction=self.reduction, delta=self.delta)
+
+
+class KLDivLoss(Loss):
+    """target · (log target − prediction), with log-probabilities predicted; see `F.kl_div`."""
+
+    def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction=reduction)
+        self.log_target = log_target
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return F.kl_div(prediction, target, reduction=self.reduction, log_target=self.log_target)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import dtrain.functional as F
 from dtrain.base.errors import expected
 from dtrain.core.tensor import Tensor
 from dtrain.nn.attention import MultiHeadAttention
+from dtrain.nn.containers import ModuleList
 from dtrain.nn.dropout import Dropout
 from dtrain.nn.linear import Linear
 from dtrain.nn.module import Module
@@ -54,3 +58,16 @@ class TransformerEncoderLayer(Module):
     def _transform(self, x: Tensor) -> Tensor:
         hidden = self.dropout(_ACTIVATIONS[self.activation](self.linear1(x)))
         return self.dropout2(self.linear2(hidden))  # type: ignore[no-any-return]
+
+
+class TransformerEncoder(Module):
+    """Copies of an encoder layer, one after another, and a norm behind them if given. Batches come first."""
+
+    def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
+        self.layers = ModuleList(copy.deepcopy(encoder_layer) for _ in range(num_layers))
+        self.norm = norm
+
+    def forward(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, *args, **options)
+        return x if self.norm is None else self.norm(x)

@@ -88,3 +88,16 @@ def _clip_by_tensors(x: Tensor, low: Limit, high: Limit) -> Tensor:
 
 
 install_methods({"clip": clip})
+
+
+def _clamp_min(x: Tensor, low: float) -> Tensor:
+    """x, at least `low`."""
+    return clip(x, low)
+
+
+def _clamp_max(x: Tensor, high: float) -> Tensor:
+    """x, at most `high`."""
+    return clip(x, None, high)
+
+
+install_methods({"clamp_min": _clamp_min, "clamp_max": _clamp_max})

@@ -224,3 +224,14 @@ def roll(x: Tensor, shift: int | Sequence[int], axis: int | Sequence[int] | None
 
 
 install_methods({"split": split, "chunk": chunk, "flip": flip})
+
+
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors joined along axis 1; numbers and vectors along axis 0."""
+    parts = [reshape(part, 1) if part.ndim == 0 else part for part in tensors]
+    return concat(parts, 0 if parts and parts[0].ndim == 1 else 1)
+
+
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors joined along axis 0; a vector is a row."""
+    return concat([reshape(part, (1, part.size)) if part.ndim < 2 else part for part in tensors], 0)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dtrain.base.errors import expected
-from dtrain.core.tensor import Tensor
+from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.ops.activation import relu
-from dtrain.ops.elementwise import abs, square
-from dtrain.ops.loss_reduction import check_loss, check_shapes, reduced
+from dtrain.ops.elementwise import abs, exp, log, maximum, square
+from dtrain.ops.loss_reduction import check_loss, check_reduction, check_shapes, reduced
 from dtrain.ops.precision import rounded_once
+from dtrain.ops.reduction import sum as sum_over
 from dtrain.ops.statistics import norm
 from dtrain.ops.where import where
 
@@ -64,3 +67,43 @@ def triplet_margin_loss(
     check_shapes("triplet_margin_loss", anchor, negative)
     near, far = norm(anchor - positive, p, -1), norm(anchor - negative, p, -1)
     return reduced(relu(near - far + margin), reduction)
+
+
+@rounded_once
+def huber_loss(prediction: Tensor, target: Any, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """Quadratic below delta, then linear with slope delta (Huber 1964)."""
+    check_loss("huber_loss", prediction, target, reduction)
+    if not delta > 0:
+        raise ValueError(expected("huber_loss", "delta above 0", repr(delta)))
+    distance = abs(prediction - target)
+    losses = where(distance < delta, distance * distance * 0.5, delta * (distance - 0.5 * delta))
+    return reduced(losses, reduction)
+
+
+@rounded_once
+def kl_div(prediction: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """target · (log target − prediction), with log-probabilities predicted; 0 where the target is 0, NaN below it.
+
+    Args:
+        reduction: mean over all elements, sum, none; or "batchmean", the sum over the number of rows, which is the
+            divergence itself.
+        log_target: whether targets are log-probabilities too.
+    """
+    check_loss("kl_div", prediction, target, "sum" if reduction == "batchmean" else reduction)
+    if log_target:
+        losses = exp(target) * (target - prediction)
+    else:
+        # Of a target of 0 the logarithm has no part: log 1 stands there.
+        losses = target * (log(where(target == 0, 1.0, target)) - prediction)
+    if reduction == "batchmean":
+        return sum_over(losses) / (prediction.shape[0] if prediction.ndim else 1)
+    return reduced(losses, reduction)
+
+
+@rounded_once
+def margin_ranking_loss(
+    a: Tensor, b: Tensor, target: Tensor, *, margin: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """max(0, −target·(a − b) + margin): a shall rank above b where target is 1, below where it is −1."""
+    check_reduction("margin_ranking_loss", reduction)
+    return reduced(maximum(margin - as_tensor(target) * (a - b), 0.0), reduction)

@@ -14,8 +14,8 @@ from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import expected
 from dtrain.base.tensor_type import Shape
 from dtrain.core.tensor import Tensor, install_methods
+from dtrain.ops.axes import numel
 from dtrain.ops.cast import copy
-from dtrain.ops.everyday import numel
 from dtrain.ops.infer import normalize_axis
 from dtrain.ops.shape import broadcast_to, reshape, tile
 

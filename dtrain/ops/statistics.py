@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from math import inf, prod
 from typing import Any
 
+from dtrain.base.dtype import int64
 from dtrain.base.errors import ShapeError, expected
+from dtrain.core.apply import cast
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.ops.cast import as_floating
 from dtrain.ops.elementwise import abs as absolute
@@ -117,3 +119,23 @@ def normalize(x: Tensor, ord: float = 2, axis: int = 1, *, eps: float = 1e-12) -
 
 
 install_methods({"var": var, "std": std, "norm": norm})
+
+
+def count_nonzero(x: Tensor, axis: Axis = None) -> Tensor:
+    """How many elements are not zero; s64."""
+    return sum_over(cast(x != 0, int64), axis)
+
+
+@rounded_once
+def var_mean(x: Tensor, axis: Axis = None, *, correction: int = 1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+    """Variance and mean."""
+    return var(x, axis, correction=correction, keepdims=keepdims), mean(x, axis, keepdims=keepdims)
+
+
+@rounded_once
+def std_mean(x: Tensor, axis: Axis = None, *, correction: int = 1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean."""
+    return std(x, axis, correction=correction, keepdims=keepdims), mean(x, axis, keepdims=keepdims)
+
+
+install_methods({"count_nonzero": count_nonzero})

@@ -1,4 +1,4 @@
-"""Schedules of everyday scripts: their rates step by step, as PyTorch 2.13 gives them, and their states."""
+"""Schedules: their rates step by step, as PyTorch 2.13 gives them, and their states."""
 
 from __future__ import annotations
 

@@ -1,0 +1,67 @@
+"""Activations that other ops compose."""
+
+from __future__ import annotations
+
+from dtrain.base.errors import ShapeError, expected
+from dtrain.core.tensor import Tensor
+from dtrain.ops.activation import elu, sigmoid, softplus
+from dtrain.ops.clip import clip
+from dtrain.ops.elementwise import abs as absolute
+from dtrain.ops.elementwise import tanh
+from dtrain.ops.infer import normalize_axis
+from dtrain.ops.joining import chunk
+from dtrain.ops.precision import rounded_once
+from dtrain.ops.softmax import softmax
+
+# Klambauer et al. 2017: with these, activations keep mean 0 and variance 1.
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+
+def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """x limited to [min_val, max_val]."""
+    return clip(x, min_val, max_val)
+
+
+@rounded_once
+def mish(x: Tensor) -> Tensor:
+    """x · tanh(log(1 + eˣ)) (Misra 2019)."""
+    return x * tanh(softplus(x))
+
+
+@rounded_once
+def selu(x: Tensor) -> Tensor:
+    """scale · (x where x > 0, else alpha · (eˣ − 1)), scaled to keep mean 0 and variance 1 (Klambauer et al. 2017)."""
+    return elu(x, _SELU_ALPHA) * _SELU_SCALE
+
+
+@rounded_once
+def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, else alpha · (e^(x/alpha) − 1)."""
+    return elu(x / alpha, 1.0) * alpha
+
+
+@rounded_once
+def softsign(x: Tensor) -> Tensor:
+    """x / (1 + |x|)."""
+    return x / (1 + absolute(x))
+
+
+@rounded_once
+def tanhshrink(x: Tensor) -> Tensor:
+    """x − tanh x."""
+    return x - tanh(x)
+
+
+def softmin(x: Tensor, axis: int = -1) -> Tensor:
+    """`softmax` of −x."""
+    return softmax(-x, axis)
+
+
+@rounded_once
+def glu(x: Tensor, axis: int = -1) -> Tensor:
+    """First half of an axis · sigmoid of its second half (Dauphin et al. 2017)."""
+    axis = normalize_axis("glu", axis, x.ndim)
+    if x.shape[axis] % 2:
+        raise ShapeError(expected("glu", "an axis of even size", str(x.type)))
+    values, gates = chunk(x, 2, axis)
+    return values * sigmoid(gates)
