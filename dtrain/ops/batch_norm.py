@@ -22,7 +22,7 @@ from dtrain.core.tensor_factory import ones, zeros
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.elementwise import maximum
 from dtrain.ops.infer import floating
-from dtrain.ops.normalization import accumulation, standardized, standardized_gradient
+from dtrain.ops.normalization import accumulation, as_eps, standardized, standardized_gradient
 from dtrain.ops.shape import reshape
 
 CombineStatistics = Callable[[Tensor], Tensor]
@@ -285,7 +285,7 @@ class BatchNormTraining(Function):
             raise ValueError(expected("batch_norm", "a momentum or a count of batches", "neither", advice))
         self.momentum = 0.0 if momentum is None else float(momentum)
         self.num_batches = num_batches
-        self.eps = float(eps)
+        self.eps = as_eps("batch_norm", eps, may_be_zero=False)
         self.combine_statistics = combine_statistics
         self.combine_sums = combine_sums
 
@@ -357,6 +357,7 @@ def batch_norm(
         num_batches_tracked: s64 count of batches, for momentum None: then the running values are the average over all.
     """
     _check_input("batch_norm", x.type)
+    eps = as_eps("batch_norm", eps, may_be_zero=False)
     weight, bias = affine_of(x, weight, bias)
     if training or running_mean is None or running_var is None:
         if training and x.shape[0] * prod(x.shape[2:]) == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from dtrain.base.errors import expected
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.ops.comparison import equal as elementwise_equal
 from dtrain.ops.elementwise import abs as absolute
@@ -14,6 +15,8 @@ from dtrain.ops.where import where
 @rounded_once
 def isclose(x: Tensor, y: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Where |x − y| ≤ atol + rtol·|y|; equal infinities are close, NaNs where `equal_nan` says so."""
+    if not (rtol >= 0 and atol >= 0):
+        raise ValueError(expected("isclose", "tolerances of at least 0", f"rtol {rtol} and atol {atol}"))
     x, y = as_tensor(x), as_tensor(y)
     is_equal = elementwise_equal(x, y)
     # Equal infinities have no difference.

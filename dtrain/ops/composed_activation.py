@@ -19,6 +19,9 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x limited to [min_val, max_val]."""
+    if min_val > max_val:
+        given = f"{min_val} and {max_val}"
+        raise ValueError(expected("hardtanh", "min_val no larger than max_val", given, "swap them"))
     return clip(x, min_val, max_val)
 
 

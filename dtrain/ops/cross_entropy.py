@@ -39,6 +39,7 @@ def cross_entropy(
         weight: [C], multiplies the term of each class; the mean is then weighted by that of each sample's class.
         label_smoothing: ε in [0, 1].
         ignore_index: samples with this target count neither in the sum nor in the mean; 0 where nothing else is left.
+            Among probabilities no class can be left out, and a number below 0, which names none, changes nothing.
         reduction: mean, sum, or none for one loss a sample.
 
     Raises ValueError for a class number outside [0, C): at once, or when a traced graph runs.
@@ -52,6 +53,9 @@ def cross_entropy(
     if weight is not None:
         _check_weight("cross_entropy", logits, weight)
     if targets.dtype.is_floating:
+        if ignore_index is not None and ignore_index >= 0:
+            advice = "give class numbers, or rows of zeros"
+            raise ValueError(expected("cross_entropy", "class numbers beside ignore_index", str(targets.type), advice))
         return _dense_cross_entropy(logits, targets, weight, label_smoothing, reduction)
     rows, labels = _as_rows("cross_entropy", logits, targets)
     labels, keep = _kept(labels, ignore_index)

@@ -65,6 +65,8 @@ def triplet_margin_loss(
     """max(0, |anchor − positive| − |anchor − negative| + margin), |·| the p-norm over the last axis."""
     check_loss("triplet_margin_loss", anchor, positive, reduction)
     check_shapes("triplet_margin_loss", anchor, negative)
+    if not margin > 0:  # of 0, equal distances would satisfy the loss: all samples may fall into one point
+        raise ValueError(expected("triplet_margin_loss", "a margin above 0", repr(margin)))
     near, far = norm(anchor - positive, p, -1), norm(anchor - negative, p, -1)
     return reduced(relu(near - far + margin), reduction)
 

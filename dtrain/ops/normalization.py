@@ -45,6 +45,18 @@ def standardized_gradient(grad: Tensor, normal: Tensor, inverse_std: Tensor, axe
     return (grad - grad.mean(axes, keepdims=True) - normal * along) * inverse_std
 
 
+def as_eps(op: str, eps: float, *, may_be_zero: bool = True) -> float:
+    """eps as a float. Raises ValueError for one below 0: the root of a small variance would be NaN.
+
+    Args:
+        may_be_zero: 0 divides by the standard deviation itself, which batch norm refuses: a channel may be constant.
+    """
+    if not (eps >= 0 if may_be_zero else eps > 0):
+        wanted = "eps of at least 0" if may_be_zero else "eps above 0"
+        raise ValueError(expected(op, wanted, repr(eps)))
+    return float(eps)
+
+
 # Layer norm -----------------------------------------------------------------------------------------------------------
 
 
@@ -134,7 +146,7 @@ def layer_norm(
         weight, bias: of shape `normalized_shape`, or None for ones and zeros.
     """
     weight, bias = _affine(x, as_sizes((normalized_shape,)), weight, bias)
-    return apply_tuple(LAYER_NORM, x, weight, bias, eps=float(eps))[0]
+    return apply_tuple(LAYER_NORM, x, weight, bias, eps=as_eps("layer_norm", eps))[0]
 
 
 def _affine(x: Tensor, shape: Shape, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -242,7 +254,7 @@ def group_norm(
     num_groups = as_int("group_norm", "num_groups", num_groups, 1)
     _grouped("group_norm", x.type, num_groups)
     weight, bias = _affine(x, x.shape[1:2], weight, bias)
-    return apply_tuple(GROUP_NORM, x, weight, bias, num_groups=num_groups, eps=float(eps))[0]
+    return apply_tuple(GROUP_NORM, x, weight, bias, num_groups=num_groups, eps=as_eps("group_norm", eps))[0]
 
 
 def instance_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
@@ -320,4 +332,4 @@ def rms_norm(
     """y = x / √(mean(x²) + eps) · weight over the last axes (Zhang, Sennrich 2019)."""
     if weight is None:
         weight = ones(as_sizes((normalized_shape,)), dtype=accumulation(x.dtype), device=x.device)
-    return apply_tuple(RMS_NORM, x, weight, eps=float(eps))[0]
+    return apply_tuple(RMS_NORM, x, weight, eps=as_eps("rms_norm", eps))[0]

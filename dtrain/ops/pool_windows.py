@@ -21,6 +21,11 @@ def expect_images(op: str, x: TensorType) -> None:
     expect_ndim(op, x, 4)
 
 
+def _expect_channels(op: str, x: TensorType, axis: int) -> None:
+    if not x.shape[axis]:
+        raise ShapeError(expected(op, "at least one channel", str(x)))
+
+
 def window_type(
     op: str,
     x: TensorType,
@@ -33,6 +38,7 @@ def window_type(
     """The type of the output: a window at each position of the last axes, as many as there are in `kernel_size`."""
     floating(op, x)
     first = x.ndim - len(kernel_size)
+    _expect_channels(op, x, first - 1)
     sizes = []
     for size, kernel, step, around, spread in zip(x.shape[first:], kernel_size, stride, padding, dilation):
         if 2 * around > kernel:
@@ -66,6 +72,7 @@ def _expect_inputs(
 
 def cell_type(op: str, x: TensorType, output_size: Pair) -> TensorType:
     expect_images(op, x)
+    _expect_channels(op, x, 1)
     if min(x.shape[2:]) < 1:
         raise ShapeError(expected(op, "images of at least one pixel", str(x)))
     return x.with_(shape=(*x.shape[:2], *output_size))
