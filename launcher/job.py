@@ -1,7 +1,8 @@
 """One job from start to last word: start the ranks, show their output, watch them, say why it ended, leave nothing.
 
 Everything that happens comes as an event through one queue (messages of supervisors and ranks, losses, signals), and
-one thread takes them in order, so no lock guards the state. The first rank that ends badly by itself is the culprit.
+one thread takes them in order, so no lock guards the state. `Muster` sees the ranks come up, `Judge` tells when the job
+is over and why: the first rank that ends badly by itself is the culprit.
 That thread never writes to a reader and never reads output: threads of their own do (`output_thread.py`), so that
 neither a flood of lines nor a reader that pauses makes the job deaf.
 """
@@ -21,37 +22,20 @@ from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE, Verdic
 from dtrain.base.control_frames import Message
 from dtrain.base.control_server import ControlServer, Peer
 from dtrain.base.errors import LaunchError
-from dtrain.base.network import address_towards, is_loopback, own_addresses
 from dtrain.launcher.backends import Backend, Started
 from dtrain.launcher.job_signals import ENDING, JobSignals, SignalWhileStarting
-from dtrain.launcher.machine import kill_processes_with, network_address
-from dtrain.launcher.output_thread import OutputThreads, credit_of_rank
-from dtrain.launcher.placement import PlacedRank, ReadyRank, place, rank_environment
+from dtrain.launcher.judge import Judge
+from dtrain.launcher.machine import kill_processes_with
+from dtrain.launcher.muster import RANK_GRACE, Muster, listening_addresses
+from dtrain.launcher.output_thread import OutputThreads
 from dtrain.launcher.plan import LaunchPlan
-from dtrain.launcher.rank_input import StandardInput
 from dtrain.launcher.roster import Roster
-from dtrain.launcher.screen import Words, show_start
 from dtrain.launcher.spec import LaunchSpec
-from dtrain.launcher.verdict import (
-    JobVerdict,
-    block,
-    culprit_and_others,
-    early_leaver_verdict,
-    failure_verdict,
-    interrupt_verdict,
-    nothing_exchanged_note,
-    silent_leaver_verdict,
-    start_timed_out_verdict,
-    start_verdict,
-    starter_left_verdict,
-    timeout_verdict,
-)
+from dtrain.launcher.verdict import JobVerdict, block, interrupt_verdict, start_verdict, timeout_verdict
 
 JOB_VARIABLE = "DTRAIN_JOB_ID"
 TURN = 0.05  # seconds between looks at clocks and processes
-SETTLE = 0.1  # after the first bad end, so that reports on their way are part of the verdict
 STACKS_WAIT = 1.0
-FAILURE_GRACE = 1.0
 SIGNAL_GRACE = 10.0
 READER_PATIENCE = 10.0  # after a failure, for a reader that takes nothing
 INTERRUPTED_READER_LIMIT = 0.7  # after a signal, for all that is still to be shown
@@ -87,9 +71,8 @@ class Job:
         self._job_id = secrets.token_hex(8)
         self._signals = JobSignals()
         self._interrupts: list[int] = []
-        self._input: StandardInput | None = None
         self._verdict: JobVerdict | None = None
-        self._running_since = math.inf
+        self._muster = Muster(plan, spec, self._roster, self._output, passes_input=backend.passes_input)
         self._server: ControlServer
         self._started: Started
 
@@ -118,7 +101,7 @@ class Job:
         try:
             verdict = self._watch()
             code = self._conclude(verdict) if verdict is not None else 0
-            grace = SIGNAL_GRACE if verdict is not None and verdict.kind == "interrupt" else FAILURE_GRACE
+            grace = SIGNAL_GRACE if verdict is not None and verdict.kind == "interrupt" else RANK_GRACE
             grace = grace if code != BROKEN_PIPE else 0.0  # who read our output is gone; so is the reason to go on
             self._end_everything(self._spec.grace if self._spec.grace is not None else grace)
             return code
@@ -151,15 +134,8 @@ class Job:
         self._take_signals()
         return code or (128 + self._interrupts[0] if self._interrupts else 0)
 
-    @property
-    def _is_running(self) -> bool:
-        """The scripts have been let loose."""
-        return self._running_since < math.inf
-
     def _make_server(self) -> ControlServer:
-        host, advertised = "127.0.0.1", ["127.0.0.1"]
-        if not self._plan.all_local:
-            host, advertised = "0.0.0.0", own_addresses(network_address(self._plan.remote_host))
+        host, advertised = listening_addresses(self._plan)
         return ControlServer(
             host,
             advertised_hosts=advertised,
@@ -205,32 +181,19 @@ class Job:
 
     def _watch(self) -> JobVerdict | None:
         """Serve events until the job is over; None when all ranks ended well."""
-        begin = time.monotonic()
-        settle_at: float | None = None
-        starter_gone_at: float | None = None
-        left_at = math.inf
+        judge = Judge(self._plan, self._spec, self._roster, self._started)
         while True:
             self._turn()
             now = time.monotonic()
             if self._verdict is not None:
                 return self._verdict
-            if self._roster.failures and settle_at is None:
-                settle_at = now + SETTLE
-            if settle_at is not None and (now >= settle_at or self._roster.all_ended):
-                return self._failure()
-            if self._roster.all_ended:
-                return self._outcome_of_starter()
-            leavers = self._roster.early_leavers
-            left_at = min(left_at, now) if leavers else math.inf
-            if now >= left_at + SETTLE and settle_at is None:
-                return early_leaver_verdict(leavers[0], self._plan.size, self._roster.waiting_to_join)
-            if starter_gone_at is None and self._started.poll() is not None:
-                starter_gone_at = now
-            if starter_gone_at is not None and now >= starter_gone_at + 2 * SETTLE and not self._roster.failures:
-                return self._starter_left()
-            if not self._is_running and now - begin > self._spec.start_timeout:
-                return self._start_timed_out()
-            if self._spec.timeout is not None and now - self._running_since > self._spec.timeout:
+            outcome = judge.look(now, self._muster.running_since)
+            if outcome is not None:
+                if outcome.note:
+                    self._output.finish_lines()
+                    self._output.say(outcome.note)
+                return outcome.verdict
+            if self._spec.timeout is not None and now - self._muster.running_since > self._spec.timeout:
                 return self._timed_out(self._spec.timeout)
 
     def _turn(self) -> None:
@@ -264,81 +227,13 @@ class Job:
                 [f"  expected ranks below {self._plan.size}, got {peer.rank}"]
             )
         elif message["type"] == "ready":
-            self._note_ready(peer, message)
-        elif message["type"] == "input_taken" and self._input is not None:
-            self._input.want_more()
+            problem = self._muster.note_ready(self._server, peer, message)
+            if problem:
+                self._verdict = self._verdict or start_verdict([f"  {problem}"])
+        elif message["type"] == "input_taken":
+            self._muster.want_input()
         else:
             self._roster.note(peer, message)
-
-    def _note_ready(self, peer: Peer, message: Message) -> None:
-        problem = self._roster.note_ready(peer, message)
-        if problem:
-            self._verdict = self._verdict or start_verdict([f"  {problem}"])
-        elif len(self._roster.ready) == self._plan.size:
-            self._begin(list(self._roster.ready.values()))
-
-    def _begin(self, ready: list[ReadyRank]) -> None:
-        """All are here: tell each its place and let the scripts run."""
-        placed = place(ready)
-        if not self._spec.quiet:
-            words = Words(is_terminal=self._output.stderr_is_terminal)
-            show_start(self._plan, placed, words)
-            self._output.say(words.getvalue())
-        first = min(ready, key=lambda one: one.rank)
-        one_host = len({rank.host for rank in placed}) == 1
-        address = "127.0.0.1" if one_host else _seen_from_others(first, ready)
-        self._send_start(placed, (address, first.free_port))
-        self._running_since = time.monotonic()
-
-    def _send_start(self, placed: list[PlacedRank], master: tuple[str, int]) -> None:
-        for rank in placed:
-            environment = rank_environment(rank, self._plan.size, master, self._plan.variables.all)
-            orders = {
-                "type": "start",
-                "environment": environment,
-                "credit": credit_of_rank(self._plan.size),
-                "grace": self._spec.grace if self._spec.grace is not None else FAILURE_GRACE,
-                "has_input": rank.rank == 0 and not self._backend.passes_input,
-            }
-            self._server.send(self._roster.supervisors[rank.rank], orders)
-        if not self._backend.passes_input:
-            self._input = StandardInput(self._send_input)
-
-    def _send_input(self, data: bytes) -> None:
-        """On the reading thread."""
-        supervisor = self._roster.supervisors.get(0)
-        if supervisor is not None:
-            self._server.send(supervisor, {"type": "input"}, data)
-
-    def _failure(self) -> JobVerdict:
-        first, others = culprit_and_others(self._roster.failures)
-        said = self._started.messages() if first.lost else ""
-        return failure_verdict(first, self._plan.size, others, starter=self._plan.launcher, said=said)
-
-    def _outcome_of_starter(self) -> JobVerdict | None:
-        """All ranks ended and none failed; what the starter says counts only if ranks were told to end by it."""
-        code = self._wait_for_starter(5.0)
-        if code in (0, None) and not self._roster.unexplained:
-            if self._roster.nobody_exchanged:
-                self._output.finish_lines()
-                self._output.say(nothing_exchanged_note(self._plan.size))
-            return None
-        return self._starter_left()
-
-    def _starter_left(self) -> JobVerdict:
-        starter = self._plan.launcher, self._started.poll() or 0, self._started.messages()
-        if leavers := self._roster.left_without_a_word:
-            return silent_leaver_verdict(*starter, leavers[0], self._roster.ends)
-        return starter_left_verdict(*starter, missing=None if self._is_running else self._roster.missing)
-
-    def _start_timed_out(self) -> JobVerdict:
-        return start_timed_out_verdict(
-            self._plan.launcher,
-            self._spec.start_timeout,
-            self._started.messages(),
-            missing=self._roster.missing,
-            up=[f"rank {rank.rank} on {rank.host}" for rank in self._roster.ready.values()],
-        )
 
     def _timed_out(self, seconds: float) -> JobVerdict:
         self._server.broadcast({"type": "dump_stacks"}, role="supervisor")
@@ -376,13 +271,6 @@ class Job:
         while (code := self._started.poll()) is None and time.monotonic() < until:
             self._turn()
         return code
-
-
-def _seen_from_others(first: ReadyRank, ready: list[ReadyRank]) -> str:
-    """Rank 0's address: as we see it, unless it is on this machine; then as a rank of another host sees us."""
-    if not is_loopback(first.address) and first.address not in own_addresses():
-        return first.address
-    return address_towards(next(rank.address for rank in ready if rank.host != first.host)) or first.address
 
 
 def _mismatch(verdict: Verdict) -> JobVerdict:

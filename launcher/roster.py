@@ -25,7 +25,7 @@ class Roster:
         self.supervisors: dict[int, Peer] = {}
         self._joining: set[int] = set()  # in dist.init(), which ends when all ranks are in it
         self._joined: set[int] = set()
-        self._exchanged: dict[int, bool] = {}
+        self._exchanged: dict[int, bool | None] = {}  # of scripts that came to their end; None: it cannot tell
 
     @property
     def all_ended(self) -> bool:
@@ -50,11 +50,10 @@ class Roster:
 
     @property
     def left_without_a_word(self) -> list[RankEnd]:
-        """Ranks for which others were stopped: code 0 past the interpreter's end, by `os._exit(0)` say."""
+        """Ranks for which others were stopped: code 0 without the end of the script, by `os._exit(0)` say."""
         if not self.unexplained:
             return []
-        ends = [end for end in self.ends if end.code == 0 and not end.asked]
-        return [end for end in ends if end.rank in self._joined and end.rank not in self._exchanged]
+        return [end for end in self.ends if end.code == 0 and not end.asked and end.rank not in self._exchanged]
 
     @property
     def waiting_to_join(self) -> list[int]:
@@ -105,7 +104,7 @@ class Roster:
         elif kind == "joined":
             self._joined.add(peer.rank)
         elif kind == "summary":
-            self._exchanged[peer.rank] = bool(message["has_exchanged"])
+            self._exchanged[peer.rank] = message["has_exchanged"]
         elif kind == "exit":
             self._note_exit(end, message)
 

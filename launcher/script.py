@@ -105,15 +105,15 @@ def _failure(exception: str, message: str, traceback: str) -> dict[str, Any]:
 
 
 def _summarize(reports: ReportPipe) -> None:
-    """Say whether the script exchanged anything. One that uses MPI itself, or no dtrain, can tell nothing."""
+    """Say that the script came to its end, which `os._exit` does not, and whether it exchanged anything: None of one
+    that uses MPI itself, or no dtrain."""
     counters = sys.modules.get("dtrain.collectives.counters")
     world = sys.modules.get("dtrain.collectives.context")
     talks_by_itself = "mpi4py.MPI" in sys.modules and not getattr(world, "has_had_world", False)
-    if "dtrain.core" not in sys.modules or talks_by_itself or "torch.distributed" in sys.modules:
-        return
+    is_unknown = "dtrain.core" not in sys.modules or talks_by_itself or "torch.distributed" in sys.modules
     if reports.is_of_this_process:
         calls = counters.Counters.calls_in_process if counters is not None else 0
-        reports.send({"type": "summary", "has_exchanged": calls > 0})
+        reports.send({"type": "summary", "has_exchanged": None if is_unknown else calls > 0})
 
 
 def _of_user(frames: TracebackType | None) -> TracebackType | None:
@@ -131,11 +131,18 @@ def _code_of(error: BaseException) -> int:
 
 
 def _exit_code(leaving: SystemExit, reports: ReportPipe) -> int:
-    """The code of `sys.exit(…)`; a text goes where Python prints it, and into the report."""
+    """The code of `sys.exit(…)`; a text goes where Python prints it, and into the report.
+
+    The system keeps eight bits of a number. One of which nothing would be left, as of 256, was no good end.
+    """
     if leaving.code is None:
         return 0
     if isinstance(leaving.code, int):
-        return leaving.code & 0xFF
+        kept = leaving.code & 0xFF
+        if leaving.code and (leaving.code > 0xFF or not kept) and reports.is_of_this_process:
+            asked = object_text(leaving.code, limit=20)
+            reports.send(_failure("", f"the script asked for {asked}, and codes end at 255", ""))
+        return kept or (FAILED if leaving.code else 0)
     text = object_text(leaving.code)
     if reports.is_of_this_process:
         reports.send(_failure("", text, ""))

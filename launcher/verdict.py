@@ -92,6 +92,11 @@ def culprit_and_others(failures: Sequence[RankEnd]) -> tuple[RankEnd, list[RankE
     return first, [end for end in failures if end is not first]
 
 
+def is_consequence(end: RankEnd) -> bool:
+    """Perhaps it ended only because another rank did."""
+    return end.lost or end.exception == _CONSEQUENCE
+
+
 def _also(first: RankEnd, others: Sequence[RankEnd]) -> list[str]:
     """One line for all ranks that ended for the same reason, with where each place in the script is."""
     by_cause: dict[str, list[RankEnd]] = {}

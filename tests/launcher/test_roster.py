@@ -81,13 +81,12 @@ def test_what_ranks_report(peer_of):
 
 
 def test_who_left_past_the_end_of_python(peer_of):
-    """Code 0 behind `dist.init()` without the summary that a script's end sends."""
+    """Code 0 without the summary that a script's end sends; whether its other messages came in time is luck."""
     roster = Roster(4)
     for rank in range(4):
         roster.note_ready(peer_of(rank), READY)
-    for rank in range(3):
-        roster.note(peer_of(rank), {"type": "joined"})
     roster.note(peer_of(1), {"type": "summary", "has_exchanged": True})
+    roster.note(peer_of(3), {"type": "summary", "has_exchanged": None})
     for rank in (1, 2, 3):
         roster.note(peer_of(rank), EXIT)
     assert roster.left_without_a_word == []  # nobody was stopped for it

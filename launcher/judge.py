@@ -1,0 +1,104 @@
+"""Is the job over, and why? Asked in every turn of the job's loop, in the order of what weighs most."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from dtrain.launcher.backends import Started
+from dtrain.launcher.plan import LaunchPlan
+from dtrain.launcher.roster import Roster
+from dtrain.launcher.spec import LaunchSpec
+from dtrain.launcher.verdict import (
+    JobVerdict,
+    culprit_and_others,
+    early_leaver_verdict,
+    failure_verdict,
+    is_consequence,
+    nothing_exchanged_note,
+    silent_leaver_verdict,
+    start_timed_out_verdict,
+    starter_left_verdict,
+)
+
+SETTLE = 0.1  # seconds after the first bad end, so that reports on their way are part of the verdict
+LAST_REPORTS = 1.0  # for ranks to say how they ended, once what started them is gone
+STARTER_PATIENCE = 5.0  # for what started the ranks to end, once they have
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The job is over: badly for the reason of the `verdict`, or well, perhaps with a `note`."""
+
+    verdict: JobVerdict | None
+    note: str = ""
+
+
+class Judge:
+    """Looks at the roster, at what started the ranks and at the clock; `running_since` is when scripts were let loose."""
+
+    def __init__(self, plan: LaunchPlan, spec: LaunchSpec, roster: Roster, started: Started) -> None:
+        self._plan = plan
+        self._spec = spec
+        self._roster = roster
+        self._started = started
+        self._begin = time.monotonic()
+        self._failed_at = self._ended_at = self._left_at = self._starter_gone_at = math.inf
+
+    def look(self, now: float, running_since: float) -> Outcome | None:
+        """The outcome at this time of the monotonic clock, or None while the job goes on."""
+        roster = self._roster
+        is_running = running_since < math.inf
+        if roster.failures:
+            self._failed_at = min(self._failed_at, now)
+            return Outcome(self._failure()) if now >= self._failed_at + SETTLE or roster.all_ended else None
+        if roster.all_ended:
+            self._ended_at = min(self._ended_at, now)
+            has_waited = now >= self._ended_at + STARTER_PATIENCE
+            return self._all_ended() if has_waited or self._started.poll() is not None else None
+        leavers = roster.early_leavers
+        self._left_at = min(self._left_at, now) if leavers else math.inf
+        if now >= self._left_at + SETTLE:
+            return Outcome(early_leaver_verdict(leavers[0], self._plan.size, roster.waiting_to_join))
+        if self._started.poll() is not None:
+            self._starter_gone_at = min(self._starter_gone_at, now)
+            # Who is still connected has a report to give; it says more than what the starter makes of it.
+            patience = LAST_REPORTS if roster.supervisors and is_running else 2 * SETTLE
+            if now >= self._starter_gone_at + patience:
+                return Outcome(self._starter_left(is_running))
+        if not is_running and now - self._begin > self._spec.start_timeout:
+            return Outcome(self._start_timed_out())
+        return None
+
+    def _failure(self) -> JobVerdict:
+        first, others = culprit_and_others(self._roster.failures)
+        leavers = [end for end in self._roster.left_without_a_word if end.time <= first.time or not first.time]
+        if leavers and is_consequence(first):
+            return silent_leaver_verdict(*self._starter(), leavers[0], self._roster.ends)
+        said = self._started.messages() if first.lost else ""
+        return failure_verdict(first, self._plan.size, others, starter=self._plan.launcher, said=said)
+
+    def _all_ended(self) -> Outcome:
+        """None failed by itself; what the starter says counts only if ranks were told to end by it."""
+        if self._started.poll() in (0, None) and not self._roster.unexplained:
+            is_noted = self._roster.nobody_exchanged
+            return Outcome(None, nothing_exchanged_note(self._plan.size) if is_noted else "")
+        return Outcome(self._starter_left(is_running=True))
+
+    def _starter_left(self, is_running: bool) -> JobVerdict:
+        if leavers := self._roster.left_without_a_word:
+            return silent_leaver_verdict(*self._starter(), leavers[0], self._roster.ends)
+        return starter_left_verdict(*self._starter(), missing=None if is_running else self._roster.missing)
+
+    def _starter(self) -> tuple[str, int, str]:
+        return self._plan.launcher, self._started.poll() or 0, self._started.messages()
+
+    def _start_timed_out(self) -> JobVerdict:
+        return start_timed_out_verdict(
+            self._plan.launcher,
+            self._spec.start_timeout,
+            self._started.messages(),
+            missing=self._roster.missing,
+            up=[f"rank {rank.rank} on {rank.host}" for rank in self._roster.ready.values()],
+        )

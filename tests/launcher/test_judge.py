@@ -1,0 +1,86 @@
+"""When is a job over, and for which reason? On a clock of the test's own."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from dtrain.launcher.judge import LAST_REPORTS, SETTLE, STARTER_PATIENCE, Judge
+from dtrain.launcher.roster import Roster
+
+EXIT = {"type": "exit", "code": 0, "signal": 0, "asked": False, "max_rss": 1, "oom_kills": 0, "faults": "", "time": 5.0}
+SUMMARY = {"type": "summary", "has_exchanged": True}
+
+
+class Starter:
+    code: int | None = None
+
+    def poll(self):
+        return self.code
+
+    def messages(self):
+        return "one of them exited improperly"
+
+
+@pytest.fixture
+def job():
+    roster, starter = Roster(2), Starter()
+    peers = [SimpleNamespace(rank=rank, role="supervisor", host="h") for rank in range(2)]
+    roster.supervisors = dict(enumerate(peers))
+    judge = Judge(SimpleNamespace(launcher="mpirun", size=2), SimpleNamespace(start_timeout=math.inf), roster, starter)
+    return SimpleNamespace(roster=roster, starter=starter, peers=peers, look=lambda now: judge.look(now, 0.0))
+
+
+def test_a_good_end_waits_for_the_starter(job):
+    for peer in job.peers:
+        job.roster.note(peer, SUMMARY)
+        job.roster.note(peer, EXIT)
+    assert job.look(1.0) is None
+    assert job.look(1.0 + STARTER_PATIENCE).verdict is None
+    job.starter.code = 0
+    assert job.look(1.1).verdict is None
+
+
+def test_ranks_may_tell_how_they_ended_after_their_starter_is_gone(job):
+    """mpirun ends the job for rank 0, which left without a word, before rank 1 has said that it was stopped."""
+    job.starter.code = 1
+    job.roster.note(job.peers[0], EXIT)
+    assert job.look(1.0) is None
+    assert job.look(1.0 + LAST_REPORTS / 2) is None
+    job.roster.note(job.peers[1], EXIT | {"code": 143, "asked": True})
+    verdict = job.look(1.0 + LAST_REPORTS / 2 + 0.01).verdict
+    assert verdict.ranks == (0,)
+    assert "rank 0 of 2 left with exit code 0" in verdict.text
+
+
+@pytest.mark.parametrize("kind", ["lost", "followed"])
+def test_who_left_without_a_word_is_named_before_those_that_went_with_it(job, kind):
+    job.roster.note(job.peers[0], EXIT)
+    if kind == "lost":
+        job.roster.note_lost(job.peers[1])
+    else:
+        job.roster.note(job.peers[1], {"type": "failure", "exception": "PeerLostError", "message": "", "traceback": ""})
+        job.roster.note(job.peers[1], EXIT | {"code": 1, "time": 6.0})
+    assert job.look(2.0).verdict.ranks == (0,)
+
+
+def test_a_failure_of_its_own_is_not_laid_on_who_left(job):
+    job.roster.note(job.peers[0], EXIT)
+    job.roster.note(job.peers[1], EXIT | {"code": 3, "time": 6.0})
+    assert job.look(2.0).verdict.ranks == (1,)
+
+
+def test_reports_on_their_way_are_waited_for(job):
+    job.roster.note(job.peers[1], EXIT | {"code": 3})
+    assert job.look(1.0) is None
+    assert job.look(1.0 + SETTLE).verdict.exit_code == 3
+
+
+def test_a_starter_that_is_gone_with_all_of_its_ranks(job):
+    job.starter.code = 213
+    job.roster.supervisors.clear()
+    assert job.look(1.0) is None
+    verdict = job.look(1.0 + 2 * SETTLE).verdict
+    assert "mpirun ended the job with code 213; it said:\n    one of them exited improperly" in verdict.text
