@@ -36,7 +36,7 @@ class Outcome:
 
 
 class Judge:
-    """Looks at the roster, at what started the ranks and at the clock; `running_since` is when scripts were let loose."""
+    """Looks at the roster, at what started the ranks and at the clock."""
 
     def __init__(self, plan: LaunchPlan, spec: LaunchSpec, roster: Roster, started: Started) -> None:
         self._plan = plan
@@ -47,7 +47,7 @@ class Judge:
         self._failed_at = self._ended_at = self._left_at = self._starter_gone_at = math.inf
 
     def look(self, now: float, running_since: float) -> Outcome | None:
-        """The outcome at this time of the monotonic clock, or None while the job goes on."""
+        """The outcome at the time `now`, or None while the job goes on. Scripts run since `running_since`."""
         roster = self._roster
         is_running = running_since < math.inf
         if roster.failures:
