@@ -25,6 +25,9 @@ from dtrain.launcher.spec import LaunchSpec
 QUIET_VARIABLES = {"HWLOC_HIDE_ERRORS": "2", "UCX_LOG_LEVEL": "error"}
 # Ranks of one host talk through memory; the component for TCP would only listen, and on every interface.
 ONE_HOST_VARIABLES = {"OMPI_MCA_btl": "^tcp"}
+# Where mpirun itself (PRRTE of Open MPI 5, ORTE of 4) keeps what it needs while it runs. By default that is named after
+# its process number, and does not start where a killed job of the same number has left its own behind.
+SESSION_VARIABLES = ("PRTE_MCA_prte_local_tmpdir_base", "OMPI_MCA_orte_local_tmpdir_base")
 
 
 class MpirunBackend:
@@ -64,9 +67,13 @@ class MpirunBackend:
         )
 
     def start(self, plan: LaunchPlan, control: Mapping[str, str]) -> StartedProcesses:
-        """Start mpirun."""
+        """Start mpirun, with a folder of its own for this job. Raises `LaunchError`."""
         started = StartedProcesses()
-        started.add(plan.commands[0].argv, plan.environment | dict(control))
+        env = plan.environment | dict(control)
+        if self._installation.family == "openmpi":
+            folder = started.make_folder()
+            env = dict.fromkeys(SESSION_VARIABLES, folder) | env
+        started.add(plan.commands[0].argv, env)
         return started
 
 

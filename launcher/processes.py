@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
@@ -14,6 +17,7 @@ from typing import IO, Any
 from dtrain.base.errors import LaunchError, expected
 
 MAX_MESSAGE_LINES = 200
+LAST_BREATH = 1.0  # seconds for a killed process to be gone
 
 
 class StartedProcesses:
@@ -23,6 +27,15 @@ class StartedProcesses:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._lines: deque[str] = deque(maxlen=MAX_MESSAGE_LINES)
         self._readers: list[threading.Thread] = []
+        self._folders: list[str] = []
+
+    def make_folder(self) -> str:
+        """A new folder for the processes, which goes with them at `kill`. Raises `LaunchError`."""
+        try:
+            self._folders.append(tempfile.mkdtemp(prefix="dtrain-"))
+        except OSError as error:
+            raise LaunchError(expected("launcher", "a folder for temporary files", str(error), "set TMPDIR")) from None
+        return self._folders[-1]
 
     def add(self, argv: Sequence[str], env: Mapping[str, str], *, stdin: Any = subprocess.DEVNULL) -> None:
         """Start one more. Raises `LaunchError` when the program cannot be run."""
@@ -55,7 +68,14 @@ class StartedProcesses:
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
+        """End what still runs, and take away what the processes have left in their folders."""
         self._signal(signal.SIGKILL)
+        until = time.monotonic() + LAST_BREATH
+        for process in self._processes if self._folders else ():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+        while self._folders:
+            shutil.rmtree(self._folders.pop(), ignore_errors=True)
 
     def messages(self) -> str:
         """What they wrote themselves; the ranks' own output goes another way."""
