@@ -8,13 +8,15 @@ without an end. The last row pauses the reader and presses Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -97,24 +99,41 @@ def _measure(starter: str, shape: str, command: Sequence[str], megabytes: int) -
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=root_allowed()
     )
     assert process.stdout is not None
-    first, nbytes = _count(process.stdout, ord(SHAPES[shape][0]))
+    memory = _PeakMemory(process.pid)
+    first, nbytes = _count(process.stdout, ord(SHAPES[shape][0]), memory.look)
     seconds = time.monotonic() - first
-    _, _, usage = os.wait4(process.pid, 0)
-    process.returncode = 0
+    memory.look()
+    process.wait()
     return Row(
         starter=starter,
         shape=shape,
         megabytes=nbytes / MEGA,
         seconds=seconds,
-        peak_memory_mib=usage.ru_maxrss / 1024,
+        peak_memory_mib=memory.mebibytes,
     )
 
 
-def _count(stream: IO[bytes], letter: int) -> tuple[float, int]:
+class _PeakMemory:
+    """The most memory that a process has held since it runs its own program. What the kernel tells a parent at the end
+    counts the parent's memory too, which a child has for a moment between fork and exec."""
+
+    def __init__(self, pid: int) -> None:
+        self.mebibytes = 0.0
+        self._status = Path(f"/proc/{pid}/status")
+
+    def look(self) -> None:
+        """Take the kernel's high-water mark of now; nothing where the process has ended."""
+        with contextlib.suppress(OSError):
+            if found := re.search(r"^VmHWM:\s+(\d+) kB", self._status.read_text(), re.MULTILINE):
+                self.mebibytes = int(found[1]) / 1024
+
+
+def _count(stream: IO[bytes], letter: int, look: Callable[[], None]) -> tuple[float, int]:
     """When the first byte came, and how many came of what the ranks wrote: the letters, and newlines beside them."""
     first, letters = 0.0, 0
     while data := os.read(stream.fileno(), 1 << 20):
         first = first or time.monotonic()
+        look()
         letters += data.count(letter)
     stream.close()
     per_letter = {ord("x"): 40 / 39, ord("y"): 10_000 / 9999}.get(letter, 1.0)

@@ -92,7 +92,9 @@ def test_output_passes_whole_beside_a_peer(capsys, tmp_path, monkeypatch):
     assert bench(["output", "-np", "2", "--launcher", "local", "--megabytes", "4", "-J", str(tmp_path / "rows")]) == 0
     record = json.loads((tmp_path / "rows").read_text())
     assert [row["shape"] for row in record["rows"]] == ["short lines", "lines of 10,000", "one line"]
-    assert all(row["megabytes"] >= 4 and row["seconds"] > 0 and row["peak_memory_mib"] > 0 for row in record["rows"])
+    assert all(
+        row["megabytes"] >= 4 and row["seconds"] > 0 and 0 < row["peak_memory_mib"] < 100 for row in record["rows"]
+    )
     assert record["stop_with_paused_reader_seconds"] < 5
     assert "short lines" in capsys.readouterr().out
     with pytest.raises(UsageError, match="expected --megabytes of at least 1, got 0"):
