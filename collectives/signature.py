@@ -68,11 +68,13 @@ def mismatch(group: str, call: int, frames: Sequence[bytes], world_ranks: Sequen
     said = [f"{rank_list(sorted(ranks))}: {text_of(frame)}" for frame, ranks in sides[:MAX_SIDES]]
     if len(sides) > MAX_SIDES:
         said.append(f"{len(sides) - MAX_SIDES} more differ")
-    return CollectiveMismatchError(
+    error = CollectiveMismatchError(
         f"group {group!r}, collective {call}: expected the same call on every rank, got {'; '.join(said)}\n"
         "make every rank of the group issue the same collectives in the same order, "
         "with the same shapes, dtype, reduce op and root"
     )
+    error.sides = tuple(said)
+    return error
 
 
 def rank_list(ranks: Sequence[int]) -> str:

@@ -97,6 +97,7 @@ class Roster:
         elif kind == "failure":
             end.exception, end.message = str(message["exception"]), str(message["message"])
             end.traceback = str(message["traceback"])
+            end.sides = tuple(map(str, message.get("sides", ())))
         elif kind == "stacks":
             end.stacks = asked_stack(str(message["text"]))
         elif kind == "joining":

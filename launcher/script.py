@@ -94,7 +94,11 @@ def _report(error: BaseException, reports: ReportPipe) -> str:
     """Tell the supervisor; returns what is left to print."""
     text = exception_traceback(error, frames_of_user(error, _of_user(error.__traceback__)))
     if reports.is_of_this_process:
-        reports.send(_failure(exception_name(error), exception_message(error), text))
+        report = _failure(exception_name(error), exception_message(error), text)
+        if exception_name(error) == CollectiveMismatchError.__name__:
+            with suppress(Exception):
+                report["sides"] = [str(side) for side in getattr(error, "sides", ())]
+        reports.send(report)
         if exception_name(error) in _ERRORS_OF_ALL:
             return ""  # every rank raises it, and the verdict shows it once
     return text

@@ -40,6 +40,7 @@ class RankEnd:
     exception: str = ""
     message: str = ""
     traceback: str = ""
+    sides: tuple[str, ...] = ()  # of ranks that disagree: who called what
     faults: str = ""  # stacks from a hard crash
     stacks: str = ""  # stacks asked for at a timeout
     step: int = -1
@@ -137,6 +138,8 @@ def failure_verdict(
         f"rank {first.rank} of {size} failed: {cause(first)}",
         f"  host {first.host or 'unknown'}, pid {first.pid or 'unknown'}, at {_clock(first.time)}{_progress(first)}",
     ]
+    if first.sides:
+        lines += ["  who called what:", *(f"  {side}" for side in first.sides)]
     if first.max_rss:
         lines.append(f"  peak memory {first.max_rss / MEBI:.0f} MiB")
     last_words = "" if first.exception or "\n" not in first.message.strip() else first.message

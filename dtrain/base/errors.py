@@ -56,9 +56,13 @@ class CollectiveError(DtrainError, RuntimeError):
 
 
 class CollectiveMismatchError(CollectiveError):
-    """Ranks of one group called collectives that do not match. Uncaught, it ends the rank with `exit_code`."""
+    """Ranks of one group called collectives that do not match. Uncaught, it ends the rank with `exit_code`.
+
+    `sides` says who called what, one text a call, such as "ranks 0,2: all_reduce sum f32[3]".
+    """
 
     exit_code = RANKS_DISAGREE  # found before the run or during it, the code is one
+    sides: tuple[str, ...] = ()
 
 
 class PeerLostError(CollectiveError):

@@ -131,6 +131,13 @@ def test_ranks_that_fail_alike_are_one_line_however_many_there_are():
     assert len(lines) < 15
 
 
+def test_ranks_that_disagree_are_shown_side_by_side():
+    first = _mismatch(2, 42)
+    first.sides = ("rank 1: all_reduce sum f32[]", "ranks 0,2: all_reduce sum f32[3]")
+    text = failure_verdict(first, 3).text
+    assert "  rank 1: all_reduce sum f32[]\n  ranks 0,2: all_reduce sum f32[3]\n" in text
+
+
 def test_another_error_is_another_line_with_its_place():
     others = [_mismatch(1, 30), _mismatch(2, 31), RankEnd(rank=3, host="b", code=1, exception="KeyError", message="k")]
     lines = failure_verdict(_mismatch(0, 12), 4, others).text.splitlines()
