@@ -117,11 +117,6 @@ WITHOUT_EFFECT: Mapping[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     "last_epoch": (_SCHEDULES, (-1,), "load_state_dict() goes on where a schedule was"),
     "verbose": (_SCHEDULES, (False, "deprecated"), "print scheduler.get_last_lr()"),
     "padding_mode": (_CONVOLUTIONS, ("zeros",), "pad with F.pad first"),
-    "batch_first": (
-        ("TransformerEncoderLayer", "MultiHeadAttention"),
-        (True,),
-        "batches come first: transpose(0, 1) around it",
-    ),
     "create_graph": (("backward",), (False,), "write dt.grad(y, x, create_graph=True)"),
     "recurse": (
         ("parameters", "named_parameters", "buffers", "named_buffers"),
@@ -135,6 +130,7 @@ WITHOUT_EFFECT: Mapping[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     "input_split_sizes": (("dist.all_to_all_into",), (None,), "blocks are equal: pad them, or write dist.all_to_all"),
     "device": (_OBJECTS, (ANY,), ""),
     "enable_nested_tensor": (("TransformerEncoder",), (ANY,), ""),
+    "mask_check": (("TransformerEncoder",), (ANY,), ""),
 }
 
 # Options of ours that PyTorch takes by position, in its order.
@@ -158,7 +154,6 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
         "vdim",
         "batch_first",
     ),
-    "TransformerEncoderLayer": ("dropout", "activation"),
     "SGD": ("momentum", "dampening", "weight_decay", "nesterov"),
     "Adam": ("betas", "eps", "weight_decay"),
     "AdamW": ("betas", "eps", "weight_decay"),

@@ -130,7 +130,7 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     "F": {
         "interpolate": "write F.repeat along each axis for nearest neighbours; there is no other resampling",
         "upsample": "write F.repeat along each axis",
-        "multi_head_attention_forward": "write nn.MultiHeadAttention",
+        "multi_head_attention_forward": "write nn.MultiheadAttention",
         "sigmoid_": "write x = F.sigmoid(x)",
         "relu_": "write x = F.relu(x)",
         "elu_": "write x = F.elu(x)",
@@ -139,7 +139,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     "nn": {
         "DataParallel": "start ranks with dtrain run -np N, and write dist.data_parallel(model)",
         "parallel": "write dist.data_parallel(model)",
-        "MultiheadAttention": "write nn.MultiHeadAttention: batch first, and it returns the output alone",
         "Upsample": "write F.repeat along each axis in forward",
         "ParameterList": "write a list of nn.Parameter: attributes are searched",
         "ParameterDict": "write a dict of nn.Parameter: attributes are searched",

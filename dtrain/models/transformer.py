@@ -34,7 +34,7 @@ class TransformerClassifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.layers = [
             nn.TransformerEncoderLayer(
-                embed_dim, num_heads, hidden_dim, dropout=dropout, activation="gelu", norm_first=True
+                embed_dim, num_heads, hidden_dim, dropout, "gelu", batch_first=True, norm_first=True
             )
             for _ in range(num_layers)
         ]
@@ -42,14 +42,18 @@ class TransformerClassifier(nn.Module):
         self.classifier = nn.Linear(embed_dim, num_classes)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Logits; `mask`, bool [N, 1, 1, L] or any shape that broadcasts so, is True at tokens to attend to."""
+        """Logits; `mask`, bool [N, 1, 1, L] or a shape that broadcasts to it, is True at tokens to attend to."""
         if tokens.ndim != 2 or tokens.shape[1] > self.max_length:
             wanted = f"tokens[N, L] with L at most {self.max_length}"
             raise ShapeError(expected("TransformerClassifier", wanted, str(tokens.type)))
         positions = F.arange(tokens.shape[1], device=tokens.device)
         x = self.dropout(self.token_embedding(tokens) + self.position_embedding(positions))
+        padding = None
+        if mask is not None:
+            allowed = F.broadcast_to(mask, (tokens.shape[0], 1, 1, tokens.shape[1]))
+            padding = F.logical_not(F.reshape(allowed, tokens.shape))
         for layer in self.layers:
-            x = layer(x, mask=mask)
+            x = layer(x, src_key_padding_mask=padding)
         return self.classifier(self.norm(x).mean(1))  # type: ignore[no-any-return]
 
 

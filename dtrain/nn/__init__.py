@@ -57,6 +57,7 @@ from dtrain.nn.loss import MSELoss as MSELoss
 from dtrain.nn.loss import NLLLoss as NLLLoss
 from dtrain.nn.loss import SmoothL1Loss as SmoothL1Loss
 from dtrain.nn.module import Module as Module
+from dtrain.nn.multihead_attention import MultiheadAttention as MultiheadAttention
 from dtrain.nn.normalization import GroupNorm as GroupNorm
 from dtrain.nn.normalization import InstanceNorm2d as InstanceNorm2d
 from dtrain.nn.normalization import LayerNorm as LayerNorm
@@ -67,8 +68,11 @@ from dtrain.nn.pooling import AvgPool1d as AvgPool1d
 from dtrain.nn.pooling import AvgPool2d as AvgPool2d
 from dtrain.nn.pooling import MaxPool1d as MaxPool1d
 from dtrain.nn.pooling import MaxPool2d as MaxPool2d
+from dtrain.nn.transformer import Transformer as Transformer
+from dtrain.nn.transformer import TransformerDecoder as TransformerDecoder
 from dtrain.nn.transformer import TransformerEncoder as TransformerEncoder
-from dtrain.nn.transformer import TransformerEncoderLayer as TransformerEncoderLayer
+from dtrain.nn.transformer_layers import TransformerDecoderLayer as TransformerDecoderLayer
+from dtrain.nn.transformer_layers import TransformerEncoderLayer as TransformerEncoderLayer
 
 _spell_all(globals())
 

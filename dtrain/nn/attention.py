@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import dtrain.functional as F
+from dtrain.base.device import CPU, DeviceLike
 from dtrain.base.errors import ShapeError, expected
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import zeros
@@ -79,6 +80,8 @@ class MultiHeadAttention(Module):
         is_causal: bool = False,
         need_weights: bool = False,
         average_attn_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
     ) -> Any:
         """Attend to `key` (default query) and `value` (default key).
 
@@ -87,6 +90,8 @@ class MultiHeadAttention(Module):
             is_causal: position i attends to positions up to i only.
             need_weights: give (output, weights) with the weights [N, L, S] that each query gave to the keys.
             average_attn_weights: the mean over the heads; otherwise the weights are [N, heads, L, S].
+            attn_mask: [L, S] or [N · heads, L, S], PyTorch's: bool True where attention is blocked, else added.
+            key_padding_mask: [N, S], or [S] of one sample, PyTorch's: bool True at keys to leave out, else added.
         """
         key = query if key is None else key
         value = key if value is None else value
@@ -95,12 +100,18 @@ class MultiHeadAttention(Module):
         # Scaled before the product, whose sums may leave the range of a short float.
         scores = F.matmul(q * (1 / math.sqrt(q.shape[-1])), k, transpose_b=True)
         further = k.shape[2] - key.shape[1 if self.batch_first and not is_single else 0]
+        size = (q.shape[0], self.num_heads, q.shape[2], k.shape[2] - further)
+        masks = [
+            mask,
+            blocking_mask("attn_mask", attn_mask, size),
+            blocking_mask("key_padding_mask", key_padding_mask, size),
+        ]
         if is_causal:
-            allowed = causal_mask(q.shape[2], k.shape[2] - further)
-            scores = F.where(_widened(allowed, further), scores, -math.inf)
-        if mask is not None:
-            mask = _widened(mask, further)
-            scores = F.where(mask, scores, -math.inf) if mask.dtype.kind == "bool" else scores + mask
+            masks.append(causal_mask(size[2], size[3], scores.device))
+        for one in masks:
+            if one is not None:
+                one = _widened(one, further)
+                scores = F.where(one, scores, -math.inf) if one.dtype.kind == "bool" else scores + one
         weights = F.dropout(F.softmax(scores, -1), self.dropout, training=self.training)
         output = self.out_proj(F.flatten(F.permute(F.matmul(weights, v), 0, 2, 1, 3), 2))
         output = output[0] if is_single else output if self.batch_first else F.swap_axes(output, 0, 1)
@@ -167,6 +178,30 @@ def _widened(mask: Tensor, further: int) -> Tensor:
     return F.pad(mask, (0, further), value=mask.dtype.kind == "bool")
 
 
-def causal_mask(num_queries: int, num_keys: int) -> Tensor:
+def causal_mask(num_queries: int, num_keys: int, device: DeviceLike = CPU) -> Tensor:
     """Bool [L, S], True where the key is not later than the query."""
-    return F.expand_dims(F.arange(num_queries), 1) >= F.expand_dims(F.arange(num_keys), 0)
+    queries, keys = F.arange(num_queries, device=device), F.arange(num_keys, device=device)
+    return F.expand_dims(queries, 1) >= F.expand_dims(keys, 0)
+
+
+def blocking_mask(name: str, mask: Tensor | None, size: tuple[int, int, int, int]) -> Tensor | None:
+    """A mask of PyTorch's modules as one of ours, which broadcasts to size [N, heads, L, S].
+
+    There bool True is blocked, here it is allowed; numbers are added in both.
+    """
+    if mask is None:
+        return None
+    batch, heads, queries, keys = size
+    shapes: dict[tuple[int, ...], tuple[int, ...]] = {
+        (queries, keys): (1, 1, queries, keys),
+        (batch * heads, queries, keys): size,
+    }
+    if name == "key_padding_mask":
+        shapes = {(batch, keys): (batch, 1, 1, keys)} | ({(keys,): (1, 1, 1, keys)} if batch == 1 else {})
+    if mask.shape not in shapes or not (mask.dtype.kind == "bool" or mask.dtype.is_floating):
+        wanted = " or ".join(str(list(shape)) for shape in shapes)
+        advice = "True is blocked, as in PyTorch; mask= takes what broadcasts to [N, heads, L, S], True for allowed"
+        given = str(mask.type) if isinstance(mask, Tensor) else type(mask).__name__
+        raise ShapeError(expected("attention", f"{name} of bool or float {wanted}", given, advice))
+    allowed = F.logical_not(mask) if mask.dtype.kind == "bool" else mask
+    return F.reshape(allowed, shapes[mask.shape])

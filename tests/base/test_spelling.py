@@ -162,7 +162,6 @@ def test_subclasses_may_use_others_words_too() -> None:
         (lambda: nn.Linear(3, 2).parameters(recurse=False), ValueError, "members"),
         (lambda: X.backward(create_graph=True), ValueError, "dt.grad"),
         (lambda: X.to(), TypeError, "a dtype, a device or a tensor"),
-        (lambda: nn.TransformerEncoderLayer(8, 2, batch_first=False), ValueError, "batches come first"),
     ],
 )
 def test_what_cannot_be_meant_is_said(call: Any, error: type[Exception], text: str) -> None:

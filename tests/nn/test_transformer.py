@@ -67,13 +67,13 @@ def test_errors():
         nn.MultiHeadAttention(8, 3)
     with pytest.raises(ShapeError, match=r"key\[N, length, 8\], got f32\[2,3,4\]"):
         nn.MultiHeadAttention(8, 2)(dt.zeros((2, 3, 8)), dt.zeros((2, 3, 4)))
-    with pytest.raises(ValueError, match="activation among relu, gelu, silu, got 'step'"):
+    with pytest.raises(ValueError, match="activation among relu, gelu, silu, or a function, got 'step'"):
         nn.TransformerEncoderLayer(8, 2, activation="step")
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_every_parameter_of_an_encoder_layer_gets_a_gradient(norm_first):
-    layer = nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", norm_first=norm_first)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", norm_first=norm_first, batch_first=True)
     y = layer(dt.tensor(X, dtype="f32"), is_causal=True)
     assert y.shape == X.shape
     (y * y).sum().backward()
