@@ -11,7 +11,8 @@ import pytest
 import dtrain as dt
 from dtrain import nn
 
-pytestmark = pytest.mark.peers
+# PyTorch warns of what it does slower, and of masks of two kinds.
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore::UserWarning")]
 torch = pytest.importorskip("torch")
 N, L, E, HEADS = 3, 5, 8, 2
 RANDOM = np.random.default_rng(0)
