@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
@@ -187,8 +187,29 @@ def _leave_after_fork() -> None:
 os.register_at_fork(after_in_child=_leave_after_fork)
 
 
+class Present:
+    """Where the world is found also later, by whoever relies on what it was."""
+
+    @property
+    def world(self) -> Communicator | None:
+        """The world of this thread (and context)."""
+        return _thread_world.get() or _process_world
+
+
+_present = Present()
+_question_listeners: list[Callable[[Present, Communicator | None], None]] = []
+
+
+def add_question_listener(listener: Callable[[Present, Communicator | None], None]) -> None:
+    """Call `listener` whenever somebody asks which world this is, or anything about it, with the answer."""
+    _question_listeners.append(listener)
+
+
 def _current() -> Communicator | None:
-    return _thread_world.get() or _process_world
+    world = _present.world
+    for listener in _question_listeners:
+        listener(_present, world)
+    return world
 
 
 def _world_from_environment(timeout: float | None) -> Communicator:

@@ -1,7 +1,7 @@
 """Joining the world for training: the communicator, and everything that training on several ranks brings along.
 
 Importing this module puts the PackAllReduce pass into the default pipeline and lets every compiled graph be compared
-between ranks before its first run.
+between ranks before its first run. What a traced function asks about the world is guarded.
 """
 
 from __future__ import annotations
@@ -12,10 +12,18 @@ from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.epoch_agreement import post_epoch
 from dtrain.collectives.pack_all_reduce import pack_all_reduce
 from dtrain.collectives.sync_batch_norm import convert_sync_batch_norm, exchange_through_world
+from dtrain.core.context import context as tracing
 from dtrain.core.trace import add_first_run_listener
 from dtrain.data.epoch_start import add_epoch_listener
 from dtrain.nn.batch_norm import SyncBatchNorm
 from dtrain.passes import Pass, insert_pass
+
+
+def guard_world(present: context.Present, world: Communicator | None) -> None:
+    """A traced function that asks about the world is captured again where it is called in another one."""
+    if tracing.tracer is not None:
+        tracing.tracer.guard(present, "world", world)
+
 
 insert_pass(
     Pass(pack_all_reduce, "behind common subexpressions, so that no gradient is sent twice"),
@@ -23,6 +31,7 @@ insert_pass(
 )
 add_first_run_listener(post_schedules)
 add_epoch_listener(post_epoch)
+context.add_question_listener(guard_world)
 SyncBatchNorm.exchange = exchange_through_world
 SyncBatchNorm.convert_sync_batchnorm = staticmethod(convert_sync_batch_norm)
 

@@ -204,6 +204,8 @@ def _wrong_type(where: str, tensor: Tensor, value: Tensor) -> Exception:
 
 def _run_hooks(hooks: Sequence[GradHook], value: Tensor) -> Tensor:
     for hook in hooks:
+        if context.tracer is not None:
+            context.tracer.reads.note_value(hook)
         replaced = hook(value)
         value = value if replaced is None else replaced
     return value

@@ -15,6 +15,8 @@ from operator import is_
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from dtrain.core.tensor import Tensor
 from dtrain.core.watched import Watched
 
@@ -23,6 +25,8 @@ _ITERABLES = (list, tuple, deque, set, frozenset)
 _MAPPINGS = (dict, MappingProxyType)
 _NAMESPACES = (SimpleNamespace, Namespace)
 _MAX_DEPTH = 8  # of containers in containers; one may hold itself
+_SAME_OBJECT: Any = object.__eq__
+_COMMON = frozenset([bool, int, str, bytes, type(None)])
 _SCALARS = (bool, int, float, complex, str, bytes)
 
 
@@ -82,6 +86,34 @@ def _attributes_of(value: Any) -> tuple[Any, ...]:
     kind: type = type(value)
     slots = _slots_of(kind)
     return (*held, *[getattr(value, name, ABSENT) for name in slots]) if slots else held
+
+
+def described(value: Any) -> tuple[Any, ...]:
+    """What tells values apart that are equal but captured differently: the kinds of number that they hold.
+
+    Only of values that compare by what they hold, as frozen dataclasses and sets do. Nothing for all others.
+    """
+    kind = type(value)
+    if kind in _COMMON or kind.__eq__ is _SAME_OBJECT or isinstance(value, Tensor):
+        return ()
+    if isinstance(value, complex | np.generic):
+        return (_told(value),)
+    content = content_of(value)
+    if content is None:
+        return ()
+    return (frozenset(map(_told, content)) if isinstance(value, frozenset) else tuple(map(_told, content)),)
+
+
+def _told(item: Any) -> Any:
+    kind = type(item)
+    if isinstance(item, float | complex | np.generic):
+        return (kind, repr(item))  # −0.0 is not 0.0, and NaN is NaN
+    if kind in _COMMON:
+        return (kind, item)
+    content = content_of(item)
+    if content is None:
+        return (kind, id(item)) if kind.__hash__ is None else (kind, item)
+    return (kind, frozenset(map(_told, content)) if kind in (set, frozenset) else tuple(map(_told, content)))
 
 
 def same_items(present: Iterable[Any], before: tuple[Any, ...]) -> bool:

@@ -71,6 +71,8 @@ class Function:
     def __call__(self, *inputs: Tensor) -> Any:
         assert not self._called, f"{type(self).__name__} should not be called multiple times; make a new instance"
         self._called = True
+        if context.tracer is not None:
+            context.tracer.reads.note_methods(self, ("forward", "backward"))
         with set_grad_enabled(False):
             result = self.forward(*inputs)
         outputs = [result] if isinstance(result, Tensor) else list(result)

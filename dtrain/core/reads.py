@@ -2,23 +2,27 @@
 
 A change from outside leads to another capture; what the function changes itself happens at the capture only. What is
 looked at: attributes of modules and optimizers and of their classes, however they were reached (through properties,
-parents, or `vars`); the globals, closure variables and defaults that the traced function names; what containers,
-namespaces and dataclass instances among these hold (`core/contents.py`); and all this for the functions and methods
-(`forward`) that are reached so. Contents of NumPy arrays and attributes of other objects are constants.
+parents, or `vars`); the globals, closure variables and defaults that the traced function names, and what it reads by
+dots from modules and classes (`core/code_names.py`); its arguments; what containers, namespaces and dataclass instances
+among these hold (`core/contents.py`); and all this for the functions, methods (`forward`) and hooks that are reached
+so. Contents of NumPy arrays and attributes of other objects are constants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dis import get_instructions
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import repeat
 from operator import is_
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from dtrain.core.code_names import attributes_in, globals_in, is_users, names_after_dots
 from dtrain.core.contents import ABSENT, content_of, is_same, names_of_members, same_items
+from dtrain.core.handle import Registration
 from dtrain.core.watched import Watched, changes
+
+_CALLED = ("__call__", "__getitem__", "__iter__", "__len__", "__bool__", "__enter__", "__exit__")
 
 
 class Reads:
@@ -30,7 +34,9 @@ class Reads:
         self._owners: dict[int, Any] = {}  # kept alive, so that ids stay theirs
         self._contents: dict[int, tuple[Any, tuple[Any, ...]]] = {}  # a container, and what it held
         self._variables: list[tuple[dict[str, Any], tuple[str, ...], tuple[Any, ...]]] = []
-        self._class_attributes: dict[int, tuple[Any, dict[str, Any]]] = {}
+        self._namespaces: dict[int, tuple[Any, dict[str, Any]]] = {}  # of classes and modules, and what was read there
+        self._class_names: set[tuple[int, str]] = set()  # of a class -> names that were looked for
+        self._defaults: list[tuple[FunctionType, Any, Any]] = []
         self._cells: list[tuple[CellType, Any]] = []
         self._seen = changes.latest
         self._holds = True
@@ -65,8 +71,7 @@ class Reads:
             return
         self._owners[id(function)] = function
         variables = function.__globals__
-        names = dict.fromkeys(name for name in _names_in(function.__code__) if name in variables)
-        found = {name: variables[name] for name in names if not isinstance(variables[name], ModuleType | type)}
+        found = {name: variables.get(name, ABSENT) for name in globals_in(function)}
         if found:
             self._variables.append((variables, tuple(found), tuple(found.values())))
         held = list(found.values())
@@ -77,9 +82,60 @@ class Reads:
                 continue
             held.append(cell.cell_contents)
         held += function.__defaults__ or ()
-        held += (function.__kwdefaults__ or {}).values()
+        if function.__defaults__ or function.__kwdefaults__:
+            self._defaults.append((function, function.__defaults__, function.__kwdefaults__))
+            held.append(function.__kwdefaults__)
         for value in held:
             self.note_value(value)
+        for owner, name in attributes_in(function):
+            self._note_dotted(owner, name)
+
+    def _note_dotted(self, owner: Any, name: str) -> None:
+        """What a function reads from a module, from a class, or from what the class of an object has."""
+        if isinstance(owner, ModuleType):
+            if is_users(owner):
+                value = vars(owner).get(name, ABSENT)
+                self._note_in_namespace(owner, name, value)
+                self.note_value(value)
+        elif not isinstance(owner, Watched):  # whose reads are reported
+            self._note_class_names(owner if isinstance(owner, type) else type(owner), (name,))
+
+    def note_arguments(self, function: Any, values: Iterable[Any]) -> None:
+        """What a traced function is given besides tensors, and the methods that it calls on these."""
+        self.note_value(function)
+        for value in values:
+            self.note_value(value)
+            if isinstance(function, FunctionType):
+                self._note_class_names(type(value), names_after_dots(function.__code__))
+
+    def note_methods(self, owner: Any, names: Iterable[str]) -> None:
+        """Methods of an object that are called by us."""
+        self._note_class_names(type(owner), names)
+
+    def _note_class_names(self, kind: type, names: Iterable[str]) -> None:
+        """What users' classes that an object is of have under these names, and what their code names in turn.
+
+        Code says which names it reads by a dot, but not from what: those that the class has are meant.
+        """
+        bases = [base for base in kind.__mro__ if is_users(base)]
+        for name in names if bases else ():
+            if (id(kind), name) in self._class_names or (name.startswith("__") and name not in _CALLED):
+                continue
+            self._class_names.add((id(kind), name))
+            self._owners[id(kind)] = kind
+            found = [vars(base).get(name, ABSENT) for base in bases]
+            if all(held is ABSENT for held in found):
+                continue
+            for base, held in zip(bases, found):
+                self._note_in_namespace(base, name, held)
+                self.note_value(held)
+                if (function := _function_of(held)) is not None:
+                    self._note_class_names(kind, names_after_dots(function.__code__))
+
+    def _note_in_namespace(self, owner: Any, name: str, value: Any) -> None:
+        """Nobody counts what is set on a class or a module of users: it is looked at every time."""
+        self._owners[id(owner)] = owner
+        self._namespaces.setdefault(id(owner), (vars(owner), {}))[1].setdefault(name, value)
 
     def _note(self, owner: Watched, attributes: dict[str, Any], name: str, value: Any) -> None:
         key = (id(owner), name)
@@ -95,13 +151,13 @@ class Reads:
         for base in kind.__mro__:
             if base.__module__.startswith("dtrain."):
                 return
-            # Setting it on a class is not counted, so classes of users are looked at every time; also those that do
-            # not have it, since they may get it.
+            # Also in those that do not have it, since they may get it.
             held = vars(base).get(name, ABSENT)
-            self._owners[id(base)] = base
-            self._class_attributes.setdefault(id(base), (vars(base), {}))[1].setdefault(name, held)
+            self._note_in_namespace(base, name, held)
             if held is not ABSENT:
                 self.note_value(held)
+                if (function := _function_of(held)) is not None:
+                    self._note_class_names(kind, (name, *names_after_dots(function.__code__)))
                 return
 
     def note_value(self, value: Any) -> None:
@@ -109,16 +165,22 @@ class Reads:
         if isinstance(value, FunctionType):
             self._note_variables(value)
         elif isinstance(value, MethodType):
-            self.note_value(value.__func__)
             self.note_value(value.__self__)
+            self.note_value(value.__func__)
+            if isinstance(value.__func__, FunctionType):
+                self._note_class_names(type(value.__self__), names_after_dots(value.__func__.__code__))
         elif isinstance(value, property):
             self.note_value(value.fget)
         elif isinstance(value, staticmethod | classmethod):
             self.note_value(value.__func__)
         elif isinstance(value, cached_property):
             self.note_value(value.func)
+        elif isinstance(value, Registration):
+            self.note_value(value.hook)
         else:
             self._note_contents(value)
+            if not isinstance(value, Watched | type):
+                self._note_class_names(type(value), _CALLED)
 
     def _note_contents(self, value: Any) -> None:
         content = content_of(value)
@@ -144,16 +206,14 @@ class Reads:
             for key, (container, content) in self._contents.items()
             if same_items(content_of(container) or (), content)
         }
-        self._variables += [
-            (held, tuple(names), tuple(names.values())) for held, names in self._class_attributes.values()
-        ]
+        self._variables += [(held, tuple(names), tuple(names.values())) for held, names in self._namespaces.values()]
         self._variables = [
             (variables, tuple(kept), tuple(kept.values()))
             for variables, names, values in self._variables
             if (kept := {n: v for n, v in zip(names, values) if is_same(variables.get(n, ABSENT), v)})
         ]
         self._cells = [(cell, value) for cell, value in self._cells if is_same(cell.cell_contents, value)]
-        self._looks = bool(self._variables or self._cells or self._contents)
+        self._looks = bool(self._variables or self._cells or self._contents or self._defaults)
         self._seen = changes.latest
 
     # Before every run -----------------------------------------------------------------------------------------------
@@ -181,6 +241,9 @@ class Reads:
         for cell, value in self._cells:
             if cell.cell_contents is not value and not is_same(cell.cell_contents, value):
                 return False
+        for function, defaults, keyword_defaults in self._defaults:
+            if function.__defaults__ is not defaults or function.__kwdefaults__ is not keyword_defaults:
+                return False
         for container, content in self._contents.values():
             present = container if type(container) is list else content_of(container)
             if present is None or not same_items(present, content):
@@ -193,14 +256,10 @@ def _attribute(attributes: dict[str, Any], kind: type, name: str) -> Any:
     return attributes[name] if name in attributes else getattr(kind, name, ABSENT)
 
 
-def _names_in(code: CodeType) -> Iterator[str]:
-    """Names of globals that a function and the functions written inside it read; names after a dot are none."""
-    for instruction in get_instructions(code):
-        if instruction.opname == "LOAD_GLOBAL":
-            yield instruction.argval
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names_in(constant)
+def _function_of(held: Any) -> FunctionType | None:
+    """The function behind what a class has under a name."""
+    held = getattr(held, "fget", None) or getattr(held, "__func__", None) or getattr(held, "func", None) or held
+    return held if isinstance(held, FunctionType) else None
 
 
 def _is_ours(function: FunctionType) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from dtrain.core.contents import described
 from dtrain.core.tensor import Tensor
 
 
@@ -20,7 +21,8 @@ class Leaf:
 LEAF = Leaf()
 
 VALUE, FLOAT = "value", "float"
-# (tuple | list, children…) | (dict, (key, child)…) | (VALUE, type, value) | (FLOAT, hex) | LEAF
+# (tuple | list, children…) | (dict, (key, its type, child)…)
+# | (VALUE, type, value, what it holds…) | (FLOAT, hex) | LEAF
 Structure = Any
 
 
@@ -36,16 +38,28 @@ def flatten(value: Any, *, tensors: Callable[[Any], Tensor | None]) -> tuple[lis
         if kind is list or isinstance(item, tuple):
             return (kind, *map(visit, item))
         if kind is dict:
-            return (dict, *((key, visit(child)) for key, child in item.items()))
+            return (dict, *((key, type(key), visit(child)) for key, child in item.items()))
         tensor = tensors(item)
         if tensor is not None:
             found.append(tensor)
             return LEAF
         # Equal keys must mean the same call: True == 1 == 1.0 and 0.0 == -0.0 do not, nan == nan does.
-        return (FLOAT, item.hex()) if kind is float else (VALUE, kind, item)
+        return (FLOAT, item.hex()) if kind is float else (VALUE, kind, item, *described(item))
 
     structure = visit(value)
     return found, structure
+
+
+def values_of(structure: Structure) -> Iterator[Any]:
+    """What a structure holds besides tensors and floats."""
+    if structure is LEAF or structure[0] == FLOAT:
+        return
+    kind, *children = structure
+    if kind == VALUE:
+        yield children[1]
+        return
+    for child in children:
+        yield from values_of(child[-1] if kind is dict else child)
 
 
 def unflatten(structure: Structure, tensors: Sequence[Tensor]) -> Any:
@@ -61,7 +75,7 @@ def unflatten(structure: Structure, tensors: Sequence[Tensor]) -> Any:
         if kind == FLOAT:
             return float.fromhex(children[0])
         if kind is dict:
-            return {key: build(child) for key, child in children}
+            return {key: build(child) for key, _, child in children}
         built = [build(child) for child in children]
         if kind in (list, tuple):
             return kind(built)

@@ -21,7 +21,7 @@ from dtrain.core.apply import apply
 from dtrain.core.capture import Capture
 from dtrain.core.context import context, is_grad_enabled
 from dtrain.core.executor import Executor, StateTypeError
-from dtrain.core.structure import LEAF, flatten, unflatten
+from dtrain.core.structure import LEAF, flatten, unflatten, values_of
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tracer import Tracer, both_ways
 from dtrain.core.watched import reporting_reads
@@ -203,7 +203,7 @@ class TracedFunction(Generic[Parameters, Result]):
         tracer = Tracer(self.name)
         symbolic = [tracer.add_argument(tensor, f"arg{i}") for i, tensor in enumerate(arguments)]
         args, kwargs = unflatten(structure, symbolic)
-        tracer.reads.note_value(self._function)
+        tracer.reads.note_arguments(self._function, values_of(structure))
         context.tracer = tracer
         try:
             with reporting_reads():
@@ -263,13 +263,13 @@ def trace(function: Any = None, /, *, passes: Pipeline | None = None) -> Any:
 
     Another capture is made when something changes from outside that the function had read: attributes of modules and
     optimizers (training mode, p, eps, a parameter, a child, a hook), globals and closure variables that the function,
-    a `forward` or a helper function names, what lists, dicts, sets and dataclasses among these hold, and whether
-    gradients are there.
+    a `forward`, a hook or a helper function names, what it reads by dots from Python modules and classes, what lists,
+    dicts, sets and dataclasses among these and among its arguments hold, whether gradients are there, and the world.
 
     Frozen at the capture is every other Python value that went into it:
     - random numbers of NumPy and `random`, the time, files (`dtrain.functional.uniform` is drawn anew in every run),
     - the elements of NumPy arrays (make them tensors: those are read in every run),
-    - attributes of objects that are no module, optimizer, dataclass or namespace,
+    - attributes of objects that are no `nn.Module`, optimizer, dataclass or namespace,
     - whatever the function changes itself: a counter, `losses.append(loss)`, `x.total = x.total + loss` happen once,
       and the tensor left there has no numbers: asked for them, it says which function it left. Return it, or keep it in
       a tensor: `total.add_(loss.detach())` is done in every run.

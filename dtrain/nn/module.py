@@ -70,6 +70,9 @@ class Module(ModuleMethods, Watched):
     def forward_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
         """`forward` between its hooks: what a call does inside of the module's boundary."""
         before, after = self._hooks
+        if context.tracer is not None:
+            for hook in (*before, *after):
+                context.tracer.reads.note_value(hook)
         for pre_hook in before:
             replaced = pre_hook(self, args)
             if replaced is not None:

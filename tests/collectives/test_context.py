@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import dtrain as dt
+from dtrain import collectives as dist
 from dtrain.base.cores import usable_cores
 from dtrain.base.errors import CollectiveError, LaunchError
 from dtrain.base.rank_info import ENVIRONMENTS, RankInfo
@@ -164,3 +166,21 @@ def test_a_script_that_just_ends_ends_well() -> None:
     )
     job = run_command(mpirun_command(3, sys.executable, "-c", code), timeout=60)
     assert (job.returncode, job.stdout.split()) == (0, ["3.0"] * 3)
+
+
+def test_a_traced_function_knows_the_world_that_it_is_called_in():
+    def program(world):
+        half = world.split(min(world.rank, 1))
+        place = dt.trace(lambda x: x * dist.world_size() + dist.rank())
+        known = dt.trace(lambda x: x * dist.get_communicator().size + dist.is_initialized())
+        found = []
+        for communicator in (world, half, world):
+            with dist.using(communicator):
+                found.append([place(dt.ones(1)).item(), known(dt.ones(1)).item()])
+        return found, len(place.graphs), len(known.graphs)
+
+    assert run_threads(3, program) == [
+        ([[3, 4], [1, 2], [3, 4]], 2, 2),
+        ([[4, 4], [2, 3], [4, 4]], 2, 2),
+        ([[5, 4], [3, 3], [5, 4]], 2, 2),
+    ]
