@@ -24,8 +24,8 @@ $(STAMP): $(SOURCES)
 demo: $(STAMP) ## train handwritten digits on two ranks with sync-BN and packed all-reduces
 	@$(BIN)/dtrain run -np 2 examples/digits.py
 
-test: $(STAMP) ## the whole test suite, distributed tests under a real mpirun included
-	@$(BIN)/python -m pytest -m "not cluster and not dry_run and not peers" $(ARGS)
+test: $(STAMP) ## the whole test suite, distributed tests under a real mpirun included, in three lanes
+	@$(BIN)/python tests/whole.py $(ARGS)
 
 test-gpu: $(STAMP) ## the tests that need a CUDA device; says why where there is none
 	@$(BIN)/python -m pytest -m gpu $(ARGS)

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+
+from tests.helpers.lanes import LANES, lane_of
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--lane", choices=LANES, help="only the files of this lane: tests/helpers/lanes.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files of other lanes are not even read."""
+    lane = config.getoption("lane")
+    if lane is None or not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
+        return None
+    return True if lane_of(collection_path) != lane else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long fault tests run where somebody asks for them by their marker, `-m faults`."""
+    """What is in another lane goes, also where its file was named on the command line (which asks no `ignore`).
+
+    The long fault tests run where somebody asks for them by their marker, `-m faults`.
+    """
+    lane = config.getoption("lane")
+    if lane is not None:
+        in_lane = {path: lane_of(path) == lane for path in {item.path for item in items}}
+        items[:] = [item for item in items if in_lane[item.path]]
     if "faults" in config.option.markexpr:
         return
     long = [item for item in items if item.get_closest_marker("faults")]

@@ -16,6 +16,8 @@ from dtrain.base.control_server import ControlServer
 from dtrain.base.errors import LaunchError
 from dtrain.base.rank_info import RankInfo
 
+pytestmark = pytest.mark.alone
+
 
 class Recorder:
     """Keeps what a server or client hears, and waits for it."""

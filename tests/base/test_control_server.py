@@ -18,6 +18,8 @@ from dtrain.base.control_server import MAX_HELLO_BYTES, ControlServer, Schedule,
 from dtrain.base.errors import LaunchError
 from dtrain.base.rank_info import RankInfo
 
+pytestmark = pytest.mark.alone
+
 
 def wait_until(condition, timeout=5.0):
     deadline = time.monotonic() + timeout

@@ -10,6 +10,8 @@ import pytest
 
 from dtrain.base.cores import share_of_cores, usable_cores
 
+pytestmark = pytest.mark.alone
+
 
 def test_usable_cores():
     assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))

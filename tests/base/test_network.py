@@ -14,6 +14,8 @@ from dtrain.base.control_server import ControlServer
 from dtrain.base.network import address_towards, connect_any, own_addresses
 from dtrain.base.rank_info import RankInfo
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def listener():

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from dtrain.collectives.mpi_start import SPINS, wait_until
+
+pytestmark = pytest.mark.alone
 
 
 def test_what_is_done_is_not_waited_for() -> None:

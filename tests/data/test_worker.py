@@ -17,6 +17,8 @@ from dtrain.data.dataset import Dataset
 from dtrain.data.loader import DataLoader
 from dtrain.data.worker import Worker, batch_nbytes
 
+pytestmark = pytest.mark.alone
+
 
 def worker(fetch, *, num_slots: int = 2, slot_nbytes: int = 4096) -> Worker:
     return Worker(0, fetch, num_slots=num_slots, slot_nbytes=slot_nbytes)

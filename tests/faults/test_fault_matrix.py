@@ -15,6 +15,8 @@ import pytest
 from tests.faults.matrix import FAULTS, STANDS_STILL, Cell, all_cells, sample, whole
 from tests.helpers.run_ranks import mpi_environment, require_mpi
 
+pytestmark = pytest.mark.alone
+
 SCRIPT = str(Path(__file__).with_name("training.py"))
 SIZE = 2
 TIMEOUT = 4.0  # of the job, and of a collective, where a rank stands still

@@ -14,6 +14,8 @@ from dtrain.launcher.bench import BENCHMARKS, bench
 from dtrain.launcher.command_line import UsageError
 from dtrain.launcher.flags import SPELLINGS, TeachingParser, parse_run
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def fake(monkeypatch):

@@ -12,6 +12,8 @@ from dtrain.base.errors import LaunchError
 from dtrain.launcher.mpi_installation import home_variable, identify
 from dtrain.launcher.roster import Roster
 
+pytestmark = pytest.mark.alone
+
 
 def peer(rank, role="rank"):
     return SimpleNamespace(rank=rank, role=role, host="h", address="127.0.0.1")

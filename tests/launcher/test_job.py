@@ -15,6 +15,8 @@ import time
 import psutil
 import pytest
 
+pytestmark = pytest.mark.alone
+
 LAUNCHERS = ["local", pytest.param("mpirun", marks=pytest.mark.distributed)]
 
 # What each rank does: step on in company, and at step 5 do what the test wants on the rank it wants.

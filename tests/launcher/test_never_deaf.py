@@ -9,6 +9,9 @@ import sys
 import time
 
 import psutil
+import pytest
+
+pytestmark = pytest.mark.alone
 
 FLOOD = """
 import os, signal, sys, threading, time

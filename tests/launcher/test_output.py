@@ -8,6 +8,8 @@ import pytest
 
 from dtrain.launcher.output import MAX_HELD, SHOW_BAR_EVERY, TaggedLines
 
+pytestmark = pytest.mark.alone
+
 
 class Screen:
     """Tagged lines into a list, on a clock of the test's."""

@@ -12,6 +12,8 @@ import pytest
 
 from dtrain.launcher.output_thread import OutputThreads, credit_of_rank
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def pipe():

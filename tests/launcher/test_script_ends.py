@@ -14,6 +14,8 @@ import pytest
 from dtrain.launcher.reports import ReportPipe, out_of_the_way
 from dtrain.launcher.script import Script
 
+pytestmark = pytest.mark.alone
+
 PRELUDE = """
 import os, sys
 files = []

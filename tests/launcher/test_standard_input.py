@@ -14,6 +14,8 @@ import pytest
 
 from dtrain.launcher.rank_input import PIECE, RankInput
 
+pytestmark = pytest.mark.alone
+
 READ = "import os, sys\ndata = sys.stdin.buffer.read()\nprint(os.environ['RANK'], len(data), data[-9:])\n"
 
 

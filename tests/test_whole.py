@@ -1,0 +1,63 @@
+"""What the lanes of `make test` print together, and that no file is in a lane where it harms others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.lanes import lane_of
+from tests.whole import counts_of, failures_in, in_words, main
+
+TESTS = Path(__file__).parent
+
+
+def test_counts_are_those_of_the_last_line() -> None:
+    output = "1 passed in a message\n== 2 failed, 21 passed, 3 skipped, 4 deselected, 1 warning, 2 errors in 0.1s ==\n"
+    assert counts_of(output) == {"failed": 2, "passed": 21, "skipped": 3, "deselected": 4, "warning": 1, "error": 2}
+    assert in_words(counts_of(output)) == "2 failed, 2 error, 21 passed, 3 skipped, 4 deselected, 1 warning"
+
+
+def test_a_lane_that_died_has_no_counts() -> None:
+    assert in_words(counts_of("tests/a.py ...\nSegmentation fault")) == in_words(counts_of("")) == "no tests"
+
+
+def test_failures_and_errors_are_found_in_the_summary() -> None:
+    output = "FAILED tests/a.py::b - assert 0\nE  FAILED\nERROR tests/c.py\n"
+    assert failures_in(output) == ["FAILED tests/a.py::b - assert 0", "ERROR tests/c.py"]
+
+
+@pytest.mark.parametrize(
+    ("file", "lane"),
+    [
+        ("base/test_dtype.py", "beside"),
+        ("end_to_end/test_digits.py", "ranks"),
+        ("launcher/test_cli.py", "ranks"),
+        ("launcher/test_job.py", "alone"),
+        ("faults/test_fault_matrix.py", "alone"),
+    ],
+)
+def test_lanes(file: str, lane: str) -> None:
+    assert lane_of(TESTS / file) == lane
+
+
+def test_a_mark_within_a_file_does_not_move_it() -> None:
+    """`alone` is read from the file's own line: on one test it would be silently without effect."""
+    decorated = re.compile(r"^\s*@pytest\.mark\.alone", re.MULTILINE)
+    assert not [path for path in TESTS.rglob("test_*.py") if decorated.search(path.read_text(encoding="utf-8"))]
+
+
+def test_the_last_line_has_the_counts_of_all_lanes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "test_both.py"
+    file.write_text("def test_holds():\n    pass\n\ndef test_fails():\n    assert False\n")
+    assert main([f"--rootdir={tmp_path}", f"--confcutdir={tmp_path}", "-p", "tests.conftest", str(file)]) == 1
+    lines = capfd.readouterr().out.strip().splitlines()
+    assert re.fullmatch(r"1 failed, 1 passed in [\d.]+s \(0:\d\d\)", lines[-1]), lines[-1]
+    by_lane = [
+        "beside: 1 failed, 1 passed; exit code 1",
+        "ranks: no tests; exit code 5",
+        "alone: no tests; exit code 5",
+    ]
+    assert lines[-4:-1] == by_lane
+    assert lines[-5].startswith("FAILED ") and "test_fails" in lines[-5]

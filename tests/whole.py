@@ -1,0 +1,90 @@
+"""The whole suite as `make test` runs it: one process and ranks beside each other, then alone what measures time.
+
+    python tests/whole.py [arguments of pytest]
+
+Ends with every failure, the counts of each lane and of all lanes together; tests/helpers/lanes.py says who is where.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SELECTION = "not cluster and not dry_run and not peers"
+NOTHING_COLLECTED = 5
+_COUNT = re.compile(r"(\d+) (failed|passed|skipped|deselected|xfailed|xpassed|warnings?|errors?)\b")
+
+
+def counts_of(output: str) -> Counter[str]:
+    """The counts in pytest's last line; none where it did not come to one."""
+    lines = output.strip().splitlines() or [""]
+    return Counter(
+        {
+            what.removesuffix("s") if what in ("errors", "warnings") else what: int(n)
+            for n, what in _COUNT.findall(lines[-1])
+        }
+    )
+
+
+def failures_in(output: str) -> list[str]:
+    return [line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+
+
+def in_words(counts: Counter[str]) -> str:
+    order = ("failed", "error", "passed", "skipped", "xfailed", "xpassed", "deselected", "warning")
+    return ", ".join(f"{counts[what]} {what}" for what in order if counts[what]) or "no tests"
+
+
+class Lane:
+    """pytest over the files of one lane, its output in a file until it is shown."""
+
+    def __init__(self, name: str, folder: Path, arguments: list[str]) -> None:
+        self.name = name
+        self.path = folder / name
+        command = [sys.executable, "-m", "pytest", "-m", SELECTION, "--lane", name]
+        command += ["-o", f"cache_dir=.pytest_cache/{name}", *arguments]
+        with self.path.open("w") as output:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+
+    def end(self) -> str:
+        """Show what comes until the process ends, and return all of it."""
+        with self.path.open(encoding="utf-8", errors="replace") as output:
+            while self.process.poll() is None:
+                print(output.read(), end="", flush=True)
+                time.sleep(0.2)
+            print(output.read(), end="", flush=True)
+        return self.path.read_text(encoding="utf-8", errors="replace")
+
+
+def main(arguments: list[str]) -> int:
+    began = time.monotonic()
+    outputs: dict[str, str] = {}
+    codes: dict[str, int] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for together in (("beside", "ranks"), ("alone",)):
+            for lane in [Lane(name, Path(folder), arguments) for name in together]:
+                print(f"\n=== lane {lane.name}", flush=True)
+                outputs[lane.name] = lane.end()
+                codes[lane.name] = lane.process.returncode
+    seconds = time.monotonic() - began
+    print("\n=== all lanes")
+    for output in outputs.values():
+        print(*(f"{line}\n" for line in failures_in(output)), sep="", end="")
+    total: Counter[str] = Counter()
+    for name, output in outputs.items():
+        counts = counts_of(output)
+        total += counts
+        print(f"{name}: {in_words(counts)}; exit code {codes[name]}")
+    print(f"{in_words(total)} in {seconds:.2f}s ({int(seconds) // 60}:{int(seconds) % 60:02d})")
+    wrong = [code for code in codes.values() if code not in (0, NOTHING_COLLECTED)]
+    return max(wrong, default=0 if 0 in codes.values() else NOTHING_COLLECTED)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
