@@ -27,7 +27,7 @@ from dtrain.core.tensor_numbers import RETURN_IT, named
 from dtrain.graph.op import Op, get_op
 from dtrain.kernels import load as load_kernels
 from dtrain.kernels.device_arrays import contiguous, overwrite
-from dtrain.kernels.quiet import quiet
+from dtrain.kernels.quiet import quiet, quiet_context
 from dtrain.kernels.registry import KernelInfo, find_kernel
 
 _MAX_CACHED = 4096
@@ -79,7 +79,10 @@ class Dispatch:
             arrays = [contiguous(array) for array in arrays]
         if len(self.outputs) == 1:
             out = self.empty(*self.outputs[0])
-            self.compute(*arrays, out=out, **attrs)
+            if self.op.is_collective:
+                kernel.function(*arrays, out=out, **attrs)
+            else:  # `self.compute`, in place
+                quiet_context().run(kernel.function, *arrays, out=out, **attrs)
             return [out]
         into = [self.empty(shape, dtype) for shape, dtype in self.outputs]
         self.compute(*arrays, out=tuple(into), **attrs)

@@ -91,9 +91,13 @@ class Executor:
                 break
         if not self._is_bound:
             self._bind()
-        self._expect_separate(arguments)
+        if self._updated or self._written_arguments:
+            self._expect_separate(arguments)
         for buffer, argument in zip(self._arguments, arguments):
-            overwrite(buffer, argument)
+            if self._gpu is None:
+                buffer[...] = argument  # memory of this executor's own, which no argument overlaps
+            else:
+                overwrite(buffer, argument)
         steps = iter(self._steps)
         try:
             for step in steps:
