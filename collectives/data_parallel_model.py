@@ -14,11 +14,12 @@ from dtrain.base.alignment import aligned
 from dtrain.base.errors import ShapeError, expected
 from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
 from dtrain.collectives.bucket_pool import pool_of
+from dtrain.collectives.bucketed_reduction import BucketOptions
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import get_communicator, is_initialized
 from dtrain.collectives.forward_pass import ForwardPass, averaged_by_passes
 from dtrain.collectives.given_weight import present_weight
-from dtrain.collectives.gradient_averager import BucketOptions, GradientAverager
+from dtrain.collectives.gradient_averager import GradientAverager
 from dtrain.collectives.model_tensors import ModelTensors, NamedTensors, WrittenBuffers, make_equal
 from dtrain.collectives.replication import Replicas, note_passed_on
 from dtrain.collectives.session import init
@@ -94,6 +95,9 @@ class DataParallelBoundary:
         if new:
             communicator = get_communicator(self.group)
             make_equal(new, communicator)
+            for _, tensor in new:
+                if isinstance(tensor, Parameter) and self.averager not in tensor.reducers:
+                    tensor.reducers = (*tensor.reducers, self.averager)
             self._make_room([tensor for _, tensor in new], communicator)
         self._known = dict.fromkeys(tensor for _, tensor in named)
 
@@ -114,6 +118,7 @@ class DataParallelBoundary:
             return None  # inside of a pass of a model that this one is a part of
         parameters = [parameter for _, parameter in named]
         weight, samples = _weight_and_samples(args, kwargs)
+        self.averager.named = found.parameters
         forward_pass = ForwardPass(weight, has_samples=samples > 0, group=self.group, parameters=parameters)
         note_passed_on((args, kwargs), forward_pass)
         return Replicas(parameters, partial(self.averager.average, named, forward_pass), forward_pass)
@@ -223,10 +228,11 @@ class DataParallel(Module):
         self.module.register_buffer(name, tensor, persistent=persistent)
 
     def no_sync(self) -> AbstractContextManager[None]:
-        """Accumulate without sending gradients: they wait, and join the next synchronized backward.
+        """Accumulate without sending gradients: they wait in `grad`, and join the next synchronized backward.
 
-        The sum of the passes' means reaches `grad` then; until then `grad` stays as it is. Ranks make the same number
-        of passes, with any weights: each pass exchanges one number, the sum of its weights.
+        Until then `grad` has this rank's own part, such that the mean over the ranks is the sum of the passes' means.
+        Clipping and optimizer steps average it first. Ranks make the same number of passes, with any weights: each pass
+        exchanges one number, the sum of its weights.
         """
         return nullcontext() if self.boundary is None else self.boundary.averager.no_sync()
 

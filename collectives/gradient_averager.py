@@ -7,108 +7,184 @@ buckets; nothing is multiplied before it or divided after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dtrain.base.device import CPU
-from dtrain.collectives.bucket import divide
+from dtrain.collectives.bucketed_reduction import BucketOptions, reduce_packed
 from dtrain.collectives.context import get_communicator
 from dtrain.collectives.forward_pass import ForwardPass
-from dtrain.collectives.ops import all_reduce, all_reduce_many
-from dtrain.core.context import context, is_tracing
-from dtrain.core.tensor import Parameter, Tensor, as_tensor
-from dtrain.core.tensor_factory import zeros, zeros_like
+from dtrain.collectives.ops import all_reduce
+from dtrain.core.autograd import BackwardPass
+from dtrain.core.context import context, is_tracing, no_grad
+from dtrain.core.tensor import Parameter, Tensor
+from dtrain.core.tensor_factory import zeros_like
 from dtrain.functional import where
 
 Named = Sequence[tuple[str, Parameter]]
 Gradients = dict[Parameter, Tensor]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BucketOptions:
-    """The classic controls of packing.
-
-    cap: bytes of a bucket, 0 for one message per gradient. ignore_first: so many gradients, counted from the end of
-    the model, where backward begins, stay out of buckets.
-    """
-
-    cap: int
-    ignore_first: int = 0
-
-
 class GradientAverager:
-    """What a model's passes share: how gradients travel, and those that wait under `no_sync`."""
+    """What a model's passes share: how gradients travel, and whether ranks have parts of their own under `no_sync`.
+
+    Under `no_sync` a pass adds to `grad` size·u·g / Σ n, this rank's part in units in which the mean over the ranks is
+    the whole. Whatever else is in `grad` is the same on all ranks, and is its own mean: so the mean of `grad` makes it
+    whole, whatever was done to it since. The sum of the weights is a message of one number a pass.
+
+    Attributes:
+        unused: names of the parameters without a gradient in the last synchronized pass.
+        named: the model's parameters at the last call, frozen ones too.
+        has_waiting: whether ranks may have parts of their own in `grad`. All ranks know it alike.
+    """
 
     def __init__(self, group: str, options: BucketOptions) -> None:
         self.group = group
         self.options = options
         self.unused: list[str] = []
+        self.named: Named = ()
+        self.has_waiting = False
         self._synchronizing = True
-        # Whether there ever was a no_sync, which all ranks know alike, and the parameters that had a gradient inside
-        # of one. Graphs captured before have to be captured again.
-        self._may_wait = False
-        self.waiting: frozenset[Parameter] = frozenset()
-        # Tensors, so that a pass under no_sync and the synchronized one may be different traced functions: what waits,
-        # and how many passes have left something for all of a set of parameters.
-        self._pending: Gradients = {}
-        self._passes: dict[frozenset[Parameter], Tensor] = {}
+        self._taken_in: BackwardPass | None = None  # the pass that waiting gradients have joined last
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, also of one parameter alone: without the others."""
+        return {**vars(self), "named": (), "_taken_in": None}
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
-        """Keep gradients here inside, for the next synchronized backward."""
-        self._may_wait = True
-        before, self._synchronizing = self._synchronizing, False
+        """Leave gradients as they are on each rank inside, for the next synchronized backward."""
+        before = self._read("_synchronizing")
+        self._set("_synchronizing", False)
         try:
             yield
         finally:
-            self._synchronizing = before
+            self._set("_synchronizing", before)
 
     def average(
         self, named: Named, forward_pass: ForwardPass, gradients: Sequence[Tensor | None]
     ) -> list[Tensor | None]:
-        """The gradients that the parameters get, from those of this rank: None where no rank has one, or they wait."""
+        """The gradients that a pass gives the parameters, from those of this rank: None where no rank has one.
+
+        Those that are asked for with `grad()` are averaged also under `no_sync`: they go nowhere to wait.
+        """
         mine = {parameter: value for (_, parameter), value in zip(named, gradients) if value is not None}
-        if context.tracer is not None:
-            context.tracer.guard(self, "_synchronizing", self._synchronizing)
-        if not self._synchronizing:
-            self._keep(self._shares(mine, forward_pass))
-            return [None] * len(named)
-        if context.tracer is not None:
-            context.tracer.guard(self, "waiting", self.waiting)
-            context.tracer.guard(self, "_may_wait", self._may_wait)
-        waiting = {parameter for _, parameter in named if parameter in self._waiting_now()}
-        anywhere = self._used_anywhere(named, waiting.union(mine))
-        self.unused = [name for name, parameter in named if parameter not in anywhere]
-        # The last layer's gradients are ready first.
-        used = [(name, parameter) for name, parameter in reversed(named) if parameter in anywhere]
-        averaged = self._with_waiting(used, waiting, mine, forward_pass) if self._may_wait else None
-        if averaged is None:
-            values = [mine[p] if p in mine else zeros_like(p.detach()) for _, p in used]
-            averaged = reduce_packed(
-                [name for name, _ in used], values, "mean", self.group, self.options, forward_pass.unit_and_weight
-            )
-        found = dict(zip([parameter for _, parameter in used], averaged))
+        backward_pass = context.backward_pass
+        if backward_pass is not None and not self._read("_synchronizing"):
+            self._set("has_waiting", True)
+            size = get_communicator(self.group).size
+            parts = {parameter: share * size for parameter, share in self._shares(mine, forward_pass).items()}
+            return [parts.get(parameter) for _, parameter in named]
+        takes = backward_pass is not None and self._read("has_waiting") and self._taken_in is not backward_pass
+        found = (
+            self._average_with_waiting(named, mine, forward_pass, backward_pass)
+            if takes and backward_pass is not None
+            else self._average(named, mine, forward_pass)
+        )
         return [found.get(parameter) for _, parameter in named]
 
-    def _used_anywhere(self, named: Named, mine: set[Parameter]) -> set[Parameter]:
-        """The parameters that any rank has a gradient for, if this one has those for `mine`.
+    def reduce_waiting(self, parameters: Sequence[Parameter]) -> None:
+        """Make whole what waits, of all parameters of the model and of these."""
+        if not self._read("has_waiting"):
+            return
+        with no_grad():
+            everyone = self._with_names(parameters)
+            held = {parameter: parameter.grad for _, parameter in everyone}
+            (anywhere,) = self._anywhere(
+                everyone, {parameter for parameter, value in held.items() if value is not None}
+            )
+            used = [(name, parameter) for name, parameter in reversed(everyone) if parameter in anywhere]
+            values = [_or_zeros(held[parameter], parameter) for _, parameter in used]
+            means = reduce_packed([name for name, _ in used], values, "mean", self.group, self.options)
+            for (_, parameter), mean in zip(used, means):
+                parameter.grad = mean
+            self._set("has_waiting", False)
+
+    # Attributes that graphs depend on, and set when they run.
+
+    def _read(self, name: str) -> Any:
+        return getattr(self, name) if context.tracer is None else context.tracer.read(self, name)
+
+    def _set(self, name: str, value: bool) -> None:
+        if context.tracer is None:
+            setattr(self, name, value)
+        else:
+            context.tracer.change(self, name, value)
+
+    def _with_names(self, parameters: Iterable[Parameter]) -> list[tuple[str, Parameter]]:
+        """The model's parameters, and those of these that it did not have at its last call."""
+        names = {parameter: name for name, parameter in self.named}
+        return [(name, p) for p, name in {**dict.fromkeys(parameters, ""), **names}.items()]
+
+    def _anywhere(self, named: Named, *here: set[Parameter]) -> list[set[Parameter]]:
+        """The parameters for which any rank has something, from those for which this one has.
 
         While tracing, the graph says it, and ranks compare graphs; eagerly one small message asks.
         """
         if is_tracing():
-            return mine
-        flags = np.array([parameter in mine for _, parameter in named], np.int32)
-        anywhere = get_communicator(self.group).all_reduce(flags, op="max")
-        return {parameter for (_, parameter), flag in zip(named, anywhere) if flag}
+            return list(here)
+        flags = np.array([[parameter in some for _, parameter in named] for some in here], np.int32)
+        found = get_communicator(self.group).all_reduce(flags, op="max")
+        return [{parameter for (_, parameter), flag in zip(named, row) if flag} for row in found]
 
-    # Gradients that wait. They are kept as this rank's part of the pass's mean, u·g / Σ n, so that passes of any
-    # weights add up; the sum of the weights is a message of one number a pass.
+    def _average(self, named: Named, mine: Gradients, forward_pass: ForwardPass) -> Gradients:
+        (anywhere,) = self._anywhere(named, set(mine))
+        self.unused = [name for name, parameter in named if parameter not in anywhere]
+        # The last layer's gradients are ready first.
+        used = [(name, parameter) for name, parameter in reversed(named) if parameter in anywhere]
+        averaged = reduce_packed(
+            [name for name, _ in used],
+            [_or_zeros(mine.get(parameter), parameter) for _, parameter in used],
+            "mean",
+            self.group,
+            self.options,
+            forward_pass.unit_and_weight,
+        )
+        return dict(zip([parameter for _, parameter in used], averaged))
+
+    def _average_with_waiting(
+        self, named: Named, mine: Gradients, forward_pass: ForwardPass, backward_pass: BackwardPass
+    ) -> Gradients:
+        """The same, where what waits in `grad` travels together with the gradients of this pass.
+
+        It joins them, and `grad` begins anew. Hooks are to see the gradients of this pass alone: those of parameters
+        that have any travel beside what waits. So does what waits for parameters that this pass does not use.
+        """
+        everyone = self._with_names(parameter for _, parameter in named)
+        held = {p: p.grad for _, p in everyone if p not in backward_pass.replaced}
+        waiting = {parameter for parameter, value in held.items() if value is not None}
+        used, waiting = self._anywhere(everyone, set(mine), waiting)
+        self.unused = [name for name, parameter in named if parameter not in used]
+        joint = {parameter for parameter in used & waiting if not parameter.hooks}
+        size, shares = get_communicator(self.group).size, self._shares(mine, forward_pass)
+        parts: list[tuple[str, Parameter, bool, Tensor | None]] = []
+        for name, parameter in reversed(everyone):
+            share, value = shares.get(parameter), held.get(parameter)
+            part = None if value is None else value / size
+            if parameter in joint:
+                parts.append(
+                    (name, parameter, True, share if part is None else part if share is None else part + share)
+                )
+                continue
+            if parameter in used:
+                parts.append((name, parameter, True, share))
+            if parameter in waiting:
+                parts.append((name, parameter, False, part))
+        values = [_or_zeros(value, parameter) for _, parameter, _, value in parts]
+        sums = reduce_packed([name for name, *_ in parts], values, "sum", self.group, self.options)
+        found: Gradients = {}
+        backward_pass.replaced.update(dict.fromkeys(joint))
+        for (_, parameter, is_of_pass, _), total in zip(parts, sums):
+            (found if is_of_pass else backward_pass.replaced)[parameter] = total
+        self._taken_in = backward_pass
+        backward_pass.at_end.append(lambda: self._set("has_waiting", False))
+        return found
 
     def _shares(self, mine: Gradients, forward_pass: ForwardPass) -> Gradients:
+        """This rank's part of the pass's mean, u·g / Σ n."""
         size = get_communicator(self.group).size
         # Smaller by a power of two, so that weights near the largest double have a finite sum; quotients stay the same.
         unit, weight = forward_pass.unit_and_weight(CPU) * 0.5 ** (size - 1).bit_length()
@@ -123,109 +199,6 @@ class GradientAverager:
         # What a rank of weight 0 holds may be NaN, which 0 would not take away.
         return {p: g * fraction if fraction else zeros_like(g) for p, g in mine.items()}
 
-    def _keep(self, shares: Gradients) -> None:
-        self.waiting |= shares.keys()
-        passes = self._kept(self._passes, frozenset(shares), lambda: zeros(()))
-        passes.assign_(passes + 1.0)
-        for parameter, share in shares.items():
-            pending = self._pending_of(parameter)
-            pending.assign_(pending + share)
 
-    def _waiting_now(self) -> frozenset[Parameter]:
-        """The parameters for which a gradient waits; while tracing, those for which one may wait."""
-        if is_tracing():
-            return self.waiting
-        sets = [parameters for parameters, passes in self._passes.items() if passes.item() > 0]
-        return frozenset().union(*sets)
-
-    def _pending_of(self, parameter: Parameter) -> Tensor:
-        return self._kept(self._pending, parameter, lambda: zeros_like(parameter.detach()))
-
-    def _kept(self, kept: dict[Any, Tensor], key: Any, make: Callable[[], Tensor]) -> Tensor:
-        """A tensor that outlives graphs: it has numbers even while tracing."""
-        if key not in kept:
-            tracer, context.tracer = context.tracer, None
-            try:
-                kept[key] = make()
-            finally:
-                context.tracer = tracer
-        return kept[key]
-
-    def _with_waiting(
-        self, used: Named, waiting: set[Parameter], mine: Gradients, forward_pass: ForwardPass
-    ) -> list[Tensor]:
-        """The sum over the ranks of what waits and of this pass's parts; nothing waits afterwards."""
-        shares = self._shares(mine, forward_pass)
-        values = []
-        for _, parameter in used:
-            kept = self._pending_of(parameter) * 1.0 if parameter in waiting else None
-            share = shares.get(parameter)
-            both = kept + share if kept is not None and share is not None else kept if share is None else share
-            values.append(zeros_like(parameter.detach()) if both is None else both)
-        # What waits for a parameter that is frozen by now waits on.
-        over = [passes for parameters, passes in self._passes.items() if parameters <= waiting]
-        for kept in [*map(self._pending_of, waiting), *over]:
-            kept.assign_(zeros_like(kept))
-        return reduce_packed([name for name, _ in used], values, "sum", self.group, self.options)
-
-
-def reduce_packed(
-    names: Sequence[str],
-    values: Sequence[Tensor],
-    op: str,
-    group: str,
-    options: BucketOptions,
-    weight_on: Any = None,
-) -> list[Tensor]:
-    """All-reduce tensors in buckets of one dtype and device each; the same bits however they are packed.
-
-    Args:
-        names: what messages and plans call the tensors; empty ones are no gradients.
-        weight_on: device -> the weight for tensors there, for a weighted reduction.
-    """
-    kinds: dict[Any, list[int]] = {}
-    for position, value in enumerate(values):
-        kinds.setdefault((value.dtype, value.device), []).append(position)
-    # All inputs before all collectives: `pack_all_reduce` merges only what nothing else stands between.
-    weights = {kind: None if weight_on is None else weight_on(kind[1]) for kind in kinds}
-    reduced = list(values)
-    reduce = _reduce_traced if is_tracing() else _reduce_eagerly
-    for kind, positions in kinds.items():
-        some_names, some = [names[i] for i in positions], [values[i] for i in positions]
-        for position, value in zip(positions, reduce(some_names, some, op, group, options, weights[kind])):
-            reduced[position] = value
-    return reduced
-
-
-def _reduce_traced(
-    names: list[str], values: list[Tensor], op: str, group: str, options: BucketOptions, weight: Tensor | None
-) -> list[Tensor]:
-    """One all-reduce per tensor; the graph pass `pack_all_reduce` merges them."""
-    caps = [0 if i < options.ignore_first else options.cap for i in range(len(values))]
-    assert context.tracer is not None
-    bunch = len(context.tracer.graph.nodes) + 1  # a number that no other pass of this graph has
-    return [
-        all_reduce(value, op=op, group=group, label=name, bucket=cap, bunch=bunch, weight=weight)
-        for name, value, cap in zip(names, values, caps)
-    ]
-
-
-def _reduce_eagerly(
-    names: list[str], values: list[Tensor], op: str, group: str, options: BucketOptions, weight: Tensor | None
-) -> list[Tensor]:
-    first = options.ignore_first if options.cap else len(values)
-    reduced = [
-        all_reduce(value, op=op, group=group, label=name, weight=weight)
-        for name, value in zip(names[:first], values[:first])
-    ]
-    rest, labels = values[first:], names[first:]
-    for part in divide([value.type.nbytes for value in rest], options.cap):
-        some, some_labels = [rest[i] for i in part], [labels[i] for i in part]
-        reduced += all_reduce_many(some, op=op, group=group, labels=some_labels, weight=weight)
-    return reduced
-
-
-def weight_of_root(group: str) -> Any:
-    """The weight by which a mean is what rank 0 of a group has."""
-    weight = 1.0 if get_communicator(group).rank == 0 else 0.0
-    return lambda device: as_tensor(np.array([weight, weight])).to(device)
+def _or_zeros(gradient: Tensor | None, parameter: Parameter) -> Tensor:
+    return zeros_like(parameter.detach()) if gradient is None else gradient

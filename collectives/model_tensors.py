@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from dtrain.base.errors import ShapeError, expected
 from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
+from dtrain.collectives.bucketed_reduction import BucketOptions, reduce_packed, weight_of_root
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import communicator_for
-from dtrain.collectives.gradient_averager import BucketOptions, reduce_packed, weight_of_root
 from dtrain.collectives.ops import broadcast
 from dtrain.core.context import no_grad
 from dtrain.core.tensor import Parameter, Tensor

@@ -86,12 +86,21 @@ def _candidates(graph: Graph) -> dict[Hashable, list[_Member]]:
                 attrs["bucket"],
             )
             before = first.setdefault(key, position) if bunch else position
-            is_copied = value in results or not may_lie_in_bucket(value, before, _without(readers[value], node, before))
+            is_copied = (
+                value in results
+                or (value.node is not None and _lies_in_bucket(value.node))
+                or not may_lie_in_bucket(value, before, _without(readers[value], node, before))
+            )
             begins = [other, *(ready.get(needed, -1) for needed in node.inputs)]
             if not is_copied:  # others read it before it is overwritten
                 begins += [where for reader, where in readers[value].items() if reader is not node]
             groups.setdefault(key, []).append(_Member(node, position, max(begins), is_copied))
     return groups
+
+
+def _lies_in_bucket(node: Node) -> bool:
+    """Whether outputs of a node lie in a bucket already, which has its members next to each other."""
+    return node.op is ALL_REDUCE_MANY or _may_be_packed(node)
 
 
 def _without(readers: dict[Node, int], node: Node, position: int) -> dict[Node, int]:

@@ -8,7 +8,9 @@ under a further derivative.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.core.apply import apply, refresh_views
@@ -22,6 +24,28 @@ from dtrain.kernels.device_arrays import copy_of
 Gradients = dict[Tensor, Tensor]
 
 
+@dataclass(slots=True)
+class BackwardPass:
+    """One `backward()` under way, for gradient rules that have something to do with the `grad` of leaves.
+
+    Attributes:
+        replaced: the `grad` that leaves shall have before this pass adds to it.
+        at_end: to be called then. If the pass raises, everything stays as it was.
+    """
+
+    replaced: dict[Tensor, Tensor | None] = field(default_factory=dict)
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+
+
+@contextmanager
+def _inside(backward_pass: BackwardPass | None) -> Iterator[None]:
+    before, context.backward_pass = context.backward_pass, backward_pass
+    try:
+        yield
+    finally:
+        context.backward_pass = before
+
+
 def backward(root: Tensor, gradient: Tensor | None = None, *, retain_graph: bool = False) -> None:
     """Add d(root)/d(leaf) to the `grad` of every leaf that `root` depends on and that requires gradients.
 
@@ -31,9 +55,15 @@ def backward(root: Tensor, gradient: Tensor | None = None, *, retain_graph: bool
         retain_graph: keep the history, so that backward can run again.
     """
     seed = _seed(root, gradient)
-    gradients = _walk([root], [seed], retain_graph=retain_graph, create_graph=False)
+    backward_pass = BackwardPass()
+    with _inside(backward_pass):
+        gradients = _walk([root], [seed], retain_graph=retain_graph, create_graph=False)
     gradients = _unshared(gradients, seed)
     with set_grad_enabled(False):
+        for leaf, replaced in backward_pass.replaced.items():
+            leaf.grad = replaced
+        for finish in backward_pass.at_end:
+            finish()
         for leaf, value in gradients.items():
             _accumulate(leaf, value)
 
@@ -75,7 +105,8 @@ def grad(
     removers = [tensor.register_grad_hook(collect(i)) for i, tensor in enumerate(wanted)]
     try:
         leading = _nodes_between(roots, wanted)
-        _walk(roots, seeds, retain_graph=retain_graph or create_graph, create_graph=create_graph, only=leading)
+        with _inside(None):
+            _walk(roots, seeds, retain_graph=retain_graph or create_graph, create_graph=create_graph, only=leading)
     finally:
         for remove in removers:
             remove()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dtrain.core.reads import Reads
 from dtrain.core.tensor import Tensor
@@ -39,6 +39,14 @@ class TwinGuard:
 
     def holds(self) -> bool:
         return self.first.array is self.second.array
+
+
+class Change(NamedTuple):
+    """An attribute of a Python object that the function sets, and its value."""
+
+    owner: Any
+    attribute: str
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,7 @@ class Capture:
     argument_gradients: list[ArgumentGradient]
     effects: list[tuple[Tensor, Tensor | None]]
     gradient_states: list[GradientState]
+    changes: list[Change]
     structure: Any = None
     # What tensors must be like besides the type: whether gradients flow into them, and through which hooks.
     requires_grad: list[bool] = field(init=False)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
+    from dtrain.core.autograd import BackwardPass
     from dtrain.core.tensor import Tensor
     from dtrain.core.tracer import Tracer
 
@@ -23,12 +24,14 @@ class Context(threading.local):
 
     `stand_ins` maps leaves to tensors on the same elements that the tape records in their place (data parallelism: the
     leaf's gradient then passes through the stand-in's history). It is replaced, never changed.
+    `backward_pass` is the `backward()` under way, None where gradients are asked for with `grad()`.
     """
 
     def __init__(self) -> None:
         self.grad_enabled = True
         self.tracer: Tracer | None = None
         self.stand_ins: Mapping[Tensor, Tensor] = {}
+        self.backward_pass: BackwardPass | None = None
 
 
 context = Context()

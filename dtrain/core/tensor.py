@@ -25,6 +25,7 @@ from dtrain.core.tensor_numbers import TensorNumbers
 from dtrain.kernels.device_arrays import cast_of
 
 if TYPE_CHECKING:
+    from dtrain.core.reducer import Reducer
     from dtrain.core.tape import TapeNode
     from dtrain.graph.graph import Value
     from dtrain.graph.op import Op
@@ -264,11 +265,18 @@ class Tensor(TensorMethods, TensorNumbers):
 class Parameter(Tensor):
     """A tensor that a module registers and an optimizer updates: a leaf that requires gradients."""
 
-    __slots__ = ()
+    __slots__ = ("reducers",)
+
+    reducers: tuple[Reducer, ...]  # who may have left a part of the gradient that is to be reduced over ranks
 
     def __init__(self, data: Any, *, requires_grad: bool = True, name: str = "") -> None:
         source = as_tensor(data)
         super().__init__(source.concrete("Parameter()"), source.type, requires_grad=requires_grad, name=name)
+        self.reducers = ()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.reducers = ()  # files of before have none
+        super().__setstate__(state)
 
 
 def _is_device_text(text: str) -> bool:

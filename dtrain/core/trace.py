@@ -84,6 +84,8 @@ class CompiledGraph:
             gradient.array, gradient.value, gradient.node = array, None, None
         for leaf, kept in capture.effects:
             leaf._grad = kept
+        for owner, attribute, value in capture.changes:
+            setattr(owner, attribute, value)
         if capture.written_arguments or capture.argument_gradients:
             self._change_arguments(arguments, results[capture.num_results :])
         return unflatten(capture.structure, results)
@@ -214,6 +216,7 @@ class TracedFunction(Generic[Parameters, Result]):
         finally:
             context.tracer = None
             tracer.restore_grads()
+            tracer.restore_changes()
             tracer.restore_histories()
         capture.structure = output_structure
         return capture

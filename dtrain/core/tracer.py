@@ -16,7 +16,7 @@ import numpy as np
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.base.user_source import user_source
-from dtrain.core.capture import ArgumentGradient, Capture, GradientState, Guard, TwinGuard
+from dtrain.core.capture import ArgumentGradient, Capture, Change, GradientState, Guard, TwinGuard
 from dtrain.core.reads import Reads
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_numbers import RETURN_IT, named
@@ -45,6 +45,7 @@ class Tracer:
         self._frozen: set[Tensor] = set()  # handles on elements as they were, in no memory that is written
         self._shown: dict[Tensor, Value] = {}  # a view -> the value of its base that it shows
         self._histories: dict[Tensor, tuple[bool, Any, int]] = {}  # of tensors with numbers, as before the capture
+        self._changes: dict[tuple[int, str], Change] = {}
         self._grads_before: dict[Tensor, Tensor | None] = {}
         self._grads_read: set[Tensor] = set()
 
@@ -183,6 +184,18 @@ class Tracer:
         """The capture is valid only while `owner.attribute` is `value`."""
         self._guards.setdefault((id(owner), attribute), Guard(owner, attribute, value))
 
+    def read(self, owner: Any, attribute: str) -> Any:
+        """`owner.attribute`: the capture is valid only while it is this, unless the function itself has set it."""
+        value = getattr(owner, attribute)
+        if (id(owner), attribute) not in self._changes:
+            self.guard(owner, attribute, value)
+        return value
+
+    def change(self, owner: Any, attribute: str, value: Any) -> None:
+        """Set `owner.attribute`, now and after every run."""
+        self._changes.setdefault((id(owner), attribute), Change(owner, attribute, getattr(owner, attribute)))
+        setattr(owner, attribute, value)
+
     # Called by trace ------------------------------------------------------------------------------------------------
 
     def add_argument(self, tensor: Tensor, name: str) -> Tensor:
@@ -227,6 +240,7 @@ class Tracer:
             argument_gradients=argument_gradients,
             effects=effects,
             gradient_states=gradient_states,
+            changes=[Change(owner, name, getattr(owner, name)) for owner, name, _ in self._changes.values()],
         )
 
     def restore_histories(self) -> None:
@@ -239,6 +253,11 @@ class Tracer:
         """Put every `grad` back as it was before the capture."""
         for leaf, gradient in self._grads_before.items():
             leaf._grad = gradient
+
+    def restore_changes(self) -> None:
+        """Put every attribute that the function sets back as it was before the capture."""
+        for owner, attribute, before in self._changes.values():
+            setattr(owner, attribute, before)
 
     def _argument_gradients(self) -> list[ArgumentGradient]:
         positions = {tensor: position for position, tensor in enumerate(self._arguments)}

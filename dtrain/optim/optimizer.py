@@ -15,6 +15,7 @@ import numpy as np
 
 from dtrain.base.errors import expected
 from dtrain.core.context import context, no_grad
+from dtrain.core.reducer import reduce_waiting
 from dtrain.core.tensor import Parameter, Tensor, as_tensor
 from dtrain.core.watched import Watched
 from dtrain.nn.state import check_state
@@ -92,7 +93,11 @@ class Optimizer(Watched, ABC):
                 parameter.grad = None
 
     def step(self) -> None:
-        """Update every parameter that has a gradient."""
+        """Update every parameter that has a gradient.
+
+        Gradients that wait under `no_sync` of data parallelism are averaged first: all ranks make the same steps.
+        """
+        reduce_waiting(parameter for group in self.param_groups for parameter in group["params"])
         if context.tracer is not None:
             context.tracer.guard(self, "num_groups", self.num_groups)
         for group in self.param_groups:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from helpers.one_process import EAGER_AND_TRACED, Net, batches, check, gradients
 import dtrain as dt
 import dtrain.functional as F
 from dtrain import collectives as dist
+from dtrain import optim
 
 
 @EAGER_AND_TRACED
@@ -99,3 +102,183 @@ def test_no_sync_is_there_in_a_world_of_one() -> None:
     assert net.first.weight.grad is not None
     with pytest.raises(TypeError, match=r"call collectives\.data_parallel"):
         dist.DataParallel(net)
+
+
+# What is done to gradients while they wait ----------------------------------------------------------------------------
+
+
+def _zero_grad(model: Any, net: Any, optimizer: Any) -> None:
+    net.zero_grad()
+
+
+def _optimizer_zero_grad(model: Any, net: Any, optimizer: Any) -> None:
+    optimizer.zero_grad()
+
+
+def _drop_one(model: Any, net: Any, optimizer: Any) -> None:
+    net.first.weight.grad = None
+
+
+def _replace_one(model: Any, net: Any, optimizer: Any) -> None:
+    net.first.weight.grad = dt.full((4, 4), 3.0, dtype="f64")
+
+
+def _scale(model: Any, net: Any, optimizer: Any) -> None:
+    for p in net.parameters():
+        p.grad = p.grad * 0.5
+
+
+def _clip(model: Any, net: Any, optimizer: Any) -> None:
+    optim.clip_grad_norm_(net.parameters(), 0.1)
+    optim.clip_grad_value_(net.parameters(), 0.05)
+
+
+def _step(model: Any, net: Any, optimizer: Any) -> None:
+    optimizer.step()
+
+
+def _freeze(model: Any, net: Any, optimizer: Any) -> None:
+    net.first.requires_grad_(False)
+
+
+def _evaluate(model: Any, net: Any, optimizer: Any) -> None:
+    model.eval()
+    with dt.no_grad():
+        model(dt.ones((2, 4), dtype="f64"))
+    model.train()
+
+
+def _ask(model: Any, net: Any, optimizer: Any) -> None:
+    """Gradients that are asked for are those of the whole batch at once, and touch nothing that waits."""
+    (asked,) = dt.grad(mse(model(dt.ones((3, 4), dtype="f64"))), [net.first.weight])
+    net.first.weight.assign_(net.first.weight.detach() + asked)
+
+
+def _fail(model: Any, net: Any, optimizer: Any) -> None:
+    """A pass that ends with an exception leaves what waits as it was, in the window and outside of it."""
+
+    def refuse(gradient: Any) -> None:
+        raise FloatingPointError
+
+    handle = net.last.bias.register_grad_hook(refuse)
+    for context in (dist.no_sync(model), contextlib.nullcontext()):
+        with context, pytest.raises(FloatingPointError):
+            mse(model(dt.ones((2, 4), dtype="f64"))).backward()
+    handle.remove()
+
+
+DONE = [
+    _zero_grad, _optimizer_zero_grad, _drop_one, _replace_one, _scale, _clip, _step, _freeze, _evaluate, _ask, _fail,
+]  # fmt: skip
+
+
+@EAGER_AND_TRACED
+@pytest.mark.parametrize("done", DONE, ids=lambda done: done.__name__.strip("_"))
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_what_is_done_to_waiting_gradients(size: int, done: Any, traced: bool) -> None:
+    """Between two passes of a window, and once more before the synchronized pass; as on one process."""
+    sizes = [[4, 1, 2], [1, 3, 1], [1, 2, 3]]
+
+    def program(net: Any, model: Any, part: Any, trace: Any, window: Any) -> Any:
+        optimizer = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        backward = trace(lambda x: mse(model(x)).backward())
+        for _ in range(2):  # graphs run again
+            optimizer.zero_grad()
+            net.first.requires_grad_(True)
+            with window():
+                backward(part(0))
+                done(model, net, optimizer)
+                backward(part(1))
+            done(model, net, optimizer)
+            backward(part(2))
+            optimizer.step()
+        return {**gradients(net), **{f"{name} itself": p.numpy().copy() for name, p in net.named_parameters()}}
+
+    wholes = [batches(sum(counts[:size]), seed) for seed, counts in enumerate(sizes)]
+
+    def on_rank(communicator: Any) -> Any:
+        def part(i: int) -> Any:
+            begin = sum(sizes[i][: communicator.rank])
+            return dt.tensor(wholes[i][begin : begin + sizes[i][communicator.rank]])
+
+        with dist.using(communicator):
+            net = Net(norm=False)
+            model = dist.data_parallel(net)
+            return program(net, model, part, dt.trace if traced else lambda f: f, model.no_sync)
+
+    one = Net(norm=False)
+    wanted = program(one, one, lambda i: dt.tensor(wholes[i]), lambda f: f, contextlib.nullcontext)
+    for found in dist.run_threads(size, on_rank):
+        for name, value in wanted.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@EAGER_AND_TRACED
+def test_a_step_without_a_synchronized_pass_averages_what_waits(traced: bool) -> None:
+    def program(net: Any, model: Any, x: Any, trace: Any) -> Any:
+        optimizer = optim.SGD(net.parameters(), lr=0.1)
+
+        def step(x: Any) -> None:
+            optimizer.zero_grad()
+            with dist.no_sync(model):
+                mse(model(x)).backward()
+            optimizer.step()
+
+        step = trace(step)
+        for _ in range(3):
+            step(x)
+        if traced and net is not model:
+            assert len(step.graphs) <= 2  # without gradients at first, with those of before from then on
+        return [p.numpy() for p in net.parameters()]
+
+    whole = batches(5, 0)
+
+    def on_rank(communicator: Any) -> Any:
+        with dist.using(communicator):
+            net = Net(norm=False)
+            x = dt.tensor(whole[:4] if communicator.rank == 0 else whole[4:])
+            return program(net, dist.data_parallel(net), x, dt.trace if traced else lambda f: f)
+
+    one = Net(norm=False)
+    wanted = program(one, one, dt.tensor(whole), lambda f: f)
+    for found in dist.run_threads(2, on_rank):
+        for mine, right in zip(found, wanted):
+            np.testing.assert_allclose(mine, right, rtol=1e-9)
+
+
+@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_made_in_a_window_have_what_waits(twin_of: Any) -> None:
+    whole = batches(5, 0)
+
+    def on_rank(communicator: Any) -> Any:
+        with dist.using(communicator):
+            model = dist.data_parallel(Net(norm=False))
+            with model.no_sync():
+                mse(model(dt.tensor(whole[:4] if communicator.rank == 0 else whole[4:]))).backward()
+            twin = twin_of(model)
+            model.zero_grad()
+            optim.clip_grad_norm_(twin.parameters(), 1e9)
+            return gradients(twin.module)
+
+    one = Net(norm=False)
+    mse(one(dt.tensor(whole))).backward()
+    for found in dist.run_threads(2, on_rank):
+        for name, value in gradients(one).items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_a_rank_that_drops_alone_drops_its_own_part() -> None:
+    """`grad` is each rank's own under `no_sync`: what remains is the part of the others, on all ranks alike."""
+
+    def on_rank(communicator: Any) -> Any:
+        with dist.using(communicator):
+            net = Net(norm=False)
+            model = dist.data_parallel(net)
+            with model.no_sync():
+                (model(dt.ones((2, 4), dtype="f64")).sum() / 2).backward()
+            if communicator.rank == 1:
+                net.zero_grad()
+            optim.clip_grad_norm_(net.parameters(), 1e9)
+            return net.last.bias.grad.tolist()
+
+    assert dist.run_threads(2, on_rank) == [[0.5, 0.5], [0.5, 0.5]]

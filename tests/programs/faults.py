@@ -12,6 +12,8 @@ KINDS = (
     "parameters change after wrapping",
     "the model goes on without its wrapper",
     "waiting gradients have the wrong weight",
+    "waiting gradients are not dropped",
+    "waiting gradients are left behind",
     "a weight overflows a short float",
     "one reduction reads what another one gives",
     "ranks pack in orders of their own",
@@ -25,8 +27,8 @@ KINDS = (
 def fault_of(program: Program, outcome: Outcome) -> str:
     """One of KINDS for a shrunken program: the first whose features it has, rare ones before common ones."""
     (
-        equal_nets, parts, other_forward, changed, unwrapped, waiting, overflow, chained, orders, beside, statistics,
-        weight, other,
+        equal_nets, parts, other_forward, changed, unwrapped, waiting, kept, left, overflow, chained, orders, beside,
+        statistics, weight, other,
     ) = KINDS  # fmt: skip
     if outcome.verdict == "error":
         errors = {"GraphError": chained, "CollectiveMismatchError": orders, "AttributeError": weight}
@@ -34,6 +36,10 @@ def fault_of(program: Program, outcome: Outcome) -> str:
         if found:
             return found
     events = {event.kind for event in program.events}
+    if any(one.forgets for one in program.passes):
+        return kept
+    if program.inside or "hold" in events:
+        return left
     if events & {"copy", "pickle", "inner"}:
         return unwrapped
     if events & {"freeze", "unfreeze", "late", "replace"} or any(net.frozen for net in program.nets):

@@ -107,7 +107,7 @@ def generate(seed: int, ranks: int) -> Program:
     copied = any(event.kind in ("copy", "pickle") for event in program.events)
     waits = waits and not (copied and any(net.taken for net in nets))
     program = replace(program, waiting=program.update_every > 1 and waits)
-    program = _settled(program, random)
+    program = _settled(_with_windows(program, _Random(seed, 0, 1)), random)
     return replace(program, sizes=_sizes(program, ranks, num_steps, _Random(seed, ranks), random.integer(0, 10**6)))
 
 
@@ -262,6 +262,26 @@ def _event(random: _Random, net: Net, at: int) -> list[Event]:
     if names is None:
         return [Event(at, kind, net.name, retrace=retrace)]
     return [Event(at, kind, net.name, random.of(names), retrace)] if names else []
+
+
+# Windows of no_sync ---------------------------------------------------------------------------------------------------
+
+
+def _with_windows(program: Program, random: _Random) -> Program:
+    """The program with things done to gradients that wait: dropping them, freezing, updates while they do."""
+    copied = any(event.kind in ("copy", "pickle") for event in program.events)
+    passes = [program.passes[0]]
+    for one in program.passes[1:]:
+        net = random.of(program.nets)
+        own = [layer.name for layer in net.layers if has_parameters(layer)]
+        forgets = random.of(["*", f"{net.name}.{random.of(own)}"]) if random.chance(0.25) else ""
+        passes.append(replace(one, forgets=forgets))
+    inside = random.chance(0.08) and not (copied and any(net.taken for net in program.nets))
+    events = program.events
+    if program.waiting or (inside and program.update_every > 1):
+        holds = random.chance(0.5)
+        events = tuple(replace(event, kind="hold") if event.kind == "freeze" and holds else event for event in events)
+    return replace(program, passes=tuple(passes), inside=inside, events=events)
 
 
 # What fits together ---------------------------------------------------------------------------------------------------

@@ -81,21 +81,23 @@ class Pass:
 
     order: one (of the sum), each (all forwards, then a backward for each term), reversed (the same, last term first),
     twice (of the sum, whose history is kept), grad (gradients of the sum are asked for, and set).
+    forgets: whose gradients are set to None before it: "*" for all, or net.layer.
     """
 
     terms: tuple[Term, ...]
     penalties: tuple[Penalty, ...] = ()
     order: str = "one"
     no_sync: bool = False
+    forgets: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """What happens before the step `at`.
 
-    Kinds: freeze, unfreeze (a layer), late (gives the late parameter), replace (a layer's weight), evaluate, still (a
-    norm goes on in evaluation mode), load (another state), copy, pickle (the wrapped model goes on as its copy), inner
-    (the model inside is trained, its wrapper dropped).
+    Kinds: freeze, unfreeze (a layer), hold (freeze it, and leave it its gradients), late (gives the late parameter),
+    replace (a layer's weight), evaluate, still (a norm goes on in evaluation mode), load (another state), copy, pickle
+    (the wrapped model goes on as its copy), inner (the model inside is trained, its wrapper dropped).
     retrace: the step is traced anew; otherwise the trace has to notice.
     """
 
@@ -126,6 +128,7 @@ class Program:
     clip: float | None = None
     update_every: int = 1
     waiting: bool = False  # steps without an update are inside of no_sync
+    inside: bool = False  # so are those with one
     resume_at: int = 0  # before this step a checkpoint is saved and loaded, maybe by another number of ranks
 
     @property
@@ -191,7 +194,6 @@ def why_not(program: Program) -> str:
             return f"net {net.name} has no parameters"
         if not net.wrapped and any(layer.kind in ("dropout", "odd") for layer in net.layers):
             return f"every rank drops other features of {net.name}, which is not data-parallel"
-    asks = any(one.order == "grad" for one in program.passes)
     for place, one in enumerate(program.passes):
         later = {name for other in program.passes[place + 1 :] if not other.no_sync for name in trained_in(other)}
         if one.no_sync and not names_in(one) <= later:
@@ -201,11 +203,13 @@ def why_not(program: Program) -> str:
     if program.by_parts and any(net.norm == "sync" and net.wrapped and _normalizes(net) for net in program.nets):
         return "sync-BN needs the whole batch at once, and others their parts one by one"
     for net in program.nets:
-        freezes = net.frozen or any(event.kind == "freeze" and event.net == net.name for event in program.events)
+        freezes = net.frozen or any(
+            event.kind in ("freeze", "hold") and event.net == net.name for event in program.events
+        )
         if freezes and any(layer.kind == "odd" for layer in net.layers):
             return f"a rank may have nothing left to train in {net.name}"
-    if any(one.no_sync and one.order == "grad" for one in program.passes) or (program.waiting and asks):
-        return "gradients that are asked for cannot wait"
+    if (program.waiting or program.inside) and len(program.sizes) % program.update_every:
+        return "gradients wait at the end"
     if program.traced and any(layer.kind == "odd" for layer in program.layers()):
         return "ranks have different graphs"
     copied = any(event.kind in ("copy", "pickle") for event in program.events)

@@ -117,9 +117,13 @@ class Run:
 
     def freeze(self, layer: Any) -> None:
         """No gradients for a layer or parameter from now on, and none left from before."""
+        self.forget(layer)
+        layer.requires_grad_(False)
+
+    def forget(self, layer: Any) -> None:
+        """Forget the gradients of a layer or parameter."""
         for p in layer.parameters() if isinstance(layer, nn.Module) else [layer]:
             p.grad = None
-            p.requires_grad_(False)
 
     def unfreeze(self, layer: Any) -> None:
         """Gradients again."""

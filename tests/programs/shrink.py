@@ -92,7 +92,8 @@ def _without_nets(program: Program) -> Iterator[Program]:
                 if term.net != net.name
             )
             penalties = tuple(penalty for penalty in one.penalties if penalty.net != net.name)
-            passes += [replace(one, terms=terms, penalties=penalties)] if terms else []
+            forgets = "" if one.forgets.startswith(f"{net.name}.") else one.forgets
+            passes += [replace(one, terms=terms, penalties=penalties, forgets=forgets)] if terms else []
         events = tuple(event for event in program.events if event.net != net.name)
         if passes:
             yield replace(program, nets=rest, passes=tuple(passes), events=events)
@@ -107,6 +108,7 @@ def _plainer(program: Program) -> Iterator[Program]:
     yield replace(program, clip=None)
     yield replace(program, update_every=1, waiting=False)
     yield replace(program, waiting=False)
+    yield replace(program, inside=False)
     yield replace(program, dtype="f64", nets=tuple(replace(net, wide=()) for net in program.nets))
     yield replace(program, seed=0)
 
@@ -128,6 +130,9 @@ def _smaller_pass(one: Pass) -> Iterator[Pass]:
         yield replace(one, penalties=penalties)
     yield replace(one, no_sync=False)
     yield replace(one, order="one")
+    yield replace(one, forgets="")
+    if one.forgets:
+        yield replace(one, forgets="*")
     for place, term in enumerate(one.terms):
         for plain in _plainer_term(term):
             yield replace(one, terms=(*one.terms[:place], plain, *one.terms[place + 1 :]))
@@ -204,7 +209,15 @@ def _with_layers(program: Program, change: Callable[[Net], tuple[Layer, ...]]) -
     def still(item: Penalty | Event) -> bool:
         return item.layer in known[item.net]
 
-    passes = tuple(replace(one, penalties=tuple(filter(still, one.penalties))) for one in program.passes)
+    layers_left = {"*", *(f"{net.name}.{layer.name}" for net in nets for layer in net.layers)}
+    passes = tuple(
+        replace(
+            one,
+            penalties=tuple(filter(still, one.penalties)),
+            forgets=one.forgets if one.forgets in layers_left else "",
+        )
+        for one in program.passes
+    )
     events = tuple(filter(still, program.events))
     if tuple(nets) != program.nets:
         yield replace(program, nets=tuple(nets), passes=passes, events=events)

@@ -183,6 +183,8 @@ def _step_lines(program: Program, names: str) -> list[str]:
             used = {name: None for term in one.terms for name in (term.net, term.then) if name}
             models = ", ".join(_model(program.net(name)) for name in used if program.net(name).wrapped)
             inner = [f"with run.no_sync({models}):", *("    " + line for line in inner)]
+        if one.forgets:
+            inner.insert(0, f"run.zero_grad({names})" if one.forgets == "*" else f"run.forget({one.forgets})")
         lines += ["    " + line for line in inner]
     update = ["optimizer.step()"]
     if program.clip is not None:
@@ -254,10 +256,11 @@ def _loop_lines(program: Program, names: str, optimizer: str) -> list[str]:
         update = f", i % {program.update_every} == {program.update_every - 1}"
     noted = ", ".join(_noted(program, term) for term in program.terms())
     note = f"run.note(step(*run.batch(i, {given}){update}), {noted})"
-    if program.waiting:
+    if program.waiting or program.inside:
         models = ", ".join(_model(net) for net in program.nets if net.wrapped)
-        note = f"with run.no_sync(*([{models}] if i % {program.update_every} == 0 else [])): {note}"
-    return [loop, *lines, f"    {note}"] if lines or program.waiting else [f"{loop} {note}"]
+        chosen = models if program.inside else f"*([{models}] if i % {program.update_every} == 0 else [])"
+        note = f"with run.no_sync({chosen}): {note}"
+    return [loop, *lines, f"    {note}"] if lines or program.waiting or program.inside else [f"{loop} {note}"]
 
 
 def _noted(program: Program, term: Term) -> str:
@@ -273,6 +276,7 @@ def _event(program: Program, event: Event, names: str, optimizer: str) -> list[s
     remake = [f"optimizer = {optimizer}"]
     done = {
         "freeze": [f"run.freeze({layer})"],
+        "hold": [f"{layer}.requires_grad_(False)"],
         "unfreeze": [f"run.unfreeze({layer})", f"run.adopt(optimizer, {names})"],
         "late": [f'{layer} = run.parameter(0.9, "{program.dtype}")', f"run.adopt(optimizer, {names})"],
         "replace": [f"{layer}.weight = dt.Parameter({layer}.weight.numpy() * 0.5)", f"run.adopt(optimizer, {names})"],
