@@ -24,8 +24,8 @@ FLOORS = (
 LOWER_STOREY_MAY_IMPORT = ("dtrain.base", "dtrain.kernels", "dtrain.collectives")
 UPPER_STOREY = {
     "__init__", "agreement", "bucketed_reduction", "calls", "data_parallel_model",
-    "distributed_data_parallel", "epoch_agreement", "forward_pass", "given_weight", "gradient_averager", "horovod", "model_tensors", "ops", "pack_all_reduce",
-    "replication", "session", "sync_batch_norm", "world",
+    "distributed_data_parallel", "epoch_agreement", "forward_pass", "given_weight", "gradient_averager", "horovod",
+    "model_tensors", "ops", "pack_all_reduce", "replication", "session", "sync_batch_norm", "world",
 }  # fmt: skip
 LAUNCHER_MAY_IMPORT = ("dtrain.base", "dtrain.launcher")
 MAX_LINES = {".py": 400, ".cpp": 500, ".h": 500, ".cu": 500, ".inc": 500}
