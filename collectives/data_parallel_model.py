@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import partial
@@ -17,7 +17,7 @@ from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.bucketed_reduction import BucketOptions
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import get_communicator, is_initialized
-from dtrain.collectives.forward_pass import ForwardPass, averaged_by_passes
+from dtrain.collectives.forward_pass import ForwardPass, averaged_by_passes, calling, is_calling
 from dtrain.collectives.given_weight import present_weight
 from dtrain.collectives.gradient_averager import GradientAverager
 from dtrain.collectives.model_tensors import ModelTensors, NamedTensors, WrittenBuffers, make_equal
@@ -33,6 +33,8 @@ BUCKET_VARIABLE = "DTRAIN_FUSION_THRESHOLD_MB"
 
 class DataParallelBoundary:
     """What every call of a data-parallel model goes through, whoever makes it; copies of the model have their own."""
+
+    is_whole = True
 
     def __init__(self, averager: GradientAverager) -> None:
         self.averager = averager
@@ -57,12 +59,21 @@ class DataParallelBoundary:
         if not is_initialized() or get_communicator(self.group).size == 1:
             return module.forward_with_hooks(*args, **kwargs)  # loaded by a process that is alone
         found = ModelTensors(module)
+        if self.is_whole and any(layer._boundary is None for layer in found.layers):
+            self.adopt(found)
         written = WrittenBuffers(found, self.group)
         replicas = self._replicas(found, args, _in_order(module, module.forward, kwargs)) if is_grad_enabled() else None
-        with nullcontext() if replicas is None else replicas.entered():
+        with calling(self.averager), nullcontext() if replicas is None else replicas.entered():
             output = module.forward_with_hooks(*args, **kwargs)
         written.take_from_root()
         return output if replicas is None else replicas.leave(output)
+
+    def adopt(self, found: ModelTensors) -> None:
+        """Take over a model: it is one averager's from now on, with all its layers."""
+        self.averager.named = found.parameters
+        for layer in found.layers[1:]:
+            if layer._boundary is None or isinstance(layer._boundary, PartBoundary):
+                layer._boundary = PartBoundary(self.averager)
 
     def run(self, module: Module, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call another method of the model: a pass like `call`, if gradients are recorded and it is given a batch."""
@@ -72,7 +83,7 @@ class DataParallelBoundary:
         replicas = self._replicas(ModelTensors(module), args, ordered) if has_weight and is_grad_enabled() else None
         if replicas is None:
             return method(*args, **kwargs)
-        with replicas.entered():
+        with calling(self.averager), replicas.entered():
             output = method(*args, **kwargs)
         if isinstance(output, Generator | AsyncGenerator | Coroutine):
             if not isinstance(output, AsyncGenerator):
@@ -118,10 +129,45 @@ class DataParallelBoundary:
             return None  # inside of a pass of a model that this one is a part of
         parameters = [parameter for _, parameter in named]
         weight, samples = _weight_and_samples(args, kwargs)
-        self.averager.named = found.parameters
+        if self.is_whole:
+            self.averager.named = found.parameters
         forward_pass = ForwardPass(weight, has_samples=samples > 0, group=self.group, parameters=parameters)
         note_passed_on((args, kwargs), forward_pass)
         return Replicas(parameters, partial(self.averager.average, named, forward_pass), forward_pass)
+
+
+class PartBoundary:
+    """What every call of a layer of a data-parallel model goes through, and of the layers in it.
+
+    Inside of a call of the model it is a part of that. Called by somebody else (`model.head(x)`, methods of the model
+    inside, functions that a method has returned) it is a pass of its own: it has the weight of what it is given, and
+    its gradients are averaged. Without a batch and without gradients it is an ordinary call.
+    """
+
+    def __init__(self, averager: GradientAverager) -> None:
+        self.averager = averager
+
+    def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if is_calling(self.averager) or not is_grad_enabled() or not is_initialized():
+            return module.forward_with_hooks(*args, **kwargs)
+        found = ModelTensors(module)
+        tensors = _tensors_in((args, kwargs))
+        has_weight = present_weight() is not None or any(tensor.shape for tensor in tensors[:1])
+        if not has_weight or not any(parameter.requires_grad for _, parameter in found.parameters):
+            return module.forward_with_hooks(*args, **kwargs)
+        return _OfPart(self.averager, found).call(module, args, kwargs)
+
+
+class _OfPart(DataParallelBoundary):
+    """One such pass: the model has made its parameters and buffers equal, except for new parameters."""
+
+    is_whole = False
+
+    def __init__(self, averager: GradientAverager, found: ModelTensors) -> None:
+        super().__init__(averager)
+        old = [parameter for _, parameter in found.parameters if averager in parameter.reducers]
+        self._known = dict.fromkeys([*old, *(buffer for _, buffer in found.buffers)])
+        self._with_room = dict.fromkeys(old)
 
 
 def _weight_and_samples(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[float | Tensor, int]:
@@ -166,9 +212,10 @@ class DataParallel(Module):
     It is a handle: the model inside averages by itself, also when it is called directly, copied or loaded from a file.
     Attributes that the handle does not have are those of the model inside (`model.weight`, `model.generate()`), to
     read, set and delete. A method called on the handle is a pass whose gradients are averaged, like a call of the
-    model; what is called beside it is not, such as a layer (`model.head(x)`), a method of `model.module`, or a function
-    that a method returns: put it into `forward` or a method. In a world of one it is the same handle, around a model
-    that has nothing to average.
+    model. A layer that is called beside it (`model.head(x)`, in a method of `model.module`, in a function that a method
+    returns) is a pass of its own, with the weight of what it is given. What reads parameters without a layer there,
+    such as a penalty, gives them the gradient of each rank's own loss. In a world of one it is the same handle, around
+    a model that has nothing to average.
 
     Raises:
         TypeError: a method that would compute after its call has ended (a generator) is called with a batch while
@@ -236,6 +283,10 @@ class DataParallel(Module):
         """
         return nullcontext() if self.boundary is None else self.boundary.averager.no_sync()
 
+    def named_modules(self, prefix: str = "", _seen: set[Module] | None = None) -> Iterator[tuple[str, Module]]:
+        """The model inside and all below it: parameters, buffers and layers have the names that the state has."""
+        return self.module.named_modules(prefix, _seen)
+
     @property
     def unused_parameters(self) -> list[str]:
         """Names of the parameters that no rank had a gradient for in the last synchronized backward."""
@@ -287,7 +338,9 @@ def data_parallel(
     boundary = DataParallelBoundary(GradientAverager(group, options))
     if isinstance(module._boundary, DataParallelBoundary):
         boundary.take_room_of(module._boundary)
-    boundary.make_equal(ModelTensors(module))
+    found = ModelTensors(module)
+    boundary.make_equal(found)
+    boundary.adopt(found)
     module._boundary = boundary
     return DataParallel(module)
 

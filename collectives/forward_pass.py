@@ -77,6 +77,7 @@ class _Passes(threading.local):
 
     def __init__(self) -> None:
         self.entered: list[ForwardPass] = []
+        self.models: list[object] = []  # whose calls it is inside of
 
 
 _passes = _Passes()
@@ -100,3 +101,18 @@ def averaged_by_passes(group: str) -> frozenset[Parameter]:
 def current_pass() -> ForwardPass | None:
     """The innermost pass of a data-parallel model that this thread is inside of."""
     return _passes.entered[-1] if _passes.entered else None
+
+
+@contextmanager
+def calling(model: object) -> Iterator[None]:
+    """Inside, what the layers of a model do is a part of this call of it."""
+    _passes.models.append(model)
+    try:
+        yield
+    finally:
+        _passes.models.pop()
+
+
+def is_calling(model: object) -> bool:
+    """Whether this thread is inside of a call of a model."""
+    return any(inside is model for inside in _passes.models)

@@ -51,8 +51,8 @@ class GradientAverager:
         self._taken_in: BackwardPass | None = None  # the pass that waiting gradients have joined last
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies, also of one parameter alone: without the others."""
-        return {**vars(self), "named": (), "_taken_in": None}
+        """For copies, also of one parameter alone: without the others, and in no window of `no_sync`."""
+        return {**vars(self), "named": (), "_synchronizing": True, "_taken_in": None}
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:

@@ -25,8 +25,10 @@ class ModelTensors:
     def __init__(self, module: Module) -> None:
         parameters: dict[Parameter, str] = {}
         buffers: dict[Tensor, str] = {}
+        self.layers: list[Module] = []
         self.sync_layers: list[SyncBatchNorm] = []
         for prefix, layer in module.named_modules():
+            self.layers.append(layer)
             start = f"{prefix}." if prefix else ""
             for name, value in layer.members():
                 if isinstance(value, Parameter):

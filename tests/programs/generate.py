@@ -107,7 +107,7 @@ def generate(seed: int, ranks: int) -> Program:
     copied = any(event.kind in ("copy", "pickle") for event in program.events)
     waits = waits and not (copied and any(net.taken for net in nets))
     program = replace(program, waiting=program.update_every > 1 and waits)
-    program = _settled(_with_windows(program, _Random(seed, 0, 1)), random)
+    program = _settled(_with_windows(program, num_steps, _Random(seed, 0, 1)), random)
     return replace(program, sizes=_sizes(program, ranks, num_steps, _Random(seed, ranks), random.integer(0, 10**6)))
 
 
@@ -267,7 +267,7 @@ def _event(random: _Random, net: Net, at: int) -> list[Event]:
 # Windows of no_sync ---------------------------------------------------------------------------------------------------
 
 
-def _with_windows(program: Program, random: _Random) -> Program:
+def _with_windows(program: Program, num_steps: int, random: _Random) -> Program:
     """The program with things done to gradients that wait: dropping them, freezing, updates while they do."""
     copied = any(event.kind in ("copy", "pickle") for event in program.events)
     passes = [program.passes[0]]
@@ -281,6 +281,11 @@ def _with_windows(program: Program, random: _Random) -> Program:
     if program.waiting or (inside and program.update_every > 1):
         holds = random.chance(0.5)
         events = tuple(replace(event, kind="hold") if event.kind == "freeze" and holds else event for event in events)
+        net = random.of(program.nets)
+        own = [layer.name for layer in net.layers if has_parameters(layer) and layer.name not in net.frozen]
+        if len(own) > 1 and not any(layer.kind == "odd" for layer in net.layers) and random.chance(0.3):
+            added = Event(random.of(range(1, num_steps, 2)), "hold", net.name, random.of(own), random.chance(0.6))
+            events = tuple(sorted([*events, added], key=lambda event: event.at))
     return replace(program, passes=tuple(passes), inside=inside, events=events)
 
 

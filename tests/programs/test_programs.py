@@ -83,6 +83,12 @@ def features(program: Program) -> set[str]:
         "norms in f32": any(net.wide for net in program.nets),
         "tokens": any(term.loss == "tokens" for term in program.terms()),
         "waiting steps": program.waiting,
+        "updates of what waits": program.inside,
+        "dropping all": any(one.forgets == "*" for one in program.passes),
+        "dropping some": any("." in one.forgets for one in program.passes),
+        "dropping what waits": any(
+            before.no_sync and one.forgets for before, one in zip(program.passes, program.passes[1:])
+        ),
         "a layer of two models": any(net.taken for net in program.nets),
         "ignore_first": any(net.ignore_first for net in program.nets),
         "unnoticed change": program.traced and any(not event.retrace for event in program.events),
@@ -106,6 +112,7 @@ def test_every_feature_comes_often_enough() -> None:
             for kind in (
                 "freeze",
                 "unfreeze",
+                "hold",
                 "late",
                 "replace",
                 "evaluate",
@@ -121,6 +128,7 @@ def test_every_feature_comes_often_enough() -> None:
         *("several passes", "several backward in one trace", "several forwards a backward", "two models"),
         *("equal models", "one through the other", "a net of its own", "frozen", "uneven batches", "empty batches"),
         *("evaluation before backward", "clipping", "accumulation over steps", "resume", "resume on another world"),
+        *("updates of what waits", "dropping all", "dropping some", "dropping what waits"),
         *("unnoticed change", "tokens", "norms in f32", "waiting steps", "a layer of two models", "ignore_first"),
     }
     assert wanted <= set(counts), wanted - set(counts)
