@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 # Bytes. Up to here everybody gets everything in one exchange; above, slices travel in chunks of this many bytes.
 ONE_EXCHANGE_BYTES = 4096
 CHUNK_BYTES = 8 << 20
+# Seconds in which ranks that close a broken group see to the splits that some of them have begun.
+SPLIT_SECONDS = 10.0
+NEWS_SECONDS = 0.5
 
 
 class MpiMessageCommunicator(MpiRank):
@@ -46,6 +49,7 @@ class MpiMessageCommunicator(MpiRank):
         super().__init__(job, key, comm.Get_rank(), comm.Get_size(), world_ranks, timeout)
         self._comm = comm
         self._transfers = Transfers()
+        self._splits: list[threading.Thread] = []  # each waits in MPI
         self._others = [rank for rank in self.world_ranks if rank != self.world_ranks[self.rank]]
 
     def algorithm(self, kind: str, nbytes: int) -> str:
@@ -62,8 +66,11 @@ class MpiMessageCommunicator(MpiRank):
                 self._leave(reason)
 
     def _leave(self, reason: str) -> None:
-        self._job.mailroom.notify(self._key, self._others, Departure(State.LEFT, reason, self._begun))
+        departure = Departure(State.LEFT, reason, self._begun, self._splits_begun)
+        self._job.mailroom.notify(self._key, self._others, departure)
         self._flush()
+        if self.is_broken:
+            self._end_splits()
         self._job.mailroom.forget(self._key)
         # MPI lets each rank free its handle for itself. The world's own goes with the process.
         if self._comm is not self._job.comm and not self._transfers.collect():
@@ -71,7 +78,7 @@ class MpiMessageCommunicator(MpiRank):
 
     def _tell_broken(self, state: State, text: str) -> None:
         self._transfers.keep_for_good()
-        departure = Departure(state, text, self._begun - 1)
+        departure = Departure(state, text, self._begun - 1, self._splits_begun)
         self._job.mailroom.notify(self._key, self._others, departure)
 
     def _left(self, rank: int) -> str:
@@ -89,13 +96,41 @@ class MpiMessageCommunicator(MpiRank):
         from mpi4py import MPI
 
         color, key = (members[0], members.index(self.rank)) if members else (MPI.UNDEFINED, 0)
-        # MPI has no split that does not wait, so a thread waits and this one keeps to its time.
-        work: Work[Any] = Work(lambda: self._comm.Split(color, key))
-        threading.Thread(target=work.carry_out, name="split", daemon=True).start()
+        work = self._begin_split(color, key)
         self._wait_until(work.is_completed)
         with self._mpi_errors():
             comm: MPI.Intracomm = work.wait()
         return comm if members else None
+
+    def _begin_split(self, color: int, key: int) -> Work[Any]:
+        """MPI has no split that does not wait, so a thread waits and the caller keeps to its time."""
+        work: Work[Any] = Work(lambda: self._comm.Split(color, key))
+        self._splits.append(threading.Thread(target=work.carry_out, name="split", daemon=True))
+        self._splits[-1].start()
+        return work
+
+    @property
+    def _splits_begun(self) -> int:
+        return sum(thread.ident is not None for thread in self._splits)
+
+    def _end_splits(self) -> None:
+        """A call of some rank broke off, perhaps a split that others have begun: their threads wait in MPI for it, and
+        MPI crashes that ends while a thread is in it. Who has begun fewer splits than others makes up for them."""
+        from mpi4py import MPI
+
+        def is_over() -> bool:
+            self._job.mailroom.poll()
+            departures = self._job.mailroom.departures(self._key)
+            most = max((departure.splits for departure in departures.values()), default=0)
+            while self._splits_begun < most:
+                self._begin_split(MPI.UNDEFINED, 0)
+            return len(departures) == len(self._others) and not is_waiting()
+
+        def is_waiting() -> bool:
+            return any(thread.is_alive() for thread in self._splits)
+
+        if not wait_until(is_over, min(NEWS_SECONDS, self.timeout)) and is_waiting():
+            wait_until(is_over, SPLIT_SECONDS)
 
     def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
         reduction: Reduction

@@ -13,7 +13,7 @@ import json
 import threading
 import time
 from collections import defaultdict, deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -47,11 +47,13 @@ class _Inbox:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A rank's last notice to a group: why it takes part no longer, and how many of its calls it has carried out."""
+    """A rank's last notice to a group: why it takes part no longer, how many of its calls it has carried out, and how
+    many splits of the group's MPI communicator it has begun."""
 
     state: State
     text: str
     calls: int
+    splits: int = 0
 
 
 @dataclass(slots=True)
@@ -106,7 +108,7 @@ class Mailroom:
 
     def notify(self, key: str, ranks: list[int], departure: Departure) -> None:
         """Tell ranks of the world that this rank takes part in a group no longer."""
-        facts = {"key": key, "state": int(departure.state), "text": departure.text, "calls": departure.calls}
+        facts = {"key": key} | asdict(departure) | {"state": int(departure.state)}
         for rank in ranks:
             self._post(facts, np.empty(0, np.uint8), rank)
 
@@ -213,7 +215,7 @@ class Mailroom:
     def _sort(self, source: int, message: Array) -> None:
         facts, body = _open_envelope(message)
         if "state" in facts:
-            departure = Departure(State(facts["state"]), facts["text"], facts["calls"])
+            departure = Departure(State(facts["state"]), facts["text"], facts["calls"], facts["splits"])
             self._departures.setdefault(facts["key"], {}).setdefault(source, departure)
             if departure.state is State.LEFT:
                 self._left.setdefault(facts["key"], {}).setdefault(source, departure.text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dtrain.base.errors import CollectiveError
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.thread_communicator import run_threads
 
@@ -52,10 +54,37 @@ def test_many_faults_on_threads() -> None:
     check_on_threads(range(1000, 1500), FAULTS)
 
 
-@pytest.mark.faults  # signals within MPI crash a rank now and then
 @pytest.mark.distributed
 def test_some_faults_under_mpirun() -> None:
     check_under_mpirun(("shared", "messages"), first=0, count=12)
+
+
+@pytest.mark.distributed
+def test_no_thread_stays_in_a_split_that_a_rank_has_left() -> None:
+    """MPI crashes that ends while a thread of ours is in it."""
+    for said, waiting in run_ranks(__file__, "leave_a_split", 3):
+        assert "no memory" in said
+        assert waiting == 0
+
+
+def leave_a_split(world: Communicator) -> tuple[str, int]:
+    from mpi4py import MPI
+
+    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+
+    comm: Any = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="messages", timeout=20.0)
+
+    def no_memory(*_: object) -> None:
+        raise MemoryError("no memory")
+
+    if comm.rank == 1:
+        comm._split_comm = no_memory
+    try:
+        comm.split(0)
+    except (MemoryError, CollectiveError) as error:
+        said = str(error)
+    comm.close()
+    return said, [thread.name for thread in threading.enumerate()].count("split")
 
 
 @pytest.mark.faults
