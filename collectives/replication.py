@@ -30,6 +30,8 @@ Average = Callable[[Sequence[Tensor | None]], Sequence[Tensor | None]]
 class _Replicate(Function):
     """(parameters…, token) as they are; the gradients of the parameters averaged."""
 
+    _hands_on = 0
+
     def __init__(self, average: Average) -> None:
         self._average = average
 
@@ -47,6 +49,7 @@ class _Exit(Function):
     another pass: what comes back through that one's sync-BN is of the losses of others, and it has silenced its own.
     """
 
+    _hands_on = 1
     is_passed_on = False
 
     def __init__(self, forward_pass: ForwardPass) -> None:

@@ -11,6 +11,7 @@ from dtrain.base.errors import expected
 from dtrain.core.context import context, set_grad_enabled
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
+from dtrain.graph.op import GradReads
 
 
 class Function:
@@ -32,6 +33,8 @@ class Function:
     """
 
     _called = False
+    # Of one whose output i is input i + this as it came: the rule reads neither, so that both may be overwritten.
+    _hands_on: int | None = None
     _saved: tuple[Tensor, ...] = ()
     # Which of the saved tensors are outputs: position among the saved -> index of the output.
     _saved_outputs: Mapping[int, int] = MappingProxyType({})
@@ -86,7 +89,9 @@ class Function:
         inputs = [context.stand_ins.get(tensor, tensor) for tensor in inputs]
         outputs = [tensor.detach() for tensor in results]
         types = tuple(tensor.type for tensor in outputs)
-        node = TapeNode(type(self).__name__, self._input_grads, inputs, types, {}, None, partial_grads=True)
+        reads: GradReads = "all" if self._hands_on is None else "none"
+        node = TapeNode(type(self).__name__, self._input_grads, inputs, types, {}, None, True, reads)
+        node.hands_on = self._hands_on
         for index, tensor in enumerate(outputs):
             if tensor.type.dtype.is_floating:
                 tensor.requires_grad, tensor.node, tensor.index = True, node, index

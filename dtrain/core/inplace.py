@@ -44,7 +44,7 @@ def expect_writable(name: str, target: Tensor) -> None:
     if not context.grad_enabled:
         return
     root = _root(target)
-    if root.requires_grad and root.node is None:
+    if root.requires_grad and (root.node is None or root.node.is_leaf(root.index)):
         what = "a leaf that requires gradients" if root is target else "a view of a leaf that requires gradients"
         raise RuntimeError(
             expected(

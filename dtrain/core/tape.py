@@ -23,8 +23,8 @@ class TapeNode:
     """
 
     __slots__ = (
-        "__weakref__", "attrs", "edges", "grad", "grad_reads", "hooks", "inputs", "name", "needs_grad", "order",
-        "output_types", "partial_grads", "saved", "versions",
+        "__weakref__", "attrs", "edges", "grad", "grad_reads", "hands_on", "hooks", "inputs", "name", "needs_grad",
+        "order", "output_types", "partial_grads", "saved", "versions",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +55,7 @@ class TapeNode:
         self.partial_grads = partial_grads
         self.order = next(_ORDER)
         self.hooks: dict[int, list[GradHook]] | None = None
+        self.hands_on: int | None = None  # output i is input i + hands_on as it came
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
@@ -77,9 +78,20 @@ class TapeNode:
 
     def keep_output(self, index: int, copy: Tensor) -> None:
         """Output `index` is about to be overwritten: the rule reads its elements in `copy` from now on."""
+        if self.hands_on is not None and self.edges:
+            source, position = self.edges[index + self.hands_on]
+            if source is not None:
+                source.keep_output(position, copy)
         saved = self.saved[index] if self.saved else None
         if saved is not None and not saved.is_overwritten() and saved.kept is None:
             saved.kept = copy
+
+    def is_leaf(self, index: int) -> bool:
+        """Whether output `index` is a leaf, handed on as it came."""
+        if self.hands_on is None or not self.edges:
+            return False
+        source, position = self.edges[index + self.hands_on]
+        return source is None or source.is_leaf(position)
 
     def hooks_of(self, index: int) -> list[GradHook]:
         """The hooks on output `index`."""

@@ -77,7 +77,7 @@ class Optimizer(Watched, ABC):
         added = ParameterGroup({**self.defaults, **group, "params": parameters})
         self._check(added)
         for parameter in parameters:
-            self.state[parameter] = {name: zeros_beside(parameter) for name in self._names_for(added)}
+            self.state[parameter] = self._state_for(parameter, self._names_for(added))
         added.make_batches(self.state, {})
         self.param_groups.append(added)
 
@@ -101,12 +101,34 @@ class Optimizer(Watched, ABC):
         if context.tracer is not None:
             context.tracer.guard(self, "num_groups", self.num_groups)
         for group in self.param_groups:
+            self._complete_state(group)
             if self.counts_steps:
                 group.split_batches()
             if context.tracer is not None:
                 context.tracer.guard(group, "version", group.version)
             for batch in group.batches:
                 self._step_batch(group, batch)
+
+    def _complete_state(self, group: ParameterGroup) -> None:
+        """Settings that have changed may need further kinds of state, which begin at nothing."""
+        names = self._names_for(group)
+        if all(len(batch.states) >= len(names) for batch in group.batches):
+            return
+        for parameter in group["params"]:
+            self.state[parameter] = self._state_for(parameter, names)
+        self._complete_batches(group)
+
+    def _complete_batches(self, group: ParameterGroup) -> None:
+        names = self._names_for(group)
+        for batch in group.batches:
+            if len(batch.states) < len(names):
+                batch.states = [[self.state[parameter][name] for parameter in batch.parameters] for name in names]
+                group.version += 1
+
+    def _state_for(self, parameter: Parameter, names: Iterable[str]) -> dict[str, Tensor]:
+        """The state of a parameter, with zeros for those of the kinds `names` that it does not have yet."""
+        own = self.state.get(parameter, {})
+        return {**own, **{name: zeros_beside(parameter) for name in names if name not in own}}
 
     def _step_batch(self, group: ParameterGroup, batch: ParameterBatch) -> None:
         parameters, states = batch.parameters, batch.states
@@ -173,13 +195,21 @@ class Optimizer(Watched, ABC):
             parameter: _count(where, saved_state.get(str(position), {}).pop("step", 0))
             for parameter, position in positions.items()
         }
-        own = {f"{i}.{name}": tensor for i, entry in enumerate(self.state.values()) for name, tensor in entry.items()}
+        names = {
+            parameter: self._names_for({**group, **saved})
+            for group, saved in zip(self.param_groups, saved_groups)
+            for parameter in group["params"]
+        }
+        completed = {parameter: self._state_for(parameter, names[parameter]) for parameter in self.state}
+        own = {f"{i}.{name}": tensor for i, entry in enumerate(completed.values()) for name, tensor in entry.items()}
         flat = {f"{i}.{name}": tensor for i, entry in saved_state.items() for name, tensor in entry.items()}
         check_state(type(self).__name__, own, flat, strict=True)
         for name, tensor in own.items():
             tensor.assign_(as_tensor(flat[name]).detach().to(tensor.device))
+        self.state.update(completed)
         for group, saved in zip(self.param_groups, saved_groups):
             _load_settings(group, saved)
+            self._complete_batches(group)
             group.make_batches(self.state, num_steps)
 
     def _num_steps(self) -> dict[Parameter, int]:

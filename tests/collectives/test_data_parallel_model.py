@@ -337,3 +337,58 @@ def test_the_order_of_keywords_does_not_say_which_input_is_the_batch(size: int) 
     right = sum(count * (1.0 + rank) for rank, count in enumerate(counts)) / sum(counts)
     for found in dist.run_threads(size, program):
         np.testing.assert_allclose(found, right, rtol=1e-6)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("last", [dt.functional.tanh, F.exp, F.relu, lambda y: y * 1.0])
+def test_outputs_may_be_overwritten(last: Any, traced: bool) -> None:
+    class Activated(dt.nn.Module):
+        def __init__(self) -> None:
+            self.linear = dt.nn.Linear(3, 2)
+
+        def forward(self, x: dt.Tensor) -> dt.Tensor:
+            return last(self.linear(x))  # type: ignore[no-any-return]
+
+    def trained(model: Any, x: np.ndarray) -> list[np.ndarray]:
+        def step(x: dt.Tensor) -> None:
+            y = model(x)
+            y.mul_(3.0)
+            y[:, 0] = x[:, 0] * 2.0
+            y.relu_()
+            (y * y).mean().backward()
+
+        (dt.trace(step) if traced else step)(dt.tensor(x))
+        return [parameter.grad.numpy() for parameter in model.parameters()]
+
+    def made() -> Any:
+        dt.seed(5, rank=0)
+        return Activated().to(dt.float64)
+
+    x = np.random.default_rng(3).normal(size=(5, 3))
+
+    def on_rank(world: Any) -> list[np.ndarray]:
+        with dist.using(world):
+            return trained(dist.data_parallel(made()), x[:4] if world.rank == 0 else x[4:])
+
+    wanted = trained(made(), x)
+    for found in dist.run_threads(2, on_rank):
+        for one, other in zip(found, wanted):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_a_parameter_that_is_an_output_is_still_a_leaf() -> None:
+    class Bare(dt.nn.Module):
+        def __init__(self) -> None:
+            self.weight = Parameter([1.0])
+
+        def forward(self, x: dt.Tensor) -> dt.Tensor:
+            return self.weight
+
+    def on_rank(world: Any) -> float:
+        with dist.using(world):
+            model = dist.data_parallel(Bare())
+            with pytest.raises(RuntimeError, match="a leaf that requires gradients"):
+                model(dt.ones(2, 1)).mul_(2.0)
+            return model.module.weight.item()
+
+    assert dist.run_threads(2, on_rank) == [1.0, 1.0]
