@@ -125,7 +125,6 @@ from dtrain.ops.elementwise import mul as mul
 from dtrain.ops.elementwise import neg as neg
 from dtrain.ops.elementwise import pow as pow
 from dtrain.ops.elementwise import reciprocal as reciprocal
-from dtrain.ops.elementwise import round as round
 from dtrain.ops.elementwise import rsqrt as rsqrt
 from dtrain.ops.elementwise import sign as sign
 from dtrain.ops.elementwise import sin as sin
@@ -143,6 +142,7 @@ from dtrain.ops.gather_scatter import one_hot as one_hot
 from dtrain.ops.gather_scatter import scatter as scatter
 from dtrain.ops.gather_scatter import scatter_add as scatter_add
 from dtrain.ops.gather_scatter import take_along_axis as take_along_axis
+from dtrain.ops.gather_scatter import take_along_dim as take_along_dim
 from dtrain.ops.index_put import add_item as add_item
 from dtrain.ops.index_put import index_add as index_add
 from dtrain.ops.index_put import index_put as index_put
@@ -199,6 +199,7 @@ from dtrain.ops.reduction import max as max
 from dtrain.ops.reduction import mean as mean
 from dtrain.ops.reduction import min as min
 from dtrain.ops.reduction import sum as sum
+from dtrain.ops.rounding import round as round
 from dtrain.ops.scan import cumsum as cumsum
 from dtrain.ops.searchsorted import searchsorted as searchsorted
 from dtrain.ops.shape import add_axis as add_axis

@@ -13,6 +13,8 @@ KEYWORDS: Mapping[str, tuple[str, ...]] = {
     "target": ("targets",),
     "dim": ("axis",),
     "dims": ("axis", "repeats"),
+    "dim1": ("axis1",),
+    "dim2": ("axis2",),
     "keepdim": ("keepdims",),
     "unbiased": ("correction",),
     "p": ("ord",),
@@ -161,6 +163,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "register_buffer": ("persistent",),
     "load_state_dict": ("strict",),
     "dropout": ("training",),
+    **dict.fromkeys(("var", "std", "var_mean", "std_mean"), ("correction", "keepdims")),
     **dict.fromkeys(("cross_entropy", "nll_loss", "binary_cross_entropy", "CrossEntropyLoss", "NLLLoss"), ("weight",)),
     **dict.fromkeys(("sum", "mean", "prod", "max", "min", "any", "all", "logsumexp", "norm"), ("keepdims",)),
     **dict.fromkeys(

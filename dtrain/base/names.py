@@ -48,7 +48,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
         "gt": "F.greater", "le": "F.less_equal", "lt": "F.less", "movedim": "F.move_axis", "moveaxis": "F.move_axis",
         "multiply": "F.mul", "ne": "F.not_equal", "negative": "F.neg", "randperm": "F.permutation",
         "remainder": "F.mod", "repeat_interleave": "F.repeat", "subtract": "F.sub", "swapaxes": "F.swap_axes",
-        "swapdims": "F.swap_axes", "take_along_dim": "F.take_along_axis", "true_divide": "F.div",
+        "swapdims": "F.swap_axes", "take_along_dim": "F.take_along_dim", "true_divide": "F.div",
         "equal": "Tensor.equal", "max": "Tensor.max", "min": "Tensor.min", "median": "Tensor.median",
         "mode": "Tensor.mode", "kthvalue": "Tensor.kthvalue", "cummax": "Tensor.cummax", "cummin": "Tensor.cummin",
         "float": "dt.float32", "double": "dt.float64", "half": "dt.float16", "long": "dt.int64", "int": "dt.int32",
@@ -77,7 +77,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
         "gt": "F.greater", "le": "F.less_equal", "lt": "F.less", "moveaxis": "F.move_axis", "movedim": "F.move_axis",
         "multiply": "F.mul", "ne": "F.not_equal", "negative": "F.neg", "ravel": "F.flatten", "remainder": "F.mod",
         "repeat_interleave": "F.repeat", "subtract": "F.sub", "swapaxes": "F.swap_axes", "swapdims": "F.swap_axes",
-        "take_along_dim": "F.take_along_axis", "true_divide": "F.div",
+        "take_along_dim": "F.take_along_dim", "true_divide": "F.div",
         **_same(
             "acos acosh add addmm allclose amax amin asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or "
             "bitwise_xor bmm ceil cos cosh count_nonzero diag diagonal div dot exp2 expm1 floor frac greater "

@@ -16,7 +16,7 @@ from dtrain.base.device import CPU, Device, DeviceLike
 from dtrain.base.dtype import DType, DTypeLike, as_dtype, bool_, float32, int64
 from dtrain.base.errors import expected
 from dtrain.base.rank_info import RankInfo
-from dtrain.core.apply import update
+from dtrain.core.apply import cast, update
 from dtrain.core.tensor import Tensor, wrap
 from dtrain.core.tensor_factory import ShapeLike, as_shape
 from dtrain.graph.op import get_op
@@ -111,7 +111,10 @@ class Generator:
         """Integers in [low, high), or in [0, low) where only one number is given."""
         if high is None:
             low, high = 0, low
-        return self._draw("random_integers", shape, dtype, device, low=int(low), high=int(high))
+        wanted = as_dtype(dtype)
+        drawn = int64 if wanted.is_floating else wanted
+        numbers = self._draw("random_integers", shape, drawn, device, low=int(low), high=int(high))
+        return cast(numbers, wanted) if wanted.is_floating else numbers
 
     def permutation(self, n: int, *, device: DeviceLike = CPU) -> Tensor:
         """0 … n − 1 in random order, s64[n]."""

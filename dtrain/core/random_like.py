@@ -35,14 +35,20 @@ def randn(
     return drawn.requires_grad_() if requires_grad else drawn
 
 
-def rand_like(x: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """`rand` with the shape, dtype and device of x."""
-    return rand(x.shape, dtype=dtype or x.dtype, device=x.device, requires_grad=requires_grad)
+def rand_like(
+    x: Tensor, *, dtype: DTypeLike | None = None, device: DeviceLike | None = None, requires_grad: bool = False
+) -> Tensor:
+    """`rand` with the shape of x, and its dtype and device unless others are given."""
+    device = x.device if device is None else device
+    return rand(x.shape, dtype=dtype or x.dtype, device=device, requires_grad=requires_grad)
 
 
-def randn_like(x: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """`randn` with the shape, dtype and device of x."""
-    return randn(x.shape, dtype=dtype or x.dtype, device=x.device, requires_grad=requires_grad)
+def randn_like(
+    x: Tensor, *, dtype: DTypeLike | None = None, device: DeviceLike | None = None, requires_grad: bool = False
+) -> Tensor:
+    """`randn` with the shape of x, and its dtype and device unless others are given."""
+    device = x.device if device is None else device
+    return randn(x.shape, dtype=dtype or x.dtype, device=device, requires_grad=requires_grad)
 
 
 def manual_seed(number: int) -> Generator:

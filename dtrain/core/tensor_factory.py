@@ -70,27 +70,53 @@ def ones(*shape: Any, dtype: DTypeLike | None = None, device: DeviceLike = CPU, 
 
 
 def full_like(
-    other: Tensor | TensorType, value: float | bool, *, dtype: DTypeLike | None = None, requires_grad: bool = False
+    other: Tensor | TensorType,
+    value: float | bool,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """`full` with the shape, dtype and device of `other`."""
+    """`full` with the shape of `other`, and its dtype and device unless others are given."""
     type = other.type if isinstance(other, Tensor) else other
-    return full(type.shape, value, dtype=dtype or type.dtype, device=type.device, requires_grad=requires_grad)
+    device = type.device if device is None else device
+    return full(type.shape, value, dtype=dtype or type.dtype, device=device, requires_grad=requires_grad)
 
 
-def zeros_like(other: Tensor | TensorType, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """Zeros with the shape, dtype and device of `other`."""
-    return full_like(other, 0, dtype=dtype, requires_grad=requires_grad)
+def zeros_like(
+    other: Tensor | TensorType,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Zeros with the shape of `other`, and its dtype and device unless others are given."""
+    return full_like(other, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def ones_like(other: Tensor | TensorType, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """Ones with the shape, dtype and device of `other`."""
-    return full_like(other, 1, dtype=dtype, requires_grad=requires_grad)
+def ones_like(
+    other: Tensor | TensorType,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Ones with the shape of `other`, and its dtype and device unless others are given."""
+    return full_like(other, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def eye(n: int, m: int | None = None, *, dtype: DTypeLike | None = None, device: DeviceLike = CPU) -> Tensor:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike = CPU,
+    requires_grad: bool = False,
+) -> Tensor:
     """An n×m matrix (m defaults to n) with ones on the main diagonal; f32 unless a dtype is given."""
     rows, columns = as_shape((n, n if m is None else m), "eye")
-    return apply(get_op("eye"), n=rows, m=columns, dtype=as_dtype(dtype or float32), device=placement(device))
+    made = apply(get_op("eye"), n=rows, m=columns, dtype=as_dtype(dtype or float32), device=placement(device))
+    return _leaf(made, requires_grad)
 
 
 def arange(

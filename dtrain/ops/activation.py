@@ -170,9 +170,10 @@ def hswish(x: Tensor) -> Tensor:
     return apply(HSWISH, x)
 
 
-def softplus(x: Tensor, beta: float = 1.0) -> Tensor:
-    """log(1 + exp(beta·x)) / beta, without overflow."""
-    return apply(SOFTPLUS, x, beta=float(beta))
+def softplus(x: Tensor, beta: float = 1.0, threshold: float | None = None) -> Tensor:
+    """log(1 + exp(beta·x)) / beta, without overflow; x itself where beta·x is above a `threshold`, if one is given."""
+    y = apply(SOFTPLUS, x, beta=float(beta))
+    return y if threshold is None else where(x * beta > threshold, x, y)
 
 
 def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:

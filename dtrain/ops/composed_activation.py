@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dtrain.base.dtype import DTypeLike, as_dtype
 from dtrain.base.errors import ShapeError, expected
-from dtrain.core.tensor import Tensor
+from dtrain.core.apply import cast
+from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.ops.activation import elu, sigmoid, softplus
 from dtrain.ops.clip import clip
 from dtrain.ops.elementwise import abs as absolute
@@ -55,9 +57,9 @@ def tanhshrink(x: Tensor) -> Tensor:
     return x - tanh(x)
 
 
-def softmin(x: Tensor, axis: int = -1) -> Tensor:
-    """`softmax` of −x."""
-    return softmax(-x, axis)
+def softmin(x: Tensor, axis: int = -1, *, dtype: DTypeLike | None = None) -> Tensor:
+    """`softmax` of −x. With a `dtype` x is cast to it first."""
+    return softmax(-(x if dtype is None else cast(as_tensor(x), as_dtype(dtype))), axis)
 
 
 @rounded_once

@@ -1,4 +1,4 @@
-"""Diagonals and triangles of matrices, the last two axes of a tensor."""
+"""Diagonals of two axes, and triangles of matrices, the last two axes of a tensor."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dtrain.core.apply import apply
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import arange, full
 from dtrain.ops.indexing import TAKE
-from dtrain.ops.infer import as_int
+from dtrain.ops.infer import as_int, normalize_axis
 from dtrain.ops.joining import pad
-from dtrain.ops.shape import reshape
+from dtrain.ops.shape import permute, reshape
 from dtrain.ops.where import where
 
 
@@ -39,13 +39,18 @@ def _zero(x: Tensor) -> Tensor:
     return full((), 0, dtype=x.dtype, device=x.device)
 
 
-def diagonal(x: Tensor, offset: int = 0) -> Tensor:
-    """x[..., i, i + offset]: the diagonals of the matrices of x, as the last axis.
+def diagonal(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The elements whose place on `axis2` is their place on `axis1` plus `offset`, along a new last axis.
 
     >>> diagonal(arange(4).reshape(2, 2)).tolist()
     [0, 3]
     """
-    rows, columns = _matrix("diagonal", x)
+    first, second = normalize_axis("diagonal", axis1, x.ndim), normalize_axis("diagonal", axis2, x.ndim)
+    if first == second:
+        raise ShapeError(expected("diagonal", "two different axes", f"{axis1} and {axis2} of {x.type}"))
+    if (first, second) != (x.ndim - 2, x.ndim - 1):
+        x = permute(x, *(axis for axis in range(x.ndim) if axis not in (first, second)), first, second)
+    rows, columns = x.shape[-2:]
     offset = as_int("diagonal", "offset", offset)
     first_row, first_column = max(-offset, 0), max(offset, 0)
     length = max(0, min(rows - first_row, columns - first_column))

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import nan
-from typing import Any
+from typing import Any, Literal
 
 from dtrain.base.dtype import ALL, FLOATS, INTEGERS, DType
+from dtrain.base.errors import expected
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
@@ -159,18 +160,18 @@ MINIMUM = binary("minimum", _extremum_grad(lambda a, b: a < b), dtypes=ALL)
 ATAN2 = binary("atan2", _atan2_grad, _positive)
 
 
-def add(x: Any, y: Any) -> Tensor:
-    """x + y with broadcasting and dtype promotion.
+def add(x: Any, y: Any, *, alpha: float = 1) -> Tensor:
+    """x + alpha·y with broadcasting and dtype promotion.
 
     >>> add(tensor([1.0, 2.0]), 10)
     Tensor([11., 12.], f32[2]@cpu)
     """
-    return apply(ADD, x, y)
+    return apply(ADD, x, y if alpha == 1 else mul(y, alpha))
 
 
-def sub(x: Any, y: Any) -> Tensor:
-    """x − y with broadcasting and dtype promotion."""
-    return apply(SUBTRACT, x, y)
+def sub(x: Any, y: Any, *, alpha: float = 1) -> Tensor:
+    """x − alpha·y with broadcasting and dtype promotion."""
+    return apply(SUBTRACT, x, y if alpha == 1 else mul(y, alpha))
 
 
 def mul(x: Any, y: Any) -> Tensor:
@@ -178,13 +179,23 @@ def mul(x: Any, y: Any) -> Tensor:
     return apply(MULTIPLY, x, y)
 
 
-def div(x: Any, y: Any) -> Tensor:
+def div(x: Any, y: Any, *, rounding_mode: Literal["floor", "trunc"] | None = None) -> Tensor:
     """x / y with broadcasting; integers are divided in f32.
+
+    `rounding_mode` "floor" is `floor_div`, "trunc" rounds towards zero; integers stay integers then, the gradient is 0.
 
     >>> div(tensor([1, 2]), 2)
     Tensor([0.5, 1. ], f32[2]@cpu)
     """
-    return apply(DIVIDE, *_as_floats(x, y))
+    if rounding_mode is None:
+        return apply(DIVIDE, *_as_floats(x, y))
+    if rounding_mode == "floor":
+        return floor_div(x, y)
+    if rounding_mode != "trunc":
+        raise ValueError(expected("div", "rounding_mode 'floor', 'trunc' or None", repr(rounding_mode)))
+    from dtrain.ops.rounding import divide_towards_zero
+
+    return divide_towards_zero(x, y)
 
 
 def floor_div(x: Any, y: Any) -> Tensor:
@@ -383,7 +394,6 @@ install_methods(
         "exp": exp,
         "log": log,
         "tanh": tanh,
-        "round": round,
         "pow": pow,
     }
 )

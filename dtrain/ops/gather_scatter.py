@@ -104,6 +104,11 @@ def take_along_axis(x: Tensor, indices: Tensor, axis: int | None = -1) -> Tensor
     return apply(GATHER, x, where(indices < 0, indices + size, indices), axis=axis)
 
 
+def take_along_dim(x: Tensor, indices: Tensor, axis: int | None = None) -> Tensor:
+    """`take_along_axis` with PyTorch's default: both are flattened unless an axis is given."""
+    return take_along_axis(x, indices, axis)
+
+
 # Scatter --------------------------------------------------------------------------------------------------------------
 
 

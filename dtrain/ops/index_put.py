@@ -165,8 +165,8 @@ def index_put(x: Tensor, indices: tuple[Any, ...], values: Any, accumulate: bool
     return (add_item if accumulate else set_item)(x, tuple(indices), values)
 
 
-def index_add(x: Tensor, axis: int, index: Tensor, values: Tensor) -> Tensor:
-    """A copy of x with slice i of `values` added at position index[i] of `axis`, in order.
+def index_add(x: Tensor, axis: int, index: Tensor, values: Tensor, *, alpha: float = 1) -> Tensor:
+    """A copy of x with slice i of alpha·values added at position index[i] of `axis`, in order.
 
     Raises ShapeError unless index is a vector, and `values` has a slice of x's shape for each of its elements.
     """
@@ -176,7 +176,8 @@ def index_add(x: Tensor, axis: int, index: Tensor, values: Tensor) -> Tensor:
     if index.ndim != 1 or values.shape != wanted:
         given = f"index {index.type} and values {values.type}"
         raise ShapeError(expected("index_add", f"an index [n] and values {wanted} for x {x.type}", given))
-    return apply(INDEX_PUT, x, values, index, axes=(axis,), accumulate=True)
+    scaled = values if alpha == 1 else values * alpha
+    return apply(INDEX_PUT, x, scaled, index, axes=(axis,), accumulate=True)
 
 
 _WRITE = "x[...] = values"

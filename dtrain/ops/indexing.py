@@ -289,12 +289,13 @@ def index_select(x: Tensor, axis: int, index: Tensor) -> Tensor:
 
 
 def narrow(x: Tensor, axis: int, start: int, length: int) -> Tensor:
-    """The part of x from `start`, `length` long, along `axis`: a view."""
+    """The part of x from `start`, `length` long, along `axis`: a view. A negative start counts from the end."""
     axis = normalize_axis("narrow", axis, x.ndim)
     size = x.shape[axis]
-    start, length = as_int("narrow", "start", start, 0), as_int("narrow", "length", length, 0)
-    if start + length > size:
-        given = f"[{start}, {start + length})"
+    start, length = as_int("narrow", "start", start), as_int("narrow", "length", length, 0)
+    given = f"[{start}, {start + length})"
+    start += size if start < 0 else 0
+    if not 0 <= start <= start + length <= size:
         raise ShapeError(expected("narrow", f"a part of [0, {size}), axis {axis} of {x.type}", given))
     if length == size:
         return x

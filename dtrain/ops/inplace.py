@@ -14,7 +14,7 @@ from dtrain.core import random
 from dtrain.core.inplace import update_in_place
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import full_like, zeros_like
-from dtrain.ops import activation, comparison, elementwise
+from dtrain.ops import activation, comparison, elementwise, rounding
 from dtrain.ops.clip import clip
 from dtrain.ops.elementwise import add, div, mul, sub
 from dtrain.ops.gather_scatter import scatter, scatter_add
@@ -22,14 +22,6 @@ from dtrain.ops.index_put import index_add, index_put
 from dtrain.ops.where import where
 
 Function = Callable[..., Tensor]
-
-
-def _add(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
-    return add(x, other if alpha == 1 else mul(other, alpha))
-
-
-def _sub(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
-    return sub(x, other if alpha == 1 else mul(other, alpha))
 
 
 def _fill(x: Tensor, value: Any) -> Tensor:
@@ -71,7 +63,7 @@ def _uniform(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
 _UNARY: tuple[Function, ...] = (
     elementwise.abs, elementwise.acos, elementwise.asin, elementwise.atan, elementwise.ceil, elementwise.cos,
     elementwise.cosh, elementwise.exp, elementwise.expm1, elementwise.floor, elementwise.log, elementwise.log1p,
-    elementwise.reciprocal, elementwise.round, elementwise.rsqrt, elementwise.sign, elementwise.sin,
+    elementwise.reciprocal, rounding.round, elementwise.rsqrt, elementwise.sign, elementwise.sin,
     elementwise.sinh, elementwise.sqrt, elementwise.square, elementwise.tan, elementwise.tanh, activation.erf,
     activation.relu, activation.sigmoid,
 )  # fmt: skip
@@ -79,8 +71,8 @@ _UNARY: tuple[Function, ...] = (
 WRITERS: dict[str, Function] = {
     **{f"{function.__name__}_": function for function in _UNARY},
     "neg_": elementwise.neg,
-    "add_": _add,
-    "sub_": _sub,
+    "add_": add,
+    "sub_": sub,
     "mul_": mul,
     "div_": div,
     "floor_divide_": elementwise.floor_div,

@@ -7,7 +7,7 @@ from typing import Any
 from dtrain.base.errors import expected
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.ops.activation import relu
-from dtrain.ops.elementwise import abs, exp, log, maximum, square
+from dtrain.ops.elementwise import abs, exp, log, maximum, minimum, square
 from dtrain.ops.loss_reduction import check_loss, check_reduction, check_shapes, reduced
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import sum as sum_over
@@ -60,14 +60,29 @@ def hinge_loss(prediction: Tensor, target: Tensor, *, norm: str = "L1", reductio
 
 @rounded_once
 def triplet_margin_loss(
-    anchor: Tensor, positive: Tensor, negative: Tensor, *, margin: float = 1.0, p: float = 2, reduction: str = "mean"
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    margin: float = 1.0,
+    p: float = 2,
+    eps: float = 1e-6,
+    swap: bool = False,
+    reduction: str = "mean",
 ) -> Tensor:
-    """max(0, |anchor − positive| − |anchor − negative| + margin), |·| the p-norm over the last axis."""
+    """max(0, |anchor − positive| − |anchor − negative| + margin), |·| the p-norm over the last axis.
+
+    Args:
+        eps: added to each difference under the norm, which so has a slope where the two are equal.
+        swap: take |positive − negative| instead of |anchor − negative| where it is smaller (Balntas et al. 2016).
+    """
     check_loss("triplet_margin_loss", anchor, positive, reduction)
     check_shapes("triplet_margin_loss", anchor, negative)
     if not margin > 0:  # of 0, equal distances would satisfy the loss: all samples may fall into one point
         raise ValueError(expected("triplet_margin_loss", "a margin above 0", repr(margin)))
-    near, far = norm(anchor - positive, p, -1), norm(anchor - negative, p, -1)
+    near, far = norm(anchor - positive + eps, p, -1), norm(anchor - negative + eps, p, -1)
+    if swap:
+        far = minimum(far, norm(positive - negative + eps, p, -1))
     return reduced(relu(near - far + margin), reduction)
 
 

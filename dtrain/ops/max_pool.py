@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.base.dtype import int32
+from dtrain.base.dtype import int32, int64
 from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
-from dtrain.core.apply import apply, apply_tuple
+from dtrain.core.apply import apply, apply_tuple, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
 from dtrain.graph.op import Op, Sample, register_op
@@ -106,6 +106,11 @@ MAX_BACKWARD = register_op(
 )
 
 
+def _chosen(both: tuple[Tensor, Tensor], return_indices: bool) -> Any:
+    """What the caller asked for; the backward pass keeps places as s32, half the memory."""
+    return (both[0], cast(both[1], int64)) if return_indices else both[0]
+
+
 def max_pool2d(
     x: Tensor,
     kernel_size: PairLike,
@@ -121,12 +126,12 @@ def max_pool2d(
         kernel_size, stride, padding: an int or (rows, columns); the stride is the kernel's size unless given.
         dilation: distance between the elements of a window.
         ceil_mode: let a last window stick out behind the padding, so that no element is left out.
-        return_indices: give (y, indices) with indices s32 = h·W + w of each maximum in its plane.
+        return_indices: give (y, indices) with indices s64 = h·W + w of each maximum in its plane.
     """
     name = "max_pool2d"
     attrs = window_attributes(name, kernel_size, stride, padding, dilation, ceil_mode, as_pair)
     both = over_batch(name, lambda images: apply_tuple(MAX, images, **attrs), x, "N,C,H,W")
-    return both if return_indices else both[0]
+    return _chosen(both, return_indices)
 
 
 def max_pool1d(
@@ -147,11 +152,11 @@ def max_pool1d(
         return tuple(squeeze(y, 2) for y in apply_tuple(MAX, unsqueeze(rows, 2), **as_one_row(attrs)))
 
     both = over_batch(name, pooled, x, "N,C,L")
-    return both if return_indices else both[0]
+    return _chosen(both, return_indices)
 
 
 def adaptive_max_pool2d(x: Tensor, output_size: PairLike, return_indices: bool = False) -> Any:
     """The maximum of each of `output_size` cells that cover x[N,C,H,W]; with `return_indices` also where it lies."""
     name, size = "adaptive_max_pool2d", cell_counts("adaptive_max_pool2d", x, output_size)
     both = over_batch(name, lambda images: apply_tuple(ADAPTIVE_MAX, images, output_size=size), x, "N,C,H,W")
-    return both if return_indices else both[0]
+    return _chosen(both, return_indices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod as product
 from typing import Any
 
-from dtrain.base.dtype import ALL
+from dtrain.base.dtype import ALL, DTypeLike
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.context import is_grad_enabled
@@ -20,6 +20,7 @@ from dtrain.ops.reduction import (
     Axes,
     Axis,
     reduce,
+    reduced_as,
     reduction,
     samples_over,
     spread_like,
@@ -77,9 +78,9 @@ def _composed_products(x: Tensor, axis: Axes) -> Tensor:
     return transpose(result, tuple(order.index(i) for i in range(x.ndim))) if x.ndim > 1 else result
 
 
-def prod(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """The product over `axis`; integers and bools give s64."""
-    return reduce(PROD, x, axis, keepdims)
+def prod(x: Any, axis: Axis = None, *, keepdims: bool = False, dtype: DTypeLike | None = None) -> Tensor:
+    """The product over `axis`; integers and bools give s64. With a `dtype` the elements are cast to it first."""
+    return reduce(PROD, x, axis, keepdims) if dtype is None else reduced_as(PROD, x, axis, keepdims, dtype)
 
 
 install_methods({"prod": prod})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from math import prod as product
 from typing import Any
 
-from dtrain.base.dtype import ALL, FLOATS, INTEGERS, float32, float64, int64
+from dtrain.base.dtype import ALL, FLOATS, INTEGERS, DTypeLike, as_dtype, float32, float64, int64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply, cast
@@ -188,6 +188,12 @@ def reduce(op: Op, x: Any, axis: Axis, keepdims: bool) -> Tensor:
     return apply(op, tensor, axis=normalize_axes(op.name, axis, tensor.ndim), keepdims=keepdims)
 
 
+def reduced_as(op: Op, x: Any, axis: Axis, keepdims: bool, dtype: DTypeLike) -> Tensor:
+    """A reduction of the elements in another dtype, and its result in that dtype."""
+    wanted = as_dtype(dtype)
+    return cast(reduce(op, cast(as_tensor(x), wanted), axis, keepdims), wanted)
+
+
 def _expect_elements(name: str, x: Any, axis: Axis) -> Tensor:
     tensor = as_tensor(x)
     if builtins.any(tensor.shape[i] == 0 for i in normalize_axes(name, axis, tensor.ndim)):
@@ -195,22 +201,27 @@ def _expect_elements(name: str, x: Any, axis: Axis) -> Tensor:
     return tensor
 
 
-def sum(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+def sum(x: Any, axis: Axis = None, *, keepdims: bool = False, dtype: DTypeLike | None = None) -> Tensor:
     """Σ over `axis` (an int, several, or None for all). Integers and bools give s64; f16 and bf16 add up in f32.
+
+    With a `dtype` the elements are cast to it first, and so is the sum.
 
     >>> sum(tensor([[1, 2], [3, 4]]), 0)
     Tensor([4, 6], s64[2]@cpu)
     """
-    return reduce(SUM, x, axis, keepdims)
+    return reduce(SUM, x, axis, keepdims) if dtype is None else reduced_as(SUM, x, axis, keepdims, dtype)
 
 
-def mean(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+def mean(x: Any, axis: Axis = None, *, keepdims: bool = False, dtype: DTypeLike | None = None) -> Tensor:
     """The average over `axis`. Integers are averaged in f32. NaN where there is nothing to average.
+
+    With a `dtype` the elements are cast to it first.
 
     >>> mean(tensor([1.0, 2.0, 6.0]))
     Tensor(3., f32[]@cpu)
     """
-    return reduce(MEAN, as_floating(as_tensor(x)), axis, keepdims)
+    values = as_tensor(x) if dtype is None else cast(as_tensor(x), as_dtype(dtype))
+    return reduce(MEAN, as_floating(values), axis, keepdims)
 
 
 def max(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:

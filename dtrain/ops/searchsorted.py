@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from dtrain.base.dtype import ALL, int64
+from dtrain.base.dtype import ALL, int32, int64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
-from dtrain.core.apply import apply
-from dtrain.core.tensor import Tensor
+from dtrain.core.apply import apply, cast
+from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.gather_scatter import gather
 
 
 def _infer(sorted_values: TensorType, x: TensorType, *, right: bool) -> TensorType:
@@ -36,13 +37,32 @@ SEARCHSORTED = register_op(
 )
 
 
-def searchsorted(sorted_values: Any, x: Any, right: bool = False) -> Tensor:
+def searchsorted(
+    sorted_values: Any,
+    x: Any,
+    right: bool = False,
+    *,
+    side: Literal["left", "right"] | None = None,
+    sorter: Tensor | None = None,
+    out_int32: bool = False,
+) -> Tensor:
     """For each element of x the place in ascending sorted_values[n] that keeps it sorted: s64, of x's shape.
 
     Rows of several axes, [..., n], are searched for the rows of x, [..., m]. Before equal elements, or behind them with
     `right`. NaN lies behind every number.
 
+    Args:
+        side: "right" for `right`, or "left".
+        sorter: the places that sort the values (along their last axis), where these are not sorted themselves.
+        out_int32: give s32 instead.
+
     >>> searchsorted(tensor([1, 3, 5]), tensor([3, 6])).tolist()
     [1, 3]
     """
-    return apply(SEARCHSORTED, sorted_values, x, right=bool(right))
+    if side not in (None, "left", "right") or (side == "left" and right):
+        given = f"side {side!r} and right {right}"
+        raise ValueError(expected("searchsorted", "side 'left' or 'right', in accord with right", given))
+    if sorter is not None:
+        sorted_values = gather(as_tensor(sorted_values), -1, sorter)
+    places = apply(SEARCHSORTED, sorted_values, x, right=bool(right) or side == "right")
+    return cast(places, int32) if out_int32 else places

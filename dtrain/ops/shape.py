@@ -192,15 +192,21 @@ def swap_axes(x: Tensor, first: int, second: int) -> Tensor:
     return transpose(x, first, second)
 
 
-def move_axis(x: Tensor, source: int, destination: int) -> Tensor:
-    """Take one axis out and put it in at another place; the others keep their order.
+def move_axis(x: Tensor, source: Axes, destination: Axes) -> Tensor:
+    """Take one axis (or several) out and put it in at another place; the others keep their order.
 
     >>> move_axis(zeros((2, 3, 4)), 0, -1).shape
     (3, 4, 2)
     """
-    source = normalize_axis("move_axis", source, x.ndim)
-    order = [axis for axis in range(x.ndim) if axis != source]
-    order.insert(normalize_axis("move_axis", destination, x.ndim), source)
+    sources, places = (
+        [normalize_axis("move_axis", axis, x.ndim) for axis in (given if isinstance(given, Sequence) else (given,))]
+        for given in (source, destination)
+    )
+    if len(sources) != len(places) or len(set(sources)) != len(sources) or len(set(places)) != len(places):
+        raise ShapeError(expected("move_axis", "as many places as axes, all different", f"{source} to {destination}"))
+    order = [axis for axis in range(x.ndim) if axis not in sources]
+    for place, axis in sorted(zip(places, sources)):
+        order.insert(place, axis)
     return permute(x, order)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dtrain.base.dtype import DTypeLike, as_dtype
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
-from dtrain.core.apply import apply
+from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Tensor, install_methods
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.elementwise import exp
 from dtrain.ops.infer import floating, normalize_axis, same_dtype
@@ -86,17 +87,19 @@ def _one_axis(name: str, x: Tensor, axis: int) -> int:
     return normal
 
 
-def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """exp(x) / Σ exp(x) along `axis`, without overflow.
+def softmax(x: Tensor, axis: int = -1, *, dtype: DTypeLike | None = None) -> Tensor:
+    """exp(x) / Σ exp(x) along `axis`, without overflow. With a `dtype` x is cast to it first.
 
     >>> softmax(tensor([0.0, 0.0]))
     Tensor([0.5, 0.5], f32[2]@cpu)
     """
+    x = x if dtype is None else cast(as_tensor(x), as_dtype(dtype))
     return apply(SOFTMAX, x, axis=_one_axis("softmax", x, axis))
 
 
-def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """log(softmax(x)) along `axis`, exact where softmax itself would round to 0."""
+def log_softmax(x: Tensor, axis: int = -1, *, dtype: DTypeLike | None = None) -> Tensor:
+    """log(softmax(x)) along `axis`, exact where softmax itself would round to 0; of x cast to a `dtype`."""
+    x = x if dtype is None else cast(as_tensor(x), as_dtype(dtype))
     return apply(LOG_SOFTMAX, x, axis=_one_axis("log_softmax", x, axis))
 
 

@@ -5,6 +5,8 @@ Sorting is stable in both directions: equal elements keep their order. NaN count
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from dtrain.base.dtype import ALL, FLOATS, INTEGERS, int64
@@ -18,7 +20,7 @@ from dtrain.core.tensor_factory import zeros
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.gather_scatter import SCATTER_ADD
 from dtrain.ops.indexing import TAKE
-from dtrain.ops.infer import as_int, normalize_axis
+from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis
 from dtrain.ops.shape import broadcast_to, reshape, squeeze
 
 NUMBERS = (*INTEGERS, *FLOATS)
@@ -60,8 +62,8 @@ SORT = register_op(
 )
 
 
-def sort(x: Tensor, axis: int = -1, descending: bool = False) -> ValuesAndIndices:
-    """(values in order along `axis`, where each was: s64).
+def sort(x: Tensor, axis: int = -1, descending: bool = False, *, stable: bool | None = None) -> ValuesAndIndices:
+    """(values in order along `axis`, where each was: s64). Equal elements keep their order, whatever `stable` says.
 
     >>> sort(tensor([3, 1, 2]))[1].tolist()
     [1, 2, 0]
@@ -71,7 +73,7 @@ def sort(x: Tensor, axis: int = -1, descending: bool = False) -> ValuesAndIndice
     return ValuesAndIndices(values, indices)
 
 
-def argsort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
+def argsort(x: Tensor, axis: int = -1, descending: bool = False, *, stable: bool = False) -> Tensor:
     """The positions (s64) that put x in order along `axis`; stable."""
     return sort(x, axis, descending)[1]
 
@@ -165,15 +167,23 @@ NONZERO = register_op(
 )
 
 
-def nonzero(x: Tensor) -> Tensor:
-    """The positions of the elements that are not 0, in order: s64[count, ndim]. Eager only."""
-    return apply(NONZERO, x)
+def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
+    """The positions of the elements that are not 0, in order: s64[count, ndim]. Eager only.
+
+    With `as_tuple` a vector for each axis, which is an index of x; an x without axes counts as [1].
+    """
+    if not as_tuple:
+        return apply(NONZERO, x)
+    positions = apply(NONZERO, x if x.ndim else reshape(x, (1,)))
+    return tuple(positions[:, axis] for axis in range(positions.shape[1]))
 
 
 def masked_select(x: Tensor, mask: Tensor) -> Tensor:
-    """The elements of x where the mask, which broadcasts to x, is True: [count]. Differentiable. Eager only."""
-    positions = squeeze(nonzero(reshape(broadcast_to(mask, x.shape), (-1,))), 1)
-    return apply(TAKE, reshape(x, (-1,)), positions, axes=(0,))
+    """The elements of x where the mask is True, both broadcast: [count]. Differentiable. Eager only."""
+    x, mask = as_tensor(x), as_tensor(mask)
+    shape = broadcast_shapes("masked_select", x.shape, mask.shape)
+    positions = squeeze(nonzero(reshape(broadcast_to(mask, shape), (-1,))), 1)
+    return apply(TAKE, reshape(broadcast_to(x, shape), (-1,)), positions, axes=(0,))
 
 
 def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,18 +216,30 @@ UNIQUE = register_op(
 )
 
 
-def unique(x: Tensor, axis: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """(the different elements in ascending order, for each element of x its place among them, counts). Eager only.
+def unique(
+    x: Tensor,
+    axis: int | None = None,
+    *,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+) -> Any:
+    """The different elements in ascending order, whatever `sorted` says. Eager only.
 
     Along an axis: the different slices, in the order of their first elements; one place and count a slice.
 
-    >>> unique(tensor([[2, 1], [0, 5], [2, 1]]), 0)[0].tolist()
+    Args:
+        return_inverse: give also, behind them, for each element of x its place among them (s64).
+        return_counts: give also, as the last, how often each is there (s64).
+
+    >>> unique(tensor([[2, 1], [0, 5], [2, 1]]), 0).tolist()
     [[0, 5], [2, 1]]
     """
     x = as_tensor(x)
     attrs = {} if axis is None else {"axis": normalize_axis("unique", axis, x.ndim)}
     values, inverse, counts = apply_tuple(UNIQUE, x, **attrs)
-    return values, inverse, counts
+    asked = (values, *(inverse,) * bool(return_inverse), *(counts,) * bool(return_counts))
+    return values if len(asked) == 1 else asked
 
 
 install_methods({"sort": sort, "argsort": argsort, "topk": topk, "nonzero": nonzero, "masked_select": masked_select})

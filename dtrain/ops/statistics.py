@@ -29,7 +29,7 @@ Axis = int | Sequence[int] | None
 
 
 @rounded_once
-def var(x: Any, axis: Axis = None, *, correction: int = 1, keepdims: bool = False) -> Tensor:
+def var(x: Any, axis: Axis = None, *, correction: float | None = 1, keepdims: bool = False) -> Tensor:
     """Σ (x − mean)² / (n − correction) over `axis`: two passes, so that a large mean costs no digits.
 
     Raises ShapeError unless more than `correction` elements lie along the reduced axes.
@@ -41,13 +41,20 @@ def var(x: Any, axis: Axis = None, *, correction: int = 1, keepdims: bool = Fals
 
 
 @rounded_once
-def std(x: Any, axis: Axis = None, *, correction: int = 1, keepdims: bool = False) -> Tensor:
+def std(x: Any, axis: Axis = None, *, correction: float | None = 1, keepdims: bool = False) -> Tensor:
     """The square root of `var`. The gradient where all elements are equal is 0."""
     return root(_var("std", x, axis, correction, keepdims))
 
 
-def _var(op: str, x: Any, axis: Axis, correction: int, keepdims: bool) -> Tensor:
+def _axis_and_correction(axis: Any, correction: float | None) -> tuple[Axis, float | None]:
+    """`var(unbiased)`: PyTorch takes the flag in the place of the axis."""
+    return (None, int(axis)) if isinstance(axis, bool) else (axis, correction)
+
+
+def _var(op: str, x: Any, axis: Axis, correction: float | None, keepdims: bool) -> Tensor:
     values = as_floating(x)
+    axis, correction = _axis_and_correction(axis, correction)
+    correction = 1 if correction is None else correction
     if not isinstance(correction, int | float):
         raise TypeError(expected(op, "correction as a number", f"{correction!r}", "1 is the usual one"))
     count = prod(values.shape[i] for i in normalize_axes(op, axis, values.ndim))
@@ -127,14 +134,20 @@ def count_nonzero(x: Tensor, axis: Axis = None) -> Tensor:
 
 
 @rounded_once
-def var_mean(x: Tensor, axis: Axis = None, *, correction: int = 1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+def var_mean(
+    x: Tensor, axis: Axis = None, *, correction: float | None = 1, keepdims: bool = False
+) -> tuple[Tensor, Tensor]:
     """Variance and mean."""
+    axis, correction = _axis_and_correction(axis, correction)
     return var(x, axis, correction=correction, keepdims=keepdims), mean(x, axis, keepdims=keepdims)
 
 
 @rounded_once
-def std_mean(x: Tensor, axis: Axis = None, *, correction: int = 1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+def std_mean(
+    x: Tensor, axis: Axis = None, *, correction: float | None = 1, keepdims: bool = False
+) -> tuple[Tensor, Tensor]:
     """Standard deviation and mean."""
+    axis, correction = _axis_and_correction(axis, correction)
     return std(x, axis, correction=correction, keepdims=keepdims), mean(x, axis, keepdims=keepdims)
 
 

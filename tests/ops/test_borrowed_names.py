@@ -39,7 +39,7 @@ def test_a_divergence_of_one_number_is_its_batch_mean() -> None:
     assert F.kl_div(*given, reduction="batchmean").item() == F.kl_div(*given, reduction="sum").item()
 
 
-@pytest.mark.parametrize("function", [F.var, F.std, F.sum, F.mean, F.max, F.any, F.softmax, F.cumsum, F.argmax, F.norm])
+@pytest.mark.parametrize("function", [F.sum, F.mean, F.max, F.any, F.softmax, F.cumsum, F.argmax, F.norm])
 def test_a_flag_where_an_axis_goes_is_no_axis(function) -> None:
     x = dt.tensor([[1.0, 2.0], [3.0, 5.0]])
     given = (x, 2, False) if function is F.norm else (x, False)
@@ -49,8 +49,8 @@ def test_a_flag_where_an_axis_goes_is_no_axis(function) -> None:
 
 def test_corrections_and_orders_are_numbers() -> None:
     x = dt.tensor([3.0, 4.0])
-    with pytest.raises(TypeError, match="var: expected correction as a number, got None"):
-        F.var(x, correction=None)
+    with pytest.raises(TypeError, match="var: expected correction as a number, got 'one'"):
+        F.var(x, correction="one")
     with pytest.raises(TypeError, match=re.escape("norm: expected ord as a number, got 'nuc'")):
         F.norm(x, "nuc")
     assert F.norm(x, "fro").item() == 5.0

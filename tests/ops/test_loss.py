@@ -152,7 +152,8 @@ def test_parameters_of_losses():
 
 def test_triplet_margin_loss():
     anchor, near, far = RANDOM.normal(size=(3, 5, 4))
-    losses = np.maximum(np.linalg.norm(anchor - near, axis=1) - np.linalg.norm(anchor - far, axis=1) + 0.5, 0)
+    losses = np.linalg.norm(anchor - near + 1e-6, axis=1) - np.linalg.norm(anchor - far + 1e-6, axis=1)
+    losses = np.maximum(losses + 0.5, 0)
     got = F.triplet_margin_loss(tensor(anchor), tensor(near), tensor(far), margin=0.5, reduction="none")
     np.testing.assert_allclose(got.numpy(), losses)
 

@@ -104,7 +104,7 @@ def test_selection_by_mask() -> None:
 
 def test_unique_and_searchsorted() -> None:
     x = with_ties(4, 3)
-    values, inverse, counts = F.unique(wrap(x))
+    values, inverse, counts = F.unique(wrap(x), return_inverse=True, return_counts=True)
     assert np.array_equal(values.numpy(), np.unique(x))
     assert np.array_equal(values.numpy()[inverse.numpy()], x)
     assert counts.numpy().sum() == x.size
@@ -156,7 +156,7 @@ def test_searchsorted_of_rows_that_do_not_fit() -> None:
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_unique_slices(axis: int, tag: str) -> None:
     x = RNG.integers(0, 2, (6, 5, 2))
-    values, inverse, counts = F.unique(wrap(x).to(tag), axis)
+    values, inverse, counts = F.unique(wrap(x).to(tag), axis, return_inverse=True, return_counts=True)
     wanted = np.unique(x, axis=axis, return_counts=True)
     assert np.array_equal(values.to("f32").numpy(), wanted[0]) and np.array_equal(counts.numpy(), wanted[1])
     assert np.array_equal(np.take(wanted[0], inverse.numpy(), axis), x)

@@ -1,47 +1,137 @@
-"""Differences that are meant, each with its reason. What is not here and differs fails."""
+"""Differences that are meant, each with its reason. Others fail, and so does an entry that matches nothing.
+
+An entry says three things at once: which operators, what comes out (a pattern that is searched in its words), and of
+which arguments (`when`, called with the arguments of the sample as PyTorch has them).
+"""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
+
+from peers.exchange import FLOATS, leaves_of
+
+
+def always(*arguments: Any, **keywords: Any) -> bool:
+    """Of all arguments: the pattern alone is narrow enough."""
+    return True
 
 
 class Agreed(NamedTuple):
-    """Samples of an operator (a pattern of its name, or "*") whose outcome matches `pattern` are meant to be so."""
+    """Samples of these operators (words, or "*" for all) whose outcome matches `pattern` are meant to be so."""
 
-    operator: str
+    operators: str
     pattern: str
     reason: str
+    when: Callable[..., bool] = always
+
+    def concerns(self, operator: str) -> bool:
+        return self.operators == "*" or operator in self.operators.split()
+
+    def fits(self, operator: str, text: str, sample: Any) -> bool:
+        return (
+            self.concerns(operator)
+            and re.search(self.pattern, text, re.DOTALL) is not None
+            and (sample is None or self.when(sample.input, *sample.args, **sample.kwargs))
+        )
+
+
+MATCHED: set[Agreed] = set()
+
+
+def reason_of(listed: Collection[Agreed], operator: str, text: str, sample: Any = None) -> str:
+    """The reason for an outcome, "" if none is listed."""
+    for entry in listed:
+        if entry.fits(operator, text, sample):
+            MATCHED.add(entry)
+            return entry.reason
+    return ""
+
+
+def unmatched(listed: Collection[Agreed], tried: Collection[str], everything: Collection[str]) -> list[str]:
+    """Entries that match nothing, in words, of those whose operators (of `everything`) have all been tried."""
+    left = [entry for entry in listed if entry not in MATCHED]
+    return [
+        f"{entry.operators}: {entry.pattern or entry.reason}"
+        for entry in left
+        if {name for name in everything if entry.concerns(name)} <= set(tried)
+    ]
+
+
+# Of which arguments ---------------------------------------------------------------------------------------------------
+
+
+def _tensors(arguments: Any, keywords: Any) -> Iterator[Any]:
+    import torch
+
+    yield from leaves_of([arguments, keywords], torch.Tensor)
+
+
+def integers(*arguments: Any, **keywords: Any) -> bool:
+    """No tensor of floats among them."""
+    return not any(tensor.dtype in FLOATS for tensor in _tensors(arguments, keywords))
+
+
+def unsigned(x: Any, *rest: Any, **keywords: Any) -> bool:
+    """Of uint8."""
+    return str(x.dtype) == "torch.uint8"
+
+
+def double(x: Any, *rest: Any, **keywords: Any) -> bool:
+    """Of float64."""
+    return str(x.dtype) == "torch.float64"
+
+
+def with_nan(*arguments: Any, **keywords: Any) -> bool:
+    """With a NaN among the numbers."""
+    return any(bool(tensor.isnan().any()) for tensor in _tensors(arguments, keywords) if tensor.dtype in FLOATS)
+
+
+def without_axes(x: Any, *rest: Any, **keywords: Any) -> bool:
+    """Of a tensor without axes."""
+    return any(tensor.ndim == 0 for tensor in _tensors((x, *rest), keywords))
+
+
+def without_elements(x: Any, *rest: Any, **keywords: Any) -> bool:
+    """Of a tensor without elements."""
+    return any(tensor.numel() == 0 for tensor in _tensors((x, *rest), keywords))
+
+
+def cast_to_integers(*arguments: Any, dtype: Any = None, **keywords: Any) -> bool:
+    """To a dtype of integers."""
+    return dtype is not None and not dtype.is_floating_point
+
+
+def at_a_limit(x: Any, *rest: Any, min_val: float = -1.0, max_val: float = 1.0, **keywords: Any) -> bool:
+    """With an element that is one of the limits."""
+    return bool(((x == min_val) | (x == max_val)).any())
 
 
 # What our functions refuse and PyTorch takes.
 REFUSED: tuple[Agreed, ...] = (
-    Agreed("*", "expected a tensor with at least one axis", "a tensor without axes has no axis 0 or -1 to name"),
+    Agreed(
+        "*", "expected a tensor (with at least one|of at least 1) axis", "without axes there is no axis 0", without_axes
+    ),
     Agreed(
         "*",
         r"expected (a floating dtype|inputs of dtype .*), got (bool|[us]\d+)",
         "functions of real numbers take floats: integers and bools are cast where the user sees it",
+        integers,
     ),
-    Agreed("*", "expected integers to powers of at least 0", "NumPy's rule; PyTorch gives 0 for 2 ** -1 of integers"),
-    Agreed("movedim", "expected an axis as an int", "one axis at a time; permute moves several"),
+    Agreed("__rpow__", "integers to powers of at least 0", "NumPy's rule; PyTorch gives 0 for 2 ** -1", integers),
     Agreed("squeeze", "expected axis .* of size 1", "NumPy's rule: an axis that stays is no axis that goes"),
     Agreed("repeat_interleave", "expected repeats as an int", "one number for all elements"),
     Agreed("cat", "concat: expected", "an empty vector is no part of a matrix; PyTorch keeps it for old scripts"),
-    *(
-        Agreed(name, "got (True|False) of type bool|correction as a number", "`unbiased` and correction by name only")
-        for name in ("var", "std", "var_mean", "std_mean")
-    ),
     Agreed("norm", "ord as a number, got 'nuc'", "norms are of vectors"),
-    Agreed("linalg.vector_norm|logsumexp", "expected at least one element along", "nothing has no largest element"),
-    Agreed("where", "expected a bool condition", "a condition is bool; PyTorch keeps uint8 for old scripts"),
-    Agreed("narrow", "expected start of at least 0", "starts count from the front"),
-    Agreed("masked_select", "broadcast_to: expected", "a mask broadcasts to the tensor, not the tensor to the mask"),
+    Agreed(
+        "linalg.vector_norm logsumexp", "at least one element along", "nothing has no largest element", without_elements
+    ),
     Agreed("gather", "expected an index of", "as many axes as the tensor, also where the index is empty"),
-    Agreed("randint", "random_integers: expected dtype", "integers are drawn as integers; cast them"),
     Agreed("nn.functional.one_hot", "expected num_classes", "a width that depends on data has no shape in a trace"),
     Agreed("nn.functional.smooth_l1_loss", "expected a positive beta", "l1_loss is the function of beta 0"),
     Agreed("nn.functional.avg_pool2d", r"expected (stride|padding) as an int or two", "a size or a pair of them"),
-    Agreed("nn.functional.pad", "in mode replicate", "an axis of size 0 has no edge to repeat"),
+    Agreed("nn.functional.pad", "in mode replicate", "an axis of size 0 has no edge to repeat", without_elements),
     Agreed("nn.functional.batch_norm", "of at least 2 axes", "samples and channels: a vector has no channels"),
     Agreed(
         "nn.functional.conv_transpose2d",
@@ -50,38 +140,58 @@ REFUSED: tuple[Agreed, ...] = (
     ),
 )
 
-_NAN = "a NaN stays visible in the gradient; PyTorch lets 0, or the gradient, through"
-_F32_CONSTANT = "PyTorch multiplies by a constant that was rounded to f32"
-_S32 = "places in a plane are s32: half the memory that the backward pass keeps"
-_TIES = "of equal values any index is right"
 
 # What comes out otherwise.
 DIFFERENT: tuple[Agreed, ...] = (
-    *(Agreed(name, "^result 1: [0-9]+ at", _TIES) for name in ("topk", "kthvalue", "mode", "median", "sort")),
-    Agreed("*", "^gradient: (result [0-9]: )?nan at .* theirs [-0-9.e]+", _NAN),
-    Agreed("sign", "^nan at .*, theirs 0.0", "the sign of NaN is NaN, as everywhere in NumPy"),
-    Agreed("clamp_max", "^gradient", "where a limit or a number is NaN, what is NaN takes the gradient"),
-    Agreed("clamp_min", "^gradient", "where a limit or a number is NaN, what is NaN takes the gradient"),
-    Agreed("nn.functional.relu", "^gradient: 0.0", "the gradient at NaN is 0: the value is NaN already"),
-    Agreed("nn.functional.relu6", "^gradient: 0.0", "the gradient at NaN is 0: the value is NaN already"),
-    Agreed("nn.functional.hardtanh", "^gradient", "at a limit both 0 and 1 are slopes; clip has 1"),
-    Agreed("nn.functional.hardtanh", "^dtype", "limits that are no integers make floats of integers"),
-    Agreed("nn.functional.celu", "^gradient", _F32_CONSTANT),
-    Agreed("nn.functional.hardsigmoid", "^gradient", _F32_CONSTANT),
-    Agreed("nn.functional.(adaptive_)?max_pool[12]d", "^result 1: dtype", _S32),
-    Agreed("take_along_dim", "^shape", "without an axis the last one, NumPy's default; PyTorch flattens"),
+    Agreed("topk kthvalue mode", "^result 1: [0-9]+ at", "of equal values any index is right"),
+    Agreed(
+        "nn.functional.relu nn.functional.relu6 nn.functional.elu nn.functional.selu nn.functional.celu "
+        "nn.functional.hardtanh nn.functional.hardsigmoid nn.functional.margin_ranking_loss abs max min maximum",
+        "^gradient: (result [0-9]: )?nan at .* theirs [-0-9.e]+",
+        "a NaN stays visible in the gradient; PyTorch lets 0, or the gradient, through",
+        with_nan,
+    ),
+    Agreed("clamp_max", "^gradient", "where a limit or a number is NaN, what is NaN takes the gradient", with_nan),
+    Agreed("sign", "^nan at .*, theirs 0.0", "the sign of NaN is NaN, as everywhere in NumPy", with_nan),
+    Agreed(
+        "nn.functional.hardtanh",
+        "^gradient: 1.0[0-9e-]* at|^gradient: [01]",
+        "at a limit both 0 and 1 are slopes; clip has 1",
+        at_a_limit,
+    ),
+    Agreed("nn.functional.hardtanh", "^dtype", "limits that are no integers make floats of integers", integers),
+    Agreed(
+        "nn.functional.celu nn.functional.hardsigmoid",
+        "^gradient",
+        "PyTorch multiplies by a constant that was rounded to f32",
+        double,
+    ),
     Agreed(
         "nn.functional.scaled_dot_product_attention",
         r"^gradient: .*\([1-9] of 96 apart",
         "logits of some hundred in f32: the order of sums shows in the fifth digit",
     ),
-    Agreed("all", "^dtype dtrain.bool_, theirs torch.uint8", "truth is bool; PyTorch keeps uint8 for old scripts"),
-    Agreed("any", "^dtype dtrain.bool_, theirs torch.uint8", "truth is bool; PyTorch keeps uint8 for old scripts"),
-    Agreed("arange", "", "NumPy's rule: floats are stepped, then cast; PyTorch casts start, stop and step first"),
-    Agreed("linspace", "", "NumPy's rule: numbers are spaced as floats, then cast; PyTorch spaces integers"),
-    Agreed("diagonal", "^shape", "of the last two axes, as linalg.diagonal has it; PyTorch takes the first two"),
-    Agreed("nn.functional.triplet_margin_loss", "", "PyTorch adds 1e-6 to every difference under the norm"),
-    Agreed("nn.functional.margin_ranking_loss", "theirs [0-9.]+ ", "unsigned differences wrap in PyTorch's order"),
+    Agreed(
+        "all any",
+        "^dtype dtrain.bool_, theirs torch.uint8",
+        "truth is bool; PyTorch keeps uint8 for old scripts",
+        unsigned,
+    ),
+    Agreed(
+        "arange",
+        "^[0-9-]+ at|^shape",
+        "NumPy's rule: floats are stepped, then cast; PyTorch casts them first",
+        cast_to_integers,
+    ),
+    Agreed(
+        "linspace",
+        "^[0-9-]+ at",
+        "NumPy's rule: numbers are spaced as floats, then cast; PyTorch spaces integers",
+        cast_to_integers,
+    ),
+    Agreed(
+        "nn.functional.margin_ranking_loss", "theirs [0-9.]+ ", "unsigned differences wrap in PyTorch's order", unsigned
+    ),
 )
 
 # What PyTorch refuses and our functions take; the pattern is searched in the arguments.
@@ -94,28 +204,23 @@ TAKEN: tuple[Agreed, ...] = (
 
 # The same of modules.
 REFUSED_BY_MODULES: tuple[Agreed, ...] = (
-    Agreed("nn.(Softmax|LogSoftmax|Softmin)", "expected a tensor with at least one axis", REFUSED[0].reason),
-    Agreed("nn.Transformer(En|De)coder", "ModuleList: expected modules", "the sample hands in a module of PyTorch's"),
+    Agreed("nn.Softmax nn.LogSoftmax nn.Softmin", "expected a tensor with at least one axis", REFUSED[0].reason),
     Agreed(
-        "nn.Transformer(En|De)coderLayer", r"gelu\(\): argument 'input'", "the sample hands in a function of PyTorch's"
+        "nn.TransformerEncoder nn.TransformerDecoder",
+        "ModuleList: expected modules",
+        "the sample hands in a module of PyTorch's",
+    ),
+    Agreed(
+        "nn.TransformerEncoderLayer nn.TransformerDecoderLayer",
+        r"gelu\(\): argument 'input'",
+        "the sample hands in a function of PyTorch's",
     ),
     Agreed("nn.InstanceNorm2d", "multiple values|positional", "there is no momentum: no running statistics"),
 )
 DIFFERENT_MODULES: tuple[Agreed, ...] = (
-    Agreed("nn.MaxPool[12]d", "^result 1: dtype", _S32),
     Agreed(
         "nn.MultiheadAttention",
         r"^gradient: result 0: .*\([1-3] of 9 apart\)",
         "gradients of scores cancel to the fifth digit in f32, three queries of three heads; f64 is equal",
     ),
 )
-
-
-def reason_of(listed: tuple[Agreed, ...], operator: str, text: str) -> str:
-    """The reason for an outcome, "" if none is listed."""
-    for entry in listed:
-        if (entry.operator == "*" or re.fullmatch(entry.operator, operator)) and re.search(
-            entry.pattern, text, re.DOTALL
-        ):
-            return entry.reason
-    return ""

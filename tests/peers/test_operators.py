@@ -20,6 +20,7 @@ op_db = quietly(__import__, "torch.testing._internal.common_methods_invocations"
 OURS = [info for info in op_db if ours_of(info.name) is not None]
 
 pytestmark = pytest.mark.peers
+ENOUGH = 0.995  # of the samples that are covered: equal, or different for a reason that is listed
 
 
 @pytest.mark.parametrize("info", OURS, ids=lambda info: "-".join(filter(None, (info.name, info.variant_test_name))))
@@ -28,13 +29,13 @@ def test_samples_come_out_as_theirs(info: Any) -> None:
     assert ours is not None
     for dtype in sorted(quietly(info.supported_dtypes, "cpu") & set(DTYPES), key=str):
         for place, sample in enumerate(operator_samples(info, dtype)):
-            way, why = settled(info.name, *judge(info.op, ours, sample, drawn=is_drawn(info, sample)))
-            TALLY.note("operators", way, f"{info.name}: {why}")
+            way, why = settled(info.name, sample, *judge(info.op, ours, sample, drawn=is_drawn(info, sample)))
+            TALLY.note("operators", way, why, info.name)
             if way in (DIFFERENT, UNLISTED):
                 failures.append(f"{dtype} {shown(sample)}: {way}: {why}")
             if way == EQUAL and not is_drawn(info, sample) and dtype in FLOATS and (EVERYTHING or place < TRACED):
                 way, why = traced(ours, sample)
-                TALLY.note("operators, traced", way, f"{info.name}: {why}")
+                TALLY.note("operators, traced", way, why, info.name)
                 if way == DIFFERENT:
                     failures.append(f"{dtype} {shown(sample)}: {why}")
     if failures:
@@ -45,11 +46,24 @@ def is_drawn(info: Any, sample: Any) -> bool:
     return info.name in RANDOM or bool(sample.kwargs.get("dropout_p"))
 
 
-def settled(name: str, way: str, why: str) -> tuple[str, str]:
+def test_every_agreement_is_met() -> None:
+    """Of operators that were tried in this run: an entry that nothing needs is no longer true."""
+    tried = TALLY.tried("operators")
+    left = agreed.unmatched((*agreed.REFUSED, *agreed.DIFFERENT), tried, {info.name for info in OURS})
+    assert not left, "these entries of agreed.py match nothing:\n" + "\n".join(left)
+
+
+def test_enough_is_equal() -> None:
+    """Of what the arguments here cover; counted over all operators, so only where all were tried."""
+    if TALLY.tried("operators") >= {info.name for info in OURS}:
+        assert TALLY.share_equal("operators") >= ENOUGH, "\n".join(TALLY.report())
+
+
+def settled(name: str, sample: Any, way: str, why: str) -> tuple[str, str]:
     """An outcome after a look into the lists of what is meant."""
-    if way == UNLISTED and (reason := agreed.reason_of(agreed.REFUSED, name, why)):
+    if way == UNLISTED and (reason := agreed.reason_of(agreed.REFUSED, name, why, sample)):
         return REFUSED, reason
-    if way == DIFFERENT and (reason := agreed.reason_of(agreed.DIFFERENT, name, why)):
+    if way == DIFFERENT and (reason := agreed.reason_of(agreed.DIFFERENT, name, why, sample)):
         return AGREED, reason
     return way, why
 
