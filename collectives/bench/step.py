@@ -163,6 +163,7 @@ def _report(args: argparse.Namespace, world: Communicator, executor: Executor, t
         },
         "buckets": [bucket.as_dict() for bucket in plan],
         "kernels": _kernel_counts(executor),
+        "gradients_read_in_buckets": gradients_read_in_buckets(executor),
         "arena_mib": executor.plan.arena_nbytes / 2**20,
     }
 
@@ -210,6 +211,13 @@ def _kernel_counts(executor: Executor) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def gradients_read_in_buckets(executor: Executor) -> int:
+    """How many gradients the update reads where the sum of the ranks left them, without a copy in the arena."""
+    storage = executor.plan.storage
+    updates = [node for node in executor.graph.nodes if node.op.name.endswith("_update")]
+    return sum(storage[value].block is not None for node in updates for value in node.inputs)
+
+
 def _print(report: dict[str, Any]) -> None:
     spread = report["spread"]
     print(
@@ -233,6 +241,13 @@ def _print(report: dict[str, Any]) -> None:
     gradients = sum(len(bucket["labels"]) for bucket in buckets)
     sizes = ", ".join(f"{bucket['nbytes'] / 2**20:.2f}" for bucket in buckets)
     print(f"gradient all-reduces: {gradients} in {len(buckets)} message(s) of {sizes or 'nothing'} MiB")
+    kernels = report["kernels"]
+    divides, copies = (sum(n for name, n in kernels.items() if name.startswith(op)) for op in ("divide", "copy"))
+    print(
+        f"read by the update in its bucket: {report['gradients_read_in_buckets']} of {gradients} gradients; "
+        f"{sum(kernels.values())} kernel calls, of which {divides} divide and {copies} copy; "
+        f"arena {report['arena_mib']:.2f} MiB"
+    )
 
 
 def main() -> int:

@@ -99,9 +99,11 @@ class Capture:
         for item in self.gradient_states:
             if (item.leaf._grad is not None) is not item.is_present:
                 return False
-        return (
-            [tensor.requires_grad for tensor in self.states] == self.requires_grad
-            and [tensor.hooks for tensor in self.states] == self.hooks
-            and self.reads.hold()
-            and all(fact.holds() for fact in self.guards)
-        )
+        # Loops, since this is asked before every traced call.
+        for fact in self.guards:
+            if not fact.holds():
+                return False
+        for tensor, requires_grad, hooks in zip(self.states, self.requires_grad, self.hooks):
+            if tensor.requires_grad is not requires_grad or tensor.hooks != hooks:
+                return False
+        return self.reads.hold()

@@ -24,7 +24,7 @@ from dtrain.core.tensor import Array, Tensor
 from dtrain.core.written_memory import WrittenMemory, expect_separate_arguments, expect_separate_states
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.kernels.device_arrays import copy_of, overwrite
-from dtrain.kernels.quiet import quiet
+from dtrain.kernels.quiet import quiet_context
 
 Step = Callable[[], Any]
 
@@ -80,7 +80,7 @@ class Executor:
     def _run_quietly(self, arguments: Sequence[Array]) -> list[Array]:
         # Eagerly each kernel call is quiet by itself (kernels/quiet.py); here one switch serves for all steps.
         if not self._talks:
-            return _quiet_run(self, arguments)
+            return quiet_context().run(self._run, arguments)
         with np.errstate(all="ignore"):  # slower, but collectives look for their communicator in the caller's context
             return self._run(arguments)
 
@@ -244,9 +244,6 @@ class Executor:
         memory = self._arenas[value.type.device] if storage.block is None else self._blocks[id(storage.block)]
         raw = memory[storage.offset : storage.offset + value.type.nbytes]
         return raw.view(value.type.dtype.numpy).reshape(value.type.shape)
-
-
-_quiet_run = quiet(Executor._run)
 
 
 def _copy_into(source: Array, *, out: Array) -> None:

@@ -74,7 +74,8 @@ class CompiledGraph:
     def run(self, arguments: Sequence[Tensor]) -> Any:
         """Run on these arguments, and repeat what the function did besides."""
         capture, executor = self.capture, self.executor
-        self._expect_separate(arguments)
+        if self._changed or capture.written_arguments:
+            self._expect_separate(arguments)
         for item in capture.gradient_states:
             if item.position is not None and item.leaf._grad is not None:
                 executor.states[item.position] = item.leaf._grad

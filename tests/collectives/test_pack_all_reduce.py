@@ -11,6 +11,7 @@ import pytest
 import dtrain as dt
 from dtrain import collectives as dist
 from dtrain import models, optim
+from dtrain.collectives.bench.step import gradients_read_in_buckets
 from dtrain.collectives.bucket import divide
 from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.ops import ALL_REDUCE, ALL_REDUCE_MANY
@@ -208,6 +209,7 @@ def resnet_step(communicator: Any, bucket_mb: float | None) -> dict[str, Any]:
             "packed": sum(node.op is ALL_REDUCE_MANY for node in nodes),
             "nodes": Counter(node.op.name for node in nodes),
             "read in buckets": _gradients_read_in_buckets(run.compiled[0].executor),
+            "read in buckets by the plan": gradients_read_in_buckets(run.compiled[0].executor),
             "arena": run.compiled[0].executor.plan.arena_nbytes,
             "copied home": len(run.compiled[0].executor._home),
             "parameters": [parameter.numpy().tobytes() for _, parameter in model.named_parameters()],
@@ -234,8 +236,8 @@ def test_resnet18_has_at_most_five_messages_and_the_plan_is_what_runs() -> None:
     assert packed[0]["plan"] == packed[1]["plan"]
     # Gradients are computed inside their buckets, and the optimizer reads them where the mean left them.
     assert packed[0]["nodes"]["divide"] == packed[0]["nodes"]["copy"] == packed[0]["copied home"] == 0
-    assert packed[0]["read in buckets"] == 62
-    assert packed[0]["arena"] < 0.1 * sum(bucket.nbytes for bucket in packed[0]["plan"]), "no gradient lies there"
+    assert packed[0]["read in buckets"] == packed[0]["read in buckets by the plan"] == 62
+    assert packed[0]["arena"] < 0.03 * sum(bucket.nbytes for bucket in packed[0]["plan"]), "no gradient lies there"
     assert packed[0]["not borrowed"] == 0, "every gradient lies in shared memory"
     assert packed[0]["calls"]["all_reduce_many"]["calls"] == len(packed[0]["plan"])
     assert packed[0]["calls"]["all_reduce"]["nbytes"] < 2**17, "sums of sync-BN only"
