@@ -28,6 +28,7 @@ from dtrain.core.watched import reporting_reads
 from dtrain.graph.graph import Graph
 from dtrain.graph.op import get_op
 from dtrain.graph.verify import verify
+from dtrain.kernels.device_arrays import copy_of, overwrite
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -59,6 +60,7 @@ class CompiledGraph:
         self.capture = capture
         # Gradients that stay behind in leaves; all other outputs leave the executor's memory.
         self.gradients = [grad for _, grad in capture.effects if grad is not None and grad.is_symbolic]
+        self._found: dict[int, Tensor] = {}  # copies of those for runs that find them, by position of the state
         num_results = len(self.graph.outputs) - len(self.gradients)
         self._result_types = [value.type for value in self.graph.outputs]
         changed = [capture.states[position] for position in self.graph.updates]
@@ -78,7 +80,7 @@ class CompiledGraph:
             self._expect_separate(arguments)
         for item in capture.gradient_states:
             if item.position is not None and item.leaf._grad is not None:
-                executor.states[item.position] = item.leaf._grad
+                executor.states[item.position] = self._outside_of_kept_memory(item.position, item.leaf._grad)
         arrays = executor.run([tensor.concrete("a traced function's argument") for tensor in arguments])
         results = [Tensor(array, type) for array, type in zip(arrays, self._result_types)]
         for gradient, array in zip(self.gradients, executor.kept):
@@ -90,6 +92,17 @@ class CompiledGraph:
         if capture.written_arguments or capture.argument_gradients:
             self._change_arguments(arguments, results[capture.num_results :])
         return unflatten(capture.structure, results)
+
+    def _outside_of_kept_memory(self, position: int, gradient: Tensor) -> Tensor:
+        """A gradient that a run finds; a copy if an earlier run has left it in memory that this one writes."""
+        if not any(gradient is kept for kept in self.gradients):
+            return gradient
+        array = gradient.concrete("a gradient")
+        if position not in self._found:
+            self._found[position] = Tensor(copy_of(array), gradient.type)
+        else:
+            overwrite(self._found[position].array, array)
+        return self._found[position]
 
     def _expect_separate(self, arguments: Sequence[Tensor]) -> None:
         for tensor in arguments:

@@ -246,6 +246,36 @@ def test_a_step_without_a_synchronized_pass_averages_what_waits(traced: bool) ->
             np.testing.assert_allclose(mine, right, rtol=1e-9)
 
 
+@EAGER_AND_TRACED
+@pytest.mark.parametrize("kinds", ["wwsws", "wsws", "sww", "wswws"])
+def test_hooks_see_the_gradient_of_one_pass(kinds: str, traced: bool) -> None:
+    """In windows (w) and in synchronized passes (s), beside a penalty on the same parameter."""
+
+    def program(net: Any, model: Any, part: Any, trace: Any) -> Any:
+        net.first.weight.register_grad_hook(lambda gradient: gradient * 2)
+        step = trace(lambda x: (mse(model(x)) + 0.1 * (net.last.weight**2).sum()).backward())
+        for i, kind in enumerate(kinds):
+            with dist.no_sync(model) if kind == "w" else contextlib.nullcontext():
+                step(part(i))
+        optim.clip_grad_norm_(net.parameters(), 1e9)
+        return gradients(net)
+
+    wholes = [batches(5, seed) for seed in range(len(kinds))]
+
+    def on_rank(communicator: Any) -> Any:
+        with dist.using(communicator):
+            net = Net(norm=False)
+            model = dist.data_parallel(net)
+            parts = [dt.tensor(np.split(whole, [4])[communicator.rank]) for whole in wholes]
+            return program(net, model, lambda i: parts[i], dt.trace if traced else lambda f: f)
+
+    one = Net(norm=False)
+    wanted = program(one, one, lambda i: dt.tensor(wholes[i]), lambda f: f)
+    for found in dist.run_threads(2, on_rank):
+        for name, value in wanted.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
 @pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_copies_made_in_a_window_have_what_waits(twin_of: Any) -> None:
     whole = batches(5, 0)

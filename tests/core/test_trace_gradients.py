@@ -171,3 +171,35 @@ def test_a_convolutional_net_trains_bitwise_as_eagerly(make_optimizer) -> None:
     assert traced[0] == eager[0]
     assert traced[1] == eager[1]
     assert traced[2] == 3, "training, evaluation mode, the short batch"
+
+
+# Gradients that a run both finds and leaves ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("between", ["nothing", "swapped", "replaced", "added to"])
+def test_gradients_that_the_run_before_has_left_are_read_before_they_are_overwritten(between: str) -> None:
+    """They lie in memory of the graph, which a run also uses for what it computes on the way."""
+
+    def results(traced: bool) -> list[np.ndarray]:
+        parameters = [dt.Parameter(values(4, 4, seed=seed)) for seed in range(4)]
+
+        def normalize() -> None:
+            total = sum((p.grad * p.grad).sum() for p in parameters)
+            for p in parameters:
+                p.grad = F.matmul(p.grad, p.detach()) / F.sqrt(total)
+
+        for seed, p in enumerate(parameters):
+            p.grad = dt.tensor(values(4, 4, seed=9 + seed))
+        step = dt.trace(normalize) if traced else normalize
+        for i in range(4):
+            step()
+            if between == "swapped":
+                parameters[0].grad, parameters[1].grad = parameters[1].grad, parameters[0].grad
+            elif between == "replaced" and i == 1:
+                parameters[2].grad = dt.tensor(values(4, 4, seed=5))
+            elif between == "added to":
+                (parameters[i] * parameters[0]).sum().backward()
+        return [p.grad.numpy().copy() for p in parameters]
+
+    for eager, traced in zip(results(False), results(True)):
+        np.testing.assert_allclose(traced, eager, rtol=1e-5, atol=1e-6)
