@@ -133,7 +133,8 @@ class DataParallelBoundary:
             self.averager.named = found.parameters
         forward_pass = ForwardPass(weight, has_samples=samples > 0, group=self.group, parameters=parameters)
         note_passed_on((args, kwargs), forward_pass)
-        return Replicas(parameters, partial(self.averager.average, named, forward_pass), forward_pass)
+        average = partial(self.averager.average, named, forward_pass, is_whole=self.is_whole)
+        return Replicas(parameters, average, forward_pass)
 
 
 class PartBoundary:
@@ -149,6 +150,8 @@ class PartBoundary:
 
     def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if is_calling(self.averager) or not is_grad_enabled() or not is_initialized():
+            return module.forward_with_hooks(*args, **kwargs)
+        if get_communicator(self.averager.group).size == 1:
             return module.forward_with_hooks(*args, **kwargs)
         found = ModelTensors(module)
         tensors = _tensors_in((args, kwargs))

@@ -65,7 +65,7 @@ class GradientAverager:
             self._set("_synchronizing", before)
 
     def average(
-        self, named: Named, forward_pass: ForwardPass, gradients: Sequence[Tensor | None]
+        self, named: Named, forward_pass: ForwardPass, gradients: Sequence[Tensor | None], *, is_whole: bool = True
     ) -> list[Tensor | None]:
         """The gradients that a pass gives the parameters, from those of this rank: None where no rank has one.
 
@@ -78,12 +78,15 @@ class GradientAverager:
             size = get_communicator(self.group).size
             parts = {parameter: share * size for parameter, share in self._shares(mine, forward_pass).items()}
             return [parts.get(parameter) for _, parameter in named]
+        unused = self.unused
         takes = backward_pass is not None and self._read("has_waiting") and self._taken_in is not backward_pass
         found = (
             self._average_with_waiting(named, mine, forward_pass, backward_pass)
             if takes and backward_pass is not None
             else self._average(named, mine, forward_pass)
         )
+        if not is_whole:  # a layer alone says nothing of the others
+            self.unused = unused
         return [found.get(parameter) for _, parameter in named]
 
     def reduce_waiting(self, parameters: Sequence[Parameter]) -> None:

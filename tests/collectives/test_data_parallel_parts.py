@@ -104,7 +104,10 @@ def test_layers_are_those_of_the_model_and_new_ones_become_equal() -> None:
             assert model.head is model.module.head
             model.head = nn.Linear(3, 2).to("f64")
             model.head.weight.assign_(dt.full((2, 3), 1.0 + communicator.rank, dtype="f64"))
-            model(dt.ones((2, 3), dtype="f64"))
+            model.encode(dt.ones((2, 3), dtype="f64")).sum().backward()
+            model.body(dt.ones((1, 3), dtype="f64")).sum().backward()
+            assert model.unused_parameters == ["head.weight", "head.bias"]
+            model.zero_grad()
             model.head(dt.full((1, 3), 1.0 + communicator.rank, dtype="f64")).sum().backward()
             again = dist.data_parallel(model.module, bucket_mb=0)
             again.zero_grad()
