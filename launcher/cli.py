@@ -12,7 +12,7 @@ from contextlib import suppress
 from io import TextIOWrapper
 
 from dtrain.base.errors import LaunchError, expected
-from dtrain.base.exit_codes import COULD_NOT_START, WRONG_USAGE
+from dtrain.base.exit_codes import COULD_NOT_START, INTERRUPTED, WRONG_USAGE
 from dtrain.base.version import VERSION
 from dtrain.launcher.command_line import UsageError
 
@@ -43,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
+    except KeyboardInterrupt:  # before a job, which knows its own way to end
+        with suppress(OSError, ValueError, AttributeError):
+            print("dtrain: stopped by SIGINT", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # `dtrain doctor | head`
         _drop_output()
         return BROKEN_PIPE

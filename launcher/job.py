@@ -257,7 +257,7 @@ class Job:
     def _end_everything(self, grace: float) -> None:
         """Tell all ranks to end, wait, kill what is left. A second signal from outside ends the patience."""
         number = self._interrupts[0] if self._interrupts else signal.SIGTERM
-        self._server.broadcast({"type": "stop", "signal": number, "grace": grace}, role="supervisor")
+        self._muster.stop(self._server, number, grace)
         patience = len(self._interrupts)
         until = time.monotonic() + grace + 0.5
         while time.monotonic() < until and self._roster.supervisors and len(self._interrupts) == patience:

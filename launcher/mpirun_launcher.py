@@ -70,10 +70,13 @@ class MpirunBackend:
         """Start mpirun, with a folder of its own for this job. Raises `LaunchError`."""
         started = StartedProcesses()
         env = plan.environment | dict(control)
-        if self._installation.family == "openmpi":
-            folder = started.make_folder()
-            env = dict.fromkeys(SESSION_VARIABLES, folder) | env
-        started.add(plan.commands[0].argv, env)
+        try:
+            if self._installation.family == "openmpi":
+                env = dict.fromkeys(SESSION_VARIABLES, started.make_folder()) | env
+            started.add(plan.commands[0].argv, env)
+        except BaseException:  # a signal while it starts
+            started.kill()
+            raise
         return started
 
 

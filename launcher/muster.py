@@ -34,13 +34,23 @@ class Muster:
         self._output = output
         self._passes_input = passes_input
         self._input: StandardInput | None = None
+        self._stop_order: Message | None = None
 
     def note_ready(self, server: ControlServer, peer: Peer, message: Message) -> str:
-        """A rank is up; the last one lets all scripts run. Returns what is wrong with it, or nothing."""
+        """A rank is up; the last one lets all scripts run, if none is gone again. Returns what is wrong, or nothing."""
         problem = self._roster.note_ready(peer, message)
-        if not problem and len(self._roster.ready) == self._plan.size:
+        if problem:
+            return problem
+        if self._stop_order is not None:
+            server.send(peer, self._stop_order)
+        elif len(self._roster.ready) == len(self._roster.supervisors) == self._plan.size:
             self._begin(server, list(self._roster.ready.values()))
-        return problem
+        return ""
+
+    def stop(self, server: ControlServer, number: int, grace: float) -> None:
+        """Tell all ranks to end by a signal within `grace` seconds: those that are up, and those that still come up."""
+        self._stop_order = {"type": "stop", "signal": number, "grace": grace}
+        server.broadcast(self._stop_order, role="supervisor")
 
     def want_input(self) -> None:
         """Rank 0 has taken what it was sent."""

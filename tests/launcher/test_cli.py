@@ -86,3 +86,12 @@ def test_the_launcher_loads_no_framework_of_others():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_ctrl_c_before_a_job_is_no_traceback(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dtrain.launcher.cli._command", interrupted)
+    assert main(["run", "x.py"]) == 130
+    assert capsys.readouterr().err == "dtrain: stopped by SIGINT\n"
