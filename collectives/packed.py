@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -28,6 +29,12 @@ def packed_offsets(sizes: Sequence[int]) -> tuple[list[int], int]:
     >>> packed_offsets([100, 4, 64])
     ([0, 128, 192], 256)
     """
+    offsets, end = _offsets_of(tuple(sizes))
+    return list(offsets), end
+
+
+@lru_cache(maxsize=1024)  # a training step sends the same messages again and again
+def _offsets_of(sizes: tuple[int, ...]) -> tuple[list[int], int]:
     offsets: list[int] = []
     end = 0
     for size in sizes:
@@ -98,6 +105,8 @@ class Packed:
 
     def _overlaps(self, start: int, stop: int) -> list[tuple[Array, int, int, int]]:
         overlaps: list[tuple[Array, int, int, int]] = []
+        if start == 0 and stop >= self.nbytes:  # the usual message, in one chunk
+            return [(piece, at, at, at + piece.size) for piece, at in zip(self._pieces, self._offsets) if piece.size]
         for piece, offset in zip(self._pieces, self._offsets, strict=True):
             first, last = max(start, offset), min(stop, offset + piece.size)
             if first < last:
