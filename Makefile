@@ -39,7 +39,8 @@ $(DRY_RUN)/.installed: pyproject.toml
 	@$(DRY_RUN)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dry-run,dev]'
 	@touch $@
 
-test-cluster: $(STAMP) ## the tests over network namespaces, Slurm and Ray clusters
+test-cluster: $(STAMP) ## the tests over network namespaces, Slurm (Debian's packages in build/slurm) and Ray clusters
+	@$(BIN)/python tests/helpers/slurm_packages.py build/slurm
 	@$(BIN)/python -m pytest -m cluster $(ARGS)
 
 test-programs: $(STAMP) ## 2,000 random training programs on ranks against one process, 300 under a real mpirun

@@ -71,13 +71,18 @@ def start_mpi(info: RankInfo) -> MPI.Intracomm:
 def _check_world(world: MPI.Intracomm, info: RankInfo, library: str) -> None:
     if (world.size, world.rank) == (info.size, info.rank):
         return
+    advice = (
+        "start the ranks with the mpirun of the MPI that mpi4py was built for (`dtrain doctor` shows both), "
+        "for example `dtrain run -np 2 script.py`"
+    )
+    if info.source == "slurm":
+        advice += ", or with `srun --mpi=pmix` where Slurm has that (`srun --mpi=list`)"
     raise LaunchError(
         expected(
             "collectives.init",
             f"MPI to say rank {info.rank} of {info.size}, as the environment does ({info.source})",
             f"rank {world.rank} of {world.size} from {library}",
-            "start the ranks with the mpirun of the MPI that mpi4py was built for (`dtrain doctor` shows both), "
-            "for example `dtrain run -np 2 script.py`",
+            advice,
         )
     )
 

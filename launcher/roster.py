@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import time
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from dtrain.base.control_frames import Message
 from dtrain.base.control_server import Peer
+from dtrain.base.errors import expected
+from dtrain.base.version import VERSION
 from dtrain.launcher.placement import ReadyRank
 from dtrain.launcher.stacks import asked_stack, crash_stack
 from dtrain.launcher.verdict import RankEnd
@@ -72,6 +75,9 @@ class Roster:
                 f"expected each rank once, got rank {peer.rank} twice ({peer.host} and {self.ready[peer.rank].host}); "
                 "does mpirun belong to another MPI than the one this Python uses?"
             )
+        problem = _other_version(peer, message)
+        if problem:
+            return problem
         self.supervisors[peer.rank] = peer
         end = self.ends[peer.rank]
         end.host, end.pid = peer.host, int(message["child_pid"])
@@ -128,3 +134,16 @@ class Roster:
         end.time = float(message["time"])
         if end.has_failed:
             self.failures.append(end)
+
+
+def _other_version(peer: Peer, message: Message) -> str:
+    """Words where a host runs another dtrain or another Python than the launcher: ranks would talk past each other."""
+    python = str(message.get("python", "an unknown one"))
+    advice = "install the same environment at the same path on every host"
+    if message.get("dtrain") != VERSION:
+        given = f"{message.get('dtrain', 'an older one')} on {peer.host}"
+        return expected("dtrain", f"version {VERSION} on every host, as here", given, advice)
+    if python.split(".")[:2] != platform.python_version().split(".")[:2]:
+        wanted = f"{platform.python_version()} on every host, as here"
+        return expected("Python", wanted, f"{python} on {peer.host}", advice)
+    return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import selectors
 import signal
 import socket
@@ -23,6 +24,7 @@ from dtrain.base.cores import usable_cores
 from dtrain.base.errors import LaunchError
 from dtrain.base.exit_codes import COULD_NOT_START
 from dtrain.base.rank_info import RankInfo
+from dtrain.base.version import VERSION
 from dtrain.launcher.machine import oom_kills, visible_devices
 from dtrain.launcher.rank_input import RankInput
 from dtrain.launcher.rank_process import PIPE_SIZE, Child, Run, fork_rank
@@ -287,6 +289,8 @@ def _facts(child_pid: int) -> dict[str, Any]:
         free_port = probe.getsockname()[1]
     return {
         "child_pid": child_pid,
+        "dtrain": VERSION,
+        "python": platform.python_version(),
         "cores": sorted(os.sched_getaffinity(0)),
         "num_cores": usable_cores(),
         "devices": visible_devices(os.environ),

@@ -10,7 +10,7 @@ import json
 import re
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,9 @@ from dtrain.base.exit_codes import COULD_NOT_START, RANKS_DISAGREE, TIMED_OUT
 VerdictKind = Literal["failure", "mismatch", "timeout", "start", "interrupt"]
 
 MEBI = 1 << 20
+
+# How Open MPI 4 and 5 name the host of a daemon that they have lost, or whose ssh has ended.
+_LOST_DAEMON = re.compile(r"(?:Remote daemon:\s.*\son node|Remote host:)\s+(\S+)")
 
 # What ranks raise because another one has failed: never the first cause, if there is any other.
 _CONSEQUENCE = PeerLostError.__name__
@@ -106,15 +109,22 @@ def _also(first: RankEnd, others: Sequence[RankEnd]) -> list[str]:
     lines: list[str] = []
     for text, ends in by_cause.items():
         reason = "the same error" if text == _cause_of_all(first) else text
-        ranks = sorted(end.rank for end in ends)
-        named = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks[:8]))}"
-        named += f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
+        named = _ranks(ends)
         hosts = sorted({end.host or "unknown" for end in ends})
         on = f" on {hosts[0]}" if len(hosts) == 1 else ""
         places = sorted({place for end in ends if (place := _place(end))})
         at = f" at {', '.join(places[:4])}" if places else ""
         lines.append(f"  also: {named}{on}: {reason}{at}")
     return lines
+
+
+def _ranks(ends: Sequence[RankEnd]) -> str:
+    """`rank 3`, `ranks 1, 2`, and of many the first eight."""
+    ranks = sorted(end.rank for end in ends)
+    if len(ranks) == 1:
+        return f"rank {ranks[0]}"
+    named = f"ranks {', '.join(map(str, ranks[:8]))}" if ranks else "no rank"
+    return named + (f" and {len(ranks) - 8} more" if len(ranks) > 8 else "")
 
 
 def _cause_of_all(end: RankEnd) -> str:
@@ -251,14 +261,46 @@ def start_verdict(lines: Sequence[str]) -> JobVerdict:
     return JobVerdict(kind="start", exit_code=COULD_NOT_START, text=block(["could not start", *lines]))
 
 
-def starter_left_verdict(starter: str, status: int, said: str, *, missing: Sequence[int] | None) -> JobVerdict:
-    """What started the ranks is gone and no rank says why. `missing` ranks had not come up; None once all had."""
+def starter_left_verdict(
+    starter: str, status: int, said: str, *, missing: Sequence[int], hosts: Sequence[str] = ()
+) -> JobVerdict:
+    """What started the ranks is gone before the `missing` ones came up; `hosts` of theirs, where others than ours."""
     code = 128 - status if status < 0 else status
-    if missing is None:
-        text = block([f"{starter} ended the job with code {code}; it said:", *indented(said)])
-        return JobVerdict(kind="failure", exit_code=code or 1, text=text)
     names = f"ranks {', '.join(map(str, missing))}" if missing else "no rank"
-    return start_verdict([f"  {starter} left with code {code} before {names} came up; it said:", *indented(said)])
+    where = f" on {', '.join(dict.fromkeys(hosts))}" if hosts else ""
+    lines = [f"  {starter} left with code {code} before {names}{where} came up; it said:", *indented(said)]
+    if hosts:
+        lines.append("  every host needs the same environment at the same path, and a way to this one")
+    return start_verdict(lines)
+
+
+def daemon_lost_verdict(
+    starter: str, status: int, said: str, ends: Sequence[RankEnd], *, addresses: Mapping[int, str], scheduler: str = ""
+) -> JobVerdict:
+    """The starter ended a running job though no rank had failed: its daemon on a host, or the way to it, is gone.
+
+    `addresses` is where each rank's host is seen: the starter may know it by that. `scheduler` may own the job.
+    """
+    running = [end for end in ends if not end.has_ended or end.asked]
+    named = set(_LOST_DAEMON.findall(said))
+    on_lost = [end for end in running if named & {end.host, end.host.partition(".")[0], addresses.get(end.rank, "")}]
+    lost = on_lost or running
+    hosts = list(dict.fromkeys(end.host or "unknown" for end in lost))
+    if on_lost:
+        first = (
+            f"{_ranks(lost)} of {len(ends)} lost: {starter}'s daemon on {', '.join(hosts)} is gone, or the way to it"
+        )
+    else:
+        first = f"{starter} ended the job while {_ranks(lost)} of {len(ends)} ran on {', '.join(hosts)}"
+    lines = [first, *(f"  rank {end.rank} on {end.host}, pid {end.pid}{_progress(end)}" for end in lost[:8])]
+    if len(lost) > 8:
+        lines.append(f"  and {len(lost) - 8} more")
+    if scheduler:
+        lines.append(f"  {scheduler} may have ended the job: cancelled, over its time limit, or a node failed")
+    lines += [f"  {starter} said:", *indented(said or "nothing"), "  all other ranks were stopped"]
+    code = (128 - status if status < 0 else status) or 1
+    ranks = tuple(end.rank for end in lost)
+    return JobVerdict(kind="failure", exit_code=code, text=block(lines), ranks=ranks, first=lost[0] if lost else None)
 
 
 def start_timed_out_verdict(

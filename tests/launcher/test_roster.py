@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import platform
 import socket
 
 import pytest
 
 from dtrain.base.control_server import Peer
+from dtrain.base.version import VERSION
 from dtrain.launcher.roster import Roster
 
-READY = {"type": "ready", "child_pid": 77, "cores": [0, 1], "num_cores": 2, "devices": [], "free_port": 9}
+READY = {"type": "ready", "child_pid": 77, "cores": [0, 1], "num_cores": 2, "devices": [], "free_port": 9} | {
+    "dtrain": VERSION,
+    "python": platform.python_version(),
+}
 EXIT = {"type": "exit", "code": 0, "signal": 0, "asked": False, "max_rss": 1, "oom_kills": 0, "faults": "", "time": 5.0}
 
 
@@ -33,6 +38,21 @@ def test_ready(peer_of):
     assert roster.missing == [0]
     assert (roster.ends[1].host, roster.ends[1].pid) == ("host1", 77)
     assert "expected each rank once, got rank 1 twice" in roster.note_ready(peer_of(1), READY)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"dtrain": "9.9.9"}, f"expected version {VERSION} on every host, as here, got 9.9.9 on host1"),
+        ({"dtrain": None}, "got None on host1"),
+        ({"python": "2.7.18"}, f"expected {platform.python_version()} on every host, as here, got 2.7.18 on host1"),
+    ],
+)
+def test_another_version_is_refused(peer_of, given, words):
+    roster = Roster(2)
+    assert words in roster.note_ready(peer_of(1), READY | given)
+    assert roster.missing == [0, 1]
+    assert roster.note_ready(peer_of(0), READY | {"python": platform.python_version() + "+"}) == ""
 
 
 def test_ends(peer_of):

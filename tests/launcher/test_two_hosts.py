@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -12,18 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.hosts import inside, make_hosts
 
 from dtrain.launcher.mpi_installation import ROOT_VARIABLES, find_mpirun
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed]
-
-SUBNET = "10.78.0"
-HOSTS = {f"{SUBNET}.1": "dtrain-h1", f"{SUBNET}.2": "dtrain-h2"}
-BRIDGE = "dtrain-br"
-# MPI must take the namespaces' network, and nothing that reaches around it.
-NETWORK_ARGS = (
-    f"--prtemca prte_if_include {SUBNET}.0/24 --mca btl tcp,self --mca pml ob1 --mca btl_tcp_if_include {SUBNET}.0/24"
-)
 
 MEET = """
 import os, sys, time
@@ -39,22 +31,6 @@ if len(sys.argv) > 1:
 """
 
 
-def ip(*arguments):
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=20)
-
-
-def inside(name):
-    """A command's beginning that enters a host: its network, and its own host name."""
-    set_name = f'hostname {name}; exec "$@"'
-    return ["nsenter", f"--net=/run/netns/{name}", "unshare", "--uts", "sh", "-c", set_name, "sh"]
-
-
-def remove_hosts():
-    for name in HOSTS.values():
-        subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=20)
-    subprocess.run(["ip", "link", "del", BRIDGE], capture_output=True, timeout=20)
-
-
 def wait_for_text(path, text, timeout=60.0):
     until = time.monotonic() + timeout
     while text not in path.read_text():
@@ -63,55 +39,40 @@ def wait_for_text(path, text, timeout=60.0):
 
 
 @pytest.fixture(scope="module")
-def hosts():
-    if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "nsenter", "unshare", "hostname"))):
-        pytest.skip("needs root, ip, nsenter, unshare and hostname to make two hosts")
-    remove_hosts()
-    try:
-        ip("link", "add", BRIDGE, "type", "bridge")
-        ip("addr", "add", f"{SUBNET}.254/24", "dev", BRIDGE)
-        ip("link", "set", BRIDGE, "up")
-        for number, (address, name) in enumerate(HOSTS.items(), 1):
-            ip("netns", "add", name)
-            ip("link", "add", f"dtrain-v{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
-            ip("link", "set", f"dtrain-v{number}", "master", BRIDGE, "up")
-            ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
-            ip("-n", name, "link", "set", "eth0", "up")
-            ip("-n", name, "link", "set", "lo", "up")
-    except subprocess.CalledProcessError as error:
-        remove_hosts()
-        pytest.skip(f"cannot make network namespaces here: {error.stderr.decode().strip()}")
-    yield HOSTS
-    remove_hosts()
+def site():
+    with make_hosts(2) as made:
+        yield made
 
 
 @pytest.fixture
-def agent(tmp_path):
-    """What mpirun calls instead of ssh: enter the host and run the command there."""
-    path = tmp_path / "agent"
-    cases = "\n".join(
-        f'{address}) exec {" ".join(inside(name)[:4])} sh -c "hostname {name}; $*" ;;'
-        for address, name in HOSTS.items()
-    )
-    path.write_text(f'#!/bin/sh\nhost=$1; shift\ncase "$host" in\n{cases}\nesac\n')
-    path.chmod(0o755)
-    return path
+def hosts(site):
+    return site.hosts
 
 
-def test_mpirun_over_two_hosts(run, hosts, agent):
+@pytest.fixture
+def agent(site, tmp_path):
+    return site.write_agent(tmp_path / "agent")
+
+
+@pytest.fixture
+def mpi_args(site, agent):
+    return f"--mpi-args=--prtemca plm_ssh_agent {agent} {site.mpi_args}"
+
+
+def test_mpirun_over_two_hosts(run, hosts, mpi_args):
+    (address, first), (_, second) = hosts.items()
     where = ",".join(f"{address}:{count}" for address, count in zip(hosts, (2, 1)))
-    mpi_args = f"--mpi-args=--prtemca plm_ssh_agent {agent} {NETWORK_ARGS}"
     ended = run("-H", where, mpi_args, run.script(MEET))
     assert ended.code == 0, ended.err
     assert sorted(ended.out.splitlines()) == [
-        f"[0] dtrain-h1 0 0 2 {SUBNET}.1 6",
-        f"[1] dtrain-h1 0 1 2 {SUBNET}.1 6",
-        f"[2] dtrain-h2 1 0 1 {SUBNET}.1 6",
+        f"[0] {first} 0 0 2 {address} 6",
+        f"[1] {first} 0 1 2 {address} 6",
+        f"[2] {second} 1 0 1 {address} 6",
     ]
     failed = run("-H", where, "--quiet", mpi_args, run.script(MEET), "fail")
     assert failed.code == 1
     assert "dtrain: rank 1 of 3 failed: ValueError: bad data (exit code 1)" in failed.err
-    assert "host dtrain-h1" in failed.err
+    assert f"host {first}" in failed.err
     assert failed.seconds < 15
 
 
@@ -145,10 +106,9 @@ assert time.monotonic() - begin < 3
 """
 
 
-def test_collectives_over_two_hosts(run, hosts, agent):
+def test_collectives_over_two_hosts(run, hosts, mpi_args):
     """Groups take their own hosts' way, a retry gives no wrong sum, and a rank that has ended elsewhere is named."""
     where = ",".join(f"{address}:{count}" for address, count in zip(hosts, (2, 1)))
-    mpi_args = f"--mpi-args=--prtemca plm_ssh_agent {agent} {NETWORK_ARGS}"
     ended = run("-H", where, "--quiet", mpi_args, run.script(COLLECTIVES))
     assert ended.code == 0, ended.err
     lines = ended.out.splitlines()
@@ -175,10 +135,10 @@ print(os.uname().nodename, *sorted(addresses), flush=True)
 """
 
 
-def test_bare_mpirun_over_hosts_without_a_default_route(run, hosts, agent):
+def test_bare_mpirun_over_hosts_without_a_default_route(run, site, hosts, agent):
     """The ranks watch each other at the address that their own network shows, and divide the cores of their hosts."""
     first, second = hosts
-    mpirun = [find_mpirun(), "--prtemca", "plm_ssh_agent", str(agent), *NETWORK_ARGS.split(), "--bind-to", "none"]
+    mpirun = [find_mpirun(), "--prtemca", "plm_ssh_agent", str(agent), *site.mpi_args.split(), "--bind-to", "none"]
     places = ["--host", f"{first}:2,{second}:1", "-x", "PATH"]
     command = [*inside(hosts[first]), *mpirun, *places, sys.executable, run.script(WITHOUT_LAUNCHER)]
     done = subprocess.run(
@@ -190,18 +150,17 @@ def test_bare_mpirun_over_hosts_without_a_default_route(run, hosts, agent):
     ]
 
 
-def test_a_user_before_the_host(run, hosts, agent):
+def test_a_user_before_the_host(run, hosts, agent, mpi_args):
     """The launcher's address is the one that the hosts' network shows, whatever ssh is told beside the name."""
     where = f"me@{next(iter(hosts))}:2"
     agent.write_text(agent.read_text().replace("host=$1", "host=${1#*@}"))
-    mpi_args = f"--mpi-args=--prtemca plm_ssh_agent {agent} {NETWORK_ARGS}"
     ended = run("-H", where, mpi_args, run.script(MEET))
     assert ended.code == 0, ended.err
     assert len(ended.out.splitlines()) == 2
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra `ray`)")
-def test_ray_over_two_hosts(run, hosts, tmp_path):
+def test_ray_over_two_hosts(run, site, hosts, tmp_path):
     ray = str(Path(sys.executable).with_name("ray"))
     head, worker = hosts
     common = ["--num-cpus", "1", "--disable-usage-stats"]
@@ -218,7 +177,7 @@ def test_ray_over_two_hosts(run, hosts, tmp_path):
                 started.append(subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT))
             wait_for_text(tmp_path / f"{name}.log", "This command will now block")
         code = "import sys; from dtrain.launcher.cli import main; sys.exit(main(sys.argv[1:]))"
-        flags = ["--launcher", "ray", "--address", f"{head}:6399", "-np", "2", f"--mpi-args={NETWORK_ARGS}"]
+        flags = ["--launcher", "ray", "--address", f"{head}:6399", "-np", "2", f"--mpi-args={site.mpi_args}"]
         command = [*inside(hosts[head]), sys.executable, "-c", code, "run", *flags, run.script(MEET)]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stderr

@@ -11,9 +11,11 @@ from dtrain.launcher.verdict import (
     RankEnd,
     cause,
     culprit_and_others,
+    daemon_lost_verdict,
     failure_verdict,
     interrupt_verdict,
     start_verdict,
+    starter_left_verdict,
     timeout_verdict,
 )
 
@@ -154,3 +156,38 @@ def test_who_lost_a_peer_is_not_the_culprit():
     assert first is memory and others == lost
     assert "  also: ranks 0, 2 on unknown: PeerLostError (exit code 1)" in failure_verdict(first, 3, others).text
     assert culprit_and_others(lost)[0] is lost[0], "somebody has to be named"
+
+
+LOST = """PRTE has lost communication with a remote daemon.
+  HNP daemon   : [prterun-a-7@0,0] on node a
+  Remote daemon: [prterun-a-7@0,2] on node {node}
+"""
+
+
+@pytest.mark.parametrize("node", ["b", "10.0.0.2"])
+def test_a_lost_daemon_names_its_host_and_ranks(node):
+    ends = [RankEnd(rank=rank, host=host, pid=40 + rank) for rank, host in enumerate(("a", "b.site", "b.site"))]
+    ends[0].code, ends[0].asked = 0, True  # mpirun tells the others to end
+    addresses = {0: "10.0.0.1", 1: "10.0.0.2", 2: "10.0.0.2"}
+    verdict = daemon_lost_verdict("mpirun", 0, LOST.replace("{node}", node), ends, addresses=addresses)
+    assert verdict.text.splitlines()[1] == (
+        "dtrain: ranks 1, 2 of 3 lost: mpirun's daemon on b.site is gone, or the way to it"
+    )
+    assert "  rank 2 on b.site, pid 42\n" in verdict.text
+    assert (verdict.exit_code, verdict.ranks, verdict.first) == (1, (1, 2), ends[1])
+
+
+def test_a_starter_that_leaves_without_a_reason_names_who_still_ran():
+    ends = [RankEnd(rank=rank, host="ab"[rank], pid=40 + rank, step=7, op="all_reduce") for rank in range(2)]
+    verdict = daemon_lost_verdict("mpirun", -15, "", ends, addresses={}, scheduler="Slurm")
+    assert "dtrain: mpirun ended the job while ranks 0, 1 of 2 ran on a, b\n" in verdict.text
+    assert "  rank 1 on b, pid 41, step 7 all_reduce\n" in verdict.text
+    assert "  Slurm may have ended the job: cancelled, over its time limit, or a node failed\n" in verdict.text
+    assert (verdict.exit_code, verdict.ranks) == (143, (0, 1))
+
+
+def test_who_did_not_come_up_is_named_with_the_hosts():
+    text = starter_left_verdict("mpirun", 127, "prted: not found\n", missing=[1, 2], hosts=["b", "b"]).text
+    assert "  mpirun left with code 127 before ranks 1, 2 on b came up; it said:\n    prted: not found\n" in text
+    assert "the same environment at the same path" in text
+    assert "path" not in starter_left_verdict("mpirun", 1, "x", missing=[0]).text

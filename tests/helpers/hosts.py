@@ -1,0 +1,105 @@
+"""Hosts on one machine: network namespaces on a bridge, each with an address and a host name of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_NAME = re.compile(r"dt(\d+)-\w+")  # the process that made it, and which one it is
+
+
+@dataclass(frozen=True)
+class Site:
+    """`hosts` is the name of each address; `network` is what MPI is told to use."""
+
+    subnet: str
+    hosts: dict[str, str]
+
+    @property
+    def network(self) -> str:
+        return f"{self.subnet}.0/24"
+
+    @property
+    def mpi_args(self) -> str:
+        """MPI must take this network, and nothing that reaches around it."""
+        only = self.network
+        return f"--prtemca prte_if_include {only} --mca btl tcp,self --mca pml ob1 --mca btl_tcp_if_include {only}"
+
+    def write_agent(self, path: Path, before: str = "") -> Path:
+        """What mpirun calls instead of ssh: enter the host and run the command there, after the lines of `before`."""
+        cases = "\n".join(
+            f'{address}) exec {" ".join(inside(name)[:4])} sh -c "hostname {name}; $*" ;;'
+            for address, name in self.hosts.items()
+        )
+        path.write_text(f'#!/bin/sh\nhost=$1; shift\n{before}\ncase "$host" in\n{cases}\nesac\n')
+        path.chmod(0o755)
+        return path
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=20)
+
+
+def inside(name: str) -> list[str]:
+    """A command's beginning that enters a host: its network, and its own host name.
+
+    `ip netns exec` would hide the cgroups, which Slurm wants to see.
+    """
+    return ["nsenter", f"--net=/run/netns/{name}", "unshare", "--uts", "sh", "-c", f'hostname {name}; exec "$@"', "sh"]
+
+
+@contextlib.contextmanager
+def make_hosts(count: int) -> Iterator[Site]:
+    """So many hosts inside of a `with` block; a skip with its reason where they cannot be made."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "nsenter", "unshare", "hostname"))):
+        pytest.skip("needs root, ip, nsenter, unshare and hostname to make several hosts")
+    own = os.getpid()
+    _remove_those_of_the_dead()
+    subnet = f"10.78.{own % 250 + 1}"
+    site = Site(subnet, {f"{subnet}.{number}": f"dt{own}-h{number}" for number in range(1, count + 1)})
+    try:
+        try:
+            _add(site, f"dt{own}-br")
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"cannot make network namespaces here: {error.stderr.decode().strip()}")
+        yield site
+    finally:
+        _remove(own)
+
+
+def _add(site: Site, bridge: str) -> None:
+    ip("link", "add", bridge, "type", "bridge")
+    ip("addr", "add", f"{site.subnet}.254/24", "dev", bridge)
+    ip("link", "set", bridge, "up")
+    for address, name in site.hosts.items():
+        ip("netns", "add", name)
+        port = name.replace("-h", "-v")
+        ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("link", "set", port, "master", bridge, "up")
+        ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
+        ip("-n", name, "link", "set", "eth0", "up")
+        ip("-n", name, "link", "set", "lo", "up")
+
+
+def _remove(owner: int) -> None:
+    for command in (["ip", "netns", "list"], ["ip", "-o", "link", "show", "type", "bridge"]):
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
+        for name in {match[0] for match in _NAME.finditer(listed) if int(match[1]) == owner}:
+            kind = ["netns"] if command[1] == "netns" else ["link"]
+            subprocess.run(["ip", *kind, "del", name], capture_output=True, timeout=20)
+
+
+def _remove_those_of_the_dead() -> None:
+    """Of test runs that were killed."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, timeout=20).stdout
+    for owner in {int(match[1]) for match in _NAME.finditer(listed)}:
+        if not Path(f"/proc/{owner}").exists():
+            _remove(owner)
