@@ -13,6 +13,7 @@ from dtrain.launcher.spec import LaunchSpec
 from dtrain.launcher.verdict import (
     JobVerdict,
     culprit_and_others,
+    daemon_lost_verdict,
     early_leaver_verdict,
     failure_verdict,
     is_consequence,
@@ -89,7 +90,13 @@ class Judge:
     def _starter_left(self, is_running: bool) -> JobVerdict:
         if leavers := self._roster.left_without_a_word:
             return silent_leaver_verdict(*self._starter(), leavers[0], self._roster.ends)
-        return starter_left_verdict(*self._starter(), missing=None if is_running else self._roster.missing)
+        roster = self._roster
+        if not is_running:
+            absent = [] if self._plan.all_local else [one for one in self._plan.ranks if one.rank in roster.missing]
+            return starter_left_verdict(*self._starter(), missing=roster.missing, hosts=[one.host for one in absent])
+        addresses = {rank: ready.address for rank, ready in roster.ready.items()}
+        scheduler = self._spec.allocation.scheduler if self._spec.allocation is not None else ""
+        return daemon_lost_verdict(*self._starter(), roster.ends, addresses=addresses, scheduler=scheduler)
 
     def _starter(self) -> tuple[str, int, str]:
         return self._plan.launcher, self._started.poll() or 0, self._started.messages()

@@ -85,8 +85,10 @@ def test_what_holds_a_host_is_killed(run, site, job, word, arguments):
         os.kill(pid, signal.SIGKILL)
     ended = run.finish(process, begin)
     assert ended.code not in (0, None)
-    assert f"dtrain: ranks 1, 2 of 3 lost: mpirun's daemon on {second} is gone, or the way to it" in ended.err
-    assert f"  rank 2 on {second}, pid " in ended.err
+    # A rank there that talks to others may fail by that before mpirun says what is behind it.
+    lost = f"dtrain: ranks 1, 2 of 3 lost: mpirun's daemon on {second} is gone, or the way to it" in ended.err
+    failed = re.search(rf"dtrain: rank [12] of 3 failed: .*\n  host {second}, pid ", ended.err)
+    assert lost or (arguments and failed), ended.err
     assert ended.seconds < 5
     assert processes(second, "rank_main.py") == []
 
