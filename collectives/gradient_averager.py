@@ -90,11 +90,11 @@ class GradientAverager:
         return [found.get(parameter) for _, parameter in named]
 
     def reduce_waiting(self, parameters: Sequence[Parameter]) -> None:
-        """Make whole what waits, of all parameters of the model and of these."""
+        """Make whole what waits: of all parameters of the model, and of those of these that were its own."""
         if not self._read("has_waiting"):
             return
         with no_grad():
-            everyone = self._with_names(parameters)
+            everyone = self._with_names(parameter for parameter in parameters if self in parameter.reducers)
             held = {parameter: parameter.grad for _, parameter in everyone}
             (anywhere,) = self._anywhere(
                 everyone, {parameter for parameter, value in held.items() if value is not None}

@@ -16,7 +16,7 @@ class Reducer(Protocol):
     """Who reduces the gradients of some parameters over ranks."""
 
     def reduce_waiting(self, parameters: Sequence[Parameter]) -> None:
-        """Reduce what the ranks have in `grad`, if it is to be: of these parameters and all others of the model."""
+        """Reduce what the ranks have in `grad`, if it is to be: of all parameters of the model, those of these too."""
 
 
 def reduce_waiting(parameters: Iterable[Tensor]) -> None:
@@ -24,5 +24,9 @@ def reduce_waiting(parameters: Iterable[Tensor]) -> None:
     known = [parameter for parameter in parameters if isinstance(parameter, Parameter)]
     if context.tracer is not None and known:
         context.tracer.guard(known[0], "reducers", known[0].reducers)  # a model is wrapped as a whole
-    for reducer in dict.fromkeys(reducer for parameter in known for reducer in parameter.reducers):
-        reducer.reduce_waiting([parameter for parameter in known if reducer in parameter.reducers])
+    reducers: dict[Reducer, None] = {}
+    for parameter in known:
+        for reducer in parameter.reducers:
+            reducers[reducer] = None
+    for reducer in reducers:
+        reducer.reduce_waiting(known)
