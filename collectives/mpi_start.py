@@ -36,6 +36,7 @@ def start_mpi(info: RankInfo) -> MPI.Intracomm:
         LaunchError: mpi4py is missing, belongs to another MPI than the launcher, or has no thread support.
     """
     os.environ.setdefault("OMPI_MCA_osc", "^ucx")  # its probe prints a warning and shared windows do not use it
+    os.environ.setdefault("UCX_DEBUG_SIGNO", "0")  # it takes SIGHUP for its debugging, which should end a rank
     try:
         import mpi4py
     except ModuleNotFoundError as error:

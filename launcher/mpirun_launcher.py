@@ -22,7 +22,8 @@ from dtrain.launcher.processes import StartedProcesses
 from dtrain.launcher.spec import LaunchSpec
 
 # hwloc and UCX complain about containers and missing fabrics on every start; errors still show.
-QUIET_VARIABLES = {"HWLOC_HIDE_ERRORS": "2", "UCX_LOG_LEVEL": "error"}
+# UCX also takes SIGHUP for its debugging, and a rank that is told to end by it would go on.
+QUIET_VARIABLES = {"HWLOC_HIDE_ERRORS": "2", "UCX_LOG_LEVEL": "error", "UCX_DEBUG_SIGNO": "0"}
 # Ranks of one host talk through memory; the component for TCP would only listen, and on every interface.
 ONE_HOST_VARIABLES = {"OMPI_MCA_btl": "^tcp"}
 # Where mpirun itself (PRRTE of Open MPI 5, ORTE of 4) keeps what it needs while it runs. By default that is named after

@@ -199,7 +199,7 @@ def test_a_timeout_shows_where_every_rank_stands(run, launcher):
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_stopping_the_launcher(run, launcher, number, code):
     process = run.start("--launcher", launcher, "-np", "2", "--quiet", run.script(TRAIN), launcher, "0", "pass")
     for _ in range(2):
