@@ -133,8 +133,20 @@ def _reduce_block(parts: Sequence[Array], op: Reduction, scratch: Array) -> Arra
         for part in parts[2:]:
             combine(total, part, out=total)
     if op == "mean":
-        np.divide(total, total.dtype.type(len(parts)), out=total)
+        _divide(total, parts, term)
     return total
+
+
+def _divide(total: Array, parts: Sequence[Array], term: Array) -> None:
+    """The mean from the sum; where that has left the range of numbers, parts are divided and then added."""
+    count = total.dtype.type(len(parts))
+    is_large = ~np.isfinite(total)
+    np.divide(total, count, out=total)
+    if is_large.any():
+        for position, part in enumerate(parts):
+            np.copyto(term, part, casting="unsafe")
+            np.divide(term, count, out=term)
+            np.copyto(total, total + term if position else term, where=is_large)
 
 
 def _weighted_block(parts: Sequence[Array], coefficients: Coefficients, total: Array, term: Array) -> Array:

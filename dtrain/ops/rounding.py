@@ -31,8 +31,9 @@ def divide_towards_zero(x: Any, y: Any) -> Tensor:
     """x / y without what is behind the point; integers stay integers; gradient 0."""
     down = floor_div(x, y)
     if down.dtype.is_floating:
-        quotient = div(x, y)
-        return where(quotient < 0, ceil(quotient), floor(quotient))
+        quotient = div(as_tensor(x).detach(), as_tensor(y).detach())
+        whole = where(quotient < 0, ceil(quotient), floor(quotient))
+        return where(whole == down, down, whole)  # with the history of `down`, whose slope is 0 also beside infinity
     if down.dtype.kind == "unsigned":
         return down
     # A negative quotient that is not whole lies one below.

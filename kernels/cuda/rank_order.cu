@@ -17,6 +17,14 @@ __device__ inline void reduce_arrays(const s64* addresses, int num_arrays, T* ou
   for (s64 i = grid_start(); i < size; i += grid_stride()) {
     A total = widen(((const T*)addresses[0])[i]);
     for (int array = 1; array < num_arrays; ++array) total = combine(total, (A)widen(((const T*)addresses[array])[i]));
+    if (is_mean && !(total * (A)0 == (A)0)) {  // the sum has left the range of numbers: its mean has not
+      total = (A)widen(((const T*)addresses[0])[i]) / (A)num_arrays;
+      for (int array = 1; array < num_arrays; ++array) {
+        total += (A)widen(((const T*)addresses[array])[i]) / (A)num_arrays;
+      }
+      store(&out[i], total);
+      continue;
+    }
     store(&out[i], is_mean ? total / (A)num_arrays : total);
   }
 }

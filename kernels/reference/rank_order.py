@@ -33,7 +33,19 @@ def rank_order_reduce(*arrays: Array, out: Array, op: str, weights: Sequence[flo
     total = widen(arrays[0])
     for array in arrays[1:]:
         total = combine(total, widen(array))
-    store(out, total / total.dtype.type(len(arrays)) if op == "mean" else total)
+    store(out, _mean(arrays, total) if op == "mean" else total)
+
+
+def _mean(arrays: Sequence[Array], total: Array) -> Array:
+    """The sum divided; where it has left the range of numbers, the elements divided and then added."""
+    xp, count = array_module(total), total.dtype.type(len(arrays))
+    mean, is_large = total / count, ~xp.isfinite(total)
+    if not is_large.any():
+        return mean
+    large = widen(arrays[0]) / count
+    for array in arrays[1:]:
+        large = large + widen(array) / count
+    return xp.where(is_large, large, mean)
 
 
 def _sum_weighted(arrays: Sequence[Array], weights: Sequence[float], out: Array) -> None:

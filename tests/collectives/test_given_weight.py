@@ -206,6 +206,28 @@ def test_weights_near_the_largest_double(size: int, traced: bool, waits: bool) -
     np.testing.assert_allclose(dist.run_threads(size, program), right, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("dtype", "largest"), [(np.float64, 1.7e308), (np.float32, 3.3e38)])
+def test_a_plain_mean_of_numbers_near_the_largest(dtype: type, largest: float) -> None:
+    """Beside small ones, whose mean keeps its bits, and beside what is no number."""
+    signs = [1.0, 1.0, 1.0, -1.0, 1.0]
+
+    def program(communicator: Any) -> Any:
+        mine = np.array([largest, largest * signs[communicator.rank], 0.1 * communicator.rank, np.inf, np.nan], dtype)
+        return communicator.all_reduce(np.tile(mine, 700), op="mean"), mine
+
+    for size in (1, 2, 3, 5):
+        results = dist.run_threads(size, program)
+        small = np.zeros((), dtype)
+        for _, mine in results:
+            small = small + mine[2]
+        for found, _ in results:
+            rows = found.reshape(-1, 5)
+            assert (rows[:, 2] == small / dtype(size)).all() and (rows[:, 3] == np.inf).all()
+            assert np.isnan(rows[:, 4]).all()
+            np.testing.assert_allclose(rows[:, 0], largest, rtol=1e-6)
+            np.testing.assert_allclose(rows[:, 1], largest * (sum(signs[:size]) / size), rtol=1e-6)
+
+
 def test_a_mean_by_weights_near_the_largest_double() -> None:
     def program(communicator: Any) -> list[float]:
         mine = np.array([1.0 + communicator.rank])

@@ -148,6 +148,17 @@ void sum_weighted(const T* const* arrays, int num_arrays, const double* weights,
   }
 }
 
+// Where a sum has left the range of numbers its mean has not: the elements are divided before they are added.
+template <typename T, typename A>
+void mean_of_large(const T* const* arrays, int num_arrays, std::int64_t start, std::int64_t size, A* total) {
+  const A count = static_cast<A>(num_arrays);
+  for (std::int64_t i = 0; i < size; ++i) {
+    if (total[i] * A(0) == A(0)) continue;
+    total[i] = widened<A>(arrays[0][start + i]) / count;
+    for (int rank = 1; rank < num_arrays; ++rank) total[i] += widened<A>(arrays[rank][start + i]) / count;
+  }
+}
+
 template <typename T, Reduction reduction>
 void reduce_blocks(const T* const* arrays, int num_arrays, T* out, std::int64_t n) {
   using A = typename Accumulator<T>::type;
@@ -161,7 +172,12 @@ void reduce_blocks(const T* const* arrays, int num_arrays, T* out, std::int64_t 
     }
     // Written after the last read of the block, so that `out` may be any of the arrays.
     if constexpr (reduction == Reduction::mean) {
-      for (std::int64_t i = 0; i < size; ++i) total[i] /= static_cast<A>(num_arrays);
+      const A count = static_cast<A>(num_arrays);
+      // As wide as an element, so that the loop becomes one of vectors.
+      std::conditional_t<sizeof(A) == 8, std::uint64_t, std::uint32_t> beyond = 0;
+      for (std::int64_t i = 0; i < size; ++i) beyond |= total[i] * A(0) != A(0);
+      for (std::int64_t i = 0; i < size; ++i) total[i] /= count;
+      if (beyond) mean_of_large<T>(arrays, num_arrays, start, size, total);
     }
     for (std::int64_t i = 0; i < size; ++i) out[start + i] = rounded<T>(total[i]);
   }

@@ -1,7 +1,8 @@
 // Reduction of equally long arrays in argument order, the rule of summation of all communicators.
 //
 // out[i] = ((arrays[0][i] ∘ arrays[1][i]) ∘ …). Each element's chain is strictly left to right and elements are
-// independent, so every instruction set gives the same bits. Short floats accumulate in f32 and round once. `weighted`
+// independent, so every instruction set gives the same bits. The mean divides the sum; where that has overflowed it
+// adds what is divided first. Short floats accumulate in f32 and round once. `weighted`
 // (floats only) reduces weights[r]·arrays[r] by a sum, each product rounded; the other reductions read no weights.
 #pragma once
 
