@@ -14,11 +14,13 @@ from inspect import getattr_static
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from dtrain.core.watched import Watched
+
 NOTHING: Any = type("Nothing", (), {"__repr__": lambda self: "nothing"})()
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
 _CELL = ("LOAD_DEREF", "LOAD_CLASSDEREF")
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
-_OTHERS = frozenset(["dtrain", "numpy", "builtins", *sys.stdlib_module_names])
+_OTHERS = frozenset(["dtrain", "numpy", "builtins", *sys.stdlib_module_names]) - {"test"}  # which scripts are called, too
 _KINDS = {**dict.fromkeys(_GLOBAL, "global"), **dict.fromkeys(_CELL, "cell"), "IMPORT_NAME": "module"}
 
 
@@ -69,6 +71,8 @@ def _attribute_of(owner: Any, name: str) -> Any:
         return vars(owner).get(name, NOTHING)
     if isinstance(owner, type):
         return getattr_static(owner, name, NOTHING)
+    if isinstance(owner, Watched):  # tells what is read of it
+        return NOTHING
     held: Mapping[str, Any] = getattr(owner, "__dict__", {})
     return held.get(name, NOTHING)
 

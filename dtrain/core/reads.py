@@ -258,7 +258,12 @@ def _attribute(attributes: dict[str, Any], kind: type, name: str) -> Any:
 
 def _function_of(held: Any) -> FunctionType | None:
     """The function behind what a class has under a name."""
-    held = getattr(held, "fget", None) or getattr(held, "__func__", None) or getattr(held, "func", None) or held
+    if isinstance(held, property):
+        held = held.fget
+    elif isinstance(held, staticmethod | classmethod):
+        held = held.__func__
+    elif isinstance(held, cached_property):
+        held = held.func
     return held if isinstance(held, FunctionType) else None
 
 

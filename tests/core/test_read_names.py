@@ -237,3 +237,21 @@ def test_dicts_with_equal_keys_of_other_types():
     step = dt.trace(lambda y, table: y * next(iter(table)))
     assert step(dt.ones(1, dtype=dt.int64), {1: 0}).dtype is dt.int64
     assert step(dt.ones(1, dtype=dt.int64), {1.0: 0}).dtype is dt.float32
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        self.first, self.second = nn.Identity(), nn.Identity()
+
+
+pair = Pair()
+
+
+def test_a_module_by_dots_is_only_what_was_read_of_it():
+    step = dt.trace(lambda y: pair.first(y))
+    step(dt.ones(1))
+    pair.second = nn.Tanh()
+    step(dt.ones(1))
+    assert len(step.graphs) == 1
+    pair.first = nn.Tanh()
+    assert step(dt.ones(1)).item() == pytest.approx(np.tanh(1))
