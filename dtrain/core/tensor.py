@@ -22,7 +22,7 @@ from dtrain.core.context import context
 from dtrain.core.handle import Handle, Registration, without
 from dtrain.core.tensor_methods import TensorMethods
 from dtrain.core.tensor_numbers import TensorNumbers
-from dtrain.kernels.device_arrays import cast_of
+from dtrain.kernels.device_arrays import cast_of, copy_of
 
 if TYPE_CHECKING:
     from dtrain.core.reducer import Reducer
@@ -131,6 +131,8 @@ class Tensor(TensorMethods, TensorNumbers):
         """The gradient that backward passes have added up, or None. Of the tensor's type; may share memory."""
         if context.tracer is not None:
             context.tracer.read_grad(self)
+        elif type(self._grad) is LentGradient:
+            self._grad = Tensor(copy_of(self._grad.array), self._grad.type)
         return self._grad
 
     @grad.setter
@@ -260,6 +262,15 @@ class Tensor(TensorMethods, TensorNumbers):
             return self if device is self.type.device else apply(get_op("to_device"), self, device=device)
         dtype = as_dtype(target)
         return self if dtype is self.type.dtype else apply(get_op("cast"), self, dtype=dtype)
+
+
+class LentGradient(Tensor):
+    """A gradient in memory that a compiled graph writes anew in its next run.
+
+    Graphs read it where it lies. Whoever else asks a leaf for its `grad` gets a copy of it, which stays as it is.
+    """
+
+    __slots__ = ()
 
 
 class Parameter(Tensor):

@@ -22,7 +22,7 @@ from dtrain.core.capture import Capture
 from dtrain.core.context import context, is_grad_enabled
 from dtrain.core.executor import Executor, StateTypeError
 from dtrain.core.structure import LEAF, flatten, unflatten, values_of
-from dtrain.core.tensor import Tensor, as_tensor
+from dtrain.core.tensor import LentGradient, Tensor, as_tensor
 from dtrain.core.tracer import Tracer, both_ways
 from dtrain.core.watched import reporting_reads
 from dtrain.graph.graph import Graph
@@ -59,8 +59,14 @@ class CompiledGraph:
         self.graph = capture.graph
         self.capture = capture
         # Gradients that stay behind in leaves; all other outputs leave the executor's memory.
-        self.gradients = [grad for _, grad in capture.effects if grad is not None and grad.is_symbolic]
+        self.gradients: list[Tensor] = []
         self._found: dict[int, Tensor] = {}  # copies of those for runs that find them, by position of the state
+        self._effects: list[tuple[Tensor, Tensor | None]] = []
+        for leaf, grad in capture.effects:
+            if grad is not None and grad.is_symbolic:
+                grad = LentGradient(None, grad.type)
+                self.gradients.append(grad)
+            self._effects.append((leaf, grad))
         num_results = len(self.graph.outputs) - len(self.gradients)
         self._result_types = [value.type for value in self.graph.outputs]
         changed = [capture.states[position] for position in self.graph.updates]
@@ -84,8 +90,8 @@ class CompiledGraph:
         arrays = executor.run([tensor.concrete("a traced function's argument") for tensor in arguments])
         results = [Tensor(array, type) for array, type in zip(arrays, self._result_types)]
         for gradient, array in zip(self.gradients, executor.kept):
-            gradient.array, gradient.value, gradient.node = array, None, None
-        for leaf, kept in capture.effects:
+            gradient.array = array
+        for leaf, kept in self._effects:
             leaf._grad = kept
         for owner, attribute, value in capture.changes:
             setattr(owner, attribute, value)

@@ -203,3 +203,40 @@ def test_gradients_that_the_run_before_has_left_are_read_before_they_are_overwri
 
     for eager, traced in zip(results(False), results(True)):
         np.testing.assert_allclose(traced, eager, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("looked", [lambda p: p.grad, lambda p: p.grad.detach(), lambda p: p.grad.numpy(),
+                                    lambda p: p.grad[:1]])  # fmt: skip
+def test_gradients_that_somebody_keeps_stay_as_they_are(looked):
+    p = dt.Parameter([1.0, 1.0])
+
+    @dt.trace
+    def step(x):
+        (p * x).sum().backward()
+
+    kept = []
+    for number in (1.0, 2.0, 3.0, 4.0):
+        step(dt.full((2,), number))
+        kept.append(looked(p))
+        p.grad = None
+    assert [gradient.tolist()[0] for gradient in kept] == [1, 2, 3, 4]
+
+
+def test_a_gradient_that_was_looked_at_is_added_to():
+    p, q = dt.Parameter([1.0]), dt.Parameter([1.0])
+
+    @dt.trace
+    def step(x):
+        (p * x + q * x).sum().backward()
+
+    seen = []
+    for number in (1.0, 2.0, 3.0, 4.0):
+        step(dt.full((1,), number))
+        seen.append(p.grad.item())
+        if number == 2:
+            p.grad.mul_(10.0)
+    assert seen == [1, 3, 33, 37] and q.grad.item() == 10
+    first = p.grad
+    p.grad = q.grad = None
+    step(dt.ones(1))
+    assert first.item() == 37 and p.grad.item() == q.grad.item() == 1
