@@ -20,6 +20,8 @@ something else, or is not here, the error says what to write instead. This page 
 (`dtrain/base/names.py`, `dtrain/base/keywords.py`), by `python docs/coming_from.py`.
 
 ## Imports
+
+In an import line write `dtrain` for `torch`. Where that is not all, and for some examples:
 """
 
 DIFFERENCES = """\

@@ -11,6 +11,7 @@ when first used, as is `checkpoint`.
 from __future__ import annotations
 
 import importlib
+import os
 from math import e as e
 from math import inf as inf
 from math import nan as nan
@@ -23,7 +24,9 @@ if not Path(__file__).with_name("kernels").exists():
     __path__.append(str(Path(__file__).parents[1]))
 
 from dtrain.base import errors as errors
+from dtrain.base import module_names as _module_names
 from dtrain.base import names as names
+from dtrain.base.cores import set_num_threads as _set_num_threads
 from dtrain.base.cuda import device_count as device_count
 from dtrain.base.cuda import is_cuda_available as is_cuda_available
 from dtrain.base.device import Device as Device
@@ -74,6 +77,7 @@ from dtrain.core.tensor_factory import linspace as linspace
 from dtrain.core.tensor_factory import ones as ones
 from dtrain.core.tensor_factory import ones_like as ones_like
 from dtrain.core.tensor_factory import tensor as tensor
+from dtrain.core.tensor_factory import typed as _typed
 from dtrain.core.tensor_factory import zeros as zeros
 from dtrain.core.tensor_factory import zeros_like as zeros_like
 from dtrain.core.trace import TracedFunction as TracedFunction
@@ -112,6 +116,19 @@ def iinfo(dtype: DTypeLike = int64) -> Any:
     return ml_dtypes.iinfo(as_dtype(dtype).numpy)
 
 
+def set_num_threads(number: int) -> None:
+    """Let libraries of the CPU compute with so many threads."""
+    if number < 1:
+        raise ValueError(errors.expected("set_num_threads", "a number of at least 1", repr(number)))
+    _set_num_threads(number)
+
+
+def get_num_threads() -> int:
+    """How many threads libraries of the CPU compute with: OMP_NUM_THREADS, else the cores that this process may use."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() else len(os.sched_getaffinity(0))
+
+
 def is_tensor(value: object) -> bool:
     """Whether it is a Tensor."""
     return isinstance(value, Tensor)
@@ -120,9 +137,18 @@ def is_tensor(value: object) -> bool:
 for _function in ("arange", "eye", "full", "full_like", "linspace", "ones_like", "zeros_like"):
     globals()[_function] = getattr(functional, _function)  # with the keywords of others
 
-_IMPORTED_WHEN_USED = ("cuda", "checkpoint", "collectives", "launcher", "models")
+for _name, _dtype in {
+    "BoolTensor": bool_, "ByteTensor": uint8, "DoubleTensor": float64, "FloatTensor": float32, "HalfTensor": float16,
+    "IntTensor": int32, "LongTensor": int64,
+}.items():  # fmt: skip
+    globals()[_name] = _typed(_name, _dtype)
+
+_module_names.install()
+_IMPORTED_WHEN_USED = ("amp", "backends", "cuda", "checkpoint", "collectives", "launcher", "models")
 
 if TYPE_CHECKING:
+    from dtrain import amp as amp
+    from dtrain import backends as backends
     from dtrain import checkpoint as checkpoint
     from dtrain import collectives as collectives
     from dtrain import cuda as cuda

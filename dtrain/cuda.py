@@ -25,15 +25,19 @@ def current_device() -> int:
     return current_index()
 
 
-def synchronize() -> None:
-    """Wait until the current GPU has done what it was given."""
+def synchronize(device: object = None) -> None:
+    """Wait until the current GPU has done what it was given; without a GPU there is nothing to wait for."""
+    if not is_available():
+        return
     import cupy
 
     cupy.cuda.Device(current_index()).synchronize()
 
 
 def empty_cache() -> None:
-    """Give memory that no array uses back to the driver."""
+    """Give memory that no array uses back to the driver; without a GPU there is none."""
+    if not is_available():
+        return
     import cupy
 
     cupy.get_default_memory_pool().free_all_blocks()
@@ -45,6 +49,7 @@ def manual_seed(number: int) -> None:
 
 
 manual_seed_all = manual_seed
+__path__: list[str] = []  # `import dtrain.cuda.amp` asks for it
 
 if not TYPE_CHECKING:
 

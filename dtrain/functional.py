@@ -99,6 +99,7 @@ from dtrain.ops.diagonal import diagonal as diagonal
 from dtrain.ops.diagonal import tril as tril
 from dtrain.ops.diagonal import triu as triu
 from dtrain.ops.dropout import dropout as dropout
+from dtrain.ops.dropout import dropout2d as dropout2d
 from dtrain.ops.elementwise import abs as abs
 from dtrain.ops.elementwise import acos as acos
 from dtrain.ops.elementwise import acosh as acosh
@@ -191,6 +192,7 @@ from dtrain.ops.normalization import group_norm as group_norm
 from dtrain.ops.normalization import instance_norm as instance_norm
 from dtrain.ops.normalization import layer_norm as layer_norm
 from dtrain.ops.normalization import rms_norm as rms_norm
+from dtrain.ops.pad_sequence import pad_sequence as pad_sequence
 from dtrain.ops.product import prod as prod
 from dtrain.ops.reduction import all as all
 from dtrain.ops.reduction import any as any

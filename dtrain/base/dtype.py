@@ -32,6 +32,11 @@ class DType:
         return self.numpy.itemsize
 
     @property
+    def is_floating_point(self) -> bool:
+        """`is_floating`, as PyTorch calls it."""
+        return self.is_floating
+
+    @property
     def is_floating(self) -> bool:
         return self.kind == "float"
 

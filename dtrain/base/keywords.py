@@ -86,7 +86,7 @@ CONVERTED: Mapping[str, Callable[[Any], Any]] = {
     "p": lambda p: 2 if p == "fro" else p,
 }
 
-_ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "silu", "hswish", "hsigmoid", "dropout")
+_ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "silu", "hswish", "hsigmoid", "dropout", "dropout2d")
 _OPTIMIZERS = ("SGD", "Adam", "AdamW")
 _ENDED = (
     "dist.reduce", "dist.gather", "dist.scatter", "dist.reduce_scatter", "dist.all_to_all", "dist.all_gather_into",
@@ -162,8 +162,8 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "DataLoader": ("shuffle", "sampler"),
     "register_buffer": ("persistent",),
     "load_state_dict": ("strict",),
-    "dropout": ("training",),
     **dict.fromkeys(("var", "std", "var_mean", "std_mean"), ("correction", "keepdims")),
+    **dict.fromkeys(("dropout", "dropout2d"), ("training",)),
     **dict.fromkeys(("cross_entropy", "nll_loss", "binary_cross_entropy", "CrossEntropyLoss", "NLLLoss"), ("weight",)),
     **dict.fromkeys(("sum", "mean", "prod", "max", "min", "any", "all", "logsumexp", "norm"), ("keepdims",)),
     **dict.fromkeys(

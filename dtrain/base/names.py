@@ -17,8 +17,11 @@ from dtrain.base.user_source import user_frame
 _MODULES = {
     "dt": "dtrain", "F": "dtrain.functional", "nn": "dtrain.nn", "optim": "dtrain.optim", "data": "dtrain.data",
     "dist": "dtrain.collectives", "init": "dtrain.nn.init", "checkpoint": "dtrain.checkpoint", "cuda": "dtrain.cuda",
-    "hvd": "dtrain.collectives.horovod",
+    "hvd": "dtrain.collectives.horovod", "amp": "dtrain.amp", "backends": "dtrain.backends",
 }  # fmt: skip
+# Modules of PyTorch that are no more than names here; `module_names` makes them.
+_NAMES_ONLY = ("utils", "autograd", "nn.utils", "nn.utils.rnn", "nn.parallel")
+_MODULES |= {place: f"dtrain.{place}" for place in _NAMES_ONLY}
 
 
 def _same(words: str, place: str = "F") -> dict[str, str]:
@@ -55,16 +58,23 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
         "short": "dt.int16", "bool": "dt.bool_",
         "inference_mode": "dt.no_grad", "empty": "F.zeros", "empty_like": "F.zeros_like",
         "save": "checkpoint.save", "load": "checkpoint.load",
-        "distributed": "dist",
+        "distributed": "dist", "autocast": "amp.autocast", "utils": "utils", "autograd": "autograd",
     },
     "F": {
         "clamp": "F.clip", "hardswish": "F.hswish", "hardsigmoid": "F.hsigmoid", "log_sigmoid": "F.logsigmoid",
         "eq": "F.equal", "ne": "F.not_equal", "lt": "F.less", "le": "F.less_equal", "gt": "F.greater",
         "ge": "F.greater_equal",
     },
-    "nn": {"functional": "F", "utils": "optim.clipping"},
+    "nn": {"functional": "F", "utils": "nn.utils", "parallel": "nn.parallel", "modules": "nn"},
+    "nn.utils": {**_same("clip_grad_norm_ clip_grad_value_", "optim"), "rnn": "nn.utils.rnn"},
+    "nn.utils.rnn": {"pad_sequence": "F.pad_sequence"},
+    "nn.parallel": {"DistributedDataParallel": "dist.DistributedDataParallel"},
+    "utils": {"data": "data"},
+    "autograd": _same("Function grad backward no_grad enable_grad", "dt"),
+    "amp": {},
+    "backends": {},
     "optim": {},
-    "data": {"default_collate": "data.collate"},
+    "data": {"default_collate": "data.collate", "distributed": "data"},
     "init": {},
     "dist": {
         "all_gather_into_tensor": "dist.all_gather_into", "reduce_scatter_tensor": "dist.reduce_scatter_into",
@@ -88,7 +98,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
         ),
     },
     "Module": {},
-    "cuda": {},
+    "cuda": {"amp": "amp"},
     "checkpoint": {},
     "hvd": {},
 }  # fmt: skip
@@ -101,13 +111,7 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "tensordot": "write reshape and matmul",
         "compile": "write dt.trace(function)",
         "jit": "write dt.trace(function)",
-        "autograd": "write dt.grad, dt.backward, dt.Function",
-        "amp": "cast with .to('f16') or .to('bf16')",
-        "autocast": "cast with .to('f16') or .to('bf16')",
-        "backends": "leave it out: kernels are chosen by device and type",
         "use_deterministic_algorithms": "leave it out: results repeat bit for bit",
-        "set_num_threads": "set OMP_NUM_THREADS: dtrain run -x OMP_NUM_THREADS=4",
-        "get_num_threads": "ask os.environ for OMP_NUM_THREADS",
         "multinomial": "write F.searchsorted(probabilities.cumsum(-1), F.uniform(shape))",
         "get_rng_state": "write dt.default_generator().state_dict()",
         "set_rng_state": "write dt.default_generator().load_state_dict(state)",
@@ -116,11 +120,7 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "set_default_device": "give device= where tensors are made",
         "get_default_dtype": "it is dt.float32",
         "set_printoptions": "write numpy.set_printoptions, and print x.numpy()",
-        "FloatTensor": "write dt.tensor(data)",
-        "LongTensor": "write dt.tensor(data, dtype='s64')",
-        "IntTensor": "write dt.tensor(data, dtype='s32')",
         "strided": "leave layout out",
-        "utils": "write from dtrain import data, checkpoint",
         "multiprocessing": "start ranks with dtrain run -np N script.py",
         "hub": "load a state dict with model.load_state_dict",
         "onnx": "dtrain does not export models yet",
@@ -138,7 +138,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     },
     "nn": {
         "DataParallel": "start ranks with dtrain run -np N, and write dist.data_parallel(model)",
-        "parallel": "write dist.data_parallel(model)",
         "Upsample": "write F.repeat along each axis in forward",
         "ParameterList": "write a list of nn.Parameter: attributes are searched",
         "ParameterDict": "write a dict of nn.Parameter: attributes are searched",
@@ -147,6 +146,45 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "LSTM": "dtrain has no recurrent layers; write nn.TransformerEncoderLayer, or a loop over nn.Linear",
         "GRU": "dtrain has no recurrent layers; write nn.TransformerEncoderLayer, or a loop over nn.Linear",
         "RNN": "dtrain has no recurrent layers; write nn.TransformerEncoderLayer, or a loop over nn.Linear",
+    },
+    "nn.utils": {
+        "parameters_to_vector": "write F.cat([p.flatten() for p in model.parameters()])",
+        "vector_to_parameters": "write p.copy_(part) under dt.no_grad() for each part of the vector",
+        "spectral_norm": "dtrain does not have it; normalize the weight in forward",
+        "weight_norm": "dtrain does not have it; normalize the weight in forward",
+        "parametrizations": "dtrain does not have it; compute the weight in forward",
+        "prune": "multiply the weight by a buffer of zeros and ones in forward",
+    },
+    "nn.utils.rnn": {
+        "pack_padded_sequence": "dtrain has no recurrent layers; mask the padded places",
+        "pad_packed_sequence": "dtrain has no recurrent layers; mask the padded places",
+        "pack_sequence": "dtrain has no recurrent layers; write F.pad_sequence, and mask the padded places",
+        "PackedSequence": "dtrain has no recurrent layers; write F.pad_sequence, and mask the padded places",
+    },
+    "nn.parallel": {
+        "DataParallel": "start ranks with dtrain run -np N, and write dist.DistributedDataParallel(model)",
+        "data_parallel": "start ranks with dtrain run -np N, and write dist.DistributedDataParallel(model)",
+    },
+    "utils": {
+        "checkpoint": "dtrain keeps all activations; call the function itself",
+        "tensorboard": "print what you watch, or give numbers to a logger of yours",
+        "cpp_extension": "write dt.Function with NumPy or CuPy",
+    },
+    "autograd": {
+        "Variable": "write the tensor itself, with requires_grad=True where it wants a gradient",
+        "profiler": "run dtrain bench step",
+        "set_detect_anomaly": "look at x.isfinite().all() where the number first goes wrong",
+        "detect_anomaly": "look at x.isfinite().all() where the number first goes wrong",
+        "functional": "write dt.grad",
+    },
+    "amp": {
+        "custom_fwd": "leave it out: there is no mixed precision",
+        "custom_bwd": "leave it out: there is no mixed precision",
+    },
+    "backends": {
+        "mkl": "leave it out: kernels are chosen by device and type",
+        "mkldnn": "leave it out: kernels are chosen by device and type",
+        "openmp": "leave it out: kernels are chosen by device and type",
     },
     "optim": {
         "swa_utils": "keep running averages in the training loop",
@@ -236,7 +274,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "memory_allocated": "ask cupy.get_default_memory_pool()",
         "max_memory_allocated": "ask cupy.get_default_memory_pool()",
         "get_device_name": "run dtrain doctor",
-        "amp": "cast with .to('f16') or .to('bf16')",
         "Stream": "leave it out: collectives have a stream of their own",
         "Event": "time with time.perf_counter() around x.numpy()",
     },
@@ -255,24 +292,34 @@ HINTS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-# Import lines that change when a script comes here. What stands left of the comma in a target is the same object.
+# Import lines that change when a script comes here; in others `dtrain` stands for `torch`.
 IMPORTS: Mapping[str, str] = {
     "import torch": "import dtrain as torch",
     "import torch.nn as nn": "from dtrain import nn",
     "import torch.nn.functional as F": "import dtrain.functional as F",
     "import torch.optim as optim": "from dtrain import optim",
+    "from torch import nn, optim": "from dtrain import nn, optim",
+    "import torch.nn.parallel": "import dtrain.nn.parallel",
+    "import torch.backends.cudnn as cudnn": "import dtrain.backends.cudnn as cudnn",
+    "from torch.nn.utils import clip_grad_norm_": "from dtrain.nn.utils import clip_grad_norm_",
+    "from torch.nn.utils.rnn import pad_sequence": "from dtrain.nn.utils.rnn import pad_sequence",
+    "from torch.cuda.amp import GradScaler, autocast": "from dtrain.cuda.amp import GradScaler, autocast",
     "from torch.optim.lr_scheduler import StepLR": "from dtrain.optim.lr_scheduler import StepLR",
-    "from torch.utils.data import DataLoader, Dataset, Subset": "from dtrain.data import DataLoader, Dataset, Subset",
-    "from torch.utils.data.distributed import DistributedSampler": "from dtrain.data import DistributedSampler",
+    "import torch.utils.data.distributed": "import dtrain.utils.data.distributed",
+    "from torch.utils.data import DataLoader, Dataset": "from dtrain.utils.data import DataLoader, Dataset",
+    "from torch.utils.data.distributed import DistributedSampler":
+        "from dtrain.utils.data.distributed import DistributedSampler",
     "import torch.distributed as dist": "from dtrain import collectives as dist",
     "from torch.nn.parallel import DistributedDataParallel as DDP":
-        "from dtrain.collectives import DistributedDataParallel as DDP",
+        "from dtrain.nn.parallel import DistributedDataParallel as DDP",
     "import horovod.torch as hvd": "import dtrain.collectives.horovod as hvd",
 }  # fmt: skip
 
 
 def resolve(path: str) -> Any:
     """The object that a path of the table names: `F.clip`, `dt.float32`, `Tensor.max`."""
+    if path in _MODULES:
+        return importlib.import_module(_MODULES[path])
     head, *rest = path.split(".")
     found = importlib.import_module("dtrain").Tensor if head == "Tensor" else importlib.import_module(_MODULES[head])
     for word in rest:
@@ -314,6 +361,16 @@ def hint(place: str, word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, [name for name in known if not name.startswith("_")], n=1, cutoff=0.65)
     kind = {"Tensor": "a tensor", "Module": "this module"}.get(place, _MODULES.get(place, place))
     return text + f"{kind} has no attribute {word!r}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def place_of(path: str) -> str | None:
+    """The place that a module is, `nn` for `dtrain.nn`; None for others."""
+    return next((place for place, module in _MODULES.items() if module == path), None)
+
+
+def is_names_only(place: str) -> bool:
+    """Whether the place is a module of PyTorch that has no module of ours behind it."""
+    return place in _NAMES_ONLY
 
 
 def _has(place: str, word: str) -> bool:

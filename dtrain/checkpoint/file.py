@@ -13,7 +13,7 @@ import stat
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
@@ -39,19 +39,21 @@ _DTYPES = {
 }
 
 
-def save(path: PathLike, value: Any) -> None:
+def save(path: PathLike | BinaryIO, value: Any) -> None:
     """Write a nested value of tensors, arrays, numbers and texts to `path`, in one step or not at all.
 
-    `save(value, path)`, PyTorch's order, does the same: of a text and a value that is none, the text is the path.
+    `save(value, path)`, PyTorch's order, does the same: of a text and a value that is none, the text is the path. A
+    file that is open for writing bytes may stand for the path: it gets the same bytes, where it stands.
 
     Raises:
         CheckpointError: the value holds something else, or the file cannot be written.
     """
+    from safetensors.numpy import save as as_bytes
     from safetensors.numpy import save_file
 
-    if isinstance(value, str | os.PathLike) and not isinstance(path, str | os.PathLike):
+    if _is_target(value) and not _is_target(path):
         path, value = value, path
-    if not isinstance(path, str | os.PathLike):
+    if not _is_target(path):
         advice = "write save(path, value)"
         raise TypeError(expected("checkpoint.save", "a path and a value", type(path).__name__, advice))
     structure, arrays = encode(value)
@@ -59,6 +61,9 @@ def save(path: PathLike, value: Any) -> None:
     arrays = {name: array if array.flags.c_contiguous else array.copy(order="C") for name, array in arrays.items()}
     text = json.dumps(structure)
     metadata = {"format": FORMAT, "version": str(VERSION), "structure": text, "checksum": _checksum(text, arrays)}
+    if not isinstance(path, str | os.PathLike):
+        path.write(as_bytes(arrays, metadata=metadata))
+        return
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
@@ -79,14 +84,18 @@ def save(path: PathLike, value: Any) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load(path: PathLike) -> Any:
-    """Read back what `save` wrote; tensors come on the CPU.
+def load(path: PathLike | BinaryIO) -> Any:
+    """Read back what `save` wrote, from a path or an open file of bytes; tensors come on the CPU.
 
     Raises:
         CheckpointError: no such file, not a checkpoint, of a newer version, cut short, changed since, or made by
             somebody to look like one.
     """
-    raw = _read(Path(path))
+    if isinstance(path, str | os.PathLike):
+        raw = _read(Path(path))
+    else:
+        raw, path = path.read(), str(getattr(path, "name", "an open file"))
+    _expect_no_pickle(path, raw)
     metadata = read_header(path, raw, len(raw)).metadata
     arrays = _arrays(Path(path), raw)
     if _checksum(metadata["structure"], arrays) != metadata["checksum"]:
@@ -97,6 +106,21 @@ def load(path: PathLike) -> Any:
         raise broken(path, "a value written by dtrain", "another", str(error).removeprefix(rank_tag())) from error
     except (ValueError, RecursionError) as error:
         raise broken(path, "a value written by dtrain", f"{error}", "use another file") from None
+
+
+def _is_target(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike) or callable(getattr(value, "write", None))
+
+
+def _expect_no_pickle(path: PathLike, raw: bytes) -> None:
+    """PyTorch writes a zip archive around a pickle, or, before, pickles: reading one may run any code."""
+    if raw.startswith(b"PK\x03\x04") or (raw[:1] == b"\x80" and raw[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")):
+        advice = (
+            "convert it where PyTorch is: state = torch.load(path, map_location='cpu'); "
+            "safetensors.torch.save_file(state, 'model.safetensors'); then here "
+            "model.load_state_dict(safetensors.numpy.load_file('model.safetensors'))"
+        )
+        raise broken(path, "a file written by dtrain", "a pickle, as torch.save writes it", advice)
 
 
 def is_complete(path: PathLike) -> bool:

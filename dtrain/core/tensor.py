@@ -60,7 +60,12 @@ class Tensor(TensorMethods, TensorNumbers):
     base: Tensor | None  # what a view shows a part of
     shown: tuple[Op, dict[str, Any], int] | None  # the op, its attributes, the version of base then
 
-    def __init__(self, array: Array, type: TensorType, *, requires_grad: bool = False, name: str = "") -> None:
+    def __init__(
+        self, array: Array, type: TensorType | None = None, *, requires_grad: bool = False, name: str = ""
+    ) -> None:
+        """An array and its type; of numbers alone an f32 copy of them, as PyTorch's constructor gives."""
+        if type.__class__ is not TensorType:
+            array, type = _of_numbers(array, type)
         self.array = array
         self.type = type
         self.requires_grad = requires_grad
@@ -288,6 +293,16 @@ class Parameter(Tensor):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.reducers = ()  # files of before have none
         super().__setstate__(state)
+
+
+def _of_numbers(data: Any, more: Any) -> tuple[Array, TensorType]:
+    """What `Tensor([1, 2])` holds: a copy in f32."""
+    if more is not None or isinstance(data, int):
+        raise TypeError(expected("Tensor", "numbers in lists or an array", "sizes", "write dt.zeros(2, 3)"))
+    if isinstance(data, Tensor):
+        data = data.concrete("Tensor()")
+    array = np.array(data, dtype=np.float32)
+    return array, as_tensor(array).type
 
 
 def _is_device_text(text: str) -> bool:

@@ -5,12 +5,13 @@ While a function is traced, each is an op of the graph (and folds into a constan
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
 from dtrain.base.cuda import placement
 from dtrain.base.device import CPU, DeviceLike
-from dtrain.base.dtype import DTypeLike, as_dtype, bool_, float32, int64
+from dtrain.base.dtype import DType, DTypeLike, as_dtype, bool_, float32, int64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
@@ -168,3 +169,18 @@ def tensor(
     else:
         copied = source
     return copied.requires_grad_() if requires_grad else copied
+
+
+def typed(name: str, dtype: DType) -> Callable[..., Tensor]:
+    """PyTorch's old constructor of one dtype: `LongTensor([1, 2])` of numbers, `LongTensor(2, 3)` of a shape."""
+
+    def make(*given: Any, device: DeviceLike | None = None) -> Tensor:
+        if all(isinstance(size, int) for size in given):
+            return zeros(given or (0,), dtype=dtype, device=CPU if device is None else device)
+        if len(given) != 1:
+            raise TypeError(expected(name, "numbers, nested lists of them, or sizes", str(len(given)) + " values"))
+        return tensor(given[0], dtype=dtype, device=device)
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = f"A new {dtype} tensor of numbers, nested lists or an array; or of zeros, of the sizes given."
+    return make

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dtrain.base.errors import expected
 from dtrain.data.dataset import Dataset
 from dtrain.data.sampler import RankShardedSampler
 
@@ -19,6 +18,7 @@ class DistributedSampler(RankShardedSampler):
     Args:
         num_replicas, rank: place in the job, by default the one that the environment tells.
         shuffle: a new order in each epoch, from (seed, epoch) alone, hence the same on all ranks.
+        drop_last: leave out the last samples of the order that not every rank would get one of.
     """
 
     def __init__(
@@ -30,10 +30,9 @@ class DistributedSampler(RankShardedSampler):
         seed: int = 0,
         drop_last: bool = False,
     ) -> None:
-        if drop_last:
-            advice = "give it to the DataLoader"
-            raise ValueError(expected("DistributedSampler", "drop_last=False", "True", advice))
-        super().__init__(len(dataset), rank=rank, world_size=num_replicas, shuffle=shuffle, seed=seed)
+        super().__init__(
+            len(dataset), rank=rank, world_size=num_replicas, shuffle=shuffle, seed=seed, drop_last=drop_last
+        )
         self.is_from_environment = num_replicas is None
         self.epoch = 0
         self._is_told = False

@@ -86,7 +86,7 @@ class DataLoader:
     def __len__(self) -> int:
         """Batches of an epoch, the same on every rank."""
         together = self.batch_size * self.sampler.world_size
-        num_samples = self.sampler.num_samples
+        num_samples = self.sampler.total
         return num_samples // together if self.drop_last else -(-num_samples // together)
 
     def __repr__(self) -> str:
@@ -124,7 +124,7 @@ class DataLoader:
         batches, ends = self._batch_indices(epoch, start), self._batch_ends(start)
         self._running = epoch, start
         if self._is_shared_out:
-            announce(self, EpochStart(epoch, self.sampler.num_samples, self._came_by_itself, self._common_text(start)))
+            announce(self, EpochStart(epoch, self.sampler.total, self._came_by_itself, self._common_text(start)))
         # A comprehension, not map(): StopIteration out of a dataset must not look like the end of the epoch.
         source = self._fetch_ahead(batches, ends, epoch) if self.num_workers else (self.fetch(own) for own in batches)
         for batch, end in zip(source, ends):
@@ -187,7 +187,7 @@ class DataLoader:
 
     def _batch_ends(self, start: int) -> list[int]:
         """For each batch from place `start` of the common order on, the place behind its last sample on any rank."""
-        together, num_samples = self.batch_size * self.sampler.world_size, self.sampler.num_samples
+        together, num_samples = self.batch_size * self.sampler.world_size, self.sampler.total
         left = num_samples - start
         num_batches = left // together if self.drop_last else -(-left // together)
         return [min(start + (i + 1) * together, num_samples) for i in range(num_batches)]

@@ -42,6 +42,7 @@ from dtrain.nn.convolution import Conv2d as Conv2d
 from dtrain.nn.convolution import ConvTranspose2d as ConvTranspose2d
 from dtrain.nn.distance import CosineSimilarity as CosineSimilarity
 from dtrain.nn.dropout import Dropout as Dropout
+from dtrain.nn.dropout import Dropout2d as Dropout2d
 from dtrain.nn.embedding import Embedding as Embedding
 from dtrain.nn.linear import Flatten as Flatten
 from dtrain.nn.linear import Identity as Identity

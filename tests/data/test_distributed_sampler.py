@@ -56,7 +56,6 @@ def test_without_shuffle_and_in_place_of_the_environment(monkeypatch: pytest.Mon
             ValueError,
             "a sampler of 11",
         ),
-        (lambda: data.DistributedSampler(DATASET, 1, 0, drop_last=True), ValueError, "give it to the DataLoader"),
     ],
 )
 def test_what_cannot_be_meant_is_said(call: object, error: type[Exception], text: str) -> None:
@@ -67,3 +66,12 @@ def test_what_cannot_be_meant_is_said(call: object, error: type[Exception], text
 def test_batches_are_tensors() -> None:
     loader = data.DataLoader(DATASET, 4, sampler=data.DistributedSampler(DATASET, 1, 0))
     assert all(isinstance(batch, dt.Tensor) for batch in loader)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_drop_last_leaves_out_what_not_every_rank_would_get(size: int) -> None:
+    numbers = [float(i) for i in range(11)]
+    samplers = [data.DistributedSampler(numbers, size, rank, shuffle=False, drop_last=True) for rank in range(size)]
+    parts = [[x for batch in data.DataLoader(numbers, 2, sampler=one) for x in batch.tolist()] for one in samplers]
+    assert {len(part) for part in parts} == {11 // size} == {len(one) for one in samplers}
+    assert sorted(x for part in parts for x in part) == numbers[: 11 // size * size]
