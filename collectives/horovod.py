@@ -74,18 +74,16 @@ def allreduce(
 
 
 def allreduce_(
-    tensor: Tensor,
-    average: bool | None = None,
-    name: str = "",
-    op: Any = None,
-    prescale_factor: float = 1.0,
-    postscale_factor: float = 1.0,
-    process_set: Any = None,
+    tensor: Tensor, average: bool | None = None, name: str = "", op: Any = None, *rest: Any, **options: Any
 ) -> Tensor:
-    """`allreduce` into the tensor itself."""
-    factors = (prescale_factor, postscale_factor)
-    calls.put(tensor, allreduce(tensor, average, name, None, op, *factors, process_set))
+    """`allreduce` into the tensor itself, with the same options behind `op`; there is no compression."""
+    calls.put(tensor, allreduce(tensor, average, name, None, op, *rest, **options))
     return tensor
+
+
+def allreduce_async(tensor: Any, *arguments: Any, **options: Any) -> Work[Any]:
+    """`allreduce_async_` of a copy, which `synchronize` gives."""
+    return allreduce_async_(as_tensor(tensor).detach().clone(), *arguments, **options)
 
 
 def allreduce_async_(

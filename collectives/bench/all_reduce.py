@@ -247,7 +247,10 @@ class _Report:
             )
 
     def end(self, json_file: Path | None) -> None:
-        fits = {via: self._fit(via) for via in dict.fromkeys(row.via for row in self._rows)}
+        is_alone = self._world.size == 1
+        fits = {} if is_alone else {via: self._fit(via) for via in dict.fromkeys(row.via for row in self._rows)}
+        if is_alone:
+            self._print("# one rank exchanges nothing, so no link is fitted; write dtrain bench all_reduce -np 2")
         for via, line in fits.items():
             self._print(f"# {via}: {line if line is not None else 'too few sizes for a line'}")
         verdict = "all results exact" if self.num_wrong == 0 else f"{self.num_wrong} wrong elements"

@@ -56,6 +56,8 @@ EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
     "cosine_similarity": {"x1": "a", "x2": "b"},
     "margin_ranking_loss": {"input1": "a", "input2": "b"},
     "atan2": {"input": "y", "other": "x"},
+    **{name: {"tensor1": "first", "tensor2": "second"} for name in ("addcmul_", "addcdiv_")},
+    "uniform_": {"from": "low", "to": "high"},
     "searchsorted": {"values": "x"},
     "to": {"device": "target", "dtype": "target"},
     # The collectives of torch.distributed. Ranks named group_src and group_dst count in the group.
@@ -108,7 +110,7 @@ WITHOUT_EFFECT: Mapping[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     "worker_init_fn": (("DataLoader",), (None,), "workers draw from streams of their own; set seed="),
     "multiprocessing_context": (("DataLoader",), (None, "fork"), "workers are forked"),
     "set_to_none": (("zero_grad",), (True,), "gradients are None after zero_grad()"),
-    "non_blocking": (("to", "cuda"), (ANY,), ""),
+    "non_blocking": (("to", "cuda", "copy_"), (ANY,), ""),
     "memory_format": (("to", "contiguous", "clone"), (ANY,), ""),
     "map_location": (("load",), (ANY,), ""),
     "weights_only": (("load",), (ANY,), ""),

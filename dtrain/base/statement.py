@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from functools import lru_cache
-from types import CodeType
+from types import CodeType, FrameType
 
 from dtrain.base.user_source import user_frame
 
@@ -19,12 +19,19 @@ _PASSED = ("NOP", "CACHE", "EXTENDED_ARG")
 def is_statement() -> bool:
     """Whether the innermost call made outside of dtrain drops its result."""
     frame = user_frame()
-    return frame is not None and _drops_result(frame.f_code, frame.f_lasti)
+    # `[all_reduce(x) for x in xs]` as a statement drops a list of results.
+    while frame is not None and frame.f_code.co_name == "<listcomp>" and _next(frame) == "LIST_APPEND":
+        frame = frame.f_back
+    return frame is not None and _next(frame) == "POP_TOP"
+
+
+def _next(frame: FrameType) -> str:
+    return _next_instruction(frame.f_code, frame.f_lasti)
 
 
 @lru_cache(maxsize=1024)
-def _drops_result(code: CodeType, call: int) -> bool:
-    """Whether what the instruction at offset `call` leaves on the stack is popped next."""
+def _next_instruction(code: CodeType, call: int) -> str:
+    """What is done with what the instruction at offset `call` leaves on the stack."""
     import dis
 
     instructions = {instruction.offset: instruction for instruction in dis.get_instructions(code)}
@@ -37,5 +44,5 @@ def _drops_result(code: CodeType, call: int) -> bool:
         elif instruction.opname in _PASSED:
             position += 1
         else:
-            return instruction.opname == "POP_TOP"
-    return False
+            return instruction.opname
+    return ""

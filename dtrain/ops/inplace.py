@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from dtrain.base.spelling import spelled
 from dtrain.core import random
 from dtrain.core.inplace import update_in_place
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
@@ -116,6 +117,9 @@ OPERATORS: dict[str, Function] = {
 
 
 def _writer(name: str, function: Function) -> Function:
+    # A function of its own takes words by the method's name; one that others share, by its own.
+    function = spelled(function, name if function.__name__.startswith("_") else "")
+
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return update_in_place(name, self, function, *args, **kwargs)
 

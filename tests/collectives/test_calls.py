@@ -78,6 +78,21 @@ def test_statements_of_every_form() -> None:
     on_ranks(3, program)
 
 
+def test_a_list_of_results_that_nobody_takes_is_a_statement() -> None:
+    def program(rank: int, size: int) -> None:
+        parts, kept = [dt.tensor(draw(rank, 4)) for _ in range(3)], dt.tensor(draw(rank, 4))
+        [dist.all_reduce(part) for part in parts]
+        [[dist.all_reduce(part) for part in pair] for pair in [parts[:2]]]
+        taken = [dist.all_reduce(kept) for _ in range(2)]
+        wanted = sum(draw(other, 4) for other in range(size))
+        np.testing.assert_allclose(parts[2].numpy(), wanted)
+        np.testing.assert_allclose(parts[0].numpy(), wanted * size)
+        np.testing.assert_array_equal(kept.numpy(), draw(rank, 4))
+        np.testing.assert_allclose(taken[1].numpy(), wanted)
+
+    on_ranks(2, program)
+
+
 def test_gradients_are_averaged_as_in_a_tutorial() -> None:
     def program(rank: int, size: int) -> list[np.ndarray]:
         w = dt.Parameter(dt.tensor([1.0, 2.0], dtype="f64"))

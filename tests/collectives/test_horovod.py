@@ -37,6 +37,9 @@ def test_tensors(size: int) -> None:
         np.testing.assert_allclose(hvd.allreduce(x, average=False).numpy(), mean * size, rtol=1e-12)
         np.testing.assert_allclose(hvd.allreduce(x, op=hvd.Sum).numpy(), mean * size, rtol=1e-12)
         hvd.synchronize(hvd.allreduce_async_(x))
+        y = dt.tensor([float(rank)])
+        assert hvd.synchronize(hvd.allreduce_async(y, op=hvd.Sum)).item() == size * (size - 1) / 2
+        assert y.item() == rank
         np.testing.assert_allclose(x.numpy(), mean, rtol=1e-12)
         assert hvd.allreduce_(dt.tensor([float(rank)])).item() == (size - 1) / 2
         uneven = hvd.allgather(dt.tensor(draw(rank, rank, 2)))
