@@ -33,6 +33,8 @@ NAMESPACES = {
     "dtrain.models": "Models that come with dtrain.",
     "dtrain.collectives": "Ranks: the world, collectives, data parallelism, sync-BN.",
     "dtrain.cuda": "The questions that scripts ask of GPUs.",
+    "dtrain.amp": "Mixed precision that is switched off.",
+    "dtrain.backends": "Switches that scripts set.",
     "dtrain.passes": "The passes that rewrite traced graphs.",
 }
 OWNERS = {

@@ -11,7 +11,7 @@ when first used, as is `checkpoint`.
 from __future__ import annotations
 
 import importlib
-import os
+import os as _os
 from math import e as e
 from math import inf as inf
 from math import nan as nan
@@ -125,8 +125,8 @@ def set_num_threads(number: int) -> None:
 
 def get_num_threads() -> int:
     """How many threads libraries of the CPU compute with: OMP_NUM_THREADS, else the cores that this process may use."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdigit() else len(os.sched_getaffinity(0))
+    given = _os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() else len(_os.sched_getaffinity(0))
 
 
 def is_tensor(value: object) -> bool:

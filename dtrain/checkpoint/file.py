@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import threading
 from collections.abc import Callable, Mapping
@@ -114,7 +115,9 @@ def _is_target(value: Any) -> bool:
 
 def _expect_no_pickle(path: PathLike, raw: bytes) -> None:
     """PyTorch writes a zip archive around a pickle, or, before, pickles: reading one may run any code."""
-    if raw.startswith(b"PK\x03\x04") or (raw[:1] == b"\x80" and raw[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")):
+    if raw[8:9] == b"{":  # safetensors; the length in front of it may start as a pickle does
+        return
+    if raw.startswith(b"PK\x03\x04") or re.match(rb"\x80[\x02-\x05]", raw):
         advice = (
             "convert it where PyTorch is: state = torch.load(path, map_location='cpu'); "
             "safetensors.torch.save_file(state, 'model.safetensors'); then here "
