@@ -12,11 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 from dtrain.base.errors import LaunchError, expected
 
 MAX_MESSAGE_LINES = 200
+FOLDER = "dtrain-mpirun-"
+FORGOTTEN_AFTER = 3600.0  # seconds
 LAST_BREATH = 1.0  # seconds for a killed process to be gone
 
 
@@ -31,8 +34,9 @@ class StartedProcesses:
 
     def make_folder(self) -> str:
         """A new folder for the processes, which goes with them at `kill`. Raises `LaunchError`."""
+        _remove_forgotten()
         try:
-            self._folders.append(tempfile.mkdtemp(prefix="dtrain-"))
+            self._folders.append(tempfile.mkdtemp(prefix=FOLDER))
         except OSError as error:
             raise LaunchError(expected("launcher", "a folder for temporary files", str(error), "set TMPDIR")) from None
         return self._folders[-1]
@@ -93,3 +97,12 @@ class StartedProcesses:
         with stream:
             for line in stream:
                 self._lines.append(line.decode(errors="replace"))
+
+
+def _remove_forgotten() -> None:
+    """Folders whose launcher was killed: mpirun empties them, and nobody takes them away. One in use is not empty."""
+    limit = time.time() - FORGOTTEN_AFTER
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_mtime < limit:
+                folder.rmdir()

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dtrain.launcher.processes import StartedProcesses
+from dtrain.launcher.processes import FOLDER, StartedProcesses
 
 # Numbers that the next processes may get; mpirun names its own folder after its number.
 NEXT = 1500
@@ -26,6 +26,20 @@ def test_a_folder_goes_with_its_processes(tmp_path, monkeypatch):
     started.kill()
     assert started.poll() == -signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_of_killed_launchers_go_with_a_later_job(tmp_path, monkeypatch):
+    """Empty ones, after an hour: another launcher may just have made its own."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name in ("old", "new", "full"):
+        (tmp_path / f"{FOLDER}{name}").mkdir()
+    (tmp_path / f"{FOLDER}full" / "ompi.7").touch()
+    for name in ("old", "full"):
+        os.utime(tmp_path / f"{FOLDER}{name}", (0, 0))
+    started = StartedProcesses()
+    started.make_folder()
+    started.kill()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{FOLDER}full", f"{FOLDER}new"]
 
 
 @pytest.mark.distributed
