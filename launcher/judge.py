@@ -78,7 +78,8 @@ class Judge:
         if leavers and is_consequence(first):
             return silent_leaver_verdict(*self._starter(), leavers[0], self._roster.ends)
         said = self._started.messages() if first.lost else ""
-        return failure_verdict(first, self._plan.size, others, starter=self._plan.launcher, said=said)
+        names = {"starter": self._plan.launcher, "scheduler": self._scheduler}
+        return failure_verdict(first, self._plan.size, others, said=said, **names)
 
     def _all_ended(self) -> Outcome:
         """None failed by itself; what the starter says counts only if ranks were told to end by it."""
@@ -95,8 +96,12 @@ class Judge:
             absent = [] if self._plan.all_local else [one for one in self._plan.ranks if one.rank in roster.missing]
             return starter_left_verdict(*self._starter(), missing=roster.missing, hosts=[one.host for one in absent])
         addresses = {rank: ready.address for rank, ready in roster.ready.items()}
-        scheduler = self._spec.allocation.scheduler if self._spec.allocation is not None else ""
-        return daemon_lost_verdict(*self._starter(), roster.ends, addresses=addresses, scheduler=scheduler)
+        return daemon_lost_verdict(*self._starter(), roster.ends, addresses=addresses, scheduler=self._scheduler)
+
+    @property
+    def _scheduler(self) -> str:
+        """The batch system that owns the job, if one does."""
+        return self._spec.allocation.scheduler if self._spec.allocation is not None else ""
 
     def _starter(self) -> tuple[str, int, str]:
         return self._plan.launcher, self._started.poll() or 0, self._started.messages()

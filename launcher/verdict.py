@@ -118,6 +118,10 @@ def _also(first: RankEnd, others: Sequence[RankEnd]) -> list[str]:
     return lines
 
 
+def _ended_by(scheduler: str) -> str:
+    return f"  {scheduler} may have ended the job: cancelled, over its time limit, or a node failed"
+
+
 def _ranks(ends: Sequence[RankEnd]) -> str:
     """`rank 3`, `ranks 1, 2`, and of many the first eight."""
     ranks = sorted(end.rank for end in ends)
@@ -141,7 +145,7 @@ def _place(end: RankEnd) -> str:
 
 
 def failure_verdict(
-    first: RankEnd, size: int, others: Sequence[RankEnd] = (), *, starter: str = "", said: str = ""
+    first: RankEnd, size: int, others: Sequence[RankEnd] = (), *, starter: str = "", said: str = "", scheduler: str = ""
 ) -> JobVerdict:
     """One rank ended badly and took the job with it. `said` is what the starter wrote, where the rank could not."""
     lines = [
@@ -167,6 +171,8 @@ def failure_verdict(
         lines += [f"  {starter} said:", *indented(said)]
     if first.log:
         lines.append(f"  log: {first.log}")
+    if first.lost and scheduler:
+        lines.append(_ended_by(scheduler))
     lines.append("  all other ranks were stopped")
     return JobVerdict(kind="failure", exit_code=first.exit_code, text=block(lines), ranks=(first.rank,), first=first)
 
@@ -296,7 +302,7 @@ def daemon_lost_verdict(
     if len(lost) > 8:
         lines.append(f"  and {len(lost) - 8} more")
     if scheduler:
-        lines.append(f"  {scheduler} may have ended the job: cancelled, over its time limit, or a node failed")
+        lines.append(_ended_by(scheduler))
     lines += [f"  {starter} said:", *indented(said or "nothing"), "  all other ranks were stopped"]
     code = (128 - status if status < 0 else status) or 1
     ranks = tuple(end.rank for end in lost)

@@ -191,3 +191,11 @@ def test_who_did_not_come_up_is_named_with_the_hosts():
     assert "  mpirun left with code 127 before ranks 1, 2 on b came up; it said:\n    prted: not found\n" in text
     assert "the same environment at the same path" in text
     assert "path" not in starter_left_verdict("mpirun", 1, "x", missing=[0]).text
+
+
+def test_a_lost_rank_of_a_batch_job_may_have_been_ended_by_its_system():
+    line = "  Slurm may have ended the job: cancelled, over its time limit, or a node failed\n"
+    lost = RankEnd(rank=1, host="b", signal=9, lost=True)
+    assert line in failure_verdict(lost, 2, scheduler="Slurm").text
+    assert line not in failure_verdict(lost, 2).text
+    assert line not in failure_verdict(RankEnd(rank=1, host="b", signal=9), 2, scheduler="Slurm").text
