@@ -123,7 +123,12 @@ REFUSED: tuple[Agreed, ...] = (
     Agreed("squeeze", "expected axis .* of size 1", "NumPy's rule: an axis that stays is no axis that goes"),
     Agreed("repeat_interleave", "expected repeats as an int", "one number for all elements"),
     Agreed("cat", "concat: expected", "an empty vector is no part of a matrix; PyTorch keeps it for old scripts"),
-    Agreed("add sub", r"a number in \[0, 255\] beside", "a negative alpha of unsigned integers is refused", unsigned),
+    Agreed(
+        "add sub index_add",
+        r"a number in \[0, 255\] beside",
+        "a negative alpha of unsigned integers is refused",
+        unsigned,
+    ),
     Agreed("norm", "ord as a number, got 'nuc'", "norms are of vectors"),
     Agreed(
         "linalg.vector_norm logsumexp", "at least one element along", "nothing has no largest element", without_elements
@@ -189,6 +194,9 @@ DIFFERENT: tuple[Agreed, ...] = (
         "^[0-9-]+ at",
         "NumPy's rule: numbers are spaced as floats, then cast; PyTorch spaces integers",
         cast_to_integers,
+    ),
+    Agreed(
+        "nn.functional.softmin", "^[0-9.e-]+ at", "PyTorch negates before it casts: unsigned numbers wrap", unsigned
     ),
     Agreed(
         "nn.functional.margin_ranking_loss", "theirs [0-9.]+ ", "unsigned differences wrap in PyTorch's order", unsigned
