@@ -193,7 +193,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "Adagrad": "dtrain does not have it; optim.Adam is the nearest, another algorithm with numbers of its own",
         "Adadelta": "dtrain does not have it; optim.Adam is the nearest, another algorithm with numbers of its own",
         "CyclicLR": "write optim.OneCycleLR, or optim.LambdaLR",
-        "ChainedScheduler": "write optim.LambdaLR with the product",
         "SparseAdam": "write optim.Adam: gradients are dense",
     },
     "data": {

@@ -109,7 +109,7 @@ def _load_parts(path: PathLike, parts: Mapping[str, Stateful], content: Mapping[
             _load_part(path, name, part, content[name])
             before.append((part, kept))
     except CheckpointError:
-        for part, state in before:
+        for part, state in reversed(before):  # a schedule was asked when its optimizer had changed already
             part.load_state_dict(state)
         raise
 

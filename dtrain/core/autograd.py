@@ -71,7 +71,7 @@ def backward(root: Tensor, gradient: Tensor | None = None, *, retain_graph: bool
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
-    grad_outputs: Sequence[Tensor] | None = None,
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
     *,
     retain_graph: bool = False,
     create_graph: bool = False,
@@ -80,6 +80,7 @@ def grad(
     """d(outputs)/d(inputs) as new tensors; the `grad` of leaves stays as it is.
 
     Args:
+        grad_outputs: d(objective)/d(output), of the type of each output; None, also for one of them, is 1 for a scalar.
         create_graph: record the computation of the gradients, so that they can be differentiated again.
         allow_unused: give None for an input that no output depends on, instead of an error.
     """
@@ -90,7 +91,9 @@ def grad(
             raise RuntimeError(
                 expected("grad", f"input {position} to require gradients", str(tensor.type), "call requires_grad_()")
             )
-    given = list(grad_outputs) if grad_outputs is not None else [None] * len(roots)
+    if grad_outputs is None:
+        grad_outputs = [None] * len(roots)
+    given = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs)
     if len(given) != len(roots):
         raise ValueError(expected("grad", f"one of grad_outputs for each of {len(roots)} outputs", str(len(given))))
     seeds = [_seed(root, seed) for root, seed in zip(roots, given)]

@@ -12,6 +12,7 @@ from dtrain.optim.lr_scheduler import LRScheduler as LRScheduler
 from dtrain.optim.optimizer import Optimizer as Optimizer
 from dtrain.optim.parameter_group import ParameterGroup as ParameterGroup
 from dtrain.optim.plateau import ReduceLROnPlateau as ReduceLROnPlateau
+from dtrain.optim.schedules import ChainedScheduler as ChainedScheduler
 from dtrain.optim.schedules import ConstantLR as ConstantLR
 from dtrain.optim.schedules import CosineAnnealingLR as CosineAnnealingLR
 from dtrain.optim.schedules import CosineAnnealingWarmRestarts as CosineAnnealingWarmRestarts

@@ -54,6 +54,7 @@ class ParameterGroup(dict[str, Any]):
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__(settings)
         self.version = 0
+        self.is_scheduled = False  # whether a schedule of this optimizer sets the rate
         self.batches: list[ParameterBatch] = []
 
     def __reduce__(self) -> tuple[Any, ...]:

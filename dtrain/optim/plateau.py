@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any, Literal
 
 from dtrain.base.errors import expected
@@ -11,7 +12,7 @@ from dtrain.optim.optimizer import Optimizer
 
 
 class ReduceLROnPlateau(LRScheduler):
-    """Multiply the rate by `factor` when `step(metric)` has seen no better metric for more than `patience` steps.
+    """Multiply the rate, whatever it is, by `factor` when no metric was better for more than `patience` steps.
 
     Every rank must give the same metric (average it first), or the ranks' rates go apart.
 
@@ -19,7 +20,8 @@ class ReduceLROnPlateau(LRScheduler):
         mode: "min" or "max", what is better.
         threshold: how much better counts, as a share ("rel") or a difference ("abs").
         cooldown: steps after a change in which nothing is counted.
-        min_lr: the lowest rate.
+        min_lr: the lowest rate, or one for each group.
+        eps: a change of the rate of no more than this is not made.
     """
 
     def __init__(
@@ -31,7 +33,8 @@ class ReduceLROnPlateau(LRScheduler):
         threshold: float = 1e-4,
         threshold_mode: Literal["rel", "abs"] = "rel",
         cooldown: int = 0,
-        min_lr: float = 0.0,
+        min_lr: float | Sequence[float] = 0.0,
+        eps: float = 1e-8,
     ) -> None:
         if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
             given = f"{mode!r} and {threshold_mode!r}"
@@ -39,7 +42,12 @@ class ReduceLROnPlateau(LRScheduler):
         if not 0 < factor < 1:
             raise ValueError(expected("ReduceLROnPlateau", "factor in (0, 1)", repr(factor)))
         self.mode, self.factor, self.patience = mode, factor, patience
-        self.threshold, self.threshold_mode, self.cooldown, self.min_lr = threshold, threshold_mode, cooldown, min_lr
+        self.threshold, self.threshold_mode, self.cooldown, self.eps = threshold, threshold_mode, cooldown, eps
+        num_groups = len(optimizer.param_groups)
+        self.min_lrs = [float(min_lr)] * num_groups if isinstance(min_lr, int | float) else [float(lr) for lr in min_lr]
+        if len(self.min_lrs) != num_groups:
+            given = str(len(self.min_lrs))
+            raise ValueError(expected("ReduceLROnPlateau", f"a min_lr, or {num_groups}, one a group", given))
         self.best: float | None = None
         self.num_bad = self.num_cooling = self.num_reductions = 0
         super().__init__(optimizer)
@@ -50,7 +58,7 @@ class ReduceLROnPlateau(LRScheduler):
             raise TypeError(expected("ReduceLROnPlateau.step", "the metric", "nothing", "write step(loss)"))
         value = float(metric)
         self.num_steps += 1
-        if self.best is None or self._is_better(value, self.best):
+        if self._is_better(value):
             self.best, self.num_bad = value, 0
         else:
             self.num_bad += 1
@@ -58,13 +66,23 @@ class ReduceLROnPlateau(LRScheduler):
             self.num_cooling, self.num_bad = self.num_cooling - 1, 0
         if self.num_bad > self.patience:
             self.num_reductions, self.num_bad, self.num_cooling = self.num_reductions + 1, 0, self.cooldown
-            self._set()
+            for group, min_lr in zip(self.optimizer.param_groups, self.min_lrs):
+                lr = max(group["lr"] * self.factor, min_lr)
+                if group["lr"] - lr > self.eps:
+                    group["lr"] = lr
 
     def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
-        return max(float(base_lr * self.factor**self.num_reductions), min(self.min_lr, base_lr))
+        wanted = "to be stepped by itself, with the metric"
+        raise TypeError(expected("ReduceLROnPlateau", wanted, "a schedule of schedules around it"))
 
-    def _is_better(self, value: float, best: float) -> bool:
-        sign = 1 if self.mode == "max" else -1
+    def _set(self) -> None:
+        """A rate stays until a metric reduces it."""
+        self.own_lrs = self.get_last_lr()
+
+    def _is_better(self, value: float) -> bool:
+        sign, best = 1 if self.mode == "max" else -1, self.best
+        if best is None:  # NaN and the worst number there is are no improvement; nothing would be better than they
+            return sign * value > -inf
         margin = abs(best) * self.threshold if self.threshold_mode == "rel" else self.threshold
         return sign * value > sign * best + margin
 
@@ -78,3 +96,7 @@ class ReduceLROnPlateau(LRScheduler):
         for name in ("best", "num_bad", "num_cooling", "num_reductions"):
             setattr(self, name, state[name])
         super().load_state_dict(state)
+        if "lrs" not in state:  # of before rates were saved: nobody else had changed them
+            lowered = self.factor**self.num_reductions
+            for group, base_lr, min_lr in zip(self.optimizer.param_groups, self.base_lrs, self.min_lrs):
+                group["lr"] = max(base_lr * lowered, min(min_lr, base_lr))

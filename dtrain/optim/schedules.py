@@ -71,6 +71,8 @@ class LinearWarmup(LRScheduler):
         if not 0 <= start_factor <= 1:
             raise ValueError(expected("LinearWarmup", "start_factor in [0, 1]", repr(start_factor)))
         self.warmup, self.start_factor, self.after = num_steps, start_factor, after
+        if after is not None:
+            after.withdraw()
         super().__init__(optimizer)
 
     def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
@@ -84,6 +86,8 @@ class OneCycleLR(LRScheduler):
 
     The lowest rate, at the last of `total_steps`, is max_lr / (div_factor · final_div_factor). Momentum stays.
     """
+
+    is_absolute = True
 
     def __init__(
         self,
@@ -123,6 +127,8 @@ class OneCycleLR(LRScheduler):
 
 class LambdaLR(LRScheduler):
     """lr = base · function(step), with one function for all groups or one for each."""
+
+    is_absolute = True
 
     def __init__(
         self, optimizer: Optimizer, function: Callable[[int], float] | Sequence[Callable[[int], float]]
@@ -181,6 +187,8 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         T_0: steps of the first.
     """
 
+    is_absolute = True
+
     def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0) -> None:
         self.first = at_least_one("CosineAnnealingWarmRestarts", "T_0", T_0)
         self.growth = at_least_one("CosineAnnealingWarmRestarts", "T_mult", T_mult)
@@ -202,9 +210,38 @@ class SequentialLR(LRScheduler):
             given = f"{len(schedulers)} and {list(milestones)}"
             raise ValueError(expected("SequentialLR", "one schedule more than rising milestones", given))
         self.schedulers, self.milestones = list(schedulers), list(milestones)
+        _withdraw(self.schedulers)
         super().__init__(optimizer)
 
     def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
         number = bisect_right(self.milestones, step)
         begin = self.milestones[number - 1] if number else 0
         return self.schedulers[number].lr_at(step - begin, base_lr, group)
+
+
+class ChainedScheduler(LRScheduler):
+    """Schedules side by side: the factors by which they change the base rate multiply. Only this one is stepped.
+
+    Args:
+        optimizer: theirs; need not be given.
+    """
+
+    def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None) -> None:
+        self.schedulers = list(schedulers)
+        optimizers = {id(scheduler.optimizer) for scheduler in self.schedulers}
+        if optimizer is not None:
+            optimizers.add(id(optimizer))
+        if len(optimizers) != 1:
+            given = f"{len(self.schedulers)} schedules of {len(optimizers)} optimizers"
+            raise ValueError(expected("ChainedScheduler", "schedules of one optimizer", given))
+        _withdraw(self.schedulers)
+        super().__init__(self.schedulers[0].optimizer)
+
+    def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
+        factors = (scheduler.lr_at(step, base_lr, group) / base_lr for scheduler in self.schedulers)
+        return base_lr * math.prod(factors) if base_lr else 0.0
+
+
+def _withdraw(schedulers: Sequence[LRScheduler]) -> None:
+    for scheduler in reversed(schedulers):
+        scheduler.withdraw()

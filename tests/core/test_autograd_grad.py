@@ -42,6 +42,9 @@ def test_grad_outputs_weigh_the_roots() -> None:
     x = leaf(1, 2)
     (got,) = dt.grad([x * 2, x * 3], x, [dt.tensor([1.0, 0.0]), dt.tensor([0.0, 10.0])])
     assert got.tolist() == [2, 30]
+    for lone in (dt.tensor([1.0, 5.0]), [dt.tensor([1.0, 5.0])]):  # as a lone output is given: without a list
+        assert dt.grad(x * 2, x, lone)[0].tolist() == [2, 10]
+    assert dt.grad([x * 2, x.sum()], x, [dt.tensor([1.0, 0.0]), None])[0].tolist() == [3, 1]
     with pytest.raises(ValueError, match="one of grad_outputs for each of 2 outputs, got 1"):
         dt.grad([x * 2, x * 3], x, [dt.ones(2)])
 

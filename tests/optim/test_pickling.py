@@ -40,6 +40,9 @@ SCHEDULES = {
     "SequentialLR": lambda optimizer: optim.SequentialLR(
         optimizer, [optim.LinearLR(optimizer), optim.StepLR(optimizer, 2)], [4]
     ),
+    "ChainedScheduler": lambda optimizer: optim.ChainedScheduler(
+        [optim.ConstantLR(optimizer), optim.ExponentialLR(optimizer, 0.5)]
+    ),
     "ReduceLROnPlateau": lambda optimizer: optim.ReduceLROnPlateau(optimizer, patience=1),
 }
 ROUND_TRIPS = {"pickle": lambda value: pickle.loads(pickle.dumps(value)), "deepcopy": copy.deepcopy}

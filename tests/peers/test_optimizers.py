@@ -146,3 +146,67 @@ def rates(place: Any, parameter: Any, name: str, options: dict[str, Any]) -> lis
         quietly(schedule.step, *([1 / (1 + epoch % 5)] if name == "ReduceLROnPlateau" else []))
         found.append(optimizer.param_groups[0]["lr"])
     return found
+
+
+# Several schedules of one optimizer: each is stepped, or the last, which holds the others.
+TOGETHER: dict[str, Any] = {
+    "side by side": lambda o, p: [p.ConstantLR(o, 0.5, total_iters=3), p.ExponentialLR(o, 0.9)],
+    "three": lambda o, p: [p.LinearLR(o, 0.2, total_iters=4), p.StepLR(o, 3, 0.5), p.CosineAnnealingLR(o, 30)],
+    "one after another": lambda o, p: [
+        p.SequentialLR(o, [p.LinearLR(o, 0.1, total_iters=4), p.CosineAnnealingLR(o, 12, 0.01)], milestones=[4])
+    ],
+    "three after another": lambda o, p: [
+        p.SequentialLR(o, [p.ConstantLR(o, 0.1, 3), p.StepLR(o, 2, 0.5), p.ExponentialLR(o, 0.9)], milestones=[3, 9])
+    ],
+    "chained": lambda o, p: [p.ChainedScheduler([p.ConstantLR(o, 0.1, 3), p.ExponentialLR(o, 0.9), p.StepLR(o, 5)])],
+}
+
+
+# A change by hand is not tried with schedules one after another: PyTorch forgets it at the next milestone.
+@pytest.mark.parametrize(
+    ("name", "by_hand"),
+    [(name, by_hand) for name in TOGETHER for by_hand in (False, True) if not (by_hand and "after another" in name)],
+)
+def test_schedules_together_give_the_same_rates(name: str, by_hand: bool) -> None:
+    found = []
+    for place, parameter in ((optim, nn.Parameter(to_ours(torch.zeros(2)))), (torch.optim, torch.zeros(2))):
+        optimizer = place.SGD([parameter.requires_grad_()], lr=0.1)
+        schedules = TOGETHER[name](optimizer, place.lr_scheduler)
+        found.append([optimizer.param_groups[0]["lr"]])
+        for step in range(STEPS):
+            quietly(optimizer.step)
+            for schedule in schedules:
+                quietly(schedule.step)
+            if by_hand and step == 5:
+                optimizer.param_groups[0]["lr"] *= 0.5
+            found[-1].append(optimizer.param_groups[0]["lr"])
+    same = np.allclose(*found, rtol=1e-9)
+    TALLY.note("schedules together", EQUAL if same else DIFFERENT, name)
+    assert same, f"{found[0]}, theirs {found[1]}"
+
+
+PLATEAUS = [
+    {"mode": mode, "threshold_mode": threshold_mode, "threshold": threshold, "patience": patience, "cooldown": cooldown}
+    for mode in ("min", "max")
+    for threshold_mode in ("rel", "abs")
+    for threshold in (1e-4, 0.2)
+    for patience in (0, 2)
+    for cooldown in (0, 3)
+]
+
+
+@pytest.mark.parametrize("first", [1.0, float("inf"), float("nan"), float("-inf")])
+def test_plateaus_give_the_same_rates(first: float) -> None:
+    metrics = [first, *np.abs(np.random.default_rng(5).normal(size=40)).tolist()]
+    for options in PLATEAUS:
+        found = []
+        for place, parameter in ((optim, nn.Parameter(to_ours(torch.zeros(2)))), (torch.optim, torch.zeros(2))):
+            optimizer = place.SGD([parameter.requires_grad_()], lr=0.1)
+            schedule = place.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, min_lr=1e-3, **options)
+            found.append([])
+            for metric in metrics:
+                quietly(schedule.step, metric)
+                found[-1].append(optimizer.param_groups[0]["lr"])
+        same = np.allclose(*found, rtol=1e-12)
+        TALLY.note("plateaus", EQUAL if same else DIFFERENT, f"{options}")
+        assert same, f"{options}: {found[0]}, theirs {found[1]}"
