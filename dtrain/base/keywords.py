@@ -146,6 +146,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "BatchNorm": ("affine", "track_running_stats"),
     "BatchNorm1d": ("affine", "track_running_stats"),
     "BatchNorm2d": ("affine", "track_running_stats"),
+    "InstanceNorm2d": ("affine", "track_running_stats"),
     "GroupNorm": ("affine",),
     "LayerNorm": ("affine",),
     "RMSNorm": ("affine",),

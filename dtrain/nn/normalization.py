@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import dtrain.functional as F
 from dtrain.base.errors import ShapeError, expected
+from dtrain.core.context import no_grad
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import ones, zeros
 from dtrain.nn.module import Module
@@ -81,24 +82,56 @@ class GroupNorm(Module):
 
 
 class InstanceNorm2d(Module):
-    """Normalize each channel of each image of x[N, C, H, W] by itself (Ulyanov et al. 2016).
+    """Normalize each channel of each image of x[N, C, H, W], or of one x[C, H, W], by itself (Ulyanov et al. 2016).
 
     Args:
+        momentum: how far running values move towards the mean of a batch's; of no effect without them.
         affine: whether a weight, and unless `bias` is False a bias, are trained.
+        track_running_stats: keep running means and variances in training, and evaluate with them as batch norm does.
     """
 
     weight: Parameter | None
     bias: Parameter | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
 
-    def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False, bias: bool = True) -> None:
-        self.num_features, self.eps = num_features, eps
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        *,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        bias: bool = True,
+    ) -> None:
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight = Parameter(ones((num_features,))) if affine else None
         self.bias = Parameter(zeros((num_features,))) if affine and bias else None
+        self.register_buffer("running_mean", zeros((num_features,)) if track_running_stats else None)
+        self.register_buffer("running_var", ones((num_features,)) if track_running_stats else None)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.num_features:
-            raise ShapeError(expected("InstanceNorm2d", f"x[N, {self.num_features}, H, W]", str(x.type)))
-        return F.instance_norm(x, self.weight, self.bias, self.eps)
+        if x.ndim not in (3, 4) or x.shape[-3] != self.num_features:
+            wanted = f"x[N, {self.num_features}, H, W] or x[{self.num_features}, H, W]"
+            raise ShapeError(expected("InstanceNorm2d", wanted, str(x.type)))
+        return self._of_batch(x) if x.ndim == 4 else self._of_batch(x[None])[0]
+
+    def _of_batch(self, x: Tensor) -> Tensor:
+        if self.running_mean is None or self.running_var is None:
+            return F.instance_norm(x, self.weight, self.bias, self.eps)
+        if not self.training:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        y = F.instance_norm(x, self.weight, self.bias, self.eps)
+        if len(x):  # of no images there is no mean
+            _move_towards(self.running_mean, x.mean((2, 3)).mean(0), self.momentum)
+            _move_towards(self.running_var, x.var((2, 3), correction=1).mean(0), self.momentum)
+        return y
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}"
+
+
+@no_grad()
+def _move_towards(running: Tensor, new: Tensor, momentum: float) -> None:
+    running.assign_((running * (1 - momentum) + new.detach() * momentum).to(running.dtype))

@@ -45,6 +45,25 @@ def test_scale_and_shift_are_trained(layer):
     assert layer.weight.grad is not None and layer.bias.grad.numpy().sum() == y.size
 
 
+@pytest.mark.parametrize("is_traced", [False, True])
+def test_instance_norm_keeps_running_values_and_evaluates_with_them(is_traced):
+    layer = nn.InstanceNorm2d(6, 1e-5, 0.25, track_running_stats=True)
+    run = dt.trace(layer) if is_traced else layer
+    images = [X, X[:1] * 2]
+    mean, variance = np.zeros(6), np.ones(6)
+    for batch in images:
+        np.testing.assert_allclose(run(dt.tensor(batch)).numpy(), nn.InstanceNorm2d(6)(dt.tensor(batch)).numpy())
+        mean = 0.75 * mean + 0.25 * batch.mean((0, 2, 3))
+        variance = 0.75 * variance + 0.25 * batch.var((2, 3), ddof=1).mean(0)
+    run(dt.tensor(X[:0]))  # of no images there is no mean
+    np.testing.assert_allclose(layer.running_mean.numpy(), mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.running_var.numpy(), variance, rtol=1e-5)
+    layer.eval()
+    wanted = (X - mean[:, None, None]) / np.sqrt(variance[:, None, None] + 1e-5)
+    np.testing.assert_allclose(layer(dt.tensor(X)).numpy(), wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer(dt.tensor(X[1])).numpy(), wanted[1], rtol=1e-4, atol=1e-5)
+
+
 def test_errors():
     with pytest.raises(ShapeError, match=r"GroupNorm: .*got 6 channels in 4 groups"):
         nn.GroupNorm(4, 6)

@@ -73,8 +73,8 @@ def test_a_tensor_beside_max_and_min_is_the_other_operand(name: str, right: list
 
 
 def test_the_third_argument_of_instance_norm_is_no_flag() -> None:
-    with pytest.raises(TypeError):
-        nn.InstanceNorm2d(3, 1e-5, 0.1)  # PyTorch's third is a momentum
+    assert nn.InstanceNorm2d(3, 1e-5, 0.3).weight is None  # it is PyTorch's, a momentum
+    assert nn.InstanceNorm2d(3, 1e-5, 0.3).momentum == 0.3
     assert nn.InstanceNorm2d(3, 1e-5, affine=True).weight is not None
 
 

@@ -224,7 +224,6 @@ REFUSED_BY_MODULES: tuple[Agreed, ...] = (
         r"gelu\(\): argument 'input'",
         "the sample hands in a function of PyTorch's",
     ),
-    Agreed("nn.InstanceNorm2d", "multiple values|positional", "there is no momentum: no running statistics"),
 )
 DIFFERENT_MODULES: tuple[Agreed, ...] = (
     Agreed(
