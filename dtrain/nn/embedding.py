@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dtrain.functional as F
+from dtrain.base.errors import expected
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import zeros
 from dtrain.nn import init
 from dtrain.nn.module import Module
+from dtrain.ops.infer import as_int
 
 
 class Embedding(Module):
@@ -21,6 +23,9 @@ class Embedding(Module):
         self.weight = Parameter(zeros((num_embeddings, embedding_dim)))
         init.normal_(self.weight)
         if padding_idx is not None:
+            if not -num_embeddings <= as_int("Embedding", "padding_idx", padding_idx) < num_embeddings:
+                wanted = f"padding_idx in [{-num_embeddings}, {num_embeddings})"
+                raise ValueError(expected("Embedding", wanted, str(padding_idx)))
             self.weight.array[padding_idx] = 0
 
     def forward(self, indices: Tensor) -> Tensor:

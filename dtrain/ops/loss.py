@@ -8,7 +8,7 @@ from dtrain.base.errors import expected
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.ops.activation import relu
 from dtrain.ops.elementwise import abs, exp, log, maximum, minimum, square
-from dtrain.ops.loss_reduction import check_loss, check_reduction, check_shapes, reduced
+from dtrain.ops.loss_reduction import check_loss, check_shapes, reduced
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import sum as sum_over
 from dtrain.ops.statistics import norm
@@ -122,5 +122,6 @@ def margin_ranking_loss(
     a: Tensor, b: Tensor, target: Tensor, *, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
     """max(0, −target·(a − b) + margin): a shall rank above b where target is 1, below where it is −1."""
-    check_reduction("margin_ranking_loss", reduction)
+    check_loss("margin_ranking_loss", a, b, reduction)
+    check_shapes("margin_ranking_loss", a, target)
     return reduced(maximum(margin - as_tensor(target) * (a - b), 0.0), reduction)

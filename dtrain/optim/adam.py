@@ -51,10 +51,10 @@ class Adam(Optimizer):
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         super()._check(settings)
-        if not (len(settings["betas"]) == 2 and all(0 <= beta < 1 for beta in settings["betas"])):
-            raise ValueError(expected(type(self).__name__, "two betas in [0, 1)", repr(settings["betas"])))
-        if not settings["eps"] >= 0:
-            raise ValueError(expected(type(self).__name__, "eps of at least 0", repr(settings["eps"])))
+        betas = settings["betas"]
+        if not (isinstance(betas, Sequence) and len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
+            raise ValueError(expected(type(self).__name__, "two betas in [0, 1)", repr(betas)))
+        self._check_numbers(settings, "eps")
 
     def _names_for(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         return (*self.state_names, "max_exp_avg_sq") if settings["amsgrad"] else self.state_names

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dtrain.base.errors import expected
-from dtrain.core.context import context, no_grad
+from dtrain.core.context import context, no_grad, set_grad_enabled
 from dtrain.core.reducer import reduce_waiting
 from dtrain.core.tensor import Parameter, Tensor, as_tensor
 from dtrain.core.watched import Watched
@@ -52,12 +52,16 @@ class Optimizer(Watched, ABC):
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         """Raise ValueError for settings out of range."""
-        if not settings["lr"] >= 0:
-            raise ValueError(expected(type(self).__name__, "lr of at least 0", repr(settings["lr"])))
-        if not settings["weight_decay"] >= 0:
-            raise ValueError(
-                expected(type(self).__name__, "weight_decay of at least 0", repr(settings["weight_decay"]))
-            )
+        self._check_numbers(settings, "lr", "weight_decay")
+
+    def _check_numbers(self, settings: Mapping[str, Any], *names: str) -> None:
+        """Raise TypeError for what is no number, ValueError for one below 0."""
+        for name in names:
+            value, wanted = settings[name], f"{name} of at least 0"
+            if not isinstance(value, int | float | np.number | Tensor):
+                raise TypeError(expected(type(self).__name__, wanted, f"{value!r:.40} of type {type(value).__name__}"))
+            if not value >= 0:
+                raise ValueError(expected(type(self).__name__, wanted, repr(value)))
 
     def _names_for(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         """The kinds of state that these settings need."""
@@ -92,11 +96,22 @@ class Optimizer(Watched, ABC):
             for parameter in group["params"]:
                 parameter.grad = None
 
-    def step(self) -> None:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
 
         Gradients that wait under `no_sync` of data parallelism are averaged first: all ranks make the same steps.
+
+        Args:
+            closure: computes gradients first, and gives the loss, which then comes back; else None does.
         """
+        loss = None
+        if closure is not None:
+            with set_grad_enabled(True):
+                loss = closure()
+        self._step_groups()
+        return loss
+
+    def _step_groups(self) -> None:
         reduce_waiting(parameter for group in self.param_groups for parameter in group["params"])
         if context.tracer is not None:
             context.tracer.guard(self, "num_groups", self.num_groups)
@@ -256,6 +271,9 @@ def _as_groups(where: str, params: Any) -> list[dict[str, Any]]:
         raise TypeError(
             expected(where, "a list or generator of parameters", type(params).__name__, "its order must be the same")
         )
+    if not isinstance(params, Iterable):
+        given = f"{params!r:.40} of type {type(params).__name__}"
+        raise TypeError(expected(where, "parameters", given, "pass model.parameters()"))
     listed = list(params)
     if not listed:
         raise ValueError(expected(where, "at least one parameter", "none", "pass model.parameters()"))

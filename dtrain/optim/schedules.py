@@ -27,6 +27,8 @@ class MultiStepLR(LRScheduler):
     """lr = base · gammaᵏ, with k the number of milestones reached."""
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1) -> None:
+        if not isinstance(milestones, Iterable):
+            raise TypeError(expected("MultiStepLR", "a list of milestones", repr(milestones)))
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer)
 
@@ -134,6 +136,8 @@ class LambdaLR(LRScheduler):
         self, optimizer: Optimizer, function: Callable[[int], float] | Sequence[Callable[[int], float]]
     ) -> None:
         num_groups = len(optimizer.param_groups)
+        if not callable(function) and not isinstance(function, Sequence):
+            raise TypeError(expected("LambdaLR", "a function of the step number, or one a group", repr(function)))
         self.functions = [function] * num_groups if callable(function) else list(function)
         if len(self.functions) != num_groups:
             raise ValueError(expected("LambdaLR", f"{num_groups} functions, one a group", str(len(self.functions))))

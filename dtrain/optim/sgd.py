@@ -53,8 +53,7 @@ class SGD(Optimizer):
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         super()._check(settings)
-        if not settings["momentum"] >= 0:
-            raise ValueError(expected("SGD", "momentum of at least 0", repr(settings["momentum"])))
+        self._check_numbers(settings, "momentum")
         if settings["nesterov"] and (settings["momentum"] == 0 or settings["dampening"] != 0):
             given = f"momentum={settings['momentum']}, dampening={settings['dampening']}"
             raise ValueError(expected("SGD", "momentum above 0 and dampening 0 with nesterov", given))
