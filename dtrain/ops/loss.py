@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dtrain.base.errors import expected
+from dtrain.base.errors import ShapeError, expected
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.ops.activation import relu
 from dtrain.ops.elementwise import abs, exp, log, maximum, minimum, square
-from dtrain.ops.loss_reduction import check_loss, check_shapes, reduced
+from dtrain.ops.loss_reduction import check_loss, check_reduction, check_shapes, reduced
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import sum as sum_over
 from dtrain.ops.statistics import norm
@@ -122,6 +122,8 @@ def margin_ranking_loss(
     a: Tensor, b: Tensor, target: Tensor, *, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
     """max(0, −target·(a − b) + margin): a shall rank above b where target is 1, below where it is −1."""
-    check_loss("margin_ranking_loss", a, b, reduction)
-    check_shapes("margin_ranking_loss", a, target)
+    check_reduction("margin_ranking_loss", reduction)
+    if any(isinstance(other, Tensor) and other.ndim != a.ndim for other in (b, target)):
+        given = " and ".join(str(x.type) for x in (a, b, target) if isinstance(x, Tensor))
+        raise ShapeError(expected("margin_ranking_loss", "as many axes in each", given, "reshape one of them"))
     return reduced(maximum(margin - as_tensor(target) * (a - b), 0.0), reduction)

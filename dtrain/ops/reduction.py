@@ -11,7 +11,7 @@ from math import prod as product
 from typing import Any
 
 from dtrain.base.dtype import ALL, FLOATS, INTEGERS, DTypeLike, as_dtype, float32, float64, int64
-from dtrain.base.errors import ShapeError, expected
+from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
@@ -215,11 +215,13 @@ def sum(x: Any, axis: Axis = None, *, keepdims: bool = False, dtype: DTypeLike |
 def mean(x: Any, axis: Axis = None, *, keepdims: bool = False, dtype: DTypeLike | None = None) -> Tensor:
     """The average over `axis`. Integers are averaged in f32. NaN where there is nothing to average.
 
-    With a `dtype` the elements are cast to it first.
+    With a `dtype`, of floats, the elements are cast to it first.
 
     >>> mean(tensor([1.0, 2.0, 6.0]))
     Tensor(3., f32[]@cpu)
     """
+    if dtype is not None and not as_dtype(dtype).is_floating:
+        raise DtypeError(expected("mean", "a floating dtype", as_dtype(dtype).tag, "cast the mean with .to(dtype)"))
     values = as_tensor(x) if dtype is None else cast(as_tensor(x), as_dtype(dtype))
     return reduce(MEAN, as_floating(values), axis, keepdims)
 

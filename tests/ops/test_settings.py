@@ -80,6 +80,11 @@ def test_masked_fill_takes_one_number():
         x.masked_fill(mask, F.ones((3, 1)))
 
 
+def test_a_mean_is_no_integer():
+    with pytest.raises(TypeError, match="mean: expected a floating dtype, got s64; cast the mean"):
+        F.mean(dt.tensor([1.5, 2.5]), dtype="s64")
+
+
 def test_ignore_index_beside_probabilities():
     logits, probabilities = dt.tensor([[1.0, 2.0]]), dt.tensor([[0.5, 0.5]])
     with pytest.raises(ValueError, match=r"cross_entropy: expected class numbers beside ignore_index, got f32\[1,2\]"):

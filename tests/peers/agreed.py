@@ -120,6 +120,11 @@ REFUSED: tuple[Agreed, ...] = (
         integers,
     ),
     Agreed("__rpow__", "integers to powers of at least 0", "NumPy's rule; PyTorch gives 0 for 2 ** -1", integers),
+    Agreed(
+        "nn.functional.layer_norm nn.functional.group_norm nn.functional.rms_norm",
+        "expected eps of at least 0",
+        "an eps below 0 makes NaN of what varies less",
+    ),
     Agreed("squeeze", "expected axis .* of size 1", "NumPy's rule: an axis that stays is no axis that goes"),
     Agreed("repeat_interleave", "expected repeats as an int", "one number for all elements"),
     Agreed("cat", "concat: expected", "an empty vector is no part of a matrix; PyTorch keeps it for old scripts"),
