@@ -69,7 +69,7 @@ class GradScaler:
 
     def step(self, optimizer: Optimizer, closure: Callable[[], Tensor] | None = None) -> Any:
         """optimizer.step()."""
-        return optimizer.step() if closure is None else optimizer.step(closure)  # type: ignore[call-arg]
+        return optimizer.step() if closure is None else optimizer.step(closure)
 
     def update(self, new_scale: float | None = None) -> None:
         """There is no scale to update."""
