@@ -142,7 +142,16 @@ REFUSED: tuple[Agreed, ...] = (
     Agreed("nn.functional.one_hot", "expected num_classes", "a width that depends on data has no shape in a trace"),
     Agreed("nn.functional.smooth_l1_loss", "expected a positive beta", "l1_loss is the function of beta 0"),
     Agreed("nn.functional.avg_pool2d", r"expected (stride|padding) as an int or two", "a size or a pair of them"),
-    Agreed("nn.functional.pad", "in mode replicate", "an axis of size 0 has no edge to repeat", without_elements),
+    Agreed(
+        "nn.functional.pad",
+        r"on axis \d of \w+\[[\d,]*\b0\b.* in mode replicate",
+        "an axis of size 0 has no edge to repeat",
+    ),
+    Agreed(
+        "nn.functional.layer_norm nn.functional.group_norm nn.functional.rms_norm",
+        "expected eps of at least 0, got -0.5",
+        "what keeps a root off 0 is not negative",
+    ),
     Agreed("nn.functional.batch_norm", "of at least 2 axes", "samples and channels: a vector has no channels"),
     Agreed(
         "nn.functional.conv_transpose2d",
