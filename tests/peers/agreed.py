@@ -147,11 +147,6 @@ REFUSED: tuple[Agreed, ...] = (
         r"on axis \d of \w+\[[\d,]*\b0\b.* in mode replicate",
         "an axis of size 0 has no edge to repeat",
     ),
-    Agreed(
-        "nn.functional.layer_norm nn.functional.group_norm nn.functional.rms_norm",
-        "expected eps of at least 0, got -0.5",
-        "what keeps a root off 0 is not negative",
-    ),
     Agreed("nn.functional.batch_norm", "of at least 2 axes", "samples and channels: a vector has no channels"),
     Agreed(
         "nn.functional.conv_transpose2d",
