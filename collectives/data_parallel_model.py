@@ -25,7 +25,7 @@ from dtrain.collectives.replication import Replicas, note_passed_on
 from dtrain.collectives.session import init
 from dtrain.core.context import is_grad_enabled
 from dtrain.core.structure import flatten
-from dtrain.core.tensor import Parameter, Tensor
+from dtrain.core.tensor import Parameter, Tensor, grad_where_it_lies
 from dtrain.nn.module import Module
 
 BUCKET_VARIABLE = "DTRAIN_FUSION_THRESHOLD_MB"
@@ -294,7 +294,9 @@ class DataParallel(Module):
     def unused_parameters(self) -> list[str]:
         """Names of the parameters that no rank had a gradient for in the last synchronized backward."""
         if self.boundary is None:  # what the last backward has left without one
-            return [name for name, p in self.module.named_parameters() if p.requires_grad and p.grad is None]
+            return [
+                name for name, p in self.module.named_parameters() if p.requires_grad and grad_where_it_lies(p) is None
+            ]
         return self.boundary.averager.unused
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from dtrain.collectives.forward_pass import ForwardPass
 from dtrain.collectives.ops import all_reduce
 from dtrain.core.autograd import BackwardPass
 from dtrain.core.context import context, is_tracing, no_grad
-from dtrain.core.tensor import Parameter, Tensor
+from dtrain.core.tensor import Parameter, Tensor, grad_where_it_lies
 from dtrain.core.tensor_factory import zeros_like
 from dtrain.functional import where
 
@@ -95,7 +95,7 @@ class GradientAverager:
             return
         with no_grad():
             everyone = self._with_names(parameter for parameter in parameters if self in parameter.reducers)
-            held = {parameter: parameter.grad for _, parameter in everyone}
+            held = {parameter: grad_where_it_lies(parameter) for _, parameter in everyone}
             (anywhere,) = self._anywhere(
                 everyone, {parameter for parameter, value in held.items() if value is not None}
             )
@@ -157,7 +157,7 @@ class GradientAverager:
         that have any travel beside what waits. So does what waits for parameters that this pass does not use.
         """
         everyone = self._with_names(parameter for _, parameter in named)
-        held = {p: p.grad for _, p in everyone if p not in backward_pass.replaced}
+        held = {p: grad_where_it_lies(p) for _, p in everyone if p not in backward_pass.replaced}
         waiting = {parameter for parameter, value in held.items() if value is not None}
         used, waiting = self._anywhere(everyone, set(mine), waiting)
         self.unused = [name for name, parameter in named if parameter not in used]

@@ -188,7 +188,7 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     },
     "optim": {
         "swa_utils": "keep running averages in the training loop",
-        "LBFGS": "write optim.Adam; there is no optimizer with a closure",
+        "LBFGS": "dtrain does not have it; optim.Adam is the nearest, another algorithm with numbers of its own",
         "RMSprop": "dtrain does not have it; optim.Adam is the nearest, another algorithm with numbers of its own",
         "Adagrad": "dtrain does not have it; optim.Adam is the nearest, another algorithm with numbers of its own",
         "Adadelta": "dtrain does not have it; optim.Adam is the nearest, another algorithm with numbers of its own",

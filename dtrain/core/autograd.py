@@ -16,7 +16,7 @@ from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.core.apply import apply, refresh_views
 from dtrain.core.context import context, set_grad_enabled
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import GradHook, Tensor, owner_of
+from dtrain.core.tensor import GradHook, Tensor, grad_where_it_lies, owner_of
 from dtrain.core.tensor_factory import ones_like, zeros_like
 from dtrain.graph.op import get_op
 from dtrain.kernels.device_arrays import copy_of
@@ -272,7 +272,7 @@ def _unshared(gradients: Gradients, seed: Tensor) -> Gradients:
 
 def _accumulate(leaf: Tensor, value: Tensor) -> None:
     """Set or add. A traced update writes in place, so that the gradient stays one state of the graph."""
-    before = leaf.grad
+    before = grad_where_it_lies(leaf)
     if before is None:
         leaf.grad = value
     elif context.tracer is not None and not before.is_symbolic:

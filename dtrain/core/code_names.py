@@ -20,9 +20,8 @@ NOTHING: Any = type("Nothing", (), {"__repr__": lambda self: "nothing"})()
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
 _CELL = ("LOAD_DEREF", "LOAD_CLASSDEREF")
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
-_OTHERS = frozenset(["dtrain", "numpy", "builtins", *sys.stdlib_module_names]) - {
-    "test"
-}  # which scripts are called, too
+# Scripts are called `test`, too.
+_OTHERS = frozenset(["dtrain", "numpy", "builtins", *sys.stdlib_module_names]) - {"test"}
 _KINDS = {**dict.fromkeys(_GLOBAL, "global"), **dict.fromkeys(_CELL, "cell"), "IMPORT_NAME": "module"}
 
 

@@ -134,11 +134,9 @@ class Tensor(TensorMethods, TensorNumbers):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward passes have added up, or None. Of the tensor's type; may share memory."""
-        if context.tracer is not None:
-            context.tracer.read_grad(self)
-        elif type(self._grad) is LentGradient:
+        if context.tracer is None and type(self._grad) is LentGradient:
             self._grad = Tensor(copy_of(self._grad.array), self._grad.type)
-        return self._grad
+        return grad_where_it_lies(self)
 
     @grad.setter
     def grad(self, gradient: Tensor | None) -> None:
@@ -272,10 +270,18 @@ class Tensor(TensorMethods, TensorNumbers):
 class LentGradient(Tensor):
     """A gradient in memory that a compiled graph writes anew in its next run.
 
-    Graphs read it where it lies. Whoever else asks a leaf for its `grad` gets a copy of it, which stays as it is.
+    Graphs, optimizers and clipping read it where it lies. Whoever else asks a leaf for its `grad` gets a copy of it,
+    which stays as it is.
     """
 
     __slots__ = ()
+
+
+def grad_where_it_lies(leaf: Tensor) -> Tensor | None:
+    """`leaf.grad` for who neither keeps it nor writes to it: without the copy of one that is lent."""
+    if context.tracer is not None:
+        context.tracer.read_grad(leaf)
+    return leaf._grad
 
 
 class Parameter(Tensor):

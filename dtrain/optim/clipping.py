@@ -10,7 +10,7 @@ from dtrain.base.dtype import float32, float64
 from dtrain.base.errors import expected
 from dtrain.core.context import no_grad
 from dtrain.core.reducer import reduce_waiting
-from dtrain.core.tensor import Tensor
+from dtrain.core.tensor import Tensor, grad_where_it_lies
 from dtrain.core.tensor_factory import zeros
 from dtrain.ops.value_checks import expect_finite
 
@@ -60,7 +60,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 def _with_gradient(parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
     listed = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     reduce_waiting(listed)  # what this rank alone has says nothing of the size of the whole
-    pairs = [(parameter, parameter.grad) for parameter in listed]
+    pairs = [(parameter, grad_where_it_lies(parameter)) for parameter in listed]
     return [(parameter, gradient) for parameter, gradient in pairs if gradient is not None]
 
 

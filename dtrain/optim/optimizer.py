@@ -16,7 +16,7 @@ import numpy as np
 from dtrain.base.errors import expected
 from dtrain.core.context import context, no_grad, set_grad_enabled
 from dtrain.core.reducer import reduce_waiting
-from dtrain.core.tensor import Parameter, Tensor, as_tensor
+from dtrain.core.tensor import Parameter, Tensor, as_tensor, grad_where_it_lies
 from dtrain.core.watched import Watched
 from dtrain.nn.state import check_state
 from dtrain.optim.parameter_group import ParameterBatch, ParameterGroup, zeros_beside
@@ -147,7 +147,7 @@ class Optimizer(Watched, ABC):
 
     def _step_batch(self, group: ParameterGroup, batch: ParameterBatch) -> None:
         parameters, states = batch.parameters, batch.states
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = [grad_where_it_lies(parameter) for parameter in parameters]
         present = [gradient for gradient in gradients if gradient is not None]
         if not present:
             return

@@ -15,7 +15,7 @@ from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import tensor_type
 from dtrain.core.apply import current_gpu
 from dtrain.core.context import context
-from dtrain.core.tensor import Parameter, Tensor
+from dtrain.core.tensor import Parameter, Tensor, grad_where_it_lies
 from dtrain.kernels.device_arrays import overwrite
 from dtrain.kernels.registry import array_module
 
@@ -108,7 +108,7 @@ class ParameterGroup(dict[str, Any]):
         """Give parameters without a gradient in this step batches of their own, so that step counts stay right."""
         for position in reversed(range(len(self.batches))):
             batch = self.batches[position]
-            is_active = [parameter.grad is not None for parameter in batch.parameters]
+            is_active = [grad_where_it_lies(parameter) is not None for parameter in batch.parameters]
             if any(is_active) and not all(is_active):
                 self.batches[position : position + 1] = batch.split(is_active, self["lr"])
                 self.version += 1

@@ -240,3 +240,56 @@ def test_a_gradient_that_was_looked_at_is_added_to():
     p.grad = q.grad = None
     step(dt.ones(1))
     assert first.item() == 37 and p.grad.item() == q.grad.item() == 1
+
+
+def _clip_norm(p, optimizer):
+    dt.optim.clip_grad_norm_([p], 1.0)
+
+
+def _clip_value(p, optimizer):
+    dt.optim.clip_grad_value_([p], 1.0)
+
+
+def _add_eagerly(p, optimizer):
+    p.sum().backward()
+
+
+@pytest.mark.parametrize("use", [lambda p, optimizer: optimizer.step(), _clip_norm, _clip_value, _add_eagerly])
+@pytest.mark.parametrize("kind", [dt.optim.SGD, dt.optim.Adam])
+def test_what_updates_and_clips_reads_gradients_where_the_graph_left_them(use, kind, monkeypatch):
+    def results(is_traced):
+        p = dt.Parameter([1.0, 2.0])
+        optimizer = kind([p], lr=0.5)
+
+        def backward(x):
+            (p * x).sum().backward()
+
+        run = dt.trace(backward) if is_traced else backward
+        seen = []
+        for number in (1.0, 2.0, 3.0, 4.0):
+            run(dt.full((2,), number))
+            use(p, optimizer)
+            seen.append((p.numpy().copy(), p._grad.numpy().copy()))
+            p.grad = None
+        return seen
+
+    expected = results(False)
+    monkeypatch.setattr("dtrain.core.tensor.copy_of", lambda array: pytest.fail("a gradient was copied"))
+    np.testing.assert_array_equal(results(True), expected)
+
+
+@pytest.mark.parametrize("clip", [_clip_norm, _clip_value])
+def test_clipped_gradients_that_somebody_keeps_stay_as_they_are(clip):
+    p = dt.Parameter([1.0, 1.0])
+
+    @dt.trace
+    def step(x):
+        (p * x).sum().backward()
+
+    kept = []
+    for number in (0.125, 0.25, 0.5, 0.0625):  # nothing to clip
+        step(dt.full((2,), number))
+        clip(p, None)
+        kept.append(p.grad)
+        p.grad = None
+    assert [gradient.tolist()[0] for gradient in kept] == [0.125, 0.25, 0.5, 0.0625]
