@@ -128,6 +128,19 @@ def test_parameters_frozen_when_wrapped_and_unfrozen_later(traced: bool) -> None
 
 
 @EAGER_AND_TRACED
+def test_parameters_frozen_at_the_first_step_and_unfrozen_for_the_second(traced: bool) -> None:
+    def step(model: Any, net: Any, part: Any) -> None:
+        run = dt.trace(lambda x: mse(model(x)).backward()) if traced else lambda x: mse(model(x)).backward()
+        net.first.requires_grad_(False)
+        run(part(0))
+        net.first.requires_grad_(True)
+        net.last.bias.requires_grad_(False)
+        run(part(1))
+
+    check(step, [[3, 1, 2], [1, 4, 0]])
+
+
+@EAGER_AND_TRACED
 def test_parameters_that_are_added_or_replaced_start_as_rank_0s(traced: bool) -> None:
     def prepare(net: Any) -> None:
         # Every rank draws other numbers, as `nn.init` would; one process is rank 0.
