@@ -14,6 +14,7 @@ from dtrain.base.errors import TraceError
 from peers.compare import difference
 from peers.exchange import DTYPES, NotOurs, array_of, leaves_of, map_structure, quietly, to_ours
 from peers.tally import DIFFERENT, EQUAL, MISSING, UNLISTED, UNTRACED
+from peers.ties import same_but_for_ties
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 # How Python, and our own table of keywords, say that an argument does not exist.
@@ -23,8 +24,10 @@ NO_SUCH_ARGUMENT = re.compile(
 )
 
 
-def judge(theirs: Callable[..., Any], ours: Callable[..., Any], sample: Any, *, drawn: bool) -> tuple[str, str]:
-    """How a sample comes out, and why in words."""
+def judge(
+    theirs: Callable[..., Any], ours: Callable[..., Any], sample: Any, *, drawn: bool, name: str = ""
+) -> tuple[str, str]:
+    """How a sample comes out, and why in words. Of operators named in `ties.OPEN` other places may be as right."""
     given = (sample.input, *sample.args), dict(sample.kwargs)
     try:
         mine = to_ours(given)
@@ -47,6 +50,9 @@ def judge(theirs: Callable[..., Any], ours: Callable[..., Any], sample: Any, *, 
         found = kinds_difference(result, right)
         return (DIFFERENT, found) if found else (EQUAL, "")
     found = difference(result, right, lambda: quietly(theirs, *exact[0], **exact[1]))
+    if found and (with_our_places := same_but_for_ties(name, sample, result, right)):
+        theirs, right = with_our_places, with_our_places(*given[0], **given[1])
+        found = difference(result, right)
     return (DIFFERENT, found) if found else gradients(theirs, (given, right), (mine, result), exact)
 
 

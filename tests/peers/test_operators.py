@@ -29,11 +29,12 @@ def test_samples_come_out_as_theirs(info: Any) -> None:
     assert ours is not None
     for dtype in sorted(quietly(info.supported_dtypes, "cpu") & set(DTYPES), key=str):
         for place, sample in enumerate(operator_samples(info, dtype)):
-            way, why = settled(info.name, sample, *judge(info.op, ours, sample, drawn=is_drawn(info, sample)))
+            drawn = is_drawn(info, sample)
+            way, why = settled(info.name, sample, *judge(info.op, ours, sample, drawn=drawn, name=info.name))
             TALLY.note("operators", way, why, info.name)
             if way in (DIFFERENT, UNLISTED):
                 failures.append(f"{dtype} {shown(sample)}: {way}: {why}")
-            if way == EQUAL and not is_drawn(info, sample) and dtype in FLOATS and (EVERYTHING or place < TRACED):
+            if way == EQUAL and not drawn and dtype in FLOATS and (EVERYTHING or place < TRACED):
                 way, why = traced(ours, sample)
                 TALLY.note("operators, traced", way, why, info.name)
                 if way == DIFFERENT:
