@@ -37,7 +37,7 @@ def same_but_for_ties(name: str, sample: Any, ours: Any, theirs: Any) -> Callabl
     """PyTorch's function with places as ours, if these are as right as its own; None if they are not.
 
     Ours are right where x has there, bit for bit but for the payload of a NaN, what it has at theirs, and, where places
-    are distinct, none comes twice. The function gives x at our places beside them, with the gradient that belongs there.
+    are distinct, none comes twice. The function gives x at our places beside them, with the gradient that belongs so.
     """
     rule = OPEN.get(name)
     if rule is None or sample.kwargs.get("stable"):
@@ -70,7 +70,7 @@ def _at(x: torch.Tensor, axis: int, places: torch.Tensor) -> torch.Tensor | None
     lines = x.reshape(1) if x.ndim == 0 else x
     is_kept = x.ndim == places.ndim
     index = places.reshape(1) if x.ndim == 0 else places if is_kept else places.unsqueeze(axis)
-    if index.numel() and not (0 <= int(index.min()) and int(index.max()) < lines.shape[axis]):
+    if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < lines.shape[axis]):
         return None
     found = torch.gather(lines, axis, index)
     return found.reshape(places.shape)
