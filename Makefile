@@ -41,6 +41,9 @@ $(DRY_RUN)/.installed: pyproject.toml
 
 test-cluster: $(STAMP) ## the tests over network namespaces, Slurm (Debian's packages in build/slurm) and Ray clusters
 	@$(BIN)/python tests/helpers/slurm_packages.py build/slurm
+	@$(BIN)/python -c 'import ray, aiohttp_cors' 2>/dev/null \
+	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ray-jobs]' \
+	|| echo "no server of Ray's jobs to test with: pip could not install dtrain[ray-jobs], for the reason above"
 	@$(BIN)/python -m pytest -m cluster $(ARGS)
 
 test-programs: $(STAMP) ## 2,000 random training programs on ranks against one process, 300 under a real mpirun

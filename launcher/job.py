@@ -31,7 +31,8 @@ from dtrain.launcher.output_thread import OutputThreads
 from dtrain.launcher.plan import LaunchPlan
 from dtrain.launcher.roster import Roster
 from dtrain.launcher.spec import LaunchSpec
-from dtrain.launcher.verdict import JobVerdict, block, interrupt_verdict, start_verdict, timeout_verdict
+from dtrain.launcher.starter_verdicts import start_verdict
+from dtrain.launcher.verdict import JobVerdict, block, interrupt_verdict, timeout_verdict
 
 JOB_VARIABLE = "DTRAIN_JOB_ID"
 TURN = 0.05  # seconds between looks at clocks and processes

@@ -8,22 +8,26 @@ from dataclasses import dataclass
 
 from dtrain.launcher.backends import Started
 from dtrain.launcher.plan import LaunchPlan
+from dtrain.launcher.rank_end import RankEnd, is_consequence
 from dtrain.launcher.roster import Roster
 from dtrain.launcher.spec import LaunchSpec
-from dtrain.launcher.verdict import (
-    JobVerdict,
-    culprit_and_others,
+from dtrain.launcher.starter_verdicts import (
     daemon_lost_verdict,
-    early_leaver_verdict,
-    failure_verdict,
-    is_consequence,
-    nothing_exchanged_note,
+    lost_with_their_daemon,
     silent_leaver_verdict,
     start_timed_out_verdict,
     starter_left_verdict,
 )
+from dtrain.launcher.verdict import (
+    JobVerdict,
+    culprit_and_others,
+    early_leaver_verdict,
+    failure_verdict,
+    nothing_exchanged_note,
+)
 
 SETTLE = 0.1  # seconds after the first bad end, so that reports on their way are part of the verdict
+STARTERS_WORD = 1.0  # seconds after a bad end that nothing explains, for what started the ranks to say why
 LAST_REPORTS = 1.0  # for ranks to say how they ended, once what started them is gone
 STARTER_PATIENCE = 5.0  # for what started the ranks to end, once they have
 
@@ -53,7 +57,7 @@ class Judge:
         is_running = running_since < math.inf
         if roster.failures:
             self._failed_at = min(self._failed_at, now)
-            return Outcome(self._failure()) if now >= self._failed_at + SETTLE or roster.all_ended else None
+            return Outcome(self._failure()) if self._has_heard_enough(now) else None
         if roster.all_ended:
             self._ended_at = min(self._ended_at, now)
             has_waited = now >= self._ended_at + STARTER_PATIENCE
@@ -72,8 +76,18 @@ class Judge:
             return Outcome(self._start_timed_out())
         return None
 
+    def _has_heard_enough(self, now: float) -> bool:
+        """Of a failure. What starts ranks on other hosts may know more than a rank that left by a bare exit code."""
+        first, _ = culprit_and_others(self._roster.failures)
+        is_explained = bool(first.exception or first.message or first.signal) and not is_consequence(first)
+        if not (self._plan.all_local or is_explained or self._started.poll() is not None):
+            return now >= self._failed_at + STARTERS_WORD
+        return now >= self._failed_at + SETTLE or self._roster.all_ended
+
     def _failure(self) -> JobVerdict:
         first, others = culprit_and_others(self._roster.failures)
+        if self._has_lost_the_daemon_of(first):
+            return self._daemon_lost()
         leavers = [end for end in self._roster.left_without_a_word if end.time <= first.time or not first.time]
         if leavers and is_consequence(first):
             return silent_leaver_verdict(*self._starter(), leavers[0], self._roster.ends)
@@ -95,8 +109,24 @@ class Judge:
         if not is_running:
             absent = [] if self._plan.all_local else [one for one in self._plan.ranks if one.rank in roster.missing]
             return starter_left_verdict(*self._starter(), missing=roster.missing, hosts=[one.host for one in absent])
-        addresses = {rank: ready.address for rank, ready in roster.ready.items()}
-        return daemon_lost_verdict(*self._starter(), roster.ends, addresses=addresses, scheduler=self._scheduler)
+        return self._daemon_lost()
+
+    def _has_lost_the_daemon_of(self, first: RankEnd) -> bool:
+        """MPI ends ranks whose daemon is gone, with a bare exit code; others lose them as peers."""
+        if first.faults or (first.traceback and not is_consequence(first)) or (first.signal and not first.lost):
+            return False
+        lost = lost_with_their_daemon(self._started.messages(), self._roster.ends, self._addresses)
+        return bool(lost) and (is_consequence(first) or first in lost)
+
+    def _daemon_lost(self) -> JobVerdict:
+        return daemon_lost_verdict(
+            *self._starter(), self._roster.ends, addresses=self._addresses, scheduler=self._scheduler
+        )
+
+    @property
+    def _addresses(self) -> dict[int, str]:
+        """Where each rank's host is seen."""
+        return {rank: ready.address for rank, ready in self._roster.ready.items()}
 
     @property
     def _scheduler(self) -> str:

@@ -13,8 +13,8 @@ from dtrain.base.control_server import Peer
 from dtrain.base.errors import expected
 from dtrain.base.version import VERSION
 from dtrain.launcher.placement import ReadyRank
+from dtrain.launcher.rank_end import RankEnd
 from dtrain.launcher.stacks import asked_stack, crash_stack
-from dtrain.launcher.verdict import RankEnd
 
 
 class Roster:

@@ -146,6 +146,7 @@ class Supervisor:
         if self._stacks_at is not None and time.monotonic() >= self._stacks_at:
             self._stacks_at = None
             self._client.send({"type": "stacks", "text": _read_all(self._child.faults)})
+        self._client.leave_if_unreachable()
         self._reap()
 
     def _want_output(self, is_wanted: bool) -> None:

@@ -21,13 +21,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from dtrain.base.control_channel import Verdict, configure, verdict_message
+from dtrain.base.control_channel import VANISHED_AFTER, Verdict, configure, verdict_message
 from dtrain.base.control_frames import MAX_LINE_BYTES, FrameReader, Message, encode
 from dtrain.base.errors import LaunchError, expected
 from dtrain.base.exit_codes import FAILED, RANKS_DISAGREE
+from dtrain.base.network import seconds_unanswered
 
 MAX_HELLO_BYTES = 1 << 16  # a stranger may not make us hold more than this
 HELLO_TIMEOUT = 10.0
+LOOK_INTERVAL = 1.0  # seconds between looks for hosts that have vanished
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +94,7 @@ class ControlServer:
         self._verdict: Verdict | None = None
         self._lock = threading.Lock()
         self._closed = False
+        self._look_at = 0.0
         self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         # Who has not said hello may hold a part of our descriptors, so that the job itself can still be started.
         self._max_strangers = max(8, min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
@@ -183,6 +186,9 @@ class ControlServer:
             else:
                 self._serve_peer(key.data, events)
         self._drop_silent_strangers()
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_INTERVAL
+            self._drop_the_unreachable()
 
     def _want_writes(self) -> None:
         with self._lock:
@@ -234,6 +240,11 @@ class ControlServer:
         limit = time.monotonic() - HELLO_TIMEOUT
         for peer in [peer for peer in self._peers.values() if not peer.role and peer.since < limit]:
             self._drop(peer)
+
+    def _drop_the_unreachable(self) -> None:
+        for peer in list(self._peers.values()):
+            if seconds_unanswered(peer.connection) > VANISHED_AFTER:
+                self._drop(peer)
 
     def _serve_peer(self, peer: Peer, events: int) -> None:
         try:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 _GET_ADDRESS = 0x8915  # SIOCGIFADDR
 _FAR_AWAY = "192.0.2.1"  # of a network for documentation: only the default route leads there
+_RETRANSMITS, _LAST_ACK_RECEIVED, _TCP_INFO_SIZE = 2, 56, 60  # of Linux's struct tcp_info
 STAGGER = 0.25  # seconds before the next address is tried beside the one before
 
 
@@ -44,6 +45,19 @@ def own_addresses(towards: str = "") -> list[str]:
 def is_loopback(address: str) -> bool:
     """Whether an address means this host to whoever uses it."""
     return address.startswith("127.")
+
+
+def seconds_unanswered(connection: socket.socket) -> float:
+    """How long the other host has acknowledged nothing, though something is sent to it again and again; else 0.
+
+    TCP itself would go on with that for a quarter of an hour, without a keep-alive. A process there that takes nothing
+    is none of this: its system answers for it. Raises OSError for a closed connection.
+    """
+    if not hasattr(socket, "TCP_INFO"):
+        return 0.0
+    record = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+    retries, milliseconds = record[_RETRANSMITS], struct.unpack_from("I", record, _LAST_ACK_RECEIVED)[0]
+    return milliseconds / 1000 if retries else 0.0
 
 
 def connect_any(addresses: Sequence[tuple[str, int]], timeout: float) -> socket.socket:

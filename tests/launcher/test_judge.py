@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dtrain.launcher.judge import LAST_REPORTS, SETTLE, STARTER_PATIENCE, Judge
+from dtrain.launcher.judge import LAST_REPORTS, SETTLE, STARTER_PATIENCE, STARTERS_WORD, Judge
 from dtrain.launcher.roster import Roster
 
 EXIT = {"type": "exit", "code": 0, "signal": 0, "asked": False, "max_rss": 1, "oom_kills": 0, "faults": "", "time": 5.0}
@@ -20,8 +20,10 @@ class Starter:
     def poll(self):
         return self.code
 
+    said = "one of them exited improperly"
+
     def messages(self):
-        return "one of them exited improperly"
+        return self.said
 
 
 @pytest.fixture
@@ -29,8 +31,11 @@ def job():
     roster, starter = Roster(2), Starter()
     peers = [SimpleNamespace(rank=rank, role="supervisor", host="h") for rank in range(2)]
     roster.supervisors = dict(enumerate(peers))
-    judge = Judge(SimpleNamespace(launcher="mpirun", size=2), SimpleNamespace(start_timeout=math.inf), roster, starter)
-    return SimpleNamespace(roster=roster, starter=starter, peers=peers, look=lambda now: judge.look(now, 0.0))
+    plan = SimpleNamespace(launcher="mpirun", size=2, all_local=True)
+    judge = Judge(plan, SimpleNamespace(start_timeout=math.inf, allocation=None), roster, starter)
+    return SimpleNamespace(
+        plan=plan, roster=roster, starter=starter, peers=peers, look=lambda now: judge.look(now, 0.0)
+    )
 
 
 def test_a_good_end_waits_for_the_starter(job):
@@ -83,4 +88,58 @@ def test_a_starter_that_is_gone_with_all_of_its_ranks(job):
     job.roster.supervisors.clear()
     assert job.look(1.0) is None
     verdict = job.look(1.0 + 2 * SETTLE).verdict
-    assert "mpirun ended the job with code 213; it said:\n    one of them exited improperly" in verdict.text
+    assert verdict.exit_code == 213
+    assert "dtrain: mpirun ended the job while ranks 0, 1 of 2 ran on " in verdict.text
+    assert "  mpirun said:\n    one of them exited improperly" in verdict.text
+
+
+LOST_FAILURE = {"type": "failure", "exception": "PeerLostError", "message": "rank 1 is gone", "traceback": "Traceback"}
+BAD_DATA = {"type": "failure", "exception": "ValueError", "message": "bad data", "traceback": "Traceback"}
+
+
+def fail(job, rank, report=None, **end):
+    job.roster.ends[rank].host = "ab"[rank]
+    if report is not None:
+        job.roster.note(job.peers[rank], report)
+    job.roster.note(job.peers[rank], EXIT | end)
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        [(1, None, {"code": 14})],  # MPI ended it
+        [(0, LOST_FAILURE, {"code": 1})],  # the other end of the line
+        [(0, LOST_FAILURE, {"code": 1}), (1, None, {"code": 14})],
+    ],
+)
+def test_a_lost_daemon_is_behind_bare_exit_codes(job, failures):
+    """Ranks elsewhere end before mpirun says that it has lost what held them."""
+    job.plan.all_local = False
+    job.roster.ends[1].host = "b"
+    for rank, report, end in failures:
+        fail(job, rank, report, **end)
+    assert job.look(1.0) is None
+    assert job.look(1.0 + 2 * SETTLE) is None
+    job.starter.code, job.starter.said = 0, "Remote daemon: [prterun-a-1@0,1] on node b\n  Remote host: b\n"
+    verdict = job.look(1.0 + 3 * SETTLE).verdict
+    assert verdict.ranks == (1,)
+    assert verdict.exit_code != 0
+    assert "rank 1 of 2 lost: mpirun's daemon on b is gone, or the way to it" in verdict.text
+
+
+def test_a_bare_exit_code_is_its_own_reason_where_nothing_else_is_said(job):
+    job.plan.all_local = False
+    fail(job, 1, code=3)
+    assert job.look(1.0) is None
+    assert job.look(1.0 + STARTERS_WORD / 2) is None
+    assert job.look(1.0 + STARTERS_WORD).verdict.exit_code == 3
+
+
+@pytest.mark.parametrize(("report", "end"), [(BAD_DATA, {"code": 1}), (None, {"signal": 11, "faults": "x"})])
+def test_what_explains_itself_waits_for_nobody_and_is_not_laid_on_a_daemon(job, report, end):
+    job.plan.all_local = False
+    fail(job, 1, report, **end)
+    job.starter.said = "Remote daemon: [prterun-a-1@0,1] on node b\n"
+    assert job.look(1.0) is None
+    verdict = job.look(1.0 + SETTLE).verdict
+    assert verdict.text.splitlines()[1].startswith("dtrain: rank 1 of 2 failed: ")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import platform
 from types import SimpleNamespace
 
 import pytest
 
+from dtrain.base.version import VERSION
 from dtrain.launcher.muster import Muster
 from dtrain.launcher.roster import Roster
 
-READY = {"type": "ready", "child_pid": 77, "cores": [0, 1], "num_cores": 2, "devices": [], "free_port": 9}
+READY = {"type": "ready", "child_pid": 77, "cores": [0, 1], "num_cores": 2, "devices": [], "free_port": 9} | {
+    "dtrain": VERSION,
+    "python": platform.python_version(),
+}
 SPEC = SimpleNamespace(quiet=True, grace=None)
 PLAN = SimpleNamespace(size=2, variables=SimpleNamespace(all={}))
 

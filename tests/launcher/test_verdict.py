@@ -7,15 +7,12 @@ import signal
 
 import pytest
 
+from dtrain.launcher.rank_end import RankEnd, cause
+from dtrain.launcher.starter_verdicts import daemon_lost_verdict, start_verdict, starter_left_verdict
 from dtrain.launcher.verdict import (
-    RankEnd,
-    cause,
     culprit_and_others,
-    daemon_lost_verdict,
     failure_verdict,
     interrupt_verdict,
-    start_verdict,
-    starter_left_verdict,
     timeout_verdict,
 )
 
