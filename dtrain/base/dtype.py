@@ -107,6 +107,16 @@ def _unknown(given: str) -> str:
     return expected("dtype", "one of " + ", ".join(d.tag for d in ALL), given, "cast the array first")
 
 
+def expect_held(where: str, dtype: DType, *numbers: float) -> None:
+    """Raise OverflowError unless an integer dtype holds these numbers, fractions cut off. Floats hold any, as ∞."""
+    if dtype.is_integer:
+        limits = np.iinfo(dtype.numpy)
+        for number in numbers:
+            if not limits.min - 1 < number < limits.max + 1:  # NaN is in no range
+                wanted = f"numbers from {limits.min} to {limits.max} for dtype {dtype.tag}"
+                raise OverflowError(expected(where, wanted, str(number), "choose a wider dtype"))
+
+
 def _promote_pair(first: DType, second: DType) -> DType:
     if first is second:
         return first

@@ -14,7 +14,7 @@ import numpy as np
 
 from dtrain.base.cuda import placement
 from dtrain.base.device import CPU, Device, DeviceLike, as_device
-from dtrain.base.dtype import DType, DTypeLike, as_dtype, float32, float64, from_numpy
+from dtrain.base.dtype import DType, DTypeLike, as_dtype, expect_held, float32, float64, from_numpy
 from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.spelling import spelled
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
@@ -365,6 +365,8 @@ def _to_array(data: Any, dtype: DTypeLike | None) -> Array:
         if array.dtype == float64.numpy:
             _expect_exact_integers(array, data, dtype)
             array = cast_of(array, float32.numpy) if dtype is None else array
+        if dtype is not None and array.size and array.dtype.kind in "iuf":
+            expect_held("tensor()", as_dtype(dtype), array.min().item(), array.max().item())
     return array if dtype is None else cast_of(array, as_dtype(dtype).numpy)
 
 

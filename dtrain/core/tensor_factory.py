@@ -6,12 +6,12 @@ While a function is traced, each is an op of the graph (and folds into a constan
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
+from math import ceil, isfinite
 from typing import Any
 
 from dtrain.base.cuda import placement
 from dtrain.base.device import CPU, DeviceLike
-from dtrain.base.dtype import DType, DTypeLike, as_dtype, bool_, float32, int64
+from dtrain.base.dtype import DType, DTypeLike, as_dtype, bool_, expect_held, float32, int64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
@@ -54,9 +54,9 @@ def full(
     """A tensor of this shape with every element `value`; without a dtype f32 for a float, s64 for an int, else bool."""
     if dtype is None:
         dtype = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else float32
-    made = apply(
-        get_op("full"), shape=as_shape(shape, "full"), value=value, dtype=as_dtype(dtype), device=placement(device)
-    )
+    dtype = as_dtype(dtype)
+    expect_held("full", dtype, value)
+    made = apply(get_op("full"), shape=as_shape(shape, "full"), value=value, dtype=dtype, device=placement(device))
     return _leaf(made, requires_grad)
 
 
@@ -137,18 +137,23 @@ def arange(
         raise ShapeError(expected("arange", "a step that is not 0", "0"))
     if dtype is None:
         dtype = int64 if all(isinstance(value, int) for value in (start, stop, step)) else float32
-    return apply(get_op("arange"), start=start, stop=stop, step=step, dtype=as_dtype(dtype), device=placement(device))
+    dtype = as_dtype(dtype)
+    if (count := ceil((stop - start) / step)) > 0:
+        expect_held("arange", dtype, start, start + (count - 1) * step)
+    return apply(get_op("arange"), start=start, stop=stop, step=step, dtype=dtype, device=placement(device))
 
 
 def linspace(start: float, stop: float, num: int, *, dtype: DTypeLike = float32, device: DeviceLike = CPU) -> Tensor:
     """`num` evenly spaced numbers from start to stop, both included."""
     (num,) = as_shape(num, "linspace")
+    dtype = as_dtype(dtype)
+    expect_held("linspace", dtype, start, stop)
     return apply(
         get_op("linspace"),
         start=float(start),
         stop=float(stop),
         num=num,
-        dtype=as_dtype(dtype),
+        dtype=dtype,
         device=placement(device),
     )
 

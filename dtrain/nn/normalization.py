@@ -105,6 +105,9 @@ class InstanceNorm2d(Module):
         track_running_stats: bool = False,
         bias: bool = True,
     ) -> None:
+        if track_running_stats and not isinstance(momentum, int | float):
+            advice = "0.1 is the usual one; the average over all batches, None, is one of batch norm"
+            raise ValueError(expected("InstanceNorm2d", "momentum as a number", repr(momentum), advice))
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight = Parameter(ones((num_features,))) if affine else None
         self.bias = Parameter(zeros((num_features,))) if affine and bias else None

@@ -146,6 +146,8 @@ def add_item(x: Tensor, index: Any, values: Any) -> Tensor:
 
 
 def _like(values: Any, x: Tensor) -> Tensor:
+    if isinstance(values, bool | int | float | list | tuple):
+        return as_tensor(values, x.dtype, x.device)  # Python's numbers have to be in range
     return cast(as_tensor(values, device=x.device), x.dtype)
 
 

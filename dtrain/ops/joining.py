@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from dtrain.base.dtype import ALL
+from dtrain.base.dtype import ALL, expect_held
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, apply_all
@@ -170,6 +170,7 @@ def pad(x: Tensor, pads: Sequence[int], mode: str = "constant", value: float = 0
         x, pairs = _cut(x, pairs)
         sizes = [size for pair in pairs for size in pair]
     if mode == "constant":
+        expect_held("pad", x.dtype, value)
         return apply(PAD, x, pads=tuple(pairs), value=value) if any(sizes) else x
     if mode not in _INDEX_MODES:
         raise ValueError(expected("pad", "mode constant, " + ", ".join(_INDEX_MODES), repr(mode)))

@@ -17,7 +17,7 @@ def masked_fill(x: Tensor, mask: Tensor, value: float | Tensor) -> Tensor:
     >>> masked_fill(tensor([1.0, 2.0]), tensor([True, False]), 0)
     Tensor([0., 2.], f32[2]@cpu)
     """
-    value = as_tensor(value)
+    value = value if isinstance(value, Tensor) else as_tensor(value, x.dtype)
     if value.ndim:
         given = f"{value.type} beside {x.type}"
         raise ShapeError(expected("masked_fill", "one number as value", given, "write where(mask, value, x)"))

@@ -210,6 +210,7 @@ GROUP_NORM = register_op(
         samples=lambda: [
             Sample(inputs=((2, 6, 3, 2), (6,), (6,)), attrs={"num_groups": 3, "eps": 1e-5}, grad=False),
             Sample(inputs=((3, 4), (4,), (4,)), attrs={"num_groups": 1, "eps": 1e-5}, grad=False),
+            Sample(inputs=((0, 4, 3), (4,), (4,)), attrs={"num_groups": 2, "eps": 1e-5}, grad=False),
         ],
     )
 )
@@ -238,6 +239,7 @@ GROUP_NORM_BACKWARD = register_op(
         samples=lambda: [
             Sample(inputs=((2, 6, 3, 2), (2, 6, 3, 2), (2, 3), (2, 3), (6,)), attrs={"num_groups": 3}, low=0.5),
             Sample(inputs=((3, 4), (3, 4), (3, 1), (3, 1), (4,)), attrs={"num_groups": 1}, low=0.5),
+            Sample(inputs=((0, 4, 3), (0, 4, 3), (0, 2), (0, 2), (4,)), attrs={"num_groups": 2}),
         ],
     )
 )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 import dtrain as dt
+import dtrain.functional as F
 from dtrain.base.dtype import ALL
 from dtrain.base.errors import ShapeError
 from dtrain.core.tensor_factory import as_shape
@@ -91,3 +95,41 @@ def test_a_copy_inside_a_trace_is_a_copy_too() -> None:
     assert step().tolist() == [5]
     assert source.tolist() == [1]
     assert not source.requires_grad
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda x: dt.tensor([1, 300], dtype="u8"), lambda x: dt.tensor(-1, dtype="u8"),
+        lambda x: dt.tensor([[-129]], dtype="s8"), lambda x: dt.tensor([1.0, math.nan], dtype="s64"),
+        lambda x: dt.tensor(2.0**63, dtype="s64"), lambda x: dt.full((2,), 300, dtype="u8"),
+        lambda x: dt.full((2,), 2**70),
+        lambda x: dt.full_like(x, -1), lambda x: dt.arange(250, 260, dtype="u8"),
+        lambda x: dt.arange(3, -3, -2, dtype="u8"),
+        lambda x: F.linspace(0, 300, 3, dtype="u8"), lambda x: x.fill_(300), lambda x: x.__setitem__(0, 300),
+        lambda x: x.__setitem__(slice(2), [1, -1]), lambda x: x.__setitem__(dt.tensor([1, 0]), 256),
+        lambda x: F.masked_fill(x, dt.tensor([True, False]), 300), lambda x: F.pad(x, (1, 1), value=300),
+        lambda x: F.scatter(x, 0, dt.tensor([0]), 300),
+    ],
+)  # fmt: skip
+def test_numbers_that_an_integer_dtype_does_not_hold(made: Callable[..., object], traced: bool) -> None:
+    """Neither wrapped around in silence nor NumPy's text; as beside a tensor (`x + 300`)."""
+
+    def step(x: dt.Tensor) -> dt.Tensor:
+        made(x)
+        return x
+
+    with pytest.raises(OverflowError, match=r"expected numbers from -?\d+ to \d+ for dtype [us]\d+, got"):
+        (dt.trace(step) if traced else step)(dt.zeros((2,), dtype="u8"))
+
+
+def test_numbers_at_the_ends_of_a_dtype() -> None:
+    for tag, low, high in (("u8", 0, 255), ("s8", -128, 127), ("s64", -(2**63), 2**63 - 1)):
+        assert dt.tensor([low, high], dtype=tag).tolist() == [low, high]
+        assert dt.full((1,), high, dtype=tag).tolist() == [high]
+    assert dt.arange(250, 256, dtype="u8").tolist() == [250, 251, 252, 253, 254, 255]
+    assert dt.arange(5, 0, 300, dtype="u8").tolist() == []
+    assert dt.tensor([255.9, -0.9], dtype="u8").tolist() == [255, 0]
+    assert dt.tensor(np.array([300]), dtype="u8").tolist() == [44]  # an array is cast
+    assert dt.full((1,), 1e9, dtype="f16").tolist() == [math.inf]

@@ -92,3 +92,9 @@ def test_norm_layers_without_a_bias(make):
     assert layer.weight.grad is not None
     if isinstance(layer, nn.BatchNorm2d):
         assert nn.SyncBatchNorm.from_batch_norm(layer).bias is None
+
+
+def test_instance_norm_has_no_average_over_all_batches():
+    with pytest.raises(ValueError, match="InstanceNorm2d: expected momentum as a number, got None"):
+        nn.InstanceNorm2d(3, momentum=None, track_running_stats=True)
+    nn.InstanceNorm2d(3, momentum=None)  # of no effect

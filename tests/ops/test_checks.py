@@ -84,6 +84,7 @@ DEAD: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "floor_div": (lambda x, y: (F.floor_div(y, x.to("s64")), x)[1], (TABLE, [1, 2])),
     "mod": (lambda x, y: (F.mod(y, x.to("s64")), x)[1], (TABLE, [1, 2])),
     "pow": (lambda x, y: (F.pow(y, y), x)[1], (TABLE, [-1])),
+    "binary_cross_entropy": (lambda p, t: (F.binary_cross_entropy(p, t), p)[1], ([0.5, 1.5], [1.0, 0.0])),
 }
 
 
