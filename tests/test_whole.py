@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.lanes import lane_of
-from tests.whole import counts_of, failures_in, in_words, main
+from tests.whole import code_of_all, counts_of, failures_in, in_words, main
 
 TESTS = Path(__file__).parent
 
@@ -26,6 +26,14 @@ def test_a_lane_that_died_has_no_counts() -> None:
 def test_failures_and_errors_are_found_in_the_summary() -> None:
     output = "FAILED tests/a.py::b - assert 0\nE  FAILED\nERROR tests/c.py\n"
     assert failures_in(output) == ["FAILED tests/a.py::b - assert 0", "ERROR tests/c.py"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "whole"),
+    [([0, 0, 5], 0), ([5, 5, 5], 5), ([0, 1, 0], 1), ([1, 3, 0], 3), ([0, -11, 0], -11), ([0, 5, 2], 2)],
+)
+def test_a_lane_that_did_not_end_well_is_the_end_of_the_whole(codes: list[int], whole: int) -> None:
+    assert code_of_all(codes) == whole
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +40,12 @@ def failures_in(output: str) -> list[str]:
 def in_words(counts: Counter[str]) -> str:
     order = ("failed", "error", "passed", "skipped", "xfailed", "xpassed", "deselected", "warning")
     return ", ".join(f"{counts[what]} {what}" for what in order if counts[what]) or "no tests"
+
+
+def code_of_all(codes: Sequence[int]) -> int:
+    """The exit code of the whole, from those of the lanes; one that a signal has ended (below 0) is no good end."""
+    wrong = [code for code in codes if code not in (0, NOTHING_COLLECTED)]
+    return max(wrong, default=0 if 0 in codes else NOTHING_COLLECTED)
 
 
 class Lane:
@@ -82,8 +89,7 @@ def main(arguments: list[str]) -> int:
         total += counts
         print(f"{name}: {in_words(counts)}; exit code {codes[name]}")
     print(f"{in_words(total)} in {seconds:.2f}s ({int(seconds) // 60}:{int(seconds) % 60:02d})")
-    wrong = [code for code in codes.values() if code not in (0, NOTHING_COLLECTED)]
-    return max(wrong, default=0 if 0 in codes.values() else NOTHING_COLLECTED)
+    return code_of_all(list(codes.values()))
 
 
 if __name__ == "__main__":

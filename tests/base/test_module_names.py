@@ -42,7 +42,7 @@ def test_a_module_under_another_name_is_the_same_and_stays_what_it_is(path: str)
     ],
 )
 def test_import_statements(text: str) -> None:
-    """Each in an interpreter of its own: an earlier import would leave its attribute behind."""
+    """An earlier import may have left its attribute behind; those that need none have an interpreter of their own."""
     head = "import dtrain as torch; from dtrain import collectives as ours, data, functional; "
     exec(head + text, {})
 
@@ -90,6 +90,7 @@ def test_mixed_precision_is_taken_where_it_is_off() -> None:
     scaler.step(optimizer)
     scaler.update()
     assert weight.tolist() == [-0.5] and scaler.state_dict() == {}
+    assert not scaler.is_enabled() and scaler.get_scale() == 1
     with pytest.raises(ValueError, match=re.escape(".to('bf16')")):
         dt.autocast("cpu", dtype=dt.bfloat16)
 

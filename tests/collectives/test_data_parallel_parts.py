@@ -150,3 +150,35 @@ def test_names_are_those_of_the_state(size: int) -> None:
             assert not net.head.training and not model.training
 
     dist.run_threads(size, on_rank)
+
+
+def test_a_layer_that_comes_later_is_averaged_from_the_next_call_on() -> None:
+    def on_rank(communicator: Any) -> Any:
+        with dist.using(communicator):
+            model = dist.data_parallel(Net())
+            model.head = nn.Linear(3, 2).to("f64")
+            model(dt.ones((2, 3), dtype="f64"))
+            model.head(dt.full((1, 3), 1.0 + communicator.rank, dtype="f64")).sum().backward()
+            return model.head.weight.grad.tolist()
+
+    assert dist.run_threads(2, on_rank) == [[[1.5] * 3] * 2] * 2
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        self.weight = nn.Parameter(dt.ones(3))
+
+    def forward(self, scale: Any) -> Any:
+        return self.weight * scale
+
+
+def test_without_a_batch_a_layer_is_an_ordinary_call() -> None:
+    def on_rank(communicator: Any) -> Any:
+        with dist.using(communicator):
+            model = dist.data_parallel(nn.Sequential(Scaled()))
+            before = communicator.counters.as_dict()
+            model.module[0](dt.tensor(1.0 + communicator.rank)).sum().backward()
+            assert before == communicator.counters.as_dict()
+            return model.module[0].weight.grad.tolist()
+
+    assert dist.run_threads(2, on_rank) == [[1.0] * 3, [2.0] * 3]

@@ -312,37 +312,3 @@ def test_a_rank_that_drops_alone_drops_its_own_part() -> None:
             return net.last.bias.grad.tolist()
 
     assert dist.run_threads(2, on_rank) == [[0.5, 0.5], [0.5, 0.5]]
-
-
-@pytest.mark.parametrize("synchronized", [False, True])
-def test_what_a_traced_window_has_left_is_read_where_it_lies(synchronized: bool, monkeypatch: Any) -> None:
-    def program(communicator: Any) -> Any:
-        with dist.using(communicator):
-            net = Net(norm=False)
-            model, optimizer = dist.data_parallel(net), optim.SGD(net.parameters(), lr=0.5)
-            part = dt.tensor(batches(4, 0)[2 * communicator.rank :][:2])
-
-            @dt.trace
-            def window(x: Any) -> None:
-                with model.no_sync():
-                    mse(model(x)).backward()
-
-            for _ in range(2):
-                window(part)
-                if synchronized:
-                    mse(model(part)).backward()
-                optimizer.step()
-                optimizer.zero_grad()
-            return [p.numpy() for p in net.parameters()]
-
-    one = Net(norm=False)
-    optimizer = optim.SGD(one.parameters(), lr=0.5)
-    for _ in range(2):
-        for _ in range(1 + synchronized):
-            mse(one(dt.tensor(batches(4, 0)))).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    monkeypatch.setattr("dtrain.core.tensor.copy_of", lambda array: pytest.fail("a gradient was copied"))
-    for values in dist.run_threads(2, program):
-        for value, p in zip(values, one.parameters()):
-            np.testing.assert_allclose(value, p.numpy(), rtol=1e-5, atol=1e-6)

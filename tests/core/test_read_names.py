@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ RATES = {0: 2.0}
 @pytest.fixture
 def helpers(monkeypatch):
     module = ModuleType("some_helpers")
-    exec("SCALE = 2.0\ndef scaled(y):\n    return y * SCALE\n", vars(module))
+    exec("OTHER = 1.0\nSCALE = 2.0\ndef scaled(y):\n    return y * SCALE\n", vars(module))
     monkeypatch.setitem(sys.modules, "some_helpers", module)
     monkeypatch.setitem(globals(), "some_helpers", module)
     return module
@@ -45,6 +45,9 @@ class Scaler:
 
     def helped(self, y: Any) -> Any:
         return y * SCALE
+
+    def helped_inside(self, y: Any) -> Any:
+        return (lambda: self.helped(y))()
 
     @property
     def scale(self) -> float:
@@ -73,6 +76,11 @@ class TypeReader(Parent):
         return y * type(self).scale
 
 
+class ByText(Parent):
+    def forward(self, y: Any) -> Any:
+        return y * getattr(self, "sca" + "le")
+
+
 class Twice(dt.Function):
     def forward(self, y: Any) -> Any:
         return y * SCALE
@@ -89,10 +97,18 @@ def with_keyword_default(y: Any, *, scale: float = 2.0) -> Any:
     return y * scale
 
 
-def imports_inside(y: Any) -> Any:
-    from some_helpers import SCALE
+def with_keywords(y: Any, *, scale: float = 2.0) -> Any:
+    return y * scale
 
-    return y * SCALE
+
+def imports_inside(y: Any) -> Any:
+    from some_helpers import OTHER, SCALE
+
+    return y * SCALE * OTHER
+
+
+def closed_over(kind: Any) -> Any:
+    return lambda y: y * kind.scale
 
 
 def names_what_may_come(y: Any) -> Any:
@@ -102,7 +118,8 @@ def names_what_may_come(y: Any) -> Any:
         return y * 2
 
 
-scaler, child, type_reader = Scaler(), Child(), TypeReader()
+scaler, child, type_reader, by_text = Scaler(), Child(), TypeReader(), ByText()
+held = SimpleNamespace(kind=Config)
 hooked = nn.Identity()
 hooked.register_forward_hook(lambda module, inputs, output: output * RATES[0])
 
@@ -112,6 +129,11 @@ FUNCTIONS = {
     "a module imported inside": (imports_inside, "helpers.SCALE"),
     "a class attribute": (lambda y: y * Config.scale, "Config.scale"),
     "an attribute of a class in a class": (lambda y: y * Config.Inner.scale, "Config.Inner.scale"),
+    "an attribute of a class in a closure variable": (closed_over(Config), "Config.scale"),
+    "an attribute of a class that an object holds": (lambda y: y * held.kind.scale, "Config.scale"),
+    "an attribute of the module's class, by a text": (lambda y: by_text(y), "ByText.scale"),
+    "a method that a function in a method calls": (lambda y: scaler.helped_inside(y), "SCALE"),
+    "defaults of keywords": (lambda y: with_keywords(y), "keyword defaults"),
     "a static method": (lambda y: Config.scaled(y), "SCALE"),
     "an object that is called": (lambda y: scaler(y), "SCALE"),
     "a method of an object": (lambda y: scaler.helped(y), "SCALE"),
@@ -131,11 +153,19 @@ def _change(monkeypatch: Any, what: str, helpers: Any) -> None:
         monkeypatch.setitem(RATES, 0, 5.0)
     elif what == "default":
         monkeypatch.setattr(with_default, "__defaults__", (5.0,))
+    elif what == "keyword defaults":
+        monkeypatch.setattr(with_keywords, "__kwdefaults__", {"scale": 5.0})
     elif what == "keyword default":
         monkeypatch.setitem(with_keyword_default.__kwdefaults__, "scale", 5.0)
     elif "." in what:
         owner, name = what.rsplit(".", 1)
-        places = {"helpers": helpers, "Config": Config, "Config.Inner": Config.Inner, "TypeReader": TypeReader}
+        places = {
+            "helpers": helpers,
+            "Config": Config,
+            "Config.Inner": Config.Inner,
+            "TypeReader": TypeReader,
+            "ByText": ByText,
+        }
         monkeypatch.setattr(places[owner], name, 5.0, raising=False)
     else:
         monkeypatch.setitem(globals(), what, 5.0)

@@ -125,3 +125,13 @@ def test_what_does_not_fit_together_is_refused() -> None:
     schedule = optim.StepLR(held, 1)
     with pytest.raises(ValueError, match="StepLR: expected 1 scales of at least 0, got "):
         schedule.load_state_dict({**schedule.state_dict(), "scales": [float("nan")]})
+
+
+def test_a_rate_that_is_changed_where_the_schedule_has_0():
+    """Nobody knows by which factor: the schedule goes on with its own."""
+    optimizer = optim.SGD([nn.Parameter([1.0])], lr=0.1)
+    schedule = optim.LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=1)
+    schedule.step()
+    optimizer.param_groups[0]["lr"] = 0.3
+    schedule.step()
+    assert optimizer.param_groups[0]["lr"] == 0
