@@ -47,6 +47,10 @@ from dtrain.base.dtype import int64 as int64
 from dtrain.base.dtype import uint8 as uint8
 from dtrain.base.errors import DtrainError as DtrainError
 from dtrain.base.log import get_logger as get_logger
+from dtrain.base.memory_format import channels_last as channels_last
+from dtrain.base.memory_format import channels_last_3d as channels_last_3d
+from dtrain.base.memory_format import contiguous_format as contiguous_format
+from dtrain.base.memory_format import preserve_format as preserve_format
 from dtrain.base.rank_info import RankInfo as RankInfo
 from dtrain.base.tensor_type import TensorType as TensorType
 from dtrain.base.version import VERSION

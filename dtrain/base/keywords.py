@@ -100,6 +100,10 @@ _SCHEDULES = (
     "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "OneCycleLR", "LambdaLR", "LinearWarmup", "LinearLR",
     "ConstantLR", "PolynomialLR", "CosineAnnealingWarmRestarts", "SequentialLR",
 )  # fmt: skip
+_COPIES = (
+    "to", "contiguous", "clone", "copy", "cpu", "cuda", "float", "double", "half", "bfloat16", "int", "long", "short",
+    "bool", "byte", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like",
+)  # fmt: skip
 ANY = object()
 
 # Taken and not needed here: keyword -> (functions, the values that change nothing, what to do instead of others).
@@ -111,7 +115,7 @@ WITHOUT_EFFECT: Mapping[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     "multiprocessing_context": (("DataLoader",), (None, "fork"), "workers are forked"),
     "set_to_none": (("zero_grad",), (True,), "gradients are None after zero_grad()"),
     "non_blocking": (("to", "cuda", "copy_"), (ANY,), ""),
-    "memory_format": (("to", "contiguous", "clone"), (ANY,), ""),
+    "memory_format": (_COPIES, (ANY,), ""),
     "map_location": (("load",), (ANY,), ""),
     "weights_only": (("load",), (ANY,), ""),
     "foreach": (_OPTIMIZERS, (ANY,), ""),

@@ -53,6 +53,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
         "remainder": "F.mod", "repeat_interleave": "F.repeat", "subtract": "F.sub", "swapaxes": "F.swap_axes",
         "swapdims": "F.swap_axes", "take_along_dim": "F.take_along_dim", "true_divide": "F.div",
         "equal": "Tensor.equal", "max": "Tensor.max", "min": "Tensor.min", "median": "Tensor.median",
+        "squeeze": "Tensor.squeeze",
         "mode": "Tensor.mode", "kthvalue": "Tensor.kthvalue", "cummax": "Tensor.cummax", "cummin": "Tensor.cummin",
         "float": "dt.float32", "double": "dt.float64", "half": "dt.float16", "long": "dt.int64", "int": "dt.int32",
         "short": "dt.int16", "bool": "dt.bool_",

@@ -52,7 +52,7 @@ def spelled(function: Function, name: str = "") -> Function:
     assert isinstance(function, FunctionType)
     if function in _SPELLED:
         return cast(Function, _SPELLED[function])
-    name = name or function.__name__
+    name = name or function.__name__.lstrip("_")
     words = parameters_of(function)
     if words is None or not (translations(name, words) or without_effect(name, words) or name in POSITIONAL):
         return function

@@ -6,6 +6,7 @@ from typing import Any
 
 from dtrain.base.device import CPU, DeviceLike
 from dtrain.base.dtype import DTypeLike, float32
+from dtrain.base.spelling import spelled
 from dtrain.core.random import Generator, default_generator, normal, seed, uniform
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import shape_of
@@ -35,6 +36,7 @@ def randn(
     return drawn.requires_grad_() if requires_grad else drawn
 
 
+@spelled
 def rand_like(
     x: Tensor, *, dtype: DTypeLike | None = None, device: DeviceLike | None = None, requires_grad: bool = False
 ) -> Tensor:
@@ -43,6 +45,7 @@ def rand_like(
     return rand(x.shape, dtype=dtype or x.dtype, device=device, requires_grad=requires_grad)
 
 
+@spelled
 def randn_like(
     x: Tensor, *, dtype: DTypeLike | None = None, device: DeviceLike | None = None, requires_grad: bool = False
 ) -> Tensor:

@@ -13,15 +13,17 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from dtrain.base.device import DeviceLike
 from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import expected
+from dtrain.base.memory_format import MemoryFormat
 from dtrain.core.context import context
 from dtrain.core.handle import Handle, Registration, without
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.watched import Watched, changes
 from dtrain.nn.module_methods import ModuleMethods
-from dtrain.nn.state import check_state, load_state, move_tensor
+from dtrain.nn.state import check_state, load_state, move_tensors
 
 ForwardPreHook = Callable[["Module", tuple[Any, ...]], Any]
 ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
+Target = DeviceLike | DTypeLike | None
 SomeModule = TypeVar("SomeModule", bound="Module")
 
 
@@ -283,15 +285,13 @@ class Module(ModuleMethods, Watched):
         for parameter in self.parameters():
             parameter.grad = None
 
-    def to(self: SomeModule, target: DeviceLike | DTypeLike) -> SomeModule:
+    def to(self: SomeModule, target: Target = None, *, memory_format: MemoryFormat | None = None) -> SomeModule:
         """Move every parameter and buffer to a device, or cast the floating ones to a dtype, in place. Returns self.
 
-        Do it before making an optimizer, whose state is made beside the parameters.
+        Do it before making an optimizer, whose state is made beside them. A `memory_format` has no effect.
         """
-        if context.tracer is not None:
-            raise RuntimeError(f"{type(self).__name__}.to: expected to be called outside of a traced function")
-        for tensor in [*self.parameters(), *self.buffers()]:
-            move_tensor(tensor, target)
+        if target is not None or memory_format is None:
+            move_tensors(type(self).__name__, [*self.parameters(), *self.buffers()], target)
         return self
 
     # Text -----------------------------------------------------------------------------------------------------------

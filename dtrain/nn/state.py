@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dtrain.base.device import Device, DeviceLike
 from dtrain.base.dtype import DTypeLike, as_dtype
 from dtrain.base.errors import DtypeError, ShapeError, expected
-from dtrain.core.context import no_grad
+from dtrain.core.context import context, no_grad
 from dtrain.core.tensor import Tensor, as_tensor
 
 _MAX_LISTED = 8
@@ -63,6 +63,16 @@ def _check_tensor(where: str, name: str, own: Tensor, given: Tensor) -> None:
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
     return ", ".join(names[:_MAX_LISTED]) + more
+
+
+def move_tensors(owner: str, tensors: Sequence[Tensor], target: DeviceLike | DTypeLike | None) -> None:
+    """`move_tensor` of all that a module holds; `owner` names it in errors."""
+    if target is None:
+        raise TypeError(expected(f"{owner}.to()", "a dtype or a device", "nothing"))
+    if context.tracer is not None:
+        raise RuntimeError(f"{owner}.to: expected to be called outside of a traced function")
+    for tensor in tensors:
+        move_tensor(tensor, target)
 
 
 def move_tensor(tensor: Tensor, target: DeviceLike | DTypeLike) -> None:

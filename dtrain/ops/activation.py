@@ -13,8 +13,9 @@ from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Tensor, install_methods
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.cast import as_floating
 from dtrain.ops.elementwise import exp, minimum, neg, tanh, unary
 from dtrain.ops.infer import floating, same_dtype
 from dtrain.ops.precision import rounded_once
@@ -118,11 +119,13 @@ erf = unary("erf", "2/√π · ∫₀ˣ exp(−t²) dt.", by_input=lambda g, x: 
 
 
 def relu(x: Tensor) -> Tensor:
-    """max(x, 0). The gradient at 0 is 0.
+    """max(x, 0). The gradient at 0 is 0. Integers stay integers.
 
     >>> relu(tensor([-1.0, 2.0]))
     Tensor([0., 2.], f32[2]@cpu)
     """
+    if as_tensor(x).dtype.is_integer:
+        return where(x > 0, x, 0)
     return apply(RELU, x)
 
 
@@ -142,8 +145,8 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + e⁻ˣ)."""
-    return apply(SIGMOID, x)
+    """1 / (1 + e⁻ˣ). Integers and bools give f32."""
+    return apply(SIGMOID, as_floating(x))
 
 
 def logsigmoid(x: Tensor) -> Tensor:

@@ -241,10 +241,20 @@ ONE_HOT = register_op(
 )
 
 
-def one_hot(index: Tensor, num_classes: int, *, dtype: DTypeLike = int64) -> Tensor:
-    """Rows of zeros with a one at the class number: [..., num_classes]. Raises ValueError for a number out of range."""
-    count = as_int("one_hot", "num_classes", num_classes, 0)
-    return apply(ONE_HOT, as_tensor(index), num_classes=count, dtype=as_dtype(dtype))
+def one_hot(index: Tensor, num_classes: int = -1, *, dtype: DTypeLike = int64) -> Tensor:
+    """Rows of zeros with a one at the class number: [..., num_classes]. Raises ValueError for a number out of range.
+
+    Args:
+        num_classes: -1 for as many as the largest number asks for. Eager only, since the shape depends on it.
+    """
+    index = as_tensor(index)
+    count = as_int("one_hot", "num_classes", num_classes, -1)
+    if count == -1:
+        _infer_one_hot(index.type, num_classes=0, dtype=int64)
+        if not index.type.size:
+            raise ValueError(expected("one_hot", "num_classes where there is no class number", str(index.type)))
+        count = int(index.detach().numpy().max()) + 1
+    return apply(ONE_HOT, index, num_classes=count, dtype=as_dtype(dtype))
 
 
 install_methods({"gather": gather})

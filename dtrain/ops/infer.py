@@ -72,10 +72,15 @@ def normalize_axis(op: str, axis: int, ndim: int) -> int:
 
 
 def normalize_axes(op: str, axes: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    """Sorted non-negative axes without repeats; all of them for None."""
+    """Sorted non-negative axes without repeats; all of them for None.
+
+    A tensor without axes counts as one element along an axis that it does not have: 0 and -1 name it, and none is left.
+    """
     if axes is None:
         return tuple(range(ndim))
     given = tuple(axes) if isinstance(axes, Sequence) else (axes,)
+    if ndim == 0 and given:
+        return tuple(axis for axis in normalize_axes(op, given, 1) if axis > 0)
     normal = tuple(sorted(normalize_axis(op, axis, ndim) for axis in given))
     if len(set(normal)) != len(normal):
         raise ShapeError(expected(op, "each axis once", str(given)))

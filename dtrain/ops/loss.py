@@ -39,11 +39,13 @@ def l1_loss(prediction: Tensor, target: Tensor, *, reduction: str = "mean") -> T
 
 @rounded_once
 def smooth_l1_loss(prediction: Tensor, target: Tensor, *, beta: float = 1.0, reduction: str = "mean") -> Tensor:
-    """d² / (2·beta) for d = |prediction − target| below beta, then d − beta/2."""
+    """d² / (2·beta) for d = |prediction − target| below beta, then d − beta/2; `l1_loss` for a beta of 0."""
     check_loss("smooth_l1_loss", prediction, target, reduction)
-    if beta <= 0:
-        raise ValueError(expected("smooth_l1_loss", "a positive beta", str(beta), "use l1_loss for 0"))
+    if not beta >= 0:
+        raise ValueError(expected("smooth_l1_loss", "beta of at least 0", str(beta)))
     distance = abs(prediction - target)
+    if beta == 0:
+        return reduced(distance, reduction)
     losses = where(distance < beta, square(distance) * (0.5 / beta), distance - 0.5 * beta)
     return reduced(losses, reduction)
 

@@ -12,6 +12,7 @@ from dtrain.base import names
 from dtrain.base.device import DeviceLike
 from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import expected
+from dtrain.base.memory_format import MemoryFormat
 from dtrain.base.tensor_type import Shape
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.ops.axes import numel
@@ -55,15 +56,15 @@ def _to(
     *,
     device: DeviceLike | None = None,
     non_blocking: bool = False,
-    memory_format: Any = None,
+    memory_format: MemoryFormat | None = None,
 ) -> Tensor:
     """Cast to a dtype, or copy to a device, or both, or what another tensor has. Returns self where nothing changes.
 
-    `non_blocking` and `memory_format` are taken for scripts that give them.
+    `non_blocking` and `memory_format` are taken for scripts that give them, and have no effect.
     """
     if isinstance(target, Tensor):
         target, dtype = target.device, target.dtype
-    if target is None and dtype is None and device is None:
+    if target is None and dtype is None and device is None and memory_format is None:
         raise TypeError(expected("x.to()", "a dtype, a device or a tensor", "nothing"))
     for each in (target, device, dtype):
         if each is not None:

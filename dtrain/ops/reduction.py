@@ -251,12 +251,12 @@ def all(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
 
 
 def logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """log Σ exp(x) over `axis`, without overflow for large x.
+    """log Σ exp(x) over `axis`, without overflow for large x. Integers and bools give f32.
 
     >>> logsumexp(tensor([1000.0, 1000.0]))
     Tensor(1000.6932, f32[]@cpu)
     """
-    return reduce(LOGSUMEXP, _expect_elements("logsumexp", x, axis), axis, keepdims)
+    return reduce(LOGSUMEXP, as_floating(_expect_elements("logsumexp", x, axis)), axis, keepdims)
 
 
 # The methods `max` and `min` stand in extremum.py: with an axis they also say where.

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, cast
 
+import numpy as np
+
 from dtrain.base.dtype import ALL
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
@@ -108,6 +110,13 @@ def squeeze(x: Tensor, axis: Axes | None = None) -> Tensor:
         if x.shape[i] != 1:
             raise ShapeError(expected("squeeze", f"axis {i} of size 1", str(x.type)))
     return reshape(x, tuple(size for i, size in enumerate(x.shape) if i not in axes))
+
+
+def _squeeze_where_it_can(x: Tensor, axis: Axes | None = None) -> Tensor:
+    """Leave out those of these axes whose size is 1, as PyTorch does; `F.squeeze` refuses the others."""
+    if axis is not None:
+        axis = tuple(i for i in normalize_axes("squeeze", axis, x.ndim) if x.shape[i] == 1)
+    return squeeze(x, axis)
 
 
 def _int_axis(axis: Any) -> int:
@@ -268,12 +277,46 @@ def expand(x: Tensor, *shape: Any) -> Tensor:
 # Repetition -----------------------------------------------------------------------------------------------------------
 
 
-def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
-    """Every element `repeats` times in a row along `axis`; without an axis, of the flattened tensor (as np.repeat)."""
+def repeat(
+    x: Tensor,
+    repeats: int | Sequence[int] | Tensor,
+    axis: int | None = None,
+    *,
+    output_size: int | None = None,
+) -> Tensor:
+    """Every element `repeats` times in a row along `axis`; without an axis, of the flattened tensor (as np.repeat).
+
+    Args:
+        repeats: one number for all, or integers, one for each place of the axis; a tensor of them works eagerly only.
+        output_size: what the size of the axis becomes, if you know it; it is checked.
+    """
+    x = as_tensor(x)
     if axis is None:
         x, axis = flatten(x), 0
     axis = normalize_axis("repeat", axis, x.ndim)
-    repeats = as_int("repeat", "repeats", repeats, 0)
+    if isinstance(repeats, Tensor | Sequence):
+        y = _repeat_each(x, repeats, axis)
+    else:
+        y = _repeat_alike(x, as_int("repeat", "repeats", repeats, 0), axis)
+    if output_size is not None and y.shape[axis] != output_size:
+        raise ShapeError(expected("repeat", f"output_size {y.shape[axis]}, the sum of repeats", str(output_size)))
+    return y
+
+
+def _repeat_each(x: Tensor, repeats: Sequence[int] | Tensor, axis: int) -> Tensor:
+    from dtrain.ops.indexing import index_select
+
+    size, counts = x.shape[axis], np.asarray(repeats.detach().numpy() if isinstance(repeats, Tensor) else repeats)
+    if not counts.size:
+        counts = counts.astype(np.int64)
+    if counts.dtype.kind not in "iu" or counts.ndim > 1 or counts.size not in (1, size) or (counts < 0).any():
+        wanted = f"repeats as one integer of at least 0, or {size} of them, one for each place of axis {axis}"
+        raise ShapeError(expected("repeat", wanted, f"{counts.dtype}{list(counts.shape)}"))
+    places = np.repeat(np.arange(size), counts)
+    return index_select(x, axis, as_tensor(places, device=x.device))
+
+
+def _repeat_alike(x: Tensor, repeats: int, axis: int) -> Tensor:
     before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
     spread = broadcast_to(unsqueeze(x, axis + 1), (*before, repeats, *after))
     return reshape(spread, (*before[:-1], before[-1] * repeats, *after))
@@ -301,7 +344,7 @@ install_methods(
         "view": reshape,
         "flatten": flatten,
         "unsqueeze": unsqueeze,
-        "squeeze": squeeze,
+        "squeeze": _squeeze_where_it_can,
         "transpose": transpose,
         "permute": permute,
         "broadcast_to": broadcast_to,

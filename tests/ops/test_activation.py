@@ -90,8 +90,9 @@ def test_prelu_with_one_slope_and_with_a_wrong_number_of_them():
 
 
 def test_integers_are_refused():
-    with pytest.raises(TypeError, match="relu: expected a floating dtype, got s64"):
-        F.relu(tensor([1, -1]))
+    for function in (F.relu6, F.elu, F.silu, F.hswish):
+        with pytest.raises(TypeError, match=": expected a floating dtype, got s64"):
+            function(tensor([1, -1]))
 
 
 def test_the_slope_of_prelu_at_0_is_that_of_below():

@@ -173,3 +173,73 @@ def test_triplets_with_the_distance_between_positive_and_negative() -> None:
     got = F.triplet_margin_loss(dt.tensor(anchor), dt.tensor(positive), dt.tensor(negative), swap=True)
     assert got.item() == pytest.approx(wanted, rel=1e-12)
     assert_gradients(lambda a, p, n: F.triplet_margin_loss(a, p, n, swap=True), anchor, positive, negative)
+
+
+# Central differences move by 1e-5: far from the steps of these functions.
+BETWEEN_STEPS = np.array([[0.3, 1.7, -2.4], [5.2, -0.6, 3.1]])
+
+
+@pytest.mark.parametrize("mode", ["floor", "trunc"])
+def test_gradients_of_rounded_quotients_are_0(mode: str) -> None:
+    y = np.array([[0.7, -0.9, 1.1], [2.3, 1.9, -0.8]])
+    assert_gradients(lambda a, b: F.div(a, b, rounding_mode=mode) * a * b, BETWEEN_STEPS, y, second=True)
+    given = [dt.tensor(values, requires_grad=True) for values in (BETWEEN_STEPS, y)]
+
+    def slopes(a: dt.Tensor, b: dt.Tensor) -> tuple[dt.Tensor, ...]:
+        return dt.grad(F.div(a, b, rounding_mode=mode).sum(), [a, b])
+
+    for function in (slopes, trace(slopes)):
+        assert [slope.tolist() for slope in function(*given)] == [[[0.0] * 3] * 2] * 2
+
+
+def test_gradients_of_true_quotients() -> None:
+    y = np.array([[0.7, -0.9, 1.1], [2.3, 1.9, -0.8]])
+    assert_gradients(lambda a, b: F.div(a, b, rounding_mode=None), BETWEEN_STEPS, y, second=True)
+
+
+@pytest.mark.parametrize("decimals", [-1, 0, 1, 3])
+def test_gradients_of_decimals_are_0(decimals: int) -> None:
+    x = BETWEEN_STEPS + 0.0321
+    assert_gradients(lambda v: F.round(v, decimals=decimals) * v * v, x, second=True)
+    v = dt.tensor(x, requires_grad=True)
+    (slope,) = dt.grad(F.round(v, decimals=decimals).sum(), [v])
+    assert slope.tolist() == [[0.0] * 3] * 2
+
+
+@pytest.mark.parametrize("axis", [None, 0, -1, (0, 1)])
+@pytest.mark.parametrize("name", ["sum", "mean", "prod", "cumsum", "softmax", "log_softmax"])
+def test_gradients_through_another_dtype(name: str, axis: int | tuple[int, int] | None) -> None:
+    """In f64 they are the function's; from f32 to f64 they come back in f32, those of numbers that are cast first."""
+    if not isinstance(axis, int) and name not in ("sum", "mean"):
+        axis = 1
+    function = getattr(F, name)
+    assert_gradients(lambda v: function(v * v, axis, dtype="f64"), BETWEEN_STEPS, second=name != "prod")
+    short, long = (dt.tensor(BETWEEN_STEPS, dtype=dtype, requires_grad=True) for dtype in ("f32", "f64"))
+
+    def slope(x: dt.Tensor, y: dt.Tensor) -> dt.Tensor:
+        weights = np.cos(np.arange(y.size)).reshape(y.shape)
+        return dt.grad((y * dt.tensor(weights)).sum(), [x])[0]
+
+    given = slope(short, function(short, axis, dtype="f64"))
+    wanted = slope(long, function(long, axis))
+    assert given.dtype is dt.float32
+    np.testing.assert_allclose(given.numpy(), wanted.numpy(), rtol=2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("source", "destination"), [((0, 1), (1, 2)), ((2, 0), (0, 1)), ([-1, 1], [0, -1]), ((0, 1, 2), (2, 0, 1))]
+)
+def test_gradients_of_several_moved_axes(source: tuple[int, ...], destination: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 4))
+    assert_gradients(lambda v: F.move_axis(v * v, source, destination), x, second=True)
+    v = dt.tensor(x, requires_grad=True)
+    weights = np.random.default_rng(1).standard_normal(np.moveaxis(x, source, destination).shape)
+
+    def moved_and_slope(v: dt.Tensor, w: dt.Tensor) -> tuple[dt.Tensor, dt.Tensor]:
+        y = F.move_axis(v, source, destination)
+        return y, dt.grad((y * w).sum(), [v])[0]
+
+    for function in (moved_and_slope, trace(moved_and_slope)):
+        y, slope = function(v, dt.tensor(weights))
+        assert np.array_equal(y.numpy(), np.moveaxis(x, source, destination))
+        assert np.array_equal(slope.numpy(), np.moveaxis(weights, destination, source))

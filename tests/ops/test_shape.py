@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.function_gradient import assert_gradients
 
+import dtrain as dt
 import dtrain.functional as F
 from dtrain.base.errors import ShapeError
 from dtrain.core.tensor import wrap
@@ -52,7 +53,11 @@ def test_unsqueeze_and_squeeze() -> None:
     assert F.squeeze(F.zeros((1, 2, 1)), -1).shape == (1, 2)
     assert F.squeeze(F.zeros((1, 2, 1)), (0, 2)).shape == (2,)
     with pytest.raises(ShapeError, match="axis 0 of size 1"):
-        x.squeeze(0)
+        F.squeeze(x, 0)
+    assert x.squeeze(0).shape == x.squeeze(dim=-1).shape == (2, 3)  # PyTorch's rule
+    assert wrap(draw(1, 3, 1)).squeeze((0, 1)).shape == (3, 1)
+    assert dt.squeeze(wrap(draw(1, 3, 1)), 1).shape == (1, 3, 1)
+    assert wrap(draw()).squeeze(0).shape == ()
     with pytest.raises(ShapeError, match=r"an axis in \[-3, 3\), got 3"):
         x.unsqueeze(3)
 
@@ -126,3 +131,29 @@ def test_gradients() -> None:
     assert_gradients(lambda v: F.broadcast_to(v * v, (5, 2, 3, 4)), x, second=True)
     assert_gradients(lambda v: F.tile(v, (2, 1, 3)), x)
     assert_gradients(lambda v: F.repeat(v, 3, 1), x)
+
+
+def test_repeat_each_element_as_often_as_is_said() -> None:
+    x = draw(3, 2)
+    for counts in ([2, 0, 3], [1, 1, 1], [2]):
+        wanted = np.repeat(x, counts, 0)
+        assert np.array_equal(F.repeat(wrap(x), counts, 0).numpy(), wanted)
+        assert np.array_equal(dt.repeat_interleave(wrap(x), dt.tensor(counts), dim=0).numpy(), wanted)
+        size = len(wanted)
+        assert wrap(x).repeat_interleave(dt.tensor(counts), dim=0, output_size=size).shape == wanted.shape
+    assert np.array_equal(F.repeat(wrap(x), dt.tensor([0, 1, 2, 0, 1, 3])).numpy(), np.repeat(x, [0, 1, 2, 0, 1, 3]))
+    assert_gradients(lambda v: F.repeat(v, [2, 0, 3], 0), x.astype(np.float64))
+    assert_gradients(lambda v: F.repeat(v, dt.tensor([0, 2]), 1), x.astype(np.float64))
+
+
+@pytest.mark.parametrize("counts", [[1, 2], [1, -1, 2], [1.0, 2.0, 3.0], [[1, 2, 3]]])
+def test_counts_that_fit_no_axis_are_refused(counts) -> None:
+    for given in (counts, dt.tensor(counts)):
+        with pytest.raises(ShapeError, match="repeat: expected repeats as one integer"):
+            F.repeat(wrap(draw(3, 2)), given, 0)
+
+
+def test_a_wrong_output_size_is_refused() -> None:
+    for repeats in (2, dt.tensor([1, 3])):
+        with pytest.raises(ShapeError, match=r"repeat: expected output_size 4, .*, got 5"):
+            F.repeat(wrap(draw(2)), repeats, 0, output_size=5)

@@ -125,7 +125,6 @@ REFUSED: tuple[Agreed, ...] = (
         "expected eps of at least 0",
         "an eps below 0 makes NaN of what varies less",
     ),
-    Agreed("squeeze", "expected axis .* of size 1", "NumPy's rule: an axis that stays is no axis that goes"),
     Agreed("repeat_interleave", "expected repeats as an int", "one number for all elements"),
     Agreed("cat", "concat: expected", "an empty vector is no part of a matrix; PyTorch keeps it for old scripts"),
     Agreed(
@@ -139,8 +138,6 @@ REFUSED: tuple[Agreed, ...] = (
         "linalg.vector_norm logsumexp", "at least one element along", "nothing has no largest element", without_elements
     ),
     Agreed("gather", "expected an index of", "as many axes as the tensor, also where the index is empty"),
-    Agreed("nn.functional.one_hot", "expected num_classes", "a width that depends on data has no shape in a trace"),
-    Agreed("nn.functional.smooth_l1_loss", "expected a positive beta", "l1_loss is the function of beta 0"),
     Agreed("nn.functional.avg_pool2d", r"expected (stride|padding) as an int or two", "a size or a pair of them"),
     Agreed(
         "nn.functional.pad",

@@ -21,7 +21,7 @@ FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 class NotOurs(Exception):
-    """A value that has no counterpart here: complex or sparse tensors, generators, memory formats."""
+    """A value that has no counterpart here: complex or sparse tensors, generators, layouts."""
 
 
 def array_of(tensor: Any) -> np.ndarray:
@@ -52,7 +52,9 @@ def to_ours(value: Any) -> Any:
         return str(value)
     if isinstance(value, torch.Size):
         return tuple(value)
-    if isinstance(value, (torch.layout, torch.memory_format, torch.Generator, complex)):
+    if isinstance(value, torch.memory_format):
+        return getattr(dt, str(value).removeprefix("torch."))
+    if isinstance(value, (torch.layout, torch.Generator, complex)):
         raise NotOurs(repr(value))
     return map_structure(to_ours, value)
 
