@@ -95,6 +95,15 @@ def test_mixed_precision_is_taken_where_it_is_off() -> None:
         dt.autocast("cpu", dtype=dt.bfloat16)
 
 
+def test_mixed_precision_is_refused_where_it_would_have_an_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    with dt.autocast("cuda"):  # as PyTorch's without GPUs
+        assert not dt.amp.GradScaler().is_enabled()
+    monkeypatch.setattr("dtrain.amp.is_cuda_available", lambda: True)
+    for made in (lambda: dt.autocast("cuda:0"), lambda: dt.autocast(True), dt.amp.GradScaler):
+        with pytest.raises(ValueError, match="there is no mixed precision"):
+            made()
+
+
 def test_the_gpu_is_not_waited_for_where_there_is_none() -> None:
     dt.cuda.synchronize()
     dt.cuda.empty_cache()

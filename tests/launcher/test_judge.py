@@ -34,7 +34,7 @@ def job():
     plan = SimpleNamespace(launcher="mpirun", size=2, all_local=True)
     judge = Judge(plan, SimpleNamespace(start_timeout=math.inf, allocation=None), roster, starter)
     return SimpleNamespace(
-        plan=plan, roster=roster, starter=starter, peers=peers, look=lambda now: judge.look(now, 0.0)
+        plan=plan, roster=roster, starter=starter, peers=peers, look=lambda now, since=0.0: judge.look(now, since)
     )
 
 
@@ -143,3 +143,29 @@ def test_what_explains_itself_waits_for_nobody_and_is_not_laid_on_a_daemon(job, 
     assert job.look(1.0) is None
     verdict = job.look(1.0 + SETTLE).verdict
     assert verdict.text.splitlines()[1].startswith("dtrain: rank 1 of 2 failed: ")
+
+
+@pytest.mark.parametrize("has_exchanged", [True, False, None])
+def test_ranks_that_exchanged_nothing_are_noted(job, has_exchanged):
+    job.starter.code = 0
+    for peer in job.peers:
+        job.roster.note(peer, SUMMARY | {"has_exchanged": has_exchanged})
+        job.roster.note(peer, EXIT)
+    assert ("no collective ran" in job.look(1.0).note) is (has_exchanged is False)
+
+
+def test_who_left_after_another_failed_is_not_the_cause(job):
+    fail(job, 1, LOST_FAILURE, code=1, time=4.0)
+    fail(job, 0, time=5.0)
+    assert job.look(2.0).verdict.ranks == (1,)
+
+
+@pytest.mark.parametrize("all_local", [True, False])
+def test_hosts_are_named_where_others_than_this_one_did_not_come_up(job, all_local):
+    job.plan.all_local, job.starter.code = all_local, 1
+    job.plan.ranks = [SimpleNamespace(rank=rank, host=host) for rank, host in enumerate("ab")]
+    job.roster.supervisors.clear()
+    assert job.look(1.0, math.inf) is None
+    text = job.look(1.0 + 2 * SETTLE, math.inf).verdict.text
+    assert "mpirun left with code 1 before ranks 0, 1" in text
+    assert (" on a, b came up" in text) is ("every host needs" in text) is not all_local

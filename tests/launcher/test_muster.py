@@ -24,9 +24,11 @@ class Server:
     def __init__(self, peers):
         self.peers = peers
         self.sent = []
+        self.environments = []
 
     def send(self, peer, message):
         self.sent.append((peer.rank, message["type"]))
+        self.environments.append(message.get("environment"))
 
     def broadcast(self, message, *, role):
         for rank in sorted(self.peers):
@@ -67,3 +69,16 @@ def test_no_script_runs_where_a_rank_is_gone_before_the_last_one_comes(job):
     assert job.come[1]() == ""
     assert job.server.sent == []
     assert [end.rank for end in job.roster.failures] == [0]
+
+
+@pytest.mark.parametrize(
+    ("address", "seen"), [("127.0.0.1", "10.0.0.1"), ("192.168.0.1", "10.0.0.1"), ("10.0.0.7",) * 2]
+)
+def test_ranks_elsewhere_meet_rank_0_where_they_see_it(job, monkeypatch, address, seen):
+    """Rank 0 on this machine, by either of its addresses, and on another one."""
+    monkeypatch.setattr("dtrain.launcher.muster.own_addresses", lambda *_: ["10.0.0.1", "192.168.0.1"])
+    monkeypatch.setattr("dtrain.launcher.muster.address_towards", {"10.0.0.9": "10.0.0.1"}.get)
+    job.peers[0].address, job.peers[1].address, job.peers[1].host = address, "10.0.0.9", "other"
+    for come in job.come:
+        assert come() == ""
+    assert [environment["MASTER_ADDR"] for environment in job.server.environments] == [seen] * 2
