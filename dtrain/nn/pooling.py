@@ -11,18 +11,29 @@ from dtrain.nn.module import Module
 from dtrain.ops.convolution import PairLike
 
 
-def _shown(layer: Module, *names: str) -> str:
-    """The first three settings, and of the others those that are on."""
-    values = {name: getattr(layer, name) for name in names}
-    usual = {"dilation": 1, "ceil_mode": False, "count_include_pad": True}
-    return ", ".join(f"{name}={value}" for name, value in values.items() if name not in usual or value != usual[name])
-
-
-class _MaxPool(Module):
-    """What the layers share; `function` is that of the same name."""
+class _Pool(Module):
+    """What the layers share: their settings are the arguments of `function`, which is that of the same name."""
 
     function: ClassVar[Callable[..., Any]]
+    usual: ClassVar[dict[str, Any]] = {"dilation": 1, "ceil_mode": False, "count_include_pad": True}
+    hidden: ClassVar[tuple[str, ...]] = ("return_indices", "divisor_override")
 
+    def _set(self, settings: dict[str, Any]) -> None:
+        self.settings = tuple(name for name in settings if name not in ("self", "__class__"))
+        for name in self.settings:
+            setattr(self, name, settings[name])
+
+    def forward(self, x: Tensor) -> Any:
+        return type(self).function(x, **{name: getattr(self, name) for name in self.settings})
+
+    def extra_repr(self) -> str:
+        """The sizes, and of the other settings those that are on."""
+        values = {name: getattr(self, name) for name in self.settings if name not in self.hidden}
+        is_shown = {name: name not in self.usual or value != self.usual[name] for name, value in values.items()}
+        return ", ".join(f"{name}={value}" for name, value in values.items() if is_shown[name])
+
+
+class _MaxPool(_Pool):
     def __init__(
         self,
         kernel_size: PairLike,
@@ -32,16 +43,7 @@ class _MaxPool(Module):
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
-
-    def forward(self, x: Tensor) -> Any:
-        return type(self).function(
-            x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
-        )
-
-    def extra_repr(self) -> str:
-        return _shown(self, "kernel_size", "stride", "padding", "dilation", "ceil_mode")
+        self._set(locals())
 
 
 class MaxPool2d(_MaxPool):
@@ -56,12 +58,14 @@ class MaxPool1d(_MaxPool):
     function = F.max_pool1d
 
 
-class AvgPool2d(Module):
+class AvgPool2d(_Pool):
     """The mean of each window; zeros of the padding count unless count_include_pad is False.
 
     Args:
         divisor_override: divide by this number instead.
     """
+
+    function = F.avg_pool2d
 
     def __init__(
         self,
@@ -72,26 +76,13 @@ class AvgPool2d(Module):
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> None:
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.ceil_mode, self.count_include_pad, self.divisor_override = ceil_mode, count_include_pad, divisor_override
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(
-            x,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.ceil_mode,
-            self.count_include_pad,
-            self.divisor_override,
-        )
-
-    def extra_repr(self) -> str:
-        return _shown(self, "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+        self._set(locals())
 
 
-class AvgPool1d(Module):
+class AvgPool1d(_Pool):
     """`AvgPool2d` over x[N, C, L]."""
+
+    function = F.avg_pool1d
 
     def __init__(
         self,
@@ -101,14 +92,7 @@ class AvgPool1d(Module):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool1d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
-
-    def extra_repr(self) -> str:
-        return _shown(self, "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+        self._set(locals())
 
 
 class AdaptiveAvgPool2d(Module):

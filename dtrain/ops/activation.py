@@ -130,7 +130,9 @@ def relu(x: Tensor) -> Tensor:
 
 
 def relu6(x: Tensor) -> Tensor:
-    """min(max(x, 0), 6). The gradient at 0 and 6 is 0."""
+    """min(max(x, 0), 6). The gradient at 0 and 6 is 0. Integers stay integers."""
+    if as_tensor(x).dtype.is_integer:
+        return minimum(relu(x), 6)
     return apply(RELU6, x)
 
 

@@ -64,6 +64,9 @@ def test_integers_where_pytorch_takes_them() -> None:
     assert F.relu(x).tolist() == [0, 0, 3]
     assert F.relu(x).dtype is dt.int64
     assert F.relu(dt.tensor([3, 0], dtype=dt.uint8)).dtype is dt.uint8
+    assert F.relu6(dt.tensor([-2, 3, 200], dtype=dt.int16)).tolist() == [0, 3, 6]
+    assert F.relu6(dt.tensor([3, 200], dtype=dt.uint8)).tolist() == [3, 6]
+    assert F.relu6(dt.tensor([3, 200], dtype=dt.uint8)).dtype is dt.uint8
     for function in (F.sigmoid, F.logsumexp):
         for given in (x, x > 0):
             assert function(given).dtype is dt.float32
