@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 
 import pytest
 
-from dtrain.base import network
-from dtrain.base.control_channel import ControlClient, parse_address
+from dtrain.base import control_channel, control_server, network
+from dtrain.base.control_channel import VANISHED_AFTER, ControlClient, parse_address
 from dtrain.base.control_server import ControlServer
-from dtrain.base.network import address_towards, connect_any, own_addresses
+from dtrain.base.network import address_towards, connect_any, own_addresses, seconds_unanswered
 from dtrain.base.rank_info import RankInfo
 
 pytestmark = pytest.mark.alone
@@ -87,6 +88,40 @@ def test_a_server_of_several_addresses():
         assert [parse_address(part)[0] for part in server.address.split(",")] == ["255.255.255.255", "127.0.0.1"]
         assert client.request({"type": "note"}, timeout=5)
         assert heard
+    finally:
+        client.close()
+        server.close()
+
+
+def test_a_reader_that_pauses_is_no_host_that_has_vanished(listener):
+    """What lies unread fills both buffers, and the system of the reader answers for it."""
+    with socket.create_connection(listener.getsockname()) as writer, listener.accept()[0]:
+        writer.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                writer.send(bytes(1 << 16))
+        time.sleep(0.5)  # several times as long as the first of the probes takes
+        assert seconds_unanswered(writer) == 0.0
+    with pytest.raises(OSError):
+        seconds_unanswered(writer)
+
+
+@pytest.mark.parametrize("side", ["server", "client"])
+def test_who_stays_unanswered_for_long_is_lost(monkeypatch, side):
+    lost = {"server": threading.Event(), "client": threading.Event()}
+    answers = {"server": 0.0, "client": 0.0}
+    monkeypatch.setattr(control_server, "LOOK_INTERVAL", 0.0)
+    monkeypatch.setattr(control_server, "seconds_unanswered", lambda _: answers["server"])
+    monkeypatch.setattr(control_channel, "seconds_unanswered", lambda _: answers["client"])
+    server = ControlServer(on_lost=lambda _: lost["server"].set())
+    client = ControlClient(server.address, server.token, info=RankInfo(size=2), on_lost=lost["client"].set)
+    try:
+        for answer, is_lost in ((VANISHED_AFTER - 1, False), (VANISHED_AFTER + 1, True)):
+            answers[side] = answer
+            client.leave_if_unreachable()
+            client.request({"type": "note"}, timeout=5)
+            assert lost[side].wait(5 if is_lost else 0.0) is is_lost
+        assert lost["server"].wait(5) and lost["client"].wait(5)
     finally:
         client.close()
         server.close()

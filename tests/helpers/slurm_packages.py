@@ -15,6 +15,8 @@ from pathlib import Path
 # libpmix2 is what `srun --mpi=pmix` loads; the others are the daemons and the commands.
 WANTED = ("slurmctld", "slurmd", "slurm-client", "munge", "libpmix2")
 DAEMONS = {"slurmctld": "slurmctld-wlm", "slurmd": "slurmd-wlm", "slurmstepd": "slurmstepd-wlm", "munged": "munged"}
+# A network that swallows packets shall not hold the tests up for long.
+PATIENCE = ("-o", "Acquire::http::Timeout=10", "-o", "Acquire::https::Timeout=10", "-o", "Acquire::Retries=1")
 
 
 class NoPackagesError(Exception):
@@ -30,10 +32,15 @@ def prepare(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     fetched = folder / "packages"
     fetched.mkdir(parents=True)
-    _run("apt-get", "download", *_missing(folder), folder=fetched)
+    _run("apt-get", *PATIENCE, "download", *_missing(folder), folder=fetched)
     for package in fetched.glob("*.deb"):
         _run("dpkg", "-x", str(package), str(folder / "root"), folder=folder)
-    _write_scripts(folder)
+    try:
+        _write_scripts(folder)
+    except (OSError, StopIteration) as error:
+        raise NoPackagesError(
+            f"Slurm's packages of this system lie in another way than Debian 12's: {error!r}"
+        ) from None
     (folder / "ready").touch()
 
 
