@@ -65,11 +65,13 @@ from dtrain.core.function import Function as Function
 from dtrain.core.random import Generator as Generator
 from dtrain.core.random import default_generator as default_generator
 from dtrain.core.random import seed as seed
+from dtrain.core.random_like import get_rng_state as get_rng_state
 from dtrain.core.random_like import manual_seed as manual_seed
 from dtrain.core.random_like import rand as rand
 from dtrain.core.random_like import rand_like as rand_like
 from dtrain.core.random_like import randn as randn
 from dtrain.core.random_like import randn_like as randn_like
+from dtrain.core.random_like import set_rng_state as set_rng_state
 from dtrain.core.tensor import Parameter as Parameter
 from dtrain.core.tensor import Tensor as Tensor
 from dtrain.core.tensor import as_tensor as as_tensor

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dtrain.base.errors import expected
+
 # Theirs -> ours, the first that the function has. The same word may stand for different parameters of ours.
 KEYWORDS: Mapping[str, tuple[str, ...]] = {
     "input": ("x", "logits", "prediction", "log_probabilities", "index", "indices", "a", "other"),
@@ -49,6 +51,8 @@ KEYWORDS: Mapping[str, tuple[str, ...]] = {
     "num_replicas": ("world_size",),
     "obj": ("value",),
     "f": ("path",),
+    "size_average": ("reduction",),
+    "reduce": ("reduction",),
 }
 
 # Where the rule above would pick the wrong parameter, by function.
@@ -59,6 +63,7 @@ EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
     **{name: {"tensor1": "first", "tensor2": "second"} for name in ("addcmul_", "addcdiv_")},
     "uniform_": {"from": "low", "to": "high"},
     "searchsorted": {"values": "x"},
+    **{name: {"generator": "seed"} for name in ("random_split", "DataLoader")},
     "to": {"device": "target", "dtype": "target"},
     # The collectives of torch.distributed. Ranks named group_src and group_dst count in the group.
     "dist.all_reduce": {"tensor": "x"},
@@ -82,8 +87,21 @@ EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
     },
 }  # fmt: skip
 
+
+def _seed_from(generator: Any) -> int:
+    """A seed drawn from a generator, so that its next use gives another; the usual one for None."""
+    if generator is None:
+        return 0
+    if not hasattr(generator, "manual_seed"):
+        raise TypeError(expected("generator", "a dt.Generator or None", type(generator).__name__, "a number is seed="))
+    return int(generator.randint(0, 2**62).item())
+
+
 # Values that mean something else here.
 CONVERTED: Mapping[str, Callable[[Any], Any]] = {
+    "generator": _seed_from,
+    "size_average": lambda average: "mean" if average is None or average else "sum",
+    "reduce": lambda reduce: "mean" if reduce is None or reduce else "none",
     "unbiased": lambda unbiased: int(bool(unbiased)),
     "p": lambda p: 2 if p == "fro" else p,
 }
@@ -196,7 +214,5 @@ ADVICE: Mapping[str, str] = {
     "dtype": "cast it with .to(dtype)",
     "out": "write x.copy_(result)",
     "generator": "write seed=",
-    "size_average": "write reduction=",
-    "reduce": "write reduction=",
     "batch_sampler": "write batch_size=, and shuffle= or sampler=",
 }

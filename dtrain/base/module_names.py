@@ -38,6 +38,8 @@ class _Names(ModuleType):
         self._place = place
 
     def __getattr__(self, word: str) -> object:
+        if self._place == "multiprocessing" and word not in names.HINTS[self._place]:
+            return getattr(importlib.import_module("multiprocessing"), word)  # of Python, as in PyTorch
         return names.lookup(self._place, word, names.ALIASES[self._place])
 
     def __dir__(self) -> list[str]:

@@ -1,8 +1,8 @@
 """Names of PyTorch and Horovod, and where they are here: one table for aliases, for hints in errors, for the docs.
 
-`ALIASES` has the words that mean the same: they work, as `place.word`. `HINTS` has words that do not: using one raises
-an AttributeError that says what to write. A place is a namespace, `Tensor` or `Module`; a target is a path below
-`dtrain`, with F, dist for functional, collectives. `docs/coming-from.md` is generated from here.
+`ALIASES` has the words that mean the same: they work, as `place.word`. `HINTS` (name_hints.py) has words that do not:
+using one raises an AttributeError that says what to write. A place is a namespace, `Tensor` or `Module`; a target is a
+path below `dtrain`, with F, dist for functional, collectives. `docs/coming-from.md` is generated from here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dtrain.base import name_hints
 from dtrain.base.user_source import user_frame
 
 _MODULES = {
@@ -20,7 +21,7 @@ _MODULES = {
     "hvd": "dtrain.collectives.horovod", "amp": "dtrain.amp", "backends": "dtrain.backends",
 }  # fmt: skip
 # Modules of PyTorch that are no more than names here; `module_names` makes them.
-_NAMES_ONLY = ("utils", "autograd", "nn.utils", "nn.utils.rnn", "nn.parallel")
+_NAMES_ONLY = ("multiprocessing", "utils", "autograd", "nn.utils", "nn.utils.rnn", "nn.parallel")
 _MODULES |= {place: f"dtrain.{place}" for place in _NAMES_ONLY}
 
 
@@ -59,6 +60,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
         "short": "dt.int16", "bool": "dt.bool_",
         "inference_mode": "dt.no_grad", "empty": "F.zeros", "empty_like": "F.zeros_like",
         "save": "checkpoint.save", "load": "checkpoint.load",
+        "multiprocessing": "multiprocessing",
         "distributed": "dist", "autocast": "amp.autocast", "utils": "utils", "autograd": "autograd",
     },
     "F": {
@@ -71,6 +73,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     "nn.utils.rnn": {"pad_sequence": "F.pad_sequence"},
     "nn.parallel": {"DistributedDataParallel": "dist.DistributedDataParallel"},
     "utils": {"data": "data"},
+    "multiprocessing": {},
     "autograd": _same("Function grad backward no_grad enable_grad", "dt"),
     "amp": {},
     "backends": {},
@@ -104,193 +107,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     "hvd": {},
 }  # fmt: skip
 
-HINTS: Mapping[str, Mapping[str, str]] = {
-    "dt": {
-        "normal": "write F.normal(shape, mean, std)",
-        "bernoulli": "write F.bernoulli(shape, p), or F.uniform(p.shape) < p",
-        "einsum": "write matmul, permute and sum",
-        "tensordot": "write reshape and matmul",
-        "compile": "write dt.trace(function)",
-        "jit": "write dt.trace(function)",
-        "use_deterministic_algorithms": "leave it out: results repeat bit for bit",
-        "multinomial": "write F.searchsorted(probabilities.cumsum(-1), F.uniform(shape))",
-        "get_rng_state": "write dt.default_generator().state_dict()",
-        "set_rng_state": "write dt.default_generator().load_state_dict(state)",
-        "initial_seed": "write dt.default_generator().state_dict()",
-        "set_default_dtype": "give dtype= where tensors are made",
-        "set_default_device": "give device= where tensors are made",
-        "get_default_dtype": "it is dt.float32",
-        "set_printoptions": "write numpy.set_printoptions, and print x.numpy()",
-        "strided": "leave layout out",
-        "multiprocessing": "start ranks with dtrain run -np N script.py",
-        "hub": "load a state dict with model.load_state_dict",
-        "onnx": "dtrain does not export models yet",
-        "fft": "dtrain has no Fourier transforms; use numpy.fft on x.numpy()",
-        "linalg": "write F.norm; other decompositions are in numpy.linalg on x.numpy()",
-    },
-    "F": {
-        "interpolate": "write F.repeat along each axis for nearest neighbours; there is no other resampling",
-        "upsample": "write F.repeat along each axis",
-        "multi_head_attention_forward": "write nn.MultiheadAttention",
-        "sigmoid_": "write x = F.sigmoid(x)",
-        "relu_": "write x = F.relu(x)",
-        "elu_": "write x = F.elu(x)",
-        "leaky_relu_": "write x = F.leaky_relu(x)",
-    },
-    "nn": {
-        "DataParallel": "start ranks with dtrain run -np N, and write dist.data_parallel(model)",
-        "Upsample": "write F.repeat along each axis in forward",
-        "ParameterList": "write a list of nn.Parameter: attributes are searched",
-        "ParameterDict": "write a dict of nn.Parameter: attributes are searched",
-        "Buffer": "write self.register_buffer(name, tensor)",
-        "LazyLinear": "write nn.Linear(in_features, out_features)",
-        "LSTM": "dtrain has no recurrent layers; write nn.TransformerEncoderLayer, or a loop over nn.Linear",
-        "GRU": "dtrain has no recurrent layers; write nn.TransformerEncoderLayer, or a loop over nn.Linear",
-        "RNN": "dtrain has no recurrent layers; write nn.TransformerEncoderLayer, or a loop over nn.Linear",
-    },
-    "nn.utils": {
-        "parameters_to_vector": "write F.cat([p.flatten() for p in model.parameters()])",
-        "vector_to_parameters": "write p.copy_(part) under dt.no_grad() for each part of the vector",
-        "spectral_norm": "dtrain does not have it; normalize the weight in forward",
-        "weight_norm": "dtrain does not have it; normalize the weight in forward",
-        "parametrizations": "dtrain does not have it; compute the weight in forward",
-        "prune": "multiply the weight by a buffer of zeros and ones in forward",
-    },
-    "nn.utils.rnn": {
-        "pack_padded_sequence": "dtrain has no recurrent layers; mask the padded places",
-        "pad_packed_sequence": "dtrain has no recurrent layers; mask the padded places",
-        "pack_sequence": "dtrain has no recurrent layers; write F.pad_sequence, and mask the padded places",
-        "PackedSequence": "dtrain has no recurrent layers; write F.pad_sequence, and mask the padded places",
-    },
-    "nn.parallel": {
-        "DataParallel": "start ranks with dtrain run -np N, and write dist.DistributedDataParallel(model)",
-        "data_parallel": "start ranks with dtrain run -np N, and write dist.DistributedDataParallel(model)",
-    },
-    "utils": {
-        "checkpoint": "dtrain keeps all activations; call the function itself",
-        "tensorboard": "print what you watch, or give numbers to a logger of yours",
-        "cpp_extension": "write dt.Function with NumPy or CuPy",
-    },
-    "autograd": {
-        "Variable": "write the tensor itself, with requires_grad=True where it wants a gradient",
-        "profiler": "run dtrain bench step",
-        "set_detect_anomaly": "look at x.isfinite().all() where the number first goes wrong",
-        "detect_anomaly": "look at x.isfinite().all() where the number first goes wrong",
-        "functional": "write dt.grad",
-    },
-    "amp": {
-        "custom_fwd": "leave it out: there is no mixed precision",
-        "custom_bwd": "leave it out: there is no mixed precision",
-    },
-    "backends": {
-        "mkl": "leave it out: kernels are chosen by device and type",
-        "mkldnn": "leave it out: kernels are chosen by device and type",
-        "openmp": "leave it out: kernels are chosen by device and type",
-    },
-    "optim": {
-        "swa_utils": "keep running averages in the training loop",
-        "LBFGS": "dtrain does not have it; optim.Adam is the nearest, another algorithm with numbers of its own",
-        "RMSprop": "dtrain does not have it; optim.Adam is the nearest, another algorithm with numbers of its own",
-        "Adagrad": "dtrain does not have it; optim.Adam is the nearest, another algorithm with numbers of its own",
-        "Adadelta": "dtrain does not have it; optim.Adam is the nearest, another algorithm with numbers of its own",
-        "CyclicLR": "write optim.OneCycleLR, or optim.LambdaLR",
-        "SparseAdam": "write optim.Adam: gradients are dense",
-    },
-    "data": {
-        "IterableDataset": "write a Dataset with __len__ and __getitem__: samples are shared out by number",
-        "get_worker_info": "leave it out: the loader shares samples out by number",
-        "RandomSampler": "write DataLoader(dataset, shuffle=True)",
-        "SequentialSampler": "leave it out: it is the order without shuffle",
-        "BatchSampler": "write DataLoader(dataset, batch_size)",
-        "WeightedRandomSampler": "write data.Subset(dataset, indices) with indices drawn by the weights",
-        "SubsetRandomSampler": "write DataLoader(data.Subset(dataset, indices), shuffle=True)",
-    },
-    "dist": {
-        "Backend": "leave it out: the place of a tensor decides",
-        "get_backend": "write dist.get_communicator().name",
-        "is_available": "leave it out: it is always there",
-        "is_nccl_available": "write dt.is_cuda_available()",
-        "is_mpi_available": "run dtrain doctor",
-        "is_gloo_available": "leave it out: on the CPU ranks talk through shared memory and MPI",
-        "monitored_barrier": "write dist.barrier(): a collective names the ranks that have not come",
-        "all_reduce_coalesced": "write dist.all_reduce for each: a traced step packs them",
-        "batch_isend_irecv": "write dist.isend and dist.irecv",
-        "P2POp": "write dist.isend and dist.irecv",
-        "TCPStore": "write dist.broadcast_object, or dist.all_gather_object",
-        "FileStore": "write dist.broadcast_object, or dist.all_gather_object",
-        "init_device_mesh": "write dist.new_group(ranks)",
-        "fsdp": "write dist.data_parallel(model): every rank holds the model",
-        "spawn": "start ranks with dtrain run -np N script.py",
-        "allreduce": "write dist.all_reduce; for scripts of Horovod import dtrain.collectives.horovod as hvd",
-        "DistributedOptimizer": "import dtrain.collectives.horovod as hvd, or write dist.data_parallel(model)",
-        "broadcast_parameters": "import dtrain.collectives.horovod as hvd, or write dist.data_parallel(model)",
-        "size": "write dist.world_size()",
-    },
-    "Tensor": {
-        "grad_fn": "write x.is_leaf: a history has no public object",
-        "retain_grad": "write x.register_grad_hook(function)",
-        "stride": "leave it out: tensors have no public strides",
-        "is_contiguous": "leave it out: kernels take any strides",
-        "storage": "write x.numpy()",
-        "untyped_storage": "write x.numpy()",
-        "data_ptr": "write x.numpy().ctypes.data",
-        "pin_memory": "leave it out",
-        "share_memory_": "leave it out: ranks are processes of their own",
-        "new_zeros": "write dt.zeros(shape, dtype=x.dtype, device=x.device)",
-        "new_ones": "write dt.ones(shape, dtype=x.dtype, device=x.device)",
-        "new_full": "write dt.full(shape, value, dtype=x.dtype, device=x.device)",
-        "new_tensor": "write dt.tensor(data, dtype=x.dtype, device=x.device)",
-        "new_empty": "write dt.zeros(shape, dtype=x.dtype, device=x.device)",
-        "values": "write x.max(axis), which has values and indices",
-        "char": "write x.to('s8')",
-        "cfloat": "there are no complex numbers",
-        "apply_": "write dt.as_tensor(function(x.numpy()))",
-        "map_": "write dt.as_tensor(function(x.numpy(), y.numpy()))",
-        "random_": "write F.randint(low, high, x.shape)",
-        "multinomial": "write F.argmax(x.log() - (-F.uniform(x.shape).log()).log(), axis=-1) for one draw a row",
-        "to_sparse": "there are no sparse tensors",
-        "is_sparse": "there are no sparse tensors",
-        "register_post_accumulate_grad_hook": "write x.register_grad_hook(function)",
-    },
-    "checkpoint": {
-        "load_state_dict": "write model.load_state_dict(checkpoint.load(path))",
-        "checkpoint": "dtrain keeps all activations; there is no recomputation",
-    },
-    "hvd": {
-        "elastic": "save with checkpoint.save_checkpoint, and start again with dtrain run",
-        "Adasum": "write op=hvd.Average",
-        "join": "leave it out: loaders give every rank as many batches",
-        "alltoall": "write dist.all_to_all(x)",
-        "reducescatter": "write dist.reduce_scatter(x)",
-        "grouped_allreduce": "write hvd.allreduce for each",
-        "add_process_set": "write dist.new_group(ranks)",
-        "run": "start ranks with dtrain run -np N script.py",
-        "nccl_built": "run dtrain doctor",
-        "mpi_built": "run dtrain doctor",
-        "gloo_built": "run dtrain doctor",
-        "start_timeline": "run dtrain bench step",
-    },
-    "cuda": {
-        "memory_allocated": "ask cupy.get_default_memory_pool()",
-        "max_memory_allocated": "ask cupy.get_default_memory_pool()",
-        "get_device_name": "run dtrain doctor",
-        "Stream": "leave it out: collectives have a stream of their own",
-        "Event": "time with time.perf_counter() around x.numpy()",
-    },
-    "Module": {
-        "register_full_backward_hook": "write x.register_grad_hook(function) on a tensor",
-        "register_backward_hook": "write x.register_grad_hook(function) on a tensor",
-        "compile": "write dt.trace on the training step",
-        "share_memory": "leave it out: ranks are processes of their own",
-        "get_submodule": "write get_module(name)",
-        "set_submodule": "write replace_child(name, module)",
-        "get_extra_state": "register a buffer",
-        "to_empty": "write to(device)",
-        "no_sync": "wrap the model: model = dist.data_parallel(model)",
-        "module": "wrap the model: model = dist.data_parallel(model)",
-    },
-}
-
+HINTS: Mapping[str, Mapping[str, str]] = name_hints.HINTS
 
 # Import lines that change when a script comes here; in others `dtrain` stands for `torch`.
 IMPORTS: Mapping[str, str] = {

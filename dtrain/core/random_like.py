@@ -61,3 +61,13 @@ def manual_seed(number: int) -> Generator:
     """
     seed(number, rank=0)
     return default_generator()
+
+
+def get_rng_state() -> dict[str, int]:
+    """Where this thread's default generator stands: goes into a checkpoint, and back by `set_rng_state`."""
+    return default_generator().state_dict()
+
+
+def set_rng_state(new_state: dict[str, int]) -> None:
+    """Let this thread's default generator go on from where `get_rng_state` was taken."""
+    default_generator().load_state_dict(new_state)

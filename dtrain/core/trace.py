@@ -303,4 +303,7 @@ def trace(function: Any = None, /, *, passes: Pipeline | None = None) -> Any:
     """
     if function is None:
         return lambda inner: TracedFunction(inner, passes=passes)
+    if not callable(function):
+        advice = "for the sum of a matrix' diagonal write x.diagonal().sum()"
+        raise TypeError(expected("trace", "a function of tensors", type(function).__name__, advice))
     return TracedFunction(function, passes=passes)

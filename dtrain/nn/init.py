@@ -6,8 +6,9 @@ Numbers come from this thread's default generator (`dt.seed`) unless one is give
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from dtrain.base import names
 from dtrain.base.dtype import float32, float64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.core.context import no_grad
@@ -115,3 +116,9 @@ def _kaiming_std(tensor: Tensor, a: float, mode: Mode, nonlinearity: str) -> flo
         raise ValueError(expected("kaiming", "mode fan_in or fan_out", repr(mode)))
     fan = fan_in_and_fan_out(tensor)[0 if mode == "fan_in" else 1]
     return calculate_gain(nonlinearity, a) / math.sqrt(fan) if fan else 0.0
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        return names.lookup("init", name, globals())

@@ -38,7 +38,10 @@ class Linear(Module):
 
 
 class Identity(Module):
-    """Gives back its input; takes the place of a layer that is switched off."""
+    """Gives back its input; takes the place, and any arguments, of a layer that is switched off."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        pass
 
     def forward(self, x: Tensor) -> Tensor:
         return x

@@ -8,7 +8,7 @@ is asked for, so setting one stays as cheap as in any Python object.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from dtrain.base.device import DeviceLike
 from dtrain.base.dtype import DTypeLike
@@ -18,6 +18,7 @@ from dtrain.core.context import context
 from dtrain.core.handle import Handle, Registration, without
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.watched import Watched, changes
+from dtrain.nn.load_result import LoadResult
 from dtrain.nn.module_methods import ModuleMethods
 from dtrain.nn.state import check_state, load_state, move_tensors
 
@@ -25,13 +26,6 @@ ForwardPreHook = Callable[["Module", tuple[Any, ...]], Any]
 ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
 Target = DeviceLike | DTypeLike | None
 SomeModule = TypeVar("SomeModule", bound="Module")
-
-
-class LoadResult(NamedTuple):
-    """Names that `load_state_dict(strict=False)` passed over."""
-
-    missing: list[str]
-    unexpected: list[str]
 
 
 class ForwardBoundary(Protocol):

@@ -56,9 +56,7 @@ def test_attributes_need_no_import() -> None:
     subprocess.run([sys.executable, "-c", text], check=True)
 
 
-@pytest.mark.parametrize(
-    "path", ["dtrain.jit", "dtrain.multiprocessing", "dtrain.onnx", "dtrain.utils.tensorboard", "dtrain.cuda.Stream"]
-)
+@pytest.mark.parametrize("path", ["dtrain.jit", "dtrain.onnx", "dtrain.utils.tensorboard", "dtrain.cuda.Stream"])
 def test_a_module_that_is_nowhere_says_what_to_write(path: str) -> None:
     place, _, word = path.removeprefix("dtrain.").rpartition(".")
     with pytest.raises(ModuleNotFoundError, match=re.escape(names.HINTS[place or "dt"][word])):
@@ -125,3 +123,16 @@ def test_threads() -> None:
     dt.set_num_threads(before)
     with pytest.raises(ValueError, match="at least 1"):
         dt.set_num_threads(0)
+
+
+def test_multiprocessing_is_that_of_python_without_spawn() -> None:
+    import multiprocessing
+
+    ours = importlib.import_module("dtrain.multiprocessing")
+    assert ours.get_all_start_methods() == multiprocessing.get_all_start_methods()
+    assert not hasattr(ours, "_supports_context")
+    for word in ("spawn", "start_processes"):
+        with pytest.raises(AttributeError, match="dtrain run -np N"):
+            getattr(ours, word)
+    with pytest.raises(ImportError, match="dtrain run -np N"):
+        exec("from dtrain.multiprocessing import spawn", {})

@@ -49,9 +49,10 @@ def test_a_keyword_of_others_reaches_its_parameter(name: str, word: str, monkeyp
     required = {w: object() for w, p in parameters.items() if p.default is p.empty and w != ours}
     _compile(wrapper)
     monkeypatch.setitem(wrapper.__globals__, "_function", record)
-    value = object()
+    value = dt.Generator(3) if word == "generator" else object()
+    copy = dt.Generator(3) if word == "generator" else value  # converting draws from it
     wrapper(**required, **{word: value})
-    assert seen[ours] == keywords.CONVERTED.get(word, lambda given: given)(value)
+    assert seen[ours] == keywords.CONVERTED.get(word, lambda given: given)(copy)
     assert all(seen[w] is given for w, given in required.items())
     # In our own spelling the same call passes straight through.
     seen.clear()
@@ -158,7 +159,6 @@ def test_subclasses_may_use_others_words_too() -> None:
         (lambda: data.DataLoader(data.Digits(), worker_init_fn=print), ValueError, "seed="),
         (lambda: nn.Linear(3, 2, device="cpu"), TypeError, "move it with"),
         (lambda: F.relu(X, dtype="f64"), TypeError, "cast it with"),
-        (lambda: data.random_split(data.Digits(), [0.5, 0.5], generator=None), TypeError, "write seed="),
         (lambda: nn.Linear(3, 2).parameters(recurse=False), ValueError, "members"),
         (lambda: X.backward(create_graph=True), ValueError, "dt.grad"),
         (lambda: X.to(), TypeError, "a dtype, a device or a tensor"),
@@ -191,3 +191,62 @@ def test_signatures_and_docstrings_are_those_of_the_function() -> None:
 
 def test_operators_are_not_wrapped() -> None:
     assert not hasattr(dt.Tensor.__add__, "__wrapped__")
+
+
+def test_a_generator_seeds_what_takes_a_seed() -> None:
+    """As in PyTorch: equal generators give equal parts, and a second use of one gives others."""
+
+    split: Any = data.random_split
+
+    def parts(generator: dt.Generator | None) -> list[int]:
+        return list(split(range(40), [30, 10], generator=generator)[0].indices)
+
+    generator = dt.Generator(1)
+    first, second = parts(generator), parts(generator)
+    assert first == parts(dt.Generator().manual_seed(1)) != second and sorted(first) != first
+    assert parts(None) == list(split(range(40), [30, 10])[0].indices)
+
+    loader: Any = data.DataLoader
+
+    def order(seed: int) -> list[int]:
+        batch = next(iter(loader(range(20), 20, shuffle=True, generator=dt.Generator(seed))))
+        return list(batch.tolist())
+
+    assert order(1) == order(1) != order(2) and sorted(order(1)) == list(range(20))
+    with pytest.raises(TypeError, match="a number is seed="):
+        split(range(40), [30, 10], generator=1)
+
+
+@pytest.mark.parametrize(
+    ("old", "reduction"),
+    [
+        ({"size_average": False}, "sum"), ({"size_average": True}, "mean"), ({"size_average": None}, "mean"),
+        ({"reduce": False}, "none"), ({"reduce": True}, "mean"),
+    ],
+)  # fmt: skip
+def test_the_old_keywords_of_losses(old: dict[str, Any], reduction: Any) -> None:
+    scores, labels = dt.tensor([[1.0, 2.0], [0.5, -1.0]]), dt.tensor([1, 0])
+    wanted = F.cross_entropy(scores, labels, reduction=reduction).tolist()
+    assert F.cross_entropy(scores, labels, **old).tolist() == wanted
+    assert nn.CrossEntropyLoss(**old)(scores, labels).tolist() == wanted
+    assert (
+        F.mse_loss(scores, scores * 2, **old).tolist() == F.mse_loss(scores, scores * 2, reduction=reduction).tolist()
+    )
+    with pytest.raises(TypeError, match="one of reduction and"):
+        F.nll_loss(scores, labels, reduction="sum", **old)
+
+
+def test_names_of_modules_and_results() -> None:
+    found = nn.Linear(2, 2).load_state_dict({"other": dt.ones(1)}, strict=False)
+    assert (found.missing_keys, found.unexpected_keys) == (["weight", "bias"], ["other"])
+    assert nn.Identity(54, unused=False)(X) is X
+    with pytest.raises(TypeError, match="diagonal"):
+        dt.trace(dt.eye(3))  # type: ignore[call-overload]
+
+
+def test_the_state_of_random_numbers_goes_back() -> None:
+    state = dt.get_rng_state()
+    drawn = dt.rand(3).tolist()
+    assert dt.rand(3).tolist() != drawn
+    dt.set_rng_state(state)
+    assert dt.rand(3).tolist() == drawn
