@@ -86,7 +86,7 @@ def test_functions_that_the_tables_name_exist() -> None:
     from dtrain.base import keywords
 
     named = {name for names, _, _ in keywords.WITHOUT_EFFECT.values() for name in names} | set(keywords.EXCEPTIONS)
-    places = (dt.Tensor, F, nn, nn.Module, optim, data, checkpoint, optim.SGD)
+    places = (dt, dt.Tensor, F, nn, nn.Module, optim, data, checkpoint, optim.SGD)
     for name in named:
         head, _, word = name.rpartition(".")
         if head:
