@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dtrain.base.errors import CollectiveError, CollectiveMismatchError, PeerLostError
 from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.ordered_calls import OrderedCalls
 from dtrain.collectives.thread_communicator import ThreadCommunicator, run_threads
 
 
@@ -80,6 +84,46 @@ def test_a_timeout_and_a_retry_give_no_wrong_sum() -> None:
     assert "got nothing from rank 2; rank 2 was last in barrier; look at what" in texts[0][0]
     assert "by CollectiveError: group 'world', collective 2" in texts[2][0]
     assert all("broken since a call ended half-way" in text for rank in texts for text in rank[1:])
+
+
+def interrupt_at(line: int) -> Callable[[FrameType, str, Any], Any]:
+    """A trace function that lets Ctrl-C come before a line of the frame that carries a collective out."""
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code is not OrderedCalls._carry_out.__code__:
+            return None
+        if event == "line" and frame.f_lineno == line:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    return trace
+
+
+def test_an_interrupt_at_any_line_of_a_call_gives_no_wrong_sum() -> None:
+    """The rank goes on with its next call: either all stand at the same one, or all raise."""
+    code = OrderedCalls._carry_out.__code__
+    lines = sorted({line for _, _, line in code.co_lines() if line is not None and line > code.co_firstlineno})
+    interrupted: list[int] = []
+
+    def program(comm: ThreadCommunicator, line: int) -> None:
+        sums = []
+        for number in (1, 10, 100):
+            before = sys.gettrace()
+            sys.settrace(interrupt_at(line) if (comm.rank, number) == (0, 1) else before)
+            try:
+                sums.append((comm.all_reduce(np.full(5, float(number)))[0], 2 * number))
+            except KeyboardInterrupt:
+                interrupted.append(line)
+            except CollectiveError:
+                pass
+            finally:
+                sys.settrace(before)
+        assert all(got == wanted for got, wanted in sums), (line, sums)
+
+    for line in lines:
+        run_threads(2, lambda comm, line=line: program(comm, line), timeout=10)
+    assert len(interrupted) >= 8, "lines that a call without errors runs through"
 
 
 @pytest.mark.parametrize("bad", [{"out": np.broadcast_to(0.0, 3)}, {"op": "avg"}, {"out": np.empty(4)}])

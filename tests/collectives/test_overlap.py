@@ -58,12 +58,12 @@ def test_a_shifted_output_gives_what_a_new_one_gives(name: str) -> None:
 def test_many_arrays_may_overlap_one_anothers_outputs() -> None:
     def program(comm: ThreadCommunicator) -> None:
         for size in SIZES:
-            buffer = np.random.default_rng(comm.rank).normal(size=3 * size).astype(np.float32)
-            arrays = [buffer[:size], buffer[size : 2 * size]]
-            wanted = comm.all_reduce_many([array.copy() for array in arrays])
-            outs = [buffer[size : 2 * size], buffer[2 * size :]]  # the first result lies where the second input is
-            results = comm.all_reduce_many(arrays, outs=outs)
-            assert [part.tobytes() for part in results] == [part.tobytes() for part in wanted], size
+            for inputs, outputs in (((0, 1), (1, 2)), ((3, 5, 0), (1, 3, 5)), ((5, 1, 3), (1, 3, 5))):
+                buffer = np.random.default_rng(comm.rank).normal(size=(6, size)).astype(np.float32)
+                arrays, outs = [buffer[row] for row in inputs], [buffer[row] for row in outputs]
+                wanted = comm.all_reduce_many([array.copy() for array in arrays])
+                results = comm.all_reduce_many(arrays, outs=outs)  # some lie where others' inputs are
+                assert [part.tobytes() for part in results] == [part.tobytes() for part in wanted], (size, outputs)
 
     run_threads(2, program)
 

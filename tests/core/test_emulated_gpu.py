@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from helpers.device_training import OPTIMIZERS, train
 
 import dtrain as dt
 import dtrain.functional as F
+from dtrain import collectives
 from dtrain.base.errors import DeviceError
+from dtrain.collectives.self_communicator import SelfCommunicator
 from dtrain.collectives.thread_communicator import run_threads
 from dtrain.core.random import normal
 
@@ -144,6 +147,22 @@ def test_every_rank_takes_the_gpu_of_its_local_rank() -> None:
 
     # Two GPUs here: the third rank shares the first one.
     assert run_threads(3, program) == [("cuda:0", "cuda:0"), ("cuda:1", "cuda:0"), ("cuda:0", "cuda:0")]
+
+
+def test_joining_the_world_takes_the_gpu_of_the_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = {"RANK": 5, "SIZE": 8, "LOCAL_RANK": 1, "LOCAL_SIZE": 4, "NODE_RANK": 1}
+    for name, number in place.items():
+        monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", str(number))
+
+    def joined() -> str:
+        collectives.init(SelfCommunicator())
+        try:
+            return str(dt.zeros(1, device="cuda").device)
+        finally:
+            collectives.finalize()
+
+    with ThreadPoolExecutor(1) as fresh:  # a thread that has chosen no GPU yet
+        assert fresh.submit(joined).result() == "cuda:1"
 
 
 BAD_INDICES = {

@@ -209,16 +209,17 @@ def test_timestamps():
 @pytest.mark.parametrize("is_terminal", [False, True])
 @pytest.mark.parametrize("fill", [b"x", b"x\r", b"\r", b"\xc3\xa4"], ids=["plain", "returns", "only returns", "utf8"])
 def test_a_line_without_end_takes_linear_time_and_bounded_memory(is_terminal, fill):
-    def seconds(chunks):
+    def seconds(chunks, nbytes):
         screen = Screen(is_terminal=is_terminal)
-        chunk = fill * ((1 << 16) // len(fill))
+        chunk = fill * (nbytes // len(fill))
         begin = time.process_time()
         for _ in range(chunks):
             screen.feed(0, chunk)
         screen.lines.close()
         return time.process_time() - begin
 
-    assert seconds(64) < 2.0, "4 MiB"
+    assert seconds(64, 1 << 16) < 2.0, "4 MiB"
+    assert seconds(1 << 16, 14) < 1.0, "nearly as much as is held, a few characters at a time"
 
 
 def test_a_long_line_is_kept_whole_up_to_a_bound():

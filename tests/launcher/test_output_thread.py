@@ -140,6 +140,15 @@ def test_a_terminal_that_is_not_utf8():
     assert raw.getvalue() == b"[0] ?=1\n"
 
 
+def test_a_file_or_terminal_with_a_descriptor_that_is_not_utf8(tmp_path):
+    with open(tmp_path / "out", "w", encoding="ascii") as out:
+        output = OutputThreads(out, None, size=2, tag=True)
+        output.feed(0, "stdout", "β=1\n".encode())
+        output.feed(0, "stdout", b"more\n")
+        assert output.drain(patience=5, limit=5)
+    assert (tmp_path / "out").read_bytes() == b"[0] ?=1\n[0] more\n"
+
+
 def test_credit_is_bounded_over_all_ranks():
     assert credit_of_rank(1) == credit_of_rank(2) == 1 << 20
     assert [credit_of_rank(size) * size <= 1 << 24 for size in (4, 16, 100, 256)] == [True] * 4
