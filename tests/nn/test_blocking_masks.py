@@ -103,3 +103,14 @@ def test_weights_stand_beside_the_output() -> None:
 def test_other_masks_are_refused(mask: np.ndarray[Any, Any]) -> None:
     with pytest.raises(ShapeError, match=r"attn_mask of bool or float \[4, 4\] or \[4, 4, 4\].*True is blocked"):
         LAYER(dt.tensor(X), dt.tensor(mask))
+
+
+def test_further_keys_and_other_sizes_go_through_pytorchs_positions() -> None:
+    named = {"add_bias_kv": True, "add_zero_attn": True, "kdim": 5, "vdim": 7, "batch_first": False}
+    layer, ours = nn.MultiheadAttention(E, HEADS, 0.0, True, True, True, 5, 7), nn.MultiHeadAttention(E, HEADS, **named)
+    ours.load_state_dict(layer.state_dict())
+    key, value = (dt.tensor(RANDOM.standard_normal((3, N, size)).astype(np.float32)) for size in (5, 7))
+    y, weights = layer(dt.tensor(X), key, value)
+    np.testing.assert_array_equal(y.numpy(), ours(dt.tensor(X), key, value).numpy())
+    assert weights.shape == (N, L, 3 + 2)
+    assert layer(dt.tensor(X), key, value, need_weights=False)[1] is None
