@@ -125,7 +125,6 @@ REFUSED: tuple[Agreed, ...] = (
         "expected eps of at least 0",
         "an eps below 0 makes NaN of what varies less",
     ),
-    Agreed("repeat_interleave", "expected repeats as an int", "one number for all elements"),
     Agreed("cat", "concat: expected", "an empty vector is no part of a matrix; PyTorch keeps it for old scripts"),
     Agreed(
         "add sub index_add",
