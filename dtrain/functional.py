@@ -188,6 +188,7 @@ from dtrain.ops.mesh_indexing import mesh_get as mesh_get
 from dtrain.ops.mesh_indexing import mesh_set as mesh_set
 from dtrain.ops.metric import accuracy as accuracy
 from dtrain.ops.metric import topk_accuracy as topk_accuracy
+from dtrain.ops.multinomial import multinomial as multinomial
 from dtrain.ops.normalization import group_norm as group_norm
 from dtrain.ops.normalization import instance_norm as instance_norm
 from dtrain.ops.normalization import layer_norm as layer_norm
