@@ -16,10 +16,10 @@ from dtrain.ops.where import where
 def multinomial(
     x: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
-    """Draw places of each row of x, with probabilities in the ratio of its elements: s64[num_samples], or s64[rows, …].
+    """Draw places of each row of x by the ratio of its elements: s64[num_samples], or s64[rows, num_samples].
 
     Args:
-        x: weights [n] or [rows, n], not negative; they need not add up to 1. No gradient flows to them.
+        x: weights [n] or [rows, n], not negative; they need not add up to 1, and get no gradient.
         replacement: whether one row may give a place more than once.
 
     Raises:
