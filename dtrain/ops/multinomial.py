@@ -24,7 +24,7 @@ def multinomial(
 
     Raises:
         ShapeError: another number of axes, or more draws than places without replacement.
-        RuntimeError: weights that are negative or not finite, or too few of them above 0: at once, or when a graph runs.
+        RuntimeError: weights are negative or not finite, or too few are above 0: at once, or when a graph runs.
 
     >>> multinomial(tensor([0.0, 2.0, 0.0]), 1).tolist()
     [1]
