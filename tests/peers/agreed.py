@@ -132,6 +132,7 @@ REFUSED: tuple[Agreed, ...] = (
         "a negative alpha of unsigned integers is refused",
         unsigned,
     ),
+    Agreed("arange", r"expected numbers from 0 to 255 for dtype u8, got -\d", "numbers below 0 would wrap"),
     Agreed("norm", "ord as a number, got 'nuc'", "norms are of vectors"),
     Agreed(
         "linalg.vector_norm logsumexp", "at least one element along", "nothing has no largest element", without_elements
