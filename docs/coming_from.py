@@ -45,7 +45,8 @@ dist.all_reduce(x)  # nobody takes the result: now x holds it, as in PyTorch
 
 **3. Functions of `F` follow NumPy, methods follow PyTorch.** `F.max(x, axis=1)` is a tensor, `x.max(1)` and
 `dt.max(x, 1)` are (values, indices); `F.repeat` repeats elements, `x.repeat` the whole; `F.equal` compares elements,
-`x.equal(y)` says whether all are equal.
+`x.equal(y)` says whether all are equal; `F.squeeze(x, 1)` refuses an axis of another size than 1, `x.squeeze(1)` and
+`dt.squeeze(x, 1)` leave it.
 
 ```python
 import dtrain as dt
