@@ -174,3 +174,52 @@ def test_what_waits_for_a_layer_of_two_models_is_taken_in_once(traced: bool) -> 
     for found in dist.run_threads(2, on_rank):
         for name, value in wanted.items():
             np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_gradients_asked_for_by_a_hook_in_a_window_are_whole() -> None:
+    def program(communicator: Any) -> Any:
+        with dist.using(communicator):
+            net = Net(norm=False)
+            model = dist.data_parallel(net)
+            part = dt.tensor(batches(2, communicator.rank))
+            asked: list[Any] = []
+            calls: list[int] = []
+
+            def ask(gradient: Any) -> None:
+                calls.append(1)
+                if len(calls) == 1:  # it is called for what it asks for as well
+                    with dt.enable_grad():
+                        asked.extend(dt.grad(mse(model(part)), [net.first.weight]))
+
+            handle = net.last.bias.register_grad_hook(ask)
+            with model.no_sync():
+                mse(model(part)).backward()
+            handle.remove()
+            return asked[0].numpy()
+
+    one = Net(norm=False)
+    mse(one(dt.tensor(np.concatenate([batches(2, 0), batches(2, 1)])))).backward()
+    for found in dist.run_threads(2, program):
+        np.testing.assert_allclose(found, one.first.weight.grad.numpy(), rtol=1e-9)
+
+
+def test_a_capture_that_fails_leaves_nothing_waiting() -> None:
+    def program(communicator: Any) -> bool:
+        with dist.using(communicator):
+            net = Net(norm=False)
+            model = dist.data_parallel(net)
+            part = dt.tensor(batches(2, communicator.rank))
+
+            @dt.trace
+            def window(x: Any) -> None:
+                with model.no_sync():
+                    mse(model(x)).backward()
+                raise FloatingPointError
+
+            with pytest.raises(FloatingPointError):
+                window(part)
+            before = communicator.counters.as_dict()
+            optim.clip_grad_norm_(net.parameters(), 1.0)
+            return before == communicator.counters.as_dict()
+
+    assert dist.run_threads(2, program) == [True] * 2

@@ -15,6 +15,7 @@ from dtrain import nn
 
 SCALE = 2.0
 RATES = {0: 2.0}
+HOOK_RATES = {0: 2.0}
 
 
 @pytest.fixture
@@ -46,12 +47,17 @@ class Scaler:
     def helped(self, y: Any) -> Any:
         return y * SCALE
 
-    def helped_inside(self, y: Any) -> Any:
-        return (lambda: self.helped(y))()
-
     @property
     def scale(self) -> float:
         return SCALE
+
+
+class Nested:
+    def helped(self, y: Any) -> Any:
+        return y * SCALE
+
+    def helped_inside(self, y: Any) -> Any:
+        return (lambda: self.helped(y))()
 
 
 class Parent(nn.Module):
@@ -118,7 +124,7 @@ def names_what_may_come(y: Any) -> Any:
         return y * 2
 
 
-scaler, child, type_reader, by_text = Scaler(), Child(), TypeReader(), ByText()
+scaler, nested, child, type_reader, by_text = Scaler(), Nested(), Child(), TypeReader(), ByText()
 held = SimpleNamespace(kind=Config)
 hooked = nn.Identity()
 hooked.register_forward_hook(lambda module, inputs, output: output * RATES[0])
@@ -132,7 +138,7 @@ FUNCTIONS = {
     "an attribute of a class in a closure variable": (closed_over(Config), "Config.scale"),
     "an attribute of a class that an object holds": (lambda y: y * held.kind.scale, "Config.scale"),
     "an attribute of the module's class, by a text": (lambda y: by_text(y), "ByText.scale"),
-    "a method that a function in a method calls": (lambda y: scaler.helped_inside(y), "SCALE"),
+    "a method that a function in a method calls": (lambda y: nested.helped_inside(y), "SCALE"),
     "defaults of keywords": (lambda y: with_keywords(y), "keyword defaults"),
     "a static method": (lambda y: Config.scaled(y), "SCALE"),
     "an object that is called": (lambda y: scaler(y), "SCALE"),
@@ -184,19 +190,20 @@ def test_what_is_read_by_dots(what, monkeypatch, helpers):
 
 def test_backward_of_functions_and_hooks_of_gradients(monkeypatch):
     hooked_leaf, leaf = dt.Parameter([1.0]), dt.Parameter([1.0])
-    hooked_leaf.register_grad_hook(lambda gradient: gradient * RATES[0])
+    hooked_leaf.register_grad_hook(lambda gradient: gradient * HOOK_RATES[0])
 
     @dt.trace
     def step():
         hooked_leaf.grad = leaf.grad = None
         (hooked_leaf + Twice()(leaf)).sum().backward()
 
-    for rate in (2.0, 5.0):
+    for count, (rate, hook_rate) in enumerate([(2.0, 2.0), (5.0, 2.0), (5.0, 3.0)], 1):
         monkeypatch.setitem(RATES, 0, rate)
+        monkeypatch.setitem(HOOK_RATES, 0, hook_rate)
         step()
         step()
-        assert hooked_leaf.grad.item() == leaf.grad.item() == rate
-    assert len(step.graphs) == 2
+        assert (leaf.grad.item(), hooked_leaf.grad.item()) == (rate, hook_rate)
+        assert len(step.graphs) == count
 
 
 @dataclasses.dataclass(eq=False)

@@ -68,10 +68,12 @@ def test_batches_are_tensors() -> None:
     assert all(isinstance(batch, dt.Tensor) for batch in loader)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
 def test_drop_last_leaves_out_what_not_every_rank_would_get(size: int) -> None:
     numbers = [float(i) for i in range(11)]
     samplers = [data.DistributedSampler(numbers, size, rank, shuffle=False, drop_last=True) for rank in range(size)]
-    parts = [[x for batch in data.DataLoader(numbers, 2, sampler=one) for x in batch.tolist()] for one in samplers]
+    batches = [[batch.tolist() for batch in data.DataLoader(numbers, 2, sampler=one)] for one in samplers]
+    assert all(batch for own in batches for batch in own)
+    parts = [[x for batch in own for x in batch] for own in batches]
     assert {len(part) for part in parts} == {11 // size} == {len(one) for one in samplers}
     assert sorted(x for part in parts for x in part) == numbers[: 11 // size * size]

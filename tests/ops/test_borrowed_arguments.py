@@ -243,3 +243,15 @@ def test_gradients_of_several_moved_axes(source: tuple[int, ...], destination: t
         y, slope = function(v, dt.tensor(weights))
         assert np.array_equal(y.numpy(), np.moveaxis(x, source, destination))
         assert np.array_equal(slope.numpy(), np.moveaxis(weights, destination, source))
+
+
+def test_places_are_64_bits_wide_and_a_number_has_one_axis() -> None:
+    assert F.max_pool2d(dt.ones((1, 1, 2, 2)), 2, return_indices=True)[1].dtype is dt.int64
+    assert [axis.tolist() for axis in dt.tensor(3.0).nonzero(as_tuple=True)] == [[0]]
+    assert [axis.tolist() for axis in dt.tensor(0.0).nonzero(as_tuple=True)] == [[]]
+
+
+def test_only_the_same_infinity_is_close_to_one() -> None:
+    x, y = dt.tensor([np.inf, np.inf, 1.0, np.nan]), dt.tensor([np.inf, -np.inf, np.inf, np.nan])
+    assert F.isclose(x, y).tolist() == [True, False, False, False]
+    assert F.isclose(x, y, equal_nan=True).tolist() == [True, False, False, True]

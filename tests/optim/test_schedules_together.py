@@ -135,3 +135,10 @@ def test_a_rate_that_is_changed_where_the_schedule_has_0():
     optimizer.param_groups[0]["lr"] = 0.3
     schedule.step()
     assert optimizer.param_groups[0]["lr"] == 0
+
+
+def test_factors_of_a_base_rate_of_0():
+    optimizer = optim.SGD([nn.Parameter([1.0])], lr=0.0)
+    schedule = optim.ChainedScheduler([optim.ExponentialLR(optimizer, 0.5), optim.ConstantLR(optimizer)])
+    schedule.step()
+    assert schedule.get_last_lr() == [0]

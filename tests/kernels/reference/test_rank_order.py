@@ -60,3 +60,15 @@ def test_out_may_be_any_input() -> None:
 def test_unknown_op() -> None:
     with pytest.raises(ValueError, match="op one of sum, mean, prod, min, max, got 'median'"):
         reduce([np.zeros(1)], "median")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_mean_whose_sum_has_left_the_range(dtype) -> None:
+    """What is divided first is there; beside it the sum is divided, as ever."""
+    largest = dtype(0.9) * np.finfo(dtype).max
+    arrays = [np.array([largest, largest, value, np.inf], dtype) for value in (0.1, 0.2, 0.7)]
+    arrays[1][1] = -largest
+    with np.errstate(over="ignore"):  # as kernels are called
+        mean = reduce(arrays, "mean")
+    np.testing.assert_allclose(mean[:2], [largest, largest / 3], rtol=1e-6)
+    assert mean[2] == (arrays[0][2] + arrays[1][2] + arrays[2][2]) / dtype(3) and mean[3] == np.inf
