@@ -27,7 +27,7 @@ from dtrain.launcher.verdict import (
 )
 
 SETTLE = 0.1  # seconds after the first bad end, so that reports on their way are part of the verdict
-STARTERS_WORD = 1.0  # seconds after a bad end that nothing explains, for what started the ranks to say why
+STARTERS_WORD = 2.0  # seconds after a bad end that nothing explains, for what started the ranks to say why
 LAST_REPORTS = 1.0  # for ranks to say how they ended, once what started them is gone
 STARTER_PATIENCE = 5.0  # for what started the ranks to end, once they have
 
