@@ -213,6 +213,7 @@ TAKEN: tuple[Agreed, ...] = (
     Agreed("*", r"^(2, 3|2, int64\[3\]|int64\[3\], 2)$", "Python numbers are operands of every op, as in NumPy"),
     Agreed("arange", "", "a range that leads away from its stop is empty, as in Python and NumPy"),
     Agreed("nn.NLLLoss", "weight': tensor", "weights of another float dtype are promoted, as operands of every op"),
+    Agreed("multinomial", r"^int64\[", "counts are weights: they are cast to f64"),
     Agreed("mean", r"^int64\[", "means of integers are f32, as of every function of real numbers"),
 )
 

@@ -31,7 +31,7 @@ ADAPTED: dict[str, Callable[..., Any]] = {
 # Results that are drawn: shape and dtype are compared, not numbers.
 RANDOM = {
     "randn", "randn_like", "rand_like", "randint", "randint_like", "empty", "empty_like", "new_empty",
-    "nn.functional.dropout", "nn.functional.dropout2d",
+    "nn.functional.dropout", "nn.functional.dropout2d", "multinomial",
 }  # fmt: skip
 
 

@@ -68,4 +68,9 @@ def is_worded_here(error: Exception) -> bool:
     file = frame.tb_frame.f_code.co_filename
     line = linecache.getline(file, frame.tb_lineno).strip()
     ours = "site-packages" not in file and line.startswith("raise ")
-    return ours and isinstance(error, (DtrainError, ValueError, TypeError)) and bool(WORDED.search(str(error)))
+    # RuntimeError: of values, which are known when a graph runs.
+    return (
+        ours
+        and isinstance(error, (DtrainError, ValueError, TypeError, RuntimeError))
+        and bool(WORDED.search(str(error)))
+    )
