@@ -35,6 +35,7 @@ NAMESPACES = {
     "dtrain.cuda": "The questions that scripts ask of GPUs.",
     "dtrain.amp": "Mixed precision that is switched off.",
     "dtrain.backends": "Switches that scripts set.",
+    "dtrain.testing": "Tensors compared in tests.",
     "dtrain.passes": "The passes that rewrite traced graphs.",
 }
 OWNERS = {

@@ -150,7 +150,7 @@ for _name, _dtype in {
     globals()[_name] = _typed(_name, _dtype)
 
 _module_names.install()
-_IMPORTED_WHEN_USED = ("amp", "backends", "cuda", "checkpoint", "collectives", "launcher", "models")
+_IMPORTED_WHEN_USED = ("amp", "backends", "cuda", "checkpoint", "collectives", "launcher", "models", "testing")
 
 if TYPE_CHECKING:
     from dtrain import amp as amp
@@ -160,6 +160,7 @@ if TYPE_CHECKING:
     from dtrain import cuda as cuda
     from dtrain import launcher as launcher
     from dtrain import models as models
+    from dtrain import testing as testing
 else:  # a type checker would take every name for one of these
 
     def __getattr__(name: str) -> object:

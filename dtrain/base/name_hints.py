@@ -50,7 +50,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "set_float32_matmul_precision": "leave it out: products of f32 are computed in f32",
         "complex64": "there are no complex numbers",
         "complex128": "there are no complex numbers",
-        "testing": "write numpy.testing.assert_allclose(x.numpy(), y.numpy())",
         "fft": "dtrain has no Fourier transforms; use numpy.fft on x.numpy()",
         "linalg": "write F.norm; other decompositions are in numpy.linalg on x.numpy()",
     },

@@ -135,7 +135,7 @@ WITHOUT_ARITHMETIC = words(
     """
 )
 MADE_FROM_NUMBERS = words("arange eye full full_like linspace ones ones_like zeros zeros_like")
-RANDOM = words("bernoulli dropout dropout2d normal permutation randint uniform")
+RANDOM = words("bernoulli dropout dropout2d multinomial normal permutation randint uniform")
 
 # Gradients that cancel: right to the last digit of terms of this size. The softmaxes save their rounded output.
 CANCELLING = {
