@@ -8,6 +8,10 @@ this package starts no MPI and loads nothing of the framework.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dtrain.collectives.availability import is_available as is_available
+    from dtrain.collectives.availability import is_gloo_available as is_gloo_available
+    from dtrain.collectives.availability import is_mpi_available as is_mpi_available
+    from dtrain.collectives.availability import is_nccl_available as is_nccl_available
     from dtrain.collectives.bucket import Bucket as Bucket
     from dtrain.collectives.calls import ReduceOp as ReduceOp
     from dtrain.collectives.calls import all_gather as all_gather
@@ -68,6 +72,10 @@ _PUBLIC = {
     "ThreadCommunicator": "thread_communicator",
     "run_threads": "thread_communicator",
     "Work": "work",
+    "is_available": "availability",
+    "is_gloo_available": "availability",
+    "is_mpi_available": "availability",
+    "is_nccl_available": "availability",
     "init": "session",
     "is_initialized": "context",
     "get_communicator": "context",

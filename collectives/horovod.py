@@ -12,8 +12,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dtrain.base import names as _names
+from dtrain.base.cuda import is_cuda_available
 from dtrain.base.errors import expected
 from dtrain.collectives import calls, context, ops, session, world
+from dtrain.collectives.availability import is_mpi_available, is_nccl_available
 from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
 from dtrain.collectives.context import communicator_for
 from dtrain.collectives.work import Work
@@ -275,6 +277,22 @@ def DistributedOptimizer(
     optimizer.__class__ = _averaging(type(optimizer), op)
     optimizer.parameter_names = {p: name for name, p in named_parameters or ()}
     return optimizer
+
+
+def _never() -> bool:
+    """Never: ranks of dtrain do not talk through it."""
+    return False
+
+
+def mpi_threads_supported() -> bool:
+    """Whether several threads of a rank may call MPI: always."""
+    return True
+
+
+nccl_built = is_nccl_available
+cuda_built = is_cuda_available
+mpi_built = mpi_enabled = is_mpi_available
+gloo_built = gloo_enabled = ccl_built = ddl_built = rocm_built = _never
 
 
 if not TYPE_CHECKING:

@@ -150,10 +150,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     "dist": {
         "Backend": "leave it out: the place of a tensor decides",
         "get_backend": "write dist.get_communicator().name",
-        "is_available": "leave it out: it is always there",
-        "is_nccl_available": "write dt.is_cuda_available()",
-        "is_mpi_available": "run dtrain doctor",
-        "is_gloo_available": "leave it out: on the CPU ranks talk through shared memory and MPI",
         "monitored_barrier": "write dist.barrier(): a collective names the ranks that have not come",
         "all_reduce_coalesced": "write dist.all_reduce for each: a traced step packs them",
         "batch_isend_irecv": "write dist.isend and dist.irecv",
@@ -210,9 +206,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "grouped_allreduce": "write hvd.allreduce for each",
         "add_process_set": "write dist.new_group(ranks)",
         "run": "start ranks with dtrain run -np N script.py",
-        "nccl_built": "run dtrain doctor",
-        "mpi_built": "run dtrain doctor",
-        "gloo_built": "run dtrain doctor",
         "start_timeline": "run dtrain bench step",
     },
     "cuda": {
