@@ -98,8 +98,9 @@ class Judge:
     def _all_ended(self) -> Outcome:
         """None failed by itself; what the starter says counts only if ranks were told to end by it."""
         if self._started.poll() in (0, None) and not self._roster.unexplained:
-            is_noted = self._roster.nobody_exchanged
-            return Outcome(None, nothing_exchanged_note(self._plan.size) if is_noted else "")
+            if not self._roster.nobody_exchanged:
+                return Outcome(None, "")
+            return Outcome(None, nothing_exchanged_note(self._plan.size, have_joined=self._roster.all_joined))
         return Outcome(self._starter_left(is_running=True))
 
     def _starter_left(self, is_running: bool) -> JobVerdict:

@@ -68,6 +68,11 @@ class Roster:
         """Every one of several ranks used dtrain, ended well and says that no collective ran."""
         return self.size > 1 and [self._exchanged.get(rank) for rank in range(self.size)] == [False] * self.size
 
+    @property
+    def all_joined(self) -> bool:
+        """Every rank has come out of `dist.init()`."""
+        return len(self._joined) == self.size
+
     def note_ready(self, peer: Peer, message: Message) -> str:
         """A supervisor is up. Returns what is wrong with it, or nothing."""
         if peer.rank in self.ready:

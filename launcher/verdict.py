@@ -126,11 +126,12 @@ def early_leaver_verdict(leaver: RankEnd, size: int, waiting: Sequence[int]) -> 
     return JobVerdict(kind="mismatch", exit_code=RANKS_DISAGREE, text=block(lines), ranks=(leaver.rank,), first=leaver)
 
 
-def nothing_exchanged_note(size: int) -> str:
-    """For a job that ended well and was perhaps not what its user meant."""
+def nothing_exchanged_note(size: int, *, have_joined: bool) -> str:
+    """For a job that ended well and was perhaps not what its user meant; `have_joined`: its ranks called dist.init()."""
+    missing = "wrap the model" if have_joined else "call dist.init() and wrap the model"
     return (
         f"dtrain: note: no collective ran in this job: its {size} ranks exchanged nothing, as if each had run alone; "
-        "to train one model together, call dist.init() and wrap the model in dist.data_parallel()\n"
+        f"to train one model together, {missing} in dist.data_parallel()\n"
     )
 
 

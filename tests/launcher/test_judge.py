@@ -154,6 +154,19 @@ def test_ranks_that_exchanged_nothing_are_noted(job, has_exchanged):
     assert ("no collective ran" in job.look(1.0).note) is (has_exchanged is False)
 
 
+@pytest.mark.parametrize("have_joined", [True, False])
+def test_the_note_asks_only_for_what_is_missing(job, have_joined):
+    job.starter.code = 0
+    for peer in job.peers:
+        if have_joined:
+            job.roster.note(peer, {"type": "joining"})
+            job.roster.note(peer, {"type": "joined"})
+        job.roster.note(peer, SUMMARY | {"has_exchanged": False})
+        job.roster.note(peer, EXIT)
+    note = job.look(1.0).note
+    assert "wrap the model in dist.data_parallel()" in note and ("dist.init()" in note) is not have_joined
+
+
 def test_who_left_after_another_failed_is_not_the_cause(job):
     fail(job, 1, LOST_FAILURE, code=1, time=4.0)
     fail(job, 0, time=5.0)
