@@ -127,7 +127,7 @@ def early_leaver_verdict(leaver: RankEnd, size: int, waiting: Sequence[int]) -> 
 
 
 def nothing_exchanged_note(size: int, *, have_joined: bool) -> str:
-    """For a job that ended well and was perhaps not what its user meant; `have_joined`: its ranks called dist.init()."""
+    """For a job that ended well and was perhaps not what its user meant; `have_joined`: they called dist.init()."""
     missing = "wrap the model" if have_joined else "call dist.init() and wrap the model"
     return (
         f"dtrain: note: no collective ran in this job: its {size} ranks exchanged nothing, as if each had run alone; "
