@@ -125,6 +125,17 @@ def whole() -> list[Cell]:
     return cells
 
 
+def chosen(words: str) -> list[Cell]:
+    """The cells of a run: by "" those of `whole`, by "1" the product, by "2/12" the second of twelve parts of it."""
+    if not words:
+        return whole()
+    part, _, parts = words.partition("/")
+    number, count = int(part), int(parts or 1)
+    if not 1 <= number <= count:
+        raise ValueError(f"FAULTS_EVERYTHING: expected 1, or a part such as 2/12, got {words!r}")
+    return all_cells()[number - 1 :: count]
+
+
 def sample() -> list[Cell]:
     """A few that differ in everything, for every run of the test suite."""
     return [

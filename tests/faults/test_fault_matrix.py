@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.matrix import FAULTS, STANDS_STILL, Cell, all_cells, sample, whole
+from tests.faults.matrix import FAULTS, STANDS_STILL, Cell, all_cells, chosen, sample, whole
 from tests.helpers.run_ranks import mpi_environment, require_mpi
 
 pytestmark = pytest.mark.alone
@@ -122,7 +122,7 @@ def test_sampled_cell(cell, tmp_path):
 
 @pytest.mark.faults
 @pytest.mark.distributed
-@pytest.mark.parametrize("cell", whole(), ids=str)
+@pytest.mark.parametrize("cell", chosen(os.environ.get("FAULTS_EVERYTHING", "")), ids=str)
 def test_cell(cell, tmp_path):
     check(cell, tmp_path)
 
@@ -133,3 +133,11 @@ def test_the_whole_holds_every_fault_in_every_phase():
     assert {cell.starter for cell in whole()} == {cell.starter for cell in all_cells()}
     for starter in ("mpirun", "local", "bare mpirun"):
         assert len({(cell.is_last, cell.is_heavy) for cell in whole() if cell.starter == starter}) == 4
+
+
+def test_parts_of_the_product_hold_every_cell_once():
+    parts = [cell for number in range(1, 8) for cell in chosen(f"{number}/7")]
+    assert sorted(map(str, parts)) == sorted(map(str, all_cells())) == sorted(map(str, chosen("1")))
+    assert chosen("") == whole()
+    with pytest.raises(ValueError, match="got '8/7'"):
+        chosen("8/7")
