@@ -48,4 +48,7 @@ def _share_control_channel(world: Communicator, info: RankInfo, *, is_one_host: 
         atexit.register(server.close)
         address = server.address
     address, token = world.broadcast_object((address, token))
-    return connect_control(address, token, info=info)
+    client = connect_control(address, token, info=info)
+    # The server goes with rank 0, whose script may have nothing more to do: the others have to be connected before.
+    world.barrier()
+    return client
