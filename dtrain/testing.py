@@ -110,7 +110,7 @@ def _report(
 
 
 def _numbers(value: Any) -> np.ndarray[Any, Any]:
-    """As f64, or as Python's own integers where f64 would round them."""
+    """As f64, or as a long double where f64 would round integers of 64 bits."""
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         return array.astype(np.longdouble)

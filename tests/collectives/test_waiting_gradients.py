@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.one_process import EAGER_AND_TRACED, Net, batches, check, gradients, mse
+from helpers.one_process import EAGER_AND_TRACED, Net, batches, check, expect_gradients, gradients, mse
 
 import dtrain as dt
 import dtrain.functional as F
@@ -62,10 +62,7 @@ def test_parameters_that_some_ranks_used_in_a_waiting_pass(sizes: list[list[int]
         parts = np.split(batches(sum(counts), seed), np.cumsum(counts)[:-1])
         sum(mse(one(dt.tensor(part))) * (len(part) / sum(counts)) for part in parts).backward()
     for found in dist.run_threads(2, program):
-        for name, value in gradients(one).items():
-            assert (found[name] is None) == (value is None), name
-            if value is not None:
-                np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+        expect_gradients(found, gradients(one))
 
 
 def test_a_graph_takes_what_waits_for_parameters_that_never_waited_before() -> None:
@@ -91,8 +88,7 @@ def test_a_graph_takes_what_waits_for_parameters_that_never_waited_before() -> N
         for rank in range(2):
             (mse(one(part_of(3, seed, rank))) / 2).backward()
     for found in dist.run_threads(2, program):
-        for name, value in gradients(one).items():
-            np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+        expect_gradients(found, gradients(one))
 
 
 def test_no_sync_is_there_in_a_world_of_one() -> None:
@@ -209,8 +205,7 @@ def test_what_is_done_to_waiting_gradients(size: int, done: Any, traced: bool) -
     one = Net(norm=False)
     wanted = program(one, one, lambda i: dt.tensor(wholes[i]), lambda f: f, contextlib.nullcontext)
     for found in dist.run_threads(size, on_rank):
-        for name, value in wanted.items():
-            np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+        expect_gradients(found, wanted)
 
 
 @EAGER_AND_TRACED
@@ -272,8 +267,7 @@ def test_hooks_see_the_gradient_of_one_pass(kinds: str, traced: bool) -> None:
     one = Net(norm=False)
     wanted = program(one, one, lambda i: dt.tensor(wholes[i]), lambda f: f)
     for found in dist.run_threads(2, on_rank):
-        for name, value in wanted.items():
-            np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+        expect_gradients(found, wanted)
 
 
 @pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
@@ -293,8 +287,7 @@ def test_copies_made_in_a_window_have_what_waits(twin_of: Any) -> None:
     one = Net(norm=False)
     mse(one(dt.tensor(whole))).backward()
     for found in dist.run_threads(2, on_rank):
-        for name, value in gradients(one).items():
-            np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+        expect_gradients(found, gradients(one))
 
 
 def test_a_rank_that_drops_alone_drops_its_own_part() -> None:

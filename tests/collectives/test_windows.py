@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.one_process import EAGER_AND_TRACED, Net, batches, gradients, mse
+from helpers.one_process import EAGER_AND_TRACED, Net, batches, expect_gradients, gradients, mse
 
 import dtrain as dt
 from dtrain import collectives as dist
@@ -69,8 +69,7 @@ def test_a_rank_of_weight_0_may_hold_nan_in_a_window(traced: bool) -> None:
     one = Net(norm=False)
     mse(one(dt.tensor(batches(3, 0)))).backward()
     for found in dist.run_threads(2, program):
-        for name, value in gradients(one).items():
-            np.testing.assert_allclose(found[name], value, rtol=1e-9, err_msg=name)
+        expect_gradients(found, gradients(one), atol=0)
 
 
 def test_only_one_pass_of_a_backward_takes_in_what_waits() -> None:
@@ -110,8 +109,7 @@ def test_copies_are_in_no_window(twin_of: Any, moment: str) -> None:
     one = Net(norm=False)
     mse(one(dt.tensor(np.concatenate([batches(2, 0), batches(2, 1)])))).backward()
     for found in dist.run_threads(2, program):
-        for name, value in gradients(one).items():
-            np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+        expect_gradients(found, gradients(one))
 
 
 def test_a_copy_of_one_parameter_is_without_the_others() -> None:
@@ -172,8 +170,7 @@ def test_what_waits_for_a_layer_of_two_models_is_taken_in_once(traced: bool) -> 
     whole = dt.tensor(np.concatenate([batches(2, 0), batches(2, 1)]))
     wanted = program(*ones, ones, whole, lambda model: contextlib.nullcontext())
     for found in dist.run_threads(2, on_rank):
-        for name, value in wanted.items():
-            np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+        expect_gradients(found, wanted)
 
 
 def test_gradients_asked_for_by_a_hook_in_a_window_are_whole() -> None:

@@ -7,9 +7,11 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +58,29 @@ def inside(name: str) -> list[str]:
     `ip netns exec` would hide the cgroups, which Slurm wants to see.
     """
     return ["nsenter", f"--net=/run/netns/{name}", "unshare", "--uts", "sh", "-c", f'hostname {name}; exec "$@"', "sh"]
+
+
+@contextlib.contextmanager
+def short_folder(prefix: str) -> Iterator[Path]:
+    """A folder for the block, for those whose Unix sockets lie below it: their paths may have 107 characters."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_processes(processes: Iterable[subprocess.Popen[Any]], patience: float = 20) -> None:
+    """Ask all to end, then wait for each; who takes longer than `patience` seconds is killed."""
+    processes = list(processes)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @contextlib.contextmanager

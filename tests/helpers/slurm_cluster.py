@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from helpers.hosts import Site, inside, make_hosts
+from helpers.hosts import Site, end_processes, inside, make_hosts, short_folder
 from helpers.slurm_packages import NoPackagesError, prepare
 
 FOLDER = Path(__file__).parents[2] / "build" / "slurm"
@@ -113,14 +111,7 @@ class SlurmCluster:
         """Cancel what still runs, then end the daemons by their ids."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.ask("scancel", "--full", "--signal=KILL", "--user=root")
-        for process in reversed(self._daemons.values()):
-            process.terminate()
-        for process in self._daemons.values():
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_processes(reversed(self._daemons.values()), patience=5)
 
     def _configure(self) -> None:
         for name in ("state", "pmix", *(f"{kind}-{name}" for kind in ("spool", "pmix") for name in self.nodes)):
@@ -164,16 +155,11 @@ def make_slurm() -> Iterator[SlurmCluster]:
         prepare(FOLDER)
     except NoPackagesError as error:
         pytest.skip(str(error))
-    # Unix sockets lie in this folder, whose paths may have 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="dtrain-slurm-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        with make_hosts(3) as site:
-            cluster = SlurmCluster(site, folder)
-            try:
-                cluster.start()
-                yield cluster
-            finally:
-                cluster.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with short_folder("dtrain-slurm-") as folder, make_hosts(3) as site:
+        folder.chmod(0o755)
+        cluster = SlurmCluster(site, folder)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
+from helpers.hosts import make_hosts
 
 from dtrain.base.rank_info import ENVIRONMENTS
 
@@ -85,3 +86,10 @@ def run(tmp_path):
     runner = Runner(tmp_path)
     yield runner
     runner.close()
+
+
+@pytest.fixture(scope="module")
+def site():
+    """Two hosts of a network of their own, for the tests of a file."""
+    with make_hosts(2) as made:
+        yield made

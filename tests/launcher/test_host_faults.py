@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.hosts import ip, make_hosts
+from helpers.hosts import ip
 
 import dtrain
 from dtrain.base.control_channel import VANISHED_AFTER
@@ -33,12 +33,6 @@ while "talk" in sys.argv:
     time.sleep(0.01)
 time.sleep(60)
 """
-
-
-@pytest.fixture(scope="module")
-def site():
-    with make_hosts(2) as made:
-        yield made
 
 
 @pytest.fixture

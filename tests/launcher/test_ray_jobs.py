@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from helpers.hosts import inside, make_hosts
+from helpers.hosts import end_processes, inside, make_hosts, short_folder
 
 from dtrain.base.cores import usable_cores
 
@@ -63,28 +61,18 @@ class Head:
             time.sleep(0.5)
 
     def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end_processes([self.process])
 
 
 @pytest.fixture
 def head(run):
-    # Ray puts Unix sockets below this folder, whose paths may have 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-    try:
-        with make_hosts(1) as site:
-            head = Head(next(iter(site.hosts.values())), folder, run.env | {"RAY_AUTH_MODE": "disabled"})
-            try:
-                head.wait()
-                yield head
-            finally:
-                head.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with short_folder("ray-") as folder, make_hosts(1) as site:
+        head = Head(next(iter(site.hosts.values())), folder, run.env | {"RAY_AUTH_MODE": "disabled"})
+        try:
+            head.wait()
+            yield head
+        finally:
+            head.stop()
 
 
 def test_a_submitted_job_has_the_threads_of_its_cores(run, head):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from helpers.hosts import inside, make_hosts
+from helpers.hosts import end_processes, inside, short_folder
 
 from dtrain.launcher.mpi_installation import ROOT_VARIABLES, find_mpirun
 
@@ -36,12 +34,6 @@ def wait_for_text(path, text, timeout=60.0):
     while text not in path.read_text():
         assert time.monotonic() < until, path.read_text()
         time.sleep(0.2)
-
-
-@pytest.fixture(scope="module")
-def site():
-    with make_hosts(2) as made:
-        yield made
 
 
 @pytest.fixture
@@ -166,31 +158,22 @@ def test_ray_over_two_hosts(run, site, hosts, tmp_path):
     common = ["--num-cpus", "1", "--disable-usage-stats"]
     env = run.env | {"RAY_AUTH_MODE": "disabled"}  # the hosts share one home folder, but a token is not what is tested
     started = []
-    # Ray puts Unix sockets below this folder, whose paths may have 107 characters.
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    try:
-        as_head = ["--head", "--port=6399", "--include-dashboard=false", f"--temp-dir={folder}"]
-        for address, flags in ((head, as_head), (worker, [f"--address={head}:6399"])):
-            name = hosts[address]
-            command = [*inside(name), ray, "start", "--block", f"--node-ip-address={address}", *common, *flags]
-            with (tmp_path / f"{name}.log").open("w") as log:
-                started.append(subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT))
-            wait_for_text(tmp_path / f"{name}.log", "This command will now block")
-        code = "import sys; from dtrain.launcher.cli import main; sys.exit(main(sys.argv[1:]))"
-        flags = ["--launcher", "ray", "--address", f"{head}:6399", "-np", "2", f"--mpi-args={site.mpi_args}"]
-        command = [*inside(hosts[head]), sys.executable, "-c", code, "run", *flags, run.script(MEET)]
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100)
-        assert done.returncode == 0, done.stderr
-        names = sorted(line.split()[1] for line in done.stdout.splitlines())
-        assert names == sorted(hosts.values())
-        assert all(line.endswith(" 3") for line in done.stdout.splitlines())
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+    with short_folder("ray-") as folder:
+        try:
+            as_head = ["--head", "--port=6399", "--include-dashboard=false", f"--temp-dir={folder}"]
+            for address, flags in ((head, as_head), (worker, [f"--address={head}:6399"])):
+                name = hosts[address]
+                command = [*inside(name), ray, "start", "--block", f"--node-ip-address={address}", *common, *flags]
+                with (tmp_path / f"{name}.log").open("w") as log:
+                    started.append(subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT))
+                wait_for_text(tmp_path / f"{name}.log", "This command will now block")
+            code = "import sys; from dtrain.launcher.cli import main; sys.exit(main(sys.argv[1:]))"
+            flags = ["--launcher", "ray", "--address", f"{head}:6399", "-np", "2", f"--mpi-args={site.mpi_args}"]
+            command = [*inside(hosts[head]), sys.executable, "-c", code, "run", *flags, run.script(MEET)]
+            done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100)
+            assert done.returncode == 0, done.stderr
+            names = sorted(line.split()[1] for line in done.stdout.splitlines())
+            assert names == sorted(hosts.values())
+            assert all(line.endswith(" 3") for line in done.stdout.splitlines())
+        finally:
+            end_processes(started)
