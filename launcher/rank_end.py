@@ -30,7 +30,7 @@ class RankEnd:
     traceback: str = ""
     sides: tuple[str, ...] = ()  # of ranks that disagree: who called what
     faults: str = ""  # stacks from a hard crash
-    stacks: str = ""  # stacks asked for at a timeout
+    stacks: str = ""  # asked for at a timeout, or why there are none
     step: int = -1
     op: str = ""
     max_rss: int = 0  # bytes

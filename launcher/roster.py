@@ -16,6 +16,9 @@ from dtrain.launcher.placement import ReadyRank
 from dtrain.launcher.rank_end import RankEnd
 from dtrain.launcher.stacks import asked_stack, crash_stack
 
+STOPPED = "nowhere: a signal (SIGSTOP, Ctrl-Z) or a debugger holds the process, which runs no code"
+SILENT = "no answer: it was still starting, or in the end of the process"
+
 
 class Roster:
     """`ends[rank]` for every rank; `failures` in the order they were learnt; `supervisors` still connected."""
@@ -110,7 +113,7 @@ class Roster:
             end.traceback = str(message["traceback"])
             end.sides = tuple(map(str, message.get("sides", ())))
         elif kind == "stacks":
-            end.stacks = asked_stack(str(message["text"]))
+            end.stacks = STOPPED if message["is_stopped"] else asked_stack(str(message["text"])) or SILENT
         elif kind == "joining":
             self._joining.add(peer.rank)
         elif kind == "joined":

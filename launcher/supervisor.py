@@ -145,7 +145,7 @@ class Supervisor:
             self._signal(signal.SIGKILL)
         if self._stacks_at is not None and time.monotonic() >= self._stacks_at:
             self._stacks_at = None
-            self._client.send({"type": "stacks", "text": _read_all(self._child.faults)})
+            self._client.send({"type": "stacks", "text": _read_all(self._child.faults), "is_stopped": False})
         self._client.leave_if_unreachable()
         self._reap()
 
@@ -213,6 +213,9 @@ class Supervisor:
         elif kind == "stop":
             self._stop(message.get("signal", signal.SIGTERM), message["grace"])
         elif kind == "dump_stacks":
+            if self._is_stopped():
+                self._client.send({"type": "stacks", "text": "", "is_stopped": True})
+                return
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._child.pid, STACKS_SIGNAL)
             self._stacks_at = time.monotonic() + STACKS_WAIT
@@ -225,8 +228,14 @@ class Supervisor:
         if self._status is not None:
             return
         self._signal(number)
+        if self._is_stopped():
+            self._signal(signal.SIGCONT)  # who stands still hears no other signal
         kill_at = time.monotonic() + grace
         self._kill_at = kill_at if self._kill_at is None else min(kill_at, self._kill_at)
+
+    def _is_stopped(self) -> bool:
+        """Whether a signal (SIGSTOP, Ctrl-Z) or a debugger holds the rank, which then runs no code at all."""
+        return _status_of(self._child.pid)[:1] in (["T"], ["t"])
 
     def _signal(self, number: int) -> None:
         """To the rank's whole session group, so that its own children hear it too; once, as handlers count."""
@@ -277,11 +286,18 @@ def _children() -> list[int]:
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
-            with contextlib.suppress(OSError, IndexError), open(f"/proc/{name}/stat", "rb") as stream:
-                # The command's name, in brackets, may hold anything; fields after it are plain.
-                if int(stream.read().rpartition(b")")[2].split()[1]) == own:
+            with contextlib.suppress(IndexError):
+                if int(_status_of(int(name))[1]) == own:
                     found.append(int(name))
     return found
+
+
+def _status_of(pid: int) -> list[str]:
+    """The process's state, its parent, and on, from /proc/PID/stat (proc(5)); nothing where it is gone."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as stream:
+        # The command's name, in brackets, may hold anything; fields after it are plain.
+        return stream.read().rpartition(b")")[2].decode().split()
+    return []
 
 
 def _facts(child_pid: int) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def timeout_verdict(seconds: float, ends: Sequence[RankEnd], now: float) -> JobV
         slowest = min(known, key=lambda end: end.step)
         lines.append(f"  furthest behind: rank {slowest.rank}, step {slowest.step} {slowest.op}".rstrip())
     for end in running:
-        stacks = end.stacks or "no answer: it is stopped, or was still starting"
+        stacks = end.stacks or "no answer: neither of it nor of its supervisor"
         lines += [f"  rank {end.rank} stands at (newest call first):", *indented(stacks)]
     ranks = tuple(end.rank for end in running)
     return JobVerdict(kind="timeout", exit_code=TIMED_OUT, text=block(lines), ranks=ranks)

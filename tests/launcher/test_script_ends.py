@@ -184,6 +184,16 @@ def test_a_rank_that_finalizes_is_not_killed_by_the_question_where_it_stands(run
     assert "rank 0 stands at" in ended.err
 
 
+def test_a_stopped_rank_is_said_to_be_and_ends_without_waiting(run):
+    """It hears no signal but SIGCONT, so neither its stacks nor its end are worth a wait."""
+    script = run.script("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n")
+    begin = time.monotonic()
+    ended = run("--quiet", "--timeout", "1", "--grace", "20", script)
+    assert ended.code == 124, ended.err
+    assert "a signal (SIGSTOP, Ctrl-Z) or a debugger holds the process" in ended.err
+    assert time.monotonic() - begin < 11
+
+
 def test_a_report_is_never_written_into_what_else_has_its_number(tmp_path):
     """The pipe's end is known by its path, which is no more here, or by its number if that is still the pipe."""
     with open(tmp_path / "precious", "w+") as file:

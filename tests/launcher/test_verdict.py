@@ -93,7 +93,7 @@ def test_timeout_names_the_rank_furthest_behind():
         "    main:",
         "      all_reduce",
         "  rank 1 stands at (newest call first):",
-        "    no answer: it is stopped, or was still starting",
+        "    no answer: neither of it nor of its supervisor",
     ]
 
 
