@@ -93,7 +93,9 @@ def test_what_ranks_report(peer_of):
     peer = peer_of(0, role="rank")
     roster.note(peer, {"type": "progress", "step": 4, "op": "x", "time": 1.0})
     roster.note(peer, {"type": "failure", "exception": "E", "message": "m", "traceback": "t"})
-    roster.note(peer, {"type": "stacks", "is_stopped": False, "text": 'Current thread 0x1:\n  File "t.py", line 3 in f\n'})
+    roster.note(
+        peer, {"type": "stacks", "is_stopped": False, "text": 'Current thread 0x1:\n  File "t.py", line 3 in f\n'}
+    )
     roster.note(peer, {"type": "schedule", "group": "world", "position": 0, "digest": "a", "text": ""})
     end = roster.ends[0]
     assert (end.step, end.op, end.exception, end.message, end.traceback) == (4, "x", "E", "m", "t")
