@@ -65,6 +65,7 @@ float64 = DType("float64", "f64", np.dtype(np.float64), "float")
 ALL = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)
 FLOATS = (float16, bfloat16, float32, float64)
 INTEGERS = (uint8, int8, int16, int32, int64)
+NUMBERS = (*INTEGERS, *FLOATS)
 
 _BY_NUMPY: dict[np.dtype, DType] = {d.numpy: d for d in ALL}
 _BY_NAME: dict[str, DType] = {

@@ -15,12 +15,13 @@ from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.binary import minimum
 from dtrain.ops.cast import as_floating
-from dtrain.ops.elementwise import exp, minimum, neg, tanh, unary
 from dtrain.ops.infer import floating, same_dtype
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import spread
 from dtrain.ops.shape import reshape
+from dtrain.ops.unary import exp, neg, tanh, unary
 from dtrain.ops.where import where
 
 # The tanh form of GELU: √(2/π) · (x + 0.044715 x³) (Hendrycks, Gimpel 2016).

@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.ops.elementwise import abs as absolute
-from dtrain.ops.elementwise import ceil, exp, floor, log, maximum, square
+from dtrain.ops.binary import maximum
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.statistics import root
+from dtrain.ops.unary import abs as absolute
+from dtrain.ops.unary import ceil, exp, floor, log, square
 from dtrain.ops.where import where
 
 

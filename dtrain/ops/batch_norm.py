@@ -20,7 +20,7 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import ones, zeros
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.ops.elementwise import maximum
+from dtrain.ops.binary import maximum
 from dtrain.ops.infer import floating
 from dtrain.ops.normalization import accumulation, as_eps, standardized, standardized_gradient
 from dtrain.ops.shape import reshape

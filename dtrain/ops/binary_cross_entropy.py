@@ -12,10 +12,11 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.activation import softplus
-from dtrain.ops.elementwise import log, log1p, maximum
+from dtrain.ops.binary import maximum
 from dtrain.ops.infer import floating
 from dtrain.ops.loss_reduction import as_target, check_loss, reduced
 from dtrain.ops.precision import rounded_once
+from dtrain.ops.unary import log, log1p
 from dtrain.ops.where import where
 
 # log(0) counts as −100, and p · (1 − p) below the gradient's fraction as at least 1e-12: PyTorch's limits.

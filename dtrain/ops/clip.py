@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.base.dtype import bool_
+from dtrain.base.dtype import NUMBERS, bool_
 from dtrain.base.errors import DtypeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, as_tensors
@@ -16,7 +16,6 @@ from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.cast import as_floating
 from dtrain.ops.comparison import greater, less
-from dtrain.ops.elementwise import NUMBERS
 from dtrain.ops.where import where, where_sloped
 
 

@@ -7,8 +7,8 @@ import math
 from dtrain.base.errors import expected
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.ops.comparison import equal as elementwise_equal
-from dtrain.ops.elementwise import abs as absolute
 from dtrain.ops.precision import rounded_once
+from dtrain.ops.unary import abs as absolute
 from dtrain.ops.where import where
 
 

@@ -16,8 +16,9 @@ from dtrain.core.apply import apply, cast
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.core.tensor_factory import full
 from dtrain.graph.op import Op, get_op, register_op
-from dtrain.ops.elementwise import binary_samples, unary_samples
+from dtrain.ops.binary import binary_samples
 from dtrain.ops.infer import boolean, broadcast_shapes
+from dtrain.ops.unary import unary_samples
 
 BITS = (bool_, *INTEGERS)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dtrain.core.tensor import Tensor
-from dtrain.ops.elementwise import maximum
+from dtrain.ops.binary import maximum
 from dtrain.ops.infer import broadcast_shapes
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import sum as sum_over

@@ -16,8 +16,8 @@ from dtrain.core.tensor import Tensor, install_methods
 from dtrain.core.tensor_factory import arange, full
 from dtrain.ops import reduction
 from dtrain.ops.argreduce import argmax, argmin
+from dtrain.ops.binary import maximum, minimum
 from dtrain.ops.comparison import isnan
-from dtrain.ops.elementwise import maximum, minimum
 from dtrain.ops.gather_scatter import gather
 from dtrain.ops.indexing import narrow
 from dtrain.ops.infer import as_int, normalize_axis

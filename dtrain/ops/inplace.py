@@ -15,9 +15,9 @@ from dtrain.core import random
 from dtrain.core.inplace import update_in_place
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import full_like, zeros_like
-from dtrain.ops import activation, comparison, elementwise, rounding
+from dtrain.ops import activation, binary, comparison, rounding, unary
+from dtrain.ops.binary import add, div, mul, sub
 from dtrain.ops.clip import clip
-from dtrain.ops.elementwise import add, div, mul, sub
 from dtrain.ops.gather_scatter import scatter, scatter_add
 from dtrain.ops.index_put import index_add, index_put
 from dtrain.ops.where import where
@@ -62,23 +62,23 @@ def _uniform(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
 
 
 _UNARY: tuple[Function, ...] = (
-    elementwise.abs, elementwise.acos, elementwise.asin, elementwise.atan, elementwise.ceil, elementwise.cos,
-    elementwise.cosh, elementwise.exp, elementwise.expm1, elementwise.floor, elementwise.log, elementwise.log1p,
-    elementwise.reciprocal, rounding.round, elementwise.rsqrt, elementwise.sign, elementwise.sin,
-    elementwise.sinh, elementwise.sqrt, elementwise.square, elementwise.tan, elementwise.tanh, activation.erf,
+    unary.abs, unary.acos, unary.asin, unary.atan, unary.ceil, unary.cos,
+    unary.cosh, unary.exp, unary.expm1, unary.floor, unary.log, unary.log1p,
+    unary.reciprocal, rounding.round, unary.rsqrt, unary.sign, unary.sin,
+    unary.sinh, unary.sqrt, unary.square, unary.tan, unary.tanh, activation.erf,
     activation.relu, activation.sigmoid,
 )  # fmt: skip
 
 WRITERS: dict[str, Function] = {
     **{f"{function.__name__}_": function for function in _UNARY},
-    "neg_": elementwise.neg,
+    "neg_": unary.neg,
     "add_": add,
     "sub_": sub,
     "mul_": mul,
     "div_": div,
-    "floor_divide_": elementwise.floor_div,
-    "remainder_": elementwise.mod,
-    "pow_": elementwise.pow,
+    "floor_divide_": binary.floor_div,
+    "remainder_": binary.mod,
+    "pow_": binary.pow,
     "copy_": _copy,
     "fill_": _fill,
     "zero_": zeros_like,
@@ -105,9 +105,9 @@ OPERATORS: dict[str, Function] = {
     "__isub__": sub,
     "__imul__": mul,
     "__itruediv__": div,
-    "__ifloordiv__": elementwise.floor_div,
-    "__imod__": elementwise.mod,
-    "__ipow__": elementwise.pow,
+    "__ifloordiv__": binary.floor_div,
+    "__imod__": binary.mod,
+    "__ipow__": binary.pow,
     "__iand__": comparison.bitwise_and,
     "__ior__": comparison.bitwise_or,
     "__ixor__": comparison.bitwise_xor,

@@ -7,11 +7,12 @@ from typing import Any
 from dtrain.base.errors import ShapeError, expected
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.ops.activation import relu
-from dtrain.ops.elementwise import abs, exp, log, maximum, minimum, square
+from dtrain.ops.binary import maximum, minimum
 from dtrain.ops.loss_reduction import check_loss, check_reduction, check_shapes, reduced
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import sum as sum_over
 from dtrain.ops.statistics import norm
+from dtrain.ops.unary import abs, exp, log, square
 from dtrain.ops.where import where
 
 

@@ -162,7 +162,7 @@ def _extremum_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
 
 
 def _logsumexp_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
-    from dtrain.ops.elementwise import exp
+    from dtrain.ops.unary import exp
 
     (x,), (y,) = node.inputs, node.outputs
     return (spread_like(node, grad) * exp(x - spread_like(node, y)),)

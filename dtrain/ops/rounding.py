@@ -6,8 +6,9 @@ from typing import Any
 
 from dtrain.base.errors import DtypeError, expected
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.ops.elementwise import ceil, div, floor, floor_div
-from dtrain.ops.elementwise import round as nearest
+from dtrain.ops.binary import div, floor_div
+from dtrain.ops.unary import ceil, floor
+from dtrain.ops.unary import round as nearest
 from dtrain.ops.where import where
 
 

@@ -9,9 +9,9 @@ from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.ops.elementwise import exp
 from dtrain.ops.infer import floating, normalize_axis, same_dtype
 from dtrain.ops.reduction import sum as sum_over
+from dtrain.ops.unary import exp
 
 _CASES = (((2, 5), 1), ((4, 3, 2), 1), ((3, 4), 0), ((0, 3), 1), ((7,), 0))
 

@@ -13,16 +13,16 @@ from dtrain.base.dtype import int64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.core.apply import cast
 from dtrain.core.tensor import Tensor, install_methods
+from dtrain.ops.binary import pow as power
 from dtrain.ops.cast import as_floating
-from dtrain.ops.elementwise import abs as absolute
-from dtrain.ops.elementwise import pow as power
-from dtrain.ops.elementwise import sqrt, square
 from dtrain.ops.infer import normalize_axes
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import max as largest
 from dtrain.ops.reduction import mean
 from dtrain.ops.reduction import min as smallest
 from dtrain.ops.reduction import sum as sum_over
+from dtrain.ops.unary import abs as absolute
+from dtrain.ops.unary import sqrt, square
 from dtrain.ops.where import where
 
 Axis = int | Sequence[int] | None
