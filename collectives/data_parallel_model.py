@@ -25,7 +25,8 @@ from dtrain.collectives.replication import Replicas, note_passed_on
 from dtrain.collectives.session import init
 from dtrain.core.context import is_grad_enabled
 from dtrain.core.structure import flatten
-from dtrain.core.tensor import Parameter, Tensor, grad_where_it_lies
+from dtrain.core.tensor import Parameter, Tensor
+from dtrain.core.tensor_gradient import grad_where_it_lies
 from dtrain.nn.module import Module
 
 BUCKET_VARIABLE = "DTRAIN_FUSION_THRESHOLD_MB"

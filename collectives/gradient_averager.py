@@ -20,8 +20,9 @@ from dtrain.collectives.forward_pass import ForwardPass
 from dtrain.collectives.ops import all_reduce
 from dtrain.core.autograd import BackwardPass
 from dtrain.core.context import context, is_tracing, no_grad
-from dtrain.core.tensor import Parameter, Tensor, grad_where_it_lies
+from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import zeros_like
+from dtrain.core.tensor_gradient import grad_where_it_lies
 from dtrain.functional import where
 
 Named = Sequence[tuple[str, Parameter]]

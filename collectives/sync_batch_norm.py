@@ -23,7 +23,8 @@ from dtrain.core.tensor import Tensor
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.kernels.registry import Array, KernelInfo, array_module, register_kernel
 from dtrain.nn.batch_norm import BatchNorm, SyncBatchNorm
-from dtrain.nn.module import Module, replace_modules
+from dtrain.nn.module import Module
+from dtrain.nn.replacement import replace_modules
 from dtrain.ops.batch_norm import MERGE
 
 AnyModule = TypeVar("AnyModule", bound=Module)

@@ -16,8 +16,9 @@ from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.core.apply import apply, refresh_views
 from dtrain.core.context import context, set_grad_enabled
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import GradHook, Tensor, grad_where_it_lies, owner_of
+from dtrain.core.tensor import Tensor, owner_of
 from dtrain.core.tensor_factory import ones_like, zeros_like
+from dtrain.core.tensor_gradient import GradHook, grad_where_it_lies
 from dtrain.graph.op import get_op
 from dtrain.kernels.device_arrays import copy_of
 

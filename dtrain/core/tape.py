@@ -7,7 +7,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from dtrain.base.tensor_type import TensorType
-from dtrain.core.tensor import GradHook, Tensor
+from dtrain.core.tensor import Tensor
+from dtrain.core.tensor_gradient import GradHook
 
 if TYPE_CHECKING:
     from dtrain.graph.op import GradFunction, GradReads

@@ -15,11 +15,11 @@ import numpy as np
 from dtrain.base.cuda import placement
 from dtrain.base.device import CPU, Device, DeviceLike, as_device
 from dtrain.base.dtype import DType, DTypeLike, as_dtype, expect_held, float32, float64, from_numpy
-from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.base.errors import ShapeError, expected
 from dtrain.base.spelling import spelled
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
 from dtrain.core.context import context
-from dtrain.core.handle import Handle, Registration, without
+from dtrain.core.tensor_gradient import TensorGradient
 from dtrain.core.tensor_methods import TensorMethods
 from dtrain.core.tensor_numbers import TensorNumbers
 from dtrain.kernels.device_arrays import cast_of, copy_of
@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from dtrain.graph.op import Op
 
 Array = Any
-GradHook = Callable[["Tensor"], "Tensor | None"]
 
 
-class Tensor(TensorMethods, TensorNumbers):
+class Tensor(TensorGradient, TensorMethods, TensorNumbers):
     """An n-dimensional array of one dtype on one device.
 
     Eagerly `array` holds the elements; while a function is traced, `value` names the graph value instead and `array`
@@ -43,7 +42,7 @@ class Tensor(TensorMethods, TensorNumbers):
 
     # Slots: a misspelt attribute is an error, and not one more attribute that nobody reads.
     __slots__ = (
-        "__weakref__", "_grad", "_writes", "array", "base", "hooks", "index", "name", "node", "requires_grad",
+        "__weakref__", "_writes", "array", "base", "index", "name", "node", "requires_grad",
         "shown", "type", "value",
     )  # fmt: skip
 
@@ -55,8 +54,6 @@ class Tensor(TensorMethods, TensorNumbers):
     index: int
     _writes: list[int] | None  # one count, which all tensors on the same memory share
     value: Value | None
-    hooks: tuple[Registration, ...]
-    _grad: Tensor | None
     base: Tensor | None  # what a view shows a part of
     shown: tuple[Op, dict[str, Any], int] | None  # the op, its attributes, the version of base then
 
@@ -129,28 +126,7 @@ class Tensor(TensorMethods, TensorNumbers):
     def __hash__(self) -> int:
         return id(self)
 
-    # Gradients ------------------------------------------------------------------------------------------------------
-
-    @property
-    def grad(self) -> Tensor | None:
-        """The gradient that backward passes have added up, or None. Of the tensor's type; may share memory."""
-        if context.tracer is None and type(self._grad) is LentGradient:
-            self._grad = Tensor(copy_of(self._grad.array), self._grad.type)
-        return grad_where_it_lies(self)
-
-    @grad.setter
-    def grad(self, gradient: Tensor | None) -> None:
-        if gradient is not None and gradient.type is not self.type:
-            raise ShapeError(expected("grad", f"a gradient of type {self.type}", str(gradient.type)))
-        if context.tracer is not None:
-            context.tracer.overwrite_grad(self)
-        self._grad = gradient
-
-    def backward(self, gradient: Tensor | None = None, *, retain_graph: bool = False) -> None:
-        """Add d(self)/d(leaf) to the `grad` of every leaf that requires it. See `dtrain.core.autograd.backward`."""
-        from dtrain.core.autograd import backward
-
-        backward(self, gradient, retain_graph=retain_graph)
+    # Histories --------------------------------------------------------------------------------------------------------
 
     def detach(self) -> Tensor:
         """The same elements without a history."""
@@ -168,34 +144,9 @@ class Tensor(TensorMethods, TensorNumbers):
         self.requires_grad, self.node, self.index, self.base, self.shown = False, None, 0, None, None
         return self
 
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Set `requires_grad` and return self. Only floating leaves can require gradients."""
-        if requires_grad and not self.type.dtype.is_floating:
-            raise DtypeError(expected("requires_grad_", "a floating dtype", str(self.type)))
-        if self.node is not None:
-            raise RuntimeError("requires_grad_: expected a leaf, got the result of an op; detach() it first")
-        self.requires_grad = requires_grad
+    def _to_keep(self) -> Tensor:
+        """This gradient as one that stays as it is."""
         return self
-
-    def register_grad_hook(self, hook: GradHook) -> Handle:
-        """Call `hook(grad)` when the gradient of this tensor is complete in a backward pass.
-
-        What the hook returns, unless None, replaces the gradient. The handle takes the hook back: `handle.remove()`, or
-        `handle()`.
-        """
-        added = Registration(hook)
-        if self.node is not None:
-            hooks = self.node.hooks_of(self.index)
-            hooks.append(added)
-            return Handle(lambda: hooks.remove(added))
-        if not self.requires_grad:
-            raise RuntimeError("register_grad_hook: expected a tensor that requires gradients; call requires_grad_()")
-        # A tuple, never changed in place: a trace notices another one.
-        self.hooks = (*self.hooks, added)
-        return Handle(lambda: self._remove_hook(added))
-
-    def _remove_hook(self, gone: Registration) -> None:
-        self.hooks = without(self.hooks, gone)
 
     # Change in place ------------------------------------------------------------------------------------------------
 
@@ -276,12 +227,8 @@ class LentGradient(Tensor):
 
     __slots__ = ()
 
-
-def grad_where_it_lies(leaf: Tensor) -> Tensor | None:
-    """`leaf.grad` for who neither keeps it nor writes to it: without the copy of one that is lent."""
-    if context.tracer is not None:
-        context.tracer.read_grad(leaf)
-    return leaf._grad
+    def _to_keep(self) -> Tensor:
+        return Tensor(copy_of(self.array), self.type)
 
 
 class Parameter(Tensor):

@@ -17,7 +17,7 @@ from dtrain.base.memory_format import MemoryFormat
 from dtrain.core.context import context
 from dtrain.core.handle import Handle, Registration, without
 from dtrain.core.tensor import Parameter, Tensor
-from dtrain.core.watched import Watched, changes
+from dtrain.core.watched import Watched
 from dtrain.nn.load_result import LoadResult
 from dtrain.nn.module_methods import ModuleMethods
 from dtrain.nn.state import check_state, load_state, move_tensors
@@ -355,40 +355,3 @@ def _join(prefix: str, name: str) -> str:
 def _check_name(where: str, name: str) -> None:
     if not isinstance(name, str) or not name or "." in name:
         raise ValueError(expected(where, "a name without dots", repr(name)))
-
-
-def replace_modules(root: Module, replace: Callable[[Module], Module | None]) -> None:
-    """Put `replace(module)`, unless None, in the place of every module below `root`, also in lists, tuples and dicts.
-
-    A module that is shared stays shared. What is put in is not searched.
-    """
-    replaced: dict[Module, Module | None] = {}
-    visited: set[Module] = set()
-
-    def visit(value: Any) -> Any:
-        if isinstance(value, Module):
-            if value not in replaced:
-                replaced[value] = replace(value)
-            new = replaced[value]
-            if new is None:
-                walk(value)
-            return value if new is None else new
-        if isinstance(value, list):
-            value[:] = [visit(item) for item in value]
-        elif isinstance(value, dict):
-            value.update({key: visit(item) for key, item in value.items()})
-        elif type(value) is tuple:
-            return tuple(visit(item) for item in value)
-        return value
-
-    def walk(module: Module) -> None:
-        if module in visited:
-            return
-        visited.add(module)
-        for name, value in list(vars(module).items()):
-            new = visit(value)
-            if new is not value and not (isinstance(value, tuple) and all(a is b for a, b in zip(new, value))):
-                setattr(module, name, new)
-
-    walk(root)
-    changes.note()  # lists and dicts have changed in place

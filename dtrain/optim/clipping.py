@@ -10,8 +10,9 @@ from dtrain.base.dtype import float32, float64
 from dtrain.base.errors import expected
 from dtrain.core.context import no_grad
 from dtrain.core.reducer import reduce_waiting
-from dtrain.core.tensor import Tensor, grad_where_it_lies
+from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import zeros
+from dtrain.core.tensor_gradient import grad_where_it_lies
 from dtrain.ops.value_checks import expect_finite
 
 

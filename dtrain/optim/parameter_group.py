@@ -15,7 +15,8 @@ from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import tensor_type
 from dtrain.core.apply import current_gpu
 from dtrain.core.context import context
-from dtrain.core.tensor import Parameter, Tensor, grad_where_it_lies
+from dtrain.core.tensor import Parameter, Tensor
+from dtrain.core.tensor_gradient import grad_where_it_lies
 from dtrain.kernels.device_arrays import overwrite
 from dtrain.kernels.registry import array_module
 

@@ -17,7 +17,7 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import nn, optim
 from dtrain.core.watched import Watched
-from dtrain.nn.module import replace_modules
+from dtrain.nn.replacement import replace_modules
 
 
 def x() -> dt.Tensor:
