@@ -66,6 +66,7 @@ from dtrain.core.random import Generator as Generator
 from dtrain.core.random import default_generator as default_generator
 from dtrain.core.random import seed as seed
 from dtrain.core.random_like import get_rng_state as get_rng_state
+from dtrain.core.random_like import initial_seed as initial_seed
 from dtrain.core.random_like import manual_seed as manual_seed
 from dtrain.core.random_like import rand as rand
 from dtrain.core.random_like import rand_like as rand_like

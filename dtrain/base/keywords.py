@@ -64,6 +64,7 @@ EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
     "uniform_": {"from": "low", "to": "high"},
     "searchsorted": {"values": "x"},
     **{name: {"generator": "seed"} for name in ("random_split", "DataLoader")},
+    **{f"{kind}RandomSampler": {"generator": "seed"} for kind in ("", "Subset", "Weighted")},
     "to": {"device": "target", "dtype": "target"},
     # The collectives of torch.distributed. Ranks named group_src and group_dst count in the group.
     "dist.all_reduce": {"tensor": "x"},
@@ -129,7 +130,6 @@ WITHOUT_EFFECT: Mapping[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     "inplace": (_ACTIVATIONS, (ANY,), ""),
     "pin_memory": (("DataLoader",), (ANY,), ""),
     "persistent_workers": (("DataLoader",), (ANY,), ""),
-    "worker_init_fn": (("DataLoader",), (None,), "workers draw from streams of their own; set seed="),
     "multiprocessing_context": (("DataLoader",), (None, "fork"), "workers are forked"),
     "set_to_none": (("zero_grad",), (True,), "gradients are None after zero_grad()"),
     "non_blocking": (("to", "cuda", "copy_"), (ANY,), ""),
@@ -184,7 +184,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "SGD": ("momentum", "dampening", "weight_decay", "nesterov"),
     "Adam": ("betas", "eps", "weight_decay", "amsgrad"),
     "AdamW": ("betas", "eps", "weight_decay", "amsgrad"),
-    "DataLoader": ("shuffle", "sampler"),
+    "DataLoader": ("shuffle", "sampler", "batch_sampler", "num_workers", "collate"),
     "register_buffer": ("persistent",),
     "load_state_dict": ("strict",),
     **dict.fromkeys(("var", "std", "var_mean", "std_mean"), ("correction", "keepdims")),
@@ -214,5 +214,4 @@ ADVICE: Mapping[str, str] = {
     "dtype": "cast it with .to(dtype)",
     "out": "write x.copy_(result)",
     "generator": "write seed=",
-    "batch_sampler": "write batch_size=, and shuffle= or sampler=",
 }

@@ -16,7 +16,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "compile": "write dt.trace(function)",
         "jit": "write dt.trace(function)",
         "use_deterministic_algorithms": "leave it out: results repeat bit for bit",
-        "initial_seed": "write dt.default_generator().state_dict()",
         "set_default_dtype": "give dtype= where tensors are made",
         "set_default_device": "give device= where tensors are made",
         "get_default_dtype": "it is dt.float32",
@@ -133,12 +132,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     },
     "data": {
         "IterableDataset": "write a Dataset with __len__ and __getitem__: samples are shared out by number",
-        "get_worker_info": "leave it out: the loader shares samples out by number",
-        "RandomSampler": "write DataLoader(dataset, shuffle=True)",
-        "SequentialSampler": "leave it out: it is the order without shuffle",
-        "BatchSampler": "write DataLoader(dataset, batch_size)",
-        "WeightedRandomSampler": "write data.Subset(dataset, indices) with indices drawn by the weights",
-        "SubsetRandomSampler": "write DataLoader(data.Subset(dataset, indices), shuffle=True)",
     },
     "init": {
         "trunc_normal_": "dtrain does not have it; init.normal_(tensor, std=std) is the nearest",

@@ -49,6 +49,10 @@ class Generator:
         self.seed(seed)
         return self
 
+    def initial_seed(self) -> int:
+        """The seed that the stream belongs to, below 2⁶⁴, however far it has been drawn from."""
+        return int(self.state.numpy()[0]) & _ALL_BITS
+
     def __repr__(self) -> str:
         key, offset = self.state.numpy().tolist()
         return f"Generator(key={key}, offset={offset})"

@@ -54,6 +54,11 @@ def randn_like(
     return randn(x.shape, dtype=dtype or x.dtype, device=device, requires_grad=requires_grad)
 
 
+def initial_seed() -> int:
+    """The seed that this thread's default generator was given, below 2⁶⁴; on ranks after 0 the one derived from it."""
+    return default_generator().initial_seed()
+
+
 def manual_seed(number: int) -> Generator:
     """Seed this thread's default generator with the same numbers on every rank, as PyTorch does.
 

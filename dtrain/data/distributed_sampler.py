@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from dtrain.data.dataset import Dataset
+from dtrain.data.index_sampler import EpochTold, Sampler
 from dtrain.data.sampler import RankShardedSampler
 
 
-class DistributedSampler(RankShardedSampler):
+class DistributedSampler(EpochTold, RankShardedSampler, Sampler[int]):
     """A rank's sample numbers of a dataset: `DataLoader(dataset, batch_size, sampler=DistributedSampler(dataset))`.
 
     The loader does the same as with `shard=True`: every sample comes exactly once, where PyTorch's repeats the first
@@ -34,17 +35,6 @@ class DistributedSampler(RankShardedSampler):
             len(dataset), rank=rank, world_size=num_replicas, shuffle=shuffle, seed=seed, drop_last=drop_last
         )
         self.is_from_environment = num_replicas is None
-        self.epoch = 0
-        self._is_told = False
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next iteration."""
-        self.epoch, self._is_told = epoch, True
-
-    def take_told(self) -> int | None:
-        """The epoch that `set_epoch` has named since the last time this was asked."""
-        told, self._is_told = self.epoch if self._is_told else None, False
-        return told
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices(self.epoch).tolist())

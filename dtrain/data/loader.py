@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dtrain.base.errors import expected
+from dtrain.core.random import default_generator
+from dtrain.data.batch_sampler import BatchSampler
 from dtrain.data.collate import Collate, collate, empty_like, to_tensors
 from dtrain.data.dataset import Dataset
-from dtrain.data.distributed_sampler import DistributedSampler
 from dtrain.data.epoch_start import EpochStart, announce
+from dtrain.data.given_order import GivenBatches, GivenOrder, check_beside_batches, order_of
+from dtrain.data.index_sampler import EpochTold
 from dtrain.data.position import checked_count, read_position
-from dtrain.data.sampler import RankShardedSampler
+from dtrain.data.worker_info import WorkerInfo, enter_worker, get_worker_info
 
 if TYPE_CHECKING:
     from dtrain.data.worker import Worker
@@ -44,7 +47,13 @@ class DataLoader:
         prefetch: batches that each worker may be ahead.
         drop_last: leave out the last batches if they are not full on every rank.
         collate: samples -> batch of arrays, in place of stacking them.
-        sampler: a `DistributedSampler`, which says what `shuffle`, `shard` and `seed` say otherwise.
+        sampler: an iterable of sample numbers with a length, in place of `shuffle`. Without `shard` its numbers are
+            this rank's, as in PyTorch; with `shard=True` they are the common order, the same on all ranks, in which
+            ranks take turns. A `DistributedSampler` shares out by itself.
+        batch_sampler: an iterable of lists of sample numbers with a length, in place of `batch_size`, `shuffle`,
+            `sampler` and `drop_last`. With `shard=True` ranks take turns in its batches.
+        worker_init_fn: called with its number in each worker when it starts; `data.get_worker_info()` says more.
+            Global random numbers are seeded for each batch behind it.
     """
 
     def __init__(
@@ -59,44 +68,48 @@ class DataLoader:
         seed: int = 0,
         drop_last: bool = False,
         collate: Collate | None = None,
-        sampler: DistributedSampler | None = None,
+        sampler: Iterable[int] | None = None,
+        batch_sampler: Iterable[Any] | None = None,
+        worker_init_fn: Callable[[int], Any] | None = None,
     ) -> None:
+        self.batch_sampler = batch_sampler
+        if batch_sampler is not None:
+            check_beside_batches(batch_size, shuffle, sampler, drop_last)
+            if type(batch_sampler) is BatchSampler:  # the same as its parts, which know more
+                parts, batch_sampler = batch_sampler, None
+                sampler, batch_size, drop_last = parts.sampler, parts.batch_size, parts.drop_last
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if not isinstance(value, int) or value < least:
                 raise ValueError(expected("DataLoader", f"{name} of at least {least}", repr(value)))
         if prefetch < 1:
             raise ValueError(expected("DataLoader", "prefetch of at least 1", repr(prefetch)))
-        if sampler is not None:
-            _check_sampler(sampler, len(dataset), shuffle, shard)
-            shard = sampler.is_from_environment
-        place = {True: (None, None), False: (0, 1)}[shard] if isinstance(shard, bool) else shard
-        self.sampler = sampler or RankShardedSampler(
-            len(dataset), rank=place[0], world_size=place[1], shuffle=shuffle, seed=seed
-        )
+        if worker_init_fn is not None and not callable(worker_init_fn):
+            raise TypeError(expected("DataLoader", "a function as worker_init_fn", type(worker_init_fn).__name__))
+        self._order, self._is_shared_out = order_of(sampler, len(dataset), shuffle, shard, seed)
+        self._batches = None if batch_sampler is None else GivenBatches(batch_sampler, len(dataset), self._order)
+        self.sampler: Any = sampler if sampler is not None else self._order
         self.dataset, self.batch_size, self.drop_last = dataset, batch_size, drop_last
         self.num_workers, self.prefetch = num_workers, prefetch
-        self._collate = collate
+        self._collate, self._worker_init_fn = collate, worker_init_fn
         self._epoch = 0  # of the next iteration
         self._resume_at = 0  # samples of that epoch, over all ranks, that were handed out before this run
-        self._is_shared_out = shard is True and self.sampler.world_size > 1
+        self._resumed_digest: str | None = None  # of the order that this place is in, where a sampler was given
         self._came_by_itself = False  # to the epoch, not by being told
         self._slot_nbytes: int | None = None
         self._running: tuple[int, int] | None = None  # epoch of the latest iteration, and where in its order it is
 
     def __len__(self) -> int:
         """Batches of an epoch, the same on every rank."""
-        together = self.batch_size * self.sampler.world_size
-        num_samples = self.sampler.total
+        if self._batches is not None:
+            return len(self._batches)
+        together, num_samples = self.batch_size * self._order.world_size, self._order.total
         return num_samples // together if self.drop_last else -(-num_samples // together)
 
     def __repr__(self) -> str:
-        parts = [
-            repr(self.dataset),
-            f"batch_size={self.batch_size}",
-            f"{len(self)} batches an epoch",
-            f"epoch {self.epoch}",
-        ]
-        parts += [repr(self.sampler), *(["drop_last"] if self.drop_last else [])]
+        size = [] if self._batches is not None else [f"batch_size={self.batch_size}"]
+        parts = [repr(self.dataset), *size, f"{len(self)} batches an epoch", f"epoch {self.epoch}"]
+        parts += [repr(self.sampler if self._batches is None else self.batch_sampler)]
+        parts += ["drop_last"] if self.drop_last else []
         parts += [f"num_workers={self.num_workers}"] if self.num_workers else []
         return f"DataLoader({', '.join(parts)})"
 
@@ -117,14 +130,14 @@ class DataLoader:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Any]:
-        told = self.sampler.take_told() if isinstance(self.sampler, DistributedSampler) else None
+        told = self.sampler.take_told() if isinstance(self.sampler, EpochTold) else None
         if told is not None:
             self.epoch = told
         epoch, start = self._epoch, self._resume_at
-        batches, ends = self._batch_indices(epoch, start), self._batch_ends(start)
+        batches, ends = self._begin(epoch, start)
         self._running = epoch, start
         if self._is_shared_out:
-            announce(self, EpochStart(epoch, self.sampler.total, self._came_by_itself, self._common_text(start)))
+            announce(self, EpochStart(epoch, self._total, self._came_by_itself, self._common_text(start)))
         # A comprehension, not map(): StopIteration out of a dataset must not look like the end of the epoch.
         source = self._fetch_ahead(batches, ends, epoch) if self.num_workers else (self.fetch(own) for own in batches)
         for batch, end in zip(source, ends):
@@ -145,7 +158,9 @@ class DataLoader:
         epoch, done = self._running or (self._epoch, self._resume_at)
         if self._running is not None and not self._batch_ends(done):
             epoch, done = epoch + 1, 0
-        return {"epoch": epoch, "num_samples": done, **self._order_settings()}
+        digest = self._digest if self._running is not None else self._resumed_digest
+        order = {"order": digest} if done and digest is not None else {}
+        return {"epoch": epoch, "num_samples": done, **self._order_settings(), **order}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next iteration go on at the sample after the last one that was handed out.
@@ -156,13 +171,32 @@ class DataLoader:
             ValueError: the state is from the middle of an epoch of another dataset, seed or order, in which the same
                 place would repeat and skip samples.
         """
-        epoch, done = read_position(state, self._order_settings(), self.batch_size * self.sampler.world_size)
+        epoch, done = read_position(state, self._order_settings(), self.batch_size * self._order.world_size)
         self.epoch = epoch
-        self._resume_at = done
+        self._resume_at, self._resumed_digest = done, state.get("order")
+        if self._digest is not None and not isinstance(self.sampler, EpochTold):
+            given: Any = self.sampler if self._batches is None else self.batch_sampler
+            if hasattr(given, "set_epoch"):
+                given.set_epoch(epoch)
 
     def _order_settings(self) -> dict[str, Any]:
         """What the order of an epoch depends on."""
-        return {"length": self.sampler.num_samples, "shuffle": self.sampler.shuffle, "seed": self.sampler.seed}
+        if self._batches is not None:
+            return {"num_batches": len(self._batches.given), "sampler": type(self._batches.given).__name__}
+        if isinstance(self._order, GivenOrder):
+            return {"length": len(self._order.given), "sampler": type(self._order.given).__name__}
+        return {"length": self._order.num_samples, "shuffle": self._order.shuffle, "seed": self._order.seed}
+
+    @property
+    def _digest(self) -> str | None:
+        """Of the order that the given sampler had in the epoch begun last; None where no sampler was given."""
+        given = self._batches or (self._order if isinstance(self._order, GivenOrder) else None)
+        return None if given is None else given.digest
+
+    @property
+    def _total(self) -> int:
+        """Samples of all ranks together in an epoch."""
+        return self._order.total if self._batches is None else self._batches.total
 
     def fetch(self, indices: np.ndarray) -> Any:
         """The batch of arrays of these sample numbers."""
@@ -179,15 +213,30 @@ class DataLoader:
     def _common_text(self, start: int) -> str:
         """What all ranks of a job must have alike, or samples are lost and doubled."""
         settings = {**self._order_settings(), "batch_size": self.batch_size, "drop_last": self.drop_last}
+        settings |= {} if self._digest is None else {"order": self._digest}
         return f"from sample {start} on, " + ", ".join(f"{name}={value}" for name, value in settings.items())
 
-    def _batch_indices(self, epoch: int, start: int) -> list[np.ndarray]:
-        own = self.sampler.indices(epoch, start)
-        return [own[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self._batch_ends(start)))]
+    def _begin(self, epoch: int, start: int) -> tuple[list[np.ndarray], list[int]]:
+        """This rank's batches of an epoch, and for each the place behind the last sample of any rank by then."""
+        if self._batches is not None:
+            self._batches.begin()
+            own: Any = None
+        else:
+            own = self._order.indices(epoch, start)
+        if start and self._digest != self._resumed_digest:
+            given = "another order from the sampler than before"
+            advice = "give it a seed, or a set_epoch(epoch) on which alone its order depends"
+            raise ValueError(expected("DataLoader", "the order that the loaded state is in", given, advice))
+        ends = self._batch_ends(start)
+        if self._batches is not None:
+            return self._batches.own(start), ends
+        return [own[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(ends))], ends
 
     def _batch_ends(self, start: int) -> list[int]:
         """For each batch from place `start` of the common order on, the place behind its last sample on any rank."""
-        together, num_samples = self.batch_size * self.sampler.world_size, self.sampler.total
+        if self._batches is not None:
+            return self._batches.ends(start)
+        together, num_samples = self.batch_size * self._order.world_size, self._order.total
         left = num_samples - start
         num_batches = left // together if self.drop_last else -(-left // together)
         return [min(start + (i + 1) * together, num_samples) for i in range(num_batches)]
@@ -217,22 +266,17 @@ class DataLoader:
         from dtrain.data.worker import Worker, batch_nbytes  # only now: multiprocessing is slow to import
 
         def fetch(position: int) -> Any:
+            if get_worker_info() is None:
+                seed_global_streams((self._order.seed, epoch, self._order.rank, -1 - number))
+                seed = default_generator().initial_seed()
+                enter_worker(WorkerInfo(number, self.num_workers, seed, self.dataset), self._worker_init_fn)
             # By place, not by worker: numbers depend neither on how many workers there are nor on a resumed run.
-            seed_global_streams((self.sampler.seed, epoch, self.sampler.rank, ends[position]))
+            seed_global_streams((self._order.seed, epoch, self._order.rank, ends[position]))
             return self.fetch(batches[position])
 
-        if self._slot_nbytes is None:
+        if self._slot_nbytes is None or self._batches is not None:
             with kept_global_streams():
                 sample_nbytes = batch_nbytes(self.fetch(np.zeros(1, np.int64)))
-            self._slot_nbytes = int(sample_nbytes * self.batch_size * _SLOT_HEADROOM)
+            largest = self.batch_size if self._batches is None else max(map(len, batches))
+            self._slot_nbytes = int(sample_nbytes * largest * _SLOT_HEADROOM)
         return Worker(number, fetch, num_slots=self.prefetch, slot_nbytes=self._slot_nbytes)
-
-
-def _check_sampler(sampler: Any, length: int, shuffle: bool, shard: bool | tuple[int, int]) -> None:
-    if not isinstance(sampler, DistributedSampler):
-        advice = "write shuffle=True, shard=True, or a data.Subset of the dataset"
-        raise TypeError(expected("DataLoader", "a DistributedSampler as sampler", type(sampler).__name__, advice))
-    if shuffle or shard is not False:
-        raise ValueError(expected("DataLoader", "shuffle and shard left out beside a sampler", "both"))
-    if sampler.num_samples != length:
-        raise ValueError(expected("DataLoader", f"a sampler of {length} samples", str(sampler.num_samples)))

@@ -29,7 +29,7 @@ def read_position(state: Mapping[str, Any], order: Mapping[str, Any], samples_to
     epoch = checked_count("epoch", state.get("epoch"))
     if "num_samples" not in state and "num_batches" in state:
         done = _samples_of_batches(checked_count("num_batches", state["num_batches"]), samples_together)
-        return epoch, min(done, order["length"])
+        return epoch, min(done, order.get("length", done))
     done = checked_count("num_samples", state.get("num_samples"))
     if done:
         _check_order(state, order)
@@ -38,13 +38,13 @@ def read_position(state: Mapping[str, Any], order: Mapping[str, Any], samples_to
 
 def _check_order(state: Mapping[str, Any], order: Mapping[str, Any]) -> None:
     # Without shuffling the seed decides nothing.
-    names = [name for name in order if name != "seed" or order["shuffle"]]
+    names = [name for name in order if name != "seed" or order.get("shuffle", True)]
     if any(state.get(name) != order[name] for name in names):
         wanted = ", ".join(f"{name} {order[name]}" for name in names)
         given = ", ".join(f"{name} {state.get(name)}" for name in names)
         advice = "its place in the epoch is none in this loader: make the loader as it was, or set loader.epoch"
         raise ValueError(expected(_WHERE, f"a state of {wanted}", given, advice))
-    if state["num_samples"] > order["length"]:
+    if state["num_samples"] > order.get("length", state["num_samples"]):
         raise ValueError(expected(_WHERE, f"at most {order['length']} samples done", str(state["num_samples"])))
 
 

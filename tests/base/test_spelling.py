@@ -156,7 +156,7 @@ def test_subclasses_may_use_others_words_too() -> None:
         (lambda: nn.Linear(4, 3, biass=False), TypeError, "did you mean bias"),
         (lambda: optim.SGD(nn.Linear(2, 2).parameters(), 0.1).zero_grad(set_to_none=False), ValueError, "None after"),
         (lambda: nn.Conv2d(1, 1, 1, padding_mode="reflect"), ValueError, "F.pad"),
-        (lambda: data.DataLoader(data.Digits(), worker_init_fn=print), ValueError, "seed="),
+        (lambda: data.DataLoader(data.Digits(), multiprocessing_context="spawn"), ValueError, "workers are forked"),
         (lambda: nn.Linear(3, 2, device="cpu"), TypeError, "move it with"),
         (lambda: F.relu(X, dtype="f64"), TypeError, "cast it with"),
         (lambda: nn.Linear(3, 2).parameters(recurse=False), ValueError, "members"),

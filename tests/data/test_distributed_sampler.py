@@ -45,11 +45,16 @@ def test_without_shuffle_and_in_place_of_the_environment(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: data.DataLoader(DATASET, 2, sampler=[1, 2]), TypeError, "a data.Subset"),
+        (lambda: data.DataLoader(DATASET, 2, sampler=5), TypeError, "an iterable as sampler"),
+        (
+            lambda: data.DataLoader(DATASET, 2, sampler=data.DistributedSampler(DATASET, 1, 0), shard=True),
+            ValueError,
+            "shard left out",
+        ),
         (
             lambda: data.DataLoader(DATASET, 2, True, data.DistributedSampler(DATASET, 1, 0)),
             ValueError,
-            "shuffle and shard left out",
+            "shuffle left out beside a sampler",
         ),
         (
             lambda: data.DataLoader(DATASET, sampler=data.DistributedSampler(data.Digits(), 1, 0)),
