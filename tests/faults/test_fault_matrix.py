@@ -1,8 +1,14 @@
-"""Cells of the fault matrix, run: the end in time, the code, the rank, its words; no orphan, no file left."""
+"""Cells of the fault matrix, run: the end in time, the code, the rank, its words; no orphan, no file left.
+
+Each cell of `make test-faults` leaves a line of JSON in build/fault_matrix.jsonl: its name, its exit code, the seconds
+from the fault to the end, the limit, and how much slower than on a machine of its own it was allowed to be.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +19,8 @@ import psutil
 import pytest
 
 from tests.faults.matrix import FAULTS, STANDS_STILL, Cell, all_cells, chosen, sample, whole
+from tests.helpers.hosts import short_folder
+from tests.helpers.ray_nodes import head_flags, ray_node
 from tests.helpers.run_ranks import mpi_environment, require_mpi
 
 pytestmark = pytest.mark.alone
@@ -22,16 +30,37 @@ SIZE = 2
 TIMEOUT = 4.0  # of the job, and of a collective, where a rank stands still
 LIMIT = 2.0
 THEIR_LIMIT = 5.0  # where Ray, or mpirun alone, ends the processes
+EVERYTHING = os.environ.get("FAULTS_EVERYTHING", "")
+RECORD = Path(__file__).parents[2] / "build" / "fault_matrix.jsonl"
 CELLS: Counter[str] = Counter()
+SLOWEST: dict[str, tuple[float, Cell]] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def counts():
     yield
     print(f"\nfault matrix: {sum(CELLS.values())} cells ran:", dict(CELLS), f"of {len(all_cells())} in the product")
+    for starter, (seconds, cell) in SLOWEST.items():
+        print(f"  {starter}: at most {seconds:.2f} s from the fault to the end ({cell})")
 
 
-def command_of(cell: Cell, folder: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def ray_cluster(tmp_path_factory):
+    """For the product: one Ray that all cells under Ray join, as on a cluster; a Ray for each is hours of starting."""
+    if not EVERYTHING:
+        yield ""
+        return
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("ray") / "log"
+    with (
+        short_folder("ray-") as folder,
+        ray_node(log, ["--num-cpus=4", *head_flags(port, folder)], mpi_environment(), "127.0.0.1"),
+    ):
+        yield f"127.0.0.1:{port}"
+
+
+def command_of(cell: Cell, folder: Path, ray_address: str) -> list[str]:
     culprit = SIZE - 1 if cell.is_last else 0
     mode = "alone" if cell.starter == "local" else "ranks"
     script = [SCRIPT, cell.fault, cell.phase, str(culprit), str(folder), mode, *(["heavy"] if cell.is_heavy else [])]
@@ -40,10 +69,12 @@ def command_of(cell: Cell, folder: Path) -> list[str]:
     flags = ["-np", str(SIZE), "--launcher", cell.starter, "--quiet"]
     if cell.fault in STANDS_STILL:
         flags += ["--timeout", str(TIMEOUT)]
+    if cell.starter == "ray" and ray_address:
+        flags += ["--address", ray_address]
     return [sys.executable, "-m", "dtrain.launcher.cli", "run", *flags, *script]
 
 
-def check(cell: Cell, folder: Path) -> None:
+def check(cell: Cell, folder: Path, ray_address: str = "") -> None:
     if cell.starter != "local":
         require_mpi()
     scratch = folder / "tmp"
@@ -53,7 +84,7 @@ def check(cell: Cell, folder: Path) -> None:
     if cell.starter != "ray":  # whose sockets need a short path
         env["TMPDIR"] = str(scratch)
     with open(folder / "out", "wb") as out, open(folder / "err", "wb") as err:
-        process = subprocess.Popen(command_of(cell, folder), cwd=folder, env=env, stdout=out, stderr=err)
+        process = subprocess.Popen(command_of(cell, folder, ray_address), cwd=folder, env=env, stdout=out, stderr=err)
         try:
             code = process.wait(timeout=60)
         except subprocess.TimeoutExpired:
@@ -65,11 +96,20 @@ def check(cell: Cell, folder: Path) -> None:
     limit = THEIR_LIMIT if cell.starter in ("ray", "bare mpirun") else LIMIT
     if cell.fault in STANDS_STILL or cell.code is None or cell.fault == "exit 0":
         limit += TIMEOUT
+    note_time(cell, code, waited, limit)
     assert code == cell.code if cell.code is not None else code != 0, f"{cell}: code {code}\n{tail(folder)}"
     assert waited < limit * slowness(), f"{cell}: {waited:.2f} s\n{tail(folder)}"
     check_words(cell, (folder / "err").read_text(errors="replace"), folder)
     check_nothing_left(cell, folder, scratch)
     CELLS[cell.starter] += 1
+
+
+def note_time(cell: Cell, code: int, waited: float, limit: float) -> None:
+    SLOWEST[cell.starter] = max(SLOWEST.get(cell.starter, (0.0, cell)), (waited, cell), key=lambda pair: pair[0])
+    RECORD.parent.mkdir(exist_ok=True)
+    line = {"cell": str(cell), "code": code, "seconds": round(waited, 3), "limit": limit, "slowness": slowness()}
+    with RECORD.open("a") as record:
+        record.write(json.dumps(line) + "\n")
 
 
 def check_words(cell: Cell, err: str, folder: Path) -> None:
@@ -122,9 +162,9 @@ def test_sampled_cell(cell, tmp_path):
 
 @pytest.mark.faults
 @pytest.mark.distributed
-@pytest.mark.parametrize("cell", chosen(os.environ.get("FAULTS_EVERYTHING", "")), ids=str)
-def test_cell(cell, tmp_path):
-    check(cell, tmp_path)
+@pytest.mark.parametrize("cell", chosen(EVERYTHING), ids=str)
+def test_cell(cell, tmp_path, ray_cluster):
+    check(cell, tmp_path, ray_cluster)
 
 
 def test_the_whole_holds_every_fault_in_every_phase():

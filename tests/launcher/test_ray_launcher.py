@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import socket
+import sys
+from types import ModuleType
 
 import pytest
 
 from dtrain.base.errors import LaunchError
 from dtrain.launcher.flags import parse_run
-from dtrain.launcher.ray_launcher import LOCAL, merged_hosts, ray_address
+from dtrain.launcher.ray_launcher import LOCAL, import_ray, merged_hosts, node_problem, ray_address
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra `ray`)")
 
@@ -60,6 +63,30 @@ def test_plan_only_starts_no_ray(run):
     assert ended.code == 0
     assert "--host '<nodes chosen by Ray>' --prtemca plm_ssh_agent" in ended.out
     assert ended.seconds < 20
+
+
+@pytest.mark.parametrize(
+    ("address", "has_file", "given", "mode"),
+    [
+        ("10.0.0.1:6379", True, {}, "token"),
+        ("10.0.0.1:6379", False, {}, None),
+        ("10.0.0.1:6379", False, {"RAY_AUTH_TOKEN": "a"}, "token"),
+        ("10.0.0.1:6379", True, {"RAY_AUTH_MODE": "disabled"}, "disabled"),
+        (LOCAL, True, {}, None),
+    ],
+)
+def test_a_cluster_is_joined_by_the_token_that_is_here(monkeypatch, tmp_path, address, has_file, given, mode):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": str(tmp_path), **given}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    if has_file:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("a")
+    import_ray(address)
+    assert os.environ.get("RAY_AUTH_MODE") == mode
+    assert ("RAY_AUTH_MODE as the cluster has it" in node_problem("dead")) == (mode is not None)
 
 
 def test_address(monkeypatch, tmp_path):

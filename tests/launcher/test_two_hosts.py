@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
-from helpers.hosts import end_processes, inside, short_folder
+from helpers.hosts import inside, short_folder
+from helpers.ray_nodes import head_flags, ray_node
 
 from dtrain.launcher.mpi_installation import ROOT_VARIABLES, find_mpirun
 
@@ -27,13 +27,6 @@ if len(sys.argv) > 1:
         raise ValueError("bad data")
     time.sleep(60)
 """
-
-
-def wait_for_text(path, text, timeout=60.0):
-    until = time.monotonic() + timeout
-    while text not in path.read_text():
-        assert time.monotonic() < until, path.read_text()
-        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -153,27 +146,19 @@ def test_a_user_before_the_host(run, hosts, agent, mpi_args):
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra `ray`)")
 def test_ray_over_two_hosts(run, site, hosts, tmp_path):
-    ray = str(Path(sys.executable).with_name("ray"))
     head, worker = hosts
-    common = ["--num-cpus", "1", "--disable-usage-stats"]
     env = run.env | {"RAY_AUTH_MODE": "disabled"}  # the hosts share one home folder, but a token is not what is tested
-    started = []
-    with short_folder("ray-") as folder:
-        try:
-            as_head = ["--head", "--port=6399", "--include-dashboard=false", f"--temp-dir={folder}"]
-            for address, flags in ((head, as_head), (worker, [f"--address={head}:6399"])):
-                name = hosts[address]
-                command = [*inside(name), ray, "start", "--block", f"--node-ip-address={address}", *common, *flags]
-                with (tmp_path / f"{name}.log").open("w") as log:
-                    started.append(subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT))
-                wait_for_text(tmp_path / f"{name}.log", "This command will now block")
-            code = "import sys; from dtrain.launcher.cli import main; sys.exit(main(sys.argv[1:]))"
-            flags = ["--launcher", "ray", "--address", f"{head}:6399", "-np", "2", f"--mpi-args={site.mpi_args}"]
-            command = [*inside(hosts[head]), sys.executable, "-c", code, "run", *flags, run.script(MEET)]
-            done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100)
-            assert done.returncode == 0, done.stderr
-            names = sorted(line.split()[1] for line in done.stdout.splitlines())
-            assert names == sorted(hosts.values())
-            assert all(line.endswith(" 3") for line in done.stdout.splitlines())
-        finally:
-            end_processes(started)
+    with contextlib.ExitStack() as nodes:
+        folder = nodes.enter_context(short_folder("ray-"))
+        for address, flags in ((head, head_flags(6399, folder)), (worker, [f"--address={head}:6399"])):
+            name = hosts[address]
+            node = ray_node(tmp_path / f"{name}.log", ["--num-cpus=1", *flags], env, address, inside(name))
+            nodes.enter_context(node)
+        code = "import sys; from dtrain.launcher.cli import main; sys.exit(main(sys.argv[1:]))"
+        flags = ["--launcher", "ray", "--address", f"{head}:6399", "-np", "2", f"--mpi-args={site.mpi_args}"]
+        command = [*inside(hosts[head]), sys.executable, "-c", code, "run", *flags, run.script(MEET)]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        names = sorted(line.split()[1] for line in done.stdout.splitlines())
+        assert names == sorted(hosts.values())
+        assert all(line.endswith(" 3") for line in done.stdout.splitlines())
