@@ -106,6 +106,7 @@ from dtrain.ops.cross_entropy import cross_entropy as cross_entropy
 from dtrain.ops.cross_entropy import nll_loss as nll_loss
 from dtrain.ops.diagonal import diag as diag
 from dtrain.ops.diagonal import diagonal as diagonal
+from dtrain.ops.diagonal import diagonal_scatter as diagonal_scatter
 from dtrain.ops.diagonal import tril as tril
 from dtrain.ops.diagonal import triu as triu
 from dtrain.ops.dropout import dropout as dropout

@@ -39,6 +39,14 @@ def contiguous(array: Array) -> Array:
     return array if array.flags.c_contiguous else copy_of(array)
 
 
+def diagonal_of(array: Array, *, offset: int, axis1: int, axis2: int) -> Array:
+    """A diagonal of two axes, along a new last axis: a view that can be written where the array can."""
+    viewed = array.diagonal(offset, axis1, axis2)
+    if isinstance(viewed, np.ndarray):  # NumPy's is read-only; on a GPU it is not
+        viewed.flags.writeable = array.flags.writeable
+    return viewed
+
+
 def extent(array: Array) -> tuple[int, int]:
     """The address of the first byte of an array, and that behind its last one."""
     start: int = array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array.data.ptr

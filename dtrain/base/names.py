@@ -33,8 +33,8 @@ def _same(words: str, place: str = "F") -> dict[str, str]:
 _FUNCTIONS = _same(
     "abs acos acosh add addmm all allclose amax amin any argmax argmin argsort asin asinh atan atan2 atanh "
     "bitwise_and bitwise_not bitwise_or bitwise_xor bmm broadcast_to cat ceil chunk clip concat cos cosh "
-    "count_nonzero cumsum diag diagonal div dot dropout erf exp exp2 expm1 flatten flip floor frac gather greater "
-    "greater_equal hstack hypot index_add index_select isclose isfinite isinf isnan lerp less less_equal log log10 "
+    "count_nonzero cumsum diag diagonal diagonal_scatter div dot dropout erf exp exp2 expm1 flatten flip floor frac "
+    "gather greater greater_equal hstack hypot index_add index_select isclose isfinite isinf isnan lerp less less_equal log log10 "
     "log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp masked_fill masked_select matmul "
     "maximum mean meshgrid minimum mm mul multinomial mv narrow neg nonzero norm not_equal numel outer permute pow "
     "prod ravel reciprocal relu reshape roll round rsqrt scatter scatter_add searchsorted select sigmoid sign sin "
@@ -94,8 +94,8 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
         "take_along_dim": "F.take_along_dim", "true_divide": "F.div",
         **_same(
             "acos acosh add addmm allclose amax amin asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or "
-            "bitwise_xor bmm ceil cos cosh count_nonzero diag diagonal div dot exp2 expm1 floor frac greater "
-            "greater_equal hypot index_add isclose isfinite isinf isnan lerp less less_equal log10 log1p log2 "
+            "bitwise_xor bmm ceil cos cosh count_nonzero diag diagonal diagonal_scatter div dot exp2 expm1 floor frac "
+            "greater greater_equal hypot index_add isclose isfinite isinf isnan lerp less less_equal log10 log1p log2 "
             "logical_and logical_not logical_or logical_xor masked_fill maximum minimum mm mul multinomial mv neg "
             "not_equal numel outer prelu reciprocal roll scatter scatter_add select sign sin sinh std_mean sub t tan "
             "tile tril triu trunc unbind unflatten unique var_mean"

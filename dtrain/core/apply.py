@@ -21,6 +21,7 @@ from dtrain.base.promotion import common_dtype
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.base.user_source import user_source
 from dtrain.core.context import context
+from dtrain.core.strides import is_argument, root_of, shares_memory
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Array, Tensor, as_tensor, owner_of, wrap
 from dtrain.core.tensor_numbers import RETURN_IT, named
@@ -222,10 +223,13 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
 
 
 def _note_view(op: Op, base: Tensor, view: Tensor, attrs: dict[str, Any]) -> None:
-    """What a later write into the view must know."""
+    """What a later write into the view must know. A reshape that had to copy shows nothing."""
     view.base, view.shown = base, (op, attrs, base.version)
     if context.tracer is None:
         view.share_writes(base)
+    elif op.name == "reshape" and not is_argument(root_of(base)) and not shares_memory(view, base):
+        view.base = view.shown = None
+        context.tracer.note_own(view)
     else:
         context.tracer.note_view(view, base)
 

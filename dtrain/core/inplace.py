@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from dtrain.base.errors import DtypeError, ShapeError, TraceError, expected
 from dtrain.base.user_source import user_source
 from dtrain.core.apply import apply, cast, refresh_views
 from dtrain.core.context import context
-from dtrain.core.tensor import Tensor, owner_of
+from dtrain.core.strides import is_argument, root_of, shares_memory
+from dtrain.core.tensor import Array, Tensor
 from dtrain.graph.op import get_op
 from dtrain.kernels.device_arrays import copy_of
 from dtrain.kernels.device_arrays import overwrite as write_elements
@@ -107,7 +110,7 @@ def overwrite(target: Tensor, new: Tensor, name: str) -> None:
 
 def _write_elements(target: Tensor, new: Tensor, name: str) -> None:
     array, source = target.concrete(name), new.concrete(name)
-    if not getattr(array.flags, "writeable", True):  # CuPy's flags have no such entry
+    if not _is_writable(array):
         raise RuntimeError(
             expected(
                 f"{name} at {user_source()}",
@@ -118,6 +121,13 @@ def _write_elements(target: Tensor, new: Tensor, name: str) -> None:
         )
     target.version += 1
     write_elements(array, source)
+
+
+def _is_writable(array: Array) -> bool:
+    """NumPy says so; CuPy does not: repeated elements have strides of 0."""
+    if isinstance(array, np.ndarray):
+        return array.flags.writeable
+    return not (array.size and any(step == 0 and size > 1 for step, size in zip(array.strides, array.shape)))
 
 
 def _take_history(target: Tensor, new: Tensor) -> None:
@@ -144,6 +154,8 @@ def _put_back(view: str, attrs: dict[str, Any], whole: Tensor, part: Tensor) -> 
     """`whole` with `part` in the place of what the view op `view` shows of it."""
     if view == "get_item":
         return apply(get_op("set_item"), whole, part, **attrs)
+    if view == "diagonal":
+        return apply(get_op("diagonal_scatter"), whole, part, **attrs)
     if view == "reshape":
         return apply(get_op("reshape"), part, shape=whole.shape)
     if view == "transpose":
@@ -162,11 +174,11 @@ def _put_back(view: str, attrs: dict[str, Any], whole: Tensor, part: Tensor) -> 
 def _shown_tensor(target: Tensor) -> Tensor | None:
     """What `target` is a view of, if writing into it changes that."""
     base = target.base
-    if base is None or not _shares_memory(target, base):
+    if base is None or not shares_memory(target, base):
         return None
-    is_chained = base.base is not None or (base.array is not None and not base.array.flags.c_contiguous)
-    if target.array is None and is_chained and target.shown is not None and target.shown[0].name == "reshape":
-        # Whether this view has memory of its own is known only where the elements lie somewhere.
+    is_reshaped = base.base is not None and target.shown is not None and target.shown[0].name == "reshape"
+    if is_reshaped and is_argument(root_of(target)):
+        # Whether this view has memory of its own depends on how an argument lies, which each call decides.
         raise TraceError(
             expected(
                 f"in-place update at {user_source()}",
@@ -178,17 +190,9 @@ def _shown_tensor(target: Tensor) -> Tensor | None:
     return base
 
 
-def _shares_memory(view: Tensor, base: Tensor) -> bool:
-    """Whether a view shows its base: `reshape` copies where the elements do not lie in order."""
-    if view.array is None:
-        return True
-    # A view with numbers of a base without was made in another trace.
-    return base.array is not None and owner_of(view.array) is owner_of(base.array)
-
-
 def _root(target: Tensor) -> Tensor:
     """The tensor at the bottom of a chain of views."""
-    while target.base is not None and _shares_memory(target, target.base):
+    while target.base is not None and shares_memory(target, target.base):
         target = target.base
     return target
 

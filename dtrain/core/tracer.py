@@ -160,6 +160,10 @@ class Tracer:
         if original.array is not None:
             self._originals[twin] = self._originals.get(original, original)
 
+    def note_own(self, tensor: Tensor) -> None:
+        """`tensor` has memory of its own, though a view op made it."""
+        self._owning.add(tensor)
+
     def own(self, tensor: Tensor) -> Tensor:
         """A new handle on the same value that counts as memory of its own."""
         handle = Tensor(tensor.array, tensor.type)

@@ -7,6 +7,7 @@ from typing import Any
 
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.ops.binary import maximum
+from dtrain.ops.cast import copy
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.statistics import root
 from dtrain.ops.unary import abs as absolute
@@ -43,8 +44,8 @@ def hypot(x: Tensor, y: Tensor) -> Tensor:
 
 
 def trunc(x: Tensor) -> Tensor:
-    """The integer towards zero."""
-    return where(x < 0, ceil(x), floor(x)) if x.dtype.is_floating else x
+    """The integer towards zero; a copy of integers."""
+    return where(x < 0, ceil(x), floor(x)) if x.dtype.is_floating else copy(x)
 
 
 @rounded_once

@@ -1,16 +1,28 @@
-"""Diagonals of two axes, and triangles of matrices, the last two axes of a tensor."""
+"""Diagonals of two axes, as a view, and triangles of matrices, the last two axes of a tensor."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from dtrain.base.dtype import ALL
 from dtrain.base.errors import ShapeError, expected
-from dtrain.core.apply import apply
-from dtrain.core.tensor import Tensor
+from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.core.apply import apply, cast
+from dtrain.core.tape import TapeNode
+from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import arange, full
-from dtrain.ops.indexing import TAKE
-from dtrain.ops.infer import as_int, normalize_axis
+from dtrain.graph.op import Op, Sample, register_op
+from dtrain.kernels.device_arrays import diagonal_of
+from dtrain.ops.cast import copy
+from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis, same_dtype
 from dtrain.ops.joining import pad
-from dtrain.ops.shape import permute, reshape
+from dtrain.ops.reduction import sum_to_shape
+from dtrain.ops.shape import reshape
 from dtrain.ops.where import where
+
+Gradient = Tensor | None
+
+# Triangles ------------------------------------------------------------------------------------------------------------
 
 
 def _matrix(op: str, x: Tensor) -> tuple[int, int]:
@@ -39,29 +51,106 @@ def _zero(x: Tensor) -> Tensor:
     return full((), 0, dtype=x.dtype, device=x.device)
 
 
+# Diagonals ------------------------------------------------------------------------------------------------------------
+
+
+def _diagonal_shape(shape: Shape, offset: int, axis1: int, axis2: int) -> Shape:
+    rows, columns = shape[axis1], shape[axis2]
+    length = max(0, min(rows - max(-offset, 0), columns - max(offset, 0)))
+    return (*(size for axis, size in enumerate(shape) if axis not in (axis1, axis2)), length)
+
+
+def _infer_diagonal(x: TensorType, **where: int) -> TensorType:
+    return x.with_(shape=_diagonal_shape(x.shape, **where))
+
+
+def _grad_diagonal(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    blank = full(node.inputs[0].shape, 0, dtype=grad.dtype, device=grad.device)
+    return (apply(DIAGONAL_SCATTER, blank, grad, **node.attrs),)
+
+
+DIAGONAL = register_op(
+    Op(
+        name="diagonal",
+        infer=_infer_diagonal,
+        grad=_grad_diagonal,
+        view=diagonal_of,
+        dtypes=ALL,
+        samples=lambda: [
+            Sample(inputs=((3, 4),), attrs={"offset": 1, "axis1": 0, "axis2": 1}),
+            Sample(inputs=((4, 2, 3),), attrs={"offset": -1, "axis1": 0, "axis2": 2}),
+            Sample(inputs=((3, 2, 2),), attrs={"offset": 0, "axis1": 2, "axis2": 1}),
+            Sample(inputs=((2, 3),), attrs={"offset": 3, "axis1": 0, "axis2": 1}),
+        ],
+    )
+)
+
+
+def _infer_diagonal_scatter(x: TensorType, values: TensorType, **where: int) -> TensorType:
+    same_dtype("diagonal_scatter", x, values)
+    target = _diagonal_shape(x.shape, **where)
+    if broadcast_shapes("diagonal_scatter", values.shape, target) != target:
+        raise ShapeError(expected("diagonal_scatter", f"values that broadcast to {target}", str(values)))
+    return x
+
+
+def _grad_diagonal_scatter(node: TapeNode, grad: Tensor) -> tuple[Gradient, Gradient]:
+    nothing = full((), 0, dtype=grad.dtype, device=grad.device)
+    dvalues = sum_to_shape(apply(DIAGONAL, grad, **node.attrs), node.inputs[1].shape) if node.needs_grad[1] else None
+    return apply(DIAGONAL_SCATTER, grad, nothing, **node.attrs) if node.needs_grad[0] else None, dvalues
+
+
+DIAGONAL_SCATTER = register_op(
+    Op(
+        name="diagonal_scatter",
+        infer=_infer_diagonal_scatter,
+        grad=_grad_diagonal_scatter,
+        grad_reads="none",
+        dtypes=ALL,
+        samples=lambda: [
+            Sample(inputs=((3, 4), (3,)), attrs={"offset": 1, "axis1": 0, "axis2": 1}),
+            Sample(inputs=((4, 2, 3), ()), attrs={"offset": -1, "axis1": 0, "axis2": 2}),
+            Sample(inputs=((2, 3), (0,)), attrs={"offset": -2, "axis1": 0, "axis2": 1}),
+        ],
+    )
+)
+
+
+def _place(op: str, x: Tensor, offset: int, axis1: int, axis2: int) -> dict[str, Any]:
+    """The attributes of a diagonal of x. Raises ShapeError unless the axes are two."""
+    first, second = normalize_axis(op, axis1, x.ndim), normalize_axis(op, axis2, x.ndim)
+    if first == second:
+        raise ShapeError(expected(op, "two different axes", f"{axis1} and {axis2} of {x.type}"))
+    return {"offset": as_int(op, "offset", offset), "axis1": first, "axis2": second}
+
+
 def diagonal(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """The elements whose place on `axis2` is their place on `axis1` plus `offset`, along a new last axis.
+    """The elements whose place on `axis2` is their place on `axis1` plus `offset`, along a new last axis: a view.
 
     >>> diagonal(arange(4).reshape(2, 2)).tolist()
     [0, 3]
     """
-    first, second = normalize_axis("diagonal", axis1, x.ndim), normalize_axis("diagonal", axis2, x.ndim)
-    if first == second:
-        raise ShapeError(expected("diagonal", "two different axes", f"{axis1} and {axis2} of {x.type}"))
-    if (first, second) != (x.ndim - 2, x.ndim - 1):
-        x = permute(x, *(axis for axis in range(x.ndim) if axis not in (first, second)), first, second)
-    rows, columns = x.shape[-2:]
-    offset = as_int("diagonal", "offset", offset)
-    first_row, first_column = max(-offset, 0), max(offset, 0)
-    length = max(0, min(rows - first_row, columns - first_column))
-    places = arange(length, device=x.device)
-    return apply(TAKE, x, places + first_row, places + first_column, axes=(x.ndim - 2, x.ndim - 1))
+    return apply(DIAGONAL, x, **_place("diagonal", x, offset, axis1, axis2))
+
+
+def diagonal_scatter(x: Tensor, source: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """A copy of x with `source` in the place of a diagonal, whose shape it has; its dtype stays.
+
+    >>> diagonal_scatter(zeros((2, 2)), ones(2)).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    x, source = as_tensor(x), as_tensor(source)
+    place = _place("diagonal_scatter", x, offset, axis1, axis2)
+    wanted = _diagonal_shape(x.shape, **place)
+    if source.shape != wanted:
+        raise ShapeError(expected("diagonal_scatter", f"a source of shape {wanted} for {x.type}", str(source.type)))
+    return apply(DIAGONAL_SCATTER, x, cast(source, x.dtype), **place)
 
 
 def diag(x: Tensor, offset: int = 0) -> Tensor:
-    """Of a vector, the matrix with it on a diagonal; of a matrix, that diagonal."""
+    """Of a vector, the matrix with it on a diagonal; of a matrix, a copy of that diagonal."""
     if x.ndim == 2:
-        return diagonal(x, offset)
+        return copy(diagonal(x, offset))
     if x.ndim != 1:
         raise ShapeError(expected("diag", "1 or 2 axes", str(x.type), "use diagonal"))
     size = x.size + abs(as_int("diag", "offset", offset))

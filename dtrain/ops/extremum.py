@@ -17,6 +17,7 @@ from dtrain.core.tensor_factory import arange, full
 from dtrain.ops import reduction
 from dtrain.ops.argreduce import argmax, argmin
 from dtrain.ops.binary import maximum, minimum
+from dtrain.ops.cast import copy
 from dtrain.ops.comparison import isnan
 from dtrain.ops.gather_scatter import gather
 from dtrain.ops.indexing import narrow
@@ -93,7 +94,7 @@ def kthvalue(x: Tensor, k: int, axis: int = -1, keepdims: bool = False) -> Value
     def choose(source: Tensor, at: int) -> Tensor:
         if number > source.shape[at]:
             raise ShapeError(expected("kthvalue", f"k of at most {source.shape[at]} for {x.type}", str(k)))
-        return narrow(sort(source, at)[1], at, number - 1, 1)
+        return copy(narrow(sort(source, at)[1], at, number - 1, 1))
 
     return _along("kthvalue", x, axis, keepdims, choose)
 
@@ -112,7 +113,7 @@ def median(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor
 def _middle(x: Tensor, axis: int) -> Tensor:
     size = x.shape[axis]
     order = sort(x, axis)[1]
-    middle = narrow(order, axis, (size - 1) // 2, 1)
+    middle = copy(narrow(order, axis, (size - 1) // 2, 1))
     if not x.dtype.is_floating:
         return middle
     # Sorted, NaN come last: the first of them stands as many places before the end as there are.

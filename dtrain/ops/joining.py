@@ -15,6 +15,7 @@ from dtrain.core.apply import apply, apply_all
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.cast import copy
 from dtrain.ops.indexing import get_item, index_select, narrow
 from dtrain.ops.infer import as_int, normalize_axes, normalize_axis
 from dtrain.ops.shape import reshape, unsqueeze
@@ -171,9 +172,11 @@ def pad(x: Tensor, pads: Sequence[int], mode: str = "constant", value: float = 0
         sizes = [size for pair in pairs for size in pair]
     if mode == "constant":
         expect_held("pad", x.dtype, value)
-        return apply(PAD, x, pads=tuple(pairs), value=value) if any(sizes) else x
+        return apply(PAD, x, pads=tuple(pairs), value=value) if any(sizes) else copy(x)
     if mode not in _INDEX_MODES:
         raise ValueError(expected("pad", "mode constant, " + ", ".join(_INDEX_MODES), repr(mode)))
+    if not any(sizes):
+        return copy(x)
     for axis, pair in enumerate(pairs):
         if any(pair):
             x = _pad_by_index(x, axis, pair, mode)
@@ -202,26 +205,30 @@ def _pad_by_index(x: Tensor, axis: int, pair: tuple[int, int], mode: str) -> Ten
 
 
 def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
-    """Reverse the order along these axes, or along all."""
+    """A copy of x in reverse order along these axes, or along all; `x[::-1]` is a view."""
     axes = normalize_axes("flip", axis, x.ndim)
-    return get_item(x, tuple(slice(None, None, -1 if i in axes else None) for i in range(x.ndim)))
+    return copy(get_item(x, tuple(slice(None, None, -1 if i in axes else None) for i in range(x.ndim))))
 
 
 def roll(x: Tensor, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
-    """Shift elements along axes; what leaves at one end comes back at the other. Without axes, of the flat tensor."""
+    """Shift elements along axes; what leaves at one end comes back at the other. Without axes, of the flat tensor.
+
+    Always a copy, also where nothing moves.
+    """
     if axis is None:
         if not isinstance(shift, int):
             raise ShapeError(expected("roll", "one shift where no axis is given", str(shift)))
-        return reshape(roll(reshape(x, (-1,)), shift, 0), x.shape) if x.size else x
+        return reshape(roll(reshape(x, (-1,)), shift, 0), x.shape) if x.size else copy(x)
     shifts = [shift] if isinstance(shift, int) else list(shift)
     axes = [axis] if isinstance(axis, int) else list(axis)
     if len(shifts) != len(axes):
         raise ShapeError(expected("roll", "as many shifts as axes", f"{shift} and {axis}"))
+    rolled = x
     for amount, where in zip(shifts, axes):
         where = normalize_axis("roll", where, x.ndim)
         if (size := x.shape[where]) and (cut := -amount % size):
-            x = concat([narrow(x, where, cut, size - cut), narrow(x, where, 0, cut)], where)
-    return x
+            rolled = concat([narrow(rolled, where, cut, size - cut), narrow(rolled, where, 0, cut)], where)
+    return copy(x) if rolled is x else rolled
 
 
 install_methods({"split": split, "chunk": chunk, "flip": flip})

@@ -14,6 +14,7 @@ from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import expected
 from dtrain.base.memory_format import MemoryFormat
 from dtrain.base.tensor_type import Shape
+from dtrain.core.strides import lies_in_order
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.ops.axes import numel
 from dtrain.ops.cast import copy
@@ -93,8 +94,7 @@ def _cuda(x: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
 
 def _contiguous(x: Tensor) -> Tensor:
     """The tensor in the order of its axes in memory; itself if it lies so."""
-    array = x.array
-    return x if array is None or array.flags.c_contiguous else copy(x)
+    return x if lies_in_order(x) else copy(x)
 
 
 def _dim(x: Tensor) -> int:
@@ -118,6 +118,11 @@ def _type_as(x: Tensor, other: Tensor) -> Tensor:
 
 
 def _view_as(x: Tensor, other: Tensor) -> Tensor:
+    """`view` with the shape of `other`."""
+    return x.view(other.shape)
+
+
+def _reshape_as(x: Tensor, other: Tensor) -> Tensor:
     """`reshape` to the shape of `other`."""
     return reshape(x, other.shape)
 
@@ -151,11 +156,11 @@ def _install() -> None:
     methods: dict[str, Any] = {
         function.__name__.removeprefix("_"): function
         for function in (
-            _cpu, _cuda, _contiguous, _dim, _element_size, _is_floating_point, _type_as, _view_as, _expand_as,
-            _repeat, _get_device,
+            _cpu, _cuda, _contiguous, _dim, _element_size, _is_floating_point, _type_as, _view_as, _reshape_as,
+            _expand_as, _repeat, _get_device,
         )
     }  # fmt: skip
-    methods |= {"ndimension": _dim, "nelement": numel, "reshape_as": _view_as}
+    methods |= {"ndimension": _dim, "nelement": numel}
     for name, dtype in (
         ("float", "f32"), ("double", "f64"), ("half", "f16"), ("bfloat16", "bf16"), ("int", "s32"), ("long", "s64"),
         ("short", "s16"), ("bool", "bool"), ("byte", "u8"),

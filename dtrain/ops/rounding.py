@@ -7,6 +7,7 @@ from typing import Any
 from dtrain.base.errors import DtypeError, expected
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.ops.binary import div, floor_div
+from dtrain.ops.cast import copy
 from dtrain.ops.unary import ceil, floor
 from dtrain.ops.unary import round as nearest
 from dtrain.ops.where import where
@@ -23,7 +24,7 @@ def round(x: Any, *, decimals: int = 0) -> Tensor:
     if as_tensor(x).dtype.is_integer:
         if decimals < 0:
             raise DtypeError(expected("round", "decimals of at least 0 for integers", str(decimals), "cast to floats"))
-        return as_tensor(x)
+        return copy(as_tensor(x))
     scale = 10.0 ** abs(decimals)
     return nearest(x * scale) / scale if decimals > 0 else nearest(x / scale) * scale
 

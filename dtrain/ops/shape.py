@@ -12,13 +12,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from dtrain.base.dtype import ALL
+from dtrain.base.dtype import ALL, DType
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
+from dtrain.core.strides import shares_memory
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Array, Tensor, as_tensor, install_methods
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, Sample, get_op, register_op
 from dtrain.kernels.registry import array_module
 from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axes, normalize_axis
 
@@ -78,6 +79,22 @@ def _fill_in(x: Tensor, sizes: Shape) -> Shape:
         wanted = f"sizes whose product is {x.size}, at most one of them -1"
         raise ShapeError(expected("reshape", wanted, f"{sizes} for {x.type}"))
     return tuple(x.type.size // known if size == -1 else size for size in sizes)
+
+
+def view(x: Tensor, *shape: Any) -> Tensor:
+    """`reshape` that never copies: what is written into the result stands in x.
+
+    Raises:
+        ShapeError: the elements of x do not lie in an order that the shape could show (as after a transpose).
+    """
+    if any(isinstance(size, str | DType) for size in shape):
+        raise TypeError(expected("x.view()", "sizes", str(shape[0]), "write x.to(dtype) for other numbers"))
+    shown = reshape(x, *shape)
+    if shown is not x and x.size and not shares_memory(shown, x):
+        given = f"{x.type}, whose elements lie in another order, for {shown.shape}"
+        advice = "write x.reshape(…), which copies, or x.contiguous().view(…)"
+        raise ShapeError(expected("x.view()", "a tensor whose elements lie in the order of its axes", given, advice))
+    return shown
 
 
 def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
@@ -257,7 +274,9 @@ BROADCAST_TO = register_op(
 def broadcast_to(x: Tensor, shape: int | Sequence[int]) -> Tensor:
     """x repeated along axes of size 1 and new leading axes until it has this shape, without a copy."""
     sizes = as_sizes((shape,))
-    return x if sizes == x.shape else apply(BROADCAST_TO, x, shape=sizes)
+    if sizes[len(sizes) - x.ndim :] == x.shape and set(sizes[: len(sizes) - x.ndim]) <= {1}:
+        return reshape(x, sizes)  # nothing is repeated: it may be written into
+    return apply(BROADCAST_TO, x, shape=sizes)
 
 
 def expand(x: Tensor, *shape: Any) -> Tensor:
@@ -319,7 +338,12 @@ def _repeat_each(x: Tensor, repeats: Sequence[int] | Tensor, axis: int) -> Tenso
 def _repeat_alike(x: Tensor, repeats: int, axis: int) -> Tensor:
     before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
     spread = broadcast_to(unsqueeze(x, axis + 1), (*before, repeats, *after))
-    return reshape(spread, (*before[:-1], before[-1] * repeats, *after))
+    return _apart_from(x, reshape(spread, (*before[:-1], before[-1] * repeats, *after)))
+
+
+def _apart_from(x: Tensor, y: Tensor) -> Tensor:
+    """y, made of x by views, in memory of its own."""
+    return apply(get_op("copy"), y) if y is x or shares_memory(y, x) else y
 
 
 def tile(x: Tensor, repeats: int | Sequence[int]) -> Tensor:
@@ -331,7 +355,7 @@ def tile(x: Tensor, repeats: int | Sequence[int]) -> Tensor:
         raise ShapeError(expected("tile", "counts of at least 0", str(repeats)))
     apart = reshape(x, tuple(size for own in shape for size in (1, own)))
     spread = broadcast_to(apart, tuple(size for pair in zip(counts, shape) for size in pair))
-    return reshape(spread, tuple(count * own for count, own in zip(counts, shape)))
+    return _apart_from(x, reshape(spread, tuple(count * own for count, own in zip(counts, shape))))
 
 
 def _transposed(x: Tensor) -> Tensor:
@@ -341,7 +365,7 @@ def _transposed(x: Tensor) -> Tensor:
 install_methods(
     {
         "reshape": reshape,
-        "view": reshape,
+        "view": view,
         "flatten": flatten,
         "unsqueeze": unsqueeze,
         "squeeze": _squeeze_where_it_can,

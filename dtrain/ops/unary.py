@@ -14,7 +14,7 @@ from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, get_op, register_op
-from dtrain.ops.cast import as_floating
+from dtrain.ops.cast import as_floating, copy
 from dtrain.ops.infer import floating
 from dtrain.ops.precision import rounded_once
 
@@ -71,7 +71,7 @@ def unary(
 
     def function(x: Any) -> Tensor:
         if keeps_integers and as_tensor(x).dtype.is_integer:
-            return as_tensor(x)
+            return copy(as_tensor(x))
         return apply(op, as_floating(x) if floats_only else x)
 
     function.__name__ = function.__qualname__ = name

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.kernels.device_arrays import diagonal_of
 from dtrain.kernels.reference.add_at import add_at
 from dtrain.kernels.reference.check_range import check_range
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
@@ -72,6 +73,13 @@ def set_item(x: Array, values: Array, out: Array, *, index: BasicIndex) -> None:
     """A copy of x with `values` at the index."""
     out[...] = x
     out[_basic_key(index)] = values
+
+
+@reference("diagonal_scatter")
+def diagonal_scatter(x: Array, values: Array, out: Array, *, offset: int, axis1: int, axis2: int) -> None:
+    """A copy of x with `values` on a diagonal."""
+    out[...] = x
+    diagonal_of(out, offset=offset, axis1=axis1, axis2=axis2)[...] = values
 
 
 @reference("take")

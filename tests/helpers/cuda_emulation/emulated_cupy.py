@@ -192,6 +192,8 @@ def _view_or_result(array: ndarray, result: Any) -> Any:
     is_view = isinstance(result, np.ndarray) and (result.size == 0 or np.may_share_memory(result, array.host))
     if not is_view:
         to_host(array)
+    elif not result.flags.writeable:
+        result.flags.writeable = array.host.flags.writeable  # NumPy protects diagonals, CuPy does not
     made = to_device(result, array)
     if is_view:
         made.device = array.device
