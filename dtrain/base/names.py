@@ -34,12 +34,12 @@ _FUNCTIONS = _same(
     "abs acos acosh add addmm all allclose amax amin any argmax argmin argsort asin asinh atan atan2 atanh "
     "bitwise_and bitwise_not bitwise_or bitwise_xor bmm broadcast_to cat ceil chunk clip concat cos cosh "
     "count_nonzero cumsum diag diagonal diagonal_scatter div dot dropout erf exp exp2 expm1 flatten flip floor frac "
-    "gather greater greater_equal hstack hypot index_add index_select isclose isfinite isinf isnan lerp less less_equal log log10 "
-    "log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp masked_fill masked_select matmul "
-    "maximum mean meshgrid minimum mm mul multinomial mv narrow neg nonzero norm not_equal numel outer permute pow "
-    "prod ravel reciprocal relu reshape roll round rsqrt scatter scatter_add searchsorted select sigmoid sign sin "
-    "sinh softmax sort split sqrt square squeeze stack std std_mean sub sum t tan tanh tile topk transpose tril triu "
-    "trunc unbind unique unsqueeze var var_mean vstack where"
+    "gather greater greater_equal hstack hypot index_add index_select isclose isfinite isinf isnan lerp less "
+    "less_equal log log10 log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp masked_fill "
+    "masked_select matmul maximum mean meshgrid minimum mm mul multinomial mv narrow neg nonzero norm not_equal numel "
+    "outer permute pow prod ravel reciprocal relu reshape roll round rsqrt scatter scatter_add searchsorted select "
+    "sigmoid sign sin sinh softmax sort split sqrt square squeeze stack std std_mean sub sum t tan tanh tile topk "
+    "transpose tril triu trunc unbind unique unsqueeze var var_mean vstack where"
 )
 
 ALIASES: Mapping[str, Mapping[str, str]] = {

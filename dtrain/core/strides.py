@@ -62,4 +62,5 @@ def _twin_of(array: Array) -> np.ndarray:
         return array
     start, end = extent(array)
     memory = np.empty(end - start, np.uint8)
-    return np.ndarray(array.shape, array.dtype, memory, array.data.ptr - start, array.strides)
+    laid: np.ndarray = np.ndarray(array.shape, array.dtype, memory, array.data.ptr - start, array.strides)
+    return laid
