@@ -131,7 +131,8 @@ WITHOUT_ARITHMETIC = words(
     take_along_axis gather scatter index_put set_item get_item index_select narrow mesh_get mesh_set cat concat
     chunk flip pad roll split stack unbind add_axis broadcast_to expand expand_dims flatten move_axis permute
     remove_axis repeat reshape squeeze swap_axes tile transpose unsqueeze numel masked_fill ravel select t
-    unflatten hstack vstack meshgrid count_nonzero diag diagonal tril triu cast isclose allclose pad_sequence
+    unflatten hstack vstack meshgrid count_nonzero diag diagonal diagonal_scatter tril triu cast isclose allclose
+    pad_sequence
     """
 )
 MADE_FROM_NUMBERS = words("arange eye full full_like linspace ones ones_like zeros zeros_like")
