@@ -41,6 +41,8 @@ class Tracer:
         self._known: set[Value] = set()
         self._stale: set[Value] = set()  # values whose memory, computed eagerly, would have been overwritten
         self._originals: dict[Tensor, Tensor] = {}  # a detached twin -> the tensor it was made of
+        self._twins: dict[Tensor, set[Tensor]] = {}  # of symbolic tensors: all handles on the same memory
+        self._overwritten: set[Tensor] = set()  # handles through whose twins somebody wrote
         self._owning: set[Tensor] = set()
         self._frozen: set[Tensor] = set()  # handles on elements as they were, in no memory that is written
         self._shown: dict[Tensor, Value] = {}  # a view -> the value of its base that it shows
@@ -93,7 +95,9 @@ class Tracer:
                 )
             )
         if tensor not in self._frozen and (
-            (value in self._stale and tensor not in self._owning) or self._shows_old_elements(tensor)
+            (value in self._stale and tensor not in self._owning)
+            or tensor in self._overwritten
+            or self._shows_old_elements(tensor)
         ):
             raise TraceError(
                 expected(
@@ -127,6 +131,8 @@ class Tracer:
                 )
             self._stale.add(before)
             self._mark_views_stale(before)
+        # Values alone do not tell: `y.copy_(x)` gives y the value of x, and memory of its own.
+        self._overwritten |= self._twins.get(target, set()) - {target}
         target.value = value
         self._owning.add(target)
 
@@ -159,6 +165,10 @@ class Tracer:
             self._frozen.add(twin)
         if original.array is not None:
             self._originals[twin] = self._originals.get(original, original)
+        else:
+            twins = self._twins.setdefault(original, {original})
+            twins.add(twin)
+            self._twins[twin] = twins
 
     def note_own(self, tensor: Tensor) -> None:
         """`tensor` has memory of its own, though a view op made it."""

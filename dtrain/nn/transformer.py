@@ -91,11 +91,23 @@ class Transformer(Module):
         sizes = (embed_dim, num_heads, hidden_dim)
         rest: Any = (dropout, activation, layer_norm_eps, batch_first, norm_first, bias)
         self.embed_dim, self.num_heads, self.batch_first = embed_dim, num_heads, batch_first
-        self.encoder = custom_encoder or TransformerEncoder(
-            TransformerEncoderLayer(*sizes, *rest), num_encoder_layers, LayerNorm(embed_dim, layer_norm_eps, bias=bias)
+        self.encoder = (
+            custom_encoder
+            if custom_encoder is not None
+            else TransformerEncoder(
+                TransformerEncoderLayer(*sizes, *rest),
+                num_encoder_layers,
+                LayerNorm(embed_dim, layer_norm_eps, bias=bias),
+            )
         )
-        self.decoder = custom_decoder or TransformerDecoder(
-            TransformerDecoderLayer(*sizes, *rest), num_decoder_layers, LayerNorm(embed_dim, layer_norm_eps, bias=bias)
+        self.decoder = (
+            custom_decoder
+            if custom_decoder is not None
+            else TransformerDecoder(
+                TransformerDecoderLayer(*sizes, *rest),
+                num_decoder_layers,
+                LayerNorm(embed_dim, layer_norm_eps, bias=bias),
+            )
         )
         for parameter in self.parameters():
             if parameter.ndim > 1:

@@ -82,3 +82,16 @@ def test_drop_last_leaves_out_what_not_every_rank_would_get(size: int) -> None:
     parts = [[x for batch in own for x in batch] for own in batches]
     assert {len(part) for part in parts} == {11 // size} == {len(one) for one in samplers}
     assert sorted(x for part in parts for x in part) == numbers[: 11 // size * size]
+
+
+@pytest.mark.parametrize("options", [{}, {"drop_last": True}])
+@pytest.mark.parametrize("length", [0, 1, 2])
+def test_a_rank_without_samples_gets_none(length: int, options: dict[str, bool]) -> None:
+    """A sampler without samples is false as a list is; it is still the one that was given."""
+    numbers = [float(i) for i in range(length)]
+    samplers = [data.DistributedSampler(numbers, 3, rank, shuffle=False, **options) for rank in range(3)]
+    loaders = [data.DataLoader(numbers, 1, sampler=one) for one in samplers]
+    assert [loader.sampler for loader in loaders] == samplers
+    found = [[x for batch in loader for x in batch.tolist()] for loader in loaders]
+    assert sorted(x for own in found for x in own) == ([] if options else numbers)
+    assert len({len(loader) for loader in loaders}) == 1

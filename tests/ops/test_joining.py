@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.function_gradient import assert_gradients
 
+import dtrain as dt
 import dtrain.functional as F
 from dtrain.base.errors import ShapeError
 from dtrain.core.tensor import wrap
@@ -126,3 +127,42 @@ def test_negative_pads_cut(pads, mode):
 def test_more_cannot_be_cut_than_there_is():
     with pytest.raises(ShapeError, match="pad: expected sizes that leave something"):
         F.pad(F.zeros((2, 3)), (-2, -2))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.flip(x, -1),
+        lambda x: x.flip(0),
+        lambda x: F.flip(x),
+        lambda x: F.roll(x, 0, 0),
+        lambda x: F.roll(x, 1, 0),
+        lambda x: F.roll(x, 0),
+        lambda x: F.roll(x, (0, 3), (0, 1)),
+        lambda x: F.tile(x, 1),
+        lambda x: F.tile(x, (2, 1)),
+        lambda x: x.repeat(1, 1),
+        lambda x: F.repeat(x, 1, 0),
+        lambda x: x.repeat_interleave(1, 0),
+        lambda x: F.pad(x, (0, 0)),
+        lambda x: F.pad(x, (-1, 0)),
+        lambda x: F.pad(x, (0, 0), mode="reflect"),
+        lambda x: F.pad(x, (0, -1), mode="circular"),
+    ],
+)
+def test_what_moves_or_repeats_elements_has_memory_of_its_own(function):
+    """As in PyTorch: an augmentation may write into its result. Views are what takes parts and other shapes."""
+    for run in (function, dt.trace(function)):
+        x = wrap(np.array([[1.0, 2.0, 3.0]]))
+        y = run(x)
+        y.mul_(0)
+        assert x.tolist() == [[1, 2, 3]]
+        assert y.numpy().flags.c_contiguous
+
+
+def test_nothing_that_turns_around_is_still_new():
+    x = wrap(np.array(5.0))
+    for y in (F.flip(x), F.roll(x, 1), F.tile(x, 1), F.pad(x, ())):
+        assert y is not x
+        y.add_(1)
+    assert x.item() == 5
