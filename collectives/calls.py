@@ -89,11 +89,16 @@ def _given(x: Any, result: Tensor) -> Tensor:
     return x
 
 
+def expect_untraced(where: str, advice: str = "move it out of the traced function, and pass in what it gives") -> None:
+    """Refuse what a graph cannot repeat: in a traced function it would happen once, at the capture."""
+    if context.tracer is not None:
+        raise TraceError(expected(where, "a call outside of traced functions", "one inside", advice))
+
+
 def _begun(where: str, x: Tensor, start: Callable[[Communicator, Any], Work[Any]], group: Group) -> Work[Any]:
     """A collective under way that overwrites x."""
-    if context.tracer is not None:
-        advice = "leave async_op out: a traced function overlaps its collectives by itself"
-        raise TraceError(expected(where, "a call outside of traced functions", "async_op=True inside one", advice))
+    advice = "leave async_op out: a traced function overlaps its collectives by itself"
+    expect_untraced(f"{where}(async_op=True)", advice)
     array = x.concrete(where)
     x.version += 1
     return start(communicator_for(array, as_group(group)), array)
@@ -260,6 +265,7 @@ def isend(
     x: Tensor, dst: int | None = None, *, destination: int | None = None, group: Group = None, tag: int = 0
 ) -> Work[None]:
     """`send` as a `Work`, for symmetry: sending never waits."""
+    expect_untraced("send")
     number = in_group("send", group, dst, destination, None)
     array = as_tensor(x).concrete("send")
     return communicator_for(array, as_group(group)).send_async(array, destination=number, tag=tag)
@@ -269,6 +275,7 @@ def irecv(
     x: Tensor, src: int | None = None, *, source: int | None = None, group: Group = None, tag: int = 0
 ) -> Work[Any]:
     """`recv` that returns at once; x holds what came after the `wait()` of the `Work`."""
+    expect_untraced("recv")
     number = in_group("recv", group, src, source, None)
     array = x.concrete("recv")
     x.version += 1

@@ -140,6 +140,7 @@ def allgather(tensor: Tensor, name: str = "") -> Tensor:
         raise ValueError(
             expected("allgather", "a tensor with at least one axis", str(tensor.type), "reshape it to (1,)")
         )
+    calls.expect_untraced("allgather", "write dist.all_gather(x), whose ranks have one shape, or move it out")
     counts = context.get_communicator().all_gather_object(tensor.shape[0])
     longest = max(counts)
     missing = longest - tensor.shape[0]

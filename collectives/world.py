@@ -8,7 +8,7 @@ from typing import Any
 from dtrain.base.errors import CollectiveError, expected
 from dtrain.base.rank_info import RankInfo
 from dtrain.collectives import context, session
-from dtrain.collectives.calls import Group, as_group, in_group
+from dtrain.collectives.calls import Group, as_group, expect_untraced, in_group
 from dtrain.collectives.communicator import Communicator
 
 _NOTHING = object()  # None is an object to gather, too
@@ -94,6 +94,7 @@ def new_group(ranks: Sequence[int] | None = None, **options: Any) -> str:
 
 def all_gather_object(value: Any, other: Any = _NOTHING, *, group: Group = None) -> Any:
     """Every rank's object, in rank order; `all_gather_object(places, value)` fills a list, as PyTorch's does."""
+    expect_untraced("all_gather_object")
     ranks = context.get_communicator(as_group(group))
     if other is _NOTHING:
         return ranks.all_gather_object(value)
@@ -113,6 +114,7 @@ def gather_object(
     group: Group = None,
 ) -> Any:
     """Every rank's object as a list on one rank, and put into `places` if given; None elsewhere."""
+    expect_untraced("gather_object")
     root = in_group("gather_object", group, dst, root)
     ranks = context.get_communicator(as_group(group))
     values = ranks.all_gather_object(value)
@@ -125,6 +127,7 @@ def gather_object(
 
 def broadcast_object(value: Any = None, src: int | None = None, *, root: int | None = None, group: Group = None) -> Any:
     """One rank's object on every rank; nobody looks at the others' `value`."""
+    expect_untraced("broadcast_object")
     root = in_group("broadcast_object", group, src, root)
     return context.get_communicator(as_group(group)).broadcast_object(value, root=root)
 
@@ -133,6 +136,7 @@ def broadcast_object_list(
     values: list[Any], src: int | None = None, *, root: int | None = None, group: Group = None
 ) -> None:
     """Replace the elements of a list by those of one rank's list."""
+    expect_untraced("broadcast_object_list")
     root = in_group("broadcast_object_list", group, src, root)
     ranks = context.get_communicator(as_group(group))
     received = ranks.broadcast_object(list(values) if ranks.rank == root else None, root=root)
@@ -155,6 +159,7 @@ def scatter_object_list(
     Raises:
         CollectiveError: the root's list has not one object for each rank; on every rank.
     """
+    expect_untraced("scatter_object_list")
     root = in_group("scatter_object_list", group, src, root)
     if not isinstance(place, list) or not place:
         raise TypeError(expected("scatter_object_list", "a list with a first place to fill", repr(place)))

@@ -68,10 +68,11 @@ def overwrite(target: Array, source: Array) -> None:
         target[...] = source.copy() if is_shared else source
         return
     with beside(target):
-        target[...] = copy_of(source) if source is not target and _may_overlap(target, source) else source
+        target[...] = copy_of(source) if source is not target and may_overlap(target, source) else source
 
 
-def _may_overlap(target: Array, source: Array) -> bool:
+def may_overlap(target: Array, source: Array) -> bool:
+    """Whether the ranges of addresses of two arrays have a byte in common."""
     if not hasattr(source, "data"):
         return False  # a plain number
     start, end = extent(target)
@@ -80,7 +81,9 @@ def _may_overlap(target: Array, source: Array) -> bool:
 
 
 def to_host(array: Array) -> np.ndarray[Any, Any]:
-    """A copy of a GPU's array as a NumPy array. Raises what kernels have found wrong with index values meanwhile."""
+    """A NumPy array as it is, a GPU's as a copy; raises what kernels have found wrong with index values meanwhile."""
+    if isinstance(array, np.ndarray):
+        return array
     host: np.ndarray[Any, Any] = np.asarray(array.get())
     flags = sys.modules.get("dtrain.kernels.cuda.range_flag")
     if flags is not None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from dtrain.core.reads import Reads
 from dtrain.core.tensor import Tensor
 from dtrain.graph.graph import Graph
+from dtrain.kernels.device_arrays import to_host
 
 
 class Fact(Protocol):
@@ -39,6 +40,21 @@ class TwinGuard:
 
     def holds(self) -> bool:
         return self.first.array is self.second.array
+
+
+@dataclass(frozen=True, slots=True)
+class NumberGuard:
+    """Numbers of a tensor went into Python: `first`, its array then (kept, so that its id stays its own), held them."""
+
+    tensor: Tensor
+    first: Any
+    bits: bytes
+
+    def holds(self) -> bool:
+        array = self.tensor.array
+        if array.dtype != self.first.dtype or array.shape != self.first.shape:
+            return False
+        return to_host(array).tobytes() == self.bits
 
 
 class Change(NamedTuple):

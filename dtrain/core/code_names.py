@@ -1,13 +1,15 @@
 """What the code of a function names, without running it: globals, and what it reads by dots from what these are.
 
-`helpers.scale(x)` names a variable of the module `helpers`, `Config.rate` one of a class, `model.head(x)` a method.
+`helpers.scale(x)` names a variable of the module `helpers`, `Config.rate` one of a class, `model.head(x)` a method. So
+do names written as texts: `getattr(helpers, "scale")`, `vars(Config)["rate"]`, `globals()["SCALE"]`.
 """
 
 from __future__ import annotations
 
 import builtins
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dis import get_instructions
 from functools import lru_cache
 from inspect import getattr_static
@@ -22,6 +24,10 @@ _CELL = ("LOAD_DEREF", "LOAD_CLASSDEREF")
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
 # Scripts are called `test`, too.
 _OTHERS = frozenset(["dtrain", "numpy", "builtins", *sys.stdlib_module_names]) - {"test"}
+# What reads attributes by names that are texts, and what reads globals so.
+_BY_TEXT = frozenset(["getattr", "hasattr", "attrgetter", "vars", "__dict__"])
+_GLOBALS_BY_TEXT = frozenset(["globals", "eval", "exec"])
+_LONGEST_TEXT = 200  # a longer one is prose
 _KINDS = {**dict.fromkeys(_GLOBAL, "global"), **dict.fromkeys(_CELL, "cell"), "IMPORT_NAME": "module"}
 
 
@@ -35,13 +41,18 @@ def globals_in(function: FunctionType) -> list[str]:
     """Names of globals that a function and the functions written inside it read, also of those not there yet."""
     known = function.__globals__
     names = dict.fromkeys(link[0][1] for link in _chains(function.__code__) if link[0][0] == "global")
+    if not _GLOBALS_BY_TEXT.isdisjoint(names_after_dots(function.__code__)):
+        names |= dict.fromkeys(_names_in_texts(function.__code__, function.__doc__))
     return [name for name in names if name in known or not hasattr(builtins, name)]
 
 
 def attributes_in(function: FunctionType) -> Iterator[tuple[Any, str]]:
     """(owner, name) for what is read by dots from globals, closure variables, and modules imported inside."""
-    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
-    for (kind, first), *names in _chains(function.__code__):
+    code = function.__code__
+    cells = dict(zip(code.co_freevars, function.__closure__ or ()))
+    is_by_text = not _BY_TEXT.isdisjoint(names_after_dots(code))
+    texts = _names_in_texts(code, function.__doc__) if is_by_text else ()
+    for (kind, first), *names in _chains(code):
         if kind == "global":
             owner = function.__globals__.get(first, NOTHING)
         elif kind == "module":
@@ -55,12 +66,31 @@ def attributes_in(function: FunctionType) -> Iterator[tuple[Any, str]]:
             if owner is NOTHING:
                 break
             yield owner, name
+            yield from _read_by_text(owner, texts)
             owner = _attribute_of(owner, name)
+        yield from _read_by_text(owner, texts)
+
+
+def _read_by_text(owner: Any, texts: Iterable[str]) -> Iterator[tuple[Any, str]]:
+    """What may be read of a module or a class by these names; other objects tell what is read of them."""
+    return ((owner, text) for text in texts if isinstance(owner, ModuleType | type))
+
+
+@lru_cache(maxsize=4096)
+def _names_in_texts(code: CodeType, doc: str | None) -> tuple[str, ...]:
+    """Every name in the texts that the code and the functions written inside it contain."""
+    found: list[str] = []
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found += _names_in_texts(constant, None)
+        elif isinstance(constant, str) and constant != doc and len(constant) <= _LONGEST_TEXT:
+            found += re.findall(r"[^\W\d]\w*", constant)
+    return tuple(dict.fromkeys(found))
 
 
 @lru_cache(maxsize=4096)
 def names_after_dots(code: CodeType) -> frozenset[str]:
-    """Every name that the code reads by a dot, from whatever object."""
+    """Every name that the code reads by a dot, from whatever object; names of globals are among them."""
     return frozenset(code.co_names).union(
         *(names_after_dots(constant) for constant in code.co_consts if isinstance(constant, CodeType))
     )

@@ -1,17 +1,20 @@
 """What plain containers hold, and whether that is as it was: the part of a function's surroundings that has no hooks.
 
 Lists, dicts, sets, deques and tuples, also of classes derived from these; namespaces and dataclass instances, with and
-without slots; and `functools.partial`, which holds a function and its arguments.
+without slots; `functools.partial`, which holds a function and its arguments; and context variables.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from argparse import Namespace
-from collections import deque
-from collections.abc import Iterable
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from functools import cache, partial
+from itertools import chain
 from operator import is_
+from threading import local
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
@@ -23,7 +26,7 @@ from dtrain.core.watched import Watched
 ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "absent"})()
 _ITERABLES = (list, tuple, deque, set, frozenset)
 _MAPPINGS = (dict, MappingProxyType)
-_NAMESPACES = (SimpleNamespace, Namespace)
+_NAMESPACES = (SimpleNamespace, Namespace, ChainMap, UserDict, UserList, local)  # hold all in attributes
 _MAX_DEPTH = 8  # of containers in containers; one may hold itself
 _SAME_OBJECT: Any = object.__eq__
 _COMMON = frozenset([bool, int, str, bytes, type(None)])
@@ -62,6 +65,8 @@ def _content_of_others(value: Any) -> tuple[Any, ...] | None:
         return (*value, *_attributes_of(value))
     if isinstance(value, _MAPPINGS):
         return (*value.keys(), *value.values(), *_attributes_of(value))
+    if kind is ContextVar:
+        return (value.get(ABSENT),)
     if isinstance(value, partial):
         return (value.func, *value.args, *value.keywords.keys(), *value.keywords.values())
     return None
@@ -78,6 +83,38 @@ def _slots_of(kind: type) -> tuple[str, ...]:
     slots = [vars(base).get("__slots__", ()) for base in kind.__mro__]
     names = [name for some in slots for name in ([some] if isinstance(some, str) else some)]
     return tuple(name for name in names if name not in ("__dict__", "__weakref__") and not name.startswith("__"))
+
+
+class _Attributes(Mapping[str, Any]):
+    """The attributes of an object with slots, as a dict shows those of one without."""
+
+    def __init__(self, owner: Any, names: tuple[str, ...], others: Mapping[str, Any]) -> None:
+        self._owner, self._names, self._others = owner, names, others
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            return self._others[name]
+        try:
+            return object.__getattribute__(self._owner, name)
+        except AttributeError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return chain((name for name in self._names if name in self), self._others)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def own_attributes(value: Any) -> Mapping[str, Any]:
+    """What an object itself has, not its class, found without calling anything of its class."""
+    try:
+        attributes: Mapping[str, Any] = object.__getattribute__(value, "__dict__")
+    except AttributeError:  # slots only
+        attributes = {}
+    kind: type = type(value)
+    slots = _slots_of(kind)
+    return _Attributes(value, slots, attributes) if slots else attributes
 
 
 def _attributes_of(value: Any) -> tuple[Any, ...]:

@@ -1,27 +1,33 @@
 """What a traced function read besides tensors: attributes, containers, globals; and whether all that is as it was.
 
 A change from outside leads to another capture; what the function changes itself happens at the capture only. What is
-looked at: attributes of modules and optimizers and of their classes, however they were reached (through properties,
-parents, or `vars`); the globals, closure variables and defaults that the traced function names, and what it reads by
-dots from modules and classes (`core/code_names.py`); its arguments; what containers, namespaces and dataclass instances
-among these hold (`core/contents.py`); and all this for the functions, methods (`forward`) and hooks that are reached
-so. Contents of NumPy arrays and attributes of other objects are constants.
+looked at: attributes of modules, optimizers and plain objects and of their classes, however they were reached (through
+properties, parents, by names that are computed, or all together by `vars`); the globals, closure variables and defaults
+that the traced function names, and what it reads by dots from modules and classes (`core/code_names.py`); its
+arguments; what containers, namespaces and dataclass instances among these hold (`core/contents.py`); and all this for
+the functions, methods (`forward`) and hooks that are reached so. Contents of NumPy arrays are constants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import repeat
 from operator import is_
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
+from weakref import ref
 
+from dtrain.base.user_source import is_ours
 from dtrain.core.code_names import attributes_in, globals_in, is_users, names_after_dots
-from dtrain.core.contents import ABSENT, content_of, is_same, names_of_members, same_items
+from dtrain.core.contents import ABSENT, content_of, is_same, names_of_members, own_attributes, same_items
 from dtrain.core.handle import Registration
-from dtrain.core.watched import Watched, changes
+from dtrain.core.tensor import Tensor
+from dtrain.core.watched import Watched, changes, has_own_lookup, report_reads_of, report_reads_of_module
 
+# Reading one of these is reading all attributes: `vars(x)`, a copy, a pickle.
+_ALL_ATTRIBUTES = ("__dict__", "__getstate__", "__reduce_ex__")
 _CALLED = ("__call__", "__getitem__", "__iter__", "__len__", "__bool__", "__enter__", "__exit__")
 
 
@@ -33,9 +39,13 @@ class Reads:
         self._names: dict[int, tuple[dict[str, Any], tuple[str, ...]]] = {}  # a __dict__, and names of its members
         self._owners: dict[int, Any] = {}  # kept alive, so that ids stay theirs
         self._contents: dict[int, tuple[Any, tuple[Any, ...]]] = {}  # a container, and what it held
-        self._variables: list[tuple[dict[str, Any], tuple[str, ...], tuple[Any, ...]]] = []
-        self._namespaces: dict[int, tuple[Any, dict[str, Any]]] = {}  # of classes and modules, and what was read there
+        self._variables: list[tuple[Mapping[str, Any], tuple[str, ...], tuple[Any, ...]]] = []
+        # Attributes that nobody counts changes of (of classes, modules and plain objects), and what was read there.
+        self._namespaces: dict[int, tuple[Mapping[str, Any], dict[str, Any]]] = {}
+        self._keys: dict[int, tuple[Mapping[str, Any], tuple[str, ...]]] = {}  # of what was read as a whole
         self._class_names: set[tuple[int, str]] = set()  # of a class -> names that were looked for
+        self._classes: dict[type, None] = {}  # classes that were reached as values
+        self._dotted: set[str] = set()  # every name that a function reads by a dot
         self._defaults: list[tuple[FunctionType, Any, Any]] = []
         self._cells: list[tuple[CellType, Any]] = []
         self._seen = changes.latest
@@ -47,7 +57,9 @@ class Reads:
     def note_read(self, owner: Watched, name: str, value: Any) -> None:
         """An attribute was read: its value, or for what the class gives (a method) that the instance has none."""
         attributes = object.__getattribute__(owner, "__dict__")
-        if name == "__dict__":
+        if name in _ALL_ATTRIBUTES and not _is_asked_by_us():
+            self._note_all(owner, attributes)
+        elif name == "__dict__":
             # Whoever walks over all attributes looks for parameters and modules; numbers and texts are no part of it.
             self._owners[id(owner)] = owner
             self._names.setdefault(id(owner), (attributes, names_of_members(attributes)))
@@ -58,6 +70,28 @@ class Reads:
             if name not in attributes:
                 self._note_class_attribute(type(owner), name)
             if name not in type(owner)._replaced:
+                self.note_value(value)
+
+    def note_object_read(self, owner: Any, name: str) -> None:
+        """An attribute of an object of a user's class is about to be read."""
+        if name.startswith("__"):
+            if name in _ALL_ATTRIBUTES and not _is_asked_by_us():
+                self._note_all(owner, own_attributes(owner))
+            return
+        value = own_attributes(owner).get(name, ABSENT)
+        self._note_in_namespace(owner, own_attributes(owner), name, value)
+        if value is ABSENT:
+            self._note_class_names(type(owner), (name,))
+        else:
+            self.note_value(value)
+
+    def _note_all(self, owner: Any, attributes: Mapping[str, Any]) -> None:
+        """All attributes were read, by who may also set them past the counting of changes."""
+        self._owners[id(owner)] = owner
+        self._keys.setdefault(id(owner), (attributes, tuple(attributes)))
+        for name, value in list(attributes.items()):
+            self._note_in_namespace(owner, attributes, name, value)
+            if name not in getattr(type(owner), "_replaced", ()):
                 self.note_value(value)
 
     def note_missing(self, owner: Watched, name: str) -> None:
@@ -89,16 +123,37 @@ class Reads:
             self.note_value(value)
         for owner, name in attributes_in(function):
             self._note_dotted(owner, name)
+        names = names_after_dots(function.__code__) - self._dotted
+        self._dotted |= names
+        for kind in list(self._classes):
+            self._note_class_names(kind, names)
+
+    def _note_class(self, kind: type) -> None:
+        """A class as a value: what code reads of it may be anything that it reads by a dot."""
+        if kind not in self._classes:
+            self._classes[kind] = None
+            self._note_class_names(kind, tuple(self._dotted))
+
+    def note_module_read(self, owner: ModuleType, name: str) -> None:
+        """An attribute of a module of users is about to be read."""
+        if not name.startswith("__"):
+            self._note_dotted(owner, name)
 
     def _note_dotted(self, owner: Any, name: str) -> None:
         """What a function reads from a module, from a class, or from what the class of an object has."""
         if isinstance(owner, ModuleType):
             if is_users(owner):
-                value = vars(owner).get(name, ABSENT)
-                self._note_in_namespace(owner, name, value)
-                self.note_value(value)
+                self._note_variable(owner, name)
+        elif isinstance(owner, FunctionType):
+            if not name.startswith("__") and not _is_ours(owner):
+                self._note_variable(owner, name)
         elif not isinstance(owner, Watched):  # whose reads are reported
             self._note_class_names(owner if isinstance(owner, type) else type(owner), (name,))
+
+    def _note_variable(self, owner: ModuleType | FunctionType, name: str) -> None:
+        value = vars(owner).get(name, ABSENT)
+        self._note_in_namespace(owner, vars(owner), name, value)
+        self.note_value(value)
 
     def note_arguments(self, function: Any, values: Iterable[Any]) -> None:
         """What a traced function is given besides tensors, and the methods that it calls on these."""
@@ -127,15 +182,15 @@ class Reads:
             if all(held is ABSENT for held in found):
                 continue
             for base, held in zip(bases, found):
-                self._note_in_namespace(base, name, held)
+                self._note_in_namespace(base, vars(base), name, held)
                 self.note_value(held)
                 if (function := _function_of(held)) is not None:
                     self._note_class_names(kind, names_after_dots(function.__code__))
 
-    def _note_in_namespace(self, owner: Any, name: str, value: Any) -> None:
-        """Nobody counts what is set on a class or a module of users: it is looked at every time."""
+    def _note_in_namespace(self, owner: Any, attributes: Mapping[str, Any], name: str, value: Any) -> None:
+        """Nobody counts what is set on a class, a module or a plain object: it is looked at every time."""
         self._owners[id(owner)] = owner
-        self._namespaces.setdefault(id(owner), (vars(owner), {}))[1].setdefault(name, value)
+        self._namespaces.setdefault(id(owner), (attributes, {}))[1].setdefault(name, value)
 
     def _note(self, owner: Watched, attributes: dict[str, Any], name: str, value: Any) -> None:
         key = (id(owner), name)
@@ -153,7 +208,7 @@ class Reads:
                 return
             # Also in those that do not have it, since they may get it.
             held = vars(base).get(name, ABSENT)
-            self._note_in_namespace(base, name, held)
+            self._note_in_namespace(base, vars(base), name, held)
             if held is not ABSENT:
                 self.note_value(held)
                 if (function := _function_of(held)) is not None:
@@ -177,10 +232,26 @@ class Reads:
             self.note_value(value.func)
         elif isinstance(value, Registration):
             self.note_value(value.hook)
+        elif isinstance(value, ref):
+            self.note_value(value())
+        elif isinstance(value, type):
+            self._note_class(value)
+        elif isinstance(value, ModuleType):
+            if is_users(value):
+                report_reads_of_module(value)
         else:
             self._note_contents(value)
-            if not isinstance(value, Watched | type):
-                self._note_class_names(type(value), _CALLED)
+            if not isinstance(value, Watched):
+                self._note_object(value)
+
+    def _note_object(self, value: Any) -> None:
+        """An object of any class: one of a user's class tells from now on what is read of it."""
+        kind = type(value)
+        self._note_class_names(kind, _CALLED)
+        if is_users(kind) and not isinstance(value, Tensor) and content_of(value) is None:
+            report_reads_of(kind)
+            if has_own_lookup(kind):
+                self._note_all(value, own_attributes(value))
 
     def _note_contents(self, value: Any) -> None:
         content = content_of(value)
@@ -206,6 +277,7 @@ class Reads:
             for key, (container, content) in self._contents.items()
             if same_items(content_of(container) or (), content)
         }
+        self._keys = {key: (held, names) for key, (held, names) in self._keys.items() if tuple(held) == names}
         self._variables += [(held, tuple(names), tuple(names.values())) for held, names in self._namespaces.values()]
         self._variables = [
             (variables, tuple(kept), tuple(kept.values()))
@@ -213,7 +285,7 @@ class Reads:
             if (kept := {n: v for n, v in zip(names, values) if is_same(variables.get(n, ABSENT), v)})
         ]
         self._cells = [(cell, value) for cell, value in self._cells if is_same(cell.cell_contents, value)]
-        self._looks = bool(self._variables or self._cells or self._contents or self._defaults)
+        self._looks = bool(self._variables or self._cells or self._contents or self._defaults or self._keys)
         self._seen = changes.latest
 
     # Before every run -----------------------------------------------------------------------------------------------
@@ -237,6 +309,9 @@ class Reads:
             if not all(map(is_, map(variables.get, names, repeat(ABSENT)), values)) and not same_items(
                 [variables.get(name, ABSENT) for name in names], values
             ):
+                return False
+        for attributes, keys in self._keys.values():
+            if tuple(attributes) != keys:
                 return False
         for cell, value in self._cells:
             if cell.cell_contents is not value and not is_same(cell.cell_contents, value):
@@ -265,6 +340,12 @@ def _function_of(held: Any) -> FunctionType | None:
     elif isinstance(held, cached_property):
         held = held.func
     return held if isinstance(held, FunctionType) else None
+
+
+def _is_asked_by_us() -> bool:
+    """Whether the code that reads the attribute just reported is ours, or a `cached_property` that looks for itself."""
+    frame = sys._getframe(3)
+    return is_ours(frame) or frame.f_globals.get("__name__") == "functools"
 
 
 def _is_ours(function: FunctionType) -> bool:

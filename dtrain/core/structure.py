@@ -1,4 +1,4 @@
-"""Nested lists, tuples and dicts of tensors, taken apart into a flat list and put together again."""
+"""Nested lists, tuples, dicts and slices of tensors, taken apart into a flat list and put together again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Leaf:
 LEAF = Leaf()
 
 VALUE, FLOAT = "value", "float"
-# (tuple | list, children…) | (dict, (key, its type, child)…)
+# (tuple | list | slice, children…) | (dict, (key, its type, child)…)
 # | (VALUE, type, value, what it holds…) | (FLOAT, hex) | LEAF
 Structure = Any
 
@@ -29,7 +29,7 @@ Structure = Any
 def flatten(value: Any, *, tensors: Callable[[Any], Tensor | None]) -> tuple[list[Tensor], Structure]:
     """The tensors of a nested value, and a hashable description of the rest.
 
-    `tensors` maps what is not a list, tuple or dict to a tensor, or to None if it belongs to the structure.
+    `tensors` maps what is not a list, tuple, dict or slice to a tensor, or to None if it belongs to the structure.
     """
     found: list[Tensor] = []
 
@@ -37,6 +37,8 @@ def flatten(value: Any, *, tensors: Callable[[Any], Tensor | None]) -> tuple[lis
         kind = type(item)
         if kind is list or isinstance(item, tuple):
             return (kind, *map(visit, item))
+        if kind is slice:  # Python before 3.12 cannot hash one
+            return (slice, visit(item.start), visit(item.stop), visit(item.step))
         if kind is dict:
             return (dict, *((key, type(key), visit(child)) for key, child in item.items()))
         tensor = tensors(item)
@@ -79,6 +81,6 @@ def unflatten(structure: Structure, tensors: Sequence[Tensor]) -> Any:
         built = [build(child) for child in children]
         if kind in (list, tuple):
             return kind(built)
-        return kind(*built)  # a named tuple
+        return kind(*built)  # a slice, or a named tuple
 
     return build(structure)

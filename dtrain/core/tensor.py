@@ -7,6 +7,7 @@ file stays below them; their signatures are declared in `tensor_methods.py` for 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,25 @@ class Tensor(TensorGradient, TensorMethods, TensorNumbers):
         names = [name for kind in type(self).__mro__ for name in kind.__dict__.get("__slots__", ())]
         kept = [name for name in names if name not in ("__weakref__", "base", "shown") and hasattr(self, name)]
         return {name: getattr(self, name) for name in [*kept, *getattr(self, "__dict__", ())]}
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        self.numbers("a pickle")
+        return super().__reduce_ex__(protocol)
+
+    def __copy__(self) -> Tensor:
+        other: Tensor = type(self).__new__(type(self))
+        other.__setstate__(self.__getstate__())
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if not self.is_symbolic:
+            self.numbers("a deep copy")
+        other: Tensor = type(self).__new__(type(self))
+        memo[id(self)] = other
+        state = self.__getstate__()
+        value = state.pop("value")  # one of a graph: both tensors stand for it
+        other.__setstate__({**deepcopy(state, memo), "value": value})
+        return other
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.base = self.shown = None
@@ -243,6 +263,25 @@ class Parameter(Tensor):
         super().__init__(source.concrete("Parameter()"), source.type, requires_grad=requires_grad, name=name)
         self.reducers = ()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        self.numbers("a pickle")
+        return super().__reduce_ex__(protocol)
+
+    def __copy__(self) -> Tensor:
+        other: Tensor = type(self).__new__(type(self))
+        other.__setstate__(self.__getstate__())
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if not self.is_symbolic:
+            self.numbers("a deep copy")
+        other: Tensor = type(self).__new__(type(self))
+        memo[id(self)] = other
+        state = self.__getstate__()
+        value = state.pop("value")  # one of a graph: both tensors stand for it
+        other.__setstate__({**deepcopy(state, memo), "value": value})
+        return other
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.reducers = ()  # files of before have none
         super().__setstate__(state)
@@ -253,7 +292,7 @@ def _of_numbers(data: Any, more: Any) -> tuple[Array, TensorType]:
     if more is not None or isinstance(data, int):
         raise TypeError(expected("Tensor", "numbers in lists or an array", "sizes", "write dt.zeros(2, 3)"))
     if isinstance(data, Tensor):
-        data = data.concrete("Tensor()")
+        data = data.numbers("Tensor()")
     array = np.array(data, dtype=np.float32)
     return array, as_tensor(array).type
 

@@ -58,53 +58,62 @@ class TensorNumbers:
             raise TraceError(expected(f"{wanted} at {user_source()}", "a tensor that holds numbers", given, advice))
         return self.array
 
+    def numbers(self, wanted: str) -> Array:
+        """`concrete` for who takes numbers out: a function that is traced relies on them from then on."""
+        array = self.concrete(wanted)
+        if context.tracer is not None:
+            context.tracer.read_numbers(self, wanted)  # type: ignore[arg-type]
+        return array
+
     def numpy(self) -> np.ndarray:
         """The elements as a NumPy array: shared memory on the CPU, a copy from a GPU."""
-        array = self.concrete("numpy()")
-        return array if isinstance(array, np.ndarray) else to_host(array)
+        return to_host(self.numbers("numpy()"))
 
     def item(self) -> Any:
         """The only element as a Python number."""
-        self.concrete("item()")
-        array = self.numpy()
+        self.numbers("item()")
+        return self._item()
+
+    def _item(self) -> Any:
         if self.type.size != 1:
             raise ShapeError(expected("item()", "a tensor of one element", str(self.type)))
-        return array.reshape(()).item() if self.type.dtype.tag != "bf16" else float(array.reshape(()))
+        array = to_host(self.array).reshape(())
+        return array.item() if self.type.dtype.tag != "bf16" else float(array)
 
     def tolist(self) -> Any:
         """The elements as nested Python lists."""
-        self.concrete("tolist()")
-        return self.numpy().tolist()
+        return to_host(self.numbers("tolist()")).tolist()
 
     def __bool__(self) -> bool:
-        self.concrete("a Python branch on a tensor's value")
+        self.numbers("a Python branch on a tensor's value")
         if self.type.size != 1:
             raise ShapeError(expected("a branch", "a tensor of one element", str(self.type), "reduce it with .any()"))
-        return bool(self.item())
+        return bool(self._item())
 
     def __int__(self) -> int:
-        self.concrete("int()")
-        return int(self.item())
+        self.numbers("int()")
+        return int(self._item())
 
     def __float__(self) -> float:
-        self.concrete("float()")
-        return float(self.item())
+        self.numbers("float()")
+        return float(self._item())
 
     def __format__(self, spec: str) -> str:
         if not spec:
             return str(self)
+        # A text is for people: a function that prints relies on nothing.
         self.concrete(f"a tensor formatted with {spec!r}")
-        return format(self.item(), spec)
+        return format(self._item(), spec)
 
     def __round__(self, digits: int | None = None) -> Any:
-        self.concrete("round()")
-        return round(self.item(), digits)
+        self.numbers("round()")
+        return round(self._item(), digits)
 
     def __index__(self) -> int:
-        self.concrete("an index")
+        self.numbers("an index")
         if not (self.type.dtype.is_integer and self.type.size == 1):
             raise TypeError(expected("index", "an integer tensor of one element", str(self.type)))
-        return int(self.item())
+        return int(self._item())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self.numpy()
@@ -115,7 +124,7 @@ class TensorNumbers:
         return array.copy() if copy else array
 
     def __dlpack__(self, **options: Any) -> Any:
-        array = self.concrete("__dlpack__()")
+        array = self.numbers("__dlpack__()")
         if self.type.dtype.tag == "bf16" and isinstance(array, np.ndarray):
             from dtrain.core.dlpack import export_bf16
 
@@ -130,5 +139,5 @@ class TensorNumbers:
         grad = ", requires_grad=True" if self.requires_grad else ""
         if self.array is None:
             return f"Tensor({self.type}, symbolic{named(self)}{grad})"
-        text = np.array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=200)
+        text = np.array2string(to_host(self.array), separator=", ", prefix="Tensor(", threshold=200)
         return f"Tensor({text}, {self.type}{grad})"

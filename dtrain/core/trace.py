@@ -225,10 +225,10 @@ class TracedFunction(Generic[Parameters, Result]):
         tracer = Tracer(self.name)
         symbolic = [tracer.add_argument(tensor, f"arg{i}") for i, tensor in enumerate(arguments)]
         args, kwargs = unflatten(structure, symbolic)
-        tracer.reads.note_arguments(self._function, values_of(structure))
-        context.tracer = tracer
         try:
             with reporting_reads():
+                tracer.reads.note_arguments(self._function, values_of(structure))
+                context.tracer = tracer
                 result = self._function(*args, **kwargs)
             outputs, output_structure = flatten(result, tensors=_as_result)
             capture = tracer.finish(outputs)
@@ -284,21 +284,28 @@ def trace(function: Any = None, /, *, passes: Pipeline | None = None) -> Any:
     Forward, `backward()`, collectives and optimizer updates inside all become part of the graph. Python runs only
     during the capture: branches on tensor values raise TraceError naming the line, and prints happen once.
 
-    Another capture is made when something changes from outside that the function had read: attributes of modules and
-    optimizers (training mode, p, eps, a parameter, a child, a hook), globals and closure variables that the function,
-    a `forward`, a hook or a helper function names, what it reads by dots from Python modules and classes, what lists,
-    dicts, sets and dataclasses among these and among its arguments hold, whether gradients are there, and the world.
+    Another capture is made when something changes from outside that the function had read: attributes of modules,
+    optimizers and other objects (training mode, p, eps, a parameter, a child, a hook), globals and closure variables
+    that the function, a `forward`, a hook or a helper function names, what it reads from Python modules and classes,
+    what lists, dicts, sets and dataclasses among these and among its arguments hold, numbers that it takes out of
+    tensors (`scale.item()`), whether gradients are there, and the world.
 
     Frozen at the capture is every other Python value that went into it:
-    - random numbers of NumPy and `random`, the time, files (`dtrain.functional.uniform` is drawn anew in every run),
+    - random numbers of NumPy and `random`, the time, files, the environment (`dtrain.functional.uniform` is drawn anew
+      in every run),
     - the elements of NumPy arrays (make them tensors: those are read in every run),
-    - attributes of objects that are no `nn.Module`, optimizer, dataclass or namespace,
+    - what is looked up by a name that is computed in `globals()` or a class, in `sys.modules`, or in frames; attributes
+      of objects whose class is Python's, NumPy's or an extension module's; and what is set past a module, as by
+      `vars(module)["p"] = 1`, where the function reads `module.p`,
     - whatever the function changes itself: a counter, `losses.append(loss)`, `x.total = x.total + loss` happen once,
-      and the tensor left there has no numbers: asked for them, it says which function it left. Return it, or keep it in
-      a tensor: `total.add_(loss.detach())` is done in every run.
+      and the tensor left there has no numbers: asked for them, or pickled, it says which function it left. Return it,
+      or keep it in a tensor: `total.add_(loss.detach())` is done in every run.
+
+    Results are in memory of their own, and as of their run: `return model.state_dict()` gives copies.
 
     Args:
-        function: takes tensors (also NumPy arrays, and both nested in lists, tuples and dicts) and hashable values.
+        function: takes tensors (also NumPy arrays, and both nested in lists, tuples and dicts), slices and hashable
+            values.
         passes: what optimizes the graph, instead of the default pipeline.
     """
     if function is None:

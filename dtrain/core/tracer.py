@@ -16,13 +16,14 @@ import numpy as np
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.base.user_source import user_source
-from dtrain.core.capture import ArgumentGradient, Capture, Change, GradientState, Guard, TwinGuard
+from dtrain.core.capture import ArgumentGradient, Capture, Change, GradientState, Guard, NumberGuard, TwinGuard
 from dtrain.core.reads import Reads
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_numbers import RETURN_IT, named
 from dtrain.graph.constant import CONSTANT
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.op import Op
+from dtrain.kernels.device_arrays import may_overlap, to_host
 
 
 class Tracer:
@@ -35,6 +36,7 @@ class Tracer:
         self._arguments: list[Tensor] = []
         self._given: dict[int, Tensor] = {}  # id of an argument's array -> the argument itself
         self._guards: dict[tuple[int, str], Guard] = {}
+        self._numbers: dict[int, NumberGuard] = {}  # id of an array -> what was in it
         self._twin_guards: list[TwinGuard] = []
         self._states: dict[int, int] = {}  # id of an array -> position of its state
         self._current: dict[int, Value] = {}  # id of an array -> the value that it holds now
@@ -71,7 +73,7 @@ class Tracer:
 
     def constant(self, tensor: Tensor) -> Tensor:
         """The elements of `tensor` as a constant of the graph."""
-        array = tensor.numpy().copy() if tensor.device.is_cpu else tensor.numpy()
+        array = tensor.array.copy() if tensor.device.is_cpu else to_host(tensor.array)
         array.flags.writeable = False
         node = Node(CONSTANT, (), (tensor.type,), _constant_attrs(array, tensor), source=user_source())
         return self._append(node)[0]
@@ -182,6 +184,19 @@ class Tracer:
             self._owning.add(handle)
         return handle
 
+    def read_numbers(self, tensor: Tensor, wanted: str) -> None:
+        """The function takes numbers out of a tensor from outside: they must be the same at every run."""
+        tensor = self._originals.get(tensor, tensor)
+        array = tensor.array
+        for key, position in self._states.items():
+            is_written = self._current[key] is not self.graph.states[position]
+            if is_written and may_overlap(array, self.state_tensors[position].array):
+                given = f"{tensor.type}, which this traced function has written into"
+                advice = "use dtrain.functional.where, or move this line out of the traced function"
+                raise TraceError(expected(f"{wanted} at {user_source()}", "a tensor that holds numbers", given, advice))
+        if id(array) not in self._numbers:
+            self._numbers[id(array)] = NumberGuard(tensor, array, to_host(array).tobytes())
+
     def read_grad(self, leaf: Tensor) -> None:
         """Note that the function looks at `leaf.grad`: whether there is one must be as now at every run."""
         if leaf not in self._grads_before:
@@ -248,7 +263,7 @@ class Tracer:
             graph=graph,
             states=self.state_tensors,
             reads=self.reads,
-            guards=[*self._guards.values(), *self._twin_guards],
+            guards=[*self._guards.values(), *self._twin_guards, *self._numbers.values()],
             num_results=len(outputs),
             written_arguments=written,
             argument_gradients=argument_gradients,

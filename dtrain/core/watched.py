@@ -1,7 +1,8 @@
 """Objects whose attributes captures rely on: a change is counted, and a read inside a traced function is reported.
 
 Counting makes the check of a capture one comparison as long as nobody has set an attribute anywhere. Reads are seen by
-an attribute hook that is in place only while some thread captures, so that it costs nothing otherwise.
+an attribute hook that is in place only while some thread captures, so that it costs nothing otherwise. Classes of users
+get such a hook too once a capture has reached an object of theirs; nobody counts what is set on these.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from types import ModuleType
 from typing import Any, ClassVar
 
 from dtrain.core.context import context
@@ -63,6 +65,66 @@ def _reported(self: Watched, name: str) -> Any:
 
 _lock = threading.Lock()
 _num_capturing = 0
+_hooks: set[Any] = set()
+_reporting: dict[type, Any] = {}  # classes with a hook -> what they had in its place, or None
+_reporting_modules: list[ModuleType] = []
+_HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8  # bits of `__flags__`: Py_TPFLAGS_HEAPTYPE, Py_TPFLAGS_IMMUTABLETYPE
+
+
+def report_reads_of(kind: type) -> None:
+    """Attribute reads of objects of a class are reported as those of watched ones, as long as anybody captures."""
+    with _lock:
+        if _num_capturing == 0 or not kind.__flags__ & _HEAP_TYPE or kind.__flags__ & _IMMUTABLE_TYPE:
+            return
+        original: Any = kind.__getattribute__
+        if original in _hooks:
+            return
+
+        def reported(self: Any, name: str) -> Any:
+            if context.tracer is None:
+                return original(self, name)
+            # Asked before the value: to find it, a property reads and changes what there is.
+            context.tracer.reads.note_object_read(self, name)
+            return original(self, name)
+
+        _reporting[kind] = vars(kind).get("__getattribute__")
+        _hooks.add(reported)
+        type.__setattr__(kind, "__getattribute__", reported)
+
+
+def report_reads_of_module(module: ModuleType) -> None:
+    """Attribute reads of a module are reported as those of watched objects, as long as anybody captures."""
+    with _lock:
+        # A class of its own, which a module that loads lazily may have, stays as it is.
+        if _num_capturing and type(module) is ModuleType:
+            module.__class__ = _ReportingModule
+            _reporting_modules.append(module)
+
+
+class _ReportingModule(ModuleType):
+    def __getattribute__(self, name: str) -> Any:
+        if context.tracer is not None:
+            context.tracer.reads.note_module_read(self, name)
+        return ModuleType.__getattribute__(self, name)
+
+
+def has_own_lookup(kind: type) -> bool:
+    """Whether a class looks attributes up by code of its own, which may pass by the hooks."""
+    lookups = [_reporting.get(base, vars(base).get("__getattribute__")) for base in kind.__mro__ if base is not object]
+    return any(lookup is not None for lookup in lookups)
+
+
+def _stop_reporting() -> None:
+    for module in _reporting_modules:
+        module.__class__ = ModuleType
+    _reporting_modules.clear()
+    for kind, before in _reporting.items():
+        if before is None:
+            type.__delattr__(kind, "__getattribute__")
+        else:
+            type.__setattr__(kind, "__getattribute__", before)
+    _reporting.clear()
+    _hooks.clear()
 
 
 @contextmanager
@@ -80,3 +142,4 @@ def reporting_reads() -> Iterator[None]:
             _num_capturing -= 1
             if _num_capturing == 0:
                 del Watched.__getattribute__
+                _stop_reporting()

@@ -39,7 +39,7 @@ class Config:
 
 
 class Scaler:
-    """A plain object: what its methods name is looked at, its attributes are not."""
+    """A plain object: what its methods name is looked at."""
 
     def __call__(self, y: Any) -> Any:
         return self.helped(y)
