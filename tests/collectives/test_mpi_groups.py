@@ -41,7 +41,7 @@ def programs(world: Communicator) -> dict[str, Any]:
     return done
 
 
-def make(transport: Any, timeout: float = 20.0) -> Communicator:
+def make(transport: Any, timeout: float = 12.0) -> Communicator:
     from mpi4py import MPI
 
     from dtrain.collectives.mpi_communicator import make_mpi_communicator
@@ -140,10 +140,11 @@ def gone(world: Communicator, transport: Any) -> tuple[str, str, float]:
         world.barrier()
         return "", "", 0.0
     begin = time.monotonic()
-    call = message_of(lambda: comm.all_reduce(np.ones(3)), PeerLostError)
+    # Any error of a collective, so that ranks that wait for the whole timeout fail by their text and seconds.
+    call = message_of(lambda: comm.all_reduce(np.ones(3)), CollectiveError)
     if comm.rank == 0:
         assert comm.recv(source=1, tag=2).tolist() == [0, 1, 2, 3, 4], "what was sent before arrives"
-    letter = message_of(lambda: comm.recv(source=1, tag=3), PeerLostError)
+    letter = message_of(lambda: comm.recv(source=1, tag=3), CollectiveError)
     seconds = time.monotonic() - begin
     world.barrier()
     return call, letter, seconds
@@ -226,7 +227,7 @@ def broken(world: Communicator, transport: Any) -> str:
         if comm.rank == 0:
             time.sleep(0.2)
             assert comm.recv(source=1)[-1] == 299_999
-            text = message_of(lambda: comm.recv(source=1), PeerLostError)
+            text = message_of(lambda: comm.recv(source=1), CollectiveError)
     world.barrier()
     return text
 

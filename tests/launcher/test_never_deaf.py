@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -52,16 +55,44 @@ def _is_alive(pid):
 
 
 def wait_until_full(process):
-    """Until the launcher cannot write any more because we do not read."""
-    time.sleep(2.0)
+    """Until the launcher cannot write any more because we do not read; returns how much its memory grew since then."""
+    time.sleep(1.0)
+    full = psutil.Process(process.pid).memory_info().rss
+    time.sleep(1.0)
     assert process.poll() is None
+    return psutil.Process(process.pid).memory_info().rss - full
+
+
+@contextlib.contextmanager
+def slow_reader(process):
+    """Reads without pause, but slower than the ranks print; yields what is read."""
+    pieces, is_over = [], threading.Event()
+
+    def read():
+        while piece := os.read(process.stdout.fileno(), 1 << 16):
+            pieces.append(piece)
+            if not is_over.is_set():
+                time.sleep(0.05)
+
+    reading = threading.Thread(target=read, daemon=True)
+    reading.start()
+    yield pieces
+    is_over.set()
+    reading.join(20)
+    assert not reading.is_alive()
+
+
+def wait_until_dead(pids, seconds):
+    until = time.monotonic() + seconds
+    while still_alive(pids) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert still_alive(pids) == []
 
 
 def test_stopping_a_job_whose_reader_has_paused(run):
     process, pids = begin(run, "")
-    wait_until_full(process)
-    memory = psutil.Process(process.pid).memory_info().rss
-    assert memory < 100 << 20
+    assert wait_until_full(process) < 8 << 20, "what nobody reads stays with the ranks"
+    assert psutil.Process(process.pid).memory_info().rss < 100 << 20
     process.send_signal(signal.SIGINT)
     begun = time.monotonic()
     assert process.wait(timeout=20) == 130
@@ -74,10 +105,7 @@ def test_a_rank_dies_while_the_reader_has_paused(run):
     """The ranks end, the verdict comes at once where it is read, the launcher stays for the rest of the output."""
     process, pids = begin(run, "raise ValueError('a')")
     assert select.select([process.stderr], [], [], 15.0)[0]
-    until = time.monotonic() + 3
-    while still_alive(pids) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert still_alive(pids) == []
+    wait_until_dead(pids, 3)
     ended = run.finish(process)
     assert ended.code == 1
     assert "rank 1 of 2 failed" in ended.err
@@ -92,12 +120,15 @@ def test_a_rank_dies_amid_a_flood(run):
     assert "rank 1 of 2 failed" in ended.err
 
 
-def test_the_timeout_comes_amid_a_flood(run):
-    process, pids = begin(run, "", "--timeout", "2")
-    ended = run.finish(process)
-    assert ended.code == 124
-    assert ended.seconds < 8
-    assert still_alive(pids) == []
+@pytest.mark.parametrize(("fault", "flags", "code"), [("sys.exit(3)", (), 3), ("", ("--timeout", "2"), 124)])
+def test_a_flood_before_a_reader_that_is_slower(run, fault, flags, code):
+    """There is output to be written at every moment, and never a moment without."""
+    process, pids = begin(run, fault, *flags)
+    with slow_reader(process) as pieces:
+        assert select.select([process.stderr], [], [], 10.0)[0], "the verdict waits for no output of others"
+        wait_until_dead(pids, 2)
+        assert pieces
+    assert process.wait(timeout=20) == code
 
 
 def test_a_signal_while_the_ranks_start(run):
