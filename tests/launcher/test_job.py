@@ -136,7 +136,8 @@ def test_a_rank_that_skips_the_end_of_mpi_with_code_0_is_named(run, who):
 
 @pytest.mark.parametrize("code", [256, -512, 257, 2**70])
 def test_codes_of_more_than_eight_bits_are_no_good_end(run, code):
-    ended = run("--launcher", "local", "-np", "2", "--quiet", run.script(ONE_EXITS), "1", str(code))
+    flags = ("--launcher", "local", "-np", "2", "--quiet", "--timeout", "15")
+    ended = run(*flags, run.script(ONE_EXITS), "1", str(code))
     assert ended.code == 1
     assert f"dtrain: rank 1 of 2 failed: exit code 1: the script asked for {str(code)[:10]}" in ended.err
 

@@ -24,7 +24,7 @@ def test_bytes_and_their_end(run, launcher):
     data = b"x\n\xff\0" * 200_000 + b"\r\nthe end"
     (run.folder / "data").write_bytes(data)
     with open(run.folder / "data") as stream:
-        ended = run("--launcher", launcher, "-np", "2", "--quiet", run.script(READ), stdin=stream)
+        ended = run("--launcher", launcher, "-np", "2", "--quiet", "--timeout", "20", run.script(READ), stdin=stream)
     assert ended.code == 0
     assert sorted(ended.out.splitlines()) == [f"[0] 0 {len(data)} {data[-9:]!r}", "[1] 1 0 b''"]
 
@@ -32,7 +32,7 @@ def test_bytes_and_their_end(run, launcher):
 @pytest.mark.distributed
 def test_an_empty_input_and_one_that_stays_open(run):
     script = run.script(READ)
-    assert "[0] 0 0 b''" in run("--launcher", "mpirun", "-np", "2", "--quiet", script).out
+    assert "[0] 0 0 b''" in run("--launcher", "mpirun", "-np", "2", "--quiet", "--timeout", "20", script).out
     process = run.start(
         "--launcher", "mpirun", "-np", "2", "--quiet", run.script("print('done')\n"), stdin=subprocess.PIPE
     )
