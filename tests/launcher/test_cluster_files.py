@@ -66,3 +66,10 @@ def test_the_commands_parse(tmp_path):
     arguments = batch[1].replace('"$SLURM_NTASKS"', "4").replace('"logs/$SLURM_JOB_ID"', "logs").split()
     spec = parse_run(arguments, {})
     assert (spec.num_proc, spec.grace, spec.script) == (4, 90, "<SCRIPT>")
+
+
+def test_srun_is_told_the_cores_of_a_rank_again():
+    """Slurm's own `srun` reads --cpus-per-task of the batch script no more."""
+    for path in FILES:
+        for line in re.findall(r"^exec srun .*", (CLUSTER / path).read_text(), re.MULTILINE):
+            assert '--cpus-per-task="$SLURM_CPUS_PER_TASK"' in line
