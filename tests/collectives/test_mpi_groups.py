@@ -15,7 +15,7 @@ import pytest
 
 from dtrain.base.errors import CollectiveError, CollectiveMismatchError, PeerLostError
 from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.mpi_transfers import Transfers
+from dtrain.collectives.mpi_transfers import Transfer, Transfers
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
@@ -242,6 +242,14 @@ def test_what_a_broken_call_has_left_under_way_outlives_its_communicator(results
 
 def kept(world: Communicator) -> list[bool]:
     """Whether what was under way when a call broke off is still there once the communicator is gone."""
+    under_way = break_off()
+    gc.collect()
+    world.barrier()
+    return [reference() is not None for reference in under_way]
+
+
+def break_off() -> list[weakref.ref[Transfer]]:
+    """A communicator whose rank 2 is late; what its call has left under way."""
     comm = make("messages", timeout=0.3)
     comm.barrier()
     if comm.rank == 2:
@@ -249,10 +257,7 @@ def kept(world: Communicator) -> list[bool]:
     message_of(lambda: comm.all_reduce(np.ones(40_000)), CollectiveError)
     under_way = [weakref.ref(transfer) for transfer in comm._transfers._open]  # type: ignore[attr-defined]
     comm.close()
-    del comm
-    gc.collect()
-    world.barrier()
-    return [reference() is not None for reference in under_way]
+    return under_way
 
 
 def test_what_mpi_still_uses_is_kept() -> None:
