@@ -84,6 +84,7 @@ class Optimizer(Watched, ABC):
         for parameter in parameters:
             self.state[parameter] = self._state_for(parameter, self._names_for(added))
         added.make_batches(self.state, {})
+        added.holdings = self._holdings_of(added)
         self.param_groups.append(added)
 
     @property
@@ -114,10 +115,12 @@ class Optimizer(Watched, ABC):
 
     def _step_groups(self) -> None:
         reduce_waiting(parameter for group in self.param_groups for parameter in group["params"])
+        for group in self.param_groups:
+            self._take_up(group)
         if context.tracer is not None:
             context.tracer.guard(self, "num_groups", self.num_groups)
+            context.tracer.guard(self, "holdings", self.holdings)
         for group in self.param_groups:
-            self._complete_state(group)
             if self.counts_steps:
                 group.split_batches()
             if context.tracer is not None:
@@ -125,21 +128,37 @@ class Optimizer(Watched, ABC):
             for batch in group.batches:
                 self._step_batch(group, batch)
 
-    def _complete_state(self, group: ParameterGroup) -> None:
-        """Settings that have changed may need further kinds of state, which begin at nothing."""
-        names = self._names_for(group)
-        if all(len(batch.states) >= len(names) for batch in group.batches):
-            return
-        for parameter in group["params"]:
-            self.state[parameter] = self._state_for(parameter, names)
-        self._complete_batches(group)
+    @property
+    def holdings(self) -> tuple[int, ...]:
+        """Ids of all parameters and states: users exchange them (`state.clear()`, `group["params"].append(p)`)."""
+        return tuple(number for group in self.param_groups for number in self._holdings_of(group))
 
-    def _complete_batches(self, group: ParameterGroup) -> None:
-        names = self._names_for(group)
-        for batch in group.batches:
-            if len(batch.states) < len(names):
-                batch.states = [[self.state[parameter][name] for parameter in batch.parameters] for name in names]
-                group.version += 1
+    def _holdings_of(self, group: ParameterGroup) -> tuple[int, ...]:
+        names, found = self._names_for(group), []
+        # Not as an attribute that a capture relies on: `holdings` says what of it matters.
+        state: dict[Parameter, dict[str, Tensor]] = object.__getattribute__(self, "state")
+        for parameter in group["params"]:
+            own = state.get(parameter, {})
+            found += [id(parameter), *(id(own.get(name)) for name in names)]
+        return tuple(found)
+
+    def _take_up(self, group: ParameterGroup) -> None:
+        """Go on with the parameters and the state that are there now.
+
+        Settings that have changed may need further kinds of state. Kinds that are missing begin at nothing, and
+        parameters without any at step 0.
+        """
+        if self._holdings_of(group) == group.holdings:
+            return
+        where, names, num_steps = type(self).__name__, self._names_for(group), group.num_steps
+        for parameter in _expect_different(where, group["params"]):
+            if not self.state.get(parameter):
+                num_steps[parameter] = 0
+            self.state[parameter] = self._state_for(parameter, names)
+            for name in names:
+                _expect_state(where, name, self.state[parameter][name], parameter)
+        group.make_batches(self.state, num_steps, names)
+        group.holdings = self._holdings_of(group)
 
     def _state_for(self, parameter: Parameter, names: Iterable[str]) -> dict[str, Tensor]:
         """The state of a parameter, with zeros for those of the kinds `names` that it does not have yet."""
@@ -173,7 +192,9 @@ class Optimizer(Watched, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Settings and state; parameters are named by their position over all groups. Tensors share memory."""
-        positions = {parameter: str(index) for index, parameter in enumerate(self.state)}
+        for group in self.param_groups:
+            self._take_up(group)
+        positions = {parameter: str(index) for index, parameter in enumerate(self._parameters())}
         steps = self._num_steps()
         state: dict[str, dict[str, Any]] = {}
         for parameter, position in positions.items():
@@ -193,12 +214,14 @@ class Optimizer(Watched, ABC):
         Nothing is changed unless everything fits.
         """
         where = f"{type(self).__name__}.load_state_dict"
+        for group in self.param_groups:
+            self._take_up(group)
         saved_groups = state_dict["param_groups"]
         mine = [len(group["params"]) for group in self.param_groups]
         given = [len(group["params"]) for group in saved_groups]
         if mine != given:
             raise ValueError(expected(where, f"groups of {mine} parameters", f"groups of {given}", "same model?"))
-        positions = {parameter: index for index, parameter in enumerate(self.state)}
+        positions = {parameter: index for index, parameter in enumerate(self._parameters())}
         for group, saved in zip(self.param_groups, saved_groups):
             if list(saved["params"]) != [positions[parameter] for parameter in group["params"]]:
                 raise ValueError(expected(where, "parameters in the order of these groups", f"{saved['params']!r:.80}"))
@@ -216,7 +239,7 @@ class Optimizer(Watched, ABC):
             for group, saved in zip(self.param_groups, saved_groups)
             for parameter in group["params"]
         }
-        completed = {parameter: self._state_for(parameter, names[parameter]) for parameter in self.state}
+        completed = {parameter: self._state_for(parameter, names[parameter]) for parameter in positions}
         own = {f"{i}.{name}": tensor for i, entry in enumerate(completed.values()) for name, tensor in entry.items()}
         flat = {f"{i}.{name}": tensor for i, entry in saved_state.items() for name, tensor in entry.items()}
         check_state(type(self).__name__, own, flat, strict=True)
@@ -225,16 +248,14 @@ class Optimizer(Watched, ABC):
         self.state.update(completed)
         for group, saved in zip(self.param_groups, saved_groups):
             _load_settings(group, saved)
-            self._complete_batches(group)
-            group.make_batches(self.state, num_steps)
+            group.make_batches(self.state, num_steps, self._names_for(group))
+            group.holdings = self._holdings_of(group)
+
+    def _parameters(self) -> list[Parameter]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
 
     def _num_steps(self) -> dict[Parameter, int]:
-        return {
-            parameter: int(batch.step.array)
-            for group in self.param_groups
-            for batch in group.batches
-            for parameter in batch.parameters
-        }
+        return {parameter: count for group in self.param_groups for parameter, count in group.num_steps.items()}
 
 
 def _check_settings(where: str, group: ParameterGroup, saved: Mapping[str, Any]) -> None:
@@ -290,13 +311,24 @@ def _checked_parameters(where: str, params: Any) -> list[Parameter]:
     parameters: list[Any] = [params] if isinstance(params, Tensor) else list(params)
     if not parameters:
         raise ValueError(expected(where, "at least one parameter in a group", "none"))
-    for parameter in parameters:
-        if not isinstance(parameter, Parameter):
-            raise TypeError(expected(where, "Parameters", type(parameter).__name__, "wrap tensors in dt.Parameter"))
+    for parameter in _expect_different(where, parameters):
         if not parameter.requires_grad:
             raise ValueError(
                 expected(where, "parameters that require gradients", str(parameter.type), "leave frozen ones out")
             )
+    return parameters
+
+
+def _expect_different(where: str, parameters: list[Any]) -> list[Parameter]:
+    for parameter in parameters:
+        if not isinstance(parameter, Parameter):
+            raise TypeError(expected(where, "Parameters", type(parameter).__name__, "wrap tensors in dt.Parameter"))
     if len(set(parameters)) != len(parameters):
         raise ValueError(expected(where, "each parameter once", "one of them twice"))
     return parameters
+
+
+def _expect_state(where: str, name: str, value: Any, parameter: Parameter) -> None:
+    if not isinstance(value, Tensor) or value.type is not parameter.type:
+        given = str(value.type) if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(expected(where, f"state {name} of type {parameter.type}, as its parameter", given))

@@ -6,8 +6,9 @@ parameters; every other setting is an attribute of the op, so a change of it inv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Self
 
 from dtrain.base.device import Device
 from dtrain.base.dtype import DType, float32, float64, int64
@@ -50,17 +51,22 @@ class ParameterBatch:
 
 
 class ParameterGroup(dict[str, Any]):
-    """The settings of a group by name, `params` among them. Setting `lr` takes effect from the next step on."""
+    """The settings of a group by name, `params` among them. Setting `lr` takes effect from the next step on.
+
+    Attributes:
+        holdings: ids of the parameters and of their states that the batches were made of.
+    """
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__(settings)
         self.version = 0
         self.is_scheduled = False  # whether a schedule of this optimizer sets the rate
         self.batches: list[ParameterBatch] = []
+        self.holdings: tuple[int, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Settings by the constructor: a pickled dict would set them in an object that has no batches yet.
-        return ParameterGroup, (dict(self),), self.__dict__
+        return ParameterGroup, (dict(self),), {**self.__dict__, "holdings": ()}
 
     def __repr__(self) -> str:
         """The settings, and how many parameters there are: their elements would fill the screen."""
@@ -86,10 +92,40 @@ class ParameterGroup(dict[str, Any]):
         elif has_changed and name not in _BESIDE_THE_OP:
             self.version += 1
 
-    def make_batches(self, states: dict[Parameter, dict[str, Tensor]], num_steps: dict[Parameter, int]) -> None:
+    # A dict writes by these past its own __setitem__.
+
+    def update(self, *settings: Any, **more: Any) -> None:
+        """Set several, each as by itself."""
+        for name, value in dict(*settings, **more).items():
+            self[name] = value
+
+    def __ior__(self, settings: Any) -> Self:  # type: ignore[misc, override]
+        self.update(settings)
+        return self
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """What `name` is set to; set to `default` first if it is not there."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    @property
+    def num_steps(self) -> dict[Parameter, int]:
+        """How many updates each parameter has had."""
+        return {parameter: int(batch.step.array) for batch in self.batches for parameter in batch.parameters}
+
+    def make_batches(
+        self,
+        states: dict[Parameter, dict[str, Tensor]],
+        num_steps: dict[Parameter, int],
+        names: Sequence[str] | None = None,
+    ) -> None:
         """Partition the parameters by dtype, device and number of steps made.
 
         Batches that stay as they are keep their tensors, so captures that hold them stay valid.
+
+        Args:
+            names: the kinds of state, by default those that the first parameter has.
         """
         found: dict[Any, list[Parameter]] = {}
         for parameter in self["params"]:
@@ -98,11 +134,15 @@ class ParameterGroup(dict[str, Any]):
         if _same([batch.parameters for batch in self.batches], list(found.values())):
             for batch, (_, _, steps) in zip(self.batches, found):
                 overwrite(batch.step.array, steps)
+                by_kind = _by_kind(states, batch.parameters, names)
+                if not _same(batch.states, by_kind):
+                    batch.states = by_kind
+                    self.version += 1
             return
-        self.batches = []
-        for (_, _, steps), parameters in found.items():
-            by_kind = [[states[parameter][kind] for parameter in parameters] for kind in states[parameters[0]]]
-            self.batches.append(ParameterBatch(parameters, by_kind, self["lr"], steps))
+        self.batches = [
+            ParameterBatch(parameters, _by_kind(states, parameters, names), self["lr"], steps)
+            for (_, _, steps), parameters in found.items()
+        ]
         self.version += 1
 
     def split_batches(self) -> None:
@@ -115,9 +155,16 @@ class ParameterGroup(dict[str, Any]):
                 self.version += 1
 
 
-def _same(first: list[list[Parameter]], second: list[list[Parameter]]) -> bool:
+def _by_kind(
+    states: dict[Parameter, dict[str, Tensor]], parameters: list[Parameter], names: Sequence[str] | None
+) -> list[list[Tensor]]:
+    kinds = states[parameters[0]] if names is None else names
+    return [[states[parameter][kind] for parameter in parameters] for kind in kinds]
+
+
+def _same(first: Sequence[Sequence[Tensor]], second: Sequence[Sequence[Tensor]]) -> bool:
     """Whether these are the same objects; == between tensors would compare their elements."""
-    return [list(map(id, parameters)) for parameters in first] == [list(map(id, parameters)) for parameters in second]
+    return [list(map(id, tensors)) for tensors in first] == [list(map(id, tensors)) for tensors in second]
 
 
 def scalar_beside(parameter: Parameter, value: float, dtype: DType) -> Tensor:

@@ -80,11 +80,14 @@ class SGD(Optimizer):
 
 @no_grad()
 def _begin_undampened(group: ParameterGroup, batch: ParameterBatch, inputs: Sequence[Tensor], count: int) -> None:
-    """Before the first step the buffers become (dampening / momentum) · g, from which the formula makes b = g."""
+    """Before the first step the buffers become (dampening / momentum) · g, from which the formula makes b = g.
+
+    Only dampened steps are counted: a buffer that is not 0 has seen others.
+    """
     parameters, gradients, buffers = inputs[:count], inputs[count : 2 * count], inputs[2 * count :]
     is_first = batch.step == 0
     for parameter, gradient, buffer in zip(parameters, gradients, buffers):
         direction = gradient + group["weight_decay"] * parameter
         begun = direction * (group["dampening"] / group["momentum"])
-        buffer.assign_(F.where(is_first, begun, buffer))
+        buffer.assign_(F.where(is_first & F.all(buffer == 0), begun, buffer))
     batch.step.assign_(batch.step + 1)
