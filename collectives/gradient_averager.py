@@ -155,14 +155,15 @@ class GradientAverager:
         """The same, where what waits in `grad` travels together with the gradients of this pass.
 
         It joins them, and `grad` begins anew. Hooks are to see the gradients of this pass alone: those of parameters
-        that have any travel beside what waits. So does what waits for parameters that this pass does not use.
+        that have any travel beside what waits. So does what waits for parameters that this pass does not use, or that
+        were frozen since its forward, which get none.
         """
         everyone = self._with_names(parameter for _, parameter in named)
         held = {p: grad_where_it_lies(p) for _, p in everyone if p not in backward_pass.replaced}
         waiting = {parameter for parameter, value in held.items() if value is not None}
         used, waiting = self._anywhere(everyone, set(mine), waiting)
         self.unused = [name for name, parameter in named if parameter not in used]
-        joint = {parameter for parameter in used & waiting if not parameter.hooks}
+        joint = {parameter for parameter in used & waiting if parameter.requires_grad and not parameter.hooks}
         size, shares = get_communicator(self.group).size, self._shares(mine, forward_pass)
         parts: list[tuple[str, Parameter, bool, Tensor | None]] = []
         for name, parameter in reversed(everyone):

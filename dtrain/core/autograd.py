@@ -203,7 +203,8 @@ def _walk(
             _step(walk, node, walk.pending.pop(node))
             if not retain_graph:
                 node.release()
-        return {leaf: _run_hooks(leaf.hooks, value) for leaf, value in walk.leaves.items()}
+        # Leaves that were frozen after forward get none, as those that were frozen before.
+        return {leaf: _run_hooks(leaf.hooks, value) for leaf, value in walk.leaves.items() if leaf.requires_grad}
 
 
 def _step(walk: _Walk, node: TapeNode, slots: list[Tensor | None]) -> None:

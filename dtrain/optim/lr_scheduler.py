@@ -19,7 +19,8 @@ class LRScheduler(ABC):
     """Base of the schedulers: sets the learning rate for step 0 when made, and for the next step at each `step()`.
 
     Rates that somebody else changes in between, another schedule of the same optimizer or the user, are scaled from
-    there on: the factors of schedules that are stepped side by side multiply.
+    there on: the factors of schedules that are stepped side by side multiply. So is the rate of a group that was added
+    to the optimizer later, and one that is given to a group which was made with 0.
     """
 
     # The formula alone says the rate, whatever it was: LambdaLR and those that begin and end at rates of their own.
@@ -32,6 +33,7 @@ class LRScheduler(ABC):
         # Kept in the group, so that a scheduler made for a resumed optimizer starts from the same numbers.
         self.base_lrs = [float(group.setdefault("initial_lr", group["lr"])) for group in optimizer.param_groups]
         self.num_steps = 0
+        self.own_lrs: list[float] = []  # as this schedule has set them last
         groups = optimizer.param_groups
         self._before = [(float(group["lr"]), group.is_scheduled) for group in groups]
         # Only a schedule of this very optimizer has scaled the rate; that of a resumed one is set anew.
@@ -48,11 +50,25 @@ class LRScheduler(ABC):
 
     def step(self) -> None:
         """Go on to the next step's learning rate."""
-        self.num_steps += 1
+        self._take_up_groups()
         for index, (group, own) in enumerate(zip(self.optimizer.param_groups, self.own_lrs)):
-            if group["lr"] != own and own:  # of 0 nobody knows the factor
+            if group["lr"] == own or self.is_absolute:
+                continue
+            if not self.base_lrs[index]:
+                self.base_lrs[index], self.scales[index] = group["lr"], 1.0
+                own = self.lr_at(self.num_steps, self.base_lrs[index], index)
+            if own:  # of 0 nobody knows the factor
                 self.scales[index] *= group["lr"] / own
+        self.num_steps += 1
         self._set()
+
+    def _take_up_groups(self) -> None:
+        """Groups that the optimizer has got since: from their present rates on, as far as rates are scaled at all."""
+        for group in self.optimizer.param_groups[len(self.base_lrs) :] if not self.is_absolute else []:
+            self.base_lrs.append(float(group.setdefault("initial_lr", group["lr"])))
+            self.scales.append(1.0)
+            self.own_lrs.append(self.lr_at(self.num_steps, self.base_lrs[-1], len(self.base_lrs) - 1))
+            group.is_scheduled = True
 
     def get_last_lr(self) -> list[float]:
         """The learning rate of each group now."""
@@ -71,6 +87,7 @@ class LRScheduler(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict()` was taken."""
+        self._take_up_groups()
         if len(state["base_lrs"]) != len(self.base_lrs):
             given = str(len(state["base_lrs"]))
             raise ValueError(expected(type(self).__name__, f"a state of {len(self.base_lrs)} groups", given))

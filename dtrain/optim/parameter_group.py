@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Self
+from typing import Any
 
 from dtrain.base.device import Device
 from dtrain.base.dtype import DType, float32, float64, int64
@@ -99,7 +99,7 @@ class ParameterGroup(dict[str, Any]):
         for name, value in dict(*settings, **more).items():
             self[name] = value
 
-    def __ior__(self, settings: Any) -> Self:  # type: ignore[misc, override]
+    def __ior__(self, settings: Any, /) -> ParameterGroup:  # type: ignore[override, misc]
         self.update(settings)
         return self
 

@@ -57,6 +57,7 @@ class ReduceLROnPlateau(LRScheduler):
         if metric is None:
             raise TypeError(expected("ReduceLROnPlateau.step", "the metric", "nothing", "write step(loss)"))
         value = float(metric)
+        self._take_up_groups()
         self.num_steps += 1
         if self._is_better(value):
             self.best, self.num_bad = value, 0
@@ -70,6 +71,17 @@ class ReduceLROnPlateau(LRScheduler):
                 lr = max(group["lr"] * self.factor, min_lr)
                 if group["lr"] - lr > self.eps:
                     group["lr"] = lr
+
+    def _take_up_groups(self) -> None:
+        for group in self.optimizer.param_groups[len(self.min_lrs) :]:
+            if len(set(self.min_lrs)) > 1:
+                wanted = f"a min_lr for each of {len(self.optimizer.param_groups)} groups"
+                advice = "make it after add_param_group()"
+                raise ValueError(expected("ReduceLROnPlateau", wanted, str(self.min_lrs), advice))
+            self.base_lrs.append(float(group.setdefault("initial_lr", group["lr"])))
+            self.scales.append(1.0)
+            self.own_lrs.append(float(group["lr"]))
+            self.min_lrs.append(self.min_lrs[0])
 
     def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
         wanted = "to be stepped by itself, with the metric"

@@ -144,6 +144,11 @@ class LambdaLR(LRScheduler):
         super().__init__(optimizer)
 
     def lr_at(self, step: int, base_lr: float, group: int = 0) -> float:
+        if group >= len(self.functions):  # in a schedule of schedules; alone it leaves added groups alone
+            given = f"{len(self.functions)}, and a group that was added later"
+            raise ValueError(
+                expected("LambdaLR", "a function for every group", given, "make it after add_param_group()")
+            )
         return base_lr * self.functions[group](step)
 
 
