@@ -70,9 +70,9 @@ and texts, no pickled objects, so that reading a file runs no code.
 A boolean mask means what it means in PyTorch at the same place, and both forms of it, bool and numbers to add, work.
 `nn.MultiheadAttention`, `nn.TransformerEncoderLayer`, `nn.TransformerDecoderLayer`, the stacks of them and
 `nn.Transformer` block where it is True (`attn_mask`, `key_padding_mask`, `src_mask`, `mask` …), and take batches second
-unless `batch_first=True`; `F.scaled_dot_product_attention` allows where it is True. `nn.MultiHeadAttention`, with a
-capital H, is a class of ours: batches first, the output alone, and a `mask` that is True where attention is allowed,
-as in `F.scaled_dot_product_attention`; its `attn_mask` and `key_padding_mask` are PyTorch's.
+unless `batch_first=True`; `F.scaled_dot_product_attention` allows where it is True. `nn.Attention` is a class of ours:
+batches first, the output alone, and a `mask` that is True where attention is allowed, as in
+`F.scaled_dot_product_attention`; its `attn_mask` and `key_padding_mask` are PyTorch's.
 """
 
 

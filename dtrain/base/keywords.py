@@ -172,7 +172,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "GroupNorm": ("affine",),
     "LayerNorm": ("affine",),
     "RMSNorm": ("affine",),
-    "MultiHeadAttention": (
+    "Attention": (
         "dropout",
         "bias",
         "add_bias_kv",

@@ -63,6 +63,8 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "leaky_relu_": "write x = F.leaky_relu(x)",
     },
     "nn": {
+        "MultiHeadAttention": "write nn.MultiheadAttention (PyTorch's: batches second, masks block) or "
+        "nn.Attention (ours: batches first, mask allows)",
         "DataParallel": "start ranks with dtrain run -np N, and write dist.data_parallel(model)",
         "Upsample": "write F.repeat along each axis in forward",
         "ParameterList": "write a list of nn.Parameter: attributes are searched",

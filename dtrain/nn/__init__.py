@@ -29,7 +29,7 @@ from dtrain.nn.activation import Softplus as Softplus
 from dtrain.nn.activation import Softsign as Softsign
 from dtrain.nn.activation import Tanh as Tanh
 from dtrain.nn.activation import Tanhshrink as Tanhshrink
-from dtrain.nn.attention import MultiHeadAttention as MultiHeadAttention
+from dtrain.nn.attention import Attention as Attention
 from dtrain.nn.batch_norm import BatchNorm as BatchNorm
 from dtrain.nn.batch_norm import BatchNorm1d as BatchNorm1d
 from dtrain.nn.batch_norm import BatchNorm2d as BatchNorm2d

@@ -15,11 +15,12 @@ from dtrain.nn.linear import Linear
 from dtrain.nn.module import Module
 
 
-class MultiHeadAttention(Module):
+class Attention(Module):
     """Attention of query[N, L, E] to key[N, S, kdim] and value[N, S, vdim] in num_heads parts of E; gives [N, L, E].
 
     in_proj_weight[3E, E] stacks the projections of query, key and value. Where keys or values have other sizes,
     q_proj_weight[E, E], k_proj_weight[E, kdim] and v_proj_weight[E, vdim] stand for it. One sample needs no N.
+    `nn.MultiheadAttention` is called as PyTorch's is: batches second, weights beside the output, masks that block.
 
     Args:
         dropout: probability with which an attention weight is dropped in training.
@@ -52,13 +53,13 @@ class MultiHeadAttention(Module):
     ) -> None:
         if num_heads < 1 or embed_dim % num_heads:
             given = f"{embed_dim} in {num_heads} heads"
-            raise ShapeError(expected("MultiHeadAttention", "embed_dim that divides into heads", given))
+            raise ShapeError(expected(type(self).__name__, "embed_dim that divides into heads", given))
         self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
         self.kdim, self.vdim = (embed_dim if size is None else size for size in (kdim, vdim))
         self.add_zero_attn, self.batch_first = add_zero_attn, batch_first
         sizes = (embed_dim, self.kdim, self.vdim)
         if min(sizes) < 1:
-            raise ShapeError(expected("MultiHeadAttention", "sizes of at least 1", str(sizes)))
+            raise ShapeError(expected(type(self).__name__, "sizes of at least 1", str(sizes)))
         is_packed = set(sizes) == {embed_dim}
         self.in_proj_weight = _weight(3 * embed_dim, embed_dim) if is_packed else None
         self.q_proj_weight, self.k_proj_weight, self.v_proj_weight = (
@@ -127,7 +128,7 @@ class MultiHeadAttention(Module):
         made: dict[int, Tensor] = {}
         for name, given, size in zip(("query", "key", "value"), (query, key, value), sizes):
             if given.ndim != wanted_ndim or given.shape[-1] != size:
-                raise ShapeError(expected("MultiHeadAttention", f"{name}[{axes}, {size}]", str(given.type)))
+                raise ShapeError(expected(type(self).__name__, f"{name}[{axes}, {size}]", str(given.type)))
             if id(given) not in made:
                 batched = given[None] if is_single else given if self.batch_first else F.swap_axes(given, 0, 1)
                 made[id(given)] = batched

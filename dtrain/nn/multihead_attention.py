@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from dtrain.core.tensor import Tensor
-from dtrain.nn.attention import MultiHeadAttention
+from dtrain.nn.attention import Attention
 
 
-class MultiheadAttention(MultiHeadAttention):
-    """`MultiHeadAttention` as PyTorch calls it: query[L, N, E], key[S, N, kdim], value[S, N, vdim] to [L, N, E].
+class MultiheadAttention(Attention):
+    """`Attention` as PyTorch calls it: query[L, N, E], key[S, N, kdim], value[S, N, vdim] to [L, N, E].
 
     Bool masks are True where attention is *blocked*. Parameters have the same names and layouts as PyTorch's.
 

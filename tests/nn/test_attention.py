@@ -39,7 +39,7 @@ def _attention(state, q, k, v, mask, *, zero):
 
 
 def _layer(random, **options):
-    layer = nn.MultiHeadAttention(E, HEADS, **options).to("f64")
+    layer = nn.Attention(E, HEADS, **options).to("f64")
     state = {name: random.normal(size=tensor.shape) for name, tensor in layer.state_dict().items()}
     layer.load_state_dict({name: dt.tensor(array, dtype="f64") for name, array in state.items()})
     return layer, state
@@ -85,7 +85,7 @@ def test_everyone_may_attend_to_the_further_keys():
 
 
 def test_scores_of_short_floats_are_scaled_before_they_are_summed():
-    layer = nn.MultiHeadAttention(256, 1).to("f16")
+    layer = nn.Attention(256, 1).to("f16")
     x = dt.tensor(np.full((1, 2, 256), 20.0), dtype="f16")
     layer.in_proj_weight.assign_(dt.tensor(np.tile(np.eye(256), (3, 1)), dtype="f16"))
     # 256 · 20² is no f16; the scores are 1/16 of it.
@@ -93,8 +93,8 @@ def test_scores_of_short_floats_are_scaled_before_they_are_summed():
 
 
 def test_sizes_that_do_not_fit_are_named():
-    with pytest.raises(ShapeError, match="MultiHeadAttention: expected sizes of at least 1"):
-        nn.MultiHeadAttention(E, HEADS, kdim=0)
-    layer = nn.MultiHeadAttention(E, HEADS, kdim=5, batch_first=False)
-    with pytest.raises(ShapeError, match=r"MultiHeadAttention: expected key\[length, N, 5\], got f32\[3,2,8\]"):
+    with pytest.raises(ShapeError, match="Attention: expected sizes of at least 1"):
+        nn.Attention(E, HEADS, kdim=0)
+    layer = nn.Attention(E, HEADS, kdim=5, batch_first=False)
+    with pytest.raises(ShapeError, match=r"Attention: expected key\[length, N, 5\], got f32\[3,2,8\]"):
         layer(dt.zeros((L, N, E)))

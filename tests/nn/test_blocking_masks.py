@@ -20,7 +20,7 @@ PADDING = np.zeros((N, L), bool)
 PADDING[:, -1] = True
 MASKS = {"pair": LAST, "pair of each head": np.stack([LAST] * N * HEADS), "padding": PADDING}
 LAYER, DECODER = (kind(E, HEADS, 16, 0.0) for kind in (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer))
-ATTENTION, OURS = nn.MultiheadAttention(E, HEADS), nn.MultiHeadAttention(E, HEADS, batch_first=False)
+ATTENTION, OURS = nn.MultiheadAttention(E, HEADS), nn.Attention(E, HEADS, batch_first=False)
 ENCODER, TWO = nn.TransformerEncoder(LAYER, 2), nn.TransformerDecoder(DECODER, 2)
 WHOLE = nn.Transformer(E, HEADS, 1, 1, 16, 0.0)
 
@@ -107,7 +107,7 @@ def test_other_masks_are_refused(mask: np.ndarray[Any, Any]) -> None:
 
 def test_further_keys_and_other_sizes_go_through_pytorchs_positions() -> None:
     named = {"add_bias_kv": True, "add_zero_attn": True, "kdim": 5, "vdim": 7, "batch_first": False}
-    layer, ours = nn.MultiheadAttention(E, HEADS, 0.0, True, True, True, 5, 7), nn.MultiHeadAttention(E, HEADS, **named)
+    layer, ours = nn.MultiheadAttention(E, HEADS, 0.0, True, True, True, 5, 7), nn.Attention(E, HEADS, **named)
     ours.load_state_dict(layer.state_dict())
     key, value = (dt.tensor(RANDOM.standard_normal((3, N, size)).astype(np.float32)) for size in (5, 7))
     y, weights = layer(dt.tensor(X), key, value)

@@ -31,7 +31,7 @@ def attention_loop(layer, query, key, value, allowed):
 
 @pytest.fixture
 def layer():
-    layer = nn.MultiHeadAttention(8, 2).to("f64")
+    layer = nn.Attention(8, 2).to("f64")
     layer.in_proj_bias.array[...] = RANDOM.standard_normal(24)
     return layer
 
@@ -64,9 +64,9 @@ def test_causal_mask():
 
 def test_errors():
     with pytest.raises(ShapeError, match="embed_dim that divides into heads, got 8 in 3 heads"):
-        nn.MultiHeadAttention(8, 3)
+        nn.Attention(8, 3)
     with pytest.raises(ShapeError, match=r"key\[N, length, 8\], got f32\[2,3,4\]"):
-        nn.MultiHeadAttention(8, 2)(dt.zeros((2, 3, 8)), dt.zeros((2, 3, 4)))
+        nn.Attention(8, 2)(dt.zeros((2, 3, 8)), dt.zeros((2, 3, 4)))
     with pytest.raises(ValueError, match="activation among relu, gelu, silu, or a function, got 'step'"):
         nn.TransformerEncoderLayer(8, 2, activation="step")
 
