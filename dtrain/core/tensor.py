@@ -159,7 +159,7 @@ class Tensor(TensorGradient, TensorMethods, TensorNumbers):
 
     def detach_(self) -> Tensor:
         """Forget the history, and that gradients are required. Returns self."""
-        if context.tracer is not None:
+        if context.tracer is not None and self.node is not None:  # what a leaf requires stays changed, as eagerly
             context.tracer.keep_history(self)
         self.requires_grad, self.node, self.index, self.base, self.shown = False, None, 0, None, None
         return self

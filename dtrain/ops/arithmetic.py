@@ -7,11 +7,12 @@ from typing import Any
 
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.ops.binary import maximum
+from dtrain.ops.binary import pow as power
 from dtrain.ops.cast import copy
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.statistics import root
 from dtrain.ops.unary import abs as absolute
-from dtrain.ops.unary import ceil, exp, floor, log, square
+from dtrain.ops.unary import ceil, floor, log, square
 from dtrain.ops.where import where
 
 
@@ -30,7 +31,7 @@ def log10(x: Any) -> Tensor:
 @rounded_once
 def exp2(x: Any) -> Tensor:
     """2ˣ."""
-    return exp(as_tensor(x) * math.log(2))
+    return power(2.0, x)
 
 
 @rounded_once

@@ -6,7 +6,7 @@ Gradients undo broadcasting with `sum_to_shape`. Integers are taken as f32 where
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import nan
+from math import inf, nan
 from typing import Any, Literal
 
 from dtrain.base.dtype import ALL, NUMBERS
@@ -21,6 +21,7 @@ from dtrain.ops.infer import broadcast_shapes
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import sum_to_shape
 from dtrain.ops.unary import Samples, log, square
+from dtrain.ops.unary import abs as absolute
 
 Gradient = Tensor | None
 Pair = tuple[Gradient, Gradient]
@@ -89,14 +90,18 @@ def _divide_grad(node: TapeNode, grad: Tensor) -> Pair:
 
 
 def _pow_grad(node: TapeNode, grad: Tensor) -> Pair:
-    """x^0 is 1 whatever x, and 0^y is 0 around every y > 0: both have gradient 0, where the formulas give NaN."""
+    """x^0 is 1 whatever x, and 0^y is 0 around every y > 0: both have gradient 0, where the formulas give NaN.
+
+    At 0^0 the slope is taken from the right. What 0^y does for y < 0 and NaN stays visible.
+    """
     from dtrain.ops.where import where
 
     def base_grad(g: Tensor, x: Tensor, y: Tensor) -> Tensor:
         return where(y == 0, 0.0, g * y * pow(x, where(y == 0, 1.0, y - 1)))
 
     def exponent_grad(g: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return where(x == 0, 0.0, g * pow(x, y) * log(where(x == 0, 1.0, x)))
+        is_flat = (x == 0) & (y >= 0)
+        return where(is_flat, 0.0, g * pow(x, y) * log(where(is_flat, 1.0, x)))
 
     return _composed(node, base_grad, exponent_grad, grad, *node.inputs)
 
@@ -130,8 +135,18 @@ def _flat_grad(node: TapeNode, grad: Tensor) -> Pair:
 
 
 def _atan2_grad(node: TapeNode, grad: Tensor) -> Pair:
+    """(x, −y) / (x² + y²), and 0 at the origin, where no slope is right."""
+    from dtrain.ops.where import where
+
+    def over_square(g: Tensor, part: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        larger = maximum(absolute(y.detach()), absolute(x.detach()))
+        # Squares of numbers up to 1 stay in range; the scale cancels, also out of further derivatives.
+        scale = where((larger > 0) & (larger < inf), larger, 1.0)
+        total = (x / scale) * (x / scale) + (y / scale) * (y / scale)
+        return g * (part / scale) / where(larger == 0, 1.0, total) / scale
+
     return _composed(
-        node, lambda g, y, x: g * x / (x * x + y * y), lambda g, y, x: -g * y / (x * x + y * y), grad, *node.inputs
+        node, lambda g, y, x: over_square(g, x, y, x), lambda g, y, x: -over_square(g, y, y, x), grad, *node.inputs
     )
 
 

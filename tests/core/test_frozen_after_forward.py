@@ -70,3 +70,32 @@ def test_on_several_ranks(sizes: tuple[int, ...], waits: bool) -> None:
     expected = [6.0, 3.0] if waits else [None, 1.0]
     for found in dist.run_threads(len(sizes), program):
         assert found == pytest.approx(expected)
+
+
+@traced_or_not
+@pytest.mark.parametrize("freeze", [lambda x: x.detach_(), lambda x: x.requires_grad_(False)])
+def test_a_leaf_that_a_step_freezes_stays_frozen(freeze, traced: bool) -> None:
+    x = dt.tensor([2.0], requires_grad=True)
+
+    def step(y):
+        (x * y).sum().backward()
+        freeze(x)
+
+    step = dt.trace(step) if traced else step
+    for count in (1, 2):
+        x.requires_grad_(True)
+        step(dt.tensor([3.0]))
+        assert not x.requires_grad and x.grad.tolist() == [3.0 * count]
+
+
+@traced_or_not
+def test_detach_takes_a_history_of_inside_away(traced: bool) -> None:
+    x, buffer = dt.tensor([2.0], requires_grad=True), dt.zeros(1)
+
+    def step(y):
+        buffer.add_(x * y)
+        buffer.detach_()
+        return buffer * 1
+
+    step = dt.trace(step) if traced else step
+    assert [step(dt.tensor([1.0])).item() for _ in range(2)] == [2.0, 4.0] and not buffer.requires_grad

@@ -140,3 +140,55 @@ def test_gradients_of_short_floats_do_not_overflow_on_the_way():
     x, y = tensor([300.0], dtype="f16", requires_grad=True), tensor([400.0], dtype="f16", requires_grad=True)
     F.atan2(x, y).sum().backward()
     np.testing.assert_allclose([x.grad.item(), y.grad.item()], [1.6e-3, -1.2e-3], rtol=2e-3)
+
+
+@pytest.mark.parametrize("form", [lambda function: function, trace])
+@pytest.mark.parametrize(
+    ("x", "y", "slope"),
+    [
+        (0.0, -1.0, -np.inf),
+        (0.0, -0.5, -np.inf),
+        (0.0, np.nan, np.nan),
+        (-0.0, np.nan, np.nan),
+        (np.nan, 0.0, np.nan),
+        (0.0, 0.0, 0.0),
+        (0.0, 2.0, 0.0),
+        (2.0, -1.0, np.log(2) / 2),
+    ],
+)
+def test_the_gradient_of_an_exponent_shows_what_has_no_slope(form, x, y, slope):
+    exponent = tensor([y], requires_grad=True, dtype="f64")
+    form(lambda base: F.pow(base, exponent).sum().backward())(tensor([x], dtype="f64"))
+    np.testing.assert_allclose(exponent.grad.numpy(), [slope], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("y", "x"), [(1e-23, 1e-23), (0.0, 1e-30), (1e30, -1e30), (3e38, 1.0), (-3.0, 4.0), (0.0, -2.0)]
+)
+def test_angles_of_tiny_and_huge_points_have_slopes_in_range(y, x):
+    """x² + y² alone is 0 or infinite in f32."""
+    found = [tensor([number], requires_grad=True, dtype="f32") for number in (y, x)]
+    F.atan2(*found).sum().backward()
+    exact = [np.longdouble(np.float32(number)) for number in (y, x)]
+    square = exact[0] ** 2 + exact[1] ** 2
+    expected = [float(exact[1] / square), float(-exact[0] / square)]
+    np.testing.assert_allclose([each.grad.item() for each in found], np.float32(expected), rtol=1e-6, atol=1e-44)
+
+
+@pytest.mark.parametrize(("y", "x"), [(0.0, 0.0), (-0.0, 0.0), (0.0, -0.0)])
+def test_the_angle_of_the_origin_has_slope_0(y, x):
+    found = [tensor([number], requires_grad=True) for number in (y, x)]
+    F.atan2(*found).sum().backward()
+    assert [each.grad.item() for each in found] == [0, 0]
+    lost = tensor([np.nan], requires_grad=True)
+    F.atan2(lost, tensor([1.0])).sum().backward()
+    assert np.isnan(lost.grad.item())
+
+
+def test_powers_of_2_are_exact():
+    exponents = np.arange(-149.0, 128.0, dtype=np.float32)
+    assert np.array_equal(F.exp2(tensor(exponents)).numpy(), np.exp2(exponents.astype(np.float64)).astype(np.float32))
+    assert F.exp2(tensor([3, 63, -1])).tolist() == [8, 2.0**63, 0.5]
+    x = tensor([0.0, 1.0, -3.0], requires_grad=True)
+    F.exp2(x).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), np.log(2) * np.array([1, 2, 0.125]), rtol=1e-6)
