@@ -231,6 +231,7 @@ def _world_from_environment(timeout: float | None) -> Communicator:
     if channel is not None:
         # MPI starts when all ranks do it; who watches knows of those that have left and never will.
         channel.send({"type": "joining"})
+        channel.flush()  # the thread that sends would wait as long as MPI starts, which keeps the interpreter's lock
     comm = start_mpi(info)
     if channel is not None:
         channel.send({"type": "joined"})

@@ -80,6 +80,21 @@ def test_a_rank_that_leaves_before_init(run):
     assert '"ranks": [\n    1\n  ]' in (run.folder / "logs" / "failure.json").read_text()
 
 
+@pytest.mark.distributed
+def test_a_rank_that_leaves_before_init_while_mpi_keeps_the_interpreter(run):
+    """MPI starts under Python's lock, so no other thread of the rank can say any more that it waits there."""
+    script = run.script(
+        "import ctypes, os, sys\nif os.environ['RANK'] == '1': sys.exit(0)\n"
+        "from dtrain.collectives import context, mpi_start\n"
+        "mpi_start.start_mpi = lambda info: ctypes.PyDLL(None).sleep(20)\n"  # PyDLL does not give the lock away
+        "sys.setswitchinterval(5)\n"  # nor does the interpreter before that
+        "context.init()\n"
+    )
+    job = run("-np", "2", "--quiet", script)
+    assert job.code == 120, job.err
+    assert job.seconds < 10
+
+
 def test_ranks_that_train_alone_are_told_so(run):
     note = "dtrain: note: no collective ran in this job: its 2 ranks exchanged nothing"
     alone = run.script("import dtrain as dt\ndt.tensor([1.0])\n")
