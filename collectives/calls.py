@@ -18,7 +18,8 @@ from dtrain.base.errors import CollectiveError, ShapeError, TraceError, expected
 from dtrain.base.statement import is_statement
 from dtrain.collectives import ops
 from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.context import communicator_for, get_communicator
+from dtrain.collectives.context import communicator_for, get_communicator, name_of
+from dtrain.collectives.missed_calls import counted
 from dtrain.collectives.work import Work
 from dtrain.core.context import context, no_grad
 from dtrain.core.tensor import Tensor, as_tensor
@@ -53,8 +54,8 @@ class group:
 
 
 def as_group(group: Group) -> str:
-    """The text of a group."""
-    return "world" if group is None else group.group if isinstance(group, Communicator) else group
+    """The text under which a group is found now."""
+    return "world" if group is None else name_of(group) if isinstance(group, Communicator) else group
 
 
 def in_group(where: str, group: Group, in_world: int | None, rank: int | None, default: int | None = 0) -> int:
@@ -104,6 +105,7 @@ def _begun(where: str, x: Tensor, start: Callable[[Communicator, Any], Work[Any]
     return start(communicator_for(array, as_group(group)), array)
 
 
+@counted
 def all_reduce(
     x: Tensor, op: str = "sum", *, group: Group = None, label: str = "", bucket: int = 0, async_op: bool = False
 ) -> Any:
@@ -120,6 +122,7 @@ def all_reduce(
     return _given(x, ops.all_reduce(x, op=op, group=as_group(group), label=label, bucket=bucket))
 
 
+@counted
 def broadcast(
     x: Tensor, src: int | None = None, *, root: int | None = None, group: Group = None, async_op: bool = False
 ) -> Any:
@@ -130,6 +133,7 @@ def broadcast(
     return _given(x, ops.broadcast(x, root=root, group=as_group(group)))
 
 
+@counted
 def reduce(
     x: Tensor, dst: int | None = None, op: str = "sum", *, root: int | None = None, group: Group = None
 ) -> Tensor:
@@ -139,6 +143,7 @@ def reduce(
     return _given(x, result) if get_communicator(as_group(group)).rank == root else x
 
 
+@counted
 def all_gather(x: Any, source: Tensor | None = None, *, group: Group = None, async_op: bool = False) -> Any:
     """Stack every rank's tensor on a new leading axis: (…) becomes (size, …), in rank order.
 
@@ -150,13 +155,14 @@ def all_gather(x: Any, source: Tensor | None = None, *, group: Group = None, asy
             raise TypeError(expected("all_gather", "a list of tensors to fill with async_op", "none", advice))
         return ops.all_gather(x, group=as_group(group))
     source = _expect_source("all_gather", source)
-    _expect_places("all_gather", x, group)
+    _expect_places("all_gather", x, group, like=source)
     rows = ops.all_gather(source.detach(), group=as_group(group))
     for place, row in zip(x, rows):
         put(place, row)
     return _done() if async_op else None
 
 
+@counted
 def gather(
     x: Tensor,
     places: Sequence[Tensor] | None = None,
@@ -167,16 +173,19 @@ def gather(
 ) -> Any:
     """Every rank's tensor on one rank, stacked as by `all_gather`, and put into `places` if given; None elsewhere."""
     root = in_group("gather", group, dst, root)
+    is_root = get_communicator(as_group(group)).rank == root
+    if is_root and places is not None:
+        _expect_places("gather", places, group, like=x)
     rows = ops.all_gather(x, group=as_group(group))
-    if get_communicator(as_group(group)).rank != root:
+    if not is_root:
         return None
     if places is not None:
-        _expect_places("gather", places, group)
         for place, row in zip(places, rows):
             put(place, row)
     return rows
 
 
+@counted
 def scatter(
     x: Tensor,
     parts: Sequence[Tensor] | None = None,
@@ -199,24 +208,21 @@ def scatter(
     return x
 
 
+@counted
 def reduce_scatter(x: Tensor, parts: Sequence[Tensor] | None = None, op: str = "sum", *, group: Group = None) -> Tensor:
-    """Sum over the ranks and keep one slice each: rank r gets rows [r·k, (r+1)·k) of the sum of (size·k, …).
+    """Reduce over the ranks and keep one slice each: rank r gets rows [r·k, (r+1)·k) of the result of (size·k, …).
 
-    `reduce_scatter(x, parts)` puts the sum of every rank's r-th part into x instead.
+    `reduce_scatter(x, parts)` reduces every rank's r-th part into x instead. `op` is as in `all_reduce`.
     """
-    if op not in ("sum", "mean"):
-        raise ValueError(expected("reduce_scatter", "op sum or mean", repr(op), "use all_reduce, and take a slice"))
     name = as_group(group)
-    rows = x if parts is None else stack([part.detach() for part in parts])
-    result = ops.reduce_scatter(rows, group=name)
-    if op == "mean":
-        result = result / get_communicator(name).size
     if parts is None:
-        return result
-    put(x, result)
+        return ops.reduce_scatter(x, op=op, group=name)
+    _expect_places("reduce_scatter", parts, group, like=x)
+    put(x, ops.reduce_scatter(stack([part.detach() for part in parts]), op=op, group=name))
     return x
 
 
+@counted
 def all_to_all(x: Any, parts: Sequence[Tensor] | None = None, *, group: Group = None) -> Any:
     """Cut x into `size` equal blocks along axis 0; block s goes to rank s, and rank s's block r comes to rank r.
 
@@ -225,21 +231,25 @@ def all_to_all(x: Any, parts: Sequence[Tensor] | None = None, *, group: Group = 
     if parts is None:
         return ops.all_to_all(x, group=as_group(group))
     _expect_places("all_to_all", x, group)
+    _expect_places("all_to_all", parts, group, like=x[0])
     for place, row in zip(x, ops.all_to_all(stack([part.detach() for part in parts]), group=as_group(group))):
         put(place, row)
     return None
 
 
+@counted
 def all_gather_into(place: Tensor, x: Tensor, *, group: Group = None) -> None:
     """Fill `place`, (size, …) or (size·k, …), with every rank's x."""
     put(place, ops.all_gather(x.detach(), group=as_group(group)))
 
 
+@counted
 def reduce_scatter_into(place: Tensor, x: Tensor, op: str = "sum", *, group: Group = None) -> None:
     """Fill `place` with this rank's slice of the sum of x over the ranks."""
     put(place, reduce_scatter(x.detach(), op=op, group=group))
 
 
+@counted
 def all_to_all_into(place: Tensor, x: Tensor, *, group: Group = None) -> None:
     """Fill `place` with what `all_to_all(x)` gives."""
     put(place, ops.all_to_all(x.detach(), group=as_group(group)))
@@ -257,8 +267,11 @@ def send(
 
 def recv(x: Tensor, src: int | None = None, *, source: int | None = None, group: Group = None, tag: int = 0) -> int:
     """Receive a tensor from one rank into x. Returns the world's number of the rank it came from."""
-    irecv(x, src, source=source, group=group, tag=tag).wait()
-    return get_communicator(as_group(group)).world_ranks[in_group("recv", group, src, source, None)]
+    number = in_group("recv", group, src, source, None)
+    array = x.concrete("recv")
+    x.version += 1
+    communicator_for(array, as_group(group)).recv(source=number, tag=tag, out=array)
+    return get_communicator(as_group(group)).world_ranks[number]
 
 
 def isend(
@@ -289,11 +302,16 @@ def _expect_source(where: str, source: Any) -> Tensor:
     raise TypeError(expected(where, "a tensor behind the list to fill", type(source).__name__, advice))
 
 
-def _expect_places(where: str, places: Any, group: Group) -> None:
+def _expect_places(where: str, places: Any, group: Group, like: Tensor | None = None) -> None:
+    """A list of one tensor a rank, all of the type of `like` or of the first: nothing is reshaped or cast unasked."""
     size = get_communicator(as_group(group)).size
     if not isinstance(places, list | tuple) or len(places) != size or not all(isinstance(t, Tensor) for t in places):
         given = f"{len(places)}" if isinstance(places, list | tuple) else type(places).__name__
-        raise ShapeError(expected(where, f"a list of {size} tensors to fill, one a rank", given))
+        raise ShapeError(expected(where, f"a list of {size} tensors, one a rank", given))
+    wanted = (like if isinstance(like, Tensor) else places[0]).type
+    other = next((place.type for place in places if place.type is not wanted), None)
+    if other is not None:
+        raise ShapeError(expected(where, f"tensors of type {wanted} in the list", str(other)))
 
 
 def _done() -> Work[None]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -20,6 +22,7 @@ from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import CollectiveError, expected
 from dtrain.collectives.group_calls import GroupCalls
 from dtrain.collectives.objects import from_bytes, to_bytes
+from dtrain.collectives.ordered_calls import Prepare
 from dtrain.collectives.rank_order import Array
 from dtrain.collectives.signature import compact, signature
 from dtrain.collectives.weighing import Weight
@@ -29,18 +32,25 @@ Result = TypeVar("Result")
 
 TIMEOUT_VARIABLE = "DTRAIN_COLLECTIVE_TIMEOUT"
 DEFAULT_TIMEOUT = 1800.0
+MAX_INBOXES = 64  # before those that nobody waits at are given up
+LONGEST_TIMEOUT = 1e9  # Python's locks take no more
 
 
 def default_timeout() -> float:
     """Seconds a collective waits for its peers: DTRAIN_COLLECTIVE_TIMEOUT, or 1800."""
     given = os.environ.get(TIMEOUT_VARIABLE, "")
     try:
-        seconds = float(given) if given else DEFAULT_TIMEOUT
+        return checked_timeout(TIMEOUT_VARIABLE, float(given) if given else DEFAULT_TIMEOUT)
     except ValueError:
-        seconds = -1.0
-    if seconds <= 0:
-        raise ValueError(expected(TIMEOUT_VARIABLE, "a number of seconds above 0", repr(given)))
-    return seconds
+        raise ValueError(expected(TIMEOUT_VARIABLE, "a number of seconds above 0", repr(given))) from None
+
+
+def checked_timeout(where: str, given: Any) -> float:
+    """Seconds to wait, from a number or a timedelta; those that nobody lives to see are as good as none."""
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float, np.number)) or not seconds > 0:
+        raise ValueError(expected(where, "a number of seconds above 0, or a timedelta", repr(given)))
+    return min(float(seconds), LONGEST_TIMEOUT)
 
 
 class Communicator(GroupCalls):
@@ -51,7 +61,7 @@ class Communicator(GroupCalls):
         size: ranks in the group.
         world_ranks: the members' ranks in the world, in the group's order.
         counters: calls and bytes per kind of collective.
-        timeout: seconds that a collective waits for its peers before it raises.
+        timeout: seconds that a collective waits for its peers before it raises; may be set.
     """
 
     name: ClassVar[str]
@@ -66,14 +76,33 @@ class Communicator(GroupCalls):
         self.groups: dict[str, Communicator] = {}
         self.family: list[Communicator] = [self]  # the world and all groups that came of it and are open
         self._is_world = world_ranks is None
+        self._number_of_name = 1  # of the groups that have the same members
+        self._names_given: Counter[str] = Counter()
         self._is_closing = False
         self._collectives.name = f"collectives of {self.group}"
         self._inboxes: dict[tuple[int, int], WorkQueue] = {}
 
     @property
+    def timeout(self) -> float:
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float | timedelta) -> None:
+        self._timeout = checked_timeout("timeout of a communicator", seconds)
+
+    @property
     def group(self) -> str:
-        """The same text on every member: "world", or "world/" and the members' world ranks, as in "world/0,2"."""
-        return "world" if self._is_world else "world/" + compact(self.world_ranks)
+        """The same text on every member: "world", or "world/" and the members' world ranks, as in "world/0,2".
+
+        The second group of the same members is "world/0,2#2".
+        """
+        number = "" if self._number_of_name == 1 else f"#{self._number_of_name}"
+        return "world" if self._is_world else f"world/{compact(self.world_ranks)}{number}"
+
+    @property
+    def on_hosts(self) -> Communicator:
+        """The communicator of the same ranks for arrays of their hosts, under whose text the group is known."""
+        return self
 
     # Reductions
 
@@ -189,11 +218,11 @@ class Communicator(GroupCalls):
 
     def send(self, array: Array, *, destination: int, tag: int = 0) -> None:
         """Send `array` to one rank. Returns as soon as `array` may be changed, whether or not it was received."""
-        self._letter(self._send_call(array, destination, tag))()
+        self._letter(lambda: self._send_call(array, destination, tag))()
 
     def send_async(self, array: Array, *, destination: int, tag: int = 0) -> Work[None]:
         """`send` as a `Work`, for symmetry: sending never waits, so it is done before this returns."""
-        work = Work(self._letter(self._send_call(array, destination, tag)))
+        work = Work(self._letter(lambda: self._send_call(array, destination, tag)))
         work.carry_out()
         self._collectives.note_failure(work)
         return work
@@ -216,7 +245,9 @@ class Communicator(GroupCalls):
         Raises:
             CollectiveMismatchError: what came is not what was expected.
         """
-        return self._letter(self._recv_call(source, tag, shape, dtype, out))()
+        call = self._letter(lambda: self._recv_call(source, tag, shape, dtype, out))
+        inbox = self._inboxes.get((source, tag))
+        return call() if inbox is None else inbox.run(call)  # behind those that wait already
 
     def recv_async(
         self,
@@ -228,16 +259,20 @@ class Communicator(GroupCalls):
         out: Array | None = None,
     ) -> Work[Array]:
         """`recv` that returns at once. Letters of one source and tag arrive in order, others when they come."""
-        call = self._letter(self._recv_call(source, tag, shape, dtype, out))
+        call = self._letter(lambda: self._recv_call(source, tag, shape, dtype, out))
+        if len(self._inboxes) >= MAX_INBOXES:
+            self._inboxes = {address: inbox for address, inbox in self._inboxes.items() if not inbox.is_idle}
         if (source, tag) not in self._inboxes:
-            self._inboxes[source, tag] = WorkQueue(f"letters from rank {source} with tag {tag} of {self.group}")
+            name = f"letters from rank {source} with tag {tag} of {self.group}"
+            self._inboxes[source, tag] = WorkQueue(name, keeps_thread=False)
         return self._inboxes[source, tag].submit(call)
 
-    def _letter(self, call: Callable[[], Result]) -> Callable[[], Result]:
+    def _letter(self, prepare: Prepare[Result]) -> Callable[[], Result]:
         """A call about a letter, which asks no other rank whether this communicator is still open."""
+        self._check_process()
         if self._is_closing:
             raise CollectiveError(expected(f"group {self.group!r}", "an open communicator", "one that was closed"))
-        return call
+        return prepare()
 
     # Python objects
 
@@ -268,12 +303,15 @@ class Communicator(GroupCalls):
         child = self._now(lambda: self._split_call(color, self.rank if key is None else key))
         if child is not None:
             child.timeout = self.timeout
+            # Counted alike on all members, which make their groups together and may close them at different times.
+            self._names_given[child.group] += 1
+            child._number_of_name = self._names_given[child.group]
             self.adopt(child.group, child)
         return child
 
     def adopt(self, name: str, child: Communicator) -> None:
         """Let a communicator that came of this one be found under `name` and be closed with the world."""
-        child.groups, child.family = self.groups, self.family
+        child.groups, child.family, child._names_given = self.groups, self.family, self._names_given
         self.groups[name] = child
         self.family.append(child)
 
@@ -308,6 +346,8 @@ class Communicator(GroupCalls):
         Raises:
             Exception: of the first asynchronous call that failed and that nobody has waited for.
         """
+        if self.is_inherited:
+            return
         self._is_closing = True
         if self in self.family:
             self.family.remove(self)

@@ -23,6 +23,9 @@ from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.rank_claim import claim_rank, leave_job
 from dtrain.collectives.self_communicator import SelfCommunicator
 
+# The text of the world of all ranks where `using` has made a group of it the world.
+WHOLE_WORLD = "the whole world"
+
 _process_world: Communicator | None = None
 has_had_world = False  # in this process, of several ranks
 _thread_world: ContextVar[Communicator | None] = ContextVar("thread_world", default=None)
@@ -93,6 +96,29 @@ def communicator_for(array: Any, group: str = "world") -> Communicator:
     if hasattr(array, "__cuda_array_interface__"):
         return get_communicator(group, device=f"cuda:{array.device.id}")
     return get_communicator(group)
+
+
+def name_of(communicator: Communicator) -> str:
+    """The text under which `get_communicator` finds this very communicator now.
+
+    Its own text may mean another: "world" is whatever `using` has made the world.
+
+    Raises:
+        CollectiveError: it is closed, or of another world.
+    """
+    world, communicator = _current(), communicator.on_hosts
+    if world is None or (communicator is world and communicator.group == "world"):
+        return communicator.group
+    found = next((name for name, other in world.groups.items() if other is communicator and name != "world"), None)
+    if found is None and communicator is world:
+        return "world"
+    if found is None and communicator.groups is world.groups and communicator in world.family:
+        found = WHOLE_WORLD
+        world.groups[found] = communicator
+    if found is None:
+        given = f"{communicator!r}, which is closed or of another world"
+        raise CollectiveError(expected("group", f"an open group of {world!r}", given))
+    return found
 
 
 def _group_of(world: Communicator, group: str) -> Communicator:
@@ -197,6 +223,13 @@ class Present:
 
 
 _present = Present()
+
+
+def present_world() -> Communicator | None:
+    """The world of this thread, for whoever relies on nothing of it: no listener is told."""
+    return _present.world
+
+
 _question_listeners: list[Callable[[Present, Communicator | None], None]] = []
 
 

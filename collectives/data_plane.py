@@ -16,7 +16,7 @@ import numpy as np
 from dtrain.base.dtype import DType, DTypeLike, as_dtype, from_numpy
 from dtrain.base.errors import CollectiveMismatchError, DeviceError, DtypeError, ShapeError, expected
 from dtrain.collectives.counters import Counters
-from dtrain.collectives.overlap import Span, apart, may_overlap, output_spans
+from dtrain.collectives.overlap import Span, apart, may_overlap, output_spans, overlaps_itself
 from dtrain.collectives.rank_order import Array, check_reduction
 from dtrain.collectives.signature import signature
 from dtrain.collectives.weighing import Weight, weighted
@@ -66,6 +66,9 @@ class DataPlane(ABC):
 
     def _check_array(self, where: str, array: Array) -> DType:
         if isinstance(array, np.ndarray):
+            if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
+                advice = "fill what is masked: array.filled(0)"
+                raise TypeError(expected(where, "an array in which every element counts", "a masked one", advice))
             return from_numpy(array.dtype)
         if hasattr(array, "__cuda_array_interface__"):
             raise DeviceError(
@@ -247,9 +250,12 @@ class DataPlane(ABC):
 
 
 def check_writable(kind: str, out: Array) -> None:
-    """Raise `ValueError` if nothing can be written to `out`. CuPy has no read-only arrays."""
+    """Raise `ValueError` if no result can be written to `out`. CuPy has no read-only arrays."""
     if not getattr(out.flags, "writeable", True):
         raise ValueError(expected(kind, "an out that can be written to", "a read-only array", "copy it first"))
+    if overlaps_itself(out):
+        given = "one whose elements share memory, as those of a broadcast view do"
+        raise ValueError(expected(kind, "an out with memory for each element", given, "copy it first"))
 
 
 def _flat(array: Array) -> Array:

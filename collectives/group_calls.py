@@ -25,7 +25,11 @@ class GroupCalls(OrderedCalls):
     """A group of ranks that can split, share memory, and be named."""
 
     world_ranks: tuple[int, ...]
-    timeout: float
+
+    @property
+    @abstractmethod
+    def timeout(self) -> float:
+        """Seconds that a collective waits for its peers."""
 
     @abstractmethod
     def _split(self, groups: list[list[int]]) -> Communicator | None:

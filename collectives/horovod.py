@@ -18,6 +18,7 @@ from dtrain.collectives import calls, context, ops, session, world
 from dtrain.collectives.availability import is_mpi_available, is_nccl_available
 from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
 from dtrain.collectives.context import communicator_for
+from dtrain.collectives.missed_calls import counted
 from dtrain.collectives.work import Work
 from dtrain.core.context import context as _tracing
 from dtrain.core.tensor import Parameter, Tensor, as_tensor
@@ -54,6 +55,7 @@ def _op(average: bool | None, op: str | None) -> str:
     return op or ("mean" if average in (None, True) else "sum")
 
 
+@counted
 def allreduce(
     tensor: Any,
     average: bool | None = None,
@@ -88,6 +90,7 @@ def allreduce_async(tensor: Any, *arguments: Any, **options: Any) -> Work[Any]:
     return allreduce_async_(as_tensor(tensor).detach().clone(), *arguments, **options)
 
 
+@counted
 def allreduce_async_(
     tensor: Tensor,
     average: bool | None = None,
@@ -133,6 +136,7 @@ def poll(work: Work[Any]) -> bool:
     return work.is_completed()
 
 
+@counted
 def allgather(tensor: Tensor, name: str = "") -> Tensor:
     """Every rank's tensor joined along axis 0, where the ranks' sizes may differ."""
     tensor = as_tensor(tensor)
@@ -153,6 +157,7 @@ def allgather(tensor: Tensor, name: str = "") -> Tensor:
     return cat([rows[rank][:count] for rank, count in enumerate(counts)])
 
 
+@counted
 def broadcast(tensor: Any, root_rank: int, name: str = "") -> Tensor:
     """The root's tensor on every rank, as a new tensor."""
     return ops.broadcast(as_tensor(tensor), root=root_rank)

@@ -58,6 +58,8 @@ class MpiMessageCommunicator(MpiRank):
         return "messages_" + kind
 
     def close(self, reason: str = "has closed this communicator") -> None:
+        if self.is_inherited:
+            return
         is_first = not self._is_closing
         try:
             super().close(reason)

@@ -35,6 +35,8 @@ class MpiSharedCommunicator(MpiRank, SharedCommunicator):
         self._job, self._key, self._num_splits = job, key, 0
 
     def close(self, reason: str = "has closed this communicator") -> None:
+        if self.is_inherited:
+            return
         if not self._is_closing:
             self._flush()
         try:

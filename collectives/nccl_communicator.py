@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -62,7 +63,7 @@ class StreamWork(Work[Result]):
     def is_completed(self) -> bool:
         return bool(self.end.done)
 
-    def wait(self, timeout: float | None = None) -> Result:
+    def wait(self, timeout: float | timedelta | None = None) -> Result:
         self._current_stream().wait_event(self.end)
         return super().wait(timeout)
 
@@ -113,6 +114,10 @@ class NcclCommunicator(Communicator):
             unique_id = parent.broadcast_object(self._nccl.get_unique_id() if parent.rank == 0 else None)
             self._link = self._nccl.NcclCommunicator(parent.size, unique_id, parent.rank)
 
+    @property
+    def on_hosts(self) -> Communicator:
+        return self._parent
+
     def algorithm(self, kind: str, nbytes: int) -> str:
         if kind in ("all_reduce", "all_reduce_many"):
             return "nccl_ring_simple" if self._reduction == "nccl" else "nccl_slices"
@@ -122,6 +127,8 @@ class NcclCommunicator(Communicator):
         self._parent.abort(code)
 
     def close(self, reason: str = "has closed this communicator") -> None:
+        if self.is_inherited:
+            return
         is_first = not self._is_closing
         try:
             super().close(reason)

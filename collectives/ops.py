@@ -26,12 +26,13 @@ from dtrain.collectives import exposed_time
 from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import communicator_for, get_communicator, is_initialized
+from dtrain.collectives.missed_calls import counted
 from dtrain.core.apply import apply, apply_all
 from dtrain.core.buckets import BucketRequest, register_bucket_op, set_bucket_provider
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import zeros_like
-from dtrain.functional import equal, stack, where
+from dtrain.functional import equal, logical_or, not_equal, stack, where
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.kernels.registry import Array, KernelInfo, register_kernel
 
@@ -93,7 +94,12 @@ def _all_reduce_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
     if op == "prod":
         raise NotImplementedError("all_reduce: expected op sum, mean, max or min to differentiate, got prod")
     x, (y,) = node.inputs[0], node.outputs
-    return (where(equal(x, y), total, zeros_like(total)),)
+    return (_where_chosen(x, y, total),)
+
+
+def _where_chosen(x: Tensor, extremum: Tensor, grad: Tensor) -> Tensor:
+    """The gradient of those elements of this rank that are the extremum, which NaN is wherever it stands."""
+    return where(logical_or(equal(x, extremum), not_equal(x, x)), grad, zeros_like(grad))
 
 
 ALL_REDUCE = _collective("all_reduce", infer=_all_reduce_infer, grad=_all_reduce_grad, saves_outputs=True)
@@ -124,6 +130,7 @@ def _run_all_reduce(
 _kernel("all_reduce", _run_all_reduce)
 
 
+@counted
 def all_reduce(
     x: Tensor,
     *,
@@ -242,38 +249,52 @@ def _run_all_gather(x: Array, *, out: Array, group: str, size: int) -> None:
 _kernel("all_gather", _run_all_gather)
 
 
+@counted
 def all_gather(x: Tensor, *, group: str = "world") -> Tensor:
     """Stack every rank's tensor on a new leading axis: (…) becomes (size, …), in rank order."""
     return apply(ALL_GATHER, x, group=group, size=get_communicator(group).size)
 
 
-def _reduce_scatter_infer(x: TensorType, *, group: str, size: int) -> TensorType:
+def _reduce_scatter_infer(x: TensorType, *, group: str, size: int, op: str = "sum") -> TensorType:
     if not x.shape or x.shape[0] % size:
         raise ShapeError(expected("reduce_scatter", f"a leading axis that {size} ranks divide", str(x)))
     return x.with_(shape=(x.shape[0] // size, *x.shape[1:]))
 
 
 def _reduce_scatter_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
-    (x,) = node.inputs
-    return (all_gather(grad, group=node.attrs["group"]).reshape(x.shape),)
+    x, op, group = node.inputs[0], node.attrs.get("op", "sum"), node.attrs["group"]
+    if op == "prod":
+        raise NotImplementedError("reduce_scatter: expected op sum, mean, max or min to differentiate, got prod")
+    if op == "mean":
+        grad = grad / node.attrs["size"]
+    everyone = all_gather(grad, group=group).reshape(x.shape)
+    if op in ("sum", "mean"):
+        return (everyone,)
+    return (_where_chosen(x, all_gather(node.outputs[0], group=group).reshape(x.shape), everyone),)
 
 
 REDUCE_SCATTER = _collective(
-    "reduce_scatter", infer=_reduce_scatter_infer, grad=_reduce_scatter_grad, samples=lambda: _ALONE_SIZED
+    "reduce_scatter",
+    infer=_reduce_scatter_infer,
+    grad=_reduce_scatter_grad,
+    saves_outputs=True,
+    samples=lambda: _ALONE_SIZED,
 )
 
 
-def _run_reduce_scatter(x: Array, *, out: Array, group: str, size: int) -> None:
+def _run_reduce_scatter(x: Array, *, out: Array, group: str, size: int, op: str = "sum") -> None:
     with exchange(x, group, "reduce_scatter") as communicator:
-        communicator.reduce_scatter(x, out=out)
+        communicator.reduce_scatter(x, op=op, out=out)
 
 
 _kernel("reduce_scatter", _run_reduce_scatter)
 
 
-def reduce_scatter(x: Tensor, *, group: str = "world") -> Tensor:
-    """Sum over the ranks and keep one slice each: rank r gets rows [r·k, (r+1)·k) of the sum of (size·k, …)."""
-    return apply(REDUCE_SCATTER, x, group=group, size=get_communicator(group).size)
+@counted
+def reduce_scatter(x: Tensor, *, op: str = "sum", group: str = "world") -> Tensor:
+    """Reduce over the ranks and keep one slice each: rank r gets rows [r·k, (r+1)·k) of the result of (size·k, …)."""
+    how = {} if op == "sum" else {"op": op}
+    return apply(REDUCE_SCATTER, x, group=group, size=get_communicator(group).size, **how)
 
 
 def _broadcast_infer(x: TensorType, *, group: str, root: int) -> TensorType:
@@ -302,6 +323,7 @@ def _run_broadcast(x: Array, *, out: Array, group: str, root: int) -> None:
 _kernel("broadcast", _run_broadcast)
 
 
+@counted
 def broadcast(x: Tensor, *, root: int = 0, group: str = "world") -> Tensor:
     """The root's tensor on every rank; others give one of the same type."""
     return apply(BROADCAST, x, group=group, root=root)
@@ -328,11 +350,13 @@ def _run_all_to_all(x: Array, *, out: Array, group: str, size: int) -> None:
 _kernel("all_to_all", _run_all_to_all)
 
 
+@counted
 def all_to_all(x: Tensor, *, group: str = "world") -> Tensor:
     """Cut x into `size` equal blocks along axis 0; block s goes to rank s, and rank s's block r comes to rank r."""
     return apply(ALL_TO_ALL, x, group=group, size=get_communicator(group).size)
 
 
+@counted
 def weighted_mean(value: Tensor, count: float | Tensor, *, group: str = "world") -> Tensor:
     """Σᵣ countᵣ·valueᵣ / Σᵣ countᵣ over the ranks; a rank with count 0 may hold any value, also NaN.
 

@@ -14,10 +14,11 @@ What all ranks raise alike at their first meeting (a mismatch) breaks nothing.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
-from dtrain.base.errors import CollectiveError, PeerLostError
+from dtrain.base.errors import CollectiveError, PeerLostError, expected
 from dtrain.base.rank_info import rank_tag
 from dtrain.collectives.data_plane import DataPlane
 from dtrain.collectives.shared_window import State
@@ -26,14 +27,28 @@ from dtrain.collectives.work import Work, WorkQueue
 Result = TypeVar("Result")
 Prepare = Callable[[], Callable[[], Result]]
 
+_generation = 0  # how many forks lie between this process and the first
+
+
+def _count_fork() -> None:
+    global _generation
+    _generation += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
 
 class OrderedCalls(DataPlane):
     """The order of a communicator's calls, and whether it still holds on all ranks."""
 
+    is_for_one_process: ClassVar[bool] = True  # a fork has to leave it alone: others wait for its first owner
+
     def __init__(self, rank: int, size: int) -> None:
         super().__init__(rank, size)
         self._collectives = WorkQueue("collectives")
+        self._generation = _generation
         self._numbers = itertools.count()
+        self.calls_made = 0  # collectives of this rank, carried out or not
         self._begun = 0
         self._skipped = 0
         self._is_underway = False
@@ -52,7 +67,8 @@ class OrderedCalls(DataPlane):
 
     def _now(self, prepare: Prepare[Result]) -> Result:
         """Make a call and carry it out; `prepare` checks arguments and returns what is left to do."""
-        number = next(self._numbers)
+        self._check_process()
+        number = self._next_number()
         call = prepare()
         try:
             return self._collectives.run(lambda: self._carry_out(number, call))
@@ -61,9 +77,30 @@ class OrderedCalls(DataPlane):
 
     def _later(self, prepare: Prepare[Result]) -> Work[Result]:
         """Make a call that the communication thread carries out."""
-        number = next(self._numbers)
+        self._check_process()
+        number = self._next_number()
         call = prepare()
         return self._collectives.submit(lambda: self._carry_out(number, call))
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a copy that came by a fork, of a communicator that the parent goes on using."""
+        return self.is_for_one_process and self._generation != _generation
+
+    def _check_process(self) -> None:
+        if self.is_inherited:
+            given = "a fork of it, which others would take for the rank itself"
+            advice = "talk in the rank's own process, and give the child what it needs"
+            raise CollectiveError(expected(f"group {self.group!r}", "the process that joined it", given, advice))
+
+    def _next_number(self) -> int:
+        number = next(self._numbers)  # in one step, whichever threads make calls
+        self.calls_made = number + 1
+        return number
+
+    def miss_a_call(self) -> None:
+        """Count a call that ended by an exception before it was made, which the other ranks may well have made."""
+        self._next_number()
 
     def _carry_out(self, number: int, call: Callable[[], Result]) -> Result:
         self._check_whole()

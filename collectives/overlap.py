@@ -30,6 +30,23 @@ def may_overlap(array: Array, out: Array) -> bool:
     return type(out) is not np.ndarray or bool(np.may_share_memory(array, out))
 
 
+def overlaps_itself(array: Array) -> bool:
+    """Whether elements of an array share memory with one another, as those of a broadcast view do."""
+    if array.size < 2 or array.flags.c_contiguous or array.flags.f_contiguous:
+        return False
+    reach = array.itemsize
+    for stride, count in sorted((abs(stride), count) for stride, count in zip(array.strides, array.shape) if count > 1):
+        if stride < reach:
+            break
+        reach += stride * (count - 1)
+    else:
+        return False
+    places = np.zeros((), np.int64)
+    for stride, count in zip(array.strides, array.shape):
+        places = np.add.outer(places, np.arange(count, dtype=np.int64) * stride)
+    return bool((np.diff(np.sort(places, axis=None)) < array.itemsize).any())
+
+
 def output_spans(kind: str, outs: Sequence[Array]) -> list[Span | None]:
     """Where outputs lie; None for one that is not contiguous, which is written in one go when all has been read.
 

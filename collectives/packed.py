@@ -43,6 +43,22 @@ def _offsets_of(sizes: tuple[int, ...]) -> tuple[list[int], int]:
     return offsets, end
 
 
+@lru_cache(maxsize=1024)
+def runs_of(sizes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """First and last byte of what lies without padding in between.
+
+    >>> runs_of((128, 64, 4, 64))
+    ((0, 196), (256, 320))
+    """
+    runs: list[tuple[int, int]] = []
+    for offset, size in zip(_offsets_of(sizes)[0], sizes):
+        if runs and runs[-1][1] == offset:
+            runs[-1] = (runs[-1][0], offset + size)
+        elif size:
+            runs.append((offset, offset + size))
+    return tuple(runs)
+
+
 def slices(nbytes: int, size: int) -> list[tuple[int, int]]:
     """Cut a message into one slice per rank at multiples of ALIGNMENT."""
     lines = -(-nbytes // ALIGNMENT)
@@ -77,6 +93,11 @@ class Packed:
         else:
             self._pieces = [piece.view(np.uint8) for piece in pieces]
             self._offsets, self.nbytes = packed_offsets([piece.size for piece in self._pieces])
+
+    @property
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """Where the pieces are, without the padding, which may be anybody's."""
+        return runs_of(tuple([piece.size for piece in self._pieces]))
 
     def read(self, start: int, target: Array) -> None:
         """Copy bytes `start : start + target.size` of the message into `target`; padding is left as it is."""

@@ -21,6 +21,7 @@ class SelfCommunicator(Communicator):
     """A group of one rank."""
 
     name = "self"
+    is_for_one_process = False
 
     def __init__(self, world_ranks: tuple[int] | None = None, timeout: float | None = None) -> None:
         super().__init__(0, 1, world_ranks, timeout)

@@ -84,6 +84,8 @@ class SharedCommunicator(Communicator):
         return "shared_copy"
 
     def close(self, reason: str = "has closed this communicator") -> None:
+        if self.is_inherited:
+            return
         try:
             super().close(reason)
         finally:
@@ -149,7 +151,7 @@ class SharedCommunicator(Communicator):
         self._meet(text, places or _NOWHERE)
         shown = self._shown_places()
         if all(shown):
-            self._reduce_in_place(shown, source.nbytes, dtype, self._settled(op))
+            self._reduce_in_place(shown, source, dtype, self._settled(op))
             return True
         if any(shown):  # those who have staged nothing do it now, and all meet once more
             if places is not None:
@@ -177,19 +179,32 @@ class SharedCommunicator(Communicator):
             self._stage(source, start, self._next_half())
             self._next_chunk()
 
-    def _reduce_in_place(self, places: Sequence[bytes], nbytes: int, dtype: np.dtype[Any], op: Reduction) -> None:
+    def _reduce_in_place(self, places: Sequence[bytes], source: Packed, dtype: np.dtype[Any], op: Reduction) -> None:
         sources: list[Array] = []
         outs: list[Array] = []
         for rank, place in enumerate(places):
             segment, offset, out_segment, out_offset = _PLACE.unpack(place)
-            sources.append(self._segments[segment][rank][offset : offset + nbytes])
-            outs.append(self._segments[out_segment][rank][out_offset : out_offset + nbytes])
-        self._reduce_slice(sources, outs, dtype, op)
+            sources.append(self._segments[segment][rank][offset : offset + source.nbytes])
+            outs.append(self._segments[out_segment][rank][out_offset : out_offset + source.nbytes])
+        # What lies in the padding between the pieces is somebody else's.
+        for first, last in source.runs:
+            self._reduce_slice(sources, outs, dtype, op, within=(first, last))
         self._synchronize()
 
-    def _reduce_slice(self, parts: list[Array], targets: list[Array], dtype: np.dtype[Any], op: Reduction) -> None:
-        """Reduce this rank's slice of `parts` into the same slice of each target."""
+    def _reduce_slice(
+        self,
+        parts: list[Array],
+        targets: list[Array],
+        dtype: np.dtype[Any],
+        op: Reduction,
+        within: tuple[int, int] | None = None,
+    ) -> None:
+        """Reduce this rank's slice of `parts`, or what of it lies `within`, into the same slice of each target."""
         first, last = slices(parts[0].size, self.size)[self.rank]
+        if within is not None:
+            first, last = max(first, within[0]), min(last, within[1])
+            if first >= last:
+                return
         reduce_in_rank_order(
             [part[first:last].view(dtype) for part in parts], op, *(to[first:last].view(dtype) for to in targets)
         )

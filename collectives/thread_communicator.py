@@ -174,6 +174,8 @@ class ThreadCommunicator(SharedCommunicator):
         self._num_splits = 0
 
     def close(self, reason: str = "has closed this communicator") -> None:
+        if self.is_inherited:
+            return
         with self._world.changed:
             self._is_closing = True
             self._world.changed.notify_all()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast
 
 from dtrain.base.errors import CollectiveError, expected
@@ -45,16 +46,18 @@ class Work(Generic[Result]):
         """Whether the call has ended, well or badly."""
         return self._completed.is_set()
 
-    def wait(self, timeout: float | None = None) -> Result:
+    def wait(self, timeout: float | timedelta | None = None) -> Result:
         """Return the result once the call has ended.
 
         Args:
-            timeout: seconds to wait at most; None waits as long as the communicator does.
+            timeout: seconds to wait at most, or a timedelta; None waits as long as the communicator does.
 
         Raises:
             TimeoutError: the call has not ended within `timeout` seconds; it stays under way.
             Exception: whatever the call raised.
         """
+        if isinstance(timeout, timedelta):
+            timeout = timeout.total_seconds()
         if not self._completed.wait(timeout):
             raise TimeoutError(expected("Work.wait", f"the collective to end within {timeout} s", "no end yet"))
         if self._exception is not None:
@@ -82,8 +85,10 @@ class Work(Generic[Result]):
 class WorkQueue:
     """Carries out calls in order: in the caller's thread where the caller waits, in an own thread otherwise."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, keeps_thread: bool = True) -> None:
+        """Without `keeps_thread` the thread ends when nothing is left to do, and the next call starts another."""
         self.name = name
+        self._keeps_thread = keeps_thread
         self._pending: deque[Work[object]] = deque()
         self._lock, self._turn = threading.RLock(), threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -95,7 +100,8 @@ class WorkQueue:
     def run(self, task: Callable[[], Result]) -> Result:
         """Carry `task` out here and now, after everything submitted before it."""
         self._let_go()
-        last = self._pending[-1] if self._pending else self._current
+        with self._changed:
+            last = self._pending[-1] if self._pending else self._current
         if last is not None and not last.is_completed():
             self._wake()  # an exception may have come between a call and its thread
             last.join()
@@ -126,6 +132,13 @@ class WorkQueue:
                 self._thread.start()
             self._changed.notify_all()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way, and nothing has failed unseen."""
+        with self._changed:
+            is_busy = bool(self._pending) or self._thread is not None
+        return not is_busy and not any(work.unseen_exception is not None for work in self._failed)
+
     def close(self) -> None:
         """Carry out what is pending, then end the thread. Closing twice is harmless.
 
@@ -136,8 +149,9 @@ class WorkQueue:
         self._is_closed = True
         if self._pending or self._thread is not None:
             self._wake()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
         failed, self._failed = self._failed, []
         for work in failed:
             if work.unseen_exception is not None:
@@ -158,9 +172,10 @@ class WorkQueue:
     def _serve(self) -> None:
         while self._thread is threading.current_thread():
             with self._changed:
-                while not self._pending and not self._is_closed:
+                while not self._pending and not self._is_closed and self._keeps_thread:
                     self._changed.wait()
                 if not self._pending:
+                    self._thread = None
                     return
                 self._current = work = self._pending.popleft()
             with self._turn:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dtrain.base.errors import CollectiveError, expected
+from dtrain.base.errors import CollectiveError, CollectiveMismatchError, expected
 from dtrain.base.rank_info import RankInfo
 from dtrain.collectives import context, session
 from dtrain.collectives.calls import Group, as_group, expect_untraced, in_group
 from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.missed_calls import counted
 
 _NOTHING = object()  # None is an object to gather, too
 
@@ -74,24 +75,39 @@ def local_world_size() -> int:
     return RankInfo.from_environment().local_size
 
 
+@counted
 def new_group(ranks: Sequence[int] | None = None, **options: Any) -> str:
-    """Make a group of these ranks of the world; every rank of the world calls it. Returns the group's text.
+    """Make a group of these ranks of the world; every rank of the world calls it, with the same ranks.
 
-    Ranks that are not in it get the text too, and an error where they use it.
+    Returns the group's text. Ranks that are not in it get the text too, and an error where they use it.
+
+    Raises:
+        CollectiveMismatchError: on every rank, if ranks named different ones.
+        CollectiveError: the ranks are none of the world.
     """
     world = context.get_communicator()
     members = list(range(world.size)) if ranks is None else sorted(ranks)
+    _expect_alike(world, members)
     outside = [rank for rank in members if not 0 <= rank < world.size]
     if outside or len(set(members)) != len(members) or not members:
-        raise CollectiveError(
-            expected("new_group", f"different ranks of 0 to {world.size - 1}", str(list(ranks or [])))
-        )
+        raise CollectiveError(expected("new_group", f"different ranks of 0 to {world.size - 1}", str(members)))
     child = world.split(0 if world.rank in members else None)
     # Whoever is outside learns the name from the members.
     texts: list[str | None] = world.all_gather_object(None if child is None else child.group)
     return next(text for text in texts if text is not None)
 
 
+def _expect_alike(world: Communicator, members: Sequence[int]) -> None:
+    """Each rank that makes a group of its own alone would otherwise be put into one with all that do the same."""
+    given: list[Sequence[int]] = world.all_gather_object(members)
+    if any(other != given[0] for other in given):
+        said = "; ".join(f"rank {rank}: {list(other)}" for rank, other in enumerate(given[:4]))
+        advice = "call it for every group on every rank of the world, in the same order"
+        more = f"; {len(given) - 4} more" if len(given) > 4 else ""
+        raise CollectiveMismatchError(expected("new_group", "the same ranks on every rank", said + more, advice))
+
+
+@counted
 def all_gather_object(value: Any, other: Any = _NOTHING, *, group: Group = None) -> Any:
     """Every rank's object, in rank order; `all_gather_object(places, value)` fills a list, as PyTorch's does."""
     expect_untraced("all_gather_object")
@@ -105,6 +121,7 @@ def all_gather_object(value: Any, other: Any = _NOTHING, *, group: Group = None)
     return None
 
 
+@counted
 def gather_object(
     value: Any,
     places: list[Any] | None = None,
@@ -125,6 +142,7 @@ def gather_object(
     return values
 
 
+@counted
 def broadcast_object(value: Any = None, src: int | None = None, *, root: int | None = None, group: Group = None) -> Any:
     """One rank's object on every rank; nobody looks at the others' `value`."""
     expect_untraced("broadcast_object")
@@ -132,6 +150,7 @@ def broadcast_object(value: Any = None, src: int | None = None, *, root: int | N
     return context.get_communicator(as_group(group)).broadcast_object(value, root=root)
 
 
+@counted
 def broadcast_object_list(
     values: list[Any], src: int | None = None, *, root: int | None = None, group: Group = None
 ) -> None:
@@ -146,6 +165,7 @@ def broadcast_object_list(
     values[:] = received
 
 
+@counted
 def scatter_object_list(
     place: list[Any],
     values: list[Any] | None = None,

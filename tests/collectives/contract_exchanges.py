@@ -129,8 +129,13 @@ def groups_have_the_same_name_everywhere(comm: Communicator) -> None:
     if comm.size == 4:
         assert names[:2] == ["world/0,2", "world/1,3"]
     everybody, single = comm.split(0), comm.split(comm.rank)
-    assert everybody.group == "world/" + compact(list(range(comm.size))), "a copy of the world is not the world"
-    assert single.group == f"world/{comm.rank}"
+    own = "world/" + compact(list(range(comm.size)))
+    assert everybody.group.partition("#")[0] == own, "a copy of the world is not the world"
+    assert single.group.partition("#")[0] == f"world/{comm.rank}"
+    groups = [half, everybody, single]
+    assert len({group.group for group in groups}) == 3, "groups of equal members have names of their own"
+    assert [comm.groups[group.group] for group in groups] == groups
+    assert comm.all_gather_object(everybody.group) == [everybody.group] * comm.size
     everybody.close()
     single.close()
     half.close()

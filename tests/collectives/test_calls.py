@@ -234,7 +234,7 @@ def test_what_cannot_be_put_anywhere_is_said() -> None:
     def program(rank: int, size: int) -> None:
         with pytest.raises(TypeError, match="a tensor to put the result into"):
             dist.all_reduce([1.0, 2.0])
-        with pytest.raises(ShapeError, match="a list of 2 tensors to fill"):
+        with pytest.raises(ShapeError, match="a list of 2 tensors"):
             dist.all_gather([dt.zeros(2)], dt.zeros(2))
         with pytest.raises(TypeError, match="the other rank"):
             dist.send(dt.zeros(2))

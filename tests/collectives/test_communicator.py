@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import traceback
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dtrain.collectives.communicator import TIMEOUT_VARIABLE, Communicator, default_timeout
 from dtrain.collectives.self_communicator import SelfCommunicator
-from dtrain.collectives.thread_communicator import run_threads
+from dtrain.collectives.thread_communicator import ThreadCommunicator, run_threads
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
@@ -66,7 +68,24 @@ def test_timeout_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert default_timeout() == 1800
     monkeypatch.setenv(TIMEOUT_VARIABLE, "2.5")
     assert SelfCommunicator().timeout == 2.5
-    for bad in ("soon", "-1", "0"):
+    for bad in ("soon", "-1", "0", "nan"):
         monkeypatch.setenv(TIMEOUT_VARIABLE, bad)
         with pytest.raises(ValueError, match=f"{TIMEOUT_VARIABLE}: expected a number of seconds above 0, got '{bad}'"):
             default_timeout()
+
+
+def test_timeouts_are_looked_at_when_they_are_given() -> None:
+    for bad in (float("nan"), -1, 0, "5", True, timedelta(0)):
+        with pytest.raises(ValueError, match="expected a number of seconds above 0, or a timedelta"):
+            SelfCommunicator(timeout=bad)  # type: ignore[arg-type]
+    comm = SelfCommunicator(timeout=timedelta(minutes=1))  # type: ignore[arg-type]
+    assert comm.timeout == 60
+    with pytest.raises(ValueError, match="seconds above 0"):
+        comm.timeout = float("nan")
+    assert comm.timeout == 60
+
+    def program(world: ThreadCommunicator) -> float:
+        world.timeout = float("inf")
+        return float(world.all_reduce(np.ones(1))[0])
+
+    assert run_threads(2, program) == [2, 2]

@@ -86,13 +86,40 @@ def test_all_gather(size: int, traced: bool) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_reduce_scatter(size: int) -> None:
-    results = on_ranks(size, dist.reduce_scatter, 2 * size, 3, traced=False)
-    total = sum(draw(rank, 2 * size, 3) for rank in range(size))
+@pytest.mark.parametrize("op", ["sum", "mean", "max", "min"])
+def test_reduce_scatter(op: str, size: int) -> None:
+    results = on_ranks(size, lambda x: dist.reduce_scatter(x, op=op), 2 * size, 3, traced=op == "max")
+    xs = np.stack([draw(rank, 2 * size, 3) for rank in range(size)])
+    wanted = getattr(np, op)(xs, axis=0)
     grad = np.concatenate([draw(50 + rank, 2, 3) for rank in range(size)])
     for rank, (y, dx) in enumerate(results):
-        np.testing.assert_allclose(y, total[2 * rank : 2 * rank + 2], rtol=1e-12)
-        np.testing.assert_allclose(dx, grad, rtol=1e-12)
+        np.testing.assert_allclose(y, wanted[2 * rank : 2 * rank + 2], rtol=1e-12)
+        mine = {"sum": grad, "mean": grad / size}.get(op, np.where(xs[rank] == wanted, grad, 0))
+        np.testing.assert_allclose(dx, mine, rtol=1e-12)
+
+
+def test_a_mean_of_slices_overflows_no_short_float() -> None:
+    def program(communicator: Any) -> list[Any]:
+        large, place = dt.tensor(np.full(2, 60000, np.float16)), dt.tensor(np.zeros(1, np.float16))
+        dist.reduce_scatter(place, [large[:1], large[1:]], "mean")
+        return [dist.reduce_scatter(large, op="mean").item(), place.item()]
+
+    assert dist.run_threads(2, program) == [[60000, 60000]] * 2
+
+
+@pytest.mark.parametrize("op", ["max", "min"])
+def test_nan_stays_visible_in_gradients_of_extrema(op: str) -> None:
+    values = [[0.0, 3.0], [np.nan, 2.0]]  # of each rank
+    chosen = [[0.0, float(op == "max")], [1.0, float(op == "min")]]
+
+    def program(communicator: Any) -> None:
+        for collective, times in ((dist.all_reduce, 2), (dist.reduce_scatter, 1)):
+            x = dt.tensor(np.array(values[communicator.rank]), requires_grad=True)
+            collective(x, op=op).sum().backward()
+            assert x.grad is not None
+            assert x.grad.tolist() == [times * part for part in chosen[communicator.rank]]
+
+    dist.run_threads(2, program)
 
 
 @pytest.mark.parametrize("size", SIZES)

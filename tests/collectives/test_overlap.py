@@ -104,3 +104,51 @@ def test_a_read_only_output_is_refused_before_anybody_waits() -> None:
         assert comm.all_reduce(np.ones(1))[0] == 2, "all ranks were refused alike"
 
     run_threads(2, program)
+
+
+def test_an_output_whose_elements_share_memory_is_refused() -> None:
+    def program(comm: ThreadCommunicator) -> None:
+        base = np.zeros(12)
+        strided = np.lib.stride_tricks.as_strided
+        crossing = strided(base, (2, 3), (24, 16))  # rows begin within the row before, between its elements
+        for out in (strided(base, (4,), (0,)), strided(base, (2, 3), (8, 8)), strided(base, (2, 3), (16, 16))):
+            x = np.ones(out.shape)
+            for call in (comm.all_reduce, comm.broadcast, comm.all_to_all, comm.all_reduce_async):
+                with pytest.raises(ValueError, match="an out with memory for each element"):
+                    call(x, out=out)
+            with pytest.raises(ValueError, match="an out with memory for each element"):
+                comm.recv(source=0, out=out)
+        comm.all_reduce(np.arange(6.0).reshape(2, 3), out=crossing)
+        assert crossing.tolist() == [[0, 2, 4], [6, 8, 10]]
+        assert comm.all_reduce(np.ones((2, 3)), out=base.reshape(3, 4)[:, :2].T).tolist() == [[2] * 3] * 2
+
+    run_threads(2, program)
+
+
+@pytest.mark.parametrize("op", ["sum", "mean"])
+def test_what_lies_between_arrays_in_shared_memory_is_left_alone(op: str) -> None:
+    def program(comm: ThreadCommunicator) -> None:
+        count = 5001  # 8 bytes behind a line: 56 are left until the next array
+        memory = comm.allocate(200_000).view(np.float32)
+        first, between, second, after = np.split(memory, [count, 5008, 5008 + count, 5008 + count + 3])[:4]
+        weight = comm.rank + 1.0 if op == "mean" else None
+        for round_number in (1, 2):
+            first[:], second[:] = comm.rank + 1, 10 * comm.rank
+            between[:], after[:] = 100 + comm.rank, 200 + comm.rank
+            comm.all_reduce_many([first, second], outs=[first, second], op=op, weight=weight)
+            assert (between == 100 + comm.rank).all() and (after == 200 + comm.rank).all(), round_number
+            wanted = (6, 30) if op == "sum" else (14 / 6, 80 / 6)
+            assert np.allclose(first, wanted[0]) and np.allclose(second, wanted[1])
+
+    run_threads(3, program, staging_bytes=4096)
+
+
+def test_masked_arrays_are_refused_before_anybody_waits() -> None:
+    def program(comm: ThreadCommunicator) -> None:
+        masked = np.ma.array([1.0, 2.0], mask=[False, True])
+        for call in (comm.all_reduce, comm.broadcast, comm.all_gather, comm.all_to_all):
+            with pytest.raises(TypeError, match="every element counts, got a masked one"):
+                call(masked)
+        assert comm.all_reduce(np.ones(1))[0] == 2
+
+    run_threads(2, program)
