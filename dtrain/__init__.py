@@ -52,6 +52,13 @@ from dtrain.base.memory_format import channels_last_3d as channels_last_3d
 from dtrain.base.memory_format import contiguous_format as contiguous_format
 from dtrain.base.memory_format import preserve_format as preserve_format
 from dtrain.base.rank_info import RankInfo as RankInfo
+from dtrain.base.settings import are_deterministic_algorithms_enabled as are_deterministic_algorithms_enabled
+from dtrain.base.settings import get_default_dtype as get_default_dtype
+from dtrain.base.settings import get_float32_matmul_precision as get_float32_matmul_precision
+from dtrain.base.settings import set_default_device as set_default_device
+from dtrain.base.settings import set_default_dtype as set_default_dtype
+from dtrain.base.settings import set_float32_matmul_precision as set_float32_matmul_precision
+from dtrain.base.settings import use_deterministic_algorithms as use_deterministic_algorithms
 from dtrain.base.tensor_type import TensorType as TensorType
 from dtrain.base.version import VERSION
 from dtrain.core.autograd import backward as backward
@@ -70,6 +77,7 @@ from dtrain.core.random_like import initial_seed as initial_seed
 from dtrain.core.random_like import manual_seed as manual_seed
 from dtrain.core.random_like import rand as rand
 from dtrain.core.random_like import rand_like as rand_like
+from dtrain.core.random_like import randint_like as randint_like
 from dtrain.core.random_like import randn as randn
 from dtrain.core.random_like import randn_like as randn_like
 from dtrain.core.random_like import set_rng_state as set_rng_state
@@ -96,6 +104,8 @@ from dtrain import functional as functional
 from dtrain import nn as nn
 from dtrain import optim as optim
 from dtrain import passes as passes  # hands the default pipeline to trace
+from dtrain.ops.random_from import bernoulli as bernoulli
+from dtrain.ops.random_from import normal as normal
 
 __version__ = VERSION
 

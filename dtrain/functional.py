@@ -38,11 +38,13 @@ from dtrain.ops.activation import softplus as softplus
 from dtrain.ops.argreduce import argmax as argmax
 from dtrain.ops.argreduce import argmin as argmin
 from dtrain.ops.arithmetic import exp2 as exp2
+from dtrain.ops.arithmetic import fmod as fmod
 from dtrain.ops.arithmetic import frac as frac
 from dtrain.ops.arithmetic import hypot as hypot
 from dtrain.ops.arithmetic import lerp as lerp
 from dtrain.ops.arithmetic import log2 as log2
 from dtrain.ops.arithmetic import log10 as log10
+from dtrain.ops.arithmetic import nan_to_num as nan_to_num
 from dtrain.ops.arithmetic import trunc as trunc
 from dtrain.ops.attention import scaled_dot_product_attention as scaled_dot_product_attention
 from dtrain.ops.average_pool import adaptive_avg_pool2d as adaptive_avg_pool2d
@@ -66,6 +68,7 @@ from dtrain.ops.binary import pow as pow
 from dtrain.ops.binary import sub as sub
 from dtrain.ops.binary_cross_entropy import binary_cross_entropy as binary_cross_entropy
 from dtrain.ops.binary_cross_entropy import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from dtrain.ops.bincount import bincount as bincount
 from dtrain.ops.cast import cast as cast
 from dtrain.ops.cast import copy as copy
 from dtrain.ops.clip import clip as clip
@@ -109,8 +112,12 @@ from dtrain.ops.diagonal import diagonal as diagonal
 from dtrain.ops.diagonal import diagonal_scatter as diagonal_scatter
 from dtrain.ops.diagonal import tril as tril
 from dtrain.ops.diagonal import triu as triu
+from dtrain.ops.distance import cdist as cdist
+from dtrain.ops.distance import pairwise_distance as pairwise_distance
 from dtrain.ops.dropout import dropout as dropout
 from dtrain.ops.dropout import dropout2d as dropout2d
+from dtrain.ops.einsum import einsum as einsum
+from dtrain.ops.einsum import tensordot as tensordot
 from dtrain.ops.embedding import embedding as embedding
 from dtrain.ops.extremum import amax as amax
 from dtrain.ops.extremum import amin as amin
@@ -136,6 +143,7 @@ from dtrain.ops.joining import pad as pad
 from dtrain.ops.joining import roll as roll
 from dtrain.ops.joining import split as split
 from dtrain.ops.joining import stack as stack
+from dtrain.ops.joining import tensor_split as tensor_split
 from dtrain.ops.joining import unbind as unbind
 from dtrain.ops.joining import vstack as vstack
 from dtrain.ops.linear import linear as linear
@@ -151,7 +159,11 @@ from dtrain.ops.masking import masked_fill as masked_fill
 from dtrain.ops.matmul import dot as dot
 from dtrain.ops.matmul import matmul as matmul
 from dtrain.ops.matmul import outer as outer
+from dtrain.ops.matrix_places import block_diag as block_diag
+from dtrain.ops.matrix_places import tril_indices as tril_indices
+from dtrain.ops.matrix_places import triu_indices as triu_indices
 from dtrain.ops.matrix_products import addmm as addmm
+from dtrain.ops.matrix_products import baddbmm as baddbmm
 from dtrain.ops.matrix_products import bmm as bmm
 from dtrain.ops.matrix_products import mm as mm
 from dtrain.ops.matrix_products import mv as mv
@@ -171,6 +183,7 @@ from dtrain.ops.normalization import layer_norm as layer_norm
 from dtrain.ops.normalization import rms_norm as rms_norm
 from dtrain.ops.pad_sequence import pad_sequence as pad_sequence
 from dtrain.ops.product import prod as prod
+from dtrain.ops.quantile import quantile as quantile
 from dtrain.ops.reduction import all as all
 from dtrain.ops.reduction import any as any
 from dtrain.ops.reduction import logsumexp as logsumexp
@@ -179,7 +192,10 @@ from dtrain.ops.reduction import mean as mean
 from dtrain.ops.reduction import min as min
 from dtrain.ops.reduction import sum as sum
 from dtrain.ops.rounding import round as round
+from dtrain.ops.scan import cumprod as cumprod
 from dtrain.ops.scan import cumsum as cumsum
+from dtrain.ops.scan import diff as diff
+from dtrain.ops.searchsorted import bucketize as bucketize
 from dtrain.ops.searchsorted import searchsorted as searchsorted
 from dtrain.ops.shape import add_axis as add_axis
 from dtrain.ops.shape import broadcast_to as broadcast_to

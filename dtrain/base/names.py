@@ -39,7 +39,9 @@ _FUNCTIONS = _same(
     "masked_select matmul maximum mean meshgrid minimum mm mul multinomial mv narrow neg nonzero norm not_equal numel "
     "outer permute pow prod ravel reciprocal relu reshape roll round rsqrt scatter scatter_add searchsorted select "
     "sigmoid sign sin sinh softmax sort split sqrt square squeeze stack std std_mean sub sum t tan tanh tile topk "
-    "transpose tril triu trunc unbind unique unsqueeze var var_mean vstack where"
+    "transpose tril triu trunc unbind unique unsqueeze var var_mean vstack where "
+    "baddbmm bincount block_diag bucketize cdist cumprod diff einsum fmod nan_to_num quantile tensor_split tensordot "
+    "tril_indices triu_indices"
 )
 
 ALIASES: Mapping[str, Mapping[str, str]] = {
@@ -69,7 +71,10 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
         "ge": "F.greater_equal",
     },
     "nn": {"functional": "F", "utils": "nn.utils", "parallel": "nn.parallel", "modules": "nn"},
-    "nn.utils": {**_same("clip_grad_norm_ clip_grad_value_", "optim"), "rnn": "nn.utils.rnn"},
+    "nn.utils": {
+        **_same("clip_grad_norm_ clip_grad_value_", "optim"), "rnn": "nn.utils.rnn",
+        **_same("parameters_to_vector vector_to_parameters", "nn"),
+    },
     "nn.utils.rnn": {"pad_sequence": "F.pad_sequence"},
     "nn.parallel": {"DistributedDataParallel": "dist.DistributedDataParallel"},
     "utils": {"data": "data"},
@@ -98,7 +103,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
             "greater greater_equal hypot index_add isclose isfinite isinf isnan lerp less less_equal log10 log1p log2 "
             "logical_and logical_not logical_or logical_xor masked_fill maximum minimum mm mul multinomial mv neg "
             "not_equal numel outer prelu reciprocal roll scatter scatter_add select sign sin sinh std_mean sub t tan "
-            "tile tril triu trunc unbind unflatten unique var_mean"
+            "tensor_split tile tril triu trunc unbind unflatten unique var_mean"
         ),
     },
     "Module": {},

@@ -7,7 +7,7 @@ from typing import Any
 from dtrain.base.device import CPU, DeviceLike
 from dtrain.base.dtype import DTypeLike, float32
 from dtrain.base.spelling import spelled
-from dtrain.core.random import Generator, default_generator, normal, seed, uniform
+from dtrain.core.random import Generator, default_generator, normal, randint, seed, uniform
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import shape_of
 
@@ -52,6 +52,22 @@ def randn_like(
     """`randn` with the shape of x, and its dtype and device unless others are given."""
     device = x.device if device is None else device
     return randn(x.shape, dtype=dtype or x.dtype, device=device, requires_grad=requires_grad)
+
+
+@spelled
+def randint_like(
+    x: Tensor,
+    low: int,
+    high: int | None = None,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`randint` in [low, high), or [0, low), with the shape of x, and its dtype and device unless others are given."""
+    place = x.device if device is None else device
+    drawn = randint(low, high, x.shape, dtype=dtype or x.dtype, device=place)
+    return drawn.requires_grad_() if requires_grad else drawn
 
 
 def initial_seed() -> int:

@@ -63,6 +63,10 @@ from dtrain.nn.normalization import GroupNorm as GroupNorm
 from dtrain.nn.normalization import InstanceNorm2d as InstanceNorm2d
 from dtrain.nn.normalization import LayerNorm as LayerNorm
 from dtrain.nn.normalization import RMSNorm as RMSNorm
+from dtrain.nn.parameter_containers import ParameterDict as ParameterDict
+from dtrain.nn.parameter_containers import ParameterList as ParameterList
+from dtrain.nn.parameter_vector import parameters_to_vector as parameters_to_vector
+from dtrain.nn.parameter_vector import vector_to_parameters as vector_to_parameters
 from dtrain.nn.pooling import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from dtrain.nn.pooling import AdaptiveMaxPool2d as AdaptiveMaxPool2d
 from dtrain.nn.pooling import AvgPool1d as AvgPool1d

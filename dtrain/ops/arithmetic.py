@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import ml_dtypes
+
+from dtrain.base.promotion import common_dtype
+from dtrain.core.apply import as_tensors, cast
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.ops.binary import maximum
+from dtrain.ops.binary import maximum, mod
 from dtrain.ops.binary import pow as power
 from dtrain.ops.cast import copy
 from dtrain.ops.precision import rounded_once
@@ -61,4 +65,43 @@ def lerp(x: Tensor, y: Tensor, weight: float | Tensor) -> Tensor:
     return x + weight * (y - x)
 
 
-install_methods({function.__name__: function for function in (log2, log10, exp2, hypot, trunc, frac, lerp)})
+@rounded_once
+def fmod(x: Any, y: Any) -> Tensor:
+    """What is left of x / y rounded towards zero, with the sign of x; `mod` has that of y.
+
+    >>> fmod(tensor([-3.0, 3.0]), 2).tolist()
+    [-1.0, 1.0]
+    """
+    first, second = as_tensors([x, y])
+    common = common_dtype([first.type, second.type])
+    first, second = cast(first, common), cast(second, common)
+    if common.kind == "unsigned":
+        return mod(first, second)
+    if common.is_integer:
+        left = mod(first, second)
+        return where((left != 0) & ((first < 0) != (second < 0)), left - second, left)
+    # Of sizes, where the remainder is exact; signs are constants to the gradient.
+    sign, size = where(first < 0, -1.0, 1.0), where(second < 0, -1.0, 1.0) * second
+    return cast(sign, common) * mod(cast(sign, common) * first, size)
+
+
+def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """x with numbers in the place of NaN and of the infinities: by default the largest and the least of the dtype.
+
+    Their gradient is 0. Integers stay.
+
+    >>> nan_to_num(tensor([1.0, 0.0]) / tensor([0.0, 0.0]), posinf=9.0).tolist()
+    [9.0, 0.0]
+    """
+    tensor = as_tensor(x)
+    if not tensor.dtype.is_floating:
+        return tensor
+    limit = float(ml_dtypes.finfo(tensor.dtype.numpy).max)
+    tensor = where(tensor == math.inf, limit if posinf is None else posinf, tensor)
+    tensor = where(tensor == -math.inf, -limit if neginf is None else neginf, tensor)
+    return where(tensor != tensor, 0.0 if nan is None else nan, tensor)
+
+
+install_methods(
+    {function.__name__: function for function in (log2, log10, exp2, hypot, trunc, frac, lerp, fmod, nan_to_num)}
+)

@@ -10,16 +10,22 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
+import numpy as np
+
+from dtrain.base.errors import ShapeError, expected
 from dtrain.base.spelling import spelled
 from dtrain.core import random
 from dtrain.core.inplace import update_in_place
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.core.tensor_factory import full_like, zeros_like
+from dtrain.core.tensor_factory import eye, full_like, zeros_like
 from dtrain.ops import activation, binary, comparison, rounding, unary
 from dtrain.ops.binary import add, div, mul, sub
 from dtrain.ops.clip import clip
 from dtrain.ops.gather_scatter import scatter, scatter_add
-from dtrain.ops.index_put import index_add, index_put
+from dtrain.ops.index_put import index_add, index_put, set_item
+from dtrain.ops.infer import normalize_axis
+from dtrain.ops.random_from import bernoulli
 from dtrain.ops.where import where
 
 Function = Callable[..., Tensor]
@@ -61,6 +67,35 @@ def _uniform(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     return random.uniform(x.shape, low, high, device=x.device).to(x.dtype)
 
 
+def _random(x: Tensor, low: int | None = None, high: int | None = None) -> Tensor:
+    """Integers in [low, high), or in [0, low) where only one number is given, or of all that the dtype counts in."""
+    if high is None:
+        low, high = 0, _count_of(x) if low is None else low
+    return random.randint(low or 0, high, x.shape, device=x.device).to(x.dtype)
+
+
+def _count_of(x: Tensor) -> int:
+    """One more than the largest integer up to which the dtype has all: bool 2, s8 128, f32 2²⁴ + 1."""
+    if x.dtype.is_floating:
+        return int(2 ** (int(ml_dtypes.finfo(x.dtype.numpy).nmant) + 1)) + 1
+    return 2 if x.dtype.kind == "bool" else min(int(np.iinfo(x.dtype.numpy).max) + 1, 2**63 - 1)
+
+
+def _bernoulli(x: Tensor, p: Any = 0.5) -> Tensor:
+    return bernoulli(x, p)
+
+
+def _fill_diagonal(x: Tensor, value: Any, wrap: bool = False) -> Tensor:
+    if x.ndim != 2 or (wrap and x.shape[0] > x.shape[1]):
+        raise ShapeError(expected("fill_diagonal_", "a matrix, and no wrap of a tall one", str(x.type)))
+    return where(eye(*x.shape, dtype="bool", device=x.device), value, x)
+
+
+def _index_fill(x: Tensor, axis: int, index: Any, value: Any) -> Tensor:
+    places = (slice(None),) * normalize_axis("index_fill_", axis, x.ndim)
+    return set_item(x, (*places, as_tensor(index)), value)
+
+
 _UNARY: tuple[Function, ...] = (
     unary.abs, unary.acos, unary.asin, unary.atan, unary.ceil, unary.cos,
     unary.cosh, unary.exp, unary.expm1, unary.floor, unary.log, unary.log1p,
@@ -98,6 +133,10 @@ WRITERS: dict[str, Function] = {
     "logical_not_": comparison.logical_not,
     "normal_": _normal,
     "uniform_": _uniform,
+    "random_": _random,
+    "bernoulli_": _bernoulli,
+    "fill_diagonal_": _fill_diagonal,
+    "index_fill_": _index_fill,
 }
 
 OPERATORS: dict[str, Function] = {

@@ -6,7 +6,7 @@ from dtrain.base.errors import ShapeError, expected
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.ops.matmul import matmul
 from dtrain.ops.precision import rounded_once
-from dtrain.ops.shape import transpose
+from dtrain.ops.shape import broadcast_to, transpose
 
 
 def _matrices(where_: str, x: Tensor, y: Tensor, *ndims: int) -> None:
@@ -37,9 +37,22 @@ def mv(a: Tensor, b: Tensor) -> Tensor:
 
 @rounded_once
 def addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """beta·x + alpha·(a @ b)."""
-    product = mm(a, b)
-    return (x if beta == 1 else x * beta) + (product if alpha == 1 else product * alpha)
+    """beta·x + alpha·(a @ b). With a beta of 0 the elements of x do not matter."""
+    return _added(x, mm(a, b), beta, alpha)
+
+
+@rounded_once
+def baddbmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta·x + alpha·(a @ b) of batches, [B, n, k] and [B, k, m]. With a beta of 0 the elements of x do not matter."""
+    return _added(x, bmm(a, b), beta, alpha)
+
+
+def _added(x: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
+    x = broadcast_to(x, product.shape)
+    product = product if alpha == 1 else product * alpha
+    if beta == 0:  # NaN of x, which may be memory never filled, must not come through
+        return product.to(x.dtype) if x.dtype.is_floating else product
+    return (x if beta == 1 else x * beta) + product
 
 
 def t(x: Tensor) -> Tensor:
@@ -49,4 +62,4 @@ def t(x: Tensor) -> Tensor:
     return transpose(x) if x.ndim == 2 else x
 
 
-install_methods({function.__name__: function for function in (mm, bmm, mv, addmm, t)})
+install_methods({function.__name__: function for function in (mm, bmm, mv, addmm, baddbmm, t)})

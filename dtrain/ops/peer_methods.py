@@ -12,14 +12,14 @@ from dtrain.base import names
 from dtrain.base.device import DeviceLike
 from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import expected
-from dtrain.base.memory_format import MemoryFormat
+from dtrain.base.memory_format import MemoryFormat, channels_last, contiguous_format, preserve_format
 from dtrain.base.tensor_type import Shape
 from dtrain.core.strides import lies_in_order
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.ops.axes import numel
 from dtrain.ops.cast import copy
 from dtrain.ops.infer import normalize_axis
-from dtrain.ops.shape import broadcast_to, reshape, tile
+from dtrain.ops.shape import broadcast_to, permute, reshape, tile
 
 
 class Size(int):
@@ -97,6 +97,20 @@ def _contiguous(x: Tensor) -> Tensor:
     return x if lies_in_order(x) else copy(x)
 
 
+def _is_contiguous(x: Tensor, memory_format: MemoryFormat = contiguous_format) -> bool:
+    """Whether the elements lie in the order of the axes, or of another memory format, without gaps.
+
+    Kernels take any strides: only what shares the memory needs to ask.
+    """
+    if memory_format is contiguous_format:
+        return lies_in_order(x)
+    if memory_format is preserve_format:
+        return True
+    if x.ndim != (4 if memory_format is channels_last else 5):
+        return False
+    return lies_in_order(permute(x, 0, *range(2, x.ndim), 1))
+
+
 def _dim(x: Tensor) -> int:
     """Number of axes: `x.ndim`."""
     return x.ndim
@@ -156,8 +170,8 @@ def _install() -> None:
     methods: dict[str, Any] = {
         function.__name__.removeprefix("_"): function
         for function in (
-            _cpu, _cuda, _contiguous, _dim, _element_size, _is_floating_point, _type_as, _view_as, _reshape_as,
-            _expand_as, _repeat, _get_device,
+            _cpu, _cuda, _contiguous, _is_contiguous, _dim, _element_size, _is_floating_point, _type_as, _view_as,
+            _reshape_as, _expand_as, _repeat, _get_device,
         )
     }  # fmt: skip
     methods |= {"ndimension": _dim, "nelement": numel}

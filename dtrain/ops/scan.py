@@ -1,17 +1,22 @@
-"""Running sums along an axis."""
+"""Running sums and products along an axis, and the differences of neighbours."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from dtrain.base.dtype import ALL, DTypeLike, as_dtype, int64
+from dtrain.base.dtype import ALL, DTypeLike, as_dtype, bool_, int64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
+from dtrain.core.tensor_factory import ones_like, zeros_like
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.ops.infer import normalize_axis
+from dtrain.ops.comparison import not_equal
+from dtrain.ops.indexing import narrow
+from dtrain.ops.infer import as_int, normalize_axis
+from dtrain.ops.joining import concat
+from dtrain.ops.precision import rounded_once
 
 
 def _infer(x: TensorType, *, axis: int, reverse: bool) -> TensorType:
@@ -46,4 +51,80 @@ def cumsum(x: Any, axis: int, *, reverse: bool = False, dtype: DTypeLike | None 
     return sums if dtype is None else cast(sums, as_dtype(dtype))
 
 
-install_methods({"cumsum": cumsum})
+@rounded_once
+def _cumprod_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
+    """dx[k] = (x[0] … x[k−1]) · S[k] with S[k] = grad[k] + x[k+1] · S[k+1]: nothing divides, so zeros are no matter."""
+    (x,), axis = node.inputs, node.attrs["axis"]
+    size = x.shape[axis]
+    if size == 0:
+        return (grad,)
+    one = ones_like(narrow(x, axis, 0, 1))
+    before = concat([one, narrow(apply(CUMPROD, x, axis=axis), axis, 0, size - 1)], axis)
+    factor, total = concat([narrow(x, axis, 1, size - 1), zeros_like(one)], axis), grad
+    step = 1
+    while step < size:  # S over 1, 2, 4 … neighbours
+        ends = zeros_like(narrow(total, axis, 0, step))
+        total = total + factor * concat([narrow(total, axis, step, size - step), ends], axis)
+        factor = factor * concat([narrow(factor, axis, step, size - step), ends], axis)
+        step *= 2
+    return (before * total,)
+
+
+def _infer_cumprod(x: TensorType, *, axis: int) -> TensorType:
+    return _infer(x, axis=axis, reverse=False)
+
+
+CUMPROD = register_op(
+    Op(
+        name="cumprod",
+        infer=_infer_cumprod,
+        grad=_cumprod_grad,
+        samples=lambda: [
+            Sample(inputs=(shape,), attrs={"axis": axis})
+            for shape, axis in (((7,), 0), ((2, 5, 3), 1), ((2, 1), 1), ((0, 3), 0))
+        ],
+        dtypes=ALL,
+    )
+)
+
+
+def cumprod(x: Any, axis: int, *, dtype: DTypeLike | None = None) -> Tensor:
+    """The products of the first 1, 2, … elements along `axis`; integers give s64. The gradient is right beside zeros.
+
+    With a `dtype` the elements are cast to it first, and so are the products.
+
+    >>> cumprod(tensor([1, 2, 3]), 0)
+    Tensor([1, 2, 6], s64[3]@cpu)
+    """
+    tensor = as_tensor(x)
+    if tensor.ndim == 0:
+        raise ShapeError(expected("cumprod", "a tensor with at least one axis", str(tensor.type)))
+    tensor = tensor if dtype is None else cast(tensor, as_dtype(dtype))
+    products = apply(CUMPROD, tensor, axis=normalize_axis("cumprod", axis, tensor.ndim))
+    return products if dtype is None else cast(products, as_dtype(dtype))
+
+
+@rounded_once
+def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
+    """x[i + 1] − x[i] along `axis`, n times over: one element less each time. Of bools, where neighbours differ.
+
+    Args:
+        prepend, append: tensors to join to x along the axis first.
+
+    >>> diff(tensor([1, 3, 2])).tolist()
+    [2, -1]
+    """
+    tensor = as_tensor(x)
+    axis = normalize_axis("diff", axis, tensor.ndim)
+    if n == 0:
+        return tensor
+    parts = [as_tensor(part) for part in (prepend, x, append) if part is not None]
+    tensor = concat(parts, axis) if len(parts) > 1 else tensor
+    for _ in range(min(as_int("diff", "n", n, 0), tensor.shape[axis])):
+        left = tensor.shape[axis] - 1
+        upper, lower = narrow(tensor, axis, 1, left), narrow(tensor, axis, 0, left)
+        tensor = not_equal(upper, lower) if tensor.dtype is bool_ else upper - lower
+    return tensor
+
+
+install_methods({"cumsum": cumsum, "cumprod": cumprod, "diff": diff})

@@ -66,3 +66,17 @@ def searchsorted(
         sorted_values = gather(as_tensor(sorted_values), -1, sorter)
     places = apply(SEARCHSORTED, sorted_values, x, right=bool(right) or side == "right")
     return cast(places, int32) if out_int32 else places
+
+
+def bucketize(x: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False) -> Tensor:
+    """The number of each element's bucket, s64: how many of the ascending boundaries[n] lie below it.
+
+    With `right` also those that are equal to it.
+
+    >>> bucketize(tensor([1, 3, 6]), tensor([1, 3, 5])).tolist()
+    [0, 1, 3]
+    """
+    limits = as_tensor(boundaries)
+    if limits.ndim != 1:
+        raise ShapeError(expected("bucketize", "boundaries [n]", str(limits.type), "use searchsorted for rows"))
+    return searchsorted(limits, x, bool(right), out_int32=out_int32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -53,15 +53,27 @@ def where_sloped(sloped: Tensor, grad: Tensor, x: Tensor) -> Tensor:
     return where(sloped, grad, where(x != x, x, 0.0))
 
 
-def where(condition: Any, x: Any, y: Any) -> Tensor:
+@overload
+def where(condition: Any) -> tuple[Tensor, ...]: ...
+@overload
+def where(condition: Any, x: Any, y: Any) -> Tensor: ...
+def where(condition: Any, x: Any = None, y: Any = None) -> Any:
     """x where the condition holds, else y; all three broadcast, x and y are promoted to one dtype.
 
     No gradient flows through the choice itself. A NaN in the branch that was not taken still makes NaN gradients in
     what computed it: replace the bad input before computing.
 
+    The condition alone gives the places where it is not 0, as `nonzero(condition, as_tuple=True)` does. Eager only.
+
     >>> where(tensor([True, False]), tensor([1.0, 2.0]), 0)
     Tensor([1., 0.], f32[2]@cpu)
     """
+    if x is None or y is None:
+        if x is not y:
+            raise TypeError(expected("where", "x and y, or neither", "one of them"))
+        from dtrain.ops.sorting import nonzero  # which stands on this file
+
+        return nonzero(as_tensor(condition), as_tuple=True)
     first, second = as_tensors([x, y])
     common = common_dtype([first.type, second.type])
     return apply(WHERE, as_tensor(condition), cast(first, common), cast(second, common))

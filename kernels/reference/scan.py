@@ -1,4 +1,4 @@
-"""Positions of extrema, and running sums. f16 and bf16 add up in f32."""
+"""Positions of extrema, and running sums and products. f16 and bf16 add up in f32."""
 
 from __future__ import annotations
 
@@ -23,3 +23,9 @@ def cumsum(x: Array, out: Array, *, axis: int, reverse: bool) -> None:
     """out[i] = x[0] + … + x[i], or x[i] + … + x[last] in reverse."""
     order = tuple(slice(None, None, -1) if reverse and i == axis else slice(None) for i in range(x.ndim))
     store(out, widen(x)[order].cumsum(axis=axis, dtype=accumulation_dtype(out.dtype))[order])
+
+
+@reference("cumprod")
+def cumprod(x: Array, out: Array, *, axis: int) -> None:
+    """out[i] = x[0] · … · x[i]."""
+    store(out, widen(x).cumprod(axis=axis, dtype=accumulation_dtype(out.dtype)))

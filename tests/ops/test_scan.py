@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import dtrain as dt
 import dtrain.functional as F
 from dtrain.core.tensor_factory import tensor
 
@@ -30,3 +31,66 @@ def test_short_floats_add_up_in_f32():
 def test_a_scalar_has_no_axis():
     with pytest.raises(ValueError, match="cumsum: expected a tensor with at least one axis"):
         F.cumsum(tensor(1.0), 0)
+
+
+def numeric_gradient(function, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """d Σ weights · function(x) / dx by central differences."""
+    found = np.zeros_like(x)
+    for place in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[place] = 1e-6
+        found[place] = ((function(x + step) - function(x - step)) * weights).sum() / 2e-6
+    return found
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("zeros", [0, 1, 2, 5])
+def test_cumprod_is_numpys_also_beside_zeros(axis, zeros):
+    x = X.copy()
+    x.reshape(-1)[3 : 3 + 4 * zeros : 4] = 0.0
+    leaf = tensor(x, dtype="f64", requires_grad=True)
+    result = F.cumprod(leaf, axis)
+    np.testing.assert_allclose(result.numpy(), np.cumprod(x, axis))
+    weights = np.random.default_rng(zeros).normal(size=x.shape)
+    (result * tensor(weights, dtype="f64")).sum().backward()
+    np.testing.assert_allclose(
+        leaf.grad.numpy(), numeric_gradient(lambda x: np.cumprod(x, axis), x, weights), atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 17])
+def test_cumprod_of_every_length_has_a_gradient_of_the_second_order(size):
+    x = np.random.default_rng(size).uniform(0.5, 1.5, size)
+    leaf = tensor(x, dtype="f64", requires_grad=True)
+    (first,) = dt.grad(F.cumprod(leaf, 0).sum(), [leaf], create_graph=True)
+    (second,) = dt.grad((first * first).sum(), [leaf])
+
+    def squared(x):
+        gradient = numeric_gradient(lambda y: np.cumprod(y), x, np.ones_like(x))
+        return np.array((gradient**2).sum())
+
+    np.testing.assert_allclose(second.numpy(), numeric_gradient(squared, x, np.array(1.0)), rtol=2e-2, atol=2e-2)
+
+
+def test_cumprod_goes_on_from_where_it_stands():
+    """A zero in front keeps what would overflow behind it."""
+    assert F.cumprod(tensor([0.0, 1e300, 1e300], dtype="f64"), 0).tolist() == [0.0] * 3
+    assert F.cumprod(tensor([2, 3], dtype="s8"), 0).dtype.tag == "s64"
+    assert F.cumprod(tensor([1.0, 2.0]), dim=0, dtype="f64").dtype.tag == "f64"
+    with pytest.raises(ValueError, match="cumprod: expected a tensor with at least one axis"):
+        F.cumprod(tensor(1.0), 0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 9])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_diff_is_numpys(n, axis):
+    np.testing.assert_allclose(F.diff(tensor(X, dtype="f64"), n, axis).numpy(), np.diff(X, min(n, X.shape[axis]), axis))
+
+
+def test_diff_of_others():
+    assert F.diff(tensor([3, 1, 5]), prepend=tensor([0]), append=tensor([5, 4])).tolist() == [3, -2, 4, 0, -1]
+    assert F.diff(tensor([True, False, False])).tolist() == [True, False]
+    assert F.diff(tensor([[1], [4]]), dim=0).tolist() == [[3]]
+    leaf = tensor([1.0, 4.0, 2.0], requires_grad=True)
+    (F.diff(leaf) * tensor([2.0, 3.0])).sum().backward()
+    assert leaf.grad.tolist() == [-2.0, -1.0, 3.0]

@@ -85,6 +85,16 @@ CASES: dict[str, Function] = {
     "bmm": lambda x: F.bmm(x[None], x.T[None]),
     "mv": lambda x: F.mv(x, x[0]),
     "addmm": lambda x: F.addmm(x[:, :1], x, x[:1].T, beta=0.3, alpha=0.7),
+    "baddbmm": lambda x: F.baddbmm(x[:, :1], x[None], x[None, :1].transpose(1, 2), beta=0.3, alpha=0.7),
+    "einsum": lambda x: F.einsum("ij,kj->ik", x[:3], x[3:]),
+    "tensordot": lambda x: F.tensordot(x[:3], x[3:], ((0, 1), (0, 1))),
+    "cdist": lambda x: F.cdist(x[:3], x[3:]),
+    "pairwise_distance": lambda x: F.pairwise_distance(x[:3], x[3:]),
+    "cumprod": lambda x: F.cumprod(x[:2], 0),
+    "diff": lambda x: F.diff(x, 2, 0),
+    "fmod": _pair(F.fmod),
+    "nan_to_num": lambda x: F.nan_to_num(x, 0.5),
+    "quantile": lambda x: F.quantile(x, 0.3, 1),
     "matmul": lambda x: F.matmul(x, x, transpose_b=True),
     "dot": lambda x: F.dot(x[0], x[1]),
     "outer": lambda x: F.outer(x[0], x[1]),
@@ -133,9 +143,12 @@ WITHOUT_ARITHMETIC = words(
     remove_axis repeat reshape squeeze swap_axes tile transpose unsqueeze numel masked_fill ravel select t
     unflatten hstack vstack meshgrid count_nonzero diag diagonal diagonal_scatter tril triu cast isclose allclose
     pad_sequence
+    tensor_split block_diag bincount bucketize
     """
 )
-MADE_FROM_NUMBERS = words("arange eye full full_like linspace ones ones_like zeros zeros_like")
+MADE_FROM_NUMBERS = words(
+    "tril_indices triu_indices arange eye full full_like linspace ones ones_like zeros zeros_like"
+)
 RANDOM = words("bernoulli dropout dropout2d multinomial normal permutation randint uniform")
 
 # Gradients that cancel: right to the last digit of terms of this size. The softmaxes save their rounded output.
@@ -199,7 +212,7 @@ def test_is_the_wide_result_rounded_once(name: str, dtype: DType):
 COMPOSED = words(
     """
     prelu addmm log2 log10 exp2 frac var_mean std_mean celu glu huber_loss kl_div margin_ranking_loss mse_loss l1_loss
-    hinge_loss smooth_l1_loss nll_loss
+    hinge_loss smooth_l1_loss nll_loss baddbmm cdist pairwise_distance fmod diff
     """
 )
 MOVES = words("cast get_item transpose sign constant")  # what a case does beside its function

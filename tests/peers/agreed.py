@@ -163,6 +163,9 @@ DIFFERENT: tuple[Agreed, ...] = (
         with_nan,
     ),
     Agreed("clamp_max", "^gradient", "where a limit or a number is NaN, what is NaN takes the gradient", with_nan),
+    Agreed(
+        "baddbmm", "^dtype", "factors that are no integers make floats of integers; PyTorch cuts them off", integers
+    ),
     Agreed("sign", "^nan at .*, theirs 0.0", "the sign of NaN is NaN, as everywhere in NumPy", with_nan),
     Agreed(
         "nn.functional.hardtanh",

@@ -14,8 +14,8 @@ RENAMED = {
     "bitwise_right_shift": "F.right_shift",
     "linalg.vector_norm": "F.norm",
     "repeat": "Tensor.tile",
-    # The same word for something else: dt.trace records graphs; ours draw by shape, not by tensors of parameters.
-    **dict.fromkeys(("trace", "normal", "uniform", "bernoulli"), ""),
+    # The same word for something else: dt.trace records graphs; the database has two operators in one under "normal".
+    **dict.fromkeys(("trace", "normal", "uniform"), ""),
 }
 
 # Arguments in another order, or a default that PyTorch reads off the input.
@@ -25,13 +25,14 @@ ADAPTED: dict[str, Callable[..., Any]] = {
         x, shape, weight, float(dt.finfo(x.dtype).eps) if eps is None else eps
     ),
     "where": lambda x, condition, *other: F.where(condition, x, *other),
+    "einsum": lambda operands, equation: F.einsum(equation, *operands),
     "zero_": lambda x: x.clone().zero_(),
 }
 
 # Results that are drawn: shape and dtype are compared, not numbers.
 RANDOM = {
     "randn", "randn_like", "rand_like", "randint", "randint_like", "empty", "empty_like", "new_empty",
-    "nn.functional.dropout", "nn.functional.dropout2d", "multinomial",
+    "nn.functional.dropout", "nn.functional.dropout2d", "multinomial", "bernoulli",
 }  # fmt: skip
 
 
