@@ -134,6 +134,7 @@ from dtrain.ops.index_put import set_item as set_item
 from dtrain.ops.indexing import get_item as get_item
 from dtrain.ops.indexing import index_select as index_select
 from dtrain.ops.indexing import narrow as narrow
+from dtrain.ops.interpolate import interpolate as interpolate
 from dtrain.ops.joining import cat as cat
 from dtrain.ops.joining import chunk as chunk
 from dtrain.ops.joining import concat as concat
@@ -182,6 +183,8 @@ from dtrain.ops.normalization import instance_norm as instance_norm
 from dtrain.ops.normalization import layer_norm as layer_norm
 from dtrain.ops.normalization import rms_norm as rms_norm
 from dtrain.ops.pad_sequence import pad_sequence as pad_sequence
+from dtrain.ops.pixel_shuffle import pixel_shuffle as pixel_shuffle
+from dtrain.ops.pixel_shuffle import pixel_unshuffle as pixel_unshuffle
 from dtrain.ops.product import prod as prod
 from dtrain.ops.quantile import quantile as quantile
 from dtrain.ops.reduction import all as all

@@ -167,6 +167,13 @@ WITHOUT_EFFECT: Mapping[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     "mask_check": (("TransformerEncoder",), (ANY,), ""),
 }
 
+# Layers that take device= and dtype=: what they are made of is moved and cast when it is there.
+PLACED = (
+    "Linear", "Conv1d", "Conv2d", "ConvTranspose2d", "BatchNorm", "BatchNorm1d", "BatchNorm2d", "SyncBatchNorm",
+    "InstanceNorm", "LayerNorm", "GroupNorm", "RMSNorm", "Embedding", "PReLU",
+    "Attention", "MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer", "Transformer",
+)  # fmt: skip
+
 # Options of ours that PyTorch takes by position, in its order.
 POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "Linear": ("bias",),
@@ -176,7 +183,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "BatchNorm": ("affine", "track_running_stats"),
     "BatchNorm1d": ("affine", "track_running_stats"),
     "BatchNorm2d": ("affine", "track_running_stats"),
-    "InstanceNorm2d": ("affine", "track_running_stats"),
+    "InstanceNorm": ("affine", "track_running_stats"),
     "GroupNorm": ("affine",),
     "LayerNorm": ("affine",),
     "RMSNorm": ("affine",),

@@ -31,8 +31,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     },
     "F": {
         "unfold": "write F.stack of slices x[..., i : i + height, j : j + width]",
-        "interpolate": "write F.repeat along each axis for nearest neighbours; there is no other resampling",
-        "upsample": "write F.repeat along each axis",
         "multi_head_attention_forward": "write nn.MultiheadAttention",
         "sigmoid_": "write x = F.sigmoid(x)",
         "relu_": "write x = F.relu(x)",
@@ -43,10 +41,6 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "MultiHeadAttention": "write nn.MultiheadAttention (PyTorch's: batches second, masks block) or "
         "nn.Attention (ours: batches first, mask allows)",
         "DataParallel": "start ranks with dtrain run -np N, and write dist.data_parallel(model)",
-        "Upsample": "write F.repeat along each axis in forward",
-        "ZeroPad2d": "write F.pad(x, (left, right, top, bottom)) in forward",
-        "PixelShuffle": "write reshape, permute and reshape in forward",
-        "TripletMarginLoss": "write F.triplet_margin_loss(anchor, positive, negative)",
         "CTCLoss": "dtrain does not have it",
         "Buffer": "write self.register_buffer(name, tensor)",
         "LazyLinear": "write nn.Linear(in_features, out_features)",
@@ -108,13 +102,7 @@ HINTS: Mapping[str, Mapping[str, str]] = {
     "data": {
         "IterableDataset": "write a Dataset with __len__ and __getitem__: samples are shared out by number",
     },
-    "init": {
-        "trunc_normal_": "dtrain does not have it; init.normal_(tensor, std=std) is the nearest",
-        "orthogonal_": "write tensor.copy_(dt.tensor(np.linalg.qr(numbers)[0])) under dt.no_grad()",
-        "sparse_": "write init.normal_(tensor), and multiply by a mask",
-        "eye_": "write tensor.copy_(dt.eye(n)) under dt.no_grad()",
-        "dirac_": "write tensor.copy_(values) under dt.no_grad()",
-    },
+    "init": {},
     "dist": {
         "Backend": "leave it out: the place of a tensor decides",
         "get_backend": "write dist.get_communicator().name",

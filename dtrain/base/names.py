@@ -66,7 +66,8 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
         "distributed": "dist", "autocast": "amp.autocast", "utils": "utils", "autograd": "autograd",
     },
     "F": {
-        "clamp": "F.clip", "hardswish": "F.hswish", "hardsigmoid": "F.hsigmoid", "log_sigmoid": "F.logsigmoid",
+        "clamp": "F.clip", "upsample": "F.interpolate",
+        "hardswish": "F.hswish", "hardsigmoid": "F.hsigmoid", "log_sigmoid": "F.logsigmoid",
         "eq": "F.equal", "ne": "F.not_equal", "lt": "F.less", "le": "F.less_equal", "gt": "F.greater",
         "ge": "F.greater_equal",
     },

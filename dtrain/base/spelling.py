@@ -15,7 +15,17 @@ from types import CodeType, FunctionType
 from typing import Any, TypeVar, cast
 
 from dtrain.base.errors import expected
-from dtrain.base.keywords import ADVICE, ANY, CONVERTED, EXCEPTIONS, KEYWORDS, METHODS, POSITIONAL, WITHOUT_EFFECT
+from dtrain.base.keywords import (
+    ADVICE,
+    ANY,
+    CONVERTED,
+    EXCEPTIONS,
+    KEYWORDS,
+    METHODS,
+    PLACED,
+    POSITIONAL,
+    WITHOUT_EFFECT,
+)
 from dtrain.base.statement import is_statement
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -54,7 +64,9 @@ def spelled(function: Function, name: str = "") -> Function:
         return cast(Function, _SPELLED[function])
     name = name or function.__name__.lstrip("_")
     words = parameters_of(function)
-    if words is None or not (translations(name, words) or without_effect(name, words) or name in POSITIONAL):
+    if words is None or not (
+        translations(name, words) or without_effect(name, words) or name in POSITIONAL or name in PLACED
+    ):
         return function
     space: dict[str, Any] = {"__name__": __name__, "_first_call": lambda *given: _first_call(space, name, *given)}
     wrapper = FunctionType(_not_yet_called.__code__, space, function.__name__)
@@ -102,6 +114,11 @@ def spell_all(namespace: MutableMapping[str, Any]) -> None:
 
 def spell_class(kind: type) -> None:
     """Let the constructor of a class, and the methods that `METHODS` names, take the keywords of others."""
+    for base in kind.__mro__[1:]:  # one that is not public has a constructor that is
+        if base.__name__.startswith("_") and base.__module__.startswith("dtrain."):
+            own = vars(base).get("__init__")
+            if isinstance(own, FunctionType) and not hasattr(own, "__wrapped__"):
+                base.__init__ = spelled(own, base.__name__.lstrip("_"))  # type: ignore[misc]
     for word in ("__init__", *METHODS):
         own = vars(kind).get(word)
         if isinstance(own, FunctionType) and not hasattr(own, "__wrapped__"):
@@ -130,7 +147,14 @@ def _compiled(function: FunctionType, name: str, space: dict[str, Any]) -> Funct
     )
     translated, ignored = translations(name, tuple(parameters)), without_effect(name, tuple(parameters))
     defaults = {word: MISSING if word in required else p.default for word, p in parameters.items()}
-    plan = Plan(name, translated, ignored, defaults, [word for word, named in is_named.items() if not named])
+    plan = Plan(
+        name,
+        translated,
+        ignored,
+        defaults,
+        [word for word, named in is_named.items() if not named],
+        tuple(word for word in ("device", "dtype") if name in PLACED and word not in parameters),
+    )
     space |= {f"_default_{word}": default for word, default in defaults.items()}
     space |= {"_function": function, "_missing": MISSING}
     space["_respell"] = lambda other, given: respell(space["_function"], plan, other, given)
@@ -147,10 +171,12 @@ class Plan:
     ignored: set[str]
     defaults: Mapping[str, Any]
     by_position: Sequence[str]
+    placed: tuple[str, ...] = ()  # taken by a constructor for what it has made
 
 
 def respell(function: Callable[..., Any], plan: Plan, other: Mapping[str, Any], given: dict[str, Any]) -> Any:
     """Call the function with its own keywords in the place of others. `given` has a value for every parameter."""
+    places: list[Any] = []
     for word, value in other.items():
         own = plan.ours.get(word)
         if own is not None:
@@ -159,13 +185,18 @@ def respell(function: Callable[..., Any], plan: Plan, other: Mapping[str, Any], 
             given[own] = CONVERTED[word](value) if word in CONVERTED else value
         elif word in plan.ignored:
             _check_ignored(plan.name, word, value)
+        elif word in plan.placed:
+            places += [] if value is None else [value]
         else:
-            raise TypeError(_unknown(plan.name, word, [*plan.defaults, *plan.ours, *plan.ignored]))
+            raise TypeError(_unknown(plan.name, word, [*plan.defaults, *plan.ours, *plan.ignored, *plan.placed]))
     missing = [word for word, value in given.items() if value is MISSING]
     if missing:
         raise TypeError(expected(f"{plan.name}()", " and ".join(missing), "nothing"))
     arguments = [given.pop(word) for word in plan.by_position]
-    return function(*arguments, **given)
+    result = function(*arguments, **given)
+    for place in places:
+        arguments[0].to(place)
+    return result
 
 
 def _check_ignored(name: str, word: str, value: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import dtrain.functional as F
 from dtrain.base.dtype import int64
 from dtrain.base.errors import ShapeError, expected
+from dtrain.core.context import no_grad
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import ones, zeros
 from dtrain.nn.module import Module
@@ -23,7 +24,7 @@ class BatchNorm(Module):
     """y = (x − mean)/√(variance + eps)·weight + bias for each channel of x[N, C, …].
 
     Training takes the batch's mean and variance, and moves the running ones by `momentum` towards them; evaluation
-    takes the running ones.
+    takes the running ones. `num_batches_tracked` counts the batches of training that were not empty.
 
     Args:
         momentum: None for the average over all batches so far, each counting alike.
@@ -54,11 +55,12 @@ class BatchNorm(Module):
         self.bias = Parameter(zeros((num_features,))) if affine and bias else None
         self.register_buffer("running_mean", zeros((num_features,)) if track_running_stats else None)
         self.register_buffer("running_var", ones((num_features,)) if track_running_stats else None)
-        counts = momentum is None and track_running_stats
-        self.register_buffer("num_batches_tracked", zeros((), dtype=int64) if counts else None)
+        self.register_buffer("num_batches_tracked", zeros((), dtype=int64) if track_running_stats else None)
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
+        if x.size:
+            self.count_batch()
         return F.batch_norm(
             x,
             self.running_mean,
@@ -70,6 +72,12 @@ class BatchNorm(Module):
             self.eps,
             num_batches_tracked=self.num_batches_tracked,
         )
+
+    def count_batch(self) -> None:
+        """One batch more in `num_batches_tracked`, in training; for momentum None the averaging does it."""
+        if self.training and self.momentum is not None and self.num_batches_tracked is not None:
+            with no_grad():
+                self.num_batches_tracked.assign_(self.num_batches_tracked + 1)
 
     def check_input(self, x: Tensor) -> None:
         """Raise ShapeError unless x has the layer's channels and number of axes."""
@@ -156,11 +164,12 @@ class SyncBatchNorm(BatchNorm):
         if exchange is None:
             return super().forward(x)
         self.check_input(x)
+        self.count_batch()
         running = (self.running_mean, self.running_var) if self.training else (None, None)
         layer = BatchNormTraining(
             *running,
             momentum=self.momentum,
-            num_batches=self.num_batches_tracked,
+            num_batches=self.num_batches_tracked if self.momentum is None else None,
             eps=self.eps,
             combine_statistics=exchange.combine_statistics,
             combine_sums=exchange.combine_sums,

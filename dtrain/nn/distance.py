@@ -15,3 +15,13 @@ class CosineSimilarity(Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         return F.cosine_similarity(a, b, self.axis, eps=self.eps)
+
+
+class PairwiseDistance(Module):
+    """The p-norm of the difference of two tensors along the last axis."""
+
+    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdims: bool = False) -> None:
+        self.p, self.eps, self.keepdims = p, eps, keepdims
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return F.pairwise_distance(a, b, self.p, self.eps, self.keepdims)

@@ -6,17 +6,21 @@ Numbers come from this thread's default generator (`dt.seed`) unless one is give
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from dtrain.base import names
 from dtrain.base.dtype import float32, float64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.core.context import no_grad
 from dtrain.core.random import Generator, default_generator
-from dtrain.core.tensor import Tensor
+from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import full_like
 
 Mode = Literal["fan_in", "fan_out"]
+_LEAST = 2.0**-53  # shares of a distribution that still have a place in it
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "conv": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 0.75}
 
@@ -51,6 +55,87 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: G
     draw = (generator or default_generator()).normal(tensor.shape, mean, std, dtype=wide, device=tensor.device)
     with no_grad():
         return tensor.assign_(draw.to(tensor.dtype))
+
+
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Normally distributed, drawn again where it falls outside of [a, b]: a and b are no numbers of std. Returns it.
+
+    By the inverse of the distribution, which no bounds make slow.
+    """
+    if not a <= b or not std > 0:
+        raise ValueError(expected("trunc_normal_", "a <= b and a std above 0", f"a {a}, b {b}, std {std}"))
+    normal = NormalDist(mean, std)
+    low, high = normal.cdf(a), normal.cdf(b)
+    if low == high:
+        raise ValueError(expected("trunc_normal_", "bounds that numbers fall between", f"a {a}, b {b} of {normal}"))
+    draw = (generator or default_generator()).uniform(tensor.shape, dtype=float64)
+    shares = draw.numpy() * (high - low) + low
+    numbers = [normal.inv_cdf(min(max(share, _LEAST), 1 - _LEAST)) for share in shares.reshape(-1).tolist()]
+    return _write(tensor, np.clip(np.array(numbers, np.float64).reshape(tensor.shape), a, b))
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1, *, generator: Generator | None = None) -> Tensor:
+    """gain times a random matrix with orthonormal rows, or columns where there are fewer (Saxe et al. 2013).
+
+    Axes behind the first count as one. Returns the tensor.
+    """
+    if tensor.ndim < 2:
+        raise ShapeError(expected("orthogonal_", "at least 2 axes", str(tensor.type)))
+    if not tensor.size:
+        return tensor
+    rows, columns = tensor.shape[0], tensor.size // tensor.shape[0]
+    shape = (max(rows, columns), min(rows, columns))
+    drawn = (generator or default_generator()).normal(shape, dtype=float64).numpy()
+    basis, triangle = np.linalg.qr(drawn)
+    basis = basis * np.where(np.diag(triangle) < 0, -1.0, 1.0)  # else not every rotation is as likely
+    return _write(tensor, gain * (basis if rows >= columns else basis.T).reshape(tensor.shape))
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """Ones on the diagonal of a matrix, zeros elsewhere. Returns the tensor."""
+    if tensor.ndim != 2:
+        raise ShapeError(expected("eye_", "2 axes", str(tensor.type)))
+    rows, columns = tensor.shape
+    return _write(tensor, np.eye(rows, columns))
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """A convolution weight [out, in, …kernel] that passes channels on, in each of `groups`. Returns the tensor."""
+    if tensor.ndim not in (3, 4, 5) or groups < 1 or tensor.shape[0] % groups:
+        wanted = "3 to 5 axes, and outputs that divide into groups"
+        raise ShapeError(expected("dirac_", wanted, f"{tensor.type} in {groups} groups"))
+    values = np.zeros(tensor.shape)
+    outputs = tensor.shape[0] // groups
+    center = tuple(size // 2 for size in tensor.shape[2:])
+    for group in range(groups):
+        for channel in range(min(outputs, tensor.shape[1])):
+            place = (group * outputs + channel, channel, *center)
+            values[place] = 1
+    return _write(tensor, values)
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, *, generator: Generator | None = None) -> Tensor:
+    """Normal numbers, but zeros for a share `sparsity` of each column (Martens 2010). Returns the tensor."""
+    if tensor.ndim != 2 or not 0 <= sparsity <= 1:
+        raise ShapeError(expected("sparse_", "2 axes and a sparsity in [0, 1]", f"{tensor.type} and {sparsity}"))
+    source = generator or default_generator()
+    values = source.normal(tensor.shape, 0, std, dtype=float64).numpy().copy()
+    order = np.argsort(source.uniform(tensor.shape, dtype=float64).numpy(), axis=0)
+    np.put_along_axis(values, order[: math.ceil(sparsity * tensor.shape[0])], 0, axis=0)
+    return _write(tensor, values)
+
+
+def _write(tensor: Tensor, values: np.ndarray) -> Tensor:
+    with no_grad():
+        return tensor.assign_(as_tensor(values, device=tensor.device).to(tensor.dtype))
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, *, generator: Generator | None = None) -> Tensor:

@@ -175,3 +175,38 @@ class KLDivLoss(Loss):
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         return F.kl_div(prediction, target, reduction=self.reduction, log_target=self.log_target)
+
+
+class TripletMarginLoss(Module):
+    """max(0, |anchor − positive|ₚ − |anchor − negative|ₚ + margin) over the last axis.
+
+    Args:
+        swap: take |positive − negative| instead of |anchor − negative| where it is smaller.
+    """
+
+    def __init__(
+        self, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False, *, reduction: str = "mean"
+    ) -> None:
+        self.margin, self.p, self.eps, self.swap, self.reduction = margin, p, eps, swap, reduction
+
+    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        return F.triplet_margin_loss(
+            anchor, positive, negative,
+            margin=self.margin, p=self.p, eps=self.eps, swap=self.swap, reduction=self.reduction,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        return f"margin={self.margin}, p={self.p}, reduction={self.reduction!r}"
+
+
+class MarginRankingLoss(Module):
+    """max(0, −target·(a − b) + margin): a shall rank above b where target is 1, below where it is −1."""
+
+    def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
+        self.margin, self.reduction = margin, reduction
+
+    def forward(self, a: Tensor, b: Tensor, target: Tensor) -> Tensor:
+        return F.margin_ranking_loss(a, b, target, margin=self.margin, reduction=self.reduction)
+
+    def extra_repr(self) -> str:
+        return f"margin={self.margin}, reduction={self.reduction!r}"

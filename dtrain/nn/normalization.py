@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import dtrain.functional as F
 from dtrain.base.errors import ShapeError, expected
@@ -81,8 +82,8 @@ class GroupNorm(Module):
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"
 
 
-class InstanceNorm2d(Module):
-    """Normalize each channel of each image of x[N, C, H, W], or of one x[C, H, W], by itself (Ulyanov et al. 2016).
+class _InstanceNorm(Module):
+    """Normalize each channel of each sample of x[N, C, …], or of one x[C, …], by itself (Ulyanov et al. 2016).
 
     Args:
         momentum: how far running values move towards the mean of a batch's; of no effect without them.
@@ -90,6 +91,7 @@ class InstanceNorm2d(Module):
         track_running_stats: keep running means and variances in training, and evaluate with them as batch norm does.
     """
 
+    spatial: ClassVar[str]  # the axes behind the channels
     weight: Parameter | None
     bias: Parameter | None
     running_mean: Tensor | None
@@ -107,7 +109,7 @@ class InstanceNorm2d(Module):
     ) -> None:
         if track_running_stats and not isinstance(momentum, int | float):
             advice = "0.1 is the usual one; the average over all batches, None, is one of batch norm"
-            raise ValueError(expected("InstanceNorm2d", "momentum as a number", repr(momentum), advice))
+            raise ValueError(expected(type(self).__name__, "momentum as a number", repr(momentum), advice))
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight = Parameter(ones((num_features,))) if affine else None
         self.bias = Parameter(zeros((num_features,))) if affine and bias else None
@@ -115,10 +117,11 @@ class InstanceNorm2d(Module):
         self.register_buffer("running_var", ones((num_features,)) if track_running_stats else None)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim not in (3, 4) or x.shape[-3] != self.num_features:
-            wanted = f"x[N, {self.num_features}, H, W] or x[{self.num_features}, H, W]"
-            raise ShapeError(expected("InstanceNorm2d", wanted, str(x.type)))
-        return self._of_batch(x) if x.ndim == 4 else self._of_batch(x[None])[0]
+        ndim = len(self.spatial.split(", ")) + 2
+        if x.ndim not in (ndim - 1, ndim) or x.shape[1 - ndim] != self.num_features:
+            wanted = f"x[N, {self.num_features}, {self.spatial}] or x[{self.num_features}, {self.spatial}]"
+            raise ShapeError(expected(type(self).__name__, wanted, str(x.type)))
+        return self._of_batch(x) if x.ndim == ndim else self._of_batch(x[None])[0]
 
     def _of_batch(self, x: Tensor) -> Tensor:
         if self.running_mean is None or self.running_var is None:
@@ -127,12 +130,30 @@ class InstanceNorm2d(Module):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         y = F.instance_norm(x, self.weight, self.bias, self.eps)
         if len(x):  # of no images there is no mean
-            _move_towards(self.running_mean, x.mean((2, 3)).mean(0), self.momentum)
-            _move_towards(self.running_var, x.var((2, 3), correction=1).mean(0), self.momentum)
+            axes = tuple(range(2, x.ndim))
+            _move_towards(self.running_mean, x.mean(axes).mean(0), self.momentum)
+            _move_towards(self.running_var, x.var(axes, correction=1).mean(0), self.momentum)
         return y
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}"
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Normalize each channel of each row of x[N, C, L], or of one x[C, L], by itself; arguments as InstanceNorm2d."""
+
+    spatial = "L"
+
+
+class InstanceNorm2d(_InstanceNorm):
+    __doc__ = _InstanceNorm.__doc__
+    spatial = "H, W"
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Normalize each channel of each volume of x[N, C, D, H, W] by itself; arguments as InstanceNorm2d."""
+
+    spatial = "D, H, W"
 
 
 @no_grad()

@@ -18,7 +18,7 @@ def check_state(
     where: str, own: Mapping[str, Tensor], given: Mapping[str, Any], *, strict: bool
 ) -> tuple[list[str], list[str]]:
     """Missing and unexpected names; raises for them if `strict`, and for shapes and dtypes that differ."""
-    missing = [name for name in own if name not in given]
+    missing = [name for name in own if name not in given and not _is_batch_count(name, own)]
     unexpected = [name for name in given if name not in own and not _is_batch_count(name, own)]
     if strict and (missing or unexpected):
         parts = [
@@ -36,7 +36,7 @@ def check_state(
 
 
 def _is_batch_count(name: str, own: Mapping[str, Tensor]) -> bool:
-    """Whether it is PyTorch's count of batches beside running statistics, which only its `momentum=None` needs."""
+    """Whether it is the count of batches beside running statistics, which files may lack or have too much."""
     prefix, _, last = name.rpartition("num_batches_tracked")
     return not last and name.endswith("num_batches_tracked") and f"{prefix}running_mean" in own
 

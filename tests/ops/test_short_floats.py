@@ -95,6 +95,7 @@ CASES: dict[str, Function] = {
     "fmod": _pair(F.fmod),
     "nan_to_num": lambda x: F.nan_to_num(x, 0.5),
     "quantile": lambda x: F.quantile(x, 0.3, 1),
+    "interpolate": lambda x: F.interpolate(x.reshape(IMAGE), 5, mode="linear"),
     "matmul": lambda x: F.matmul(x, x, transpose_b=True),
     "dot": lambda x: F.dot(x[0], x[1]),
     "outer": lambda x: F.outer(x[0], x[1]),
@@ -143,7 +144,7 @@ WITHOUT_ARITHMETIC = words(
     remove_axis repeat reshape squeeze swap_axes tile transpose unsqueeze numel masked_fill ravel select t
     unflatten hstack vstack meshgrid count_nonzero diag diagonal diagonal_scatter tril triu cast isclose allclose
     pad_sequence
-    tensor_split block_diag bincount bucketize
+    pixel_shuffle pixel_unshuffle tensor_split block_diag bincount bucketize
     """
 )
 MADE_FROM_NUMBERS = words(
