@@ -56,10 +56,10 @@ class TensorGradient:
         backward(self, gradient, retain_graph=retain_graph)  # type: ignore[arg-type]
 
     def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
-        """Set `requires_grad` and return self. Only floating leaves can require gradients."""
+        """Set `requires_grad` and return self. Only floating tensors can require gradients; only leaves can stop to."""
         if requires_grad and not self.type.dtype.is_floating:
             raise DtypeError(expected("requires_grad_", "a floating dtype", str(self.type)))
-        if self.node is not None:
+        if self.node is not None and not requires_grad:
             raise RuntimeError("requires_grad_: expected a leaf, got the result of an op; detach() it first")
         self.requires_grad = requires_grad
         return self

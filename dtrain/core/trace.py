@@ -303,6 +303,8 @@ def trace(function: Any = None, /, *, passes: Pipeline | None = None) -> Any:
 
     Results are in memory of their own, and as of their run: `return model.state_dict()` gives copies.
 
+    Results are new tensors, which share memory with no argument and with no other result.
+
     Args:
         function: takes tensors (also NumPy arrays, and both nested in lists, tuples and dicts), slices and hashable
             values.

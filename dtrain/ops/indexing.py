@@ -275,7 +275,8 @@ def get_item(x: Tensor, index: Any) -> Tensor:
     [2, 5]
     """
     parsed = ParsedIndex(x, index)
-    if not parsed.is_trivial:
+    # x[...] is a view too, a tensor of its own: hooks on it, and whether it requires gradients, are not those of x.
+    if not (parsed.is_trivial and parsed.tensors):
         x = apply(GET_ITEM, x, index=tuple(parsed.basic))
     return apply(TAKE, x, *parsed.tensors, axes=tuple(parsed.axes)) if parsed.tensors else x
 
@@ -297,8 +298,6 @@ def narrow(x: Tensor, axis: int, start: int, length: int) -> Tensor:
     start += size if start < 0 else 0
     if not 0 <= start <= start + length <= size:
         raise ShapeError(expected("narrow", f"a part of [0, {size}), axis {axis} of {x.type}", given))
-    if length == size:
-        return x
     full_axes: BasicIndex = ((None, None, 1),) * axis
     return apply(GET_ITEM, x, index=(*full_axes, (start, start + length, 1)))
 

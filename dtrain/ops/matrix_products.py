@@ -6,7 +6,7 @@ from dtrain.base.errors import ShapeError, expected
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.ops.matmul import matmul
 from dtrain.ops.precision import rounded_once
-from dtrain.ops.shape import broadcast_to, transpose
+from dtrain.ops.shape import broadcast_to, reshape, transpose
 
 
 def _matrices(where_: str, x: Tensor, y: Tensor, *ndims: int) -> None:
@@ -56,10 +56,10 @@ def _added(x: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
 
 
 def t(x: Tensor) -> Tensor:
-    """A matrix transposed; a vector or a number as it is."""
+    """A matrix transposed; of a vector or a number a view that shows it as it is."""
     if x.ndim > 2:
         raise ShapeError(expected("t", "at most 2 axes", str(x.type), "use transpose"))
-    return transpose(x) if x.ndim == 2 else x
+    return transpose(x) if x.ndim == 2 else reshape(x, x.shape)
 
 
 install_methods({function.__name__: function for function in (mm, bmm, mv, addmm, baddbmm, t)})

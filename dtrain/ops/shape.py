@@ -70,7 +70,7 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
     sizes = as_sizes(shape)
     if -1 in sizes or (sizes and min(sizes) < 0):
         sizes = _fill_in(x, sizes)
-    return x if sizes == x.shape else apply(RESHAPE, x, shape=sizes)
+    return apply(RESHAPE, x, shape=sizes)
 
 
 def _fill_in(x: Tensor, sizes: Shape) -> Shape:

@@ -134,7 +134,7 @@ def test_requires_grad_is_set_on_leaves_only() -> None:
     x = leaf(1)
     with pytest.raises(RuntimeError, match="requires_grad_: expected a leaf"):
         (x * 2).requires_grad_(False)
-    assert (x * 2).detach().requires_grad_().is_leaf
+    assert (x * 2).detach().requires_grad_().is_leaf and not (x * 2).requires_grad_().is_leaf
 
 
 def test_unused_outputs_count_as_zeros() -> None:
