@@ -135,9 +135,9 @@ class ParameterGroup(dict[str, Any]):
             for batch, (_, _, steps) in zip(self.batches, found):
                 overwrite(batch.step.array, steps)
                 by_kind = _by_kind(states, batch.parameters, names)
+                # Captures see by the optimizer's `holdings` that other states are there.
                 if not _same(batch.states, by_kind):
                     batch.states = by_kind
-                    self.version += 1
             return
         self.batches = [
             ParameterBatch(parameters, _by_kind(states, parameters, names), self["lr"], steps)

@@ -69,6 +69,12 @@ def test_a_name_that_is_nowhere_says_what_to_write(place: str, word: str) -> Non
         exec(f"from dtrain.{place} import {word}", {})
 
 
+def test_installed_twice_is_installed_once() -> None:
+    before = list(sys.meta_path)
+    module_names.install()
+    assert sys.meta_path == before
+
+
 def test_modules_that_nobody_knows_are_not_found_as_ever() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"No module named 'dtrain.nowhere'"):
         importlib.import_module("dtrain.nowhere")

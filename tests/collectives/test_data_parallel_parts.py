@@ -14,6 +14,7 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import collectives as dist
 from dtrain import nn
+from dtrain.collectives.forward_pass import calling, is_calling
 
 
 class Net(nn.Module):
@@ -182,3 +183,12 @@ def test_without_a_batch_a_layer_is_an_ordinary_call() -> None:
             return model.module[0].weight.grad.tolist()
 
     assert dist.run_threads(2, on_rank) == [[1.0] * 3, [2.0] * 3]
+
+
+def test_a_model_that_another_calls_is_being_called_as_well() -> None:
+    outer, inner = object(), object()
+    with calling(outer):
+        with calling(inner):
+            assert is_calling(outer) and is_calling(inner)
+        assert is_calling(outer) and not is_calling(inner)
+    assert not is_calling(outer)

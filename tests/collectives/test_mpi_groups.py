@@ -93,19 +93,23 @@ def groups_over_hosts(world: Communicator) -> list[str]:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_close_gives_memory_back(transport: str, results: list[dict[str, Any]]) -> None:
     for result in results:
-        grown, open_files = result[f"growth {transport}"]
+        grown, open_files, num_boxes = result[f"growth {transport}"]
         assert grown < 8.0, f"KiB a group: {grown}"
         assert open_files < 10
+        assert num_boxes == 0, "the mail of groups that are closed is kept"
 
 
-def growth(world: Communicator, transport: Any, count: int = 100) -> tuple[float, int]:
-    """KiB that stay for each group that was made and closed, and how many more files are open."""
-    comm = make(transport)
+def growth(world: Communicator, transport: Any, count: int = 100) -> tuple[float, int, int]:
+    """KiB that stay for each group that was made and closed, how many more files are open, and boxes for letters."""
+    comm: Any = make(transport)
 
     def make_groups(number: int) -> None:
         for _ in range(number):
             group = comm.split(comm.rank // 2)
             assert group is not None
+            if group.size == 2:
+                group.send(np.full(3, 1.0), destination=1 - group.rank)
+                group.recv(source=1 - group.rank)
             group.barrier()
             group.close()
             group.close()  # harmless
@@ -114,8 +118,9 @@ def growth(world: Communicator, transport: Any, count: int = 100) -> tuple[float
     memory_before, files_before = _resident(), len(list(Path("/proc/self/fd").iterdir()))
     make_groups(count)
     grown, files = (_resident() - memory_before) / count, len(list(Path("/proc/self/fd").iterdir())) - files_before
+    num_boxes = len(comm._job.mailroom._inboxes) + len(comm._job.mailroom._outboxes)
     comm.close()
-    return grown, files
+    return grown, files, num_boxes
 
 
 def _resident() -> int:

@@ -103,6 +103,28 @@ def test_what_depends_on_a_reduced_value_stays_out_of_its_bucket() -> None:
     assert [bucket.labels for bucket in bucket_plan(graph)] == [("first",), ("second",), ("third",)]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_what_is_reduced_again_leaves_its_bucket(size: int) -> None:
+    """A value that lies in one bucket, beside its neighbours there, is copied into the next."""
+
+    def program(communicator: Any) -> None:
+        def reduced(x: Any) -> list[Any]:
+            first = [dist.all_reduce(value, bucket=1 << 20) for value in (x * x, x + 1.0)]
+            again = [dist.all_reduce(value, bucket=1 << 20) for value in reversed(first)]
+            return [*again, dist.all_reduce(again[0], bucket=1 << 20)]
+
+        x = dt.tensor(np.random.default_rng(communicator.rank).standard_normal((2, 3)))
+        with dist.using(communicator):
+            traced = dt.trace(reduced)
+            for _ in range(2):
+                for value, wanted in zip(traced(x), reduced(x)):
+                    np.testing.assert_array_equal(value.numpy(), wanted.numpy())
+        counts = Counter(node.op.name for node in traced.graphs[0].nodes)
+        assert counts["all_reduce_many"] >= 2 and counts["copy"] >= 2
+
+    dist.run_threads(size, program)
+
+
 def test_a_bunch_keeps_its_order_and_meets_no_other() -> None:
     """On another rank `exp` may stand before `square`: the order of readiness must not show."""
     graph = graph_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -26,6 +27,31 @@ def test_a_folder_goes_with_its_processes(tmp_path, monkeypatch):
     started.kill()
     assert started.poll() == -signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_stays_until_a_killed_process_is_gone(tmp_path, monkeypatch):
+    """One that still runs for a moment would make the folder anew, and leave it."""
+
+    class Dying:
+        pid, code, stdout = 0, None, None
+
+        def poll(self):
+            return self.code
+
+        def wait(self, timeout):
+            if timeout < 0.1:
+                raise subprocess.TimeoutExpired("dying", timeout)
+            (folder / "last words").touch()
+            self.code = -signal.SIGKILL
+            return self.code
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("os.killpg", lambda pid, number: None)
+    started, dying = StartedProcesses(), Dying()
+    folder = Path(started.make_folder())
+    started._processes.append(dying)
+    started.kill()
+    assert dying.code == -signal.SIGKILL and list(tmp_path.iterdir()) == []
 
 
 def test_folders_of_killed_launchers_go_with_a_later_job(tmp_path, monkeypatch):
