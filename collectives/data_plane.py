@@ -21,6 +21,8 @@ from dtrain.collectives.rank_order import Array, check_reduction
 from dtrain.collectives.signature import signature
 from dtrain.collectives.weighing import Weight, weighted
 
+MAX_TAG = 1 << 20  # no tag of a letter is as large
+
 
 class DataPlane(ABC):
     """The arrays' side of a group of ranks; `Communicator` is the users' side."""
@@ -196,6 +198,7 @@ class DataPlane(ABC):
     def _send_call(self, array: Array, destination: int, tag: int) -> Callable[[], None]:
         self._check_array("send", array)
         self._check_rank("send", "destination", destination)
+        check_tag("send", tag)
         self.counters.add("send", array.nbytes)
         return lambda: self._send(array, destination, tag)
 
@@ -203,6 +206,7 @@ class DataPlane(ABC):
         self, source: int, tag: int, shape: tuple[int, ...] | None, dtype: DTypeLike | None, out: Array | None
     ) -> Callable[[], Array]:
         self._check_rank("recv", "source", source)
+        check_tag("recv", tag)
         wanted = None if dtype is None else as_dtype(dtype)
         if out is not None:
             wanted, shape = self._check_array("recv", out), out.shape
@@ -245,8 +249,18 @@ class DataPlane(ABC):
         return int(array.shape[0]) // self.size
 
     def _check_rank(self, kind: str, name: str, rank: int) -> None:
+        if not isinstance(rank, (int, np.integer)):
+            raise TypeError(expected(kind, f"{name} to be a whole number", repr(rank)))
         if not 0 <= rank < self.size:
             raise ValueError(expected(kind, f"{name} to be a rank of {self.group!r}, 0..{self.size - 1}", str(rank)))
+
+
+def check_tag(where: str, tag: int) -> None:
+    """Raise an error for a tag that no letter can have, whatever carries it."""
+    if not isinstance(tag, (int, np.integer)):
+        raise TypeError(expected(where, "a tag that is a whole number", repr(tag)))
+    if not 0 <= tag < MAX_TAG:
+        raise ValueError(expected(where, f"a tag in 0..{MAX_TAG - 1}", str(tag)))
 
 
 def check_writable(kind: str, out: Array) -> None:

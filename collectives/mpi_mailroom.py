@@ -29,7 +29,6 @@ from dtrain.collectives.shared_window import State
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-MAX_TAG = 1 << 20
 _MPI_TAG = 1
 _CARRY_SECONDS = 100e-6
 
@@ -87,7 +86,6 @@ class Mailroom:
 
     def send(self, key: str, array: Array, destination: int, tag: int) -> None:
         """Send a letter to a rank of the world; returns at once, and `array` may be changed then."""
-        check_tag("send", tag)
         facts = {"key": key, "tag": tag, "dtype": from_numpy(array.dtype).tag, "shape": array.shape}
         body = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         with self._sent:
@@ -224,12 +222,6 @@ class Mailroom:
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         array = body[:nbytes].view(dtype).reshape(shape)
         self._inboxes[facts["key"], source, facts["tag"]].letters.append((facts["number"], array))
-
-
-def check_tag(where: str, tag: int) -> None:
-    """Raise `ValueError` for a tag that no letter can have."""
-    if not 0 <= tag < MAX_TAG:
-        raise ValueError(expected(where, f"a tag in 0..{MAX_TAG - 1}", str(tag)))
 
 
 def _envelope(facts: dict[str, Any], body: Array) -> Array:

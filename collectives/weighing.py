@@ -72,8 +72,9 @@ def weighted(where: str, op: str, dtype: DType, weight: Weight) -> Weighted:
         return Weighted(op, pair=weight)  # type: ignore[arg-type]
     if isinstance(weight, np.ndarray) and weight.shape == (2,):
         weight = (float(weight[0]), float(weight[1]))
-    own, count = weight if isinstance(weight, tuple) else (weight, weight)
+    pair = weight if isinstance(weight, tuple) else (weight, weight)
+    own, count = pair if len(pair) == 2 else (None, None)
     for number in (own, count):
-        if not (isinstance(number, int | float) and 0 <= number < math.inf):
+        if not (isinstance(number, int | float | np.integer | np.floating) and 0 <= number < math.inf):
             raise ValueError(expected(where, "a weight that is a finite number of at least 0", repr(weight)))
     return Weighted(op, float(own), float(count))  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """`dtrain bench NAME`: hand on to the benchmark's own module, under the launcher where ranks are asked for.
 
-A benchmark is a module with `add_arguments(parser)` and `run(args) -> int`. It lies above this floor, so it is imported
+A benchmark is a module with `add_arguments(parser)` and `run(args) -> int`, and may have `check(args)`, which raises an
+error for what argparse lets through, before any rank is started. It lies above this floor, so it is imported
 by name and only when asked for.
 """
 
@@ -13,7 +14,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from dtrain.base.errors import expected
+from dtrain.base.errors import DtrainError, expected
+from dtrain.base.rank_info import rank_tag
 from dtrain.launcher.command_line import UnknownFlagError, UsageError, read_flag, split_flag
 from dtrain.launcher.flags import SPELLINGS, TeachingParser
 
@@ -38,6 +40,10 @@ def bench(arguments: Sequence[str]) -> int:
     parser.epilog = "Every flag of dtrain run is taken too; with one of them (-np 2) the benchmark runs as ranks."
     launch, own = _sorted_flags(parser, rest)
     args = parser.parse_args(own)
+    try:
+        getattr(module, "check", lambda args: None)(args)
+    except (ValueError, DtrainError) as error:
+        parser.error(str(error).removeprefix(rank_tag()))
     if getattr(module, "STARTS_RANKS", False):
         args.launch = launch
     elif launch:

@@ -50,8 +50,14 @@ def _check_script(spec: LaunchSpec) -> None:
     advice = misplaced_program(spec.script, spec.arguments)
     if advice:
         raise UsageError(expected("dtrain run", "a script", repr(spec.script), advice))
-    if not Path(spec.script).exists():
+    # A stream of this process is another one, or none, in every rank, and could be read once only.
+    script = Path(spec.script).absolute()
+    is_stream = script.parts[1:2] in (("dev",), ("proc",)) and script.parts[1:3] != ("dev", "shm")
+    if is_stream or (script.exists() and not script.is_file() and not script.is_dir()):
+        given = f"{spec.script!r}, which only one process can read"
+        raise UsageError(expected("dtrain run", "a script file", given, "write the script to a file"))
+    if not script.exists():
         raise UsageError(expected("dtrain run", "a script file", f"{spec.script!r}, which does not exist"))
-    if Path(spec.script).is_dir() and not (Path(spec.script) / "__main__.py").exists():
+    if script.is_dir() and not (script / "__main__.py").exists():
         given = f"the folder {spec.script!r} without a __main__.py"
         raise UsageError(expected("dtrain run", "a script file", given, "name the script in it"))

@@ -95,25 +95,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-window", action="store_true", help="leave dtrain-window out")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Carry the sweep out on every rank; rank 0 prints and writes."""
-    dtype = as_dtype(args.datatype)
-    op = check_reduction("bench all_reduce", "mean" if args.op == "avg" else args.op, dtype)
-    if args.iters < 1 or args.warmup_iters < 0 or (args.stepfactor <= 1 and not args.stepbytes):
-        raise ValueError(
-            expected(
-                "bench all_reduce",
-                "-n of 1 or more, -w of 0 or more and -f above 1",
-                f"-n {args.iters} -w {args.warmup_iters} -f {args.stepfactor:g}",
-            )
-        )
-    peers = [name for name in args.peers.split(",") if name]
-    unknown = [name for name in peers if name not in PEERS]
+def check(args: argparse.Namespace) -> None:
+    """Raise `ValueError` for arguments that no sweep fits."""
+    check_reduction("-o", _op_of(args), as_dtype(args.datatype))
+    if args.iters < 1 or args.warmup_iters < 0 or (not args.stepfactor > 1 and not args.stepbytes):
+        wanted = "-n of 1 or more, -w of 0 or more and -f above 1"
+        given = f"-n {args.iters} -w {args.warmup_iters} -f {args.stepfactor:g}"
+        raise ValueError(expected("bench all_reduce", wanted, given))
+    unknown = [name for name in _peers_of(args) if name not in PEERS]
     if unknown:
         raise ValueError(expected("--peers", f"names among {', '.join(PEERS)}", ", ".join(unknown)))
-    counts = sweep(args.minbytes, args.maxbytes, factor=args.stepfactor, step=args.stepbytes, itemsize=dtype.itemsize)
-    if not counts:
+    if not _counts_of(args):
         raise ValueError(expected("bench all_reduce", "-b at most -e", f"-b {args.minbytes} -e {args.maxbytes}"))
+
+
+def _op_of(args: argparse.Namespace) -> str:
+    return "mean" if args.op == "avg" else str(args.op)
+
+
+def _peers_of(args: argparse.Namespace) -> list[str]:
+    return [name for name in args.peers.split(",") if name]
+
+
+def _counts_of(args: argparse.Namespace) -> list[int]:
+    itemsize = as_dtype(args.datatype).itemsize
+    return sweep(args.minbytes, args.maxbytes, factor=args.stepfactor, step=args.stepbytes, itemsize=itemsize)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the sweep out on every rank; rank 0 prints and writes."""
+    check(args)
+    dtype, peers, counts = as_dtype(args.datatype), _peers_of(args), _counts_of(args)
+    op = check_reduction("-o", _op_of(args), dtype)
     world = context.init()
     report = _Report(world, dtype, op, sys.stdout if world.rank == 0 else None)
     contestants, notes = _make_contestants(world, dtype, op, counts[-1], peers, not args.no_window)

@@ -67,10 +67,17 @@ class Timings:
     standing: list[float]  # in collectives, during the step
 
 
+def check(args: argparse.Namespace) -> None:
+    """Raise `ValueError` for arguments that no step fits."""
+    for name, least in (("batch_size", 1), ("steps", 1), ("image_size", 1), ("warmup", 0), ("bucket_mb", 0)):
+        value = getattr(args, name)
+        if value is not None and not value >= least:
+            raise ValueError(expected("bench step", f"--{name.replace('_', '-')} of at least {least}", str(value)))
+
+
 def run(args: argparse.Namespace) -> int:
     """Run on this rank; rank 0 prints. Returns the exit code."""
-    if min(args.batch_size, args.steps) < 1:
-        raise ValueError(expected("bench step", "--batch-size and --steps of at least 1", "a smaller one"))
+    check(args)
     world = init()
     step, batch = _build(args, world)
     for _ in range(max(1, args.warmup)):

@@ -13,6 +13,7 @@ import re
 import stat
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +24,8 @@ from dtrain.base.errors import CheckpointError, expected
 from dtrain.base.rank_info import rank_tag
 from dtrain.checkpoint.header import FORMAT, MAX_HEADER_NBYTES, VERSION, NewerVersionError, broken, read_header
 from dtrain.checkpoint.structure import decode, encode
+
+_KEPT_OF_NAME = 180  # bytes; folders take 255
 
 PathLike = str | os.PathLike[str]
 
@@ -66,7 +69,7 @@ def save(path: PathLike | BinaryIO, value: Any) -> None:
         path.write(as_bytes(arrays, metadata=metadata))
         return
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary = _beside(target)
     try:
         mode = _mode_of_new_files(temporary)
         save_file(arrays, temporary, metadata=metadata)
@@ -82,7 +85,8 @@ def save(path: PathLike | BinaryIO, value: Any) -> None:
             raise
         raise _not_written(target, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a path that leads nowhere, which has been said
+            temporary.unlink()
 
 
 def load(path: PathLike | BinaryIO) -> Any:
@@ -145,6 +149,8 @@ def is_complete(path: PathLike) -> bool:
 
 
 def _read(path: Path) -> bytes:
+    if "\0" in str(path):
+        raise broken(path, "the name of a file", repr(str(path)), "check the path")
     try:
         if (
             not path.is_file() and path.exists() and not path.is_dir()
@@ -189,6 +195,14 @@ def _checksum(structure: str, arrays: Mapping[str, np.ndarray]) -> str:
         digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _beside(target: Path) -> Path:
+    """A name for the file until it is whole: not longer than a folder takes, however long the target's is."""
+    if not target.name or "\0" in str(target):
+        raise broken(target, "the name of a file", repr(str(target)), "check the path")
+    start = os.fsdecode(os.fsencode(target.name)[:_KEPT_OF_NAME])
+    return target.with_name(f".{start}.{os.getpid()}-{threading.get_ident()}.tmp")
 
 
 def _mode_of_new_files(path: Path) -> int:

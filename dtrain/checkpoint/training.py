@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from dtrain.base.errors import CheckpointError, DtrainError
+from dtrain.base.errors import DtrainError
 from dtrain.base.rank_info import RankInfo, rank_tag
 from dtrain.checkpoint.file import PathLike, is_complete, load, save
 from dtrain.checkpoint.header import broken
@@ -108,7 +108,7 @@ def _load_parts(path: PathLike, parts: Mapping[str, Stateful], content: Mapping[
             kept = copy.deepcopy(part.state_dict()) if number < len(parts) else None
             _load_part(path, name, part, content[name])
             before.append((part, kept))
-    except CheckpointError:
+    except Exception:
         for part, state in reversed(before):  # a schedule was asked when its optimizer had changed already
             part.load_state_dict(state)
         raise

@@ -123,6 +123,23 @@ def test_a_missing_folder_is_reported(tmp_path):
         save(tmp_path / "none" / "x", {})
 
 
+@pytest.mark.parametrize("name", ["", "a\0b", "n" * 256, "file/below"])
+def test_paths_that_lead_nowhere_are_said(tmp_path, name):
+    save(tmp_path / "file", 1)
+    with pytest.raises(CheckpointError, match=r"expected (a place to write to|the name of a file)"):
+        save(os.path.join(tmp_path, name) if name else "", 1)
+    with pytest.raises(CheckpointError):
+        load(os.path.join(tmp_path, name))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_name_may_be_as_long_as_a_folder_takes(tmp_path):
+    name = "ü" * 127
+    save(tmp_path / name, 1)
+    save(tmp_path / name, 2)
+    assert load(tmp_path / name) == 2 and os.listdir(tmp_path) == [name]
+
+
 def test_header_and_dtype_table_match_what_safetensors_writes(tmp_path):
     save(tmp_path / "x", {dtype.tag: np.zeros(1, dtype.numpy) for dtype in ALL})
     raw = (tmp_path / "x").read_bytes()

@@ -148,3 +148,19 @@ def test_a_file_that_does_not_fit_leaves_everything_as_it_was(tmp_path, failing,
     assert snapshot(run) == before and dt.default_generator().state_dict() == stream
     load_checkpoint(tmp_path / "run", **run)
     assert snapshot(run) == snapshot(saved)
+
+
+def test_a_part_of_the_users_that_fails_in_its_own_words_leaves_the_others_as_they_were(tmp_path):
+    class Loader:
+        def state_dict(self):
+            return {}
+
+        def load_state_dict(self, state):
+            raise RuntimeError("no such shard")
+
+    save_checkpoint(tmp_path / "run", model=Scale(), loader=Loader())
+    model = Scale()
+    model.weight.numpy()[...] = 7
+    with pytest.raises(RuntimeError, match="no such shard"):
+        load_checkpoint(tmp_path / "run", model=model, loader=Loader())
+    assert model.weight.tolist() == [7] * 4

@@ -236,3 +236,16 @@ def test_a_mean_by_weights_near_the_largest_double() -> None:
     for size in (1, 2, 3, 4):
         for found in dist.run_threads(size, program):
             np.testing.assert_allclose(found, (size + 1) / 2, rtol=1e-12)
+
+
+def test_weights_of_numpy_are_numbers_and_pairs_are_two() -> None:
+    def program(communicator: Any) -> None:
+        mine = np.array([1.0 + communicator.rank])
+        for kind in (np.float32, np.float64, np.int64):
+            assert communicator.all_reduce(mine, op="sum", weight=kind(2))[0] == 6
+            assert communicator.all_reduce(mine, op="mean", weight=(kind(2), kind(4)))[0] == 0.75
+        for wrong in ((1.0,), (1.0, 2.0, 3.0), (), np.float32("nan"), np.int64(-1), "1"):
+            with pytest.raises(ValueError, match="a weight that is a finite number of at least 0"):
+                communicator.all_reduce(mine, op="mean", weight=wrong)
+
+    dist.run_threads(2, program)

@@ -73,3 +73,30 @@ def test_a_wait_takes_a_timedelta() -> None:
         return float(comm.all_reduce_async(np.ones(1)).wait(timedelta(seconds=10))[0])
 
     assert dist.run_threads(2, program, timeout=20) == [2, 2]
+
+
+@pytest.mark.parametrize("tag", [-1, 1 << 20, 1.5, "a", None])
+def test_tags_that_no_letter_can_have_are_refused_by_whoever_carries_it(tag: Any) -> None:
+    def program(comm: Any) -> None:
+        for call in (comm.recv, comm.recv_async):
+            with pytest.raises((ValueError, TypeError), match="expected a tag"):
+                call(source=0, tag=tag)
+        for send in (comm.send, comm.send_async):
+            with pytest.raises((ValueError, TypeError), match="expected a tag"):
+                send(np.ones(1), destination=0, tag=tag)
+
+    program(dist.SelfCommunicator())
+    dist.run_threads(2, program)
+
+
+@pytest.mark.parametrize("rank", [0.0, "0", None])
+def test_ranks_are_whole_numbers(rank: Any) -> None:
+    comm = dist.SelfCommunicator()
+    for call in (comm.broadcast, comm.broadcast_async):
+        with pytest.raises(TypeError, match="root to be a whole number"):
+            call(np.ones(1), root=rank)
+    with pytest.raises(TypeError, match="source to be a whole number"):
+        comm.recv(source=rank)
+    with pytest.raises(TypeError, match="destination to be a whole number"):
+        comm.send(np.ones(1), destination=rank)
+    assert comm.broadcast(np.ones(1), root=np.int64(0))[0] == 1  # type: ignore[arg-type]
