@@ -29,13 +29,16 @@ class Function:
     y = Sigmoid()(x)
 
     An instance is called once. `backward` gets one gradient per output (None for an unused one) and returns one per
-    input, None where no gradient flows. Both are written with ordinary functions, so they can be traced.
+    input, None where no gradient flows and for inputs that are no tensors. Both are written with ordinary functions, so
+    they can be traced. What was saved must not be overwritten before backward, which raises RuntimeError.
     """
 
     _called = False
     # Of one whose output i is input i + this as it came: the rule reads neither, so that both may be overwritten.
     _hands_on: int | None = None
     _saved: tuple[Tensor, ...] = ()
+    _versions: tuple[int, ...] = ()  # of the saved tensors when forward had ended
+    _is_tensor: Sequence[bool] = ()  # which inputs are tensors
     # Which of the saved tensors are outputs: position among the saved -> index of the output.
     _saved_outputs: Mapping[int, int] = MappingProxyType({})
     _node: weakref.ref[TapeNode] | None = None
@@ -56,6 +59,13 @@ class Function:
         node = self._node() if self._node is not None else None
         if node is None:
             return self._saved
+        for tensor, version in zip(self._saved, self._versions):
+            if tensor.version != version:
+                raise RuntimeError(
+                    f"backward: expected what {type(self).__name__} saved unchanged since forward, got {tensor.type} "
+                    f"overwritten {tensor.version - version} time(s); run backward before updating in place, or write "
+                    "into a copy()"
+                )
         return tuple(
             _with_history(tensor, node, self._saved_outputs[i]) if i in self._saved_outputs else tensor
             for i, tensor in enumerate(self._saved)
@@ -68,10 +78,12 @@ class Function:
         memo[id(self)] = other
         for key, value in self.__dict__.items():
             # What belongs to this call is shared: copying numbers that may not exist yet would be wrong.
-            other.__dict__[key] = value if key in ("_saved", "_saved_outputs", "_node") else deepcopy(value, memo)
+            other.__dict__[key] = (
+                value if key in ("_saved", "_saved_outputs", "_node", "_versions") else deepcopy(value, memo)
+            )
         return other
 
-    def __call__(self, *inputs: Tensor) -> Any:
+    def __call__(self, *inputs: Any) -> Any:
         assert not self._called, f"{type(self).__name__} should not be called multiple times; make a new instance"
         self._called = True
         if context.tracer is not None:
@@ -79,8 +91,10 @@ class Function:
         with set_grad_enabled(False):
             result = self.forward(*inputs)
         outputs = [result] if isinstance(result, Tensor) else list(result)
-        if context.grad_enabled and any(tensor.requires_grad for tensor in inputs):
-            outputs = self._record(inputs, outputs)
+        self._is_tensor = [isinstance(item, Tensor) for item in inputs]
+        tensors = [item for item in inputs if isinstance(item, Tensor)]
+        if context.grad_enabled and any(tensor.requires_grad for tensor in tensors):
+            outputs = self._record(tensors, outputs)
         return outputs[0] if isinstance(result, Tensor) else tuple(outputs)
 
     def _record(self, inputs: Sequence[Tensor], results: Sequence[Tensor]) -> list[Tensor]:
@@ -102,21 +116,22 @@ class Function:
             for i, tensor in enumerate(self._saved)
             if id(tensor) in positions and id(tensor) not in given
         }
+        self._versions = tuple(tensor.version for tensor in self._saved)
         self._node = weakref.ref(node)
         return outputs
 
     def _input_grads(self, node: TapeNode, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         result = self.backward(*grads)
         values = tuple(result) if isinstance(result, tuple | list) else (result,)
-        if len(values) != len(node.inputs):
+        if len(values) != len(self._is_tensor):
             raise ValueError(
                 expected(
                     f"{type(self).__name__}.backward",
-                    f"one gradient (or None) for each of {len(node.inputs)} inputs",
+                    f"one gradient (or None) for each of {len(self._is_tensor)} inputs",
                     f"{len(values)}",
                 )
             )
-        return values
+        return tuple(value for value, is_tensor in zip(values, self._is_tensor) if is_tensor)
 
 
 def _with_history(tensor: Tensor, node: TapeNode, index: int) -> Tensor:
