@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from dtrain.collectives.given_weight import batch_weight as batch_weight
     from dtrain.collectives.ops import weighted_mean as weighted_mean
     from dtrain.collectives.pack_all_reduce import bucket_plan as bucket_plan
+    from dtrain.collectives.peer_words import P2POp as P2POp
+    from dtrain.collectives.peer_words import batch_isend_irecv as batch_isend_irecv
+    from dtrain.collectives.peer_words import get_backend as get_backend
+    from dtrain.collectives.peer_words import monitored_barrier as monitored_barrier
     from dtrain.collectives.self_communicator import SelfCommunicator as SelfCommunicator
     from dtrain.collectives.session import init as init
     from dtrain.collectives.sync_batch_norm import convert_sync_batch_norm as convert_sync_batch_norm
@@ -103,6 +107,10 @@ _PUBLIC = {
     "group": "calls",
     "irecv": "calls",
     "isend": "calls",
+    "P2POp": "peer_words",
+    "batch_isend_irecv": "peer_words",
+    "get_backend": "peer_words",
+    "monitored_barrier": "peer_words",
     "recv": "calls",
     "reduce": "calls",
     "reduce_scatter": "calls",

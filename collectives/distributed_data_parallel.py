@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dtrain.base.device import Device
 from dtrain.collectives.calls import Group, as_group
 from dtrain.collectives.data_parallel_model import DataParallel, data_parallel
 from dtrain.nn.module import Module
@@ -38,6 +39,14 @@ class DistributedDataParallel(DataParallel):
             )
         handle = data_parallel(module, group=as_group(process_group), bucket_mb=bucket_cap_mb)
         self.module, self.boundary = handle.module, handle.boundary
+        self.device_ids, self.output_device, self.process_group = device_ids, output_device, process_group
+        self.find_unused_parameters = bool(options.get("find_unused_parameters", False))
+
+    @property
+    def device(self) -> Device | None:
+        """Where the model's first parameter lies; None without one."""
+        first = next(self.module.parameters(), None)
+        return None if first is None else first.device
 
 
 _NOT_NEEDED = {

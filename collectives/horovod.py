@@ -6,7 +6,7 @@ averages over samples instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from dtrain.base import names as _names
 from dtrain.base.cuda import is_cuda_available
 from dtrain.base.errors import expected
 from dtrain.collectives import calls, context, ops, session, world
+from dtrain.collectives import horovod_groups as groups
 from dtrain.collectives.availability import is_mpi_available, is_nccl_available
 from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
 from dtrain.collectives.context import communicator_for
@@ -126,14 +127,94 @@ def _check_process_set(process_set: Any) -> None:
         raise ValueError(expected("horovod", "no process_set: all ranks take part", repr(process_set), advice))
 
 
-def synchronize(work: Work[Any]) -> Any:
+def synchronize(work: Work[Any] | groups.GroupWork) -> Any:
     """Wait for an asynchronous call."""
     return work.wait()
 
 
-def poll(work: Work[Any]) -> bool:
+def poll(work: Work[Any] | groups.GroupWork) -> bool:
     """Whether an asynchronous call has ended."""
     return work.is_completed()
+
+
+# Several tensors, and rows shared out ---------------------------------------------------------------------------------
+
+
+@counted
+def grouped_allreduce(
+    tensors: Sequence[Any],
+    average: bool | None = None,
+    name: str = "",
+    compression: Any = None,
+    op: Any = None,
+    prescale_factor: float = 1.0,
+    postscale_factor: float = 1.0,
+    process_set: Any = None,
+) -> list[Tensor]:
+    """`allreduce` of each tensor of a list, in one message for each dtype, as new tensors; gradients flow."""
+    _check_compression(compression)
+    _check_process_set(process_set)
+    scaled = [_scaled(each, prescale_factor) for each in groups.checked("grouped_allreduce", tensors)]
+    reduced = groups.reduce_together(scaled, _op(average, op), name or "")
+    return [_scaled(each, postscale_factor) for each in reduced]
+
+
+def grouped_allreduce_(
+    tensors: Sequence[Tensor], average: bool | None = None, name: str = "", op: Any = None, *rest: Any, **options: Any
+) -> list[Tensor]:
+    """`grouped_allreduce` into the tensors themselves, with the same options behind `op`; there is no compression."""
+    for tensor, result in zip(tensors, grouped_allreduce(tensors, average, name, None, op, *rest, **options)):
+        calls.put(tensor, result)
+    return list(tensors)
+
+
+def grouped_allreduce_async(tensors: Sequence[Any], *arguments: Any, **options: Any) -> groups.GroupWork:
+    """`grouped_allreduce_async_` of copies, which `synchronize` gives."""
+    copies = [each.detach().clone() for each in groups.checked("grouped_allreduce_async", tensors)]
+    return grouped_allreduce_async_(copies, *arguments, **options)
+
+
+@counted
+def grouped_allreduce_async_(
+    tensors: Sequence[Tensor],
+    average: bool | None = None,
+    name: str = "",
+    op: Any = None,
+    process_set: Any = None,
+) -> groups.GroupWork:
+    """`grouped_allreduce_` that returns at once; `synchronize` waits for it and gives the tensors."""
+    _check_process_set(process_set)
+    return groups.begin_together(groups.checked("grouped_allreduce_async_", tensors), _op(average, op))
+
+
+@counted
+def alltoall(tensor: Any, splits: Any = None, name: str = "", process_set: Any = None) -> Any:
+    """Rows for every rank, and those that every rank has for this one, in rank order; gradients flow.
+
+    Args:
+        splits: how many rows go to each rank; as many each by default. With it (rows, how many came from each: s32).
+    """
+    _check_process_set(process_set)
+    return groups.exchange_rows(as_tensor(tensor), splits)
+
+
+@counted
+def reducescatter(
+    tensor: Any,
+    op: Any = Average,
+    compression: Any = None,
+    name: str = "",
+    process_set: Any = None,
+    prescale_factor: float = 1.0,
+    postscale_factor: float = 1.0,
+) -> Tensor:
+    """This rank's share of the rows of the average over the ranks, or of the sum; gradients flow.
+
+    Where rows do not divide by the ranks, the first ranks get one more.
+    """
+    _check_compression(compression)
+    _check_process_set(process_set)
+    return _scaled(groups.reduce_rows(_scaled(as_tensor(tensor), prescale_factor), op), postscale_factor)
 
 
 @counted

@@ -46,7 +46,8 @@ dist.all_reduce(x)  # nobody takes the result: now x holds it, as in PyTorch
 **3. Functions of `F` follow NumPy, methods follow PyTorch.** `F.max(x, axis=1)` is a tensor, `x.max(1)` and
 `dt.max(x, 1)` are (values, indices); `F.repeat` repeats elements, `x.repeat` the whole; `F.equal` compares elements,
 `x.equal(y)` says whether all are equal; `F.squeeze(x, 1)` refuses an axis of another size than 1, `x.squeeze(1)` and
-`dt.squeeze(x, 1)` leave it.
+`dt.squeeze(x, 1)` leave it; `F.normal` and `F.bernoulli` take a shape first, `dt.normal` and `dt.bernoulli` tensors of
+parameters.
 
 ```python
 import dtrain as dt
@@ -106,6 +107,11 @@ def ignored_rows() -> list[tuple[str, ...]]:
     return rows
 
 
+def placed() -> str:
+    layers = ", ".join(f"`{name}`" for name in keywords.PLACED)
+    return f"Constructors that take `device` and `dtype`, for what the layer is made of: {layers}.\n"
+
+
 def name_rows(table_of: str) -> list[tuple[str, ...]]:
     shown = {"Tensor": "x", "Module": "module", "dt": "torch"}
     rows = []
@@ -146,6 +152,7 @@ def page() -> str:
         table(("function", "theirs and ours"), exception_rows()),
         "Taken, and without effect:\n",
         table(("keyword", "of", "values", "for others"), ignored_rows()),
+        placed(),
         "## Names that mean the same\n\nThese work; the right column is what they are here.\n",
         table(("theirs", "here"), name_rows("ALIASES")),
         same_names(),

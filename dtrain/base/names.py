@@ -110,7 +110,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     "Module": {},
     "cuda": {"amp": "amp"},
     "checkpoint": {},
-    "hvd": {},
+    "hvd": {"SyncBatchNorm": "nn.SyncBatchNorm"},
 }  # fmt: skip
 
 HINTS: Mapping[str, Mapping[str, str]] = name_hints.HINTS

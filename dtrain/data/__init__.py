@@ -21,6 +21,8 @@ from dtrain.data.index_sampler import SubsetRandomSampler as SubsetRandomSampler
 from dtrain.data.index_sampler import WeightedRandomSampler as WeightedRandomSampler
 from dtrain.data.loader import DataLoader as DataLoader
 from dtrain.data.sampler import RankShardedSampler as RankShardedSampler
+from dtrain.data.stream import ChainDataset as ChainDataset
+from dtrain.data.stream import IterableDataset as IterableDataset
 from dtrain.data.worker_info import get_worker_info as get_worker_info
 
 _spell_all(globals())

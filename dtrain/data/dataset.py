@@ -23,6 +23,9 @@ class Dataset(ABC, Generic[Sample_co]):
     @abstractmethod
     def __getitem__(self, index: int) -> Sample_co: ...
 
+    def __add__(self, other: Dataset[Any]) -> Dataset[Any]:
+        return ConcatDataset([self, other])
+
     def take(self, indices: np.ndarray) -> Any:
         """The samples of these numbers as one batch of arrays, or NotImplemented to have them collated."""
         return NotImplemented

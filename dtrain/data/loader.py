@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from dtrain.data.epoch_start import EpochStart, announce
 from dtrain.data.given_order import GivenBatches, GivenOrder, check_beside_batches, order_of
 from dtrain.data.index_sampler import EpochTold
 from dtrain.data.position import checked_count, read_position
+from dtrain.data.stream import IterableDataset, StreamBatches, check_beside_stream
 from dtrain.data.worker_info import WorkerInfo, enter_worker, get_worker_info
 
 if TYPE_CHECKING:
@@ -36,7 +38,9 @@ class DataLoader:
     Batch k of all ranks together is batch k of one process with `batch_size · world_size`.
 
     Args:
-        dataset: samples by number; `take` is used where the dataset has it, else samples are collated.
+        dataset: samples by number; `take` is used where the dataset has it, else samples are collated. Or an
+            `IterableDataset`, which each worker reads by itself; with `shard=True` ranks take turns in its samples, so
+            it must yield the same ones on every rank.
         batch_size: samples a batch on this rank.
         shuffle: a new order each epoch.
         shard: True to split the samples over the ranks of the job, (rank, world_size) to say which, False for all.
@@ -85,7 +89,11 @@ class DataLoader:
             raise ValueError(expected("DataLoader", "prefetch of at least 1", repr(prefetch)))
         if worker_init_fn is not None and not callable(worker_init_fn):
             raise TypeError(expected("DataLoader", "a function as worker_init_fn", type(worker_init_fn).__name__))
-        self._order, self._is_shared_out = order_of(sampler, len(dataset), shuffle, shard, seed)
+        self._is_stream = isinstance(dataset, IterableDataset)
+        if self._is_stream:
+            check_beside_stream(shuffle, sampler, batch_sampler)
+        length = 0 if self._is_stream else len(dataset)
+        self._order, self._is_shared_out = order_of(sampler, length, shuffle, shard, seed)
         self._batches = None if batch_sampler is None else GivenBatches(batch_sampler, len(dataset), self._order)
         self.sampler: Any = sampler if sampler is not None else self._order
         self.dataset, self.batch_size, self.drop_last = dataset, batch_size, drop_last
@@ -103,12 +111,15 @@ class DataLoader:
         if self._batches is not None:
             return len(self._batches)
         together, num_samples = self.batch_size * self._order.world_size, self._order.total
+        if self._is_stream:
+            num_samples = len(self.dataset)
         return num_samples // together if self.drop_last else -(-num_samples // together)
 
     def __repr__(self) -> str:
         size = [] if self._batches is not None else [f"batch_size={self.batch_size}"]
-        parts = [repr(self.dataset), *size, f"{len(self)} batches an epoch", f"epoch {self.epoch}"]
-        parts += [repr(self.sampler if self._batches is None else self.batch_sampler)]
+        size += [] if self._is_stream else [f"{len(self)} batches an epoch"]
+        parts = [repr(self.dataset), *size, f"epoch {self.epoch}"]
+        parts += [] if self._is_stream else [repr(self.sampler if self._batches is None else self.batch_sampler)]
         parts += ["drop_last"] if self.drop_last else []
         parts += [f"num_workers={self.num_workers}"] if self.num_workers else []
         return f"DataLoader({', '.join(parts)})"
@@ -134,6 +145,9 @@ class DataLoader:
         if told is not None:
             self.epoch = told
         epoch, start = self._epoch, self._resume_at
+        if self._is_stream:
+            yield from self._iterate_stream(epoch, start)
+            return
         batches, ends = self._begin(epoch, start)
         self._running = epoch, start
         if self._is_shared_out:
@@ -156,7 +170,7 @@ class DataLoader:
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is: the epoch, and how many samples of it all ranks together were handed."""
         epoch, done = self._running or (self._epoch, self._resume_at)
-        if self._running is not None and not self._batch_ends(done):
+        if self._running is not None and not self._is_stream and not self._batch_ends(done):
             epoch, done = epoch + 1, 0
         digest = self._digest if self._running is not None else self._resumed_digest
         order = {"order": digest} if done and digest is not None else {}
@@ -172,6 +186,10 @@ class DataLoader:
                 place would repeat and skip samples.
         """
         epoch, done = read_position(state, self._order_settings(), self.batch_size * self._order.world_size)
+        if self._is_stream and self.num_workers and done:
+            where = f"{done} samples with {self.num_workers} workers"
+            advice = "read it with num_workers=0, or begin the epoch again: loader.epoch = state['epoch']"
+            raise ValueError(expected("DataLoader", "a place in a stream that one process reads", where, advice))
         self.epoch = epoch
         self._resume_at, self._resumed_digest = done, state.get("order")
         if self._digest is not None and not isinstance(self.sampler, EpochTold):
@@ -181,6 +199,8 @@ class DataLoader:
 
     def _order_settings(self) -> dict[str, Any]:
         """What the order of an epoch depends on."""
+        if self._is_stream:
+            return {"stream": type(self.dataset).__name__, "num_workers": self.num_workers}
         if self._batches is not None:
             return {"num_batches": len(self._batches.given), "sampler": type(self._batches.given).__name__}
         if isinstance(self._order, GivenOrder):
@@ -197,6 +217,41 @@ class DataLoader:
     def _total(self) -> int:
         """Samples of all ranks together in an epoch."""
         return self._order.total if self._batches is None else self._batches.total
+
+    def _iterate_stream(self, epoch: int, start: int) -> Iterator[Any]:
+        self._running = epoch, start
+        if self._is_shared_out:
+            announce(self, EpochStart(epoch, 0, self._came_by_itself, self._common_text(start)))
+        stream = cast(IterableDataset[Any], self.dataset)
+        turn = (self._order.rank, self._order.world_size)
+        batches = StreamBatches(stream, self._collate or collate, self.batch_size, self.drop_last, turn)
+        source = batches.here(start)
+        if self.num_workers:
+            source = batches.ahead(partial(self._start_reader, epoch=epoch), self.num_workers, self.prefetch)
+        for batch, count in source:
+            start += count
+            self._running = epoch, start
+            yield to_tensors(batch)
+        self._finish(epoch)
+
+    def _start_reader(self, number: int, read: Callable[[int], Any], epoch: int) -> Worker:
+        from dtrain.data.worker import Worker
+
+        def fetch(position: int) -> Any:
+            # Ranks that share a stream out draw the same numbers, or they would not share one.
+            self._enter_worker(number, epoch, 0 if self._is_shared_out else self._order.rank)
+            return read(position)
+
+        return Worker(number, fetch, num_slots=self.prefetch, slot_nbytes=0)
+
+    def _enter_worker(self, number: int, epoch: int, rank: int) -> None:
+        """In a worker, the first time: seed it and say which one it is."""
+        from dtrain.data.random_streams import seed_global_streams
+
+        if get_worker_info() is None:
+            seed_global_streams((self._order.seed, epoch, rank, -1 - number))
+            seed = default_generator().initial_seed()
+            enter_worker(WorkerInfo(number, self.num_workers, seed, self.dataset), self._worker_init_fn)
 
     def fetch(self, indices: np.ndarray) -> Any:
         """The batch of arrays of these sample numbers."""
@@ -266,10 +321,7 @@ class DataLoader:
         from dtrain.data.worker import Worker, batch_nbytes  # only now: multiprocessing is slow to import
 
         def fetch(position: int) -> Any:
-            if get_worker_info() is None:
-                seed_global_streams((self._order.seed, epoch, self._order.rank, -1 - number))
-                seed = default_generator().initial_seed()
-                enter_worker(WorkerInfo(number, self.num_workers, seed, self.dataset), self._worker_init_fn)
+            self._enter_worker(number, epoch, self._order.rank)
             # By place, not by worker: numbers depend neither on how many workers there are nor on a resumed run.
             seed_global_streams((self._order.seed, epoch, self._order.rank, ends[position]))
             return self.fetch(batches[position])
