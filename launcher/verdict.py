@@ -53,6 +53,11 @@ class JobVerdict:
         return path
 
 
+_CONTROL_CHARACTERS = {
+    number: f"\\x{number:02x}" for number in (*range(0x20), *range(0x7F, 0xA0)) if chr(number) not in "\n\t"
+}
+
+
 def culprit_and_others(failures: Sequence[RankEnd]) -> tuple[RankEnd, list[RankEnd]]:
     """Of failures in the order they were learnt: the first that is no consequence of another, and the rest."""
     first = next((end for end in failures if end.exception != CONSEQUENCE), failures[0])
@@ -160,9 +165,10 @@ def interrupt_verdict(number: int) -> JobVerdict:
 
 
 def block(lines: Sequence[str]) -> str:
-    """Lines between rulers that catch the eye in a long log."""
+    """Lines between rulers that catch the eye in a long log. What moves a terminal's cursor is spelled out."""
     first, *rest = lines
-    return "\n".join(["-" * 72, f"dtrain: {first}", *rest, "-" * 72]) + "\n"
+    text = "\n".join(["-" * 72, f"dtrain: {first}", *rest, "-" * 72]) + "\n"
+    return text.translate(_CONTROL_CHARACTERS)
 
 
 def indented(text: str) -> list[str]:

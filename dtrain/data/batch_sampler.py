@@ -16,11 +16,11 @@ class BatchSampler(Sampler[list[Any]]):
     """
 
     def __init__(self, sampler: Iterable[Any], batch_size: int, drop_last: bool) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(expected("BatchSampler", "batch_size of at least 1", repr(batch_size)))
         if not isinstance(drop_last, bool):
             raise ValueError(expected("BatchSampler", "drop_last of True or False", repr(drop_last)))
-        self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
+        self.sampler, self.batch_size, self.drop_last = sampler, int(batch_size), drop_last
 
     def __len__(self) -> int:
         count = len(self.sampler)  # type: ignore[arg-type]

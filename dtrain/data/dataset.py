@@ -151,5 +151,7 @@ def permutation(num_items: int, seed: int, epoch: int) -> np.ndarray:
 
     Sorting Philox's raw numbers keeps it the same over NumPy versions, which may differ from rank to rank.
     """
+    if not hasattr(seed, "__index__"):  # a fraction would be cut off, to the order of another seed
+        raise TypeError(expected("seed", "a whole number", repr(seed)))
     raw = np.random.Philox(key=np.array([seed % 2**64, epoch], np.uint64)).random_raw(num_items)
     return np.argsort(np.atleast_1d(raw), kind="stable").astype(np.int64)

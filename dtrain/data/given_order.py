@@ -112,13 +112,22 @@ def order_of(
     if isinstance(sampler, DistributedSampler):
         _check_distributed(sampler, length, shard)
         return sampler, sampler.is_from_environment and sampler.world_size > 1
-    rank, size = {True: (None, None), False: (0, 1)}[shard] if isinstance(shard, bool) else shard
+    rank, size = _place_of(shard)
     order = (
         RankShardedSampler(length, rank=rank, world_size=size, shuffle=shuffle, seed=seed)
         if sampler is None
         else GivenOrder(sampler, length, rank=rank, world_size=size, seed=seed)
     )
     return order, shard is True and order.world_size > 1
+
+
+def _place_of(shard: Any) -> tuple[int | None, int | None]:
+    """Rank and world size; None for what the environment tells."""
+    if isinstance(shard, bool):
+        return (None, None) if shard else (0, 1)
+    if isinstance(shard, tuple | list) and len(shard) == 2 and all(hasattr(number, "__index__") for number in shard):
+        return int(shard[0]), int(shard[1])
+    raise ValueError(expected("DataLoader", "shard to be True, False or (rank, world_size)", repr(shard)))
 
 
 def numbers(items: Iterable[Any], what: str) -> np.ndarray:

@@ -82,11 +82,8 @@ class DataLoader:
             if type(batch_sampler) is BatchSampler:  # the same as its parts, which know more
                 parts, batch_sampler = batch_sampler, None
                 sampler, batch_size, drop_last = parts.sampler, parts.batch_size, parts.drop_last
-        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(expected("DataLoader", f"{name} of at least {least}", repr(value)))
-        if prefetch < 1:
-            raise ValueError(expected("DataLoader", "prefetch of at least 1", repr(prefetch)))
+        batch_size = checked_count("batch_size", batch_size, 1)
+        num_workers, prefetch = checked_count("num_workers", num_workers), checked_count("prefetch", prefetch, 1)
         if worker_init_fn is not None and not callable(worker_init_fn):
             raise TypeError(expected("DataLoader", "a function as worker_init_fn", type(worker_init_fn).__name__))
         self._is_stream = isinstance(dataset, IterableDataset)

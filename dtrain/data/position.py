@@ -58,8 +58,8 @@ def _samples_of_batches(num_batches: int, samples_together: int) -> int:
     return num_batches * samples_together
 
 
-def checked_count(name: str, value: Any) -> int:
-    """`value` as an int of at least 0, below 2⁶³. Raises ValueError."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or not 0 <= value.__index__() < 2**63:
-        raise ValueError(expected("DataLoader", f"{name} of at least 0", repr(value)))
+def checked_count(name: str, value: Any, least: int = 0) -> int:
+    """`value` as an int of at least `least`, below 2⁶³. Raises ValueError."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= value.__index__() < 2**63:
+        raise ValueError(expected("DataLoader", f"{name} of at least {least}", repr(value)))
     return int(value)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import dtrain as dt
+from dtrain import data
 from dtrain.data.dataset import ArrayDataset, Dataset
 from dtrain.data.loader import DataLoader
 
@@ -247,9 +248,29 @@ def test_shard_true_asks_the_environment(monkeypatch):
         ({"batch_size": 0}, "batch_size of at least 1, got 0"),
         ({"num_workers": -1}, "num_workers of at least 0, got -1"),
         ({"prefetch": 0}, "prefetch of at least 1, got 0"),
+        ({"prefetch": 1.5}, "prefetch of at least 1, got 1.5"),
+        ({"batch_size": 2.0}, "batch_size of at least 1, got 2.0"),
+        ({"batch_size": True}, "batch_size of at least 1, got True"),
+        ({"shard": 1}, r"shard to be True, False or \(rank, world_size\), got 1"),
+        ({"shard": None}, r"shard to be True, False or \(rank, world_size\), got None"),
+        ({"shard": (0, 1, 2)}, r"shard to be True, False or \(rank, world_size\), got \(0, 1, 2\)"),
+        ({"shard": (0, 2.0)}, r"shard to be True, False or \(rank, world_size\), got \(0, 2.0\)"),
         ({"shard": (3, 2)}, "0 <= rank < world_size, got 3 and 2"),
     ],
 )
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         DataLoader(Squares(3), **options)
+
+
+def test_counts_of_numpy_are_counts():
+    options = {"num_workers": np.int32(1), "prefetch": np.int64(1), "shard": (np.int64(1), np.int64(2))}
+    assert values(DataLoader(ArrayDataset(np.arange(4)), np.int64(2), **options)) == [[1, 3]]
+    batches = data.BatchSampler(range(3), np.int64(2), False)
+    assert values(DataLoader(ArrayDataset(np.arange(3)), batch_sampler=batches)) == [[0, 1], [2]]
+
+
+@pytest.mark.parametrize("seed", [1.5, None, "1"])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(TypeError, match="seed: expected a whole number"):
+        list(DataLoader(ArrayDataset(np.arange(4)), 2, shuffle=True, seed=seed))

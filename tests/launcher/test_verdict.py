@@ -68,6 +68,14 @@ def test_causes_and_codes(fields, code, text):
     assert failure_verdict(end, 1).exit_code == code
 
 
+def test_what_would_move_a_terminals_cursor_is_spelled_out():
+    text = "\x1b[2J\x1b[31mred\r over\x07\x00 \x9b2J a\tb ü"
+    end = RankEnd(rank=1, host="a", code=1, exception="E", message=text, traceback=f"Traceback:\nE: {text}\n")
+    shown = failure_verdict(end, 2).text
+    assert r"E: \x1b[2J\x1b[31mred\x0d over\x07\x00 \x9b2J a" in shown and "a\tb ü" in shown
+    assert all(character.isprintable() or character in "\n\t" for character in shown)
+
+
 def test_who_has_failed():
     assert not RankEnd(rank=0).has_ended
     assert not RankEnd(rank=0, code=0).has_failed
