@@ -198,6 +198,7 @@ from dtrain.ops.rounding import round as round
 from dtrain.ops.scan import cumprod as cumprod
 from dtrain.ops.scan import cumsum as cumsum
 from dtrain.ops.scan import diff as diff
+from dtrain.ops.scatter_reduce import scatter_reduce as scatter_reduce
 from dtrain.ops.searchsorted import bucketize as bucketize
 from dtrain.ops.searchsorted import searchsorted as searchsorted
 from dtrain.ops.shape import add_axis as add_axis

@@ -37,11 +37,11 @@ _FUNCTIONS = _same(
     "gather greater greater_equal hstack hypot index_add index_select isclose isfinite isinf isnan lerp less "
     "less_equal log log10 log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp masked_fill "
     "masked_select matmul maximum mean meshgrid minimum mm mul multinomial mv narrow neg nonzero norm not_equal numel "
-    "outer permute pow prod ravel reciprocal relu reshape roll round rsqrt scatter scatter_add searchsorted select "
-    "sigmoid sign sin sinh softmax sort split sqrt square squeeze stack std std_mean sub sum t tan tanh tile topk "
-    "transpose tril triu trunc unbind unique unsqueeze var var_mean vstack where "
-    "baddbmm bincount block_diag bucketize cdist cumprod diff einsum fmod nan_to_num quantile tensor_split tensordot "
-    "tril_indices triu_indices"
+    "outer permute pow prod ravel reciprocal relu reshape roll round rsqrt scatter scatter_add scatter_reduce "
+    "searchsorted select sigmoid sign sin sinh softmax sort split sqrt square squeeze stack std std_mean sub sum t "
+    "tan tanh tile topk transpose tril triu trunc unbind unique unsqueeze var var_mean vstack where baddbmm bincount "
+    "block_diag bucketize cdist cumprod diff einsum fmod nan_to_num quantile tensor_split tensordot tril_indices "
+    "triu_indices"
 )
 
 ALIASES: Mapping[str, Mapping[str, str]] = {
@@ -103,8 +103,8 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
             "bitwise_xor bmm ceil cos cosh count_nonzero diag diagonal diagonal_scatter div dot exp2 expm1 floor frac "
             "greater greater_equal hypot index_add isclose isfinite isinf isnan lerp less less_equal log10 log1p log2 "
             "logical_and logical_not logical_or logical_xor masked_fill maximum minimum mm mul multinomial mv neg "
-            "not_equal numel outer prelu reciprocal roll scatter scatter_add select sign sin sinh std_mean sub t tan "
-            "tensor_split tile tril triu trunc unbind unflatten unique var_mean"
+            "not_equal numel outer prelu reciprocal roll scatter scatter_add scatter_reduce select sign sin sinh "
+            "std_mean sub t tan tensor_split tile tril triu trunc unbind unflatten unique var_mean"
         ),
     },
     "Module": {},

@@ -12,6 +12,7 @@ from dtrain.core.apply import apply
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.infer import normalize_axis, reduced_shape
+from dtrain.ops.one_element import of_one_element
 
 
 def _arg(name: str) -> Op:
@@ -40,6 +41,8 @@ ARGMIN = _arg("argmin")
 
 def _apply(op: Op, x: Any, axis: int | None, keepdims: bool) -> Tensor:
     tensor = as_tensor(x)
+    if tensor.ndim == 0 and axis is not None:
+        return of_one_element(lambda vector: _apply(op, vector, axis, keepdims), tensor)
     normal = None if axis is None else normalize_axis(op.name, axis, tensor.ndim)
     return apply(op, tensor, axis=normal, keepdims=keepdims)
 

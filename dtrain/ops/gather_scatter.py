@@ -6,7 +6,7 @@ the last writer wins and sums always round alike.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import arange, full, full_like, zeros
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, Sample, get_op, register_op
 from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis, same_dtype
+from dtrain.ops.one_element import as_vector
 from dtrain.ops.shape import broadcast_to, reshape
 from dtrain.ops.value_checks import in_range
 from dtrain.ops.where import where
@@ -79,8 +80,9 @@ def gather(x: Tensor, axis: int, index: Tensor) -> Tensor:
     >>> gather(tensor([[1, 2], [3, 4]]), 1, tensor([[0], [1]])).tolist()
     [[1], [4]]
     """
-    x, index = as_tensor(x), as_tensor(index)
-    return apply(GATHER, x, index, axis=normalize_axis("gather", axis, x.ndim))
+    x, index = as_vector(as_tensor(x)), as_tensor(index)
+    picked = apply(GATHER, x, as_vector(index), axis=normalize_axis("gather", axis, x.ndim))
+    return reshape(picked, index.shape)
 
 
 def take_along_axis(x: Tensor, indices: Tensor, axis: int | None = -1) -> Tensor:
@@ -112,9 +114,10 @@ def take_along_dim(x: Tensor, indices: Tensor, axis: int | None = None) -> Tenso
 # Scatter --------------------------------------------------------------------------------------------------------------
 
 
-def _check_scatter(
+def check_scatter(
     op: str, x: TensorType, index: TensorType, source: TensorType, *, free_axis: int | None = None
 ) -> TensorType:
+    """The type of x. Raises unless index and source fit it and each other."""
     _check_index(op, x, index)
     same_dtype(op, x, source)
     if index.shape != source.shape:
@@ -125,7 +128,7 @@ def _check_scatter(
 
 
 def _infer_scatter(x: TensorType, index: TensorType, source: TensorType, *, axis: int) -> TensorType:
-    return _check_scatter("scatter", x, index, source)
+    return check_scatter("scatter", x, index, source)
 
 
 def _grad_scatter(node: TapeNode, grad: Tensor) -> tuple[Gradient, None, Gradient]:
@@ -163,7 +166,7 @@ SCATTER = register_op(
 
 
 def scatter(
-    x: Tensor, axis: int, index: Tensor, source: Tensor | float, *, reduce: Literal["add"] | None = None
+    x: Tensor, axis: int, index: Tensor, source: Tensor | float, *, reduce: Literal["add", "multiply"] | None = None
 ) -> Tensor:
     """A copy of x with out[index[i,j,k], j, k] = source[i,j,k] for axis 0, and so on.
 
@@ -172,22 +175,23 @@ def scatter(
     Args:
         index: integers in [0, x.shape[axis]), of the shape of `source`, as many axes as x.
         source: no larger than x on any axis, or one number for all.
-        reduce: "add" to add instead, as `scatter_add` does.
+        reduce: "add" or "multiply" to combine them with what is there, as `scatter_add` and `scatter_reduce` do.
 
     Raises:
         ValueError: if one of these does not hold.
     """
-    if reduce not in (None, "add"):
-        raise ValueError(expected("scatter", "reduce 'add' or None", repr(reduce), "compose others"))
-    x, index = as_tensor(x), as_tensor(index)
+    if reduce not in (None, "add", "multiply"):
+        raise ValueError(expected("scatter", "reduce 'add', 'multiply' or None", repr(reduce), "write scatter_reduce"))
+    x, index = as_tensor(x), as_vector(as_tensor(index))
     if isinstance(source, int | float):
         source = full(index.shape, source, dtype=x.dtype, device=x.device)
-    op = SCATTER if reduce is None else SCATTER_ADD
-    return apply(op, x, index, as_tensor(source), axis=normalize_axis("scatter", axis, x.ndim))
+    if reduce == "multiply":
+        return _scatter("scatter", get_op("scatter_reduce"), x, axis, index, as_tensor(source), reduce="prod")
+    return _scatter("scatter", SCATTER if reduce is None else SCATTER_ADD, x, axis, index, as_tensor(source))
 
 
 def _infer_scatter_add(x: TensorType, index: TensorType, source: TensorType, *, axis: int) -> TensorType:
-    return _check_scatter("scatter_add", x, index, source, free_axis=axis)
+    return check_scatter("scatter_add", x, index, source, free_axis=axis)
 
 
 def _grad_scatter_add(node: TapeNode, grad: Tensor) -> tuple[Gradient, None, Gradient]:
@@ -213,8 +217,14 @@ SCATTER_ADD = register_op(
 
 def scatter_add(x: Tensor, axis: int, index: Tensor, source: Tensor) -> Tensor:
     """`scatter` that adds instead of overwriting, in the order of `source`, which may be longer than x on `axis`."""
-    x, index, source = as_tensor(x), as_tensor(index), as_tensor(source)
-    return apply(SCATTER_ADD, x, index, source, axis=normalize_axis("scatter_add", axis, x.ndim))
+    return _scatter("scatter_add", SCATTER_ADD, as_tensor(x), axis, as_tensor(index), as_tensor(source))
+
+
+def _scatter(name: str, op: Op, x: Tensor, axis: int, index: Tensor, source: Tensor, **attrs: Any) -> Tensor:
+    """The op on tensors with axes; one without counts as a vector."""
+    vector = as_vector(x)
+    attrs["axis"] = normalize_axis(name, axis, vector.ndim)
+    return reshape(apply(op, vector, as_vector(index), as_vector(source), **attrs), x.shape)
 
 
 # One hot --------------------------------------------------------------------------------------------------------------

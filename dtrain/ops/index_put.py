@@ -23,6 +23,7 @@ from dtrain.core.tensor_factory import arange, full
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.indexing import GET_ITEM, TAKE, BasicIndex, ParsedIndex, infer_get_item, picked_shape
 from dtrain.ops.infer import broadcast_shapes, normalize_axis
+from dtrain.ops.one_element import as_vector, of_one_element
 from dtrain.ops.reduction import sum_to_shape
 from dtrain.ops.shape import reshape
 
@@ -173,6 +174,9 @@ def index_add(x: Tensor, axis: int, index: Tensor, values: Tensor, *, alpha: flo
     Raises ShapeError unless index is a vector, and `values` has a slice of x's shape for each of its elements.
     """
     x, index, values = as_tensor(x), as_tensor(index), as_tensor(values)
+    if x.ndim == values.ndim == 0 and index.size == 1:
+        index = as_vector(index)
+        return of_one_element(index_add, x, axis, index, as_vector(values), alpha=alpha)
     axis = normalize_axis("index_add", axis, x.ndim)
     wanted = (*x.shape[:axis], index.size, *x.shape[axis + 1 :])
     if index.ndim != 1 or values.shape != wanted:

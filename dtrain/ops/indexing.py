@@ -20,6 +20,7 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Array, Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis
+from dtrain.ops.one_element import as_vector, of_one_element
 
 # One entry of a basic index: an int, (start, stop, step), or None for a new axis. Hashable, unlike a slice.
 Entry = int | tuple[int | None, int | None, int] | None
@@ -282,10 +283,18 @@ def get_item(x: Tensor, index: Any) -> Tensor:
 
 
 def index_select(x: Tensor, axis: int, index: Tensor) -> Tensor:
-    """The slices of x at these positions of `axis`; index[n] of integers, negative ones count from the end."""
+    """The slices of x at these positions of `axis`; index[n] of integers, negative ones count from the end.
+
+    A tensor without axes has one place.
+    """
     index = as_tensor(index)
-    if index.ndim != 1:
-        raise ShapeError(expected("index_select", "an index of 1 axis", str(index.type)))
+    if index.ndim > 1:
+        raise ShapeError(expected("index_select", "an index of at most 1 axis", str(index.type)))
+    index = as_vector(index)
+    if x.ndim == 0:
+        if index.size != 1:
+            raise ShapeError(expected("index_select", f"one place of {x.type}", str(index.type)))
+        return of_one_element(index_select, x, axis, index)
     return apply(TAKE, x, index, axes=(normalize_axis("index_select", axis, x.ndim),))
 
 

@@ -26,6 +26,7 @@ from dtrain.ops.gather_scatter import scatter, scatter_add
 from dtrain.ops.index_put import index_add, index_put, set_item
 from dtrain.ops.infer import normalize_axis
 from dtrain.ops.random_from import bernoulli
+from dtrain.ops.scatter_reduce import scatter_reduce
 from dtrain.ops.where import where
 
 Function = Callable[..., Tensor]
@@ -127,6 +128,7 @@ WRITERS: dict[str, Function] = {
     "index_add_": index_add,
     "scatter_": scatter,
     "scatter_add_": scatter_add,
+    "scatter_reduce_": scatter_reduce,
     "bitwise_and_": comparison.bitwise_and,
     "bitwise_or_": comparison.bitwise_or,
     "bitwise_xor_": comparison.bitwise_xor,

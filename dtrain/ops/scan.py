@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from dtrain.base.dtype import ALL, DTypeLike, as_dtype, bool_, int64
-from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import ones_like, zeros_like
 from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.cast import copy
 from dtrain.ops.comparison import not_equal
 from dtrain.ops.indexing import narrow
 from dtrain.ops.infer import as_int, normalize_axis
 from dtrain.ops.joining import concat
+from dtrain.ops.one_element import of_one_element
 from dtrain.ops.precision import rounded_once
 
 
@@ -45,7 +46,7 @@ def cumsum(x: Any, axis: int, *, reverse: bool = False, dtype: DTypeLike | None 
     """
     tensor = as_tensor(x)
     if tensor.ndim == 0:
-        raise ShapeError(expected("cumsum", "a tensor with at least one axis", str(tensor.type)))
+        return of_one_element(cumsum, tensor, axis, reverse=reverse, dtype=dtype)
     tensor = tensor if dtype is None else cast(tensor, as_dtype(dtype))
     sums = apply(CUMSUM, tensor, axis=normalize_axis("cumsum", axis, tensor.ndim), reverse=reverse)
     return sums if dtype is None else cast(sums, as_dtype(dtype))
@@ -98,7 +99,7 @@ def cumprod(x: Any, axis: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """
     tensor = as_tensor(x)
     if tensor.ndim == 0:
-        raise ShapeError(expected("cumprod", "a tensor with at least one axis", str(tensor.type)))
+        return of_one_element(cumprod, tensor, axis, dtype=dtype)
     tensor = tensor if dtype is None else cast(tensor, as_dtype(dtype))
     products = apply(CUMPROD, tensor, axis=normalize_axis("cumprod", axis, tensor.ndim))
     return products if dtype is None else cast(products, as_dtype(dtype))
@@ -117,7 +118,7 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     tensor = as_tensor(x)
     axis = normalize_axis("diff", axis, tensor.ndim)
     if n == 0:
-        return tensor
+        return copy(tensor)
     parts = [as_tensor(part) for part in (prepend, x, append) if part is not None]
     tensor = concat(parts, axis) if len(parts) > 1 else tensor
     for _ in range(min(as_int("diff", "n", n, 0), tensor.shape[axis])):

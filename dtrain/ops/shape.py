@@ -207,7 +207,10 @@ def transpose(x: Tensor, *axes: Any) -> Tensor:
         return permute(x, *axes)
     if len(axes) != 2:
         raise ShapeError(expected("transpose", "two axes, or one tuple of all axes", str(axes), "use permute"))
-    first, second = (normalize_axis("transpose", operator.index(axis), x.ndim) for axis in axes)
+    # A tensor without axes has one that can be exchanged with itself.
+    first, second = (normalize_axis("transpose", operator.index(axis), max(x.ndim, 1)) for axis in axes)
+    if x.ndim == 0:
+        return apply(TRANSPOSE, x, axes=())
     order = list(range(x.ndim))
     order[first], order[second] = second, first
     return apply(TRANSPOSE, x, axes=tuple(order))
@@ -225,11 +228,16 @@ def move_axis(x: Tensor, source: Axes, destination: Axes) -> Tensor:
     (3, 4, 2)
     """
     sources, places = (
-        [normalize_axis("move_axis", axis, x.ndim) for axis in (given if isinstance(given, Sequence) else (given,))]
+        [
+            normalize_axis("move_axis", axis, max(x.ndim, 1))
+            for axis in (given if isinstance(given, Sequence) else (given,))
+        ]
         for given in (source, destination)
     )
     if len(sources) != len(places) or len(set(sources)) != len(sources) or len(set(places)) != len(places):
         raise ShapeError(expected("move_axis", "as many places as axes, all different", f"{source} to {destination}"))
+    if x.ndim == 0:
+        return apply(TRANSPOSE, x, axes=())
     order = [axis for axis in range(x.ndim) if axis not in sources]
     for place, axis in sorted(zip(places, sources)):
         order.insert(place, axis)

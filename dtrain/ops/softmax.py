@@ -10,6 +10,7 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.infer import floating, normalize_axis, same_dtype
+from dtrain.ops.one_element import of_one_element
 from dtrain.ops.reduction import sum as sum_over
 from dtrain.ops.unary import exp
 
@@ -80,13 +81,6 @@ LOG_SOFTMAX_BACKWARD = register_op(
 )
 
 
-def _one_axis(name: str, x: Tensor, axis: int) -> int:
-    normal = normalize_axis(name, axis, x.ndim)
-    if x.ndim == 0:
-        raise ShapeError(expected(name, "a tensor with at least one axis", str(x.type)))
-    return normal
-
-
 def softmax(x: Tensor, axis: int = -1, *, dtype: DTypeLike | None = None) -> Tensor:
     """exp(x) / Σ exp(x) along `axis`, without overflow. With a `dtype` x is cast to it first.
 
@@ -94,13 +88,17 @@ def softmax(x: Tensor, axis: int = -1, *, dtype: DTypeLike | None = None) -> Ten
     Tensor([0.5, 0.5], f32[2]@cpu)
     """
     x = x if dtype is None else cast(as_tensor(x), as_dtype(dtype))
-    return apply(SOFTMAX, x, axis=_one_axis("softmax", x, axis))
+    if x.ndim == 0:
+        return of_one_element(softmax, x, axis)
+    return apply(SOFTMAX, x, axis=normalize_axis("softmax", axis, x.ndim))
 
 
 def log_softmax(x: Tensor, axis: int = -1, *, dtype: DTypeLike | None = None) -> Tensor:
     """log(softmax(x)) along `axis`, exact where softmax itself would round to 0; of x cast to a `dtype`."""
     x = x if dtype is None else cast(as_tensor(x), as_dtype(dtype))
-    return apply(LOG_SOFTMAX, x, axis=_one_axis("log_softmax", x, axis))
+    if x.ndim == 0:
+        return of_one_element(log_softmax, x, axis)
+    return apply(LOG_SOFTMAX, x, axis=normalize_axis("log_softmax", axis, x.ndim))
 
 
 install_methods({"softmax": softmax, "log_softmax": log_softmax})

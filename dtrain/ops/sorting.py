@@ -21,6 +21,7 @@ from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.gather_scatter import SCATTER_ADD
 from dtrain.ops.indexing import TAKE
 from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis
+from dtrain.ops.one_element import of_one_element
 from dtrain.ops.shape import broadcast_to, reshape, squeeze
 
 NUMBERS = (*INTEGERS, *FLOATS)
@@ -69,6 +70,8 @@ def sort(x: Tensor, axis: int = -1, descending: bool = False, *, stable: bool | 
     [1, 2, 0]
     """
     x = as_tensor(x)
+    if x.ndim == 0:
+        return of_one_element(sort, x, axis, descending)
     values, indices = apply_tuple(SORT, x, axis=normalize_axis("sort", axis, x.ndim), descending=bool(descending))
     return ValuesAndIndices(values, indices)
 
@@ -117,6 +120,8 @@ def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True, sorted: bool =
     [3.0, 2.0]
     """
     x = as_tensor(x)
+    if x.ndim == 0:
+        return of_one_element(topk, x, k, axis, largest, sorted)
     axis = normalize_axis("topk", axis, x.ndim)
     k = as_int("topk", "k", k, 1)
     values, indices = apply_tuple(TOPK, x, k=k, axis=axis, largest=bool(largest), sorted=bool(sorted))

@@ -7,6 +7,7 @@ from typing import Any
 from dtrain.kernels.reference.add_at import add_at
 from dtrain.kernels.reference.check_range import check_range
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
+from dtrain.kernels.reference.reduce_at import reduce_at
 from dtrain.kernels.reference.write_at import write_at
 from dtrain.kernels.registry import Array, array_module, reference
 
@@ -44,6 +45,18 @@ def scatter_add(x: Array, index: Array, source: Array, out: Array, *, axis: int)
     else:
         total = widen(x)
         add_at(total, _key(index, axis), widen(source))
+        store(out, total)
+
+
+@reference("scatter_reduce")
+def scatter_reduce(x: Array, index: Array, source: Array, out: Array, *, axis: int, reduce: str) -> None:
+    """A copy of x with out[index[i,j,k], j, k] the product, or an extreme, of itself and all source[i,j,k]."""
+    check_range("scatter_reduce", index, 0, x.shape[axis])
+    total = out if accumulation_dtype(x.dtype) is x.dtype else widen(x).copy()
+    if total is out:
+        out[...] = x
+    reduce_at(reduce, total, _key(index, axis), widen(source))
+    if total is not out:
         store(out, total)
 
 

@@ -31,6 +31,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "index_add_": (0, ROWS, OTHER),
     "scatter_": (0, INDEX, OTHER[:1]),
     "scatter_add_": (0, INDEX, OTHER[:1]),
+    "scatter_reduce_": (0, INDEX, OTHER[:1], "prod"),
     "clamp_": (0.4, 0.7),
     "clip_": (0.4, 0.7),
     "fill_": (2.0,),
@@ -50,7 +51,7 @@ def function(name: str) -> Any:
     return {**WRITERS, **OPERATORS}[name]
 
 
-BY_INDEX = ("index_put_", "index_add_", "scatter_", "scatter_add_")
+BY_INDEX = ("index_put_", "index_add_", "scatter_", "scatter_add_", "scatter_reduce_")
 WITHOUT_GRADIENT = ("floor_divide_", "__ifloordiv__")
 FLOATING = [name for name in {**WRITERS, **OPERATORS} if name not in INTEGERS and name not in RANDOM]
 

@@ -129,6 +129,10 @@ CASES: dict[str, Function] = {
     "triplet_margin_loss": lambda x: F.triplet_margin_loss(x[:2], x[2:4], x[4:], eps=0),
     "embedding": lambda x: F.embedding(tensor([[1, 1], [1, 5]]), x),
     "scatter_add": lambda x: F.scatter_add(x, 0, tensor(np.zeros((ROWS, COLUMNS), np.int64)), x),
+    **{
+        f"scatter_reduce {way}": lambda x, way=way: F.scatter_reduce(x, 0, tensor(np.zeros((3, COLUMNS), int)), x, way)
+        for way in ("mean", "prod", "amax")
+    },
     "index_add": lambda x: F.index_add(x, 0, tensor([1, 1]), x[:2]),
     "add_item": lambda x: F.add_item(x, tensor([1, 1]), x[:2]),
     "mesh_add": lambda x: F.mesh_add(x, (tensor([1, 1]), slice(None)), x[:2]),

@@ -88,11 +88,6 @@ def with_nan(*arguments: Any, **keywords: Any) -> bool:
     return any(bool(tensor.isnan().any()) for tensor in _tensors(arguments, keywords) if tensor.dtype in FLOATS)
 
 
-def without_axes(x: Any, *rest: Any, **keywords: Any) -> bool:
-    """Of a tensor without axes."""
-    return any(tensor.ndim == 0 for tensor in _tensors((x, *rest), keywords))
-
-
 def without_elements(x: Any, *rest: Any, **keywords: Any) -> bool:
     """Of a tensor without elements."""
     return any(tensor.numel() == 0 for tensor in _tensors((x, *rest), keywords))
@@ -110,9 +105,6 @@ def at_a_limit(x: Any, *rest: Any, min_val: float = -1.0, max_val: float = 1.0, 
 
 # What our functions refuse and PyTorch takes.
 REFUSED: tuple[Agreed, ...] = (
-    Agreed(
-        "*", "expected a tensor (with at least one|of at least 1) axis", "without axes there is no axis 0", without_axes
-    ),
     Agreed(
         "*",
         r"expected (a floating dtype|inputs of dtype .*), got (bool|[us]\d+)",
@@ -222,7 +214,6 @@ TAKEN: tuple[Agreed, ...] = (
 
 # The same of modules.
 REFUSED_BY_MODULES: tuple[Agreed, ...] = (
-    Agreed("nn.Softmax nn.LogSoftmax nn.Softmin", "expected a tensor with at least one axis", REFUSED[0].reason),
     Agreed(
         "nn.TransformerEncoder nn.TransformerDecoder",
         "ModuleList: expected modules",
