@@ -118,16 +118,16 @@ class GELU(Module):
 
 
 class Softplus(Module):
-    """log(1 + e^(beta·x)) / beta."""
+    """log(1 + e^(beta·x)) / beta; x itself where beta·x is above a `threshold`, if one is given."""
 
-    def __init__(self, beta: float = 1.0) -> None:
-        self.beta = beta
+    def __init__(self, beta: float = 1.0, threshold: float | None = None) -> None:
+        self.beta, self.threshold = beta, threshold
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.softplus(x, self.beta)
+        return F.softplus(x, self.beta, self.threshold)
 
     def extra_repr(self) -> str:
-        return f"{self.beta}"
+        return f"{self.beta}" if self.threshold is None else f"{self.beta}, {self.threshold}"
 
 
 class PReLU(Module):

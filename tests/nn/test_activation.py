@@ -27,6 +27,8 @@ CASES = [
     (nn.Hardswish(), X * np.clip(X + 3, 0, 6) / 6),
     (nn.Hardsigmoid(), np.clip(X + 3, 0, 6) / 6),
     (nn.Softplus(2.0), np.log1p(np.exp(2 * X)) / 2),
+    (nn.Softplus(2.0, 1.0), np.where(2 * X > 1, X, np.log1p(np.exp(2 * X)) / 2)),
+    (nn.Softplus(threshold=20), np.log1p(np.exp(X))),
     (nn.PReLU(), np.where(X > 0, X, 0.25 * X)),
     (nn.Softmax(), EXPONENTIAL / EXPONENTIAL.sum()),
     (nn.LogSoftmax(1), X - X.max() - np.log(EXPONENTIAL.sum())),
