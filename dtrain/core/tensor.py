@@ -141,7 +141,13 @@ class Tensor(TensorGradient, TensorMethods, TensorNumbers):
         return self.type.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
+        if not self.type.shape:
+            raise TypeError(expected("iteration", "a tensor with at least one axis", str(self.type), "write x.item()"))
         return (self[i] for i in range(len(self)))
+
+    def __contains__(self, value: Any) -> bool:
+        """Whether any element equals the number (or an element of the tensor, which broadcasts)."""
+        return bool((self == value).any())
 
     def __hash__(self) -> int:
         return id(self)

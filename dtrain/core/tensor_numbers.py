@@ -5,6 +5,7 @@ Every way asks `concrete` first, which says why there are none while a function 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,12 +72,15 @@ class TensorNumbers:
 
     def item(self) -> Any:
         """The only element as a Python number."""
-        self.numbers("item()")
-        return self._item()
+        return self._number("item()")
 
-    def _item(self) -> Any:
+    def _number(self, wanted: str) -> Any:
+        self.numbers(wanted)
+        return self._item(wanted)
+
+    def _item(self, wanted: str) -> Any:
         if self.type.size != 1:
-            raise ShapeError(expected("item()", "a tensor of one element", str(self.type)))
+            raise ShapeError(expected(wanted, "a tensor of one element", str(self.type)))
         array = to_host(self.array).reshape(())
         return array.item() if self.type.dtype.tag != "bf16" else float(array)
 
@@ -88,32 +92,47 @@ class TensorNumbers:
         self.numbers("a Python branch on a tensor's value")
         if self.type.size != 1:
             raise ShapeError(expected("a branch", "a tensor of one element", str(self.type), "reduce it with .any()"))
-        return bool(self._item())
+        return bool(self._item("a branch"))
 
     def __int__(self) -> int:
-        self.numbers("int()")
-        return int(self._item())
+        return int(self._number("int()"))
 
     def __float__(self) -> float:
-        self.numbers("float()")
-        return float(self._item())
+        return float(self._number("float()"))
+
+    def __complex__(self) -> complex:
+        return complex(self._number("complex()"))
 
     def __format__(self, spec: str) -> str:
         if not spec:
             return str(self)
         # A text is for people: a function that prints relies on nothing.
         self.concrete(f"a tensor formatted with {spec!r}")
-        return format(self._item(), spec)
+        return format(self._item(f"a tensor formatted with {spec!r}"), spec)
 
     def __round__(self, digits: int | None = None) -> Any:
-        self.numbers("round()")
-        return round(self._item(), digits)
+        if digits is not None and not hasattr(digits, "__index__"):
+            raise TypeError(expected("round()", "digits as an int", f"{digits!r} of type {type(digits).__name__}"))
+        return round(self._number("round()"), digits)
+
+    # Without these Python would go through a float, which holds no long integer.
+    def __trunc__(self) -> int:
+        whole: int = math.trunc(self._number("math.trunc()"))
+        return whole
+
+    def __floor__(self) -> int:
+        whole: int = math.floor(self._number("math.floor()"))
+        return whole
+
+    def __ceil__(self) -> int:
+        whole: int = math.ceil(self._number("math.ceil()"))
+        return whole
 
     def __index__(self) -> int:
         self.numbers("an index")
         if not (self.type.dtype.is_integer and self.type.size == 1):
             raise TypeError(expected("index", "an integer tensor of one element", str(self.type)))
-        return int(self._item())
+        return int(self._item("index"))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self.numpy()

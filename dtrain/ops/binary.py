@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import inf, nan
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from dtrain.base.dtype import ALL, NUMBERS
 from dtrain.base.errors import expected
@@ -25,6 +25,7 @@ from dtrain.ops.unary import abs as absolute
 
 Gradient = Tensor | None
 Pair = tuple[Gradient, Gradient]
+Result = TypeVar("Result")
 
 
 def binary_samples(low: float = -2.0, high: float = 2.0, *, grad: bool = True) -> Samples:
@@ -271,7 +272,18 @@ def _as_floats(x: Any, y: Any) -> tuple[Any, Any]:
     return (x, as_floating(y)) if isinstance(y, Tensor) else (as_floating(x), y)
 
 
-def _reversed(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+def _quotients(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    """`divmod(x, y)` of elements: (⌊x / y⌋, what is left)."""
+    return floor_div(x, y), mod(x, y)
+
+
+def _power(x: Any, y: Any, modulus: Any = None) -> Tensor:
+    if modulus is not None:
+        raise TypeError(expected("pow()", "a base and an exponent", "a modulus besides", "write x**y % modulus"))
+    return pow(x, y)
+
+
+def _reversed(function: Callable[[Any, Any], Result]) -> Callable[[Any, Any], Result]:
     return lambda x, y: function(y, x)
 
 
@@ -293,7 +305,9 @@ install_methods(
         "__rfloordiv__": _reversed(floor_div),
         "__mod__": mod,
         "__rmod__": _reversed(mod),
-        "__pow__": pow,
+        "__divmod__": _quotients,
+        "__rdivmod__": _reversed(_quotients),
+        "__pow__": _power,
         "__rpow__": _reversed(pow),
         "__pos__": _itself,
         "pow": pow,

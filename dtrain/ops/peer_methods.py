@@ -17,7 +17,7 @@ from dtrain.base.tensor_type import Shape
 from dtrain.core.strides import lies_in_order
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.ops.axes import numel
-from dtrain.ops.cast import copy
+from dtrain.ops.cast import copy as copy_of
 from dtrain.ops.infer import normalize_axis
 from dtrain.ops.shape import broadcast_to, permute, reshape, tile
 
@@ -53,24 +53,36 @@ _own_to = Tensor.to
 def _to(
     x: Tensor,
     target: Any = None,
-    dtype: DTypeLike | None = None,
+    dtype: DTypeLike | bool | None = None,
+    non_blocking: bool = False,
+    copy: bool = False,
     *,
     device: DeviceLike | None = None,
-    non_blocking: bool = False,
     memory_format: MemoryFormat | None = None,
+    other: Tensor | None = None,
 ) -> Tensor:
     """Cast to a dtype, or copy to a device, or both, or what another tensor has. Returns self where nothing changes.
 
-    `non_blocking` and `memory_format` are taken for scripts that give them, and have no effect.
+    By position as PyTorch has them: (device, dtype, non_blocking, copy), (dtype, non_blocking, copy) or
+    (tensor, non_blocking, copy). `non_blocking` and `memory_format` are taken for scripts, and have no effect.
+
+    Args:
+        copy: give a copy also where nothing changes.
     """
+    if isinstance(dtype, bool):  # it stands where non_blocking does behind a dtype or a tensor, and copy comes next
+        dtype, copy = None, copy or non_blocking
+    if target is None and other is not None:
+        target = other
     if isinstance(target, Tensor):
         target, dtype = target.device, target.dtype
-    if target is None and dtype is None and device is None and memory_format is None:
+    if target is None and dtype is None and device is None and memory_format is None and not copy:
         raise TypeError(expected("x.to()", "a dtype, a device or a tensor", "nothing"))
-    for each in (target, device, dtype):
+    moved = x
+    wanted: tuple[Any, ...] = (target, device, dtype)
+    for each in wanted:
         if each is not None:
-            x = _own_to(x, each)
-    return x
+            moved = _own_to(moved, each)
+    return copy_of(x) if copy and moved is x else moved
 
 
 def _to_dtype(name: str, dtype: str) -> Callable[[Tensor], Tensor]:
@@ -94,7 +106,7 @@ def _cuda(x: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
 
 def _contiguous(x: Tensor) -> Tensor:
     """The tensor in the order of its axes in memory; itself if it lies so."""
-    return x if lies_in_order(x) else copy(x)
+    return x if lies_in_order(x) else copy_of(x)
 
 
 def _is_contiguous(x: Tensor, memory_format: MemoryFormat = contiguous_format) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import operator
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import dtrain as dt
 import dtrain.functional as F
 from dtrain import nn
-from dtrain.base.errors import TraceError
+from dtrain.base.errors import ShapeError, TraceError
 
 
 class Meter(nn.Module):
@@ -118,3 +119,59 @@ def test_a_tensor_made_outside_adds_up_in_every_run():
     for _ in range(3):
         step(dt.ones(2))
     assert total.item() == 18
+
+
+LONG = 2**62 + 1  # no float holds it
+
+
+def test_one_element_is_the_number_that_python_asks_for():
+    for shape in ((), (1,), (1, 1)):
+        half = dt.full(shape, -2.5)
+        assert [math.trunc(half), math.floor(half), math.ceil(half), round(half)] == [-2, -3, -2, -2]
+        assert round(half + 0.0625, 2) == -2.44 and round(half * 100, -2) == -200.0 and complex(half) == -2.5
+        assert type(round(half)) is int and type(round(half, 1)) is float
+        long = dt.full(shape, LONG, dtype="s64")
+        for ask in (int, round, math.trunc, math.floor, math.ceil, operator.index):
+            assert ask(long) == LONG and type(ask(long)) is int
+    for dtype in ("bf16", "f16", "f64", "s8", "bool"):
+        one = dt.ones((), dtype=dtype)
+        assert [f(one) for f in (int, float, complex, bool, math.trunc, math.ceil)] == [1, 1.0, 1 + 0j, True, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["int", "float", "complex", "math.trunc", "math.floor", "math.ceil", "round", "item"])
+def test_several_elements_are_no_number(name):
+    ask = {"item": dt.Tensor.item}.get(name) or eval(name)
+    with pytest.raises(ShapeError, match=rf"^{name}\(\): expected a tensor of one element, got f32\[2\]@cpu"):
+        ask(dt.ones(2))
+
+
+def test_what_is_no_number_says_so_in_our_words():
+    with pytest.raises(TypeError, match="index: expected an integer tensor of one element"):
+        operator.index(dt.ones(1))
+    with pytest.raises(TypeError, match=r"round\(\): expected digits as an int, got 0.5 of type float"):
+        round(dt.ones(1), 0.5)
+    with pytest.raises(TypeError, match="iteration: expected a tensor with at least one axis"):
+        list(dt.tensor(1.0))
+    with pytest.raises(TypeError, match=r"pow\(\): expected a base and an exponent, got a modulus besides"):
+        pow(dt.ones(2), 2, 3)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_divmod_is_of_elements(traced):
+    def both(x):
+        return (*divmod(x, 2), *divmod(7.0, x), *divmod(x, x + 1))
+
+    x = np.array([3.5, -3.5, 0.5])
+    got = (dt.trace(both) if traced else both)(dt.tensor(x))
+    wanted = (*divmod(x, 2), *divmod(7.0, x), *divmod(x, x + 1))
+    for a, b in zip(got, wanted, strict=True):
+        assert np.array_equal(a.numpy(), b)
+    assert [part.tolist() for part in divmod(dt.tensor([7, -7]), 2)] == [[3, -4], [1, 1]]
+
+
+def test_in_asks_for_any_equal_element():
+    x = dt.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert 3 in x and 5 not in x and dt.tensor(4.0) in x and dt.tensor([9.0, 2.0]) in x
+    assert 2.0 in dt.tensor(2.0)
+    with pytest.raises(TraceError):
+        dt.trace(lambda y: 1 in y)(x)

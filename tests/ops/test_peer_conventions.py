@@ -96,3 +96,26 @@ def test_smooth_l1_of_beta_0_is_l1(reduction) -> None:
     for beta in (-1.0, float("nan")):
         with pytest.raises(ValueError, match="smooth_l1_loss: expected beta of at least 0"):
             F.smooth_l1_loss(a, b, beta=beta)
+
+
+def test_to_takes_what_pytorch_takes_by_position() -> None:
+    x = dt.tensor([1.5, 2.5])
+    other = dt.zeros(1, dtype="f64")
+    for same in (x.to("cpu", "f32", True, False), x.to("f32", False), x.to(x), x.to("cpu", non_blocking=True)):
+        assert same is x
+    for copied in (
+        x.to("cpu", "f32", False, True), x.to("f32", False, True), x.to(x, False, True), x.to("cpu", copy=True),
+        x.to("f32", copy=True), x.to("f32", True, copy=True), x.to(device="cpu", dtype="f32", copy=True),
+        x.to(copy=True),
+    ):  # fmt: skip
+        assert copied is not x and copied.type is x.type
+        copied.zero_()
+        assert x.tolist() == [1.5, 2.5]
+    for cast in (x.to("cpu", "f64", True, True), x.to("f64", True, True), x.to(other, False, True), x.to(other=other)):
+        assert cast.dtype is dt.float64 and cast.tolist() == [1.5, 2.5]
+    assert x.to("f64", copy=True).dtype is dt.float64 and x.to(bool).tolist() == [True, True]
+    p = dt.Parameter([1.0, 2.0])
+    (p.to("f32", copy=True) * 3).sum().backward()
+    assert p.grad.tolist() == [3, 3]
+    with pytest.raises(TypeError, match=r"x\.to\(\): expected a dtype, a device or a tensor, got nothing"):
+        x.to()
