@@ -134,6 +134,7 @@ from dtrain.ops.index_put import set_item as set_item
 from dtrain.ops.indexing import get_item as get_item
 from dtrain.ops.indexing import index_select as index_select
 from dtrain.ops.indexing import narrow as narrow
+from dtrain.ops.instance_norm import instance_norm as instance_norm
 from dtrain.ops.interpolate import interpolate as interpolate
 from dtrain.ops.joining import cat as cat
 from dtrain.ops.joining import chunk as chunk
@@ -179,7 +180,6 @@ from dtrain.ops.metric import accuracy as accuracy
 from dtrain.ops.metric import topk_accuracy as topk_accuracy
 from dtrain.ops.multinomial import multinomial as multinomial
 from dtrain.ops.normalization import group_norm as group_norm
-from dtrain.ops.normalization import instance_norm as instance_norm
 from dtrain.ops.normalization import layer_norm as layer_norm
 from dtrain.ops.normalization import rms_norm as rms_norm
 from dtrain.ops.pad_sequence import pad_sequence as pad_sequence

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import dtrain.functional as F
 from dtrain.base.errors import ShapeError, expected
-from dtrain.core.context import no_grad
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import ones, zeros
 from dtrain.nn.module import Module
@@ -124,16 +123,9 @@ class _InstanceNorm(Module):
         return self._of_batch(x) if x.ndim == ndim else self._of_batch(x[None])[0]
 
     def _of_batch(self, x: Tensor) -> Tensor:
-        if self.running_mean is None or self.running_var is None:
-            return F.instance_norm(x, self.weight, self.bias, self.eps)
-        if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        y = F.instance_norm(x, self.weight, self.bias, self.eps)
-        if len(x):  # of no images there is no mean
-            axes = tuple(range(2, x.ndim))
-            _move_towards(self.running_mean, x.mean(axes).mean(0), self.momentum)
-            _move_towards(self.running_var, x.var(axes, correction=1).mean(0), self.momentum)
-        return y
+        own = self.training or self.running_mean is None
+        running = self.running_mean, self.running_var
+        return F.instance_norm(x, *running, self.weight, self.bias, own, self.momentum or 0.0, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}"
@@ -154,8 +146,3 @@ class InstanceNorm3d(_InstanceNorm):
     """Normalize each channel of each volume of x[N, C, D, H, W] by itself; arguments as InstanceNorm2d."""
 
     spatial = "D, H, W"
-
-
-@no_grad()
-def _move_towards(running: Tensor, new: Tensor, momentum: float) -> None:
-    running.assign_((running * (1 - momentum) + new.detach() * momentum).to(running.dtype))

@@ -259,14 +259,6 @@ def group_norm(
     return apply_tuple(GROUP_NORM, x, weight, bias, num_groups=num_groups, eps=as_eps("group_norm", eps))[0]
 
 
-def instance_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    """Normalize each channel of each sample of x[N,C,…] over its places: group norm with a group for each channel."""
-    if x.ndim < 3 or prod(x.shape[2:]) < 2:
-        wanted = "x[N,C,…] with more than one place per channel"
-        raise ShapeError(expected("instance_norm", wanted, str(x.type)))
-    return group_norm(x, x.shape[1], weight, bias, eps)
-
-
 # Root mean square -----------------------------------------------------------------------------------------------------
 
 

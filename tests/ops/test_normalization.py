@@ -10,6 +10,7 @@ from helpers.tolerance import assert_close
 import dtrain.functional as F
 from dtrain.base.errors import ShapeError
 from dtrain.core.tensor import wrap
+from dtrain.core.trace import trace
 
 RNG = np.random.default_rng(14)
 EPS = 1e-5
@@ -59,7 +60,53 @@ def test_group_norm_derivatives() -> None:
 def test_instance_norm() -> None:
     x = draw(2, 3, 4, 5)
     np.testing.assert_allclose(F.instance_norm(wrap(x)).numpy(), standardize(x, (2, 3)), rtol=1e-10, atol=1e-12)
-    assert_gradients(F.instance_norm, draw(2, 2, 3), draw(2), draw(2))
+    assert_gradients(lambda x, w, b: F.instance_norm(x, None, None, w, b), draw(2, 2, 3), draw(2), draw(2))
+
+
+@pytest.mark.parametrize("dtype", ["f64", "f32", "f16"])
+@pytest.mark.parametrize("shape", [(3, 2, 4), (2, 2, 3, 4), (2, 2, 2, 3, 2)])
+def test_instance_norm_moves_running_values_and_uses_them(shape, dtype) -> None:
+    x, weight, bias = draw(*shape), draw(2), draw(2)
+    places = tuple(range(2, len(shape)))
+    mean, variance = draw(2), np.abs(draw(2)) + 0.5
+    given = [wrap(array.copy()).to(dtype) for array in (mean, variance, weight, bias)]
+    x_short = wrap(x).to(dtype)
+    rough = {"f64": 1e-9, "f32": 1e-4, "f16": 2e-2}[dtype]
+
+    def run(x, *given):
+        y = F.instance_norm(x, *given, momentum=0.25)
+        return y, F.instance_norm(x, *given, use_input_stats=False)
+
+    own, by_running = trace(run)(x_short, *given) if dtype == "f64" else run(x_short, *given)
+    new_mean = 0.75 * mean + 0.25 * x.mean(places).mean(0)
+    new_variance = 0.75 * variance + 0.25 * x.var(places, ddof=1).mean(0)
+    np.testing.assert_allclose(given[0].double().numpy(), new_mean, rtol=rough, atol=rough)
+    np.testing.assert_allclose(given[1].double().numpy(), new_variance, rtol=rough, atol=rough)
+    channels = (slice(None), *(None for _ in places))
+    wanted = standardize(x, places) * weight[channels] + bias[channels]
+    np.testing.assert_allclose(own.double().numpy(), wanted, rtol=rough, atol=5 * rough)
+    normal = (x - new_mean[channels]) / np.sqrt(new_variance[channels] + 1e-5)
+    wanted = normal * weight[channels] + bias[channels]
+    np.testing.assert_allclose(by_running.double().numpy(), wanted, rtol=rough, atol=5 * rough)
+    assert own.dtype is x_short.dtype and not given[0].requires_grad
+
+
+def test_instance_norm_needs_both_running_values() -> None:
+    x, one = F.zeros((2, 3, 4)), F.ones(3)
+    for arguments in ((one, None), (None, one)):
+        with pytest.raises(ValueError, match="instance_norm: expected running_mean and running_var, or none of them"):
+            F.instance_norm(x, *arguments)
+    with pytest.raises(ValueError, match="where use_input_stats is False, got none"):
+        F.instance_norm(x, use_input_stats=False)
+    with pytest.raises(ShapeError, match=r"running values of shape \(3,\), got f32\[4\]"):
+        F.instance_norm(x, F.ones(4), F.ones(4))
+    F.instance_norm(F.zeros((2, 3, 1)), one, one, use_input_stats=False)  # running values need no places
+    F.instance_norm(x[:0], one, one)
+    assert one.tolist() == [1, 1, 1]
+    assert F.instance_norm(x, weight=one, bias=one * 2).tolist() == F.full((2, 3, 4), 2.0).tolist()
+    leaf = wrap(draw(2, 3, 4)).requires_grad_()
+    F.instance_norm(leaf, one.double(), one.double()).square().sum().backward()
+    assert leaf.grad is not None
 
 
 def test_rms_norm() -> None:
