@@ -130,7 +130,9 @@ CASES: dict[str, Function] = {
     "embedding": lambda x: F.embedding(tensor([[1, 1], [1, 5]]), x),
     "scatter_add": lambda x: F.scatter_add(x, 0, tensor(np.zeros((ROWS, COLUMNS), np.int64)), x),
     **{
-        f"scatter_reduce {way}": lambda x, way=way: F.scatter_reduce(x, 0, tensor(np.zeros((3, COLUMNS), int)), x, way)
+        f"scatter_reduce {way}": lambda x, way=way: F.scatter_reduce(
+            F.ones((2, COLUMNS), dtype=x.dtype), 0, tensor(np.zeros((ROWS, COLUMNS), int)), x, way
+        )
         for way in ("mean", "prod", "amax")
     },
     "index_add": lambda x: F.index_add(x, 0, tensor([1, 1]), x[:2]),
