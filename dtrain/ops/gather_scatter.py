@@ -82,7 +82,7 @@ def gather(x: Tensor, axis: int, index: Tensor) -> Tensor:
     """
     x, index = as_vector(as_tensor(x)), as_tensor(index)
     picked = apply(GATHER, x, as_vector(index), axis=normalize_axis("gather", axis, x.ndim))
-    return reshape(picked, index.shape)
+    return picked if index.ndim else reshape(picked, ())
 
 
 def take_along_axis(x: Tensor, indices: Tensor, axis: int | None = -1) -> Tensor:
@@ -224,7 +224,8 @@ def _scatter(name: str, op: Op, x: Tensor, axis: int, index: Tensor, source: Ten
     """The op on tensors with axes; one without counts as a vector."""
     vector = as_vector(x)
     attrs["axis"] = normalize_axis(name, axis, vector.ndim)
-    return reshape(apply(op, vector, as_vector(index), as_vector(source), **attrs), x.shape)
+    written = apply(op, vector, as_vector(index), as_vector(source), **attrs)
+    return written if x.ndim else reshape(written, ())
 
 
 # One hot --------------------------------------------------------------------------------------------------------------

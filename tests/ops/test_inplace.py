@@ -18,6 +18,7 @@ MASK = np.array([[True, False, True], [False, False, True]])
 ROWS = np.array([1, 0])
 INDEX = np.array([[1, 0, 0]])
 RANDOM = ("normal_", "uniform_")
+WHOLE_NUMBERS = ("random_", "bernoulli_")  # drawn as well
 INTEGERS = [
     *(name for name in WRITERS if "bitwise" in name),
     *("__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__"),
@@ -32,6 +33,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "scatter_": (0, INDEX, OTHER[:1]),
     "scatter_add_": (0, INDEX, OTHER[:1]),
     "scatter_reduce_": (0, INDEX, OTHER[:1], "prod"),
+    "fill_diagonal_": (4.0,),
+    "index_fill_": (1, np.array([2, 0]), 4.0),
     "clamp_": (0.4, 0.7),
     "clip_": (0.4, 0.7),
     "fill_": (2.0,),
@@ -51,9 +54,9 @@ def function(name: str) -> Any:
     return {**WRITERS, **OPERATORS}[name]
 
 
-BY_INDEX = ("index_put_", "index_add_", "scatter_", "scatter_add_", "scatter_reduce_")
+BY_INDEX = ("fill_diagonal_", "index_fill_", "index_put_", "index_add_", "scatter_", "scatter_add_", "scatter_reduce_")
 WITHOUT_GRADIENT = ("floor_divide_", "__ifloordiv__")
-FLOATING = [name for name in {**WRITERS, **OPERATORS} if name not in INTEGERS and name not in RANDOM]
+FLOATING = [name for name in {**WRITERS, **OPERATORS} if name not in (*INTEGERS, *RANDOM, *WHOLE_NUMBERS)]
 
 
 @pytest.mark.parametrize("name", FLOATING)
@@ -122,6 +125,15 @@ def test_random_numbers_fill_the_tensor(name):
     x = dt.zeros(1000)
     assert getattr(x, name)() is x
     assert np.unique(x.numpy()).size > 900 and abs(x.mean().item() - (0.5 if name == "uniform_" else 0.0)) < 0.15
+
+
+@pytest.mark.parametrize("name", WHOLE_NUMBERS)
+def test_random_whole_numbers_fill_the_tensor(name):
+    x, parameter = dt.zeros(1000), dt.Parameter(np.ones(2, np.float32))
+    assert getattr(x, name)(*(2,) * (name == "random_")) is x
+    assert set(x.tolist()) == {0.0, 1.0} and abs(x.mean().item() - 0.5) < 0.1
+    with pytest.raises(RuntimeError, match="a leaf that requires gradients"):
+        getattr(parameter, name)()
 
 
 def test_names_say_what_they_do():
