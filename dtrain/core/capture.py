@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from dtrain.core.reads import Reads
+from dtrain.core.read_facts import ReadFacts
 from dtrain.core.tensor import Tensor
 from dtrain.graph.graph import Graph
 from dtrain.kernels.device_arrays import to_host
@@ -16,6 +16,8 @@ class Fact(Protocol):
     """Something that must hold for a capture to be valid."""
 
     def holds(self) -> bool: ...
+
+    def __str__(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,9 @@ class Guard:
         present = getattr(self.owner, self.attribute)
         return present is self.value or (not isinstance(present, Tensor) and present == self.value)
 
+    def __str__(self) -> str:
+        return f"{type(self.owner).__name__}.{self.attribute}"
+
 
 @dataclass(frozen=True, slots=True)
 class TwinGuard:
@@ -40,6 +45,9 @@ class TwinGuard:
 
     def holds(self) -> bool:
         return self.first.array is self.second.array
+
+    def __str__(self) -> str:
+        return f"which tensors share the memory of {self.first.name or self.first.type}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,9 @@ class NumberGuard:
         if array.dtype != self.first.dtype or array.shape != self.first.shape:
             return False
         return to_host(array).tobytes() == self.bits
+
+    def __str__(self) -> str:
+        return f"the numbers taken out of {self.tensor.name or self.tensor.type}"
 
 
 class Change(NamedTuple):
@@ -93,7 +104,7 @@ class Capture:
 
     graph: Graph
     states: list[Tensor]
-    reads: Reads
+    reads: ReadFacts
     guards: Sequence[Fact]
     num_results: int
     written_arguments: list[int]
@@ -123,3 +134,16 @@ class Capture:
             if tensor.requires_grad is not requires_grad or tensor.hooks != hooks:
                 return False
         return self.reads.hold()
+
+    def changed(self) -> str:
+        """Something that is not as it was, for people; nothing if all is."""
+        for item in self.gradient_states:
+            if (item.leaf._grad is not None) is not item.is_present:
+                return f"whether {item.leaf.name or 'a tensor'} has a gradient"
+        for fact in self.guards:
+            if not fact.holds():
+                return str(fact)
+        for tensor, requires_grad, hooks in zip(self.states, self.requires_grad, self.hooks):
+            if tensor.requires_grad is not requires_grad or tensor.hooks != hooks:
+                return f"requires_grad or a hook of {tensor.name or tensor.type}"
+        return self.reads.changed()

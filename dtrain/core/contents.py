@@ -171,4 +171,6 @@ def is_same(present: Any, before: Any) -> bool:
         return bool(present.hex() == before.hex())  # 0.0 is not −0.0, and NaN is NaN
     if kind is tuple:
         return same_items(present, before)
+    if isinstance(before, np.generic):
+        return bool(present.tobytes() == before.tobytes())
     return kind in _SCALARS and bool(present == before)

@@ -1,4 +1,4 @@
-"""What a traced function read besides tensors: attributes, containers, globals; and whether all that is as it was.
+"""What a traced function read besides tensors: attributes, containers, globals. `core/read_facts.py` compares it later.
 
 A change from outside leads to another capture; what the function changes itself happens at the capture only. What is
 looked at: attributes of modules, optimizers and plain objects and of their classes, however they were reached (through
@@ -13,8 +13,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from itertools import repeat
-from operator import is_
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 from weakref import ref
@@ -23,8 +21,9 @@ from dtrain.base.user_source import is_ours
 from dtrain.core.code_names import attributes_in, globals_in, is_users, names_after_dots
 from dtrain.core.contents import ABSENT, content_of, is_same, names_of_members, own_attributes, same_items
 from dtrain.core.handle import Registration
+from dtrain.core.read_facts import ReadFacts, attribute_of
 from dtrain.core.tensor import Tensor
-from dtrain.core.watched import Watched, changes, has_own_lookup, report_reads_of, report_reads_of_module
+from dtrain.core.watched import Watched, has_own_lookup, report_reads_of, report_reads_of_module
 
 # Reading one of these is reading all attributes: `vars(x)`, a copy, a pickle.
 _ALL_ATTRIBUTES = ("__dict__", "__getstate__", "__reduce_ex__")
@@ -32,7 +31,7 @@ _CALLED = ("__call__", "__getitem__", "__iter__", "__len__", "__bool__", "__ente
 
 
 class Reads:
-    """Collected while a function is captured; `hold()` is asked before every run and must cost next to nothing."""
+    """Collected while a function is captured."""
 
     def __init__(self) -> None:
         self._attributes: dict[tuple[int, str], tuple[dict[str, Any], type, str, Any]] = {}
@@ -48,11 +47,6 @@ class Reads:
         self._dotted: set[str] = set()  # every name that a function reads by a dot
         self._defaults: list[tuple[FunctionType, Any, Any]] = []
         self._cells: list[tuple[CellType, Any]] = []
-        self._seen = changes.latest
-        self._holds = True
-        self._looks = True  # whether anything is looked at before every run
-
-    # While capturing ------------------------------------------------------------------------------------------------
 
     def note_read(self, owner: Watched, name: str, value: Any) -> None:
         """An attribute was read: its value, or for what the class gives (a method) that the instance has none."""
@@ -66,7 +60,7 @@ class Reads:
             for key in names_of_members(attributes):
                 self._note(owner, attributes, key, attributes[key])
         elif not name.startswith("__"):
-            self._note(owner, attributes, name, _attribute(attributes, type(owner), name))
+            self._note(owner, attributes, name, attribute_of(attributes, type(owner), name))
             if name not in attributes:
                 self._note_class_attribute(type(owner), name)
             if name not in type(owner)._replaced:
@@ -262,73 +256,36 @@ class Reads:
         for item in content:
             self.note_value(item)
 
-    def settle(self) -> None:
-        """The capture is over: what it changed itself is not looked at, since every capture changes it."""
-        self._attributes = {
-            key: (attributes, kind, name, value)
-            for key, (attributes, kind, name, value) in self._attributes.items()
-            if is_same(_attribute(attributes, kind, name), value)
-        }
-        self._names = {
-            key: (held, names) for key, (held, names) in self._names.items() if names_of_members(held) == names
-        }
-        self._contents = {
-            key: (container, content)
-            for key, (container, content) in self._contents.items()
-            if same_items(content_of(container) or (), content)
-        }
-        self._keys = {key: (held, names) for key, (held, names) in self._keys.items() if tuple(held) == names}
-        self._variables += [(held, tuple(names), tuple(names.values())) for held, names in self._namespaces.values()]
-        self._variables = [
-            (variables, tuple(kept), tuple(kept.values()))
-            for variables, names, values in self._variables
-            if (kept := {n: v for n, v in zip(names, values) if is_same(variables.get(n, ABSENT), v)})
+    def settle(self) -> ReadFacts:
+        """The capture is over: what must hold from now on. What it changed itself is left out: every capture does."""
+        facts = ReadFacts()
+        facts.attributes = [
+            read for read in self._attributes.values() if is_same(attribute_of(read[0], read[1], read[2]), read[3])
         ]
-        self._cells = [(cell, value) for cell, value in self._cells if is_same(cell.cell_contents, value)]
-        self._looks = bool(self._variables or self._cells or self._contents or self._defaults or self._keys)
-        self._seen = changes.latest
-
-    # Before every run -----------------------------------------------------------------------------------------------
-
-    def hold(self) -> bool:
-        """Whether everything that was read is as it was."""
-        latest = changes.latest
-        if latest != self._seen:
-            self._holds = self._attributes_hold()
-            self._seen = latest
-        return self._holds and (not self._looks or self._variables_hold())
-
-    def _attributes_hold(self) -> bool:
-        return all(
-            is_same(_attribute(attributes, kind, name), value)
-            for attributes, kind, name, value in self._attributes.values()
-        ) and all(names_of_members(attributes) == names for attributes, names in self._names.values())
-
-    def _variables_hold(self) -> bool:
-        for variables, names, values in self._variables:
-            if not all(map(is_, map(variables.get, names, repeat(ABSENT)), values)) and not same_items(
-                [variables.get(name, ABSENT) for name in names], values
-            ):
-                return False
-        for attributes, keys in self._keys.values():
-            if tuple(attributes) != keys:
-                return False
-        for cell, value in self._cells:
-            if cell.cell_contents is not value and not is_same(cell.cell_contents, value):
-                return False
-        for function, defaults, keyword_defaults in self._defaults:
-            if function.__defaults__ is not defaults or function.__kwdefaults__ is not keyword_defaults:
-                return False
-        for container, content in self._contents.values():
-            present = container if type(container) is list else content_of(container)
-            if present is None or not same_items(present, content):
-                return False
-        return True
+        facts.members = [(held, names) for held, names in self._names.values() if names_of_members(held) == names]
+        facts.contents = [
+            (container, content)
+            for container, content in self._contents.values()
+            if same_items(content_of(container) or (), content)
+        ]
+        facts.keys = [(held, names) for held, names in self._keys.values() if tuple(held) == names]
+        for label, held, found in (
+            *(("", variables, dict(zip(names, values))) for variables, names, values in self._variables),
+            *((_label(self._owners[key]), held, found) for key, (held, found) in self._namespaces.items()),
+        ):
+            kept = {name: value for name, value in found.items() if is_same(held.get(name, ABSENT), value)}
+            if kept:
+                facts.variables.append((held, tuple(kept), tuple(kept.values())))
+                facts.labels.append(label)
+        facts.cells = [(cell, value) for cell, value in self._cells if is_same(cell.cell_contents, value)]
+        facts.defaults = self._defaults
+        facts.begin()
+        return facts
 
 
-def _attribute(attributes: dict[str, Any], kind: type, name: str) -> Any:
-    """What an object with these attributes has under this name: its own, else the class's (a property as such)."""
-    return attributes[name] if name in attributes else getattr(kind, name, ABSENT)
+def _label(owner: Any) -> str:
+    named = owner if isinstance(owner, type | ModuleType | FunctionType) else type(owner)
+    return f"{named.__name__}."
 
 
 def _function_of(held: Any) -> FunctionType | None:

@@ -200,10 +200,11 @@ class TracedFunction(Generic[Parameters, Result]):
 
     def _compile(self, variants: list[CompiledGraph], arguments: Sequence[Tensor], structure: Any) -> CompiledGraph:
         if len(variants) == _MAX_VARIANTS:
+            what = variants[-1].capture.changed() or "the dtype or shape of a tensor from outside"
             variants.pop(0)
             self._warn_once(
-                f"traced function {self.name} was captured {_MAX_VARIANTS} times for the same input types: "
-                "something that it depends on (a module's training mode, a gradient being None) changes at every call"
+                f"traced function {self.name} was captured {_MAX_VARIANTS} times for the same input types: it reads "
+                f"what changes at every call ({what}); pass that as a tensor, or leave it out of the function"
             )
         if len(self._compiled) == _MAX_KEYS:
             self._warn_once(
@@ -232,7 +233,6 @@ class TracedFunction(Generic[Parameters, Result]):
                 result = self._function(*args, **kwargs)
             outputs, output_structure = flatten(result, tensors=_as_result)
             capture = tracer.finish(outputs)
-            tracer.reads.settle()
         finally:
             context.tracer = None
             tracer.restore_grads()

@@ -262,7 +262,7 @@ class Tracer:
         return Capture(
             graph=graph,
             states=self.state_tensors,
-            reads=self.reads,
+            reads=self.reads.settle(),
             guards=[*self._guards.values(), *self._twin_guards, *self._numbers.values()],
             num_results=len(outputs),
             written_arguments=written,

@@ -288,3 +288,31 @@ def test_a_slice_is_an_argument() -> None:
     at = dt.trace(lambda y, where: (y[where[0]], where[0]))
     assert at(x, (slice(4, None),))[0].tolist() == [4.0, 5.0]
     assert at(x, (slice(4, None),))[1] == slice(4, None)
+
+
+def test_a_warning_names_what_changes_at_every_call() -> None:
+    plain, net, held, numbers = Plain(), Net(), dt.tensor([0.0]), np.float64(2.0)
+    cases: dict[str, tuple[Callable[..., Any], Callable[[int], Any]]] = {
+        r"Plain\.factor": (lambda y: y * plain.factor, lambda i: setattr(plain, "factor", float(i))),
+        r"Net\.factor": (lambda y: y * net.factor, lambda i: setattr(net, "factor", float(i))),
+        r"ClassNumbers\.factor": (
+            lambda y: y * ClassNumbers.factor,
+            lambda i: setattr(ClassNumbers, "factor", float(i)),
+        ),
+        r"the numbers taken out of f32\[1\]@cpu": (
+            lambda y: y * held.item(),
+            lambda i: held.assign_(dt.tensor([float(i)])),
+        ),
+    }
+    for what, (function, change) in cases.items():
+        traced = dt.trace(function)
+        with pytest.warns(UserWarning, match=rf"captured 8 times .* changes at every call \({what}\)"):
+            for number in range(10):
+                change(number)
+                traced(dt.tensor([1.0]))
+    # Equal numbers are no change, NumPy's as little as Python's.
+    traced = dt.trace(lambda y: y * float(plain.factor))
+    for _ in range(3):
+        plain.factor = np.float64(numbers)
+        traced(dt.tensor([1.0]))
+    assert len(traced.graphs) == 1
