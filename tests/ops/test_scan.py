@@ -94,3 +94,25 @@ def test_diff_of_others():
     leaf = tensor([1.0, 4.0, 2.0], requires_grad=True)
     (F.diff(leaf) * tensor([2.0, 3.0])).sum().backward()
     assert leaf.grad.tolist() == [-2.0, -1.0, 3.0]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_long_running_sum_is_as_exact_as_the_sum(reverse):
+    x = np.random.default_rng(0).random(1_000_000).astype(np.float32)
+    exact = np.cumsum(x[::-1], dtype=np.float64)[::-1] if reverse else np.cumsum(x, dtype=np.float64)
+    found = F.cumsum(tensor(x), 0, reverse=reverse).numpy()
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, exact.astype(np.float32))
+    ones = F.ones(3000, dtype="f16")
+    assert F.cumsum(ones, 0)[2047:2052].tolist() == [2048, 2048, 2050, 2052, 2052]
+
+
+def test_a_long_running_product_is_as_exact():
+    x = np.full(100_000, 1 + 2.0**-20, np.float32)
+    np.testing.assert_allclose(F.cumprod(tensor(x), 0)[-1].item(), (1 + 2.0**-20) ** 100_000, rtol=1e-7)
+    assert F.cumprod(tensor([1e30, 1e30, 0.0]), 0).tolist() == [pytest.approx(1e30), np.inf, 0]
+
+
+def test_running_sums_of_infinities_are_quiet():
+    assert str(F.cumsum(tensor([1.0, np.inf, -np.inf, 3e38]), 0).tolist()) == "[1.0, inf, nan, nan]"
+    assert F.cumsum(tensor([3e38, 3e38, -3e38]), 0).tolist()[1:] == [np.inf, pytest.approx(3e38)]
