@@ -36,6 +36,7 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     `"bij,bjk->bik"` multiplies batches of matrices, `"ii"` is a trace, `"...i->..."` sums over the last axis. Without
     `->` the output has the axes of the ellipsis, then the letters that come once, in alphabetical order. Axes of size
     1 broadcast. Of three operands or more those two are multiplied first whose product is the smallest beside them.
+    Integers stay what they are in products, and give s64 where they are summed alone.
 
     Args:
         equation: letters for the axes of each operand, in their order; also `einsum(a, [0, 1], b, [1, 2], [0, 2])`.
@@ -177,7 +178,7 @@ def _summed(factor: _Factor, needed: set[Label]) -> _Factor:
     axes = tuple(axis for axis, label in enumerate(factor.labels) if label not in needed)
     if not axes:
         return factor
-    total = sum_over(factor.tensor, axes, dtype=factor.tensor.dtype)
+    total = sum_over(factor.tensor, axes)
     return _Factor(total, tuple(label for label in factor.labels if label in needed))
 
 

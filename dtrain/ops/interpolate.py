@@ -13,12 +13,12 @@ from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.ops.average_pool import adaptive_avg_pool2d
 from dtrain.ops.indexing import index_select
 from dtrain.ops.precision import rounded_once
-from dtrain.ops.shape import reshape
+from dtrain.ops.shape import reshape, squeeze, unsqueeze
 
 Mode = Literal["nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic", "area"]
 Taps = list[tuple[np.ndarray, np.ndarray]]  # places in x, and their weights, for every place of the result
 
-_NDIMS = {"linear": 3, "bilinear": 4, "trilinear": 5, "bicubic": 4, "area": 4}
+_NDIMS = {"linear": 3, "bilinear": 4, "trilinear": 5, "bicubic": 4}
 
 
 @rounded_once
@@ -36,8 +36,8 @@ def interpolate(
         size: the new sizes, one for all or one each; or
         scale_factor: by how much they grow, rounded down.
         mode: "nearest" (the element that lies before the place), "nearest-exact" (the nearest to its middle),
-            "linear" of one axis, "bilinear" of two, "trilinear" of three, "bicubic" of two, or "area" of two (the mean
-            of what falls into a cell).
+            "linear" of one axis, "bilinear" of two, "trilinear" of three, "bicubic" of two, or "area" (the mean of what
+            falls into a cell).
         align_corners: of the linear and cubic ones: whether the first and last elements are points that stay where
             they are, or cells whose borders do.
         recompute_scale_factor: take the ratio of the sizes, not `scale_factor`, to find places.
@@ -57,7 +57,7 @@ def interpolate(
             raise ValueError(expected("interpolate", "recompute_scale_factor beside a scale_factor", "a size"))
         factors = [None] * len(sizes)
     if mode == "area":
-        return adaptive_avg_pool2d(x, (sizes[0], sizes[1]))
+        return _means(x, sizes)
     # Where a factor such as 1.1 was cut down to the same size, PyTorch keeps the elements in these modes alone.
     stays = mode in ("linear", "bilinear", "trilinear") or (mode == "nearest" and x.ndim == 4)
     for place, (new, factor) in enumerate(zip(sizes, factors)):
@@ -82,6 +82,18 @@ def _sizes(
     if not all(sizes) or not all(x.shape[1:]):
         raise ShapeError(expected("interpolate", "sizes of at least 1", f"{sizes} of {x.type}"))
     return sizes, [float(value) for value in values]
+
+
+def _means(x: Tensor, sizes: list[int]) -> Tensor:
+    """The mean of what falls into each cell: of one axis as of an image of one row, of three as of images twice."""
+    batch, channels, *old = x.shape
+    if len(sizes) == 1:
+        return squeeze(adaptive_avg_pool2d(unsqueeze(x, 2), (1, sizes[0])), 2)
+    if len(sizes) == 2:
+        return adaptive_avg_pool2d(x, (sizes[0], sizes[1]))
+    planes = adaptive_avg_pool2d(reshape(x, (batch, channels * old[0], *old[1:])), (sizes[1], sizes[2]))
+    rows = reshape(planes, (batch, channels, old[0], sizes[1] * sizes[2]))
+    return reshape(adaptive_avg_pool2d(rows, (sizes[0], sizes[1] * sizes[2])), (batch, channels, *sizes))
 
 
 def _along(x: Tensor, axis: int, taps: Taps | None) -> Tensor:

@@ -62,6 +62,17 @@ def test_nearest_of_one_to_three_axes(shape: tuple[int, ...], mode: Any) -> None
     np.testing.assert_array_equal(found.numpy(), x[np.ix_(range(2), range(3), *places)])
 
 
+@pytest.mark.parametrize(("shape", "size"), [((7,), (3,)), ((5, 7), (2, 9)), ((4, 5, 6), (3, 2, 4))])
+def test_areas_of_one_to_three_axes(shape: tuple[int, ...], size: tuple[int, ...]) -> None:
+    x = RANDOM.normal(size=(2, 3, *shape))
+    wanted = x
+    for axis, (old, new) in enumerate(zip(shape, size), 2):
+        cells = [range(i * old // new, -(-(i + 1) * old // new)) for i in range(new)]
+        wanted = np.stack([np.take(wanted, list(cell), axis).mean(axis) for cell in cells], axis)
+    found = F.interpolate(dt.tensor(x, dtype="f64"), size, mode="area")
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-12)
+
+
 def test_integers_have_nearest_neighbours_alone() -> None:
     x = dt.tensor([[[[1, 2], [3, 4]]]], dtype="u8")
     assert F.upsample(x, scale_factor=2).tolist()[0][0][0] == [1, 1, 2, 2]

@@ -117,6 +117,12 @@ REFUSED: tuple[Agreed, ...] = (
         "expected eps of at least 0",
         "an eps below 0 makes NaN of what varies less",
     ),
+    Agreed(
+        "nn.functional.interpolate",
+        "expected floats in mode",
+        "between integers there is nothing: they are cast where the user sees it",
+        integers,
+    ),
     Agreed("cat", "concat: expected", "an empty vector is no part of a matrix; PyTorch keeps it for old scripts"),
     Agreed(
         "add sub index_add",
