@@ -29,7 +29,7 @@ def counted(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
             return function(*arguments, **keywords)
         except BaseException:
             if _calls_made() == before:
-                _miss(keywords.get("group"))
+                miss(keywords.get("group"))
             raise
 
     return call
@@ -41,7 +41,8 @@ def _calls_made() -> int:
     return 0 if world is None else sum([communicator.calls_made for communicator in world.family])
 
 
-def _miss(group: Any) -> None:
+def miss(group: Any) -> None:
+    """Count a call of a group that was not made, which the other ranks may well have made."""
     world = present_world()
     if world is None:
         return

@@ -26,13 +26,15 @@ from dtrain.collectives import exposed_time
 from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import communicator_for, get_communicator, is_initialized
-from dtrain.collectives.missed_calls import counted
+from dtrain.collectives.missed_calls import counted, miss
 from dtrain.core.apply import apply, apply_all
 from dtrain.core.buckets import BucketRequest, register_bucket_op, set_bucket_provider
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import zeros_like
+from dtrain.core.unfinished_runs import set_unfinished_listener
 from dtrain.functional import equal, logical_or, not_equal, stack, where
+from dtrain.graph.graph import Node
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.kernels.registry import Array, KernelInfo, register_kernel
 
@@ -202,6 +204,15 @@ def borrow_buckets(requests: Sequence[BucketRequest]) -> list[Array | None]:
 
 
 set_bucket_provider(borrow_buckets)
+
+
+def miss_collectives(nodes: Sequence[Node]) -> None:
+    """A traced function ended by an exception before these, once for each group: the next call of each tells."""
+    for group in dict.fromkeys(node.attrs["group"] for node in nodes):
+        miss(group)
+
+
+set_unfinished_listener(miss_collectives)
 
 
 def _run_all_reduce_many(

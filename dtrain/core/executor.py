@@ -21,6 +21,7 @@ from dtrain.core.apply import current_gpu, dispatch
 from dtrain.core.buckets import BucketProvider, provide_buckets
 from dtrain.core.memory_plan import Block, MemoryPlan, Storage, plan_memory
 from dtrain.core.tensor import Array, Tensor
+from dtrain.core.unfinished_runs import tell_unfinished
 from dtrain.core.written_memory import WrittenMemory, expect_separate_arguments, expect_separate_states
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.kernels.device_arrays import copy_of, overwrite
@@ -92,7 +93,11 @@ class Executor:
         if not self._is_bound:
             self._bind()
         if self._updated or self._written_arguments:
-            self._expect_separate(arguments)
+            try:
+                self._expect_separate(arguments)
+            except BaseException:
+                tell_unfinished([None, *self._sources])
+                raise
         for buffer, argument in zip(self._arguments, arguments):
             if self._gpu is None:
                 buffer[...] = argument  # memory of this executor's own, which no argument overlaps
@@ -102,8 +107,10 @@ class Executor:
         try:
             for step in steps:
                 step()
-        except Exception as error:
-            node = self._sources[len(self._steps) - length_hint(steps) - 1]
+        except BaseException as error:
+            reached = len(self._steps) - length_hint(steps) - 1
+            tell_unfinished(self._sources[reached:])
+            node = self._sources[reached]
             if node is not None and node.source and hasattr(error, "add_note"):
                 error.add_note(f"in {node.op.name}, traced from {node.source}")
             raise

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 import dtrain as dt
+import dtrain.functional as F
 from dtrain import collectives as dist
+from dtrain import nn, optim
 from dtrain.base.errors import CollectiveError, CollectiveMismatchError, ShapeError
 from dtrain.collectives import horovod as hvd
 
@@ -72,6 +74,50 @@ def test_a_call_that_all_have_carried_out_is_not_missing() -> None:
         assert dist.all_reduce(dt.tensor([2.0])).tolist() == [4]
 
     dist.run_threads(2, program, timeout=20)
+
+
+def training_step(**options: Any) -> Callable[[int], float]:
+    """A traced step that raises for a label that is no class, before it has sent its gradients."""
+    dt.seed(0, rank=0)
+    model = dist.data_parallel(nn.Linear(3, 4))
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    @dt.trace
+    def step(x: dt.Tensor, labels: dt.Tensor) -> dt.Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        return dist.all_reduce(loss.detach(), **options)
+
+    return lambda label: step(dt.ones(1, 3), dt.tensor([label])).item()
+
+
+def test_a_batch_that_one_rank_skips_in_a_traced_step_is_told() -> None:
+    def program(comm: Any) -> None:
+        step = training_step()
+        step(1)
+        if comm.rank == 1:
+            with pytest.raises(ValueError, match="cross_entropy"):
+                step(9)
+        for _ in range(2):
+            with pytest.raises(CollectiveMismatchError, match="after 1 call of this rank that ended before"):
+                step(2)
+
+    dist.run_threads(2, program, timeout=20)
+
+
+def test_a_batch_that_all_ranks_skip_in_a_traced_step_breaks_nothing() -> None:
+    def program(comm: Any) -> list[float]:
+        group = dist.new_group([0, 1, 2])
+        step = training_step(group=group)
+        losses = [step(1)]
+        with pytest.raises(ValueError, match="cross_entropy"):
+            step(9)
+        return [*losses, step(2), dist.all_reduce(dt.tensor([1.0]), group=group).item()]
+
+    first, *others = dist.run_threads(3, program, timeout=20)
+    assert others == [first] * 2 and first[2] == 3
 
 
 def test_a_miss_belongs_to_its_group() -> None:
