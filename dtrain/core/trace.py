@@ -24,6 +24,7 @@ from dtrain.core.executor import Executor, StateTypeError
 from dtrain.core.structure import LEAF, flatten, unflatten, values_of
 from dtrain.core.tensor import LentGradient, Tensor, as_tensor
 from dtrain.core.tracer import Tracer, both_ways
+from dtrain.core.unfinished_runs import tell_unfinished
 from dtrain.core.watched import reporting_reads
 from dtrain.graph.graph import Graph
 from dtrain.graph.op import get_op
@@ -83,7 +84,11 @@ class CompiledGraph:
         """Run on these arguments, and repeat what the function did besides."""
         capture, executor = self.capture, self.executor
         if self._changed or capture.written_arguments:
-            self._expect_separate(arguments)
+            try:
+                self._expect_separate(arguments)
+            except BaseException:
+                tell_unfinished([None, *self.graph.nodes])
+                raise
         for item in capture.gradient_states:
             if item.position is not None and item.leaf._grad is not None:
                 executor.states[item.position] = self._outside_of_kept_memory(item.position, item.leaf._grad)
@@ -233,6 +238,11 @@ class TracedFunction(Generic[Parameters, Result]):
                 result = self._function(*args, **kwargs)
             outputs, output_structure = flatten(result, tensors=_as_result)
             capture = tracer.finish(outputs)
+        except TraceError:
+            raise  # whoever catches it runs the function without a trace
+        except BaseException:
+            tell_unfinished([None, *tracer.graph.nodes])
+            raise
         finally:
             context.tracer = None
             tracer.restore_grads()

@@ -11,7 +11,7 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import collectives as dist
 from dtrain import nn, optim
-from dtrain.base.errors import CollectiveError, CollectiveMismatchError, ShapeError
+from dtrain.base.errors import CollectiveError, CollectiveMismatchError, ShapeError, TraceError
 from dtrain.collectives import horovod as hvd
 
 # Each raises before a communicator sees it, where the tensor or the list does not fit.
@@ -103,6 +103,39 @@ def test_a_batch_that_one_rank_skips_in_a_traced_step_is_told() -> None:
         for _ in range(2):
             with pytest.raises(CollectiveMismatchError, match="after 1 call of this rank that ended before"):
                 step(2)
+
+    dist.run_threads(2, program, timeout=20)
+
+
+def test_a_batch_that_one_rank_skips_in_a_capture_is_told() -> None:
+    def program(comm: Any) -> None:
+        @dt.trace
+        def halves(x: dt.Tensor) -> dt.Tensor:
+            return dist.all_reduce(x).reshape(2, -1)
+
+        if comm.rank == 1:
+            with pytest.raises(ShapeError, match="reshape"):
+                halves(dt.ones(3))
+        for _ in range(2):
+            with pytest.raises(CollectiveMismatchError, match="after 1 call"):
+                halves(dt.ones(4))
+
+    dist.run_threads(2, program, timeout=20)
+
+
+def test_what_cannot_be_traced_may_run_without_a_trace() -> None:
+    def program(comm: Any) -> None:
+        def total(x: dt.Tensor) -> dt.Tensor:
+            result = dist.all_reduce(x)
+            if comm.rank == 1:
+                assert result.item() == 2  # for its log
+            return result * 1
+
+        try:
+            assert dt.trace(total)(dt.ones(1)).item() == 2
+        except TraceError:
+            assert total(dt.ones(1)).item() == 2
+        assert dist.all_reduce(dt.ones(1)).item() == 2
 
     dist.run_threads(2, program, timeout=20)
 
