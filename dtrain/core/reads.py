@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 from weakref import ref
@@ -27,6 +27,7 @@ from dtrain.core.watched import Watched, has_own_lookup, report_reads_of, report
 
 # Reading one of these is reading all attributes: `vars(x)`, a copy, a pickle.
 _ALL_ATTRIBUTES = ("__dict__", "__getstate__", "__reduce_ex__")
+_Cached = type(cache(len))
 _CALLED = ("__call__", "__getitem__", "__iter__", "__len__", "__bool__", "__enter__", "__exit__")
 
 
@@ -124,9 +125,11 @@ class Reads:
 
     def _note_class(self, kind: type) -> None:
         """A class as a value: what code reads of it may be anything that it reads by a dot."""
-        if kind not in self._classes:
+        if kind not in self._classes and is_users(kind):
             self._classes[kind] = None
             self._note_class_names(kind, tuple(self._dotted))
+            if not issubclass(kind, Tensor | Watched):
+                report_reads_of(kind)  # objects that the function makes, or that a method of the class keeps
 
     def note_module_read(self, owner: ModuleType, name: str) -> None:
         """An attribute of a module of users is about to be read."""
@@ -226,6 +229,8 @@ class Reads:
             self.note_value(value.func)
         elif isinstance(value, Registration):
             self.note_value(value.hook)
+        elif isinstance(value, _Cached):
+            self.note_value(value.__wrapped__)
         elif isinstance(value, ref):
             self.note_value(value())
         elif isinstance(value, type):

@@ -87,6 +87,26 @@ class ClassNumbers:
     factor = 2.0
 
 
+class Kept:
+    """Its only object is made when it is asked for, which may be in a capture."""
+
+    only: Any = None
+
+    def __init__(self) -> None:
+        self.factor = 2.0
+
+    @classmethod
+    def get(cls) -> Kept:
+        if cls.only is None:
+            cls.only = cls()
+        return cls.only  # type: ignore[no-any-return]
+
+
+@functools.cache
+def kept_by_a_function() -> Plain:
+    return Plain()
+
+
 class Net(nn.Module):
     def __init__(self) -> None:
         self.factor = 2.0
@@ -163,6 +183,11 @@ def cases() -> dict[str, tuple[Callable[..., Any], Callable[[], Any]]]:
         "another name of a class": (lambda y: y * (lambda c: c.factor)(alias), change(ClassNumbers)),
         "a Python module that a module holds": (lambda y: y * net.library.factor, change(net.library)),
         "an attribute of a function": (scaled_by_attribute, change(scaled_by_attribute)),
+        "an object that a class keeps": (lambda y: y * Kept.get().factor, lambda: change(Kept.get())()),
+        "an object that a cached function keeps": (
+            lambda y: y * kept_by_a_function().factor,
+            lambda: change(kept_by_a_function())(),
+        ),
         "a weak reference": (lambda y: y * reference().factor, change(net)),  # type: ignore[union-attr]
         "a context variable": (lambda y: y * VARIABLE.get(), lambda: VARIABLE.set(3.0)),
         "attributes of a thread": (lambda y: y * local.factor, change(local)),
@@ -177,6 +202,8 @@ def numbers_as_before() -> Any:
     yield
     VARIABLE.reset(token)
     ClassNumbers.factor = 2.0
+    Kept.only = None
+    kept_by_a_function.cache_clear()
 
 
 def expect_another_capture(function: Callable[..., Any], change: Callable[[], Any], *others: Any) -> None:
