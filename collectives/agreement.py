@@ -25,7 +25,7 @@ def post_schedules(graph: Graph) -> None:
     for group, text in project(graph).items():
         communicator = get_communicator(group)
         if communicator.size > 1:
-            digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+            digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
             client.post_schedule(group, communicator.counters.collective_calls, digest, text)
 
 

@@ -79,7 +79,8 @@ class GroupCalls(OrderedCalls):
 
     def _tell_all(self, text: str, mine: str) -> list[str]:
         """Every rank's words, inside of a call, for what ranks have to tell one another to carry it out."""
-        return [bytes(row).decode() for row in self._gather_bytes(text, np.frombuffer(mine.encode(), np.uint8))]
+        words = np.frombuffer(mine.encode("utf-8", "backslashreplace"), np.uint8)
+        return [bytes(row).decode() for row in self._gather_bytes(text, words)]
 
     def _no_memory(self, error: NoMemory, nbytes: int) -> CollectiveError:
         return CollectiveError(

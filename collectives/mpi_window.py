@@ -104,7 +104,7 @@ class MpiWindow(SharedWindow):
             self._own[_LEFT] = 1
 
     def _note(self, state: State, text: str) -> None:
-        encoded = text.encode()[:NOTE_BYTES]
+        encoded = text.encode("utf-8", "backslashreplace")[:NOTE_BYTES]
         self._notes[self.rank][: len(encoded)] = encoded
         self._fence()
         self._own[_STATE] = state

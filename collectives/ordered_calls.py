@@ -18,7 +18,8 @@ import os
 from collections.abc import Callable
 from typing import ClassVar, TypeVar
 
-from dtrain.base.errors import CollectiveError, PeerLostError, expected
+from dtrain.base.errors import CollectiveError, CollectiveMismatchError, PeerLostError, expected
+from dtrain.base.exception_text import exception_message, exception_name
 from dtrain.base.rank_info import rank_tag
 from dtrain.collectives.data_plane import DataPlane
 from dtrain.collectives.shared_window import State
@@ -26,6 +27,8 @@ from dtrain.collectives.work import Work, WorkQueue
 
 Result = TypeVar("Result")
 Prepare = Callable[[], Callable[[], Result]]
+
+_KINDS = (PeerLostError, CollectiveMismatchError, CollectiveError)
 
 _generation = 0  # how many forks lie between this process and the first
 
@@ -132,11 +135,13 @@ class OrderedCalls(DataPlane):
         """No call of this communicator may follow: note why, and tell the others."""
         if self._broken is not None:
             return
-        cause = str(error).removeprefix(rank_tag()).partition("\n")[0]
-        name, call = type(error).__name__, self._call_text or "a call"
+        # Whoever raised it, a signal handler of the user's perhaps, must not keep the others from hearing of it.
+        cause = exception_message(error).removeprefix(rank_tag()).partition("\n")[0]
+        name, call = exception_name(error), self._call_text or "a call"
         self._is_underway = False
         if isinstance(error, CollectiveError):
-            self._broken = type(error)(cause)
+            # One of ours: a subclass of the user's may want other arguments.
+            self._broken = next(kind for kind in _KINDS if isinstance(error, kind))(cause)
         else:
             self._broken = CollectiveError(f"{call}: {name}{f': {cause}' if cause else ''}")
         if isinstance(error, PeerLostError) and error.cause:

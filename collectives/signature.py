@@ -38,7 +38,7 @@ def frame_of(text: str) -> bytes:
 
     The same bytes object for the same text, as long as it is in use.
     """
-    encoded = text.encode()
+    encoded = text.encode("utf-8", "backslashreplace")
     digest = hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).digest()
     room = SIGNATURE_BYTES - DIGEST_BYTES
     if len(encoded) > room:

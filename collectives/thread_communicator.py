@@ -20,6 +20,7 @@ import numpy as np
 from dtrain.base.cuda import prefer_gpu
 from dtrain.base.dtype import DType
 from dtrain.base.errors import CollectiveError, PeerLostError
+from dtrain.base.exception_text import exception_message, exception_name
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.group_calls import ordinary_memory
 from dtrain.collectives.rank_order import Array
@@ -257,7 +258,7 @@ def run_threads(
                 group.close("has ended its script")
         except BaseException as error:
             errors.append(error)  # in the order of failing: list.append is atomic
-            failure.set(f"{type(error).__name__} on rank {rank}: {error}")
+            failure.set(f"{exception_name(error)} on rank {rank}: {exception_message(error)}")
         finally:
             failure.let_go()
 

@@ -54,14 +54,48 @@ LATER: list[Callable[[Communicator], object]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", [Full, Interrupted])
+class Silent(Exception):
+    """Of a signal handler of the user's, and without a text."""
+
+    def __str__(self) -> str:
+        raise KeyError(1)
+
+
+class OfTheUser(CollectiveError):
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"{first} \udcff {second}")
+
+
+class Breaks(np.ndarray):
+    """An array in whose copy something unforeseen is raised."""
+
+    error: BaseException = Silent()
+
+    def reshape(self, *shape: int) -> np.ndarray:
+        raise self.error
+
+
+class BreaksByOurs(Breaks):
+    error = OfTheUser(1, 2)
+
+
+NAMES = {
+    Full: "MemoryError: no room",
+    Interrupted: "KeyboardInterrupt",
+    Breaks: "Silent: (its text cannot be shown: __str__ raised KeyError)",
+    BreaksByOurs: "OfTheUser: 1 \udcff 2",
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
 def test_every_later_call_raises_on_every_rank(kind: type[np.ndarray]) -> None:
-    name = {Full: "MemoryError: no room", Interrupted: "KeyboardInterrupt"}[kind]
+    name = NAMES[kind]
 
     def program(comm: ThreadCommunicator) -> None:
         x = np.ones(5000)
         if comm.rank == 1:
-            message_of(lambda: comm.all_reduce(x.view(kind)), (MemoryError, KeyboardInterrupt))
+            with pytest.raises((MemoryError, KeyboardInterrupt, Silent, OfTheUser)):
+                comm.all_reduce(x.view(kind))
         else:
             text = message_of(lambda: comm.all_reduce(x), PeerLostError)
             assert f"but rank 1 left all_reduce sum f64[5000] by {name}; this communicator is broken" in text
@@ -71,6 +105,18 @@ def test_every_later_call_raises_on_every_rank(kind: type[np.ndarray]) -> None:
         assert comm.recv(source=(comm.rank - 1) % comm.size).tolist() == [1, 1]
 
     run_threads(3, program)
+
+
+def test_a_rank_that_fails_without_a_text_ends_the_others_at_once() -> None:
+    def program(comm: ThreadCommunicator) -> None:
+        if comm.rank == 1:
+            raise Silent
+        message_of(comm.barrier, PeerLostError)
+
+    begin = time.monotonic()
+    with pytest.raises(Silent):
+        run_threads(2, program, timeout=30)
+    assert time.monotonic() - begin < 15
 
 
 def test_a_timeout_and_a_retry_give_no_wrong_sum() -> None:

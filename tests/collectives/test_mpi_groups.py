@@ -231,7 +231,7 @@ def broken(world: Communicator, transport: Any) -> str:
 
         class Full(np.ndarray):
             def reshape(self, *shape: int) -> np.ndarray:
-                raise MemoryError("no room")
+                raise MemoryError("no room in caf\udcff")
 
         message_of(lambda: comm.all_reduce(np.ones(3).view(Full)), MemoryError)
         comm.send(np.arange(300_000), destination=0)

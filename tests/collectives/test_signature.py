@@ -51,6 +51,13 @@ def test_mismatch_does_not_grow_with_the_ranks() -> None:
     assert "496 more differ" in text and len(text) < 500
 
 
+def test_a_text_that_no_encoding_knows_is_shown_all_the_same() -> None:
+    """Names of groups and of exceptions are the user's, and names of files may be any bytes."""
+    frame = frame_of("meet caf\udcff")
+    assert len(frame) == SIGNATURE_BYTES and text_of(frame) == "meet caf\\udcff"
+    assert frame != frame_of("meet caf\udcfe")
+
+
 def test_compact_ranks() -> None:
     assert compact([]) == ""
     assert compact([4, 5, 6, 9, 1, 0]) == "4-6,9,1,0"
