@@ -10,7 +10,6 @@ import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from dtrain.base.errors import LaunchError
@@ -122,12 +121,3 @@ def _hint(name: str, table: Collection[str]) -> str:
 
 def _bare(spelling: str) -> str:
     return spelling.lstrip("-").replace("_", "-")
-
-
-def misplaced_program(script: str, arguments: Sequence[str]) -> str:
-    """What to write instead of `dtrain run python train.py`; "" where the script may be one."""
-    if not re.fullmatch(r"(.*/)?python(\d(\.\d+)?)?", script):
-        return ""
-    # Not a script, whatever lies there: an interpreter.
-    own = " ".join(arguments[:2] if list(arguments[:1]) == ["-m"] else [word for word in arguments if word != "-u"][:1])
-    return f"leave {Path(script).name} out: dtrain run {own or 'train.py'}"

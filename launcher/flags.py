@@ -37,7 +37,8 @@ exit codes: 0 all ranks 0 · the code of the first rank that failed · 128+s kil
 
 def _positive(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+        advice = "; torchrun counts GPUs there: write how many" if text in ("auto", "cpu", "gpu") else ""
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}{advice}")
     return int(text)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from dtrain.base.errors import expected
 from dtrain.launcher.allocation import find_allocation, refuse_several_launchers
 from dtrain.launcher.backends import choose, make_backend
-from dtrain.launcher.command_line import UsageError, misplaced_program
+from dtrain.launcher.command_line import UsageError
 from dtrain.launcher.environment import rank_variables
 from dtrain.launcher.flags import parse_run
 from dtrain.launcher.job import run_job
+from dtrain.launcher.misplaced import misplaced_program, near_script
 from dtrain.launcher.module_file import problem_of_module
 from dtrain.launcher.plan import Machine
 from dtrain.launcher.screen import Words, show_plan
@@ -57,7 +58,8 @@ def _check_script(spec: LaunchSpec) -> None:
         given = f"{spec.script!r}, which only one process can read"
         raise UsageError(expected("dtrain run", "a script file", given, "write the script to a file"))
     if not script.exists():
-        raise UsageError(expected("dtrain run", "a script file", f"{spec.script!r}, which does not exist"))
+        given = f"{spec.script!r}, which does not exist"
+        raise UsageError(expected("dtrain run", "a script file", given, near_script(spec.script)))
     if script.is_dir() and not (script / "__main__.py").exists():
         given = f"the folder {spec.script!r} without a __main__.py"
         raise UsageError(expected("dtrain run", "a script file", given, "name the script in it"))

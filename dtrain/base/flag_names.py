@@ -1,4 +1,4 @@
-"""The table of flags: what torchrun, mpirun and horovodrun call what `dtrain run` does, for hints and for the docs."""
+"""The table of flags: what torchrun, mpirun, srun and others call what `dtrain run` does, for hints and for the docs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ FLAGS: Mapping[str, Mapping[str, str]] = {
         "--rdzv_backend": "leave it out: the launcher finds it",
         "--standalone": "leave it out: without hosts a job stays on this one",
         "--max_restarts": "leave it out: start again from a checkpoint",
+        "--rdzv_id": "leave it out: the launcher finds it",
+        "--rdzv_conf": "leave it out: the launcher finds it",
+        "--local_addr": "leave it out: the launcher finds it",
+        "--role": "leave it out: all ranks have one",
+        "--monitor_interval": "leave it out: an end is noticed at once",
+        "--start_method": "leave it out: each rank is a process of its own",
+        "--use_env": "leave it out: it is so",
+        "--no_python": "leave it out: what runs is a Python script",
         "--log_dir DIR": "--log-dir DIR",
+        "--redirects 3": "--log-dir DIR",
+        "--tee 3": "--log-dir DIR",
         "--module": "-m",
     },
     "mpirun": {
@@ -37,6 +47,41 @@ FLAGS: Mapping[str, Mapping[str, str]] = {
         "--output-filename DIR": "--output-filename DIR",
         "--mca KEY VALUE": '--mpi-args="--mca KEY VALUE"',
         "--timeout S": "--timeout S",
+        "--machinefile FILE": "--hostfile FILE",
+        "--npernode 2": "-ppn 2",
+        "--report-bindings": '--mpi-args="--report-bindings"',
+        "--display-map": "--plan-only",
+        "--wdir DIR": "leave it out: ranks work in the folder of the command",
+    },
+    "mpiexec of MPICH": {
+        "-f FILE": "--hostfile FILE",
+        "-hosts a,b": "-H a:2,b:2",
+        "-env NAME VALUE": "-x NAME=VALUE",
+        "-genv NAME VALUE": "-x NAME=VALUE",
+        "-prepend-rank": "--tag-output",
+    },
+    "srun": {
+        "--ntasks 4": "-np 4",
+        "--ntasks-per-node 2": "-ppn 2",
+        "--nodes 2": "leave it out: inside of salloc and sbatch the nodes are known",
+        "--cpus-per-task": "leave it out: the cores of a host are divided among its ranks",
+        "--cpu-bind none": '--mpi-args="--bind-to none"',
+        "--export NAME": "-x NAME",
+        "--label": "--tag-output",
+        "--chdir DIR": "leave it out: ranks work in the folder of the command",
+    },
+    "accelerate launch": {
+        "--num_processes 4": "-np 4",
+        "--num_machines 2": "-H a:4,b:4",
+        "--machine_rank": "leave it out: one command starts the ranks of all hosts",
+        "--main_process_ip": "leave it out: the launcher finds it",
+        "--main_process_port": "leave it out: the launcher finds it",
+        "--multi_gpu": "leave it out: it is so",
+    },
+    "deepspeed": {
+        "--num_gpus 4": "-np 4",
+        "--num_nodes 2": "-H a:4,b:4",
+        "--include a@b": "-H a:4,b:4",
     },
     "horovodrun": {
         "-np 4": "-np 4",
@@ -51,5 +96,9 @@ FLAGS: Mapping[str, Mapping[str, str]] = {
         "--timeline-filename FILE": "run dtrain bench step",
         "--min-np N": "leave it out: start again from a checkpoint",
         "--check-build": "run dtrain doctor",
+        "--network-interface NAME": '--mpi-args="--mca btl_tcp_if_include NAME"',
+        "--network-interfaces NAME": '--mpi-args="--mca btl_tcp_if_include NAME"',
+        "--autotune": "leave it out: one size of buckets is set, by data_parallel(bucket_mb=N)",
+        "--log-level LEVEL": "set DTRAIN_LOG_LEVEL",
     },
 }

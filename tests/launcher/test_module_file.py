@@ -21,6 +21,9 @@ def folder(tmp_path, monkeypatch):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(trap)
+    (tmp_path / "train.py").write_text(trap)
+    (tmp_path / "run.sh").write_text("dtrain run train.py\n")
+    (tmp_path / "job").write_text("#!/usr/bin/env bash\ndtrain run train.py\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -63,6 +66,19 @@ def test_plan_only_imports_nothing(folder, capsys):
         (["run", "python", "train.py"], "leave python out: dtrain run train.py"),
         (["run", "-np", "2", "/usr/bin/python3", "-u", "train.py"], "leave python3 out: dtrain run train.py"),
         (["run", "python3.11", "-m", "pkg.train"], "leave python3.11 out: dtrain run -m pkg.train"),
+        (["run", "python3", "-u", "-W", "ignore", "train.py"], "leave python3 out: dtrain run train.py"),
+        (
+            ["run", "mpirun", "-np", "2", "python", "train.py"],
+            "leave mpirun and its flags out: dtrain run -np 2 train.py",
+        ),
+        (["run", "torchrun", "--nproc_per_node=2", "-m", "pkg.train"], "flags out: dtrain run -np 2 -m pkg.train"),
+        (["run", "dtrain", "run", "train.py"], "leave dtrain and its flags out: dtrain run -np 2 train.py"),
+        (["run", "bash", "run.sh"], "ranks run Python; call `dtrain run train.py` inside of the shell script"),
+        (["run", "./run.sh"], "ranks run Python; call `dtrain run train.py` inside of the shell script"),
+        (["run", "job"], "ranks run Python; call `dtrain run train.py` inside of the shell script"),
+        (["run", "trian.py"], "which does not exist; did you mean train.py?"),
+        (["run", "pkg/trains"], "which does not exist; did you mean pkg/train.py?"),
+        (["run", "nowhere/train.py"], "which does not exist\n"),
         (["train.py", "--epochs", "3"], "did you mean dtrain run train.py --epochs 3?"),
         (["-np", "2", "train.py"], "did you mean dtrain run -np 2 train.py?"),
         (["rnu", "train.py"], "did you mean dtrain run?"),
