@@ -1,4 +1,4 @@
-"""The table of flags: what torchrun, mpirun, srun and others call what `dtrain run` does, for hints and for the docs."""
+"""The table of flags: what other launchers call what `dtrain run` does, for hints and for the docs."""
 
 from __future__ import annotations
 
