@@ -22,6 +22,7 @@ from dtrain.collectives.context import communicator_for
 from dtrain.collectives.missed_calls import counted
 from dtrain.collectives.work import Work
 from dtrain.core.context import context as _tracing
+from dtrain.core.function import Function
 from dtrain.core.tensor import Parameter, Tensor, as_tensor
 from dtrain.core.tensor_factory import zeros, zeros_like
 from dtrain.functional import cat
@@ -30,10 +31,22 @@ from dtrain.optim.optimizer import Optimizer
 Average, Sum, Min, Max, Product = "mean", "sum", "min", "max", "prod"
 
 
-class Compression:
+class _Compressions(type):
+    """What scripts ask `Compression` for."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(expected("hvd.Compression", "none", name, _COMPRESSION_ADVICE))
+
+
+class Compression(metaclass=_Compressions):
     """Gradients travel in their own dtype; the name is taken for scripts that give it."""
 
     none = None
+
+
+_COMPRESSION_ADVICE = "there is no compression: leave it out, or train with .to('bf16')"
 
 
 def init(*args: Any, **options: Any) -> None:
@@ -217,10 +230,29 @@ def reducescatter(
     return _scaled(groups.reduce_rows(_scaled(as_tensor(tensor), prescale_factor), op), postscale_factor)
 
 
+class _RankAverage(Function):
+    """The tensor as it is. Its gradient, which arrives as a sum over the ranks, is divided by their number."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return x
+
+    def backward(self, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return gradient / size()
+
+
+def _averaging_gradients(tensor: Tensor) -> Tensor:
+    """Horovod's gradients are averages, in line with what `DistributedOptimizer` does behind them."""
+    return _RankAverage()(tensor) if tensor.requires_grad else tensor
+
+
 @counted
 def allgather(tensor: Tensor, name: str = "") -> Tensor:
-    """Every rank's tensor joined along axis 0, where the ranks' sizes may differ."""
-    tensor = as_tensor(tensor)
+    """Every rank's tensor joined along axis 0, where the ranks' sizes may differ.
+
+    The gradient is the average over the ranks of what each has for these rows, as Horovod's is;
+    `dist.all_gather` gives the sum.
+    """
+    tensor = _averaging_gradients(as_tensor(tensor))
     if not tensor.shape:
         raise ValueError(
             expected("allgather", "a tensor with at least one axis", str(tensor.type), "reshape it to (1,)")
@@ -240,8 +272,8 @@ def allgather(tensor: Tensor, name: str = "") -> Tensor:
 
 @counted
 def broadcast(tensor: Any, root_rank: int, name: str = "") -> Tensor:
-    """The root's tensor on every rank, as a new tensor."""
-    return ops.broadcast(as_tensor(tensor), root=root_rank)
+    """The root's tensor on every rank, as a new tensor. The root's gradient is the average over the ranks."""
+    return ops.broadcast(_averaging_gradients(as_tensor(tensor)), root=root_rank)
 
 
 def broadcast_(tensor: Tensor, root_rank: int, name: str = "") -> Tensor:
@@ -279,7 +311,7 @@ def allgather_object(value: Any, name: str = "") -> list[Any]:
 def _check_compression(compression: Any) -> None:
     if compression is not None:
         given = getattr(compression, "__name__", repr(compression))
-        raise ValueError(expected("horovod", "no compression", given, "leave it out, or train with .to('bf16')"))
+        raise ValueError(expected("horovod", "no compression", given, _COMPRESSION_ADVICE))
 
 
 # The optimizer --------------------------------------------------------------------------------------------------------
@@ -320,7 +352,9 @@ def _averaging(kind: type[Optimizer], reduction: str) -> type[Optimizer]:
 
 
 def _reduce_gradients(optimizer: Any, op: str) -> None:
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    everybody = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    # Frozen ones have nothing to reduce; frozen after a backward pass, what it left.
+    parameters = [parameter for parameter in everybody if parameter.requires_grad or parameter.grad is not None]
     for parameter in parameters:
         if parameter.grad is None:  # another rank may have one
             parameter.grad = zeros_like(parameter.detach())

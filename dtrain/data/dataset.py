@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from dtrain.base.errors import expected
-from dtrain.core.tensor import as_tensor
+from dtrain.core.tensor import Tensor, as_tensor
 
 Sample_co = TypeVar("Sample_co", covariant=True)
 
@@ -39,7 +39,7 @@ class ArrayDataset(Dataset[Any]):
 
     def __init__(self, *arrays: Any) -> None:
         if not arrays:
-            raise ValueError(expected("ArrayDataset", "at least one array", "none"))
+            raise ValueError(expected(type(self).__name__, "at least one array", "none"))
         # Lists become what they become as tensors: Python's floats f32.
         self.arrays = tuple(
             array if isinstance(array, np.ndarray) else as_tensor(array).detach().numpy() for array in arrays
@@ -47,7 +47,7 @@ class ArrayDataset(Dataset[Any]):
         lengths = {array.shape[:1] for array in self.arrays}
         if len(lengths) > 1 or () in lengths:
             shapes = " and ".join(str(array.shape) for array in self.arrays)
-            raise ValueError(expected("ArrayDataset", "arrays of one length along axis 0", shapes))
+            raise ValueError(expected(type(self).__name__, "arrays of one length along axis 0", shapes))
 
     def __len__(self) -> int:
         return len(self.arrays[0])
@@ -66,7 +66,18 @@ class ArrayDataset(Dataset[Any]):
         return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-TensorDataset = ArrayDataset
+class TensorDataset(ArrayDataset):
+    """Tensors of one length; sample i is the tuple of the i-th element of each, also where there is one only."""
+
+    def __init__(self, *tensors: Any) -> None:
+        super().__init__(*tensors)
+        self.tensors = tuple(as_tensor(array) for array in self.arrays)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return tuple(tensor[index] for tensor in self.tensors)
+
+    def _unpacked(self, parts: list[Any]) -> Any:
+        return tuple(parts)
 
 
 class Subset(Dataset[Any]):

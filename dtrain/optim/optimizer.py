@@ -69,7 +69,10 @@ class Optimizer(Watched, ABC):
         return self.state_names
 
     def add_param_group(self, group: dict[str, Any]) -> None:
-        """Update further parameters: {"params": […], and settings that differ from the defaults}."""
+        """Update further parameters: {"params": […], and settings that differ from the defaults}.
+
+        Frozen ones may be among them: they stay as they are until they are unfrozen and get a gradient.
+        """
         where = type(self).__name__
         parameters = _checked_parameters(where, group.get("params"))
         unknown = set(group) - set(self.defaults) - {"params", "initial_lr"}
@@ -311,12 +314,7 @@ def _checked_parameters(where: str, params: Any) -> list[Parameter]:
     parameters: list[Any] = [params] if isinstance(params, Tensor) else list(params)
     if not parameters:
         raise ValueError(expected(where, "at least one parameter in a group", "none"))
-    for parameter in _expect_different(where, parameters):
-        if not parameter.requires_grad:
-            raise ValueError(
-                expected(where, "parameters that require gradients", str(parameter.type), "leave frozen ones out")
-            )
-    return parameters
+    return _expect_different(where, parameters)
 
 
 def _expect_different(where: str, parameters: list[Any]) -> list[Parameter]:

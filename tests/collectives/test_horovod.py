@@ -178,3 +178,63 @@ def test_a_step_inside_of_skip_synchronize_reduces_nothing() -> None:
         return [alone, together, p.item() - alone - together]
 
     assert on_ranks(2, program) == [[-float(rank), -0.5, -0.5] for rank in range(2)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_gradients_of_collectives_are_averages(size: int) -> None:
+    """Rank r weighs what it gets by r + 1: the average of the weights comes back, on uneven parts too."""
+
+    def program(rank: int, size: int) -> None:
+        mean = (size + 1) / 2
+        rows = dt.tensor(draw(rank, rank + 1, 2), requires_grad=True)
+        (hvd.allgather(rows) * (rank + 1)).sum().backward()
+        np.testing.assert_allclose(rows.grad.numpy(), np.full((rank + 1, 2), mean), rtol=1e-12)
+        for call in (hvd.allreduce, lambda x: hvd.broadcast(x, root_rank=size - 1)):
+            x = dt.tensor(draw(rank, 3), requires_grad=True)
+            (call(x) * (rank + 1)).sum().backward()
+            everywhere = call is hvd.allreduce or rank == size - 1
+            np.testing.assert_allclose(x.grad.numpy(), np.full(3, mean if everywhere else 0.0), rtol=1e-12)
+        numbers = hvd.allgather(dt.tensor([rank]))
+        assert numbers.tolist() == list(range(size)) and not numbers.requires_grad
+
+    on_ranks(size, program)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_frozen_parameters_stay_as_they_are(size: int, traced: bool) -> None:
+    """Weight decay and momentum would move a frozen layer that counted as one with a gradient of zeros."""
+
+    def program(rank: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        dt.manual_seed(3)
+        model = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 2)).double()
+        model[0].requires_grad_(False)
+        kept = model[0].weight.numpy().copy()
+        settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}
+        optimizer = hvd.DistributedOptimizer(optim.SGD(model.parameters(), **settings))
+        hvd.broadcast_optimizer_state(optimizer)
+
+        def step(x: dt.Tensor) -> dt.Tensor:
+            optimizer.zero_grad()
+            loss = (model(x) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = dt.trace(step) if traced else step
+        for batch in range(2):
+            run(dt.tensor(np.random.default_rng(batch).standard_normal((6, 4))[rank::size]))
+        np.testing.assert_array_equal(model[0].weight.numpy(), kept)
+        assert model[0].weight.grad is None
+        return model[1].weight.numpy()
+
+    results = on_ranks(size, program)
+    alone = on_ranks(1, program)[0]
+    for result in results:
+        np.testing.assert_allclose(result, alone, rtol=1e-9)
+
+
+def test_compression_says_what_to_do() -> None:
+    assert hvd.Compression.none is None
+    with pytest.raises(AttributeError, match=r"hvd\.Compression: expected none, got fp16; there is no compression"):
+        hvd.Compression.fp16  # noqa: B018

@@ -25,6 +25,26 @@ def test_one_array_gives_bare_samples():
     assert ArrayDataset(np.arange(3))[2] == 2
 
 
+@pytest.mark.parametrize("wrap", [lambda dataset: dataset, lambda dataset: Subset(dataset, [0, 1, 2])])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_tensor_datasets_give_tuples_also_of_one_tensor(wrap, workers):
+    """`for (x,) in loader` is how samples without labels are read; with batches of one, a bare x would lose an axis."""
+    dataset = data.TensorDataset(dt.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+    (sample,) = dataset[-1]
+    assert isinstance(sample, dt.Tensor) and sample.tolist() == [5.0, 6.0]
+    assert [x.shape for (x,) in data.DataLoader(wrap(dataset), batch_size=1, num_workers=workers)] == [(1, 2)] * 3
+    assert [x.shape for (x,) in data.DataLoader(wrap(dataset), batch_size=2, num_workers=workers)] == [(2, 2), (1, 2)]
+
+
+def test_tensor_datasets_of_several_tensors():
+    images, labels = dt.tensor([[1.0, 2.0], [3.0, 4.0]]), dt.tensor([7, 8])
+    dataset = data.TensorDataset(images, labels)
+    image, label = dataset[1]
+    assert image.unsqueeze(0).shape == (1, 2) and label.item() == 8 and dataset.tensors[1].tolist() == [7, 8]
+    with pytest.raises(ValueError, match="TensorDataset: expected arrays of one length"):
+        data.TensorDataset(images, dt.zeros(3))
+
+
 @pytest.mark.parametrize("arrays", [(np.zeros(3), np.zeros(4)), (np.zeros(()),)])
 def test_arrays_must_have_one_length(arrays):
     with pytest.raises(ValueError, match="arrays of one length along axis 0"):

@@ -45,7 +45,6 @@ def make(request):
         ([{"lr": 1.0}], TypeError, "a group with an ordered list of params, got none"),
         ([dt.tensor([1.0])], TypeError, r"Parameters, got Tensor; wrap tensors in dt\.Parameter"),
         ([1.0], TypeError, "Parameters, got float"),
-        ([dt.Parameter([1.0], requires_grad=False)], ValueError, "parameters that require gradients"),
         ([{"params": [parameter(1.0)], "speed": 1}], ValueError, "settings among lr, .*, got speed"),
         ([{"params": [parameter(1.0)], "lr": -1.0}], ValueError, r"lr of at least 0, got -1\.0"),
     ],
@@ -334,3 +333,37 @@ def test_a_refused_state_changes_nothing():
     with pytest.raises(ValueError, match=r"settings among .*, got speed"):
         optimizer.load_state_dict(other)
     assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_frozen_parameters_wait_until_they_are_unfrozen(make, traced):
+    """A model of which a part is frozen is given as it is; the frozen part moves from the step that unfreezes it."""
+    frozen, free = dt.Parameter([1.0, 1.5], requires_grad=False), parameter(2.5)
+    optimizer = make([{"params": [frozen]}, {"params": [free]}])
+
+    def step():
+        optimizer.zero_grad()
+        ((frozen * free) ** 2).sum().backward()
+        optimizer.step()
+
+    run = dt.trace(step) if traced else step
+    for _ in range(2):
+        run()
+    assert frozen.tolist() == [1.0, 1.5] and frozen.grad is None and free.item() != 2.5
+    frozen.requires_grad_(True)
+    run()
+    assert all(new != old for new, old in zip(frozen.tolist(), [1.0, 1.5]))
+
+
+def test_a_late_parameter_counts_its_own_steps():
+    """Unfrozen after two steps of the others, it moves as in an optimizer that has never seen a step."""
+    late, free, alone = dt.Parameter([1.0, 2.0], requires_grad=False), parameter(3.0), dt.Parameter([1.0, 2.0])
+    optimizer, fresh = Adam([late, free], lr=0.1), Adam([alone], lr=0.1)
+    for step in range(3):
+        late.requires_grad_(step == 2)
+        optimizer.zero_grad()
+        (late.sum() * free * 0.5).sum().backward()
+        optimizer.step()
+    (alone.sum() * 7).backward()
+    fresh.step()
+    np.testing.assert_allclose(late.numpy(), alone.numpy(), rtol=1e-5)
