@@ -237,4 +237,4 @@ def test_frozen_parameters_stay_as_they_are(size: int, traced: bool) -> None:
 def test_compression_says_what_to_do() -> None:
     assert hvd.Compression.none is None
     with pytest.raises(AttributeError, match=r"hvd\.Compression: expected none, got fp16; there is no compression"):
-        hvd.Compression.fp16  # noqa: B018
+        hvd.Compression.fp16
