@@ -31,6 +31,10 @@ DIFFERENCES = """\
 ranks with 3 and 5 samples train as one process with 8. So leave out every `loss / world_size`, and scale the learning
 rate as for one large batch. `dtrain.collectives.horovod` averages over ranks, as Horovod does.
 
+A `DistributedSampler` gives every sample once, where PyTorch's repeats some until all ranks have as many. So a rank's
+last batch may be smaller than the others', or empty, of which the loader warns: a mean over it is nan. Add up sums and
+counts over the ranks, as most evaluations do, or write `drop_last=True`.
+
 **2. A collective is an expression; as a statement it changes its tensor.**
 
 ```python

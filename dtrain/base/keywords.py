@@ -151,6 +151,8 @@ WITHOUT_EFFECT: Mapping[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     "verbose": (_SCHEDULES, (False, "deprecated"), "print scheduler.get_last_lr()"),
     "padding_mode": (_CONVOLUTIONS, ("zeros",), "pad with F.pad first"),
     "create_graph": (("backward",), (False,), "write dt.grad(y, x, create_graph=True)"),
+    "only_inputs": (("grad",), (True,), "leave it out: no other gradients are computed"),
+    "is_grads_batched": (("grad",), (False,), "call grad for each row"),
     "recurse": (
         ("parameters", "named_parameters", "buffers", "named_buffers"),
         (True,),
@@ -201,6 +203,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "AdamW": ("betas", "eps", "weight_decay", "amsgrad"),
     "DataLoader": ("shuffle", "sampler", "batch_sampler", "num_workers", "collate"),
     "register_buffer": ("persistent",),
+    "grad": ("retain_graph", "create_graph"),
     "load_state_dict": ("strict",),
     **dict.fromkeys(("var", "std", "var_mean", "std_mean"), ("correction", "keepdims")),
     **dict.fromkeys(("dropout", "dropout2d"), ("training",)),

@@ -21,8 +21,11 @@ _MODULES = {
     "hvd": "dtrain.collectives.horovod", "amp": "dtrain.amp", "backends": "dtrain.backends",
 }  # fmt: skip
 # Modules of PyTorch that are no more than names here; `module_names` makes them.
-_NAMES_ONLY = ("multiprocessing", "utils", "autograd", "nn.utils", "nn.utils.rnn", "nn.parallel")
+_NAMES_ONLY = ("multiprocessing", "utils", "autograd", "autograd.function", "nn.utils", "nn.utils.rnn", "nn.parallel")
 _MODULES |= {place: f"dtrain.{place}" for place in _NAMES_ONLY}
+# The differentiable collectives of torch.distributed.nn: ours are so where they lie.
+_DIFFERENTIABLE = {"dist.nn": "dtrain.collectives.nn", "dist.nn.functional": "dtrain.collectives.nn.functional"}
+_MODULES |= _DIFFERENTIABLE
 
 
 def _same(words: str, place: str = "F") -> dict[str, str]:
@@ -43,6 +46,8 @@ _FUNCTIONS = _same(
     "block_diag bucketize cdist cumprod diff einsum fmod nan_to_num quantile tensor_split tensordot tril_indices "
     "triu_indices"
 )
+
+_COLLECTIVES = _same("all_reduce all_gather all_to_all broadcast gather reduce scatter", "dist")
 
 ALIASES: Mapping[str, Mapping[str, str]] = {
     "dt": {
@@ -80,7 +85,8 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     "nn.parallel": {"DistributedDataParallel": "dist.DistributedDataParallel"},
     "utils": {"data": "data"},
     "multiprocessing": {},
-    "autograd": _same("Function grad backward no_grad enable_grad", "dt"),
+    "autograd": {**_same("Function grad backward no_grad enable_grad", "dt"), "function": "autograd.function"},
+    "autograd.function": {"Function": "dt.Function"},
     "amp": {},
     "backends": {},
     "optim": {},
@@ -89,8 +95,10 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     "dist": {
         "all_gather_into_tensor": "dist.all_gather_into", "reduce_scatter_tensor": "dist.reduce_scatter_into",
         "all_to_all_single": "dist.all_to_all_into", "destroy_process_group": "dist.finalize",
-        "get_node_local_rank": "dist.local_rank",
+        "get_node_local_rank": "dist.local_rank", "nn": "dist.nn",
     },
+    "dist.nn": {**_COLLECTIVES, "functional": "dist.nn.functional"},
+    "dist.nn.functional": _COLLECTIVES,
     "Tensor": {
         "absolute": "F.abs", "arccos": "F.acos", "arcsin": "F.asin", "arctan": "F.atan", "clamp": "F.clip",
         "divide": "F.div", "eq": "F.equal", "floor_divide": "F.floor_div", "ge": "F.greater_equal",
@@ -193,7 +201,7 @@ def place_of(path: str) -> str | None:
 
 def is_names_only(place: str) -> bool:
     """Whether the place is a module of PyTorch that has no module of ours behind it."""
-    return place in _NAMES_ONLY
+    return place in _NAMES_ONLY or place in _DIFFERENTIABLE
 
 
 def _has(place: str, word: str) -> bool:

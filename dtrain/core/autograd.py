@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.base.spelling import spelled
 from dtrain.core.apply import apply, refresh_views
 from dtrain.core.context import context, set_grad_enabled
 from dtrain.core.tape import TapeNode
@@ -69,6 +70,7 @@ def backward(root: Tensor, gradient: Tensor | None = None, *, retain_graph: bool
             _accumulate(leaf, value)
 
 
+@spelled
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],

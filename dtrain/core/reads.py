@@ -162,7 +162,11 @@ class Reads:
 
     def note_methods(self, owner: Any, names: Iterable[str]) -> None:
         """Methods of an object that are called by us."""
-        self._note_class_names(type(owner), names)
+        self.note_class(type(owner), names)
+
+    def note_class(self, kind: type, names: Iterable[str]) -> None:
+        """Methods of a class that are called by us."""
+        self._note_class_names(kind, names)
 
     def _note_class_names(self, kind: type, names: Iterable[str]) -> None:
         """What users' classes that an object is of have under these names, and what their code names in turn.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from dtrain.data.dataset import Dataset
 from dtrain.data.index_sampler import EpochTold, Sampler
@@ -14,7 +17,8 @@ class DistributedSampler(EpochTold, RankShardedSampler, Sampler[int]):
     """A rank's sample numbers of a dataset: `DataLoader(dataset, batch_size, sampler=DistributedSampler(dataset))`.
 
     The loader does the same as with `shard=True`: every sample comes exactly once, where PyTorch's repeats the first
-    ones until all ranks have as many. `set_epoch` chooses the order of the loader's next iteration.
+    ones until all ranks have as many. A rank whose last batch is empty for that reason warns: a mean over it is nan.
+    `set_epoch` chooses the order of the loader's next iteration.
 
     Args:
         num_replicas, rank: place in the job, by default the one that the environment tells.
@@ -38,3 +42,13 @@ class DistributedSampler(EpochTold, RankShardedSampler, Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices(self.epoch).tolist())
+
+    def check_batches(self, batches: Sequence[np.ndarray]) -> None:
+        """Warn where scripts written for repeated samples would average over none, and pass nan on to all ranks."""
+        if all(len(batch) for batch in batches):
+            return
+        warnings.warn(
+            "the last batch of this rank is empty: DistributedSampler gives each sample once, where PyTorch's repeats "
+            "some. A mean over no samples is nan: add up sums and counts of all ranks, or write drop_last=True",
+            stacklevel=4,
+        )

@@ -13,6 +13,7 @@ from dtrain.core.random import default_generator
 from dtrain.data.batch_sampler import BatchSampler
 from dtrain.data.collate import Collate, collate, empty_like, to_tensors
 from dtrain.data.dataset import Dataset
+from dtrain.data.distributed_sampler import DistributedSampler
 from dtrain.data.epoch_start import EpochStart, announce
 from dtrain.data.given_order import GivenBatches, GivenOrder, check_beside_batches, order_of
 from dtrain.data.index_sampler import EpochTold
@@ -282,7 +283,10 @@ class DataLoader:
         ends = self._batch_ends(start)
         if self._batches is not None:
             return self._batches.own(start), ends
-        return [own[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(ends))], ends
+        batches = [own[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(ends))]
+        if isinstance(self._order, DistributedSampler):
+            self._order.check_batches(batches)
+        return batches, ends
 
     def _batch_ends(self, start: int) -> list[int]:
         """For each batch from place `start` of the common order on, the place behind its last sample on any rank."""

@@ -25,9 +25,9 @@ from dtrain.ops.clip import clip
 from dtrain.ops.gather_scatter import scatter, scatter_add
 from dtrain.ops.index_put import index_add, index_put, set_item
 from dtrain.ops.infer import normalize_axis
+from dtrain.ops.masking import masked_fill
 from dtrain.ops.random_from import bernoulli
 from dtrain.ops.scatter_reduce import scatter_reduce
-from dtrain.ops.where import where
 
 Function = Callable[..., Tensor]
 
@@ -54,10 +54,6 @@ def _addcmul(x: Tensor, first: Any, second: Any, *, value: float = 1) -> Tensor:
 
 def _addcdiv(x: Tensor, first: Any, second: Any, *, value: float = 1) -> Tensor:
     return add(x, mul(div(first, second), value))
-
-
-def _masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
-    return where(mask, value, x)
 
 
 def _normal(x: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
@@ -89,7 +85,7 @@ def _bernoulli(x: Tensor, p: Any = 0.5) -> Tensor:
 def _fill_diagonal(x: Tensor, value: Any, wrap: bool = False) -> Tensor:
     if x.ndim != 2 or (wrap and x.shape[0] > x.shape[1]):
         raise ShapeError(expected("fill_diagonal_", "a matrix, and no wrap of a tall one", str(x.type)))
-    return where(eye(*x.shape, dtype="bool", device=x.device), value, x)
+    return masked_fill(x, eye(*x.shape, dtype="bool", device=x.device), value)
 
 
 def _index_fill(x: Tensor, axis: int, index: Any, value: Any) -> Tensor:
@@ -123,7 +119,7 @@ WRITERS: dict[str, Function] = {
     "lerp_": _lerp,
     "addcmul_": _addcmul,
     "addcdiv_": _addcdiv,
-    "masked_fill_": _masked_fill,
+    "masked_fill_": masked_fill,
     "index_put_": index_put,
     "index_add_": index_add,
     "scatter_": scatter,

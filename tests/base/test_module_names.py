@@ -36,6 +36,9 @@ def test_a_module_under_another_name_is_the_same_and_stays_what_it_is(path: str)
         "from dtrain.nn.utils import clip_grad_norm_; from dtrain.nn.utils.clip_grad import clip_grad_value_",
         "from dtrain.nn.utils.rnn import pad_sequence; assert pad_sequence is functional.pad_sequence",
         "from dtrain.autograd import Function; assert Function is torch.Function",
+        "from dtrain.autograd.function import Function; assert Function is torch.Function",
+        "from dtrain.distributed.nn.functional import all_gather; assert all_gather is ours.all_gather",
+        "import dtrain.distributed.nn; assert torch.distributed.nn.all_reduce is ours.all_reduce",
         "from dtrain.cuda.amp import GradScaler, autocast; import dtrain.cuda.amp as amp",
         "from dtrain.optim.lr_scheduler import LambdaLR; import dtrain.optim.lr_scheduler as s; assert s.StepLR",
         "import dtrain.backends.cudnn as cudnn; cudnn.benchmark = True; assert torch.backends.cudnn.benchmark is True",
@@ -56,16 +59,32 @@ def test_attributes_need_no_import() -> None:
     subprocess.run([sys.executable, "-c", text], check=True)
 
 
-@pytest.mark.parametrize("path", ["dtrain.jit", "dtrain.onnx", "dtrain.utils.tensorboard", "dtrain.cuda.Stream"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("dtrain.jit", "dtrain.onnx", "dtrain.utils.tensorboard", "dtrain.cuda.Stream", "dtrain.sparse"),
+        *("dtrain.distributed.optim", "dtrain.distributed.elastic.multiprocessing", "dtrain.distributed.rpc"),
+    ],
+)
 def test_a_module_that_is_nowhere_says_what_to_write(path: str) -> None:
-    place, _, word = path.removeprefix("dtrain.").rpartition(".")
+    place, _, word = path.removeprefix("dtrain.").removesuffix(".multiprocessing").rpartition(".")
+    place = "dist" if place == "distributed" else place
     with pytest.raises(ModuleNotFoundError, match=re.escape(names.HINTS[place or "dt"][word])):
         importlib.import_module(path)
 
 
-@pytest.mark.parametrize(("place", "word"), [("nn.utils.rnn", "pack_padded_sequence"), ("autograd", "Variable")])
+NOWHERE = [
+    ("nn.utils.rnn", "pack_padded_sequence"),
+    ("autograd", "Variable"),
+    ("autograd.function", "once_differentiable"),
+    ("collectives.nn.functional", "reduce_scatter"),
+]
+
+
+@pytest.mark.parametrize(("place", "word"), NOWHERE)
 def test_a_name_that_is_nowhere_says_what_to_write(place: str, word: str) -> None:
-    with pytest.raises(ImportError, match=re.escape(names.HINTS[place][word])):
+    hints = names.HINTS[place.replace("collectives", "dist")]
+    with pytest.raises(ImportError, match=re.escape(hints[word])):
         exec(f"from dtrain.{place} import {word}", {})
 
 

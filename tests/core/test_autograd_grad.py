@@ -49,6 +49,16 @@ def test_grad_outputs_weigh_the_roots() -> None:
         dt.grad([x * 2, x * 3], x, [dt.ones(2)])
 
 
+def test_grad_takes_pytorchs_arguments() -> None:
+    x = leaf(2)
+    for options in ({"only_inputs": True, "retain_graph": None, "create_graph": True}, {"is_grads_batched": False}):
+        assert dt.grad(outputs=(x * x).sum(), inputs=x, grad_outputs=None, **options)[0].tolist() == [4]
+    (first,) = dt.autograd.grad((x * x * x).sum(), [x], None, True, True)  # by position
+    assert dt.grad(first.sum(), x)[0].tolist() == [12]
+    with pytest.raises(ValueError, match="only_inputs of True"):
+        dt.grad((x * x).sum(), x, only_inputs=False)
+
+
 def test_grad_names_inputs_that_do_not_matter() -> None:
     x, unused = leaf(1), leaf(1)
     with pytest.raises(RuntimeError, match=r"grad: expected outputs that depend on input 1, got f32\[1\]@cpu; pass"):

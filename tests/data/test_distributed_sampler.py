@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
 import dtrain as dt
 from dtrain import data
 
+pytestmark = pytest.mark.filterwarnings("ignore:the last batch of this rank is empty")
 DATASET = data.ArrayDataset(np.arange(11))
 
 
@@ -95,3 +98,18 @@ def test_a_rank_without_samples_gets_none(length: int, options: dict[str, bool])
     found = [[x for batch in loader for x in batch.tolist()] for loader in loaders]
     assert sorted(x for own in found for x in own) == ([] if options else numbers)
     assert len({len(loader) for loader in loaders}) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_rank_whose_last_batch_is_empty_says_so(workers: int) -> None:
+    """A script written for repeated samples takes means over batches; one over none is nan, for all ranks."""
+    dataset = data.TensorDataset(dt.arange(10.0))
+    for rank, options in ((1, {}), (0, {}), (1, {"drop_last": True})):
+        sampler = data.DistributedSampler(dataset, num_replicas=3, rank=rank, **options)
+        loader = data.DataLoader(dataset, batch_size=1, sampler=sampler, num_workers=workers)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            sizes = [len(x) for (x,) in loader]
+        assert sizes == {1: [1, 1, 1, 0], 0: [1, 1, 1, 1]}[rank][: 3 if options else 4]
+        told = [str(warning.message) for warning in caught]
+        assert len(told) == (0 in sizes) and all("each sample once" in text for text in told)

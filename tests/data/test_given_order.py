@@ -12,6 +12,7 @@ import dtrain as dt
 from dtrain import data
 from dtrain.data.worker_info import WorkerInfo
 
+pytestmark = pytest.mark.filterwarnings("ignore:the last batch of this rank is empty")
 DATASET = data.ArrayDataset(np.arange(11))
 
 

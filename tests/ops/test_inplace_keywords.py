@@ -67,3 +67,15 @@ def test_functions_keep_their_names_in_errors() -> None:
         dt.clamp(dt.tensor(X), mn=2)
     with pytest.raises(TypeError, match=r"addcmul_\(\).*'tensor3'"):
         dt.tensor(X).addcmul_(1, 2, tensor3=2)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "s64", "u8", "f16", "f32"])
+@pytest.mark.parametrize("value", [0, 1, True, 0.5, dt.tensor(2), dt.tensor(0.5)])
+def test_what_is_filled_in_takes_the_dtype_of_the_tensor(dtype: str, value: Any) -> None:
+    """Masks are cut with 0 in many scripts: a number that is written somewhere does not ask for a wider result."""
+    x = dt.tensor(X).to(dtype)
+    wanted = x.masked_fill(dt.tensor(X > 2), value)
+    y = x.clone()
+    y[dt.tensor(X > 2)] = value
+    assert x.masked_fill_(dt.tensor(X > 2), value) is x
+    assert x.tolist() == wanted.tolist() == y.tolist() and x.dtype == wanted.dtype
