@@ -173,7 +173,9 @@ def test_an_input_that_should_change_in_place_is_not_lost() -> None:
     """`F.relu(x, inplace=True)` alone changes x in PyTorch; here nothing would happen."""
     relu = nn.ReLU(inplace=True)
     for call in (lambda: F.relu(X, inplace=True), lambda: relu(X)):
-        call()
+        assert call().shape == X.shape
+        with pytest.raises(TypeError, match="does not change here"):
+            call()
     with pytest.raises(TypeError, match="does not change here"):
         F.relu(X, inplace=True)
     with pytest.raises(TypeError, match="does not change here"):
