@@ -36,6 +36,9 @@ CALLS: dict[str, tuple[dict[str, Any], Any]] = {
     "scatter_": ({"dim": 0, "index": PLACES, "src": dt.tensor(X)}, np.array([[1, 4], [3, 2]])),
     "scatter_add_": ({"dim": 0, "index": PLACES, "src": dt.tensor(X)}, X + np.array([[1, 4], [3, 2]])),
     "normal_": ({"mean": 1, "std": 0}, np.ones_like(X)),
+    "fill_diagonal_": ({"fill_value": 5, "wrap": False}, np.array([[5, 2], [3, 5]])),
+    "index_fill_": ({"dim": 1, "index": ONE, "value": 5}, np.array([[5, 2], [5, 4]])),
+    "bernoulli_": ({"p": 1}, np.ones_like(X)),
     "uniform_": ({"from": 2, "to": 2}, np.full_like(X, 2)),
 }
 BITS = ("bitwise_and_", "bitwise_or_", "bitwise_xor_")
@@ -79,3 +82,6 @@ def test_what_is_filled_in_takes_the_dtype_of_the_tensor(dtype: str, value: Any)
     y[dt.tensor(X > 2)] = value
     assert x.masked_fill_(dt.tensor(X > 2), value) is x
     assert x.tolist() == wanted.tolist() == y.tolist() and x.dtype == wanted.dtype
+    corner = wanted.clone()
+    corner[0, 0] = corner[1, 1] = value
+    assert wanted.fill_diagonal_(value).tolist() == corner.tolist() and wanted.dtype == corner.dtype
