@@ -23,7 +23,7 @@ from dtrain.collectives.mpi_transfers import Transfers
 from dtrain.collectives.packed import Packed, slices
 from dtrain.collectives.rank_order import Array, ReduceOp, Reduction, reduce_in_rank_order
 from dtrain.collectives.shared_window import State
-from dtrain.collectives.signature import SIGNATURE_BYTES, frame_of, mismatch
+from dtrain.collectives.signature import DIGEST_BYTES, SIGNATURE_BYTES, mismatch
 from dtrain.collectives.weighing import SHOWN_BYTES, Weighted
 from dtrain.collectives.work import Work
 
@@ -242,11 +242,11 @@ class MpiMessageCommunicator(MpiRank):
 
         Returns what every rank has shown as its `weight`.
         """
-        frame = frame_of(self._shown(text))
+        frame = self._shown_frame(text)
         frames = np.empty((self.size, SIGNATURE_BYTES + SHOWN_BYTES), np.uint8)
         self._gather(np.frombuffer(frame + weight.ljust(SHOWN_BYTES, b"\0"), np.uint8), frames)
         shown = [row[:SIGNATURE_BYTES].tobytes() for row in frames]
-        if any(other != frame for other in shown):
+        if any(other[:DIGEST_BYTES] != frame[:DIGEST_BYTES] for other in shown):
             raise self._agreed(mismatch(self.group, self._begun, shown, self.world_ranks))
         return [row[SIGNATURE_BYTES:].tobytes() for row in frames]
 

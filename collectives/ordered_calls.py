@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Callable
 from typing import ClassVar, TypeVar
 
@@ -23,12 +24,14 @@ from dtrain.base.exception_text import exception_message, exception_name
 from dtrain.base.rank_info import rank_tag
 from dtrain.collectives.data_plane import DataPlane
 from dtrain.collectives.shared_window import State
+from dtrain.collectives.signature import frame_of
 from dtrain.collectives.work import Work, WorkQueue
 
 Result = TypeVar("Result")
 Prepare = Callable[[], Callable[[], Result]]
 
 _KINDS = (PeerLostError, CollectiveMismatchError, CollectiveError)
+_MAX_REMARK = 120  # characters of an exception's message: frames have little room
 
 _generation = 0  # how many forks lie between this process and the first
 
@@ -54,6 +57,7 @@ class OrderedCalls(DataPlane):
         self.calls_made = 0  # collectives of this rank, carried out or not
         self._begun = 0
         self._skipped = 0
+        self._remark = ""
         self._is_underway = False
         self._broken: CollectiveError | None = None
 
@@ -73,10 +77,13 @@ class OrderedCalls(DataPlane):
         self._check_process()
         number = self._next_number()
         call = prepare()
+        handled = sys.exc_info()[1]  # in a `finally`, or an `except`: what brought this rank here
+        remark = "" if handled is None else _while_handling(handled)
         try:
-            return self._collectives.run(lambda: self._carry_out(number, call))
+            return self._collectives.run(lambda: self._carry_out(number, call, remark))
         except CollectiveError as error:
-            raise error.with_traceback(None) from error.__cause__  # where we noticed it tells nobody anything
+            cause = error.__cause__ or (None if handled is error else handled)
+            raise error.with_traceback(None) from cause  # where we noticed it tells nobody anything
 
     def _later(self, prepare: Prepare[Result]) -> Work[Result]:
         """Make a call that the communication thread carries out."""
@@ -105,8 +112,9 @@ class OrderedCalls(DataPlane):
         """Count a call that ended by an exception before it was made, which the other ranks may well have made."""
         self._next_number()
 
-    def _carry_out(self, number: int, call: Callable[[], Result]) -> Result:
+    def _carry_out(self, number: int, call: Callable[[], Result], remark: str = "") -> Result:
         self._check_whole()
+        self._remark = remark
         # Cleared at the end only: nothing has to run in between for an interrupted call to be seen by the next one.
         self._is_underway = True
         self._call_text = ""
@@ -157,10 +165,20 @@ class OrderedCalls(DataPlane):
         self._is_underway = False
         return error
 
+    def _shown_frame(self, text: str) -> bytes:
+        """What a call shows the other ranks, with what it does not have to agree on."""
+        return frame_of(self._shown(text), self._remark)
+
     def _shown(self, text: str) -> str:
-        """What a call shows the other ranks: its text, and how many calls of this rank are missing before it."""
+        """What calls of all ranks must have alike: the text, and how many calls of this rank are missing before it."""
         if self._skipped:
             calls = "1 call" if self._skipped == 1 else f"{self._skipped} calls"
             text = f"{text} (after {calls} of this rank that ended before the others could see it)"
         self._call_text = text
         return text
+
+
+def _while_handling(error: BaseException) -> str:
+    """A remark beside a call that was made for an exception: other ranks, which have none, may be somewhere else."""
+    message = exception_message(error).partition("\n")[0][:_MAX_REMARK]
+    return f" (while handling {exception_name(error)}{': ' if message else ''}{message})"

@@ -30,7 +30,7 @@ from dtrain.collectives.shared_window import (
     SharedWindow,
     State,
 )
-from dtrain.collectives.signature import DIGEST_BYTES, SIGNATURE_BYTES, frame_of, mismatch, text_of
+from dtrain.collectives.signature import DIGEST_BYTES, SIGNATURE_BYTES, mismatch, text_of
 from dtrain.collectives.weighing import SHOWN_BYTES, Weighted
 
 # Bytes that a rank reads at most where every rank reduces everything. That saves the second meeting, which costs more
@@ -341,7 +341,7 @@ class SharedCommunicator(Communicator):
 
     def _meet(self, text: str, places: bytes = _NOWHERE) -> None:
         """Begin a collective and its first chunk: show the call, wait for all ranks, compare."""
-        frame = frame_of(self._shown(text))
+        frame = self._shown_frame(text)
         self._calls += 1
         half = self._calls % 2
         if self._own_frames[half] is not frame:

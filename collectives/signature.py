@@ -33,13 +33,14 @@ def signature(
 
 
 @lru_cache(maxsize=4096)
-def frame_of(text: str) -> bytes:
+def frame_of(text: str, remark: str = "") -> bytes:
     """`text` in exactly SIGNATURE_BYTES bytes: a digest of it, which is what ranks compare, and as much as fits.
 
-    The same bytes object for the same text, as long as it is in use.
+    The same bytes object for the same text, as long as it is in use. A `remark` is shown behind it, and not compared.
     """
     encoded = text.encode("utf-8", "backslashreplace")
     digest = hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).digest()
+    encoded += remark.encode(errors="replace")
     room = SIGNATURE_BYTES - DIGEST_BYTES
     if len(encoded) > room:
         tail = f"… ({len(encoded)} bytes, digest {digest.hex()})".encode()
