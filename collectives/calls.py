@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dtrain.base.errors import CollectiveError, DtypeError, ShapeError, TraceError, expected
+from dtrain.base.errors import CollectiveError, ShapeError, TraceError, expected
 from dtrain.base.statement import is_statement
 from dtrain.collectives import ops
 from dtrain.collectives.communicator import Communicator
@@ -74,16 +74,7 @@ def in_group(where: str, group: Group, in_world: int | None, rank: int | None, d
 
 
 def put(target: Tensor, result: Tensor) -> None:
-    """Let `target` hold the elements of `result`, whatever its gradients are: PyTorch's collectives do the same.
-
-    Raises:
-        ShapeError, DtypeError: it has no room for them, or is of another dtype.
-    """
-    if target.size != result.size:
-        raise ShapeError(expected("a collective", f"a place for {result.type}", str(target.type)))
-    if target.dtype is not result.dtype:
-        advice = "its dtype is that of what is sent"
-        raise DtypeError(expected("a collective", f"a place for {result.type}", str(target.type), advice))
+    """Let `target` hold the elements of `result`, whatever its gradients are: PyTorch's collectives do the same."""
     with no_grad():
         target.assign_(result.detach() if result.shape == target.shape else result.detach().reshape(target.shape))
 
