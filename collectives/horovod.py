@@ -6,9 +6,7 @@ averages over samples instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dtrain.base import names as _names
@@ -17,14 +15,12 @@ from dtrain.base.errors import expected
 from dtrain.collectives import calls, context, ops, session, world
 from dtrain.collectives import horovod_groups as groups
 from dtrain.collectives.availability import is_mpi_available, is_nccl_available
-from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
-from dtrain.collectives.context import communicator_for
+from dtrain.collectives.horovod_optimizer import averaging
 from dtrain.collectives.missed_calls import counted
 from dtrain.collectives.work import Work
-from dtrain.core.context import context as _tracing
 from dtrain.core.function import Function
 from dtrain.core.tensor import Parameter, Tensor, as_tensor
-from dtrain.core.tensor_factory import zeros, zeros_like
+from dtrain.core.tensor_factory import zeros
 from dtrain.functional import cat
 from dtrain.optim.optimizer import Optimizer
 
@@ -317,67 +313,6 @@ def _check_compression(compression: Any) -> None:
 # The optimizer --------------------------------------------------------------------------------------------------------
 
 
-@cache
-def _averaging(kind: type[Optimizer], reduction: str) -> type[Optimizer]:
-    """A kind of optimizer that reduces gradients over the ranks before a step."""
-
-    class Averaging(kind):  # type: ignore[misc, valid-type]
-        parameter_names: Mapping[Parameter, str] = {}
-        is_synchronized = False
-        skips_synchronize = False
-
-        def synchronize(self) -> None:
-            """Reduce the gradients now, to clip them before the step, say; the step does not do it again."""
-            _reduce_gradients(self, reduction)
-            self.is_synchronized = True
-
-        @contextmanager
-        def skip_synchronize(self) -> Iterator[None]:
-            """Steps inside of the block do not reduce gradients."""
-            before, self.skips_synchronize = self.skips_synchronize, True
-            try:
-                yield
-            finally:
-                self.skips_synchronize = before
-
-        def step(self, *arguments: Any, **options: Any) -> Any:
-            """Reduce the gradients, unless `synchronize` has, and update the parameters."""
-            if not (self.is_synchronized or self.skips_synchronize):
-                self.synchronize()
-            self.is_synchronized = False
-            return super().step(*arguments, **options)
-
-    Averaging.__name__ = Averaging.__qualname__ = kind.__name__
-    return Averaging
-
-
-def _reduce_gradients(optimizer: Any, op: str) -> None:
-    everybody = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    # Frozen ones have nothing to reduce; frozen after a backward pass, what it left.
-    parameters = [parameter for parameter in everybody if parameter.requires_grad or parameter.grad is not None]
-    for parameter in parameters:
-        if parameter.grad is None:  # another rank may have one
-            parameter.grad = zeros_like(parameter.detach())
-    if _tracing.tracer is None:
-        _reduce_together([parameter.grad for parameter in parameters], op)
-        return
-    for parameter in parameters:
-        label = optimizer.parameter_names.get(parameter, "")
-        parameter.grad = ops.all_reduce(parameter.grad, op=op, label=label, bucket=DEFAULT_BUCKET_BYTES)
-
-
-def _reduce_together(gradients: list[Tensor], op: str) -> None:
-    """In place, in one message for each dtype and device."""
-    kinds: dict[Any, list[Tensor]] = {}
-    for gradient in gradients:
-        kinds.setdefault((gradient.dtype, gradient.device), []).append(gradient)
-    for tensors in kinds.values():
-        arrays = [tensor.concrete("DistributedOptimizer") for tensor in tensors]
-        communicator_for(arrays[0]).all_reduce_many(arrays, op=op, outs=arrays)
-        for tensor in tensors:
-            tensor.version += 1
-
-
 def DistributedOptimizer(
     optimizer: Optimizer,
     named_parameters: Iterable[tuple[str, Parameter]] | None = None,
@@ -395,7 +330,7 @@ def DistributedOptimizer(
     _check_compression(compression)
     if gradient_predivide_factor != 1.0 and op != Average:
         raise ValueError(expected("DistributedOptimizer", "op Average with gradient_predivide_factor", repr(op)))
-    optimizer.__class__ = _averaging(type(optimizer), op)
+    optimizer.__class__ = averaging(type(optimizer), op)
     optimizer.parameter_names = {p: name for name, p in named_parameters or ()}
     return optimizer
 

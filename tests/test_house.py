@@ -25,7 +25,7 @@ LOWER_STOREY_MAY_IMPORT = ("dtrain.base", "dtrain.kernels", "dtrain.collectives"
 UPPER_STOREY = {
     "__init__", "agreement", "bucketed_reduction", "calls", "data_parallel_model",
     "distributed_data_parallel", "epoch_agreement", "forward_pass", "given_weight", "gradient_averager", "horovod",
-    "horovod_groups", "peer_words",
+    "horovod_groups", "horovod_optimizer", "peer_words",
     "model_tensors", "ops", "pack_all_reduce", "replication", "session", "sync_batch_norm", "world",
 }  # fmt: skip
 LAUNCHER_MAY_IMPORT = ("dtrain.base", "dtrain.launcher")
