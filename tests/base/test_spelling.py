@@ -157,7 +157,7 @@ def test_subclasses_may_use_others_words_too() -> None:
         (lambda: optim.SGD(nn.Linear(2, 2).parameters(), 0.1).zero_grad(set_to_none=False), ValueError, "None after"),
         (lambda: nn.Conv2d(1, 1, 1, padding_mode="reflect"), ValueError, "F.pad"),
         (lambda: data.DataLoader(data.Digits(), multiprocessing_context="spawn"), ValueError, "workers are forked"),
-        (lambda: nn.Dropout(device="cpu"), TypeError, "move it with"),
+        (lambda: nn.Softmax(1, device="cpu"), TypeError, "move it with"),
         (lambda: F.relu(X, dtype="f64"), TypeError, "cast it with"),
         (lambda: nn.Linear(3, 2).parameters(recurse=False), ValueError, "members"),
         (lambda: X.backward(create_graph=True), ValueError, "dt.grad"),

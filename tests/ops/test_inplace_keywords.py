@@ -35,6 +35,10 @@ CALLS: dict[str, tuple[dict[str, Any], Any]] = {
     "index_add_": ({"dim": 0, "index": ONE, "source": dt.ones(1, 2)}, X + np.array([[1, 1], [0, 0]])),
     "scatter_": ({"dim": 0, "index": PLACES, "src": dt.tensor(X)}, np.array([[1, 4], [3, 2]])),
     "scatter_add_": ({"dim": 0, "index": PLACES, "src": dt.tensor(X)}, X + np.array([[1, 4], [3, 2]])),
+    "scatter_reduce_": (
+        {"dim": 0, "index": PLACES, "src": dt.tensor(X), "reduce": "sum"},
+        X + np.array([[1, 4], [3, 2]]),
+    ),
     "normal_": ({"mean": 1, "std": 0}, np.ones_like(X)),
     "fill_diagonal_": ({"fill_value": 5, "wrap": False}, np.array([[5, 2], [3, 5]])),
     "index_fill_": ({"dim": 1, "index": ONE, "value": 5}, np.array([[5, 2], [5, 4]])),
