@@ -23,6 +23,9 @@ class ParameterList(Module):
     def members(self) -> Iterator[tuple[str, Tensor | Module]]:
         return ((str(index), parameter) for index, parameter in enumerate(self._items))
 
+    def extra_repr(self) -> str:
+        return _shown(self.members())
+
     def append(self, value: Tensor) -> ParameterList:
         """Add at the end. Returns self."""
         self._items = (*self._items, _parameter("ParameterList", value))
@@ -66,6 +69,9 @@ class ParameterDict(Module):
 
     def members(self) -> Iterator[tuple[str, Tensor | Module]]:
         yield from self._items.items()
+
+    def extra_repr(self) -> str:
+        return _shown(self.members())
 
     def update(self, parameters: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]) -> None:
         """Set several."""
@@ -114,6 +120,10 @@ class ParameterDict(Module):
     def items(self) -> Iterable[tuple[str, Parameter]]:
         """Keys and parameters, in order of insertion."""
         return self._items.items()
+
+
+def _shown(members: Iterable[tuple[str, Tensor | Module]]) -> str:
+    return ", ".join(f"{name}: {value.type}" for name, value in members if isinstance(value, Tensor))
 
 
 def _parameter(where: str, value: Any) -> Parameter:

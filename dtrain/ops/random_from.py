@@ -10,7 +10,7 @@ from dtrain.base.errors import expected
 from dtrain.base.spelling import spelled
 from dtrain.core.apply import cast
 from dtrain.core.random import Generator, default_generator
-from dtrain.core.tensor import Tensor, as_tensor
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import ShapeLike
 from dtrain.ops.infer import broadcast_shapes
 from dtrain.ops.precision import SHORT_FLOATS, rounded_once
@@ -100,3 +100,6 @@ def bernoulli(x: Tensor, p: Any = None, *, generator: Generator | None = None) -
         given = given.to("f32")
     hits: Tensor = drawn < given
     return hits if x.dtype is bool_ else cast(hits, x.dtype)
+
+
+install_methods({"bernoulli": bernoulli})

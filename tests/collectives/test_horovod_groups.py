@@ -135,9 +135,8 @@ def test_rows_in_parts_of_any_size(size: int, as_tensor: bool) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("rows", [0, 1, 4, 7, 10])
-@pytest.mark.parametrize("op", [hvd.Average, hvd.Sum])
-@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("rows", [0, 4, 7])
+@pytest.mark.parametrize(("op", "traced"), [(hvd.Average, False), (hvd.Sum, False), (hvd.Average, True)])
 def test_rows_of_a_sum(size: int, rows: int, op: Any, traced: bool) -> None:
     def program(rank: int, size: int) -> np.ndarray:
         x = dt.tensor(draw(rank, rows, 2), dtype="f64", requires_grad=True)

@@ -48,6 +48,7 @@ def test_a_list_is_a_list() -> None:
     assert values.append(dt.zeros(1)) is values and len(values.extend([dt.ones(1), dt.ones(2)])) == 3
     values += [dt.ones(4)]
     assert [parameter.size for parameter in values] == [1, 1, 2, 4] and len(values[1:3]) == 2
+    assert repr(values[2:]) == "ParameterList(0: f32[2]@cpu, 1: f32[4]@cpu)"
     assert values[-1] is values[3] and isinstance(values[1:], nn.ParameterList)
     for wrong in (3, [3], dt.ones(2)):
         with pytest.raises(TypeError, match="ParameterList: expected"):
@@ -61,7 +62,7 @@ def test_a_dict_is_a_dict() -> None:
     assert [name for name, _ in values.items()] == ["a", "b", "c"] and len(list(values.values())) == 3
     assert values.pop("b").size == 2 and values.get("b") is None and values.get("a") is values["a"]
     del values["a"]
-    assert list(values) == ["c"]
+    assert list(values) == ["c"] and repr(values) == "ParameterDict(c: f32[3]@cpu)"
     for call in (lambda: values.update({"x.y": dt.ones(1)}), lambda: values.update({"x": 1})):  # type: ignore[dict-item]
         with pytest.raises(TypeError, match="ParameterDict: expected"):
             call()

@@ -41,6 +41,7 @@ def test_bernoulli(dtype: str) -> None:
     assert drawn.dtype is shares.dtype and set(drawn.numpy().reshape(-1).tolist()) <= {0.0, 1.0}
     np.testing.assert_allclose(drawn.numpy().astype(np.float64).mean(0), [0.0, 0.25, 1.0], atol=0.02)
     assert dt.bernoulli(dt.zeros(5, dtype="s64"), 1.0).tolist() == [1] * 5
+    assert dt.ones(3).bernoulli().tolist() == [1.0] * 3 and dt.ones(3).bernoulli(0.0).tolist() == [0.0] * 3
     generators = dt.Generator(3), dt.Generator(3)
     first, second = (dt.bernoulli(dt.full((50,), 0.5), generator=each).tolist() for each in generators)
     assert first == second
