@@ -100,6 +100,11 @@ class Communicator(GroupCalls):
         return "world" if self._is_world else f"world/{compact(self.world_ranks)}{number}"
 
     @property
+    def place(self) -> str:
+        """Where its arrays are, as far as it matters to this rank."""
+        return "its host"
+
+    @property
     def on_hosts(self) -> Communicator:
         """The communicator of the same ranks for arrays of their hosts, under whose text the group is known."""
         return self
@@ -303,10 +308,14 @@ class Communicator(GroupCalls):
         child = self._now(lambda: self._split_call(color, self.rank if key is None else key))
         if child is not None:
             child.timeout = self.timeout
-            # Counted alike on all members, which make their groups together and may close them at different times.
-            self._names_given[child.group] += 1
-            child._number_of_name = self._names_given[child.group]
-            self.adopt(child.group, child)
+            if child.on_hosts is child:
+                # Counted alike on all members, which make their groups together and may close them at different times.
+                self._names_given[child.group] += 1
+                child._number_of_name = self._names_given[child.group]
+            else:  # on devices, beside a group of the hosts that has its name by now
+                child._number_of_name = child.on_hosts._number_of_name
+            is_taken = child.on_hosts is not child and child.group in self.groups
+            self.adopt(f"{child.group} on {child.place}" if is_taken else child.group, child)
         return child
 
     def adopt(self, name: str, child: Communicator) -> None:

@@ -118,6 +118,10 @@ class NcclCommunicator(Communicator):
     def on_hosts(self) -> Communicator:
         return self._parent
 
+    @property
+    def place(self) -> str:
+        return f"cuda:{self._device_index}"
+
     def algorithm(self, kind: str, nbytes: int) -> str:
         if kind in ("all_reduce", "all_reduce_many"):
             return "nccl_ring_simple" if self._reduction == "nccl" else "nccl_slices"

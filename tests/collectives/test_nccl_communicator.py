@@ -65,6 +65,21 @@ def test_weights_may_lie_on_the_device() -> None:
 
 
 @pytest.mark.usefixtures("fake")
+def test_a_group_on_devices_leaves_the_name_to_the_group_of_its_hosts() -> None:
+    def program(world: Communicator) -> None:
+        on_device = NcclCommunicator(world, 0)
+        world.adopt("world on cuda:0", on_device)  # as for the first call with an array of the GPU
+        for text in ("world/0,1", "world/0,1#2"):
+            group = on_device.split(0)
+            assert group is not None and group.group == text == group.on_hosts.group
+            assert world.groups[text] is group.on_hosts
+            assert world.groups[f"{text} on cuda:0"] is group
+        assert world.all_reduce(np.ones(1))[0] == 2
+
+    run_threads(2, program)
+
+
+@pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("name", ON_DEVICES)
 def test_contract_on_a_fake(name: str, size: int) -> None:
