@@ -112,7 +112,7 @@ def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     return split(x, max(1, -(-x.shape[axis] // chunks)), axis)
 
 
-def tensor_split(x: Tensor, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
+def tensor_split(x: Tensor, indices_or_sections: int | Sequence[int] | Tensor, axis: int = 0) -> tuple[Tensor, ...]:
     """Cut x along `axis` into so many parts, the first ones one longer where it does not divide; or at these places.
 
     >>> [part.tolist() for part in tensor_split(tensor([1, 2, 3]), 2)]
@@ -120,10 +120,10 @@ def tensor_split(x: Tensor, indices_or_sections: int | Sequence[int], axis: int 
     """
     axis = normalize_axis("tensor_split", axis, x.ndim)
     total = x.shape[axis]
-    if isinstance(indices_or_sections, int):
+    if not isinstance(indices_or_sections, Sequence) and not getattr(indices_or_sections, "ndim", 0):
         count = as_int("tensor_split", "sections", indices_or_sections, 1)
         return split(x, [total // count + (part < total % count) for part in range(count)], axis)
-    places = [slice(None, operator.index(place)).indices(total)[1] for place in indices_or_sections]
+    places = [slice(None, operator.index(place)).indices(total)[1] for place in indices_or_sections]  # type: ignore[union-attr]
     starts, ends = [0, *places], [*places, total]
     return tuple(narrow(x, axis, min(start, end), max(end - start, 0)) for start, end in zip(starts, ends))
 

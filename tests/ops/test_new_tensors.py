@@ -90,6 +90,8 @@ def test_tensor_split_is_numpys(cut: int | list[int]) -> None:
     parts = dt.tensor_split(dt.tensor(x), cut)
     assert [part.tolist() for part in parts] == [part.tolist() for part in np.array_split(x, cut)]
     assert [part.T.tolist() for part in dt.tensor(x.T).tensor_split(cut, dim=1)] == [part.tolist() for part in parts]
+    for same in (dt.tensor(cut), np.asarray(cut)) if cut != [] else ():
+        assert [part.tolist() for part in dt.tensor(x).tensor_split(same)] == [part.tolist() for part in parts]
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64", "s32", "s8", "u8"])
