@@ -269,25 +269,6 @@ class Parameter(Tensor):
         super().__init__(source.concrete("Parameter()"), source.type, requires_grad=requires_grad, name=name)
         self.reducers = ()
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        self.numbers("a pickle")
-        return super().__reduce_ex__(protocol)
-
-    def __copy__(self) -> Tensor:
-        other: Tensor = type(self).__new__(type(self))
-        other.__setstate__(self.__getstate__())
-        return other
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        if not self.is_symbolic:
-            self.numbers("a deep copy")
-        other: Tensor = type(self).__new__(type(self))
-        memo[id(self)] = other
-        state = self.__getstate__()
-        value = state.pop("value")  # one of a graph: both tensors stand for it
-        other.__setstate__({**deepcopy(state, memo), "value": value})
-        return other
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.reducers = ()  # files of before have none
         super().__setstate__(state)
