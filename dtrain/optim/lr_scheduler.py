@@ -54,11 +54,14 @@ class LRScheduler(ABC):
         for index, (group, own) in enumerate(zip(self.optimizer.param_groups, self.own_lrs)):
             if group["lr"] == own or self.is_absolute:
                 continue
+            if own:
+                self.scales[index] *= group["lr"] / own
+                continue
+            # Made with 0, or set to 0 for a while: only where the formula itself is at 0 nobody knows the factor.
             if not self.base_lrs[index]:
                 self.base_lrs[index], self.scales[index] = group["lr"], 1.0
-                own = self.lr_at(self.num_steps, self.base_lrs[index], index)
-            if own:  # of 0 nobody knows the factor
-                self.scales[index] *= group["lr"] / own
+            if by_formula := self.lr_at(self.num_steps, self.base_lrs[index], index):
+                self.scales[index] = group["lr"] / by_formula
         self.num_steps += 1
         self._set()
 

@@ -73,6 +73,21 @@ def test_a_group_that_was_made_with_0_is_scheduled_from_the_rate_that_it_is_give
         assert rates(optimizer) == pytest.approx([0.1 * factor(step) / factor(1)], rel=1e-12)
 
 
+@pytest.mark.parametrize("name", FACTORS)
+def test_a_rate_that_was_0_for_a_while_goes_on_from_the_one_that_follows(name) -> None:
+    make, factor = FACTORS[name]
+    optimizer = optimizer_with()
+    schedule = make(optimizer)
+    optimizer.param_groups[0]["lr"] = 0.0
+    for _ in range(2):
+        schedule.step()
+        assert rates(optimizer) == [0.0]
+    optimizer.param_groups[0]["lr"] = 0.1
+    for step in range(3, 6):
+        schedule.step()
+        assert rates(optimizer) == pytest.approx([0.1 * factor(step) / factor(2)], rel=1e-12)
+
+
 @pytest.mark.parametrize(
     "make",
     [
