@@ -5,7 +5,8 @@ name and its traceback. One that stands still (SIGSTOP, an endless loop) is no f
 job ends at `--timeout`, whose verdict says who runs where. What goes wrong in an atexit function Python prints and
 ignores, so only what ends the process there counts. A rank that leaves with 0 while others still need it is named.
 Under a bare mpirun nobody watches: who calls `sys.exit` waits in MPI's end for the others, and they for it in a
-collective, until that times out.
+collective, until that times out. mpirun of Open MPI 5.0 itself now and then crashes, or hangs with all ranks gone, when
+a rank ends while another still connects to it; `dtrain run` lives through that, alone it is its user's answer.
 """
 
 from __future__ import annotations
@@ -82,6 +83,11 @@ class Cell:
     def has_traceback(self) -> bool:
         """An exception that nobody catches: its frames are part of the verdict."""
         return self.code == 1
+
+    @property
+    def may_break_mpirun(self) -> bool:
+        """The end comes before MPI has started, and nobody but mpirun is there to tell of it."""
+        return self.starter == "bare mpirun" and self.phase in ("import", "before init", "init")
 
     @property
     def excuse(self) -> str:
