@@ -18,7 +18,7 @@ from io import FileIO, TextIOWrapper
 from typing import Any, NoReturn
 
 from dtrain.base.exit_codes import COULD_NOT_START
-from dtrain.launcher.reports import ReportPipe, out_of_the_way
+from dtrain.launcher.reports import ReportPipe, hold_standard_descriptors, out_of_the_way
 from dtrain.launcher.script import STACKS_SIGNAL
 
 PR_SET_PDEATHSIG = 1
@@ -48,7 +48,7 @@ class Child:
 
 def fork_rank(run: Run) -> Child:
     """Fork; the child waits for `Child.give_orders`, then runs `run(faults, reports)`."""
-    _hold_standard_descriptors()
+    hold_standard_descriptors()
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     child_stdin, stdin = os.pipe()
@@ -76,13 +76,6 @@ def fork_rank(run: Run) -> Child:
     for descriptor in (child_stdin, child_stdout, child_stderr, child_start):
         os.close(descriptor)
     return Child(pid, stdin, stdout, stderr, reports.descriptor, start, faults)
-
-
-def _hold_standard_descriptors() -> None:
-    """Where this was started with 0, 1 or 2 closed: no pipe of ours may get one of these numbers."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
 
 
 def _become_rank(run: Callable[[], int], stdin: int, stdout: int, stderr: int, start: int) -> NoReturn:

@@ -1,8 +1,9 @@
 """How a rank's process tells its supervisor what it dies of, whatever the script has done to its descriptors.
 
 A script may close every descriptor it did not open (daemons do), and the next file it opens gets the number. So the
-report is not written to a number: the process opens the supervisor's end by its path in /proc, and where it may not
-(another user, another root) it uses an inherited descriptor, after a look whether that is still the same pipe.
+report is written to the inherited descriptor only after a look whether that is still the same pipe, and else to the
+supervisor's end, which the process opens by its path in /proc. That may not get the number of a closed standard stream,
+into which another thread perhaps still prints.
 """
 
 from __future__ import annotations
@@ -39,22 +40,41 @@ class ReportPipe:
 
     def send(self, message: dict[str, Any]) -> bool:
         """Hand a message over; False where there is no way left. Never raises."""
-        line = json.dumps(message).encode() + b"\n"
+        line = b"\n" + json.dumps(message).encode() + b"\n"  # begun anew, whatever somebody has left there
         try:
+            if _identity(self._write_end) == self._identity:
+                _write_all(self._write_end, line)
+                return True
+            hold_standard_descriptors()
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
-        except OSError:
-            if _identity(self._write_end) != self._identity:
-                return False
-            descriptor = self._write_end
-        try:
-            while line:
-                line = line[os.write(descriptor, line) :]
+            try:
+                _write_all(descriptor, line)
+            finally:
+                os.close(descriptor)
         except OSError:
             return False
-        finally:
-            if descriptor != self._write_end:
-                os.close(descriptor)
         return True
+
+
+def parse_report(line: bytes) -> dict[str, Any] | None:
+    """A message of `send`, or None for anything else that somebody wrote there."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) and isinstance(message.get("type"), str) else None
+
+
+def hold_standard_descriptors() -> None:
+    """Where 0, 1 or 2 is closed: what is opened next must not get one of these numbers."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+def _write_all(descriptor: int, line: bytes) -> None:
+    while line:
+        line = line[os.write(descriptor, line) :]
 
 
 def out_of_the_way(descriptor: int) -> int:

@@ -7,7 +7,6 @@ running is adopted and ended here.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import selectors
@@ -28,6 +27,7 @@ from dtrain.base.version import VERSION
 from dtrain.launcher.machine import oom_kills, visible_devices
 from dtrain.launcher.rank_input import RankInput
 from dtrain.launcher.rank_process import PIPE_SIZE, Child, Run, fork_rank
+from dtrain.launcher.reports import parse_report
 from dtrain.launcher.script import STACKS_SIGNAL
 
 SMALL = 1 << 14  # bytes; a rank that prints many short lines is read in larger pieces, PACE seconds apart
@@ -184,7 +184,7 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self._child.reports, 1 << 16):
                 *lines, self._report = (self._report + data).split(b"\n")
-                for message in map(json.loads, lines):
+                for message in filter(None, map(parse_report, lines)):
                     self._client.send(message)
                     if message["type"] == "failure":
                         self._begin_last_call()

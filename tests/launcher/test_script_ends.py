@@ -184,6 +184,35 @@ def test_a_rank_that_finalizes_is_not_killed_by_the_question_where_it_stands(run
     assert "rank 0 stands at" in ended.err
 
 
+@pytest.mark.parametrize("closed", ["", "os.closerange(3, 4096)\n"])
+def test_what_others_print_does_not_get_into_the_report(run, closed):
+    """A thread that prints into standard streams that the script has closed, at the moment when something is opened."""
+    script = run.script(
+        "import os\n" + closed + "os.close(1)\nos.close(2)\nopen_before = os.open\n"
+        "def open_and_print(*arguments, **options):\n"
+        "    descriptor = open_before(*arguments, **options)\n"
+        "    os.write(1, b'a line\\nand a half')\n"
+        "    return descriptor\n"
+        "os.open = open_and_print\nraise RuntimeError('planned failure')\n"
+    )
+    ended = run("--quiet", script)
+    assert ended.code == 1, ended.err
+    assert "RuntimeError: planned failure" in ended.err and "JSONDecodeError" not in ended.err
+
+
+def test_what_is_no_report_is_passed_over(run):
+    script = run.script(
+        "import os, stat\nfor number in range(3, 600):\n"
+        "    try: is_pipe = stat.S_ISFIFO(os.fstat(number).st_mode)\n"
+        "    except OSError: continue\n"
+        "    if is_pipe: os.write(number, b'text\\n[1]\\n{}\\n{\"type\": 1}\\n\\xff\\nhalf a line')\n"
+        "raise RuntimeError('planned failure')\n"
+    )
+    ended = run("--quiet", script)
+    assert ended.code == 1, ended.err
+    assert "RuntimeError: planned failure" in ended.err and "JSONDecodeError" not in ended.err
+
+
 def test_a_stopped_rank_is_said_to_be_and_ends_without_waiting(run):
     """It hears no signal but SIGCONT, so neither its stacks nor its end are worth a wait."""
     script = run.script("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n")
@@ -203,7 +232,7 @@ def test_a_report_is_never_written_into_what_else_has_its_number(tmp_path):
         reports._path = str(tmp_path / "not here")
         try:
             assert reports.send({"type": "summary"})
-            assert os.read(reader, 1 << 10) == b'{"type": "summary"}\n'
+            assert os.read(reader, 1 << 10) == b'\n{"type": "summary"}\n'
             os.dup2(file.fileno(), reports._write_end)
             assert not reports.send({"type": "failure"})
             assert file.read() == ""
