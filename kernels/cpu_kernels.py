@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import ml_dtypes
@@ -18,6 +19,7 @@ from dtrain.base.dtype import DType, as_dtype, int32, int64
 from dtrain.base.errors import expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.kernels.build_advice import advice_without_module
+from dtrain.kernels.build_digest import expect_current
 from dtrain.kernels.cpu_convolution import Im2colConvolution
 from dtrain.kernels.registry import Attrs, KernelFunction, KernelInfo, register_kernel
 
@@ -53,13 +55,17 @@ _DRAWS = ("random_uniform", "random_normal", "random_dropout_mask")
 
 
 def compiled_rows() -> tuple[CompiledRow, ...]:
-    """Every compiled kernel, best first within an op; empty, with a warning, where the module is not built."""
+    """Every compiled kernel, best first within an op; empty, with a warning, where the module is not built.
+
+    Raises ImportError where it was built from other sources.
+    """
     try:
         import dtrain.kernels._cpu as _cpu
     except ImportError as error:
         advice = advice_without_module()
         warnings.warn(expected("dtrain.kernels", "the compiled module _cpu", str(error), advice), stacklevel=2)
         return ()
+    expect_current(_cpu, Path(__file__).parent)
     _cpu.set_bfloat16(np.dtype(ml_dtypes.bfloat16).num)
     return tuple(CompiledRow(*row) for row in _cpu.kernel_table())
 

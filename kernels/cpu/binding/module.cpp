@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include "binding/table.h"
+#include "build_digest.h"
 
 namespace dtrain {
 
@@ -38,6 +39,8 @@ pybind11::list kernel_table() {
 
 PYBIND11_MODULE(_cpu, m) {
   m.doc() = "Compiled CPU kernels of dtrain.";
+  m.attr("table_digest") = DTRAIN_TABLE_DIGEST;
+  m.attr("version") = DTRAIN_VERSION;
   m.def("kernel_table", &dtrain::kernel_table,
         "Rows (op, name, isa, dtype, is_supported, kernel) of every compiled kernel, best first within an op.");
   m.def(

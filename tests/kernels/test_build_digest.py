@@ -1,0 +1,83 @@
+"""A compiled module that was made of other sources is refused, with what to run."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dtrain.base.version import VERSION
+from dtrain.kernels.build_digest import expect_current, table_digest
+
+KERNELS = Path(__file__).parents[2] / "kernels"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The sources alone, as a tree has them."""
+    shutil.copytree(KERNELS / "cpu", tmp_path / "cpu")
+    return tmp_path
+
+
+def test_the_module_that_is_built_tells_what_python_computes() -> None:
+    module = pytest.importorskip("dtrain.kernels._cpu", reason="the compiled module is not built")
+    assert module.table_digest == table_digest(KERNELS)
+    assert module.version == VERSION
+    expect_current(module, KERNELS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["softmax/kernels.inc", "softmax/bind.cpp", "binding/call.h", "binding/module.cpp", "new_family/kernels.inc"],
+)
+def test_what_the_table_depends_on_makes_another_digest(name: str, folder: Path) -> None:
+    before = table_digest(folder)
+    assert before == table_digest(KERNELS)
+    (folder / "cpu" / name).parent.mkdir(exist_ok=True)
+    with (folder / "cpu" / name).open("a") as file:
+        file.write("// one line more\n")
+    assert table_digest(folder) not in (before, None)
+    (folder / "cpu" / name).unlink()
+    assert (table_digest(folder) == before) is name.startswith("new")
+
+
+def test_how_a_kernel_computes_is_no_part_of_it(folder: Path) -> None:
+    (folder / "cpu" / "softmax" / "scalar.cpp").write_text("")
+    (folder / "cpu" / "binding" / "call.h~").write_text("what an editor leaves")
+    assert table_digest(folder) == table_digest(KERNELS)
+
+
+@pytest.mark.parametrize("facts", [{}, {"table_digest": "0" * 64, "version": VERSION}])
+def test_a_module_of_other_sources_is_refused(facts: dict[str, str]) -> None:
+    module = SimpleNamespace(__file__="/somewhere/_cpu.so", **facts)
+    with pytest.raises(ImportError, match=r"compiled .* with the digest \w{12}, got /somewhere/_cpu.so .*make install"):
+        expect_current(module, KERNELS)
+
+
+def test_where_no_sources_are_versions_are_compared(tmp_path: Path) -> None:
+    assert table_digest(tmp_path) is None
+    expect_current(SimpleNamespace(__file__="_cpu.so", table_digest="0", version=VERSION), tmp_path)
+    for facts in ({}, {"version": "0.0.1"}):
+        with pytest.raises(ImportError, match=rf"of version {VERSION}, got .*pip install"):
+            expect_current(SimpleNamespace(__file__="_cpu.so", **facts), tmp_path)
+
+
+def test_a_stale_module_is_an_error_and_no_reason_for_slow_kernels() -> None:
+    script = """
+        import sys, types
+        sys.modules["dtrain.kernels._cpu"] = stale = types.ModuleType("_cpu")
+        stale.__file__, stale.table_digest = "_cpu.so", "of before"
+        from dtrain.kernels import load
+        try:
+            load()
+        except ImportError as error:
+            print(error)
+    """
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(script)]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "got _cpu.so with of before" in printed
