@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
@@ -86,7 +87,11 @@ class LinearWarmup(LRScheduler):
 class OneCycleLR(LRScheduler):
     """Up from max_lr/div_factor to max_lr over pct_start of the steps, then down to far below it (Smith 2018).
 
-    The lowest rate, at the last of `total_steps`, is max_lr / (div_factor · final_div_factor). Momentum stays.
+    The lowest rate, at the last of `total_steps`, is max_lr / (div_factor · final_div_factor).
+
+    Args:
+        cycle_momentum: False. PyTorch's lets momentum go down while the rate goes up, unless it is told not to. Here it
+            stays, as each other value would be another graph of a traced step; who has not said False is warned.
     """
 
     is_absolute = True
@@ -101,7 +106,17 @@ class OneCycleLR(LRScheduler):
         anneal: Literal["cos", "linear"] = "cos",
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
+        cycle_momentum: bool | None = None,
     ) -> None:
+        if cycle_momentum:
+            advice = "momentum stays: write cycle_momentum=False, and set group['momentum'] where it shall change"
+            raise ValueError(expected("OneCycleLR", "cycle_momentum=False", "True", advice))
+        if cycle_momentum is None:
+            warnings.warn(
+                "OneCycleLR: momentum stays as it is, while PyTorch's goes down to 0.85 and up to 0.95 again; "
+                "cycle_momentum=False says that this is meant",
+                stacklevel=2,
+            )
         if anneal not in ("cos", "linear"):
             raise ValueError(expected("OneCycleLR", "anneal cos or linear", repr(anneal)))
         self.total_steps = at_least_one("OneCycleLR", "total_steps", total_steps)

@@ -35,7 +35,8 @@ SCHEDULES = {
                     [0.5, 0.75, 1, 0.5, 0.25]),
     "lambda": (lambda o: optim.LambdaLR(o, lambda step: step + 1), [1, 2, 3]),
     "one cycle": (lambda o: optim.OneCycleLR(o, 10, 6, pct_start=0.5, anneal="linear", div_factor=10,
-                                             final_div_factor=10), [1, 5.5, 10, 10 - 9.9 / 3, 10 - 9.9 * 2 / 3, 0.1]),
+                                             final_div_factor=10, cycle_momentum=False),
+                  [1, 5.5, 10, 10 - 9.9 / 3, 10 - 9.9 * 2 / 3, 0.1]),
 }  # fmt: skip
 
 
@@ -89,14 +90,21 @@ def test_one_function_for_each_group():
         optim.LambdaLR(optimizer, [lambda _: 1.0])
 
 
+def test_who_expects_momentum_to_cycle_is_told(optimizer):
+    with pytest.warns(UserWarning, match="momentum stays as it is, while PyTorch's goes down"):
+        optim.OneCycleLR(optimizer, 1.0, 3)
+    with pytest.raises(ValueError, match="expected cycle_momentum=False, got True"):
+        optim.OneCycleLR(optimizer, 1.0, 3, cycle_momentum=True)
+
+
 def test_errors(optimizer):
     with pytest.raises(ValueError, match="step_size of at least 1, got 0"):
         optim.StepLR(optimizer, 0)
     with pytest.raises(ValueError, match="anneal cos or linear, got 'up'"):
-        optim.OneCycleLR(optimizer, 1, 10, anneal="up")
+        optim.OneCycleLR(optimizer, 1, 10, anneal="up", cycle_momentum=False)
     with pytest.raises(TypeError, match="an Optimizer, got int"):
         optim.ExponentialLR(3, 0.5)
-    schedule = optim.OneCycleLR(optimizer, 1.0, 3)
+    schedule = optim.OneCycleLR(optimizer, 1.0, 3, cycle_momentum=False)
     with pytest.raises(ValueError, match="at most 2 calls of step"):
         rates(schedule, 3)
     with pytest.raises(ValueError, match="a state of 1 groups, got 2"):

@@ -31,7 +31,7 @@ SCHEDULES = {
     "ExponentialLR": lambda optimizer: optim.ExponentialLR(optimizer, 0.5),
     "CosineAnnealingLR": lambda optimizer: optim.CosineAnnealingLR(optimizer, 10),
     "LinearWarmup": lambda optimizer: optim.LinearWarmup(optimizer, 2, after=optim.StepLR(optimizer, 2)),
-    "OneCycleLR": lambda optimizer: optim.OneCycleLR(optimizer, 0.3, 20),
+    "OneCycleLR": lambda optimizer: optim.OneCycleLR(optimizer, 0.3, 20, cycle_momentum=False),
     "LambdaLR": lambda optimizer: optim.LambdaLR(optimizer, half),
     "LinearLR": lambda optimizer: optim.LinearLR(optimizer),
     "ConstantLR": lambda optimizer: optim.ConstantLR(optimizer),

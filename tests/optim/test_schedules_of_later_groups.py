@@ -93,7 +93,7 @@ def test_a_rate_that_was_0_for_a_while_goes_on_from_the_one_that_follows(name) -
     [
         lambda o: optim.LambdaLR(o, lambda step: 1 / (1 + step)),
         lambda o: optim.CosineAnnealingWarmRestarts(o, 3),
-        lambda o: optim.OneCycleLR(o, 0.5, 10),
+        lambda o: optim.OneCycleLR(o, 0.5, 10, cycle_momentum=False),
     ],
 )
 def test_schedules_that_say_rates_of_their_own_leave_later_groups_alone(make) -> None:

@@ -137,8 +137,8 @@ def test_schedules_give_the_same_rates(name: str) -> None:
 
 def rates(place: Any, parameter: Any, name: str, options: dict[str, Any]) -> list[float]:
     optimizer = place.SGD([parameter], lr=0.1)
-    if name == "OneCycleLR" and place is torch.optim:
-        options = {**options, "cycle_momentum": False}  # ours has rates only
+    if name == "OneCycleLR":
+        options = {**options, "cycle_momentum": False}  # there is no other here
     schedule = getattr(place if place is optim else place.lr_scheduler, name)(optimizer, **options)
     found = [optimizer.param_groups[0]["lr"]]
     for epoch in range(STEPS):
