@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from dtrain import nn
 from dtrain.base import flag_names, keywords, names
 
 PAGE = Path(__file__).with_name("coming-from.md")
@@ -112,7 +113,9 @@ def ignored_rows() -> list[tuple[str, ...]]:
 
 
 def placed() -> str:
-    layers = ", ".join(f"`{name}`" for name in keywords.PLACED)
+    # The row of a base that is not public is that of the layers made of it: InstanceNorm1d and its kind.
+    public = [[name] if hasattr(nn, name) else [word for word in vars(nn) if name in word] for name in keywords.PLACED]
+    layers = ", ".join(f"`{name}`" for group in public for name in group)
     return f"Constructors that take `device` and `dtype`, for what the layer is made of: {layers}.\n"
 
 
@@ -162,7 +165,8 @@ def page() -> str:
         same_names(),
         "## Names that do not\n\nUsing one raises an error with this text.\n",
         table(("theirs", "instead"), name_rows("HINTS")),
-        "## Starting ranks\n\n`dtrain run` takes the flags that people already type.\n",
+        "## Starting ranks\n",
+        "Flags that `dtrain run` has too are taken; at the others its error says what stands on the right.\n",
         table(("from", "flag there", "flag of `dtrain run`"), flag_rows()),
     ]
     return "\n".join(parts)

@@ -311,9 +311,8 @@ def trace(function: Any = None, /, *, passes: Pipeline | None = None) -> Any:
       and the tensor left there has no numbers: asked for them, or pickled, it says which function it left. Return it,
       or keep it in a tensor: `total.add_(loss.detach())` is done in every run.
 
-    Results are in memory of their own, and as of their run: `return model.state_dict()` gives copies.
-
-    Results are new tensors, which share memory with no argument and with no other result.
+    Results are new tensors, as of their run, which share memory with no argument, no state and no other result:
+    `return model.state_dict()` gives copies.
 
     Args:
         function: takes tensors (also NumPy arrays, and both nested in lists, tuples and dicts), slices and hashable

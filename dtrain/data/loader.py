@@ -47,8 +47,8 @@ class DataLoader:
         shard: True to split the samples over the ranks of the job, (rank, world_size) to say which, False for all.
         num_workers: processes that fetch batches ahead; 0 fetches in this process when asked. They are forked at the
             start of an epoch: the dataset must not touch a GPU or MPI. There, Python's, NumPy's and dtrain's global
-            random numbers depend on (seed, epoch, rank, place in the epoch); a generator that the dataset keeps is
-            copied into each worker.
+            random numbers depend on (seed, epoch, rank, place in the epoch), for a stream on (seed, epoch, rank,
+            worker), with `shard=True` on no rank; a generator that the dataset keeps is copied into each worker.
         prefetch: batches that each worker may be ahead.
         drop_last: leave out the last batches if they are not full on every rank.
         collate: samples -> batch of arrays, in place of stacking them.
@@ -58,7 +58,7 @@ class DataLoader:
         batch_sampler: an iterable of lists of sample numbers with a length, in place of `batch_size`, `shuffle`,
             `sampler` and `drop_last`. With `shard=True` ranks take turns in its batches.
         worker_init_fn: called with its number in each worker when it starts; `data.get_worker_info()` says more.
-            Global random numbers are seeded for each batch behind it.
+            Global random numbers are seeded before it, and unless it is a stream for each batch behind it.
     """
 
     def __init__(

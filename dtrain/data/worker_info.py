@@ -14,7 +14,7 @@ class WorkerInfo:
     Attributes:
         id: 0 to num_workers − 1.
         num_workers: processes that the loader was asked for.
-        seed: belongs to (seed, epoch, rank, worker); each batch has streams of its own nevertheless.
+        seed: belongs to (seed, epoch, rank, worker); batches by number have streams of their own nevertheless.
         dataset: this process's copy of the dataset.
     """
 

@@ -1,5 +1,7 @@
 """Ops that rearrange axes and share memory: reshape, transpose, broadcast_to, and what follows from them.
 
+`repeat` and `tile` are made of these too, but give memory of its own.
+
 This family stands below the others (only `infer` is under it), since their gradients reshape and transpose.
 """
 
