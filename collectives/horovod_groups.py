@@ -134,9 +134,8 @@ def reduce_rows(tensor: Tensor, op: str) -> Tensor:
     counts = [share + (rank < more) for rank in range(world.size)]
     blocks = split(tensor, counts) if more else None
     rows = tensor if blocks is None else cat([_filled(block, share + 1) for block in blocks])
-    result = ops.reduce_scatter(rows)
-    result = result if blocks is None else result[: counts[world.rank]]
-    return result / world.size if op == "mean" else result
+    result = ops.reduce_scatter(rows, op=op)
+    return result if blocks is None else result[: counts[world.rank]]
 
 
 def _filled(block: Tensor, rows: int) -> Tensor:

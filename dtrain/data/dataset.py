@@ -157,12 +157,17 @@ def _counts(total: int, sizes: Sequence[int | float]) -> list[int]:
     return counts
 
 
+def checked_seed(seed: int) -> int:
+    """The seed as an int. Raises TypeError for a fraction, which would be cut off to the order of another seed."""
+    if not hasattr(seed, "__index__"):
+        raise TypeError(expected("seed", "a whole number", repr(seed)))
+    return int(seed.__index__())
+
+
 def permutation(num_items: int, seed: int, epoch: int) -> np.ndarray:
     """A random order of 0 … num_items − 1 that depends on nothing but the arguments.
 
     Sorting Philox's raw numbers keeps it the same over NumPy versions, which may differ from rank to rank.
     """
-    if not hasattr(seed, "__index__"):  # a fraction would be cut off, to the order of another seed
-        raise TypeError(expected("seed", "a whole number", repr(seed)))
-    raw = np.random.Philox(key=np.array([seed % 2**64, epoch], np.uint64)).random_raw(num_items)
+    raw = np.random.Philox(key=np.array([checked_seed(seed) % 2**64, epoch], np.uint64)).random_raw(num_items)
     return np.argsort(np.atleast_1d(raw), kind="stable").astype(np.int64)

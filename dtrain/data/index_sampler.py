@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from dtrain.base.errors import expected
-from dtrain.data.dataset import permutation
+from dtrain.data.dataset import checked_seed, permutation
 
 Item_co = TypeVar("Item_co", covariant=True)
 
@@ -97,8 +97,8 @@ class RandomSampler(IndexSampler):
             raise TypeError(expected("RandomSampler", "replacement of True or False", repr(replacement)))
         if num_samples is not None:
             _check_count("RandomSampler", num_samples)
-        self.data_source, self.replacement, self.seed = data_source, replacement, seed
-        self._num_samples = num_samples
+        self.data_source, self.replacement, self.seed = data_source, replacement, checked_seed(seed)
+        self._num_samples = None if num_samples is None else int(num_samples)
 
     @property
     def num_samples(self) -> int:
@@ -127,7 +127,7 @@ class SubsetRandomSampler(IndexSampler):
 
     def __init__(self, indices: Sequence[int], *, seed: int = 0) -> None:
         self._numbers = np.asarray([int(index) for index in indices], np.int64)
-        self.seed = seed
+        self.seed = checked_seed(seed)
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -161,7 +161,7 @@ class WeightedRandomSampler(IndexSampler):
             )  # fmt: skip
             given = f"{len(self.weights)} weights, {num_positive} of them above 0"
             raise ValueError(expected("WeightedRandomSampler", wanted, given))
-        self.num_samples, self.replacement, self.seed = num_samples, replacement, seed
+        self.num_samples, self.replacement, self.seed = int(num_samples), replacement, checked_seed(seed)
 
     def __len__(self) -> int:
         return self.num_samples
@@ -193,5 +193,5 @@ def _as_numbers(values: np.ndarray) -> np.ndarray:
 
 
 def _check_count(name: str, count: int) -> None:
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+    if isinstance(count, bool) or not hasattr(count, "__index__") or count < 1:
         raise ValueError(expected(name, "num_samples of at least 1", repr(count)))

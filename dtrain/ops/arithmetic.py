@@ -95,7 +95,7 @@ def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: fl
     """
     tensor = as_tensor(x)
     if not tensor.dtype.is_floating:
-        return tensor
+        return copy(tensor)
     limit = float(ml_dtypes.finfo(tensor.dtype.numpy).max)
     tensor = where(tensor == math.inf, limit if posinf is None else posinf, tensor)
     tensor = where(tensor == -math.inf, -limit if neginf is None else neginf, tensor)

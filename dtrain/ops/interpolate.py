@@ -13,7 +13,7 @@ from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.ops.average_pool import adaptive_avg_pool2d
 from dtrain.ops.indexing import index_select
 from dtrain.ops.precision import rounded_once
-from dtrain.ops.shape import reshape, squeeze, unsqueeze
+from dtrain.ops.shape import apart_from, reshape, squeeze, unsqueeze
 
 Mode = Literal["nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic", "area"]
 Taps = list[tuple[np.ndarray, np.ndarray]]  # places in x, and their weights, for every place of the result
@@ -60,9 +60,10 @@ def interpolate(
         return _means(x, sizes)
     # Where a factor such as 1.1 was cut down to the same size, PyTorch keeps the elements in these modes alone.
     stays = mode in ("linear", "bilinear", "trilinear") or (mode == "nearest" and x.ndim == 4)
+    y = x
     for place, (new, factor) in enumerate(zip(sizes, factors)):
-        x = _along(x, place + 2, _taps(mode, x.shape[place + 2], new, factor, bool(align_corners), stays))
-    return x
+        y = _along(y, place + 2, _taps(mode, x.shape[place + 2], new, factor, bool(align_corners), stays))
+    return apart_from(x, y)
 
 
 def _sizes(

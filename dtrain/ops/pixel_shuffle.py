@@ -5,7 +5,7 @@ from __future__ import annotations
 from dtrain.base.errors import ShapeError, expected
 from dtrain.core.tensor import Tensor
 from dtrain.ops.infer import as_int
-from dtrain.ops.shape import permute, reshape
+from dtrain.ops.shape import apart_from, permute, reshape
 
 
 def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
@@ -17,7 +17,7 @@ def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
     apart = reshape(x, (*batch, channels // (r * r), r, r, height, width))
     n = len(batch)
     mixed = permute(apart, *range(n + 1), n + 3, n + 1, n + 4, n + 2)
-    return reshape(mixed, (*batch, channels // (r * r), height * r, width * r))
+    return apart_from(x, reshape(mixed, (*batch, channels // (r * r), height * r, width * r)))
 
 
 def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
@@ -29,4 +29,4 @@ def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
     apart = reshape(x, (*batch, channels, height // r, r, width // r, r))
     n = len(batch)
     mixed = permute(apart, *range(n + 1), n + 2, n + 4, n + 1, n + 3)
-    return reshape(mixed, (*batch, channels * r * r, height // r, width // r))
+    return apart_from(x, reshape(mixed, (*batch, channels * r * r, height // r, width // r)))

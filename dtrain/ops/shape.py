@@ -348,10 +348,10 @@ def _repeat_each(x: Tensor, repeats: Sequence[int] | Tensor, axis: int) -> Tenso
 def _repeat_alike(x: Tensor, repeats: int, axis: int) -> Tensor:
     before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
     spread = broadcast_to(unsqueeze(x, axis + 1), (*before, repeats, *after))
-    return _apart_from(x, reshape(spread, (*before[:-1], before[-1] * repeats, *after)))
+    return apart_from(x, reshape(spread, (*before[:-1], before[-1] * repeats, *after)))
 
 
-def _apart_from(x: Tensor, y: Tensor) -> Tensor:
+def apart_from(x: Tensor, y: Tensor) -> Tensor:
     """y, made of x by views, in memory of its own."""
     return apply(get_op("copy"), y) if y is x or shares_memory(y, x) else y
 
@@ -365,7 +365,7 @@ def tile(x: Tensor, repeats: int | Sequence[int]) -> Tensor:
         raise ShapeError(expected("tile", "counts of at least 0", str(repeats)))
     apart = reshape(x, tuple(size for own in shape for size in (1, own)))
     spread = broadcast_to(apart, tuple(size for pair in zip(counts, shape) for size in pair))
-    return _apart_from(x, reshape(spread, tuple(count * own for count, own in zip(counts, shape))))
+    return apart_from(x, reshape(spread, tuple(count * own for count, own in zip(counts, shape))))
 
 
 def _transposed(x: Tensor) -> Tensor:

@@ -175,6 +175,8 @@ def test_what_cannot_be_shared_out_is_told_to_every_rank() -> None:
             hvd.reducescatter(x, op=hvd.Max)
         with pytest.raises(TypeError, match="floats to average"):
             hvd.reducescatter(dt.tensor([1, 2, 3]))
+        largest = dt.tensor(np.full(4, 60000, np.float16))
+        assert set(hvd.reducescatter(largest).tolist()) == {60000.0}  # the sum is beyond the dtype, the mean is not
         assert hvd.reducescatter(dt.tensor([1, 2, 3]), op=hvd.Sum).tolist() == [3 * (rank + 1)]
         with pytest.raises(TypeError, match="a list of tensors, got Tensor"):
             hvd.grouped_allreduce(x)

@@ -122,9 +122,13 @@ COPIES: dict[str, View] = {
     "abs": lambda y: y.abs(),
     "clip": lambda y: y.clip(-1e9, 1e9),
     "kthvalue": lambda y: y.kthvalue(1, 0).values,
+    "pixel_shuffle by 1": lambda y: F.pixel_shuffle(y, 1),
+    "pixel_unshuffle by 1": lambda y: F.pixel_unshuffle(y, 1),
+    "interpolate to the same size": lambda y: F.interpolate(y, size=y.shape[2:]),
+    "interpolate to the same size, linear": lambda y: F.interpolate(y, size=y.shape[2:], mode="linear"),
 }
 COPIES_OF_INTEGERS: dict[str, View] = {
-    name: lambda y, name=name: getattr(y, name)() for name in ("floor", "ceil", "round", "trunc", "abs")
+    name: lambda y, name=name: getattr(y, name)() for name in ("floor", "ceil", "round", "trunc", "abs", "nan_to_num")
 }
 
 WRITES: dict[str, Callable[[Any], Any]] = {

@@ -135,3 +135,22 @@ def test_the_seed_that_was_given() -> None:
     dt.manual_seed(11)
     dt.rand(3)
     assert dt.initial_seed() == 11
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **options: data.RandomSampler(range(4), **options),
+        lambda **options: data.SubsetRandomSampler([3, 1], **options),
+        lambda **options: data.WeightedRandomSampler([1.0, 2.0], 3, **options),
+    ],
+)
+def test_seeds_are_whole_numbers(make) -> None:
+    with pytest.raises(TypeError, match=r"seed: expected a whole number, got 1\.5"):
+        make(seed=1.5)
+    assert list(make(seed=np.int64(3))) == list(make(seed=3))
+
+
+def test_counts_may_be_numpys() -> None:
+    assert len(list(data.RandomSampler(range(4), num_samples=np.int64(3)))) == 3
+    assert len(list(data.WeightedRandomSampler([1.0, 2.0], np.int64(3)))) == 3

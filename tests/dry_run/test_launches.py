@@ -8,10 +8,11 @@ from helpers.device_training import train
 
 pytestmark = pytest.mark.dry_run
 
-# Launches of kernels and calls of libraries of one traced step after the first; lower them when they shrink.
+# Launches of kernels and calls of libraries of one traced step after the first; lower them when they shrink. One
+# for each batch norm counts its batches, as PyTorch's does.
 LIMITS = {
-    "small": {"launches": 49, "library_calls": 5, "to_host": 2, "synchronizations": 2},
-    "resnet18": {"launches": 776, "library_calls": 62, "to_host": 2, "synchronizations": 2},
+    "small": {"launches": 50, "library_calls": 5, "to_host": 2, "synchronizations": 2},
+    "resnet18": {"launches": 796, "library_calls": 62, "to_host": 2, "synchronizations": 2},
 }
 
 
