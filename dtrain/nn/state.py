@@ -17,7 +17,10 @@ _MAX_LISTED = 8
 def check_state(
     where: str, own: Mapping[str, Tensor], given: Mapping[str, Any], *, strict: bool
 ) -> tuple[list[str], list[str]]:
-    """Missing and unexpected names; raises for them if `strict`, and for shapes and dtypes that differ."""
+    """Missing and unexpected names; raises for them if `strict`, and for shapes and dtypes that differ.
+
+    Counts of batches may be floats, as in averages of several states; the part behind the point is cut off.
+    """
     missing = [name for name in own if name not in given and not _is_batch_count(name, own)]
     unexpected = [name for name in given if name not in own and not _is_batch_count(name, own)]
     if strict and (missing or unexpected):
@@ -31,7 +34,8 @@ def check_state(
         raise KeyError(expected(f"{where}.load_state_dict", "exactly the model's names", ", ".join(parts), advice))
     for name, tensor in own.items():
         if name in given:
-            _check_tensor(f"{where}.load_state_dict", name, tensor, as_tensor(given[name]))
+            is_count = _is_batch_count(name, own)
+            _check_tensor(f"{where}.load_state_dict", name, tensor, as_tensor(given[name]), any_dtype=is_count)
     return missing, unexpected
 
 
@@ -46,15 +50,16 @@ def load_state(own: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
     with no_grad():
         for name, tensor in own.items():
             if name in given:
-                tensor.assign_(as_tensor(given[name]).detach().to(tensor.device))
+                elements = as_tensor(given[name]).detach().to(tensor.device)
+                tensor.assign_(elements.to(tensor.dtype))  # of counts alone it is another: see check_state
 
 
-def _check_tensor(where: str, name: str, own: Tensor, given: Tensor) -> None:
+def _check_tensor(where: str, name: str, own: Tensor, given: Tensor, *, any_dtype: bool) -> None:
     if given.shape != own.shape:
         raise ShapeError(
             expected(where, f"{name} of shape {own.shape}", str(given.shape), "was the model built with other sizes?")
         )
-    if given.dtype is not own.dtype:
+    if given.dtype is not own.dtype and not any_dtype:
         raise DtypeError(
             expected(where, f"{name} of dtype {own.dtype.tag}", given.dtype.tag, "convert the model with .to(dtype)")
         )

@@ -56,6 +56,9 @@ def test_the_batch_counts_of_pytorch_are_passed_over_and_nothing_else_is() -> No
     state = {**model.state_dict(), "1.num_batches_tracked": dt.tensor(7)}
     assert model.load_state_dict(state) == ([], [])
     assert nn.BatchNorm1d(2).load_state_dict({**nn.BatchNorm1d(2).state_dict(), "num_batches_tracked": 3}) == ([], [])
+    average = {name: tensor * 0.5 for name, tensor in state.items()}  # of states, as people make it
+    assert model.load_state_dict(average) == ([], [])
+    assert model[1].num_batches_tracked.item() == 3 and model[1].num_batches_tracked.dtype is dt.int64
     with pytest.raises(KeyError, match="num_batches_tracked"):  # no running statistics beside it
         model.load_state_dict({**model.state_dict(), "0.num_batches_tracked": dt.tensor(7)})
     with pytest.raises(KeyError, match="my_num_batches_tracked"):

@@ -70,14 +70,19 @@ def _under_mpi(seeds: range) -> Iterator[tuple[Key, Outcome]]:
 def _report(name: str, results: Iterator[tuple[Key, Outcome]]) -> list[tuple[Key, Outcome]]:
     """Print counts and the seeds of failures; give those back."""
     start, counts, failed = time.monotonic(), Counter[str](), []
+    void = Counter[str]()
     for key, outcome in results:
         counts[outcome.verdict] += 1
+        if outcome.verdict == "void":
+            void[re.sub(r"\d+", "N", outcome.text.partition("\n")[0])[:140]] += 1
         if outcome.is_failure:
             failed.append((key, outcome))
             print(f"  seed {key[0]} on {key[1]} ranks {outcome.verdict}: {outcome.text.splitlines()[0][:200]}")
     seconds = time.monotonic() - start
     listed = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     print(f"{name}: {sum(counts.values())} runs in {seconds:.0f} s: {listed}", flush=True)
+    for reason, count in void.most_common():
+        print(f"  {count} void: {reason}", flush=True)
     return failed
 
 
