@@ -267,6 +267,7 @@ def send(
 
 def recv(x: Tensor, src: int | None = None, *, source: int | None = None, group: Group = None, tag: int = 0) -> int:
     """Receive a tensor from one rank into x. Returns the world's number of the rank it came from."""
+    expect_untraced("recv")
     number = in_group("recv", group, src, source, None)
     array = x.concrete("recv")
     x.version += 1

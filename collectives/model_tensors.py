@@ -13,7 +13,7 @@ from dtrain.collectives.ops import broadcast
 from dtrain.core.context import no_grad
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.kernels.device_arrays import overwrite
-from dtrain.nn.batch_norm import SyncBatchNorm
+from dtrain.nn.batch_norm import BatchNorm, SyncBatchNorm
 from dtrain.nn.module import Module
 
 NamedTensors = Sequence[tuple[str, Tensor]]
@@ -27,6 +27,7 @@ class ModelTensors:
         buffers: dict[Tensor, str] = {}
         self.layers: list[Module] = []
         self.sync_layers: list[SyncBatchNorm] = []
+        self.counts: set[Tensor] = set()  # of calls, which are as many on every rank
         for prefix, layer in module.named_modules():
             self.layers.append(layer)
             start = f"{prefix}." if prefix else ""
@@ -38,6 +39,8 @@ class ModelTensors:
                     buffers.setdefault(value, start + name)
             if isinstance(layer, SyncBatchNorm):
                 self.sync_layers.append(layer)
+            if isinstance(layer, BatchNorm) and layer.momentum is not None and layer.num_batches_tracked is not None:
+                self.counts.add(layer.num_batches_tracked)
         self.parameters = [(name, parameter) for parameter, name in parameters.items()]
         self.buffers = [(name, buffer) for buffer, name in buffers.items()]
 
@@ -45,7 +48,8 @@ class ModelTensors:
 class WrittenBuffers:
     """The buffers that a call overwrites: running statistics of plain batch norm, counters, moving averages.
 
-    Every rank has seen other samples; afterwards all have what rank 0 has. Those of sync-BN are equal by themselves.
+    Every rank has seen other samples; afterwards all have what rank 0 has. Those of sync-BN are equal by themselves,
+    and so are counts of calls.
     """
 
     def __init__(self, found: ModelTensors, group: str) -> None:
@@ -55,7 +59,7 @@ class WrittenBuffers:
             for layer in found.sync_layers
             if layer.group == group
             for buffer in (layer.running_mean, layer.running_var)
-        }
+        } | found.counts
         self._before = [(buffer, buffer.version) for _, buffer in found.buffers if buffer not in shared]
 
     def take_from_root(self) -> None:

@@ -24,7 +24,8 @@ class BatchNorm(Module):
     """y = (x − mean)/√(variance + eps)·weight + bias for each channel of x[N, C, …].
 
     Training takes the batch's mean and variance, and moves the running ones by `momentum` towards them; evaluation
-    takes the running ones. `num_batches_tracked` counts the batches of training that were not empty.
+    takes the running ones. `num_batches_tracked` counts the calls in training, with momentum None those of batches
+    that were not empty.
 
     Args:
         momentum: None for the average over all batches so far, each counting alike.
@@ -59,8 +60,7 @@ class BatchNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
-        if x.size:
-            self.count_batch()
+        self.count_batch()
         return F.batch_norm(
             x,
             self.running_mean,
@@ -74,7 +74,10 @@ class BatchNorm(Module):
         )
 
     def count_batch(self) -> None:
-        """One batch more in `num_batches_tracked`, in training; for momentum None the averaging does it."""
+        """One batch more in `num_batches_tracked`, in training; for momentum None the averaging does it.
+
+        An empty batch counts too, so that ranks with fewer samples have the same count without a message.
+        """
         if self.training and self.momentum is not None and self.num_batches_tracked is not None:
             with no_grad():
                 self.num_batches_tracked.assign_(self.num_batches_tracked + 1)

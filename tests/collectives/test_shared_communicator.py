@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dtrain.base.errors import CollectiveMismatchError
-from dtrain.collectives import shared_communicator
+from dtrain.collectives import ordered_calls, shared_communicator
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.packed import packed_offsets
 from dtrain.collectives.rank_order import reduce_in_rank_order
@@ -109,8 +109,8 @@ def test_the_contract_notices_another_order_of_summation(monkeypatch: pytest.Mon
 
 
 def test_the_contract_notices_missing_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
-    same = shared_communicator.frame_of("anything")
-    monkeypatch.setattr(shared_communicator, "frame_of", lambda text: same)
+    same = ordered_calls.frame_of("anything")
+    monkeypatch.setattr(ordered_calls, "frame_of", lambda text, remark: same)
     with pytest.raises(BaseException) as caught:
         run_threads(3, CHECKS["every_mismatch_is_raised_on_every_rank"], timeout=2)
     assert not isinstance(caught.value, CollectiveMismatchError)

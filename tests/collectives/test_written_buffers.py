@@ -9,6 +9,7 @@ from helpers.one_process import EAGER_AND_TRACED, FEATURES, Net, batches, mse
 
 import dtrain as dt
 from dtrain import collectives as dist
+from dtrain import nn
 
 
 class Counting(Net):
@@ -59,6 +60,20 @@ def test_buffers_that_a_call_writes_become_those_of_rank_0(traced: bool) -> None
     for name, buffer in alone.named_buffers():
         np.testing.assert_allclose(results[0][name], buffer.numpy(), rtol=1e-12)
         assert len({found[name].tobytes() for found in results}) == 1, name
+
+
+def test_counts_of_batches_need_no_message_and_are_equal_beside_empty_batches() -> None:
+    def program(communicator: Any) -> tuple[int, list[int]]:
+        with dist.using(communicator):
+            net = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3), nn.BatchNorm1d(3))
+            model = dist.data_parallel(net)
+            calls = communicator.counters.calls
+            with dt.no_grad():
+                for _ in range(2):
+                    model(dt.ones(2 * communicator.rank, 3))
+            return communicator.counters.calls - calls, [net[at].num_batches_tracked.item() for at in (0, 2)]
+
+    assert dist.run_threads(3, program) == [(2, [2, 2])] * 3  # the running values of each call, together
 
 
 def test_buffers_of_sync_bn_need_no_message() -> None:

@@ -54,7 +54,7 @@ def test_dtypes_and_axes_that_an_op_does_not_take():
         infer.expect_ndim("op", real, 3, 4)
 
 
-@pytest.mark.parametrize("call", ["sort", "softmax", "cumsum", "argmax", "unbind", "chunk"])
+@pytest.mark.parametrize("call", ["unbind", "chunk"])
 def test_a_0d_tensor_has_no_axis_to_order_or_to_cut(call):
     function = {"chunk": lambda x, axis: F.chunk(x, 1, axis)}.get(call, getattr(F, call))
     with pytest.raises(ShapeError, match=f"{call}: expected a tensor .*ax"):

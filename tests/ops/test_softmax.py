@@ -40,6 +40,7 @@ def test_f16_is_computed_in_f32():
     np.testing.assert_allclose(F.softmax(tensor(x)).numpy().astype(np.float64), wanted, rtol=2**-10)
 
 
-def test_a_scalar_has_no_axis():
+def test_a_scalar_is_all_there_is():
+    assert F.softmax(tensor(3.0)).item() == 1 and F.softmax(tensor(3.0), 0).shape == ()
     with pytest.raises(ValueError, match="softmax: expected"):
-        F.softmax(tensor(1.0))
+        F.softmax(tensor(1.0), 1)
