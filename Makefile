@@ -8,7 +8,7 @@ DRY_RUN := .venv-dry-run
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml $(shell find kernels -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
 
-.PHONY: help install demo test test-gpu test-dry-run test-cluster test-programs test-faults test-peers check format bench docs pictures clean
+.PHONY: help install demo test test-gpu test-dry-run test-cluster test-wheel test-programs test-faults test-peers check format bench docs pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ test-cluster: $(STAMP) ## the tests over network namespaces, Slurm (Debian's pac
 	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ray-jobs]' \
 	|| echo "no server of Ray's jobs to test with: pip could not install dtrain[ray-jobs], for the reason above"
 	@$(BIN)/python -m pytest -m cluster $(ARGS)
+
+test-wheel: $(STAMP) ## build a source distribution and a wheel, and look at what is in them; a minute
+	@$(BIN)/python -m pytest -m wheel $(ARGS) tests/test_packaging.py
 
 test-programs: $(STAMP) ## 2,000 random training programs on ranks against one process, 300 under a real mpirun
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m programs --count 2000 --mpi 300 $(ARGS)

@@ -74,7 +74,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return Built(source, sdist, wheel, folder / "site")
 
 
-slow = [pytest.mark.slow, pytest.mark.timeout(600)]
+slow = [pytest.mark.slow, pytest.mark.wheel, pytest.mark.timeout(600)]
 IMPORT = "import dtrain; from dtrain.kernels import all_kernels; print(dtrain.__file__, len(list(all_kernels())))"
 
 
