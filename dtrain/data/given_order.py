@@ -16,6 +16,7 @@ import numpy as np
 from dtrain.base.errors import expected
 from dtrain.data.distributed_sampler import DistributedSampler
 from dtrain.data.index_sampler import IndexSampler
+from dtrain.data.position import expect_left_out
 from dtrain.data.sampler import RankShardedSampler
 
 
@@ -178,8 +179,7 @@ def _check_distributed(sampler: DistributedSampler, length: int, shard: bool | t
 
 def check_beside_batches(batch_size: int, shuffle: bool, sampler: Any, drop_last: bool) -> None:
     """Raise ValueError for what a batch sampler says itself."""
-    beside = {"batch_size": batch_size != 1, "shuffle": shuffle, "sampler": sampler is not None, "drop_last": drop_last}
-    given = [word for word, is_given in beside.items() if is_given]
-    if given:
-        wanted = "batch_size, shuffle, sampler and drop_last left out beside a batch_sampler"
-        raise ValueError(expected("DataLoader", wanted, " and ".join(given)))
+    expect_left_out(
+        "a batch_sampler",
+        {"batch_size": batch_size != 1, "shuffle": shuffle, "sampler": sampler is not None, "drop_last": drop_last},
+    )

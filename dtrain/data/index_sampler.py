@@ -13,6 +13,7 @@ import numpy as np
 
 from dtrain.base.errors import expected
 from dtrain.data.dataset import checked_seed, permutation
+from dtrain.data.position import checked_count
 
 Item_co = TypeVar("Item_co", covariant=True)
 
@@ -96,9 +97,9 @@ class RandomSampler(IndexSampler):
         if not isinstance(replacement, bool):
             raise TypeError(expected("RandomSampler", "replacement of True or False", repr(replacement)))
         if num_samples is not None:
-            _check_count("RandomSampler", num_samples)
+            num_samples = checked_count("num_samples", num_samples, 1, "RandomSampler")
         self.data_source, self.replacement, self.seed = data_source, replacement, checked_seed(seed)
-        self._num_samples = None if num_samples is None else int(num_samples)
+        self._num_samples = num_samples
 
     @property
     def num_samples(self) -> int:
@@ -151,7 +152,7 @@ class WeightedRandomSampler(IndexSampler):
     ) -> None:
         if not isinstance(replacement, bool):
             raise TypeError(expected("WeightedRandomSampler", "replacement of True or False", repr(replacement)))
-        _check_count("WeightedRandomSampler", num_samples)
+        num_samples = checked_count("num_samples", num_samples, 1, "WeightedRandomSampler")
         self.weights = np.asarray([float(weight) for weight in weights], np.float64)
         fits = np.isfinite(self.weights).all() and (self.weights >= 0).all()
         num_positive = int((self.weights > 0).sum())
@@ -161,7 +162,7 @@ class WeightedRandomSampler(IndexSampler):
             )  # fmt: skip
             given = f"{len(self.weights)} weights, {num_positive} of them above 0"
             raise ValueError(expected("WeightedRandomSampler", wanted, given))
-        self.num_samples, self.replacement, self.seed = int(num_samples), replacement, checked_seed(seed)
+        self.num_samples, self.replacement, self.seed = num_samples, replacement, checked_seed(seed)
 
     def __len__(self) -> int:
         return self.num_samples
@@ -190,8 +191,3 @@ def _uniform(count: int, seed: int, epoch: int) -> np.ndarray:
 
 def _as_numbers(values: np.ndarray) -> np.ndarray:
     return values.astype(np.int64)
-
-
-def _check_count(name: str, count: int) -> None:
-    if isinstance(count, bool) or not hasattr(count, "__index__") or count < 1:
-        raise ValueError(expected(name, "num_samples of at least 1", repr(count)))

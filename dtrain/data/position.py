@@ -58,8 +58,17 @@ def _samples_of_batches(num_batches: int, samples_together: int) -> int:
     return num_batches * samples_together
 
 
-def checked_count(name: str, value: Any, least: int = 0) -> int:
+def expect_left_out(beside: str, given: Mapping[str, bool]) -> None:
+    """Raise ValueError for words that are given and have no meaning beside another, which says it by itself."""
+    found = [word for word, is_given in given.items() if is_given]
+    if found:
+        *words, last = given
+        wanted = f"{', '.join(words)} and {last} left out beside {beside}"
+        raise ValueError(expected("DataLoader", wanted, " and ".join(found)))
+
+
+def checked_count(name: str, value: Any, least: int = 0, where: str = "DataLoader") -> int:
     """`value` as an int of at least `least`, below 2⁶³. Raises ValueError."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= value.__index__() < 2**63:
-        raise ValueError(expected("DataLoader", f"{name} of at least {least}", repr(value)))
+        raise ValueError(expected(where, f"{name} of at least {least}", repr(value)))
     return int(value)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dtrain.base.errors import expected
 from dtrain.data.collate import empty_like
 from dtrain.data.dataset import Dataset, Sample_co
+from dtrain.data.position import expect_left_out
 
 if TYPE_CHECKING:
     from dtrain.data.worker import Worker
@@ -117,8 +118,7 @@ class StreamBatches:
 
 def check_beside_stream(shuffle: bool, sampler: Any, batch_sampler: Any) -> None:
     """Raise ValueError for what says an order of sample numbers, which a stream has none of."""
-    beside = {"shuffle": shuffle, "sampler": sampler is not None, "batch_sampler": batch_sampler is not None}
-    given = [word for word, is_given in beside.items() if is_given]
-    if given:
-        wanted = "shuffle, sampler and batch_sampler left out beside an IterableDataset"
-        raise ValueError(expected("DataLoader", wanted, " and ".join(given), "shuffle where it iterates"))
+    expect_left_out(
+        "an IterableDataset",
+        {"shuffle": shuffle, "sampler": sampler is not None, "batch_sampler": batch_sampler is not None},
+    )

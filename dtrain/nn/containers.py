@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, overload
+from typing import Any, Generic, TypeVar, overload
 
 from dtrain.base.errors import expected
-from dtrain.core.tensor import Tensor
+from dtrain.core.tensor import Parameter, Tensor
 from dtrain.nn.module import Module
+
+Member = TypeVar("Member", Module, Parameter)
 
 
 class ModuleList(Module):
@@ -115,36 +117,30 @@ class Sequential(Module):
         return iter(self._items.values())
 
 
-class ModuleDict(Module):
-    """A dict of modules under string keys; it has no forward of its own."""
+class NamedMembers(Module, Generic[Member]):
+    """What dicts of modules and of parameters have in common: members under string keys, which are their names."""
 
     _replaced = Module._replaced | {"_items"}
-
-    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
-        self._items: dict[str, Module] = {}
-        for name, module in (modules or {}).items():
-            self[name] = module
+    _items: dict[str, Member]
 
     def members(self) -> Iterator[tuple[str, Tensor | Module]]:
         yield from self._items.items()
 
-    def replace_child(self, name: str, module: Module) -> None:
-        self[name] = module
-
-    def __getitem__(self, name: str) -> Module:
-        return self._items[name]
-
-    def __setitem__(self, name: str, module: Module) -> None:
+    def _put(self, name: str, member: Member) -> None:
+        """Set the member under a key. Raises TypeError for what cannot be a part of dotted names."""
         if not isinstance(name, str) or not name or "." in name:
-            raise TypeError(expected("ModuleDict", "a string without dots as key", repr(name)))
-        self._items = {**self._items, name: _checked("ModuleDict", module)}
+            raise TypeError(expected(type(self).__name__, "a string without dots as key", repr(name)))
+        self._items = {**self._items, name: member}
+
+    def __getitem__(self, name: str) -> Member:
+        return self._items[name]
 
     def __delitem__(self, name: str) -> None:
         items = dict(self._items)
         del items[name]
         self._items = items
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._items
 
     def __len__(self) -> int:
@@ -157,13 +153,28 @@ class ModuleDict(Module):
         """The keys, in order of insertion."""
         return self._items.keys()
 
-    def values(self) -> Iterable[Module]:
-        """The modules, in order of insertion."""
+    def values(self) -> Iterable[Member]:
+        """The members, in order of insertion."""
         return self._items.values()
 
-    def items(self) -> Iterable[tuple[str, Module]]:
-        """Keys and modules, in order of insertion."""
+    def items(self) -> Iterable[tuple[str, Member]]:
+        """Keys and members, in order of insertion."""
         return self._items.items()
+
+
+class ModuleDict(NamedMembers[Module]):
+    """A dict of modules under string keys; it has no forward of its own."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        self._items: dict[str, Module] = {}
+        for name, module in (modules or {}).items():
+            self[name] = module
+
+    def replace_child(self, name: str, module: Module) -> None:
+        self[name] = module
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self._put(name, _checked("ModuleDict", module))
 
 
 def _checked(where: str, module: Any) -> Module:

@@ -10,6 +10,7 @@ from typing import Any
 
 from dtrain.base.errors import expected
 from dtrain.core.tensor import Parameter, Tensor
+from dtrain.nn.containers import NamedMembers
 from dtrain.nn.module import Module
 
 
@@ -58,17 +59,12 @@ class ParameterList(Module):
         return self.extend(values)
 
 
-class ParameterDict(Module):
+class ParameterDict(NamedMembers[Parameter]):
     """A dict of parameters under string keys; tensors become parameters."""
-
-    _replaced = Module._replaced | {"_items"}
 
     def __init__(self, parameters: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] | None = None) -> None:
         self._items: dict[str, Parameter] = {}
         self.update({} if parameters is None else parameters)
-
-    def members(self) -> Iterator[tuple[str, Tensor | Module]]:
-        yield from self._items.items()
 
     def extra_repr(self) -> str:
         return _shown(self.members())
@@ -78,48 +74,18 @@ class ParameterDict(Module):
         for name, value in dict(parameters).items():
             self[name] = value
 
-    def __getitem__(self, name: str) -> Parameter:
-        return self._items[name]
-
     def __setitem__(self, name: str, value: Tensor) -> None:
-        if not isinstance(name, str) or not name or "." in name:
-            raise TypeError(expected("ParameterDict", "a string without dots as key", repr(name)))
-        self._items = {**self._items, name: _parameter("ParameterDict", value)}
-
-    def __delitem__(self, name: str) -> None:
-        self.pop(name)
+        self._put(name, _parameter("ParameterDict", value))
 
     def pop(self, name: str) -> Parameter:
         """Take one out."""
-        items = dict(self._items)
-        found = items.pop(name)
-        self._items = items
+        found = self[name]
+        del self[name]
         return found
 
     def get(self, name: str, default: Any = None) -> Any:
         """The parameter under a key, or the default."""
         return self._items.get(name, default)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._items
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def keys(self) -> Iterable[str]:
-        """The keys, in order of insertion."""
-        return self._items.keys()
-
-    def values(self) -> Iterable[Parameter]:
-        """The parameters, in order of insertion."""
-        return self._items.values()
-
-    def items(self) -> Iterable[tuple[str, Parameter]]:
-        """Keys and parameters, in order of insertion."""
-        return self._items.items()
 
 
 def _shown(members: Iterable[tuple[str, Tensor | Module]]) -> str:
