@@ -7,26 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.thread_ranks import draw, on_ranks
 
 import dtrain as dt
 from dtrain import collectives as dist
 from dtrain.base.errors import CollectiveError, ShapeError, TraceError
 
 SIZES = [1, 2, 3, 5]
-
-
-def draw(rank: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(100 + rank).standard_normal(shape)
-
-
-def on_ranks(size: int, program: Callable[[int, int], Any]) -> list[Any]:
-    """`program(rank, size)` on thread ranks."""
-
-    def run(communicator: Any) -> Any:
-        with dist.using(communicator):
-            return program(communicator.rank, communicator.size)
-
-    return dist.run_threads(size, run)
 
 
 @pytest.mark.parametrize("size", SIZES)

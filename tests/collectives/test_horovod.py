@@ -7,24 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.thread_ranks import draw
+from helpers.thread_ranks import on_ranks as on_threads
 
 import dtrain as dt
 import dtrain.collectives.horovod as hvd
-from dtrain import collectives as dist
 from dtrain import nn, optim
 
 
 def on_ranks(size: int, program: Callable[[int, int], Any]) -> list[Any]:
-    def run(communicator: Any) -> Any:
-        with dist.using(communicator):
-            hvd.init()
-            return program(hvd.rank(), hvd.size())
+    def begun(rank: int, size: int) -> Any:
+        hvd.init()
+        assert (hvd.rank(), hvd.size()) == (rank, size)
+        return program(rank, size)
 
-    return dist.run_threads(size, run)
-
-
-def draw(rank: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(100 + rank).standard_normal(shape)
+    return on_threads(size, begun)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

@@ -6,27 +6,15 @@ import datetime
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
+from helpers.thread_ranks import draw, on_ranks
 
 import dtrain as dt
 from dtrain import collectives as dist
 from dtrain import nn
 from dtrain.base.errors import CollectiveError
-
-
-def draw(rank: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(100 + rank).standard_normal(shape)
-
-
-def on_ranks(size: int, program: Callable[[int, int], Any]) -> list[Any]:
-    def run(communicator: Any) -> Any:
-        with dist.using(communicator):
-            return program(communicator.rank, communicator.size)
-
-    return dist.run_threads(size, run)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
