@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dtrain.base.alignment import aligned
 from dtrain.base.errors import ShapeError, expected
+from dtrain.capture.structure import flatten
 from dtrain.collectives.bucket import DEFAULT_BUCKET_BYTES
 from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.bucketed_reduction import BucketOptions
@@ -24,7 +25,6 @@ from dtrain.collectives.model_tensors import ModelTensors, NamedTensors, Written
 from dtrain.collectives.replication import Replicas, note_passed_on
 from dtrain.collectives.session import init
 from dtrain.core.context import is_grad_enabled
-from dtrain.core.structure import flatten
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_gradient import grad_where_it_lies
 from dtrain.nn.module import Module

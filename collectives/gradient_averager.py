@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.autograd.backward import BackwardPass
 from dtrain.base.device import CPU
 from dtrain.collectives.bucketed_reduction import BucketOptions, reduce_packed
 from dtrain.collectives.context import get_communicator
 from dtrain.collectives.forward_pass import ForwardPass
 from dtrain.collectives.ops import all_reduce
-from dtrain.core.autograd import BackwardPass
 from dtrain.core.context import context, is_tracing, no_grad
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import zeros_like

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dtrain.autograd.function import Function
 from dtrain.base import names as _names
 from dtrain.base.cuda import is_cuda_available
 from dtrain.base.errors import expected
@@ -18,7 +19,6 @@ from dtrain.collectives.availability import is_mpi_available, is_nccl_available
 from dtrain.collectives.horovod_optimizer import averaging
 from dtrain.collectives.missed_calls import counted
 from dtrain.collectives.work import Work
-from dtrain.core.function import Function
 from dtrain.core.tensor import Parameter, Tensor, as_tensor
 from dtrain.core.tensor_factory import zeros
 from dtrain.functional import cat

@@ -28,15 +28,15 @@ from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import communicator_for, get_communicator, is_initialized
 from dtrain.collectives.missed_calls import counted, miss
 from dtrain.core.apply import apply, apply_all
-from dtrain.core.buckets import BucketRequest, register_bucket_op, set_bucket_provider
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import zeros_like
-from dtrain.core.unfinished_runs import set_unfinished_listener
 from dtrain.functional import equal, logical_or, not_equal, stack, where
 from dtrain.graph.graph import Node
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.kernels.registry import Array, KernelInfo, register_kernel
+from dtrain.runtime.buckets import BucketRequest, register_bucket_op, set_bucket_provider
+from dtrain.runtime.unfinished_runs import set_unfinished_listener
 
 # The registry test runs these alone, where every collective is an identity up to shape.
 _ALONE = [Sample(inputs=((1, 3),), attrs={"group": "world"}), Sample(inputs=((1, 0),), attrs={"group": "world"})]

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 from dtrain.collectives.bucket import Bucket
 from dtrain.collectives.ops import ALL_REDUCE, ALL_REDUCE_MANY
-from dtrain.core.buckets import may_lie_in_bucket
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.op import get_op
+from dtrain.runtime.buckets import may_lie_in_bucket
 
 
 @dataclass(frozen=True, slots=True)

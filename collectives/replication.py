@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.autograd.function import Function
+from dtrain.capture.structure import flatten, unflatten
 from dtrain.collectives.forward_pass import ForwardPass, entered
 from dtrain.core.context import context
-from dtrain.core.function import Function
-from dtrain.core.structure import flatten, unflatten
 from dtrain.core.tensor import Parameter, Tensor, wrap
 from dtrain.core.tensor_factory import zeros_like
 

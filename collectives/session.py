@@ -6,6 +6,7 @@ between ranks before its first run. What a traced function asks about the world 
 
 from __future__ import annotations
 
+from dtrain.capture.trace import add_first_run_listener
 from dtrain.collectives import context
 from dtrain.collectives.agreement import post_schedules
 from dtrain.collectives.communicator import Communicator
@@ -13,7 +14,6 @@ from dtrain.collectives.epoch_agreement import post_epoch
 from dtrain.collectives.pack_all_reduce import pack_all_reduce
 from dtrain.collectives.sync_batch_norm import convert_sync_batch_norm, exchange_through_world
 from dtrain.core.context import context as tracing
-from dtrain.core.trace import add_first_run_listener
 from dtrain.data.epoch_start import add_epoch_listener
 from dtrain.nn.batch_norm import SyncBatchNorm
 from dtrain.passes import Pass, insert_pass

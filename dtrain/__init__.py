@@ -23,6 +23,9 @@ if not Path(__file__).with_name("kernels").exists():
     # An unpacked sdist has these folders once, beside this one, and not the links that a checkout has.
     __path__.append(str(Path(__file__).parents[1]))
 
+from dtrain.autograd.backward import backward as backward
+from dtrain.autograd.backward import grad as grad
+from dtrain.autograd.function import Function as Function
 from dtrain.base import errors as errors
 from dtrain.base import module_names as _module_names
 from dtrain.base import names as names
@@ -61,14 +64,13 @@ from dtrain.base.settings import set_float32_matmul_precision as set_float32_mat
 from dtrain.base.settings import use_deterministic_algorithms as use_deterministic_algorithms
 from dtrain.base.tensor_type import TensorType as TensorType
 from dtrain.base.version import VERSION
-from dtrain.core.autograd import backward as backward
-from dtrain.core.autograd import grad as grad
+from dtrain.capture.trace import TracedFunction as TracedFunction
+from dtrain.capture.trace import trace as trace
 from dtrain.core.context import enable_grad as enable_grad
 from dtrain.core.context import is_grad_enabled as is_grad_enabled
 from dtrain.core.context import is_tracing as is_tracing
 from dtrain.core.context import no_grad as no_grad
 from dtrain.core.context import set_grad_enabled as set_grad_enabled
-from dtrain.core.function import Function as Function
 from dtrain.core.random import Generator as Generator
 from dtrain.core.random import default_generator as default_generator
 from dtrain.core.random import seed as seed
@@ -95,8 +97,6 @@ from dtrain.core.tensor_factory import tensor as tensor
 from dtrain.core.tensor_factory import typed as _typed
 from dtrain.core.tensor_factory import zeros as zeros
 from dtrain.core.tensor_factory import zeros_like as zeros_like
-from dtrain.core.trace import TracedFunction as TracedFunction
-from dtrain.core.trace import trace as trace
 
 # isort: split
 from dtrain import data as data

@@ -14,7 +14,7 @@ FLOORS = (
     ("dtrain.base",),
     ("dtrain.kernels",),
     ("dtrain.graph",),
-    ("dtrain.core",),
+    ("dtrain.runtime", "dtrain.core", "dtrain.autograd", "dtrain.capture"),
     ("dtrain.ops", "dtrain.functional"),
     ("dtrain.nn", "dtrain.optim", "dtrain.passes", "dtrain.data", "dtrain.checkpoint"),
     ("dtrain.models",),

@@ -21,10 +21,10 @@ from dtrain import optim
 from dtrain.base.cuda import placement, synchronize
 from dtrain.base.device import Device
 from dtrain.base.errors import LaunchError, expected
+from dtrain.capture.trace import trace
 from dtrain.collectives.bench.torch_workloads import build_torch
 from dtrain.collectives.bench.workloads import WORKLOADS, Workload
 from dtrain.core.tensor import Tensor
-from dtrain.core.trace import trace
 from dtrain.functional import cross_entropy
 
 DESCRIPTION = """\

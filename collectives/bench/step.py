@@ -20,6 +20,7 @@ import numpy as np
 
 from dtrain import optim
 from dtrain.base.errors import expected
+from dtrain.capture.trace import TracedFunction, trace
 from dtrain.collectives import exposed_time
 from dtrain.collectives.bench.silent_communicator import SilentCommunicator
 from dtrain.collectives.bench.workloads import WORKLOADS
@@ -29,10 +30,9 @@ from dtrain.collectives.data_parallel_model import data_parallel
 from dtrain.collectives.pack_all_reduce import bucket_plan
 from dtrain.collectives.session import init
 from dtrain.collectives.sync_batch_norm import convert_sync_batch_norm
-from dtrain.core.executor import Executor
 from dtrain.core.tensor import Tensor
-from dtrain.core.trace import TracedFunction, trace
 from dtrain.functional import cross_entropy
+from dtrain.runtime.executor import Executor
 
 DESCRIPTION = """\
 Time a training step on this many ranks: computation alone, communication alone, and both together.

@@ -1,1 +1,1 @@
-"""Tensors and how ops are applied to them: eagerly, on the autograd tape, and into a graph."""
+"""Tensors and how ops are applied to them: computed, recorded on the tape, or appended to a graph."""

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from dtrain.core.autograd import BackwardPass
+    from dtrain.autograd.backward import BackwardPass
+    from dtrain.capture.tracer import Tracer
     from dtrain.core.tensor import Tensor
-    from dtrain.core.tracer import Tracer
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")

@@ -26,7 +26,7 @@ from dtrain.core.tensor_numbers import TensorNumbers
 from dtrain.kernels.device_arrays import cast_of, copy_of
 
 if TYPE_CHECKING:
-    from dtrain.core.reducer import Reducer
+    from dtrain.autograd.reducer import Reducer
     from dtrain.core.tape import TapeNode
     from dtrain.graph.graph import Value
     from dtrain.graph.op import Op

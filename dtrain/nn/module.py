@@ -14,10 +14,10 @@ from dtrain.base.device import DeviceLike
 from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import expected
 from dtrain.base.memory_format import MemoryFormat
+from dtrain.capture.watched import Watched
 from dtrain.core.context import context
 from dtrain.core.handle import Handle, Registration, without
 from dtrain.core.tensor import Parameter, Tensor
-from dtrain.core.watched import Watched
 from dtrain.nn.load_result import LoadResult
 from dtrain.nn.module_methods import ModuleMethods
 from dtrain.nn.state import check_state, load_state, move_tensors

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dtrain.core.watched import changes
+from dtrain.capture.watched import changes
 from dtrain.nn.module import Module
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
+from dtrain.autograd.function import Function
 from dtrain.base.dtype import float32, float64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, apply_tuple, cast, update
 from dtrain.core.context import is_grad_enabled, no_grad
-from dtrain.core.function import Function
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import ones, zeros

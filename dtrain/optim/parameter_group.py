@@ -14,12 +14,12 @@ from dtrain.base.device import Device
 from dtrain.base.dtype import DType, float32, float64, int64
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import tensor_type
-from dtrain.core.apply import current_gpu
 from dtrain.core.context import context
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_gradient import grad_where_it_lies
 from dtrain.kernels.device_arrays import overwrite
 from dtrain.kernels.registry import array_module
+from dtrain.runtime.dispatch import current_gpu
 
 # Settings that no op reads: changing them leaves captured steps valid.
 _BESIDE_THE_OP = ("lr", "initial_lr", "params")

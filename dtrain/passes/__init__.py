@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dtrain.core.trace import set_pipeline
+from dtrain.capture.trace import set_pipeline
 from dtrain.passes.pass_manager import Pass, PassManager, default_pipeline, insert_pass
 
 set_pipeline(lambda graph: default_pipeline().run(graph))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dtrain.core.apply import dispatch
 from dtrain.graph.constant import CONSTANT
 from dtrain.graph.graph import Graph, Node, Value
+from dtrain.runtime.dispatch import dispatch
 
 # A folded array lives as long as the graph; a large one is cheaper to make again each run.
 MAX_FOLDED_NBYTES = 1 << 20

@@ -17,10 +17,10 @@ from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.ops import ALL_REDUCE, ALL_REDUCE_MANY
 from dtrain.collectives.pack_all_reduce import bucket_plan, pack_all_reduce
 from dtrain.collectives.packed import address_of
-from dtrain.core.memory_plan import plan_memory
 from dtrain.functional import cross_entropy
 from dtrain.graph.printer import parse_graph, print_graph
 from dtrain.graph.verify import verify
+from dtrain.runtime.memory_plan import plan_memory
 
 
 def graph_of(*lines: str) -> Any:

@@ -10,10 +10,11 @@ import dtrain.functional as F
 from dtrain.base.dtype import ALL, float32, promote
 from dtrain.base.errors import DeviceError, DtypeError, ShapeError
 from dtrain.base.tensor_type import tensor_type
-from dtrain.core.apply import apply, apply_tuple, dispatch, update
+from dtrain.core.apply import apply, apply_tuple, update
 from dtrain.core.tensor import Tensor, wrap
 from dtrain.graph.op import Op, get_op
 from dtrain.kernels.registry import KernelInfo, kernels_of, register_kernel
+from dtrain.runtime.dispatch import dispatch
 
 ADD = get_op("add")
 F32 = tensor_type((2,), float32)

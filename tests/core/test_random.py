@@ -9,10 +9,10 @@ import pytest
 
 import dtrain.functional as F
 from dtrain.base.dtype import FLOATS
+from dtrain.capture.trace import trace
 from dtrain.core import random
 from dtrain.core.random import Generator
 from dtrain.core.tensor import Tensor
-from dtrain.core.trace import trace
 from dtrain.kernels.reference.random import philox
 
 # Random123's kat_vectors, philox4x32 with 10 rounds: counter, key, result.

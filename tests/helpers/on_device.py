@@ -12,9 +12,9 @@ from helpers.tolerance import assert_close
 
 from dtrain.base.device import CPU, as_device
 from dtrain.base.dtype import DType, float64, from_numpy
+from dtrain.capture.trace import trace
 from dtrain.core.apply import apply_all
 from dtrain.core.tensor import Tensor, wrap
-from dtrain.core.trace import trace
 from dtrain.graph.op import Op, all_ops
 from dtrain.ops.cast import copy
 
@@ -109,7 +109,7 @@ def check_gradients(op: Op, number: int, device: str) -> None:
 def _gradients(
     op: Op, number: int, arrays: Sequence[np.ndarray], positions: Sequence[int], weights: Sequence[Any], device: str
 ) -> list[Tensor | None]:
-    from dtrain.core.autograd import grad
+    from dtrain.autograd.backward import grad
 
     tensors = place(arrays, device, positions)
     total: Tensor | None = None

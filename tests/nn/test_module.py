@@ -10,8 +10,8 @@ import pytest
 
 from dtrain.base.dtype import float64
 from dtrain.base.errors import DtypeError, ShapeError
+from dtrain.capture.trace import trace
 from dtrain.core.tensor import Parameter, Tensor, wrap
-from dtrain.core.trace import trace
 from dtrain.nn.linear import Linear
 from dtrain.nn.module import LoadResult, Module
 

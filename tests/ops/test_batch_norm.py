@@ -9,9 +9,9 @@ from helpers.tolerance import assert_close
 
 import dtrain as dt
 import dtrain.functional as F
+from dtrain.autograd.backward import grad
 from dtrain.base.errors import DtypeError, ShapeError
 from dtrain.core.apply import apply, apply_tuple
-from dtrain.core.autograd import grad
 from dtrain.core.tensor import Tensor, wrap
 from dtrain.ops.batch_norm import BACKWARD_SUMS, MERGE, MOMENTS, STATISTICS, BatchNormTraining
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import dtrain.functional as F
+from dtrain.capture.trace import trace
 from dtrain.core.tensor_factory import tensor
-from dtrain.core.trace import trace
 
 X = np.array([[-1.5, -0.25, 0.0], [0.5, 1.0, 3.75]])
 Y = np.array([2.0, -0.5, 4.0])

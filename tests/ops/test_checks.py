@@ -12,10 +12,10 @@ from helpers.op_samples import case_id, make_arrays, op_cases, sample_of
 import dtrain as dt
 import dtrain.functional as F
 from dtrain.base.dtype import float64
+from dtrain.capture.trace import trace
 from dtrain.core.apply import apply_all
 from dtrain.core.tensor import Tensor, wrap
 from dtrain.core.tensor_factory import tensor
-from dtrain.core.trace import trace
 from dtrain.graph.op import Op
 from dtrain.ops.value_checks import expect_finite
 

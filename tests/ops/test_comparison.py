@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import dtrain.functional as F
+from dtrain.capture.trace import trace
 from dtrain.core.tensor_factory import tensor
-from dtrain.core.trace import trace
 
 X = np.array([-1.0, 0.0, 2.0, np.nan, np.inf])
 Y = np.array([-1.0, 1.0, 0.0, np.nan, 5.0])

@@ -7,7 +7,7 @@ import pytest
 
 import dtrain.functional as F
 from dtrain.base.dtype import ALL
-from dtrain.core.trace import trace
+from dtrain.capture.trace import trace
 
 
 @pytest.mark.parametrize("dtype", ALL, ids=lambda dtype: dtype.tag)

@@ -11,10 +11,10 @@ from helpers.op_samples import case_id, make_arrays, op_cases, sample_of
 import dtrain.functional as F
 from dtrain.base.dtype import ALL, DType, from_numpy
 from dtrain.base.errors import DtrainError, DtypeError
+from dtrain.capture.trace import trace
 from dtrain.core.apply import apply_all
 from dtrain.core.tensor import wrap
 from dtrain.core.tensor_factory import tensor
-from dtrain.core.trace import trace
 from dtrain.graph.op import Op, all_ops
 
 

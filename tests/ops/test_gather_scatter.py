@@ -8,8 +8,8 @@ from helpers.function_gradient import assert_gradients
 
 import dtrain.functional as F
 from dtrain.base.errors import DtypeError
+from dtrain.capture.trace import trace
 from dtrain.core.tensor import wrap
-from dtrain.core.trace import trace
 
 RNG = np.random.default_rng(10)
 INDEX = np.array([[0, 2, 0, 2, 1], [2, 0, 1, 1, 2]])

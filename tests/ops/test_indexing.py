@@ -8,8 +8,8 @@ from helpers.function_gradient import assert_gradients
 
 import dtrain.functional as F
 from dtrain.base.errors import DtypeError, ShapeError, TraceError
+from dtrain.capture.trace import trace
 from dtrain.core.tensor import wrap
-from dtrain.core.trace import trace
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(4, 5, 6))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import dtrain.functional as F
+from dtrain.capture.trace import trace
 from dtrain.core.tensor_factory import tensor
-from dtrain.core.trace import trace
 
 RANDOM = np.random.default_rng(3)
 SCORES, TARGETS = RANDOM.normal(size=(50, 6)), RANDOM.integers(0, 6, 50)

@@ -9,8 +9,8 @@ from helpers.tolerance import assert_close
 
 import dtrain.functional as F
 from dtrain.base.errors import ShapeError
+from dtrain.capture.trace import trace
 from dtrain.core.tensor import wrap
-from dtrain.core.trace import trace
 
 RNG = np.random.default_rng(14)
 EPS = 1e-5

@@ -16,17 +16,17 @@ from helpers.op_samples import case_id, make_arrays, op_cases, run, sample_of
 from helpers.tolerance import assert_close
 
 from dtrain.base.dtype import DType, bool_, float64, from_numpy, int64
+from dtrain.capture.trace import trace
 from dtrain.collectives.context import using
 from dtrain.collectives.self_communicator import SelfCommunicator
 from dtrain.core.apply import apply_all, update
-from dtrain.core.buckets import has_bucket
 from dtrain.core.context import no_grad
 from dtrain.core.tensor import Tensor, wrap
 from dtrain.core.tensor_factory import ones_like
-from dtrain.core.trace import trace
 from dtrain.graph.op import Op, all_ops
 from dtrain.kernels.registry import kernels_of, reference_of
 from dtrain.ops.cast import copy
+from dtrain.runtime.buckets import has_bucket
 
 # Not comparable with the same op in f64 (or s64 for integers).
 WITHOUT_WIDE_TWIN = {

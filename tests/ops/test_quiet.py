@@ -17,12 +17,12 @@ from helpers.op_samples import case_id, float_positions, make_arrays, op_cases, 
 
 import dtrain.functional as F
 from dtrain.base.dtype import FLOATS, DType, float32, from_numpy
+from dtrain.capture.trace import trace
 from dtrain.core.apply import apply_all, update
-from dtrain.core.buckets import has_bucket
 from dtrain.core.tensor import Tensor, wrap
 from dtrain.core.tensor_factory import full, tensor
-from dtrain.core.trace import trace
 from dtrain.graph.op import Op
+from dtrain.runtime.buckets import has_bucket
 
 COMPUTING = list(op_cases(lambda op: not (op.is_dynamic or op.is_collective)))
 # Every sample in f32; of the other dtypes, which other kernels or casts serve, the first.

@@ -16,9 +16,9 @@ import pytest
 
 import dtrain.functional as F
 from dtrain.base.dtype import DType, bfloat16, float16, float64
+from dtrain.capture.trace import trace
 from dtrain.core.tensor import Tensor, wrap
 from dtrain.core.tensor_factory import tensor
-from dtrain.core.trace import trace
 
 MAGNITUDES = {float16: (1e-4, 1.0, 300.0, 2e4), bfloat16: (1e-12, 1.0, 1e4, 1e12)}
 LABELS = np.array([1, 0, 3, 2, 1, 3])

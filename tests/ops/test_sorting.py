@@ -8,8 +8,8 @@ from helpers.function_gradient import assert_gradients
 
 import dtrain.functional as F
 from dtrain.base.errors import ShapeError, TraceError
+from dtrain.capture.trace import trace
 from dtrain.core.tensor import wrap
-from dtrain.core.trace import trace
 
 RNG = np.random.default_rng(12)
 DTYPES = ["u8", "s8", "s32", "s64", "f16", "bf16", "f32", "f64"]

@@ -17,8 +17,8 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import collectives as dist
 from dtrain import nn
+from dtrain.autograd.backward import grad
 from dtrain.checkpoint import load_checkpoint, save_checkpoint
-from dtrain.core.autograd import grad
 from dtrain.core.random import Generator, default_generator
 from programs.program import WIDTH
 

@@ -7,11 +7,11 @@ import numpy as np
 import dtrain  # noqa: F401  registers the ops
 from dtrain.base.dtype import float32
 from dtrain.base.tensor_type import TensorType, tensor_type
-from dtrain.core.apply import dispatch
-from dtrain.core.buckets import register_bucket_op
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.op import Op, get_op
 from dtrain.kernels.registry import KernelInfo, kernels_of, register_kernel
+from dtrain.runtime.buckets import register_bucket_op
+from dtrain.runtime.dispatch import dispatch
 
 SIZES = ((2, 3), (3, 2), (6,), (1, 6))
 

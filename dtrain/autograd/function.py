@@ -77,7 +77,7 @@ class Function:
         """
         if not cls._is_static:
             return cls()(*arguments)
-        from dtrain.core.static_function import StaticCall
+        from dtrain.autograd.static_function import StaticCall
 
         call = StaticCall(cls, arguments)
         return call(*(argument for argument in arguments if isinstance(argument, Tensor)))

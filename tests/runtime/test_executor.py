@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from core.random_graphs import PACKED, evaluate, make_graph, random_arrays
+from runtime.random_graphs import PACKED, evaluate, make_graph, random_arrays
 
 from dtrain.base.alignment import ALIGNMENT
 from dtrain.base.dtype import float32
 from dtrain.base.tensor_type import tensor_type
-from dtrain.core.executor import Executor
 from dtrain.core.tensor import wrap
 from dtrain.graph.graph import Graph
 from dtrain.graph.op import get_op
 from dtrain.graph.printer import parse_graph
 from dtrain.graph.verify import verify
+from dtrain.runtime.executor import Executor
 
 TYPE = tensor_type((2, 3), float32)
 

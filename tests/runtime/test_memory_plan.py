@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from core.random_graphs import PACKED, UPDATE, make_graph
+from runtime.random_graphs import PACKED, UPDATE, make_graph
 
 from dtrain.base.alignment import ALIGNMENT
 from dtrain.base.dtype import float32
 from dtrain.base.errors import GraphError
 from dtrain.base.tensor_type import tensor_type
-from dtrain.core.memory_plan import MemoryPlan, plan_memory
 from dtrain.graph.graph import Graph, Value
 from dtrain.graph.op import get_op
 from dtrain.graph.printer import parse_graph
+from dtrain.runtime.memory_plan import MemoryPlan, plan_memory
 
 TYPE = tensor_type((4, 4), float32)
 

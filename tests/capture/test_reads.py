@@ -16,7 +16,7 @@ import pytest
 import dtrain as dt
 import dtrain.functional as F
 from dtrain import nn, optim
-from dtrain.core.watched import Watched
+from dtrain.capture.watched import Watched
 from dtrain.nn.replacement import replace_modules
 
 

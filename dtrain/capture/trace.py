@@ -17,19 +17,19 @@ import numpy as np
 
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.user_source import user_source
+from dtrain.capture.capture import Capture
+from dtrain.capture.structure import LEAF, flatten, unflatten, values_of
+from dtrain.capture.tracer import Tracer, both_ways
+from dtrain.capture.watched import reporting_reads
 from dtrain.core.apply import apply
-from dtrain.core.capture import Capture
 from dtrain.core.context import context, is_grad_enabled
-from dtrain.core.executor import Executor, StateTypeError
-from dtrain.core.structure import LEAF, flatten, unflatten, values_of
 from dtrain.core.tensor import LentGradient, Tensor, as_tensor
-from dtrain.core.tracer import Tracer, both_ways
-from dtrain.core.unfinished_runs import tell_unfinished
-from dtrain.core.watched import reporting_reads
 from dtrain.graph.graph import Graph
 from dtrain.graph.op import get_op
 from dtrain.graph.verify import verify
 from dtrain.kernels.device_arrays import copy_of, overwrite
+from dtrain.runtime.executor import Executor, StateTypeError
+from dtrain.runtime.unfinished_runs import tell_unfinished
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")

@@ -9,7 +9,7 @@ import pytest
 
 import dtrain as dt
 from dtrain.base.errors import TraceError
-from dtrain.core.capture import Guard, TwinGuard
+from dtrain.capture.capture import Guard, TwinGuard
 
 
 def state(*numbers: float) -> dt.Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from dtrain.core.read_facts import ReadFacts
+from dtrain.capture.read_facts import ReadFacts
 from dtrain.core.tensor import Tensor
 from dtrain.graph.graph import Graph
 from dtrain.kernels.device_arrays import to_host

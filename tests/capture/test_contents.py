@@ -14,7 +14,7 @@ import pytest
 
 import dtrain as dt
 from dtrain import nn
-from dtrain.core.contents import content_of
+from dtrain.capture.contents import content_of
 
 
 @dataclass(slots=True)

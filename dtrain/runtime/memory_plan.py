@@ -3,7 +3,7 @@
 Values live in *storages*. A view shares the storage of what it views, an update op's output that of the input it
 overwrites. Storages of states, arguments and constants are given from outside; the others are placed in one arena by
 lifetime, so that memory is used again (greedy by size, Pisarchyk & Lee, "Efficient Memory Management for Deep Neural
-Net Inference", 2020). Inputs that an op reads in a bucket (`core/buckets.py`) form one block, in order, in memory of
+Net Inference", 2020). Inputs that an op reads in a bucket (`runtime/buckets.py`) form one block, in order, in memory of
 its own (which may be shared with other ranks), so that packing needs no copy.
 """
 
@@ -18,8 +18,8 @@ import numpy as np
 from dtrain.base.alignment import ALIGNMENT, aligned
 from dtrain.base.errors import GraphError, expected
 from dtrain.base.tensor_type import TensorType
-from dtrain.core.buckets import BucketRequest, bucket_members
 from dtrain.graph.graph import Graph, Node, Value
+from dtrain.runtime.buckets import BucketRequest, bucket_members
 
 
 @dataclass(slots=True, eq=False)

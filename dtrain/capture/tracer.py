@@ -16,8 +16,8 @@ import numpy as np
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.base.user_source import user_source
-from dtrain.core.capture import ArgumentGradient, Capture, Change, GradientState, Guard, NumberGuard, TwinGuard
-from dtrain.core.reads import Reads
+from dtrain.capture.capture import ArgumentGradient, Capture, Change, GradientState, Guard, NumberGuard, TwinGuard
+from dtrain.capture.reads import Reads
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_numbers import RETURN_IT, named
 from dtrain.graph.constant import CONSTANT

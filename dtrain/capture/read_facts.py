@@ -8,8 +8,8 @@ from operator import is_
 from types import CellType, FunctionType
 from typing import Any
 
-from dtrain.core.contents import ABSENT, content_of, is_same, names_of_members, same_items
-from dtrain.core.watched import changes
+from dtrain.capture.contents import ABSENT, content_of, is_same, names_of_members, same_items
+from dtrain.capture.watched import changes
 
 
 class ReadFacts:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 import dtrain as dt
-from dtrain.core.structure import LEAF, flatten, unflatten
+from dtrain.capture.structure import LEAF, flatten, unflatten
 
 
 class Point(NamedTuple):
@@ -95,7 +95,7 @@ def test_other_objects_belong_to_the_structure() -> None:
 
 
 def test_the_short_way_of_trace_gives_what_flatten_gives() -> None:
-    from dtrain.core.trace import _only_tensors
+    from dtrain.capture.trace import _only_tensors
 
     for arguments in ((), (A,), (A, B, C)):
         assert take((arguments, {}))[1] == _only_tensors(len(arguments))

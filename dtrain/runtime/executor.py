@@ -17,15 +17,15 @@ import numpy as np
 from dtrain.base.alignment import ALIGNMENT
 from dtrain.base.device import CPU, Device
 from dtrain.base.errors import TraceError, expected
-from dtrain.core.apply import current_gpu, dispatch
-from dtrain.core.buckets import BucketProvider, provide_buckets
-from dtrain.core.memory_plan import Block, MemoryPlan, Storage, plan_memory
 from dtrain.core.tensor import Array, Tensor
-from dtrain.core.unfinished_runs import tell_unfinished
-from dtrain.core.written_memory import WrittenMemory, expect_separate_arguments, expect_separate_states
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.kernels.device_arrays import copy_of, overwrite
 from dtrain.kernels.quiet import quiet_context
+from dtrain.runtime.buckets import BucketProvider, provide_buckets
+from dtrain.runtime.dispatch import current_gpu, dispatch
+from dtrain.runtime.memory_plan import Block, MemoryPlan, Storage, plan_memory
+from dtrain.runtime.unfinished_runs import tell_unfinished
+from dtrain.runtime.written_memory import WrittenMemory, expect_separate_arguments, expect_separate_states
 
 Step = Callable[[], Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from dtrain.core.contents import described
+from dtrain.capture.contents import described
 from dtrain.core.tensor import Tensor
 
 

@@ -16,7 +16,7 @@ from inspect import getattr_static
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from dtrain.core.watched import Watched
+from dtrain.capture.watched import Watched
 
 NOTHING: Any = type("Nothing", (), {"__repr__": lambda self: "nothing"})()
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dtrain.autograd.function import Function
 from dtrain.base.errors import expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.context import context
-from dtrain.core.function import Function
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import zeros_like
 

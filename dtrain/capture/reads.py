@@ -1,11 +1,11 @@
-"""What a traced function read besides tensors: attributes, containers, globals. `core/read_facts.py` compares it later.
+"""What a traced function read besides tensors: attributes, containers, globals. `read_facts.py` compares it later.
 
 A change from outside leads to another capture; what the function changes itself happens at the capture only. What is
 looked at: attributes of modules, optimizers and plain objects and of their classes, however they were reached (through
 properties, parents, by names that are computed, or all together by `vars`); the globals, closure variables and defaults
-that the traced function names, and what it reads by dots from modules and classes (`core/code_names.py`); its
-arguments; what containers, namespaces and dataclass instances among these hold (`core/contents.py`); and all this for
-the functions, methods (`forward`) and hooks that are reached so. Contents of NumPy arrays are constants.
+that the traced function names, and what it reads by dots from modules and classes (`code_names.py`); its arguments;
+what containers, namespaces and dataclass instances among these hold (`contents.py`); and all this for the functions,
+methods (`forward`) and hooks that are reached so. Contents of NumPy arrays are constants.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 from weakref import ref
 
 from dtrain.base.user_source import is_ours
-from dtrain.core.code_names import attributes_in, globals_in, is_users, names_after_dots
-from dtrain.core.contents import ABSENT, content_of, is_same, names_of_members, own_attributes, same_items
+from dtrain.capture.code_names import attributes_in, globals_in, is_users, names_after_dots
+from dtrain.capture.contents import ABSENT, content_of, is_same, names_of_members, own_attributes, same_items
+from dtrain.capture.read_facts import ReadFacts, attribute_of
+from dtrain.capture.watched import Watched, has_own_lookup, report_reads_of, report_reads_of_module
 from dtrain.core.handle import Registration
-from dtrain.core.read_facts import ReadFacts, attribute_of
 from dtrain.core.tensor import Tensor
-from dtrain.core.watched import Watched, has_own_lookup, report_reads_of, report_reads_of_module
 
 # Reading one of these is reading all attributes: `vars(x)`, a copy, a pickle.
 _ALL_ATTRIBUTES = ("__dict__", "__getstate__", "__reduce_ex__")

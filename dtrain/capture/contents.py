@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.capture.watched import Watched
 from dtrain.core.tensor import Tensor
-from dtrain.core.watched import Watched
 
 ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "absent"})()
 _ITERABLES = (list, tuple, deque, set, frozenset)

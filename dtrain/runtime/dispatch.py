@@ -1,0 +1,172 @@
+"""What an op does on given input types: its output types, and the kernel that computes them.
+
+All of it follows from the types and attributes alone, so that it is worked out once per op and combination of these,
+and kept in the op's dispatch cache. Arrays come in and go out: tensors are a floor above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dtrain.base.cuda import check_cuda_device
+from dtrain.base.device import CPU, Device
+from dtrain.base.dtype import DType, float32, int64
+from dtrain.base.errors import DeviceError, DtypeError, expected
+from dtrain.base.promotion import common_dtype
+from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.graph.op import Op
+from dtrain.kernels import load as load_kernels
+from dtrain.kernels.device_arrays import contiguous, overwrite
+from dtrain.kernels.quiet import quiet, quiet_context
+from dtrain.kernels.registry import Array, KernelInfo, find_kernel
+
+_MAX_CACHED = 4096
+
+
+class Dispatch:
+    """What an op does on given input types: its output types, and the kernel that computes them."""
+
+    __slots__ = ("cast_to", "compute", "empty", "kernel", "op", "outputs", "types", "view")
+
+    def __init__(self, op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> None:
+        self.op = op
+        self.cast_to = _common_dtype(op, types)
+        if self.cast_to is not None:
+            return
+        device = _common_device(op, types, attrs)
+        inferred = op.infer(*types, **attrs)
+        _check_dtypes(op, types)
+        self.types = inferred if isinstance(inferred, tuple) else (inferred,)
+        self.outputs = [(type.shape, type.dtype.numpy) for type in self.types]
+        self.kernel: KernelInfo | None = None
+        # Where the outputs live: `to_device` has its input elsewhere.
+        target = self.types[0].device if self.types else device
+        self.empty = _empty_on(target)
+        self.view = op.view
+        if op.view is not None and device.is_cuda:
+            self.view = _under(op.view, device)  # a reshape of an array with gaps copies it
+        if op.view is None and op.name != "constant":
+            load_kernels()
+            self.kernel = find_kernel(op.name, types, attrs, device_kind="cuda" if device.is_cuda else "cpu")
+            if gpu := target if target.is_cuda else device if device.is_cuda else None:
+                self.kernel = _on_gpu(self.kernel, gpu)
+            # Collectives find their communicator in the caller's context.
+            self.compute = self.kernel.function if op.is_collective else quiet(self.kernel.function)
+
+    def run(self, arrays: Sequence[Array], attrs: dict[str, Any]) -> list[Array]:
+        """Compute into new arrays.
+
+        The attributes are those of this call: the cached ones equal them, but 0.0 == -0.0 and 1 == True.
+        """
+        kernel = self.kernel
+        if kernel is None:
+            assert self.view is not None, self.op
+            return [self.view(arrays[0], **attrs)]
+        if self.op.is_dynamic:
+            results: Any = self.compute(*arrays, **attrs)
+            return list(results) if isinstance(results, tuple) else [results]
+        if kernel.needs_contiguous:
+            arrays = [contiguous(array) for array in arrays]
+        if len(self.outputs) == 1:
+            out = self.empty(*self.outputs[0])
+            if self.op.is_collective:
+                kernel.function(*arrays, out=out, **attrs)
+            else:  # `self.compute`, in place
+                quiet_context().run(kernel.function, *arrays, out=out, **attrs)
+            return [out]
+        into = [self.empty(shape, dtype) for shape, dtype in self.outputs]
+        self.compute(*arrays, out=tuple(into), **attrs)
+        return into
+
+    def run_into(self, arrays: Sequence[Array], attrs: dict[str, Any], into: Sequence[Array]) -> None:
+        """Compute into given arrays, some of which may be inputs that the op overwrites."""
+        assert self.kernel is not None, self.op
+        out = list(into)
+        if self.kernel.needs_contiguous:
+            arrays = [contiguous(array) for array in arrays]
+            out = [contiguous(array) for array in out]
+        self.compute(*arrays, out=out[0] if len(out) == 1 else tuple(out), **attrs)
+        for target, computed in zip(into, out):
+            if target is not computed:
+                overwrite(target, computed)
+
+
+def _common_dtype(op: Op, types: tuple[TensorType, ...]) -> DType | None:
+    if not op.promotes or len(types) < 2:
+        return None
+    common = common_dtype(types)
+    return None if all(type.dtype is common for type in types) else common
+
+
+def _check_dtypes(op: Op, types: tuple[TensorType, ...]) -> None:
+    """What inference let pass, since it looks at shapes: dtypes that no kernel of the op is meant for."""
+    for position, type in enumerate(types):
+        if type.dtype not in op.dtypes and position not in op.beside:
+            wanted = "inputs of dtype " + ", ".join(dtype.tag for dtype in op.dtypes)
+            usual = next((dtype for dtype in (int64, float32) if dtype in op.dtypes), op.dtypes[-1])
+            raise DtypeError(expected(op.name, wanted, ", ".join(map(str, types)), f"cast with .to('{usual.tag}')"))
+
+
+def _common_device(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Device:
+    if not types:
+        return attrs.get("device") or CPU
+    device = types[0].device
+    for type in types:
+        if type.device is not device:
+            given = ", ".join(map(str, types))
+            raise DeviceError(expected(op.name, "inputs on one device", given, "move them with .to(device)"))
+    return device
+
+
+def _empty_on(device: Device) -> Callable[[Shape, np.dtype], Array]:
+    if not device.is_cuda:
+        return np.empty
+    check_cuda_device(device.index)
+    import cupy
+
+    def empty(shape: Shape, dtype: np.dtype) -> Array:
+        with current_gpu(device):
+            return cupy.empty(shape, dtype)
+
+    return empty
+
+
+def _on_gpu(kernel: KernelInfo, device: Device) -> KernelInfo:
+    """The same kernel, run with `device` as CuPy's current one."""
+    return replace(kernel, function=_under(kernel.function, device))
+
+
+def _under(function: Callable[..., Any], device: Device) -> Callable[..., Any]:
+    """The function, called with `device` as CuPy's current one."""
+
+    def call(*inputs: Array, **attrs: Any) -> Any:
+        with current_gpu(device):
+            return function(*inputs, **attrs)
+
+    return call
+
+
+def current_gpu(device: Device) -> Any:
+    """A context in which `device` is the one that CuPy allocates and launches on."""
+    import cupy
+
+    return cupy.cuda.Device(device.index)
+
+
+def dispatch(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Dispatch:
+    """The cached decision for these input types and attributes."""
+    found: Dispatch | None = op.dispatch_cache.get((types, tuple(attrs.items())) if attrs else types)
+    return decide(op, types, attrs) if found is None else found
+
+
+def decide(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Dispatch:
+    """The decision for input types and attributes that the cache does not hold, kept there from now on."""
+    if len(op.dispatch_cache) >= _MAX_CACHED:
+        op.dispatch_cache.clear()
+    decided = Dispatch(op, types, attrs)
+    op.dispatch_cache[(types, tuple(attrs.items())) if attrs else types] = decided
+    return decided
