@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.autograd.backward import BackwardPass
+from dtrain.autograd.backward_pass import BackwardPass
 from dtrain.base.device import CPU
 from dtrain.collectives.bucketed_reduction import BucketOptions, reduce_packed
 from dtrain.collectives.context import get_communicator

@@ -23,8 +23,8 @@ if not Path(__file__).with_name("kernels").exists():
     # An unpacked sdist has these folders once, beside this one, and not the links that a checkout has.
     __path__.append(str(Path(__file__).parents[1]))
 
-from dtrain.autograd.backward import backward as backward
-from dtrain.autograd.backward import grad as grad
+from dtrain.autograd.backward_pass import backward as backward
+from dtrain.autograd.backward_pass import grad as grad
 from dtrain.autograd.function import Function as Function
 from dtrain.base import errors as errors
 from dtrain.base import module_names as _module_names

@@ -5,8 +5,9 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from dtrain.base import names
 from dtrain.base.errors import expected
 from dtrain.core.context import context, set_grad_enabled
 from dtrain.core.tape import TapeNode
@@ -174,3 +175,9 @@ def _with_history(tensor: Tensor, node: TapeNode, index: int) -> Tensor:
     twin = tensor.detach()
     twin.requires_grad, twin.node, twin.index = True, node, index
     return twin
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        return names.lookup("autograd.function", name, globals())

@@ -19,9 +19,10 @@ _MODULES = {
     "dt": "dtrain", "F": "dtrain.functional", "nn": "dtrain.nn", "optim": "dtrain.optim", "data": "dtrain.data",
     "dist": "dtrain.collectives", "init": "dtrain.nn.init", "checkpoint": "dtrain.checkpoint", "cuda": "dtrain.cuda",
     "hvd": "dtrain.collectives.horovod", "amp": "dtrain.amp", "backends": "dtrain.backends",
+    "autograd": "dtrain.autograd", "autograd.function": "dtrain.autograd.function",
 }  # fmt: skip
 # Modules of PyTorch that are no more than names here; `module_names` makes them.
-_NAMES_ONLY = ("multiprocessing", "utils", "autograd", "autograd.function", "nn.utils", "nn.utils.rnn", "nn.parallel")
+_NAMES_ONLY = ("multiprocessing", "utils", "nn.utils", "nn.utils.rnn", "nn.parallel")
 _MODULES |= {place: f"dtrain.{place}" for place in _NAMES_ONLY}
 # The differentiable collectives of torch.distributed.nn: ours are so where they lie.
 _DIFFERENTIABLE = {"dist.nn": "dtrain.collectives.nn", "dist.nn.functional": "dtrain.collectives.nn.functional"}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from dtrain.autograd.backward import BackwardPass
+    from dtrain.autograd.backward_pass import BackwardPass
     from dtrain.capture.tracer import Tracer
     from dtrain.core.tensor import Tensor
 

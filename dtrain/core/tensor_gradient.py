@@ -50,8 +50,8 @@ class TensorGradient:
         self._grad = gradient
 
     def backward(self, gradient: Tensor | None = None, *, retain_graph: bool = False) -> None:
-        """Add d(self)/d(leaf) to the `grad` of every leaf that requires it. See `dtrain.autograd.backward.backward`."""
-        from dtrain.autograd.backward import backward
+        """Add d(self)/d(leaf) to the `grad` of every leaf that requires it. See `dtrain.backward`."""
+        from dtrain.autograd.backward_pass import backward
 
         backward(self, gradient, retain_graph=retain_graph)  # type: ignore[arg-type]
 

@@ -71,7 +71,20 @@ def test_the_api_page_of_a_namespace_names_every_function_and_class(generate, na
 
 def test_every_namespace_that_users_import_has_a_page(generate):
     public = {name for name in dir(dtrain) if inspect.ismodule(getattr(dtrain, name)) and not name.startswith("_")}
-    inner = {"base", "core", "graph", "kernels", "ops", "errors", "importlib", "launcher", "math", "names"}
+    inner = {
+        "base",
+        "capture",
+        "core",
+        "graph",
+        "kernels",
+        "ops",
+        "runtime",
+        "errors",
+        "importlib",
+        "launcher",
+        "math",
+        "names",
+    }
     inner |= {"autograd", "distributed", "multiprocessing", "utils"}  # PyTorch's names of what has a page
     assert {f"dtrain.{name}" for name in public - inner} <= set(generate.NAMESPACES)
     assert collectives.__name__ in generate.NAMESPACES

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dtrain.autograd.backward import grad
+from dtrain.autograd.backward_pass import grad
 from dtrain.core.tensor import Tensor, wrap
 
 Function = Callable[..., Tensor]

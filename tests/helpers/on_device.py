@@ -109,7 +109,7 @@ def check_gradients(op: Op, number: int, device: str) -> None:
 def _gradients(
     op: Op, number: int, arrays: Sequence[np.ndarray], positions: Sequence[int], weights: Sequence[Any], device: str
 ) -> list[Tensor | None]:
-    from dtrain.autograd.backward import grad
+    from dtrain.autograd.backward_pass import grad
 
     tensors = place(arrays, device, positions)
     total: Tensor | None = None

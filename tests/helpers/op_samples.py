@@ -10,7 +10,7 @@ import numpy as np
 
 import dtrain.collectives.ops
 import dtrain.ops  # noqa: F401  registers all others
-from dtrain.autograd.backward import grad
+from dtrain.autograd.backward_pass import grad
 from dtrain.base.dtype import DType, from_numpy
 from dtrain.core.apply import apply_all
 from dtrain.core.tensor import Tensor, wrap

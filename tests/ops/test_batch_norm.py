@@ -9,7 +9,7 @@ from helpers.tolerance import assert_close
 
 import dtrain as dt
 import dtrain.functional as F
-from dtrain.autograd.backward import grad
+from dtrain.autograd.backward_pass import grad
 from dtrain.base.errors import DtypeError, ShapeError
 from dtrain.core.apply import apply, apply_tuple
 from dtrain.core.tensor import Tensor, wrap

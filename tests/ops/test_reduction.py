@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dtrain.functional as F
-from dtrain.autograd.backward import grad
+from dtrain.autograd.backward_pass import grad
 from dtrain.core.tensor_factory import tensor
 from dtrain.ops.reduction import spread, sum_to_shape
 

@@ -17,7 +17,7 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import collectives as dist
 from dtrain import nn
-from dtrain.autograd.backward import grad
+from dtrain.autograd.backward_pass import grad
 from dtrain.checkpoint import load_checkpoint, save_checkpoint
 from dtrain.core.random import Generator, default_generator
 from programs.program import WIDTH
