@@ -13,7 +13,7 @@ import numpy as np
 
 from dtrain.base.cuda import placement
 from dtrain.base.device import CPU, Device, DeviceLike
-from dtrain.base.dtype import DType, DTypeLike, as_dtype, bool_, float32, int64
+from dtrain.base.dtype import DType, DTypeLike, as_dtype, bool_, expect_held, float32, int64
 from dtrain.base.errors import expected
 from dtrain.base.rank_info import RankInfo
 from dtrain.core.apply import cast, update
@@ -116,9 +116,11 @@ class Generator:
         if high is None:
             low, high = 0, low
         wanted = as_dtype(dtype)
-        drawn = int64 if wanted.is_floating else wanted
-        numbers = self._draw("random_integers", shape, drawn, device, low=int(low), high=int(high))
-        return cast(numbers, wanted) if wanted.is_floating else numbers
+        low, high = int(low), int(high)
+        _expect_in_range(wanted, low, high)
+        drawn = int64 if wanted.is_floating or wanted is bool_ else wanted
+        numbers = self._draw("random_integers", shape, drawn, device, low=low, high=high)
+        return numbers if drawn is wanted else cast(numbers, wanted)
 
     def permutation(self, n: int, *, device: DeviceLike = CPU) -> Tensor:
         """0 … n − 1 in random order, s64[n]."""
@@ -146,6 +148,13 @@ def _values(
 
 
 _ALL_BITS = 2**64 - 1
+
+
+def _expect_in_range(dtype: DType, low: int, high: int) -> None:
+    last = max(low, high - 1)
+    if dtype is bool_ and not (low >= 0 and last <= 1):
+        raise ValueError(expected("randint", "numbers 0 and 1 for dtype bool", f"low {low}, high {high}"))
+    expect_held("randint", dtype, low, last)
 
 
 def _signed(number: int) -> int:

@@ -10,6 +10,7 @@ from dtrain.base.spelling import expect_taken
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import full
 from dtrain.nn.module import Module
+from dtrain.ops.infer import as_axis
 
 
 class Elementwise(Module):
@@ -143,30 +144,28 @@ class PReLU(Module):
         return f"{self.weight.size}"
 
 
-class Softmax(Module):
-    """Numbers that are positive and add up to 1 along an axis."""
+class AlongAxis(Module):
+    """A function along one axis, which is checked where the module is made."""
 
     def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
+        self.axis = as_axis(type(self).__name__, axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
+
+
+class Softmax(AlongAxis):
+    """Numbers that are positive and add up to 1 along an axis."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.softmax(x, self.axis)
 
-    def extra_repr(self) -> str:
-        return f"axis={self.axis}"
 
-
-class LogSoftmax(Module):
+class LogSoftmax(AlongAxis):
     """The logarithm of softmax, computed without overflow."""
-
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
 
     def forward(self, x: Tensor) -> Tensor:
         return F.log_softmax(x, self.axis)
-
-    def extra_repr(self) -> str:
-        return f"axis={self.axis}"
 
 
 class Mish(Elementwise):
@@ -225,21 +224,15 @@ class CELU(Module):
         return f"{self.alpha}"
 
 
-class GLU(Module):
+class GLU(AlongAxis):
     """First half of an axis · sigmoid of its second half (Dauphin et al. 2017)."""
-
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
 
     def forward(self, x: Tensor) -> Tensor:
         return F.glu(x, self.axis)
 
 
-class Softmin(Module):
+class Softmin(AlongAxis):
     """`Softmax` of −x."""
-
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
 
     def forward(self, x: Tensor) -> Tensor:
         return F.softmin(x, self.axis)

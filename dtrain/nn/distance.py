@@ -5,13 +5,14 @@ from __future__ import annotations
 import dtrain.functional as F
 from dtrain.core.tensor import Tensor
 from dtrain.nn.module import Module
+from dtrain.ops.infer import as_axis
 
 
 class CosineSimilarity(Module):
     """The cosine of the angle between two tensors along an axis."""
 
     def __init__(self, axis: int = 1, eps: float = 1e-8) -> None:
-        self.axis, self.eps = axis, eps
+        self.axis, self.eps = as_axis(type(self).__name__, axis), eps
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         return F.cosine_similarity(a, b, self.axis, eps=self.eps)

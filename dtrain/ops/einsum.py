@@ -80,7 +80,8 @@ def tensordot(a: Tensor, b: Tensor, axes: int | Sequence[Sequence[int] | int] = 
     own = list(range(a.ndim))
     other_labels = [first[second.index(axis)] if axis in second else a.ndim + axis for axis in range(b.ndim)]
     left = [label for label in (*own, *other_labels) if (label in own) != (label in other_labels)]
-    return einsum(a, own, b, other_labels, left)
+    result = einsum(a, own, b, other_labels, left)
+    return cast(result, common_dtype([a.type, b.type]))  # sums of axes of size 1 come out as s64
 
 
 @rounded_once

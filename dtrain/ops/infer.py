@@ -59,11 +59,16 @@ def as_int(op: str, name: str, value: Any, minimum: int | None = None) -> int:
     return number
 
 
+def as_axis(op: str, axis: Any) -> int:
+    """An axis from anything that counts as an int, but for bools: those are flags, such as keepdim, out of place."""
+    if isinstance(axis, bool):
+        raise TypeError(expected(op, "an axis as an int", f"{axis} of type bool", "give flags by name"))
+    return as_int(op, "an axis", axis)
+
+
 def normalize_axis(op: str, axis: int, ndim: int) -> int:
     """A non-negative axis from one that may count from the end."""
-    if isinstance(axis, bool):  # a flag that stands where an axis goes: keepdim, unbiased
-        raise TypeError(expected(op, "an axis as an int", f"{axis} of type bool", "give flags by name"))
-    axis = as_int(op, "an axis", axis)
+    axis = as_axis(op, axis)
     if ndim == 0:
         raise ShapeError(expected(op, "a tensor with at least one axis", f"one of 0 axes, and axis {axis}"))
     if not -ndim <= axis < ndim:

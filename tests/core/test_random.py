@@ -12,6 +12,7 @@ from dtrain.base.dtype import FLOATS
 from dtrain.capture.trace import trace
 from dtrain.core import random
 from dtrain.core.random import Generator
+from dtrain.core.random_like import randint_like
 from dtrain.core.tensor import Tensor
 from dtrain.kernels.reference.random import philox
 
@@ -148,6 +149,19 @@ def test_randint_covers_its_range_evenly():
     assert Generator(2).randint(1, shape=3).tolist() == [0, 0, 0]
     with pytest.raises(ValueError, match="randint: expected low < high, got low 3, high 3"):
         Generator(2).randint(3, 3)
+
+
+def test_randint_of_bools_and_short_integers_stays_in_their_range():
+    drawn = random.randint(0, 2, (200,), dtype="bool")
+    assert drawn.dtype.tag == "bool"
+    assert 60 < drawn.numpy().sum() < 140
+    assert randint_like(drawn, 1, 2).tolist() == [True] * 200
+    with pytest.raises(ValueError, match="randint: expected numbers 0 and 1 for dtype bool, got low 0, high 3"):
+        random.randint(0, 3, (2,), dtype="bool")
+    assert random.randint(255, 256, (1,), dtype="u8").tolist() == [255]
+    for low, high, dtype in [(0, 257, "u8"), (-1, 3, "u8"), (-129, 0, "s8"), (0, 2**31 + 1, "s32")]:
+        with pytest.raises((ValueError, OverflowError), match=f"randint: expected numbers from .* for dtype {dtype}"):
+            random.randint(low, high, (2,), dtype=dtype)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 97])

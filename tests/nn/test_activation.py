@@ -48,3 +48,10 @@ def test_slopes_of_prelu_are_trained():
     layer = nn.PReLU(3)
     layer(dt.full((2, 3), -1.0)).sum().backward()
     assert layer.weight.grad.tolist() == [-2, -2, -2]
+
+
+@pytest.mark.parametrize("module", [nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.GLU, nn.CosineSimilarity])
+@pytest.mark.parametrize("axis", [True, 1.0, "1", None])
+def test_an_axis_is_an_integer(module, axis):
+    with pytest.raises(TypeError, match=f"{module.__name__}: expected an axis as an int"):
+        module(axis)

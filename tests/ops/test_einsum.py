@@ -179,6 +179,16 @@ def test_tensordot_is_numpys(shapes: Any, axes: Any) -> None:
     np.testing.assert_allclose(dt.tensordot(*arrays, dims=axes).numpy(), np.tensordot(*arrays, axes), rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["u8", "s8", "s16", "s32", "s64"])
+def test_tensordot_of_integers_keeps_their_dtype(dtype: str) -> None:
+    one = dt.tensor(np.ones((1, 1, 1)), dtype=dtype)
+    other = dt.tensor(np.full((2, 1, 2), 100), dtype=dtype)
+    result = F.tensordot(one, other, ((0, 1), (2, 0)))  # axes of size 1 stand for those of size 2: they are summed
+    assert result.dtype.tag == dtype
+    wrapped = np.array([[400]]).astype(result.dtype.numpy)
+    np.testing.assert_array_equal(result.numpy(), wrapped)
+
+
 @pytest.mark.parametrize(
     ("axes", "text"),
     [(3, "a count"), (((0,), (0, 1)), "as many"), (((0, 0), (0, 1)), "different"), (((0,), (1,)), "pairs of one size")],
