@@ -144,7 +144,7 @@ class PReLU(Module):
         return f"{self.weight.size}"
 
 
-class AlongAxis(Module):
+class _AlongAxis(Module):
     """A function along one axis, which is checked where the module is made."""
 
     def __init__(self, axis: int = -1) -> None:
@@ -154,14 +154,14 @@ class AlongAxis(Module):
         return f"axis={self.axis}"
 
 
-class Softmax(AlongAxis):
+class Softmax(_AlongAxis):
     """Numbers that are positive and add up to 1 along an axis."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.softmax(x, self.axis)
 
 
-class LogSoftmax(AlongAxis):
+class LogSoftmax(_AlongAxis):
     """The logarithm of softmax, computed without overflow."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -224,14 +224,14 @@ class CELU(Module):
         return f"{self.alpha}"
 
 
-class GLU(AlongAxis):
+class GLU(_AlongAxis):
     """First half of an axis · sigmoid of its second half (Dauphin et al. 2017)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.glu(x, self.axis)
 
 
-class Softmin(AlongAxis):
+class Softmin(_AlongAxis):
     """`Softmax` of −x."""
 
     def forward(self, x: Tensor) -> Tensor:
