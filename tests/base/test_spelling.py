@@ -12,13 +12,19 @@ import dtrain.functional as F
 from dtrain import data, nn, optim
 from dtrain.base import keywords, spelling
 
+
+def _own_kinds(value: type) -> list[type]:
+    """A class and its bases that are not public."""
+    return [kind for kind in value.__mro__ if kind is value or kind.__name__.startswith("_")]
+
+
 WRAPPED = {
     **{f"F.{name}": value for name, value in vars(F).items() if inspect.isfunction(value) and not name.startswith("_")},
     **{
-        f"{space.__name__.partition('.')[2]}.{name}": vars(value)["__init__"]
+        f"{space.__name__.partition('.')[2]}.{name}": value.__init__
         for space in (nn, optim, data)
         for name, value in vars(space).items()
-        if inspect.isclass(value) and "__init__" in vars(value)
+        if inspect.isclass(value) and any("__init__" in vars(kind) for kind in _own_kinds(value))
     },
 }
 CASES = [
