@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 
-from dtrain.base.control_channel import control_client
 from dtrain.collectives.context import get_communicator, is_initialized
+from dtrain.control.client import control_client
 from dtrain.graph.graph import Graph, Node
 
 

@@ -14,7 +14,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
-from dtrain.base.control_channel import control_client
 from dtrain.base.cuda import numbered, prefer_gpu
 from dtrain.base.device import DeviceLike
 from dtrain.base.errors import CollectiveError, exit_code_of, expected
@@ -22,6 +21,7 @@ from dtrain.base.rank_info import RankInfo
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.rank_claim import claim_rank, leave_job
 from dtrain.collectives.self_communicator import SelfCommunicator
+from dtrain.control.client import control_client
 
 # The text of the world of all ranks where `using` has made a group of it the world.
 WHOLE_WORLD = "the whole world"

@@ -12,9 +12,9 @@ import weakref
 from collections import Counter
 from dataclasses import dataclass
 
-from dtrain.base.control_channel import control_client
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import get_communicator, is_initialized
+from dtrain.control.client import control_client
 from dtrain.data.epoch_start import EpochStart
 
 

@@ -8,11 +8,11 @@ import platform
 import secrets
 from typing import NamedTuple
 
-from dtrain.base.control_channel import ControlClient, connect_control
 from dtrain.base.cores import THREAD_VARIABLES, set_num_threads, share_of_cores, usable_cores
 from dtrain.base.network import own_addresses
 from dtrain.base.rank_info import RankInfo
 from dtrain.collectives.communicator import Communicator
+from dtrain.control.client import ControlClient, connect_control
 
 
 class _Place(NamedTuple):
@@ -37,7 +37,7 @@ def _share_control_channel(world: Communicator, info: RankInfo, *, is_one_host: 
     """
     address = token = ""
     if info.rank == 0:
-        from dtrain.base.control_server import ControlServer
+        from dtrain.control.server import ControlServer
 
         token = secrets.token_hex(16)
         server = (

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.base.control_channel import control_client
 from dtrain.base.dtype import ALL, float64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
@@ -27,6 +26,7 @@ from dtrain.collectives.bucket_pool import pool_of
 from dtrain.collectives.communicator import Communicator
 from dtrain.collectives.context import communicator_for, get_communicator, is_initialized
 from dtrain.collectives.missed_calls import counted, miss
+from dtrain.control.client import control_client
 from dtrain.core.apply import apply, apply_all
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import warnings
 
-from dtrain.base.control_channel import ADDRESS_VARIABLE, TOKEN_VARIABLE
 from dtrain.base.rank_info import ENVIRONMENTS, RankInfo
+from dtrain.control.client import ADDRESS_VARIABLE, TOKEN_VARIABLE
 
 CLAIM_VARIABLE = "DTRAIN_RANK_CLAIM"
 # One of these differs where a rank starts another job, whose ranks are ranks of their own.

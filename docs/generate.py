@@ -16,9 +16,9 @@ from types import ModuleType
 from typing import Any
 
 from dtrain.base.environment_variables import ENVIRONMENT_VARIABLES
-from dtrain.base.exit_codes import EXIT_CODES
 from dtrain.base.rank_info import ENVIRONMENTS
-from dtrain.launcher.flags import FLAGS, Flag
+from dtrain.control.exit_codes import EXIT_CODES
+from dtrain.launcher.command.flags import FLAGS, Flag
 
 DOCS = Path(__file__).parent
 

@@ -12,9 +12,9 @@ from contextlib import suppress
 from io import TextIOWrapper
 
 from dtrain.base.errors import LaunchError, expected
-from dtrain.base.exit_codes import COULD_NOT_START, INTERRUPTED, WRONG_USAGE
 from dtrain.base.version import VERSION
-from dtrain.launcher.command_line import UsageError
+from dtrain.control.exit_codes import COULD_NOT_START, INTERRUPTED, WRONG_USAGE
+from dtrain.launcher.command.command_line import UsageError
 
 HELP = """\
 usage: dtrain COMMAND …
@@ -97,19 +97,19 @@ def _did_you_mean(name: str, rest: Sequence[str]) -> str:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from dtrain.launcher.run import run
+    from dtrain.launcher.command.run import run
 
     return run(arguments, os.environ)
 
 
 def _bench(arguments: Sequence[str]) -> int:
-    from dtrain.launcher.bench import bench
+    from dtrain.launcher.command.bench import bench
 
     return bench(arguments)
 
 
 def _doctor(arguments: Sequence[str]) -> int:
-    from dtrain.launcher.doctor import doctor
+    from dtrain.launcher.command.doctor import doctor
 
     return doctor(arguments)
 

@@ -1,7 +1,7 @@
 """Every environment variable that dtrain reads or sets, in one table: the documentation is made of it.
 
 A test holds that the sources name no other. The flags of `dtrain run` have their mirrors besides
-(`dtrain.launcher.flags`), and other launchers' variables are read by `rank_info.ENVIRONMENTS`.
+(`dtrain.launcher.command.flags`), and other launchers' variables are read by `rank_info.ENVIRONMENTS`.
 """
 
 from __future__ import annotations

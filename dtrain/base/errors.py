@@ -18,7 +18,6 @@ what was given and what to do; use `expected()` so that all of them read alike.
 
 from __future__ import annotations
 
-from dtrain.base.exit_codes import RANKS_DISAGREE
 from dtrain.base.rank_info import rank_tag
 
 
@@ -61,7 +60,7 @@ class CollectiveMismatchError(CollectiveError):
     `sides` says who called what, one text a call, such as "ranks 0,2: all_reduce sum f32[3]".
     """
 
-    exit_code = RANKS_DISAGREE  # found before the run or during it, the code is one
+    exit_code = 120  # found before the run or during it, the code is one; `control.exit_codes` takes it from here
     sides: tuple[str, ...] = ()
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from dtrain.base.environment_variables import ENVIRONMENT_VARIABLES
-from dtrain.launcher.flags import FLAGS
+from dtrain.launcher.command.flags import FLAGS
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,8 +6,6 @@ import json
 
 import pytest
 
-from dtrain.base.control_channel import parse_address
-from dtrain.base.control_frames import encode
 from dtrain.base.errors import CollectiveMismatchError, DtrainError, LaunchError, ShapeError, exit_code_of
 from dtrain.base.exception_text import (
     exception_message,
@@ -17,6 +15,8 @@ from dtrain.base.exception_text import (
     object_text,
     shortened,
 )
+from dtrain.control.client import parse_address
+from dtrain.control.frames import encode
 
 
 class Silent(Exception):
@@ -116,7 +116,7 @@ def test_our_own_errors_end_at_the_users_line():
         call()
     error = info.value
     text = exception_traceback(error, frames_of_user(error, error.__traceback__))
-    assert 'parse_address("nothing")' in text and "control_channel.py" not in text
+    assert 'parse_address("nothing")' in text and "control/client.py" not in text
     assert "LaunchError" in text
 
 
@@ -125,7 +125,7 @@ def test_other_errors_keep_all_their_frames():
         parse_address(None)
     except AttributeError as error:
         assert frames_of_user(error, error.__traceback__) is error.__traceback__
-        assert "control_channel.py" in exception_traceback(error, error.__traceback__)
+        assert "control/client.py" in exception_traceback(error, error.__traceback__)
 
 
 def test_an_error_of_ours_ends_at_the_users_line_under_a_spelled_function():

@@ -9,11 +9,13 @@ import time
 
 import pytest
 
-from dtrain.base import control_channel, control_server, network
-from dtrain.base.control_channel import VANISHED_AFTER, ControlClient, parse_address
-from dtrain.base.control_server import ControlServer
+from dtrain.base import network
 from dtrain.base.network import address_towards, connect_any, own_addresses, seconds_unanswered
 from dtrain.base.rank_info import RankInfo
+from dtrain.control import client as client_module
+from dtrain.control import server as server_module
+from dtrain.control.client import VANISHED_AFTER, ControlClient, parse_address
+from dtrain.control.server import ControlServer
 
 pytestmark = pytest.mark.alone
 
@@ -110,9 +112,9 @@ def test_a_reader_that_pauses_is_no_host_that_has_vanished(listener):
 def test_who_stays_unanswered_for_long_is_lost(monkeypatch, side):
     lost = {"server": threading.Event(), "client": threading.Event()}
     answers = {"server": 0.0, "client": 0.0}
-    monkeypatch.setattr(control_server, "LOOK_INTERVAL", 0.0)
-    monkeypatch.setattr(control_server, "seconds_unanswered", lambda _: answers["server"])
-    monkeypatch.setattr(control_channel, "seconds_unanswered", lambda _: answers["client"])
+    monkeypatch.setattr(server_module, "LOOK_INTERVAL", 0.0)
+    monkeypatch.setattr(server_module, "seconds_unanswered", lambda _: answers["server"])
+    monkeypatch.setattr(client_module, "seconds_unanswered", lambda _: answers["client"])
     server = ControlServer(on_lost=lambda _: lost["server"].set())
     client = ControlClient(server.address, server.token, info=RankInfo(size=2), on_lost=lost["client"].set)
     try:

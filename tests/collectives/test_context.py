@@ -113,7 +113,7 @@ def test_under_mpirun_ranks_share_a_control_channel() -> None:
 
 
 def control_program(world: Communicator) -> tuple[int, int, bool]:
-    from dtrain.base.control_channel import control_client
+    from dtrain.control.client import control_client
 
     assert context.init() is world
     client = control_client()

@@ -12,9 +12,9 @@ import pytest
 import dtrain
 from dtrain import collectives
 from dtrain.base.environment_variables import ENVIRONMENT_VARIABLES
-from dtrain.base.exit_codes import EXIT_CODES
 from dtrain.base.rank_info import ENVIRONMENTS
-from dtrain.launcher.flags import FLAGS
+from dtrain.control.exit_codes import EXIT_CODES
+from dtrain.launcher.command.flags import FLAGS
 
 PATH = Path(__file__).parents[2] / "docs" / "generate.py"
 

@@ -78,7 +78,7 @@ def test_plan_only_starts_nothing(run):
 def test_no_mpi_is_code_125(run, tmp_path):
     """An environment whose Python has no mpirun beside it and none on PATH."""
     code = (
-        "import sys; from dtrain.launcher import mpi_installation, cli\n"
+        "import sys; from dtrain.launcher import cli; from dtrain.launcher.plan import mpi_installation\n"
         "mpi_installation.find_mpirun = lambda: None\n"
         "sys.exit(cli.main(['run', '-np', '2', sys.argv[1]]))"
     )
@@ -92,7 +92,7 @@ def test_no_mpi_is_code_125(run, tmp_path):
 
 def test_the_launcher_loads_no_framework_of_others():
     code = (
-        "import sys; import dtrain.launcher.cli, dtrain.launcher.run\n"
+        "import sys; import dtrain.launcher.cli, dtrain.launcher.command.run\n"
         "print([name for name in ('mpi4py', 'ray', 'cupy', 'rich') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dtrain.launcher.flags import parse_run
-from dtrain.launcher.spec import read_hostfile
+from dtrain.launcher.command.flags import parse_run
+from dtrain.launcher.plan.spec import read_hostfile
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
 FILES = sorted(path.relative_to(CLUSTER) for path in CLUSTER.rglob("*") if path.is_file() and path.name != "README.md")

@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from dtrain.base.errors import LaunchError
-from dtrain.launcher.mpi_installation import home_variable, identify
-from dtrain.launcher.roster import Roster
+from dtrain.launcher.job.roster import Roster
+from dtrain.launcher.plan.mpi_installation import home_variable, identify
 
 pytestmark = pytest.mark.alone
 

@@ -175,7 +175,7 @@ def test_kill_nine_of_one_rank(run, launcher):
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_schedule_mismatch(run, launcher):
     action = (
-        "from dtrain.base.control_channel import control_client\n"
+        "from dtrain.control.client import control_client\n"
         "control_client().post_schedule('world', 0, str(rank), f'all_reduce f32[{rank}]')"
     )
     script = run.script(TRAIN.replace("rank == int(who)", "rank != int(who)"))
@@ -227,7 +227,7 @@ def test_killing_the_launcher_leaves_no_orphan(run, launcher):
 
 def test_progress_is_part_of_the_verdict(run):
     script = run.script(
-        "import time\nfrom dtrain.base.control_channel import control_client\n"
+        "import time\nfrom dtrain.control.client import control_client\n"
         "control_client().progress(41, 'all_reduce')\ntime.sleep(0.5)\nraise SystemExit(4)\n"
     )
     ended = run("--quiet", script)
@@ -294,7 +294,7 @@ def test_ranks_that_cannot_be_started(run):
     )
     fake.chmod(0o755)
     code = (
-        "import sys; from dtrain.launcher import mpi_installation, cli;"
+        "import sys; from dtrain.launcher import cli; from dtrain.launcher.plan import mpi_installation;"
         f"mpi_installation.find_mpirun = lambda: {str(fake)!r};"
         "sys.exit(cli.main(['run', '-np', '2', sys.argv[1]]))"
     )

@@ -136,11 +136,12 @@ def test_a_signal_while_the_ranks_start(run):
     starter = run.folder / "starter.py"
     starter.write_text(
         "import time\n"
-        "from dtrain.launcher import local_launcher, cli\n"
+        "from dtrain.launcher import cli\n"
+        "from dtrain.launcher.backends import local\n"
         "def start(self, plan, control):\n"
         "    print('starting', flush=True)\n"
         "    time.sleep(60)\n"
-        "local_launcher.LocalBackend.start = start\n"
+        "local.LocalBackend.start = start\n"
         "raise SystemExit(cli.main(['run', 'script.py']))\n"
     )
     run.script("")

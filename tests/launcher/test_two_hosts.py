@@ -11,7 +11,7 @@ import pytest
 from helpers.hosts import inside, short_folder
 from helpers.ray_nodes import head_flags, ray_node
 
-from dtrain.launcher.mpi_installation import ROOT_VARIABLES, find_mpirun
+from dtrain.launcher.plan.mpi_installation import ROOT_VARIABLES, find_mpirun
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed]
 
@@ -109,7 +109,7 @@ def test_collectives_over_two_hosts(run, hosts, mpi_args):
 WITHOUT_LAUNCHER = """
 import os, numpy
 import dtrain.collectives as dist
-from dtrain.base.control_channel import control_client
+from dtrain.control.client import control_client
 from dtrain.base.cores import usable_cores
 
 world = dist.init(timeout=20)

@@ -1,0 +1,333 @@
+"""The side channel between ranks and whoever watches them: messages (`frames.py`) over TCP, standard library only.
+
+It is never in the data plane: a rank posts and goes on, and a server that is slow or gone cannot stop training. One
+`ControlServer` runs in the launcher (or in rank 0 where there is none); each rank holds one `ControlClient`.
+
+    rank → server    hello · progress(step, op) · schedule(group, position, digest, text) · failure(traceback)
+    server → rank    verdict (why the job ends) · ack
+
+`server.py` holds the other end and the agreement check. Other messages pass through here unread: `dist.init`
+says when it is joining and has joined (`collectives/context.py`), launcher and supervisors talk about start, input,
+output and ends (`launcher/job`, `launcher/rank`), Ray's agents about processes (`launcher/backends/ray_cluster`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+from dtrain.base.errors import LaunchError, expected
+from dtrain.base.exception_text import exception_message, exception_name, exception_traceback
+from dtrain.base.network import connect_any, seconds_unanswered
+from dtrain.base.rank_info import RankInfo
+from dtrain.control.frames import Message, encode, payload_size
+
+ADDRESS_VARIABLE = "DTRAIN_CONTROL_ADDRESS"
+TOKEN_VARIABLE = "DTRAIN_JOB_TOKEN"
+
+PROGRESS_INTERVAL = 0.2  # seconds between two progress messages of one rank; steps in between are not sent
+CONNECT_TIMEOUT = 10.0
+VANISHED_AFTER = 15.0  # seconds without a sign of life from the other host's system; shorter ones are waited out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Why a job ends: `kind` (mismatch, failure, …), the ranks to blame, the text for people, the exit code."""
+
+    kind: str
+    exit_code: int
+    ranks: tuple[int, ...]
+    text: str
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`host:port` as a pair. Raises `LaunchError`."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 <= int(port) < 65536:
+        raise LaunchError(expected("control channel", "an address such as 10.0.0.1:29500", repr(text)))
+    return host, int(port)
+
+
+class ControlClient:
+    """A rank's end of the channel. Every method returns at once, except `failure`, which waits for an answer."""
+
+    def __init__(
+        self,
+        address: str,
+        token: str,
+        *,
+        info: RankInfo,
+        role: str = "rank",
+        on_verdict: Callable[[Verdict], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
+        on_message: Callable[[Message], None] | None = None,
+    ) -> None:
+        """Connect and say hello.
+
+        Without `on_verdict` a verdict is printed and ends the process with its exit code. `on_lost` is called when the
+        server goes away; without it nothing happens. Both run on the listening thread. Raises `LaunchError`.
+        """
+        self.info = info
+        self.address = address
+        self._on_verdict = on_verdict or exit_by_verdict
+        self._on_lost = on_lost
+        self._on_message = on_message
+        self._outgoing: deque[bytes] = deque()
+        self._progress: Message | None = None
+        self._progress_sent = 0.0
+        self._wake = threading.Condition()
+        self._closed = False
+        self._idle = True
+        self._acks: set[int] = set()
+        self._next_ack = 0
+        self._socket = _connect(address)
+        # Queued before the sender starts: the server takes nothing before hello.
+        self._outgoing.append(
+            encode(
+                {
+                    "type": "hello",
+                    "token": token,
+                    "role": role,
+                    "rank": info.rank,
+                    "size": info.size,
+                    "host": info.host,
+                    "pid": os.getpid(),
+                }
+            )
+        )
+        self._threads = [
+            threading.Thread(target=self._send_loop, name="dtrain-control-send", daemon=True),
+            threading.Thread(target=self._receive_loop, name="dtrain-control-receive", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+        # A forked data-loader worker must not hold the rank's connection open.
+        os.register_at_fork(after_in_child=self._abandon)
+
+    def post_schedule(self, group: str, position: int, digest: str, text: str) -> None:
+        """Tell which collectives this rank will run: the `position`-th schedule it compiled for `group`.
+
+        Whoever else posts another digest for the same group and position ends the job; `text` is for the diff.
+        """
+        self.send({"type": "schedule", "group": group, "position": position, "digest": digest, "text": text})
+
+    def progress(self, step: int, op: str = "") -> None:
+        """Note how far this rank is. Costs an assignment; the latest one is sent a few times a second."""
+        self._progress = {"type": "progress", "step": step, "op": op, "time": time.time()}
+
+    def failure(self, error: BaseException, *, timeout: float = 2.0) -> bool:
+        """Report the exception this rank dies of; wait up to `timeout` seconds until the server has it."""
+        return self.request(
+            {
+                "type": "failure",
+                "exception": exception_name(error),
+                "message": exception_message(error),
+                "traceback": exception_traceback(error, error.__traceback__),
+                "time": time.time(),
+            },
+            timeout=timeout,
+        )
+
+    def request(self, message: Message, *, timeout: float) -> bool:
+        """Send and wait until the server has handled it. False when it did not answer in time."""
+        with self._wake:
+            ack = self._next_ack
+            self._next_ack += 1
+        self.send(message | {"ack": ack})
+        with self._wake:
+            answered = self._wake.wait_for(lambda: ack in self._acks or self._closed, timeout)
+            return answered and ack in self._acks
+
+    def send(self, message: Message, payload: bytes = b"") -> None:
+        """Queue a message, with raw bytes after it. Never waits, never raises: without a server it is dropped."""
+        line = encode(message, payload)
+        with self._wake:
+            if not self._closed:
+                self._outgoing.append(line)
+                self._wake.notify_all()
+
+    def flush(self, timeout: float = 2.0) -> bool:
+        """Wait until everything queued has been handed to the network."""
+        with self._wake:
+            return self._wake.wait_for(lambda: self._closed or (not self._outgoing and self._idle), timeout)
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Flush and disconnect. Safe to call twice."""
+        self.flush(timeout)
+        self._stop()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout)
+
+    def leave_if_unreachable(self) -> None:
+        """Disconnect, so that `on_lost` is called, where the server's host has vanished; to be called now and then."""
+        with contextlib.suppress(OSError):
+            if not self._closed and seconds_unanswered(self._socket) > VANISHED_AFTER:
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _stop(self) -> None:
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _abandon(self) -> None:
+        self._closed = True
+        self._wake = threading.Condition()  # the parent's may have been held when it forked
+        # Socket.close() would only lower a count, as the listening thread's stream still refers to it.
+        descriptor = self._socket.detach()
+        if descriptor >= 0:
+            os.close(descriptor)
+        forget_client(self)
+
+    def _send_loop(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            try:
+                self._socket.sendall(batch)
+            except OSError:
+                return
+            with self._wake:
+                self._idle = True
+                self._wake.notify_all()
+
+    def _next_batch(self) -> bytes | None:
+        with self._wake:
+            while not (self._outgoing or self._closed or self._is_progress_due()):
+                self._wake.wait(PROGRESS_INTERVAL)
+            if self._closed:
+                return None
+            self._idle = False
+            progress, self._progress = self._progress, None
+            if progress is not None:
+                self._outgoing.append(encode(progress))
+                self._progress_sent = time.monotonic()
+            batch = b"".join(self._outgoing)
+            self._outgoing.clear()
+            return batch
+
+    def _is_progress_due(self) -> bool:
+        return self._progress is not None and time.monotonic() - self._progress_sent >= PROGRESS_INTERVAL
+
+    def _receive_loop(self) -> None:
+        with contextlib.suppress(OSError, ValueError), self._socket.makefile("rb") as stream:
+            for line in stream:
+                message = json.loads(line)
+                if nbytes := payload_size(message):
+                    message["payload"] = stream.read(nbytes)
+                self._handle(message)
+        was_closed = self._closed
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+        if not was_closed and self._on_lost is not None:
+            self._on_lost()
+
+    def _handle(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "ack":
+            with self._wake:
+                self._acks.add(message["ack"])
+                self._wake.notify_all()
+        elif kind == "verdict":
+            self._on_verdict(_verdict_from(message))
+        elif self._on_message is not None:
+            self._on_message(message)
+
+
+def exit_by_verdict(verdict: Verdict) -> None:
+    """Print the verdict and leave: the default of a rank that runs without a launcher."""
+    sys.stderr.write(verdict.text.rstrip("\n") + "\n")
+    sys.stderr.flush()
+    # The server may live in this very process and still have to tell the other ranks.
+    time.sleep(0.2)
+    # Not sys.exit: this is a side thread, and the main one may wait for ever inside MPI.
+    os._exit(verdict.exit_code)
+
+
+def verdict_message(verdict: Verdict) -> Message:
+    """What goes over the wire for a verdict."""
+    return {"type": "verdict"} | asdict(verdict)
+
+
+def _verdict_from(message: Message) -> Verdict:
+    return Verdict(
+        kind=message["kind"],
+        exit_code=int(message["exit_code"]),
+        ranks=tuple(message["ranks"]),
+        text=message["text"],
+    )
+
+
+def configure(connection: socket.socket) -> None:
+    """Send small lines at once, and notice within `VANISHED_AFTER` when the other host has vanished while nothing is on
+    its way to it; `network.seconds_unanswered` tells of the rest. Its system answers, so its processes may pause.
+    """
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 5)):
+        if hasattr(socket, option):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _connect(address: str) -> socket.socket:
+    """`address` may be several, `10.0.0.1:29500,10.1.0.1:29500`: the server's host as different networks see it."""
+    places = [parse_address(part) for part in address.split(",")]
+    try:
+        connection = connect_any(places, CONNECT_TIMEOUT)
+    except OSError as error:
+        raise LaunchError(
+            expected(
+                "control channel",
+                f"a server at {address}",
+                str(error),
+                f"check that this host can reach it, or unset {ADDRESS_VARIABLE}",
+            )
+        ) from error
+    connection.settimeout(None)
+    configure(connection)
+    return connection
+
+
+_client: ControlClient | None = None
+_client_lock = threading.Lock()
+
+
+def control_client(env: Mapping[str, str] | None = None) -> ControlClient | None:
+    """This process's client: connected on first use where the environment names a server, else None."""
+    global _client
+    env = os.environ if env is None else env
+    with _client_lock:
+        if _client is None and env.get(ADDRESS_VARIABLE):
+            info = RankInfo.from_environment(env)
+            # The launcher that put the address into the environment also ends the job; its verdict kills us.
+            _client = ControlClient(env[ADDRESS_VARIABLE], env.get(TOKEN_VARIABLE, ""), info=info)
+        return _client
+
+
+def connect_control(address: str, token: str, *, info: RankInfo) -> ControlClient:
+    """Make this process's client by hand, where ranks agreed on a server among themselves. Raises if there is one."""
+    global _client
+    with _client_lock:
+        if _client is not None:
+            raise LaunchError(
+                expected("control channel", "one connection a process", "a second one", "use control_client()")
+            )
+        _client = ControlClient(address, token, info=info)
+        return _client
+
+
+def forget_client(client: ControlClient) -> None:
+    """Drop the process's client if it is this one; the next `control_client()` connects anew."""
+    global _client
+    if _client is client:
+        _client = None

@@ -1,0 +1,1 @@
+"""The `dtrain` command: what was typed, and what is done about it."""

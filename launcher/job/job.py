@@ -1,0 +1,288 @@
+"""One job from start to last word: start the ranks, show their output, watch them, say why it ended, leave nothing.
+
+Everything that happens comes as an event through one queue (messages of supervisors and ranks, losses, signals), and
+one thread takes them in order, so no lock guards the state. `Muster` sees the ranks come up, `Judge` tells when the job
+is over and why: the first rank that ends badly by itself is the culprit.
+That thread never writes to a reader and never reads output: threads of their own do (`output_thread.py`), so that
+neither a flood of lines nor a reader that pauses makes the job deaf.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import secrets
+import signal
+import sys
+import time
+from queue import Empty, SimpleQueue
+from typing import Any, TextIO
+
+from dtrain.base.errors import LaunchError
+from dtrain.control.client import ADDRESS_VARIABLE, TOKEN_VARIABLE, Verdict
+from dtrain.control.frames import Message
+from dtrain.control.server import ControlServer, Peer
+from dtrain.launcher.backends.backend import Backend, Started
+from dtrain.launcher.job.backend_verdicts import start_verdict
+from dtrain.launcher.job.judge import Judge
+from dtrain.launcher.job.muster import RANK_GRACE, Muster, listening_addresses
+from dtrain.launcher.job.output_thread import OutputThreads
+from dtrain.launcher.job.roster import Roster
+from dtrain.launcher.job.signals import ENDING, JobSignals, SignalWhileStarting
+from dtrain.launcher.job.verdict import JobVerdict, block, interrupt_verdict, timeout_verdict
+from dtrain.launcher.plan.launch_plan import LaunchPlan
+from dtrain.launcher.plan.machine import kill_processes_with
+from dtrain.launcher.plan.spec import LaunchSpec
+
+JOB_VARIABLE = "DTRAIN_JOB_ID"
+TURN = 0.05  # seconds between looks at clocks and processes
+STACKS_WAIT = 1.0
+SIGNAL_GRACE = 10.0
+READER_PATIENCE = 10.0  # after a failure, for a reader that takes nothing
+INTERRUPTED_READER_LIMIT = 0.7  # after a signal, for all that is still to be shown
+STARTER_GRACE = 1.0  # for mpirun to end by itself once its ranks are gone
+MAX_WAITING = 4096  # events; above it the server stops reading
+BROKEN_PIPE = 128 + signal.SIGPIPE
+
+Event = tuple[str, Any, Message]
+
+
+class Job:
+    """Carries out a plan. `run()` returns the exit code of the contract and never raises for what ranks do."""
+
+    def __init__(
+        self, plan: LaunchPlan, spec: LaunchSpec, backend: Backend, stdout: TextIO | None, stderr: TextIO | None
+    ) -> None:
+        self._plan = plan
+        self._spec = spec
+        self._backend = backend
+        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._closing = False
+        self._output = OutputThreads(
+            stdout,
+            stderr,
+            size=plan.size,
+            tag=plan.size > 1 if spec.tag_output is None else spec.tag_output,
+            timestamp=spec.timestamp_output,
+            log_dir=spec.log_dir,
+            on_written=self._give_credit,
+            on_error=lambda name, error: self._events.put(("unwritable", (name, error), {})),
+        )
+        self._roster = Roster(plan.size, log_of=lambda rank: self._output.log_path(rank, "stderr"))
+        self._job_id = secrets.token_hex(8)
+        self._signals = JobSignals()
+        self._interrupts: list[int] = []
+        self._verdict: JobVerdict | None = None
+        self._muster = Muster(plan, spec, self._roster, self._output, passes_input=backend.passes_input)
+        self._server: ControlServer
+        self._started: Started
+
+    def run(self) -> int:
+        """Start, watch, stop, show the rest; returns the exit code."""
+        with self._signals.noted():
+            code = self._run()
+            return self._show_the_rest(code)
+
+    def _run(self) -> int:
+        try:
+            self._server = self._make_server()
+        except LaunchError as error:
+            return self._conclude(start_verdict([f"  {error}"]))
+        try:
+            return self._run_ranks()
+        finally:
+            self._closing = True
+            self._server.close()
+            kill_processes_with(JOB_VARIABLE, self._job_id)
+
+    def _run_ranks(self) -> int:
+        problem = self._start()
+        if problem is not None:
+            return self._conclude(problem)
+        try:
+            verdict = self._watch()
+            code = self._conclude(verdict) if verdict is not None else 0
+            grace = SIGNAL_GRACE if verdict is not None and verdict.kind == "interrupt" else RANK_GRACE
+            grace = grace if code != BROKEN_PIPE else 0.0  # who read our output is gone; so is the reason to go on
+            self._end_everything(self._spec.grace if self._spec.grace is not None else grace)
+            return code
+        finally:
+            self._started.kill()
+
+    def _start(self) -> JobVerdict | None:
+        """Start the ranks; what kept them from it, or nothing."""
+        self._take_signals()  # those of before; from here on they are raised
+        try:
+            with self._signals.raised():
+                if self._verdict is None:
+                    self._started = self._backend.start(self._plan, self._control_variables())
+        except LaunchError as error:
+            return start_verdict([f"  {error}"])
+        except SignalWhileStarting:
+            self._take_signals()
+        return self._verdict
+
+    def _show_the_rest(self, code: int) -> int:
+        """Wait for the readers of our output: as long as they like after a good end, a while after a bad one."""
+        self._take_signals()
+        if self._interrupts:
+            patience = limit = INTERRUPTED_READER_LIMIT
+        elif code == 0:
+            patience = limit = math.inf
+        else:
+            patience, limit = READER_PATIENCE, math.inf
+        self._output.drain(patience=patience, limit=limit, is_enough=lambda: bool(self._signals.ending))
+        self._take_signals()
+        return code or (128 + self._interrupts[0] if self._interrupts else 0)
+
+    def _make_server(self) -> ControlServer:
+        host, advertised = listening_addresses(self._plan)
+        return ControlServer(
+            host,
+            advertised_hosts=advertised,
+            on_message=self._receive,
+            on_lost=lambda peer: self._take(("lost", peer, {})),
+            on_verdict=lambda verdict: self._take(("verdict", verdict, {})),
+        )
+
+    def _control_variables(self) -> dict[str, str]:
+        return {
+            ADDRESS_VARIABLE: self._server.address,
+            TOKEN_VARIABLE: self._server.token,
+            JOB_VARIABLE: self._job_id,
+        }
+
+    def _receive(self, peer: Peer, message: Message) -> None:
+        """On the server's thread: output goes its own way, all else becomes an event."""
+        if message["type"] != "output":
+            self._take(("message", peer, message))
+        elif 0 <= peer.rank < self._plan.size and message["stream"] in ("stdout", "stderr"):
+            self._output.feed(peer.rank, message["stream"], message["payload"])
+
+    def _give_credit(self, rank: int, nbytes: int) -> None:
+        """On a writing thread: the rank may send as much again."""
+        supervisor = self._roster.supervisors.get(rank)
+        if supervisor is not None:
+            self._server.send(supervisor, {"type": "credit", "nbytes": nbytes})
+
+    def _take(self, event: Event) -> None:
+        """On the server's thread: queue an event, waiting while too many wait."""
+        while self._events.qsize() > MAX_WAITING and not self._closing:
+            time.sleep(0.01)
+        self._events.put(event)
+
+    def _take_signals(self) -> None:
+        while self._signals.pending:
+            number = self._signals.pending.popleft()
+            if number in ENDING:
+                self._interrupts.append(number)
+                self._verdict = self._verdict or interrupt_verdict(number)
+            else:
+                self._server.broadcast({"type": "signal", "signal": number}, role="supervisor")
+
+    def _watch(self) -> JobVerdict | None:
+        """Serve events until the job is over; None when all ranks ended well."""
+        judge = Judge(self._plan, self._spec, self._roster, self._started)
+        while True:
+            self._turn()
+            now = time.monotonic()
+            if self._verdict is not None:
+                return self._verdict
+            outcome = judge.look(now, self._muster.running_since)
+            if outcome is not None:
+                if outcome.note:
+                    self._output.finish_lines()
+                    self._output.say(outcome.note)
+                return outcome.verdict
+            if self._spec.timeout is not None and now - self._muster.running_since > self._spec.timeout:
+                return self._timed_out(self._spec.timeout)
+
+    def _turn(self) -> None:
+        """Take what has happened, waiting a moment for the first event; signals and clocks come before a flood."""
+        until = time.monotonic() + TURN
+        with contextlib.suppress(Empty):
+            self._handle(*self._events.get(timeout=TURN))
+            while time.monotonic() < until and not self._signals.pending:
+                self._handle(*self._events.get_nowait())
+        self._take_signals()
+
+    def _handle(self, kind: str, subject: Any, message: Message) -> None:
+        if kind == "message":
+            self._hear(subject, message)
+        elif kind == "lost":
+            self._roster.note_lost(subject)
+        elif kind == "verdict":
+            self._verdict = self._verdict or _mismatch(subject)
+        elif kind == "unwritable":
+            self._note_unwritable(*subject)
+
+    def _note_unwritable(self, name: str, error: OSError) -> None:
+        if isinstance(error, BrokenPipeError):
+            self._verdict = self._verdict or JobVerdict(kind="interrupt", exit_code=BROKEN_PIPE, text="")
+        else:
+            self._output.say(f"dtrain: cannot write {name} any more: {error.strerror}; the job goes on without it\n")
+
+    def _hear(self, peer: Peer, message: Message) -> None:
+        if not 0 <= peer.rank < self._plan.size:
+            self._verdict = self._verdict or start_verdict(
+                [f"  expected ranks below {self._plan.size}, got {peer.rank}"]
+            )
+        elif message["type"] == "ready":
+            problem = self._muster.note_ready(self._server, peer, message)
+            if problem:
+                self._verdict = self._verdict or start_verdict([f"  {problem}"])
+        elif message["type"] == "input_taken":
+            self._muster.want_input()
+        else:
+            self._roster.note(peer, message)
+
+    def _timed_out(self, seconds: float) -> JobVerdict:
+        self._server.broadcast({"type": "dump_stacks"}, role="supervisor")
+        until = time.monotonic() + STACKS_WAIT
+        while time.monotonic() < until and any(not (end.stacks or end.has_ended) for end in self._roster.ends):
+            self._turn()
+        return timeout_verdict(seconds, self._roster.ends, time.time())
+
+    def _conclude(self, verdict: JobVerdict) -> int:
+        """Say the last word, after everything the ranks wrote before."""
+        self._verdict = verdict
+        self._output.finish_lines()
+        self._output.say(verdict.text)
+        if self._spec.log_dir is not None:
+            try:
+                verdict.write(self._spec.log_dir)
+            except OSError as error:
+                self._output.say(f"dtrain: cannot write failure.json in {self._spec.log_dir}: {error.strerror}\n")
+        return verdict.exit_code
+
+    def _end_everything(self, grace: float) -> None:
+        """Tell all ranks to end, wait, kill what is left. A second signal from outside ends the patience."""
+        number = self._interrupts[0] if self._interrupts else signal.SIGTERM
+        self._muster.stop(self._server, number, grace)
+        patience = len(self._interrupts)
+        until = time.monotonic() + grace + 0.5
+        while time.monotonic() < until and self._roster.supervisors and len(self._interrupts) == patience:
+            self._turn()
+        if self._wait_for_starter(STARTER_GRACE) is None:
+            self._started.terminate()
+            self._wait_for_starter(STARTER_GRACE / 2)
+
+    def _wait_for_starter(self, seconds: float) -> int | None:
+        until = time.monotonic() + seconds
+        while (code := self._started.poll()) is None and time.monotonic() < until:
+            self._turn()
+        return code
+
+
+def _mismatch(verdict: Verdict) -> JobVerdict:
+    return JobVerdict(
+        kind="mismatch",
+        exit_code=verdict.exit_code,
+        text=block(verdict.text.removeprefix("dtrain: ").rstrip().splitlines()),
+        ranks=verdict.ranks,
+    )
+
+
+def run_job(plan: LaunchPlan, spec: LaunchSpec, backend: Backend) -> int:
+    """Carry out a plan on this process's own output."""
+    return Job(plan, spec, backend, sys.stdout, sys.stderr).run()

@@ -1,0 +1,175 @@
+"""The last word of a job that failed: which rank, where, why, its traceback, and the same as JSON.
+
+`JobVerdict` is words and exit code, made of what is known of each rank's end. Wording is pure, so it is tested as text.
+Verdicts about what started the ranks stand in `starter_verdicts.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from dtrain.control.exit_codes import RANKS_DISAGREE, TIMED_OUT
+from dtrain.launcher.job.rank_end import (
+    CONSEQUENCE,
+    RankEnd,
+    cause,
+    cause_of_all,
+    clock,
+    named_ranks,
+    place_of,
+    progress,
+    signal_name,
+)
+
+VerdictKind = Literal["failure", "mismatch", "timeout", "start", "interrupt"]
+
+MEBI = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobVerdict:
+    """Why a job ended, for people (`text`) and programs (`as_json`)."""
+
+    kind: VerdictKind
+    exit_code: int
+    text: str
+    ranks: tuple[int, ...] = ()
+    first: RankEnd | None = None
+
+    def as_json(self) -> str:
+        """The failure file."""
+        record = {"kind": self.kind, "exit_code": self.exit_code, "ranks": list(self.ranks), "text": self.text}
+        return json.dumps(record | {"first": asdict(self.first) if self.first else None}, indent=2) + "\n"
+
+    def write(self, folder: str) -> Path:
+        """Write `failure.json` into a folder, which is made if need be."""
+        path = Path(folder) / "failure.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.as_json())
+        return path
+
+
+_CONTROL_CHARACTERS = {
+    number: f"\\x{number:02x}" for number in (*range(0x20), *range(0x7F, 0xA0)) if chr(number) not in "\n\t"
+}
+
+
+def culprit_and_others(failures: Sequence[RankEnd]) -> tuple[RankEnd, list[RankEnd]]:
+    """Of failures in the order they were learnt: the first that is no consequence of another, and the rest."""
+    first = next((end for end in failures if end.exception != CONSEQUENCE), failures[0])
+    return first, [end for end in failures if end is not first]
+
+
+def _also(first: RankEnd, others: Sequence[RankEnd]) -> list[str]:
+    """One line for all ranks that ended for the same reason, with where each place in the script is."""
+    by_cause: dict[str, list[RankEnd]] = {}
+    for end in others:
+        by_cause.setdefault(cause_of_all(end), []).append(end)
+    lines: list[str] = []
+    for text, ends in by_cause.items():
+        reason = "the same error" if text == cause_of_all(first) else text
+        named = named_ranks(ends)
+        hosts = sorted({end.host or "unknown" for end in ends})
+        on = f" on {hosts[0]}" if len(hosts) == 1 else ""
+        places = sorted({place for end in ends if (place := place_of(end))})
+        at = f" at {', '.join(places[:4])}" if places else ""
+        lines.append(f"  also: {named}{on}: {reason}{at}")
+    return lines
+
+
+def ended_by(scheduler: str) -> str:
+    """A line for a job whose batch system may be behind its end."""
+    return f"  {scheduler} may have ended the job: cancelled, over its time limit, or a node failed"
+
+
+def failure_verdict(
+    first: RankEnd, size: int, others: Sequence[RankEnd] = (), *, starter: str = "", said: str = "", scheduler: str = ""
+) -> JobVerdict:
+    """One rank ended badly and took the job with it. `said` is what the starter wrote, where the rank could not."""
+    lines = [
+        f"rank {first.rank} of {size} failed: {cause(first)}",
+        f"  host {first.host or 'unknown'}, pid {first.pid or 'unknown'}, at {clock(first.time)}{progress(first)}",
+    ]
+    if first.sides:
+        lines += ["  who called what:", *(f"  {side}" for side in first.sides)]
+    if first.max_rss:
+        lines.append(f"  peak memory {first.max_rss / MEBI:.0f} MiB")
+    last_words = "" if first.exception or "\n" not in first.message.strip() else first.message
+    for name, text in (
+        ("last words", last_words),
+        ("traceback", first.traceback),
+        ("stacks at the crash", first.faults),
+    ):
+        if text:
+            lines += [f"  its {name}:", *indented(text)]
+    if not first.traceback and not first.faults:
+        lines.append("  no Python traceback: it did not end by an exception")
+    lines += _also(first, [end for end in others if end.has_failed and end.rank != first.rank])
+    if said:
+        lines += [f"  {starter} said:", *indented(said)]
+    if first.log:
+        lines.append(f"  log: {first.log}")
+    if first.lost and scheduler:
+        lines.append(ended_by(scheduler))
+    lines.append("  all other ranks were stopped")
+    return JobVerdict(kind="failure", exit_code=first.exit_code, text=block(lines), ranks=(first.rank,), first=first)
+
+
+def early_leaver_verdict(leaver: RankEnd, size: int, waiting: Sequence[int]) -> JobVerdict:
+    """A rank ended well, but others can never go on: no failure of its own, so the code of a mismatch."""
+    names = f"rank {waiting[0]} waits" if len(waiting) == 1 else f"ranks {', '.join(map(str, waiting))} wait"
+    lines = [
+        f"rank {leaver.rank} of {size} ended with exit code 0 before dist.init(), in which {names} for it",
+        f"  host {leaver.host or 'unknown'}, pid {leaver.pid or 'unknown'}, at {clock(leaver.time)}",
+        "  call dist.init() on every rank, before any rank may leave its script; or start fewer ranks",
+        "  all other ranks were stopped",
+    ]
+    return JobVerdict(kind="mismatch", exit_code=RANKS_DISAGREE, text=block(lines), ranks=(leaver.rank,), first=leaver)
+
+
+def nothing_exchanged_note(size: int, *, have_joined: bool) -> str:
+    """For a job that ended well and was perhaps not what its user meant; `have_joined`: they called dist.init()."""
+    missing = "wrap the model" if have_joined else "call dist.init() and wrap the model"
+    return (
+        f"dtrain: note: no collective ran in this job: its {size} ranks exchanged nothing, as if each had run alone; "
+        f"to train one model together, {missing} in dist.data_parallel()\n"
+    )
+
+
+def timeout_verdict(seconds: float, ends: Sequence[RankEnd], now: float) -> JobVerdict:
+    """The job took too long: how far each rank is, and where it stands."""
+    lines = [f"timeout: the job ran longer than {seconds:g} s"]
+    running = [end for end in ends if not end.has_ended]
+    for end in ends:
+        state = f"ended with {cause(end)}" if end.has_ended else f"running{progress(end, now)}"
+        lines.append(f"  rank {end.rank} on {end.host}: {state}")
+    known = [end for end in running if end.step >= 0]
+    if known and len({(end.step, end.op) for end in known}) > 1:
+        slowest = min(known, key=lambda end: end.step)
+        lines.append(f"  furthest behind: rank {slowest.rank}, step {slowest.step} {slowest.op}".rstrip())
+    for end in running:
+        stacks = end.stacks or "no answer: neither of it nor of its supervisor"
+        lines += [f"  rank {end.rank} stands at (newest call first):", *indented(stacks)]
+    ranks = tuple(end.rank for end in running)
+    return JobVerdict(kind="timeout", exit_code=TIMED_OUT, text=block(lines), ranks=ranks)
+
+
+def interrupt_verdict(number: int) -> JobVerdict:
+    """Somebody stopped the launcher by a signal."""
+    text = block([f"stopped by {signal_name(number)}: all ranks were told to end"])
+    return JobVerdict(kind="interrupt", exit_code=128 + number, text=text)
+
+
+def block(lines: Sequence[str]) -> str:
+    """Lines between rulers that catch the eye in a long log. What moves a terminal's cursor is spelled out."""
+    first, *rest = lines
+    text = "\n".join(["-" * 72, f"dtrain: {first}", *rest, "-" * 72]) + "\n"
+    return text.translate(_CONTROL_CHARACTERS)
+
+
+def indented(text: str) -> list[str]:
+    return [f"    {line}" for line in text.rstrip().splitlines()]

@@ -1,0 +1,1 @@
+"""One rank: the supervisor that every backend starts, and the script in its child."""

@@ -1,0 +1,184 @@
+"""When is a job over, and for which reason? On a clock of the test's own."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from dtrain.launcher.job.judge import LAST_REPORTS, SETTLE, STARTER_PATIENCE, STARTERS_WORD, Judge
+from dtrain.launcher.job.roster import Roster
+
+EXIT = {"type": "exit", "code": 0, "signal": 0, "asked": False, "max_rss": 1, "oom_kills": 0, "faults": "", "time": 5.0}
+SUMMARY = {"type": "summary", "has_exchanged": True}
+
+
+class Starter:
+    code: int | None = None
+
+    def poll(self):
+        return self.code
+
+    said = "one of them exited improperly"
+
+    def messages(self):
+        return self.said
+
+
+@pytest.fixture
+def job():
+    roster, starter = Roster(2), Starter()
+    peers = [SimpleNamespace(rank=rank, role="supervisor", host="h") for rank in range(2)]
+    roster.supervisors = dict(enumerate(peers))
+    plan = SimpleNamespace(launcher="mpirun", size=2, all_local=True)
+    judge = Judge(plan, SimpleNamespace(start_timeout=math.inf, allocation=None), roster, starter)
+    return SimpleNamespace(
+        plan=plan, roster=roster, starter=starter, peers=peers, look=lambda now, since=0.0: judge.look(now, since)
+    )
+
+
+def test_a_good_end_waits_for_the_starter(job):
+    for peer in job.peers:
+        job.roster.note(peer, SUMMARY)
+        job.roster.note(peer, EXIT)
+    assert job.look(1.0) is None
+    assert job.look(1.0 + STARTER_PATIENCE).verdict is None
+    job.starter.code = 0
+    assert job.look(1.1).verdict is None
+
+
+def test_ranks_may_tell_how_they_ended_after_their_starter_is_gone(job):
+    """mpirun ends the job for rank 0, which left without a word, before rank 1 has said that it was stopped."""
+    job.starter.code = 1
+    job.roster.note(job.peers[0], EXIT)
+    assert job.look(1.0) is None
+    assert job.look(1.0 + LAST_REPORTS / 2) is None
+    job.roster.note(job.peers[1], EXIT | {"code": 143, "asked": True})
+    verdict = job.look(1.0 + LAST_REPORTS / 2 + 0.01).verdict
+    assert verdict.ranks == (0,)
+    assert "rank 0 of 2 left with exit code 0" in verdict.text
+
+
+@pytest.mark.parametrize("kind", ["lost", "followed"])
+def test_who_left_without_a_word_is_named_before_those_that_went_with_it(job, kind):
+    job.roster.note(job.peers[0], EXIT)
+    if kind == "lost":
+        job.roster.note_lost(job.peers[1])
+    else:
+        job.roster.note(job.peers[1], {"type": "failure", "exception": "PeerLostError", "message": "", "traceback": ""})
+        job.roster.note(job.peers[1], EXIT | {"code": 1, "time": 6.0})
+    assert job.look(2.0).verdict.ranks == (0,)
+
+
+def test_a_failure_of_its_own_is_not_laid_on_who_left(job):
+    job.roster.note(job.peers[0], EXIT)
+    job.roster.note(job.peers[1], EXIT | {"code": 3, "time": 6.0})
+    assert job.look(2.0).verdict.ranks == (1,)
+
+
+def test_reports_on_their_way_are_waited_for(job):
+    job.roster.note(job.peers[1], EXIT | {"code": 3})
+    assert job.look(1.0) is None
+    assert job.look(1.0 + SETTLE).verdict.exit_code == 3
+
+
+def test_a_starter_that_is_gone_with_all_of_its_ranks(job):
+    job.starter.code = 213
+    job.roster.supervisors.clear()
+    assert job.look(1.0) is None
+    verdict = job.look(1.0 + 2 * SETTLE).verdict
+    assert verdict.exit_code == 213
+    assert "dtrain: mpirun ended the job while ranks 0, 1 of 2 ran on " in verdict.text
+    assert "  mpirun said:\n    one of them exited improperly" in verdict.text
+
+
+LOST_FAILURE = {"type": "failure", "exception": "PeerLostError", "message": "rank 1 is gone", "traceback": "Traceback"}
+BAD_DATA = {"type": "failure", "exception": "ValueError", "message": "bad data", "traceback": "Traceback"}
+
+
+def fail(job, rank, report=None, **end):
+    job.roster.ends[rank].host = "ab"[rank]
+    if report is not None:
+        job.roster.note(job.peers[rank], report)
+    job.roster.note(job.peers[rank], EXIT | end)
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        [(1, None, {"code": 14})],  # MPI ended it
+        [(0, LOST_FAILURE, {"code": 1})],  # the other end of the line
+        [(0, LOST_FAILURE, {"code": 1}), (1, None, {"code": 14})],
+    ],
+)
+def test_a_lost_daemon_is_behind_bare_exit_codes(job, failures):
+    """Ranks elsewhere end before mpirun says that it has lost what held them."""
+    job.plan.all_local = False
+    job.roster.ends[1].host = "b"
+    for rank, report, end in failures:
+        fail(job, rank, report, **end)
+    assert job.look(1.0) is None
+    assert job.look(1.0 + 2 * SETTLE) is None
+    job.starter.code, job.starter.said = 0, "Remote daemon: [prterun-a-1@0,1] on node b\n  Remote host: b\n"
+    verdict = job.look(1.0 + 3 * SETTLE).verdict
+    assert verdict.ranks == (1,)
+    assert verdict.exit_code != 0
+    assert "rank 1 of 2 lost: mpirun's daemon on b is gone, or the way to it" in verdict.text
+
+
+def test_a_bare_exit_code_is_its_own_reason_where_nothing_else_is_said(job):
+    job.plan.all_local = False
+    fail(job, 1, code=3)
+    assert job.look(1.0) is None
+    assert job.look(1.0 + STARTERS_WORD / 2) is None
+    assert job.look(1.0 + STARTERS_WORD).verdict.exit_code == 3
+
+
+@pytest.mark.parametrize(("report", "end"), [(BAD_DATA, {"code": 1}), (None, {"signal": 11, "faults": "x"})])
+def test_what_explains_itself_waits_for_nobody_and_is_not_laid_on_a_daemon(job, report, end):
+    job.plan.all_local = False
+    fail(job, 1, report, **end)
+    job.starter.said = "Remote daemon: [prterun-a-1@0,1] on node b\n"
+    assert job.look(1.0) is None
+    verdict = job.look(1.0 + SETTLE).verdict
+    assert verdict.text.splitlines()[1].startswith("dtrain: rank 1 of 2 failed: ")
+
+
+@pytest.mark.parametrize("has_exchanged", [True, False, None])
+def test_ranks_that_exchanged_nothing_are_noted(job, has_exchanged):
+    job.starter.code = 0
+    for peer in job.peers:
+        job.roster.note(peer, SUMMARY | {"has_exchanged": has_exchanged})
+        job.roster.note(peer, EXIT)
+    assert ("no collective ran" in job.look(1.0).note) is (has_exchanged is False)
+
+
+@pytest.mark.parametrize("have_joined", [True, False])
+def test_the_note_asks_only_for_what_is_missing(job, have_joined):
+    job.starter.code = 0
+    for peer in job.peers:
+        if have_joined:
+            job.roster.note(peer, {"type": "joining"})
+            job.roster.note(peer, {"type": "joined"})
+        job.roster.note(peer, SUMMARY | {"has_exchanged": False})
+        job.roster.note(peer, EXIT)
+    note = job.look(1.0).note
+    assert "wrap the model in dist.data_parallel()" in note and ("dist.init()" in note) is not have_joined
+
+
+def test_who_left_after_another_failed_is_not_the_cause(job):
+    fail(job, 1, LOST_FAILURE, code=1, time=4.0)
+    fail(job, 0, time=5.0)
+    assert job.look(2.0).verdict.ranks == (1,)
+
+
+@pytest.mark.parametrize("all_local", [True, False])
+def test_hosts_are_named_where_others_than_this_one_did_not_come_up(job, all_local):
+    job.plan.all_local, job.starter.code = all_local, 1
+    job.plan.ranks = [SimpleNamespace(rank=rank, host=host) for rank, host in enumerate("ab")]
+    job.roster.supervisors.clear()
+    assert job.look(1.0, math.inf) is None
+    text = job.look(1.0 + 2 * SETTLE, math.inf).verdict.text
+    assert "mpirun left with code 1 before ranks 0, 1" in text
+    assert (" on a, b came up" in text) is ("every host needs" in text) is not all_local

@@ -1,0 +1,116 @@
+"""What the launcher knows of its ranks, message by message."""
+
+from __future__ import annotations
+
+import platform
+import socket
+
+import pytest
+
+from dtrain.base.version import VERSION
+from dtrain.control.server import Peer
+from dtrain.launcher.job.roster import Roster
+
+READY = {"type": "ready", "child_pid": 77, "cores": [0, 1], "num_cores": 2, "devices": [], "free_port": 9} | {
+    "dtrain": VERSION,
+    "python": platform.python_version(),
+}
+EXIT = {"type": "exit", "code": 0, "signal": 0, "asked": False, "max_rss": 1, "oom_kills": 0, "faults": "", "time": 5.0}
+
+
+@pytest.fixture
+def peer_of():
+    sockets = []
+
+    def make(rank, role="supervisor"):
+        sockets.append(socket.socket())
+        return Peer(sockets[-1], 0.0, role=role, rank=rank, host=f"host{rank}", address="10.0.0.1", pid=7)
+
+    yield make
+    for one in sockets:
+        one.close()
+
+
+def test_ready(peer_of):
+    roster = Roster(2)
+    assert roster.missing == [0, 1]
+    assert roster.note_ready(peer_of(1), READY) == ""
+    assert roster.missing == [0]
+    assert (roster.ends[1].host, roster.ends[1].pid) == ("host1", 77)
+    assert "expected each rank once, got rank 1 twice" in roster.note_ready(peer_of(1), READY)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"dtrain": "9.9.9"}, f"expected version {VERSION} on every host, as here, got 9.9.9 on host1"),
+        ({"dtrain": None}, "got None on host1"),
+        ({"python": "2.7.18"}, f"expected {platform.python_version()} on every host, as here, got 2.7.18 on host1"),
+    ],
+)
+def test_another_version_is_refused(peer_of, given, words):
+    roster = Roster(2)
+    assert words in roster.note_ready(peer_of(1), READY | given)
+    assert roster.missing == [0, 1]
+    assert roster.note_ready(peer_of(0), READY | {"python": platform.python_version() + "+"}) == ""
+
+
+def test_ends(peer_of):
+    roster = Roster(4)
+    for rank in range(4):
+        roster.note_ready(peer_of(rank), READY)
+    roster.note(peer_of(2), EXIT | {"code": 3})
+    roster.note(peer_of(0), EXIT)
+    roster.note(peer_of(1), EXIT | {"signal": 15, "asked": True})
+    assert not roster.all_ended
+    roster.note_lost(roster.supervisors[3])
+    assert roster.all_ended
+    assert [end.rank for end in roster.failures] == [2, 3]
+    assert (roster.ends[3].lost, roster.ends[3].exit_code) == (True, 137)
+    assert [end.rank for end in roster.unexplained] == [1, 2, 3]
+
+
+def test_a_supervisor_that_left_after_its_report_is_no_failure(peer_of):
+    roster = Roster(1)
+    peer = peer_of(0)
+    roster.note_ready(peer, READY)
+    roster.note(peer, EXIT)
+    roster.note_lost(peer)
+    roster.note_lost(peer)
+    assert roster.failures == []
+    assert roster.supervisors == {}
+
+
+def test_a_lost_rank_connection_says_nothing(peer_of):
+    roster = Roster(1)
+    roster.note_ready(peer_of(0), READY)
+    roster.note_lost(peer_of(0, role="rank"))
+    assert not roster.ends[0].has_ended
+
+
+def test_what_ranks_report(peer_of):
+    roster = Roster(1)
+    peer = peer_of(0, role="rank")
+    roster.note(peer, {"type": "progress", "step": 4, "op": "x", "time": 1.0})
+    roster.note(peer, {"type": "failure", "exception": "E", "message": "m", "traceback": "t"})
+    roster.note(
+        peer, {"type": "stacks", "is_stopped": False, "text": 'Current thread 0x1:\n  File "t.py", line 3 in f\n'}
+    )
+    roster.note(peer, {"type": "schedule", "group": "world", "position": 0, "digest": "a", "text": ""})
+    end = roster.ends[0]
+    assert (end.step, end.op, end.exception, end.message, end.traceback) == (4, "x", "E", "m", "t")
+    assert end.stacks == '  File "t.py", line 3 in f'
+
+
+def test_who_left_past_the_end_of_python(peer_of):
+    """Code 0 without the summary that a script's end sends; whether its other messages came in time is luck."""
+    roster = Roster(4)
+    for rank in range(4):
+        roster.note_ready(peer_of(rank), READY)
+    roster.note(peer_of(1), {"type": "summary", "has_exchanged": True})
+    roster.note(peer_of(3), {"type": "summary", "has_exchanged": None})
+    for rank in (1, 2, 3):
+        roster.note(peer_of(rank), EXIT)
+    assert roster.left_without_a_word == []  # nobody was stopped for it
+    roster.note(peer_of(0), EXIT | {"signal": 15, "asked": True})
+    assert [end.rank for end in roster.left_without_a_word] == [2]
