@@ -74,6 +74,7 @@ def test_every_namespace_that_users_import_has_a_page(generate):
     inner = {
         "base",
         "capture",
+        "control",
         "core",
         "graph",
         "kernels",
