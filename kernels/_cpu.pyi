@@ -1,6 +1,6 @@
 from dtrain.kernels.registry import KernelFunction
 
-table_digest: str  # of the sources that it was compiled from, as build_digest.py computes it
+source_digest: str  # of the sources that it was compiled from, as build_digest.py computes it
 version: str
 
 def kernel_table() -> list[tuple[str, str, str, str, bool, KernelFunction]]: ...

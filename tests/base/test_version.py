@@ -20,5 +20,5 @@ def test_package_metadata_and_command_say_the_same():
 
 
 def test_no_other_file_says_it():
-    sources = [ROOT / "pyproject.toml", *(ROOT / "dtrain").rglob("*.py"), ROOT / "kernels/CMakeLists.txt"]
+    sources = [ROOT / "pyproject.toml", *(ROOT / "dtrain").rglob("*.py"), ROOT / "CMakeLists.txt"]
     assert [str(path) for path in sources if VERSION in path.read_text()] == [str(ROOT / "dtrain/base/version.py")]

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from dtrain.base.version import VERSION
-from dtrain.kernels.build_digest import expect_current, table_digest
+from dtrain.kernels.build_digest import expect_current, source_digest
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_module_that_is_built_tells_what_python_computes() -> None:
     module = pytest.importorskip("dtrain.kernels._cpu", reason="the compiled module is not built")
-    assert module.table_digest == table_digest(KERNELS)
+    assert module.source_digest == source_digest(KERNELS)
     assert module.version == VERSION
     expect_current(module, KERNELS)
 
@@ -36,23 +36,23 @@ def test_the_module_that_is_built_tells_what_python_computes() -> None:
     ["softmax/kernels.inc", "softmax/bind.cpp", "binding/call.h", "binding/module.cpp", "new_family/kernels.inc"],
 )
 def test_what_the_table_depends_on_makes_another_digest(name: str, folder: Path) -> None:
-    before = table_digest(folder)
-    assert before == table_digest(KERNELS)
+    before = source_digest(folder)
+    assert before == source_digest(KERNELS)
     (folder / "cpu" / name).parent.mkdir(exist_ok=True)
     with (folder / "cpu" / name).open("a") as file:
         file.write("// one line more\n")
-    assert table_digest(folder) not in (before, None)
+    assert source_digest(folder) not in (before, None)
     (folder / "cpu" / name).unlink()
-    assert (table_digest(folder) == before) is name.startswith("new")
+    assert (source_digest(folder) == before) is name.startswith("new")
 
 
 def test_how_a_kernel_computes_is_no_part_of_it(folder: Path) -> None:
-    (folder / "cpu" / "softmax" / "scalar.cpp").write_text("")
+    (folder / "cpu" / "softmax" / "instances.cpp").write_text("")
     (folder / "cpu" / "binding" / "call.h~").write_text("what an editor leaves")
-    assert table_digest(folder) == table_digest(KERNELS)
+    assert source_digest(folder) == source_digest(KERNELS)
 
 
-@pytest.mark.parametrize("facts", [{}, {"table_digest": "0" * 64, "version": VERSION}])
+@pytest.mark.parametrize("facts", [{}, {"source_digest": "0" * 64, "version": VERSION}])
 def test_a_module_of_other_sources_is_refused(facts: dict[str, str]) -> None:
     module = SimpleNamespace(__file__="/somewhere/_cpu.so", **facts)
     with pytest.raises(ImportError, match=r"compiled .* with the digest \w{12}, got /somewhere/_cpu.so .*make install"):
@@ -60,8 +60,8 @@ def test_a_module_of_other_sources_is_refused(facts: dict[str, str]) -> None:
 
 
 def test_where_no_sources_are_versions_are_compared(tmp_path: Path) -> None:
-    assert table_digest(tmp_path) is None
-    expect_current(SimpleNamespace(__file__="_cpu.so", table_digest="0", version=VERSION), tmp_path)
+    assert source_digest(tmp_path) is None
+    expect_current(SimpleNamespace(__file__="_cpu.so", source_digest="0", version=VERSION), tmp_path)
     for facts in ({}, {"version": "0.0.1"}):
         with pytest.raises(ImportError, match=rf"of version {VERSION}, got .*pip install"):
             expect_current(SimpleNamespace(__file__="_cpu.so", **facts), tmp_path)
@@ -71,7 +71,7 @@ def test_a_stale_module_is_an_error_and_no_reason_for_slow_kernels() -> None:
     script = """
         import sys, types
         sys.modules["dtrain.kernels._cpu"] = stale = types.ModuleType("_cpu")
-        stale.__file__, stale.table_digest = "_cpu.so", "of before"
+        stale.__file__, stale.source_digest = "_cpu.so", "of before"
         from dtrain.kernels import load
         try:
             load()

@@ -3,8 +3,6 @@
 
 #include <cstdint>
 
-#include "binding/isa.h"
-
 namespace dtrain {
 
 template <typename T>
@@ -43,9 +41,5 @@ template <typename T>
 using silu_backward_fn = gradient_fn<T>;  // grad · s · (1 + x · (1 − s)), s = sigmoid(x)
 template <typename T>
 using hswish_backward_fn = gradient_fn<T>;  // grad · (x ≤ −3 ? 0 : x < 3 ? (2x + 3) / 6 : 1)
-
-#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
-#include "activation/kernels.inc"
-#undef KERNEL
 
 }  // namespace dtrain

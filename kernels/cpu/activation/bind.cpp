@@ -50,12 +50,10 @@ void bind_elementwise(Call& call, gelu_backward_fn<T>* kernel) {
 
 }  // namespace
 
-// A kernel's contract chooses its reader.
-void add_activation(Table& table) {
-#define KERNEL(isa, op, name, type) \
-  DTRAIN_WHEN_##isa((add_row<type, op##_fn<type>, bind_elementwise<type>>(table, #op, #name, #isa, name));)
-#include "activation/kernels.inc"
-#undef KERNEL
-}
-
 }  // namespace dtrain
+
+// A kernel's contract chooses its reader.
+#define DTRAIN_READER(op) bind_elementwise
+#define DTRAIN_FAMILY activation
+#define DTRAIN_KERNELS "activation/kernels.inc"
+#include "binding/rows.h"

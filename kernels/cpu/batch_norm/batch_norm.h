@@ -7,8 +7,6 @@
 
 #include <cstdint>
 
-#include "binding/isa.h"
-
 namespace dtrain {
 
 struct ChannelShape {
@@ -45,9 +43,5 @@ struct BackwardInputs {
 
 template <typename T>
 using batch_norm_backward_data_fn = void(const BackwardInputs<T>& inputs, T* dx, const ChannelShape& shape);
-
-#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
-#include "batch_norm/kernels.inc"
-#undef KERNEL
 
 }  // namespace dtrain

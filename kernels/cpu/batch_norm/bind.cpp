@@ -101,10 +101,8 @@ void bind_batch_norm_backward_data(Call& call, batch_norm_backward_data_fn<T>* k
 
 }  // namespace
 
-void add_batch_norm(Table& table) {
-#define KERNEL DTRAIN_ADD_ROW
-#include "batch_norm/kernels.inc"
-#undef KERNEL
-}
-
 }  // namespace dtrain
+
+#define DTRAIN_FAMILY batch_norm
+#define DTRAIN_KERNELS "batch_norm/kernels.inc"
+#include "binding/rows.h"

@@ -1,10 +1,8 @@
 #include "binding/call.h"
 
-#include <pybind11/numpy.h>
+#include "binding/numpy_array.h"
 
 namespace dtrain {
-
-namespace py = pybind11;
 
 int bfloat16_type_number = -1;
 
@@ -41,10 +39,10 @@ PyObject* Call::output_object(int index) {
 }
 
 bool Call::has_type(PyObject* object, bool (*test)(int)) {
-  if (!py::detail::npy_api::get().PyArray_Check_(object)) {
+  if (!is_numpy_array(object)) {
     fail(PyExc_TypeError, std::string("NumPy arrays, got ") + Py_TYPE(object)->tp_name);
   }
-  return test(py::detail::array_descriptor_proxy(py::detail::array_proxy(object)->descr)->type_num);
+  return test(as_numpy_array(object)->descr->type_num);
 }
 
 void Call::wrong_type(int index, const char* wanted) {
@@ -53,17 +51,16 @@ void Call::wrong_type(int index, const char* wanted) {
 }
 
 Array<void> Call::untyped_view(PyObject* object, int ndim, bool written) {
-  const auto* proxy = py::detail::array_proxy(object);
-  if (ndim >= 0 && proxy->nd != ndim) {
-    fail(PyExc_ValueError, std::to_string(ndim) + " dimensions, got " + std::to_string(proxy->nd));
+  const NumpyArray* array = as_numpy_array(object);
+  if (ndim >= 0 && array->nd != ndim) {
+    fail(PyExc_ValueError, std::to_string(ndim) + " dimensions, got " + std::to_string(array->nd));
   }
-  const int wanted = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_ |
-                     (written ? py::detail::npy_api::NPY_ARRAY_WRITEABLE_ : 0);
-  if ((proxy->flags & wanted) != wanted) {
+  const int wanted = kNumpyContiguous | kNumpyAligned | (written ? kNumpyWriteable : 0);
+  if ((array->flags & wanted) != wanted) {
     fail(PyExc_ValueError, "C-contiguous aligned inputs and writable outputs, got other strides; copy them first");
   }
-  Array<void> result{proxy->data, proxy->dimensions, proxy->nd, 1};
-  for (int i = 0; i < proxy->nd; ++i) result.size *= proxy->dimensions[i];
+  Array<void> result{array->data, array->dimensions, array->nd, 1};
+  for (int i = 0; i < array->nd; ++i) result.size *= array->dimensions[i];
   return result;
 }
 

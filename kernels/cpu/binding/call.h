@@ -2,7 +2,7 @@
 //
 // Everything a raw pointer relies on is checked here (dtype, contiguity, writability, sizes), because a kernel checks
 // nothing; a failed check throws ArgumentError, which becomes the Python exception. Only call.cpp looks into NumPy's
-// arrays: the headers of pybind11 cost seconds in every file that includes them.
+// arrays.
 #pragma once
 
 #include <Python.h>

@@ -1,6 +1,8 @@
 // The Python module dtrain.kernels._cpu: kernel_table() and little else.
 #include <pybind11/pybind11.h>
 
+#include "binding/isa.h"
+#include "binding/numpy_array.h"
 #include "binding/table.h"
 #include "build_digest.h"
 
@@ -39,7 +41,8 @@ pybind11::list kernel_table() {
 
 PYBIND11_MODULE(_cpu, m) {
   m.doc() = "Compiled CPU kernels of dtrain.";
-  m.attr("table_digest") = DTRAIN_TABLE_DIGEST;
+  dtrain::find_numpy();
+  m.attr("source_digest") = DTRAIN_SOURCE_DIGEST;
   m.attr("version") = DTRAIN_VERSION;
   m.def("kernel_table", &dtrain::kernel_table,
         "Rows (op, name, isa, dtype, is_supported, kernel) of every compiled kernel, best first within an op.");

@@ -1,11 +1,10 @@
-// The table of all compiled kernels: one row per line of a kernels.inc.
+// The table of all compiled kernels: a row for each kernel that a kernels.inc stands for.
 #pragma once
 
 #include <deque>
 #include <new>
 
 #include "binding/call.h"
-#include "binding/isa.h"
 
 namespace dtrain {
 
@@ -49,8 +48,3 @@ void add_row(Table& table, const char* op, const char* name, const char* isa, Fu
 }
 
 }  // namespace dtrain
-
-// How a bind.cpp turns its kernels.inc into rows: op names the contract `op_fn` and the reader `bind_op`.
-#define DTRAIN_ADD_ROW(isa, op, name, type) \
-  DTRAIN_WHEN_##isa((add_row<type, op##_fn<type>, bind_##op<type>>(table, #op, #name, #isa, name));)
-

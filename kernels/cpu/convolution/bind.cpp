@@ -95,10 +95,8 @@ void bind_depthwise_conv2d_backward_weights(Call& call, depthwise_conv2d_backwar
 
 }  // namespace
 
-void add_convolution(Table& table) {
-#define KERNEL DTRAIN_ADD_ROW
-#include "convolution/kernels.inc"
-#undef KERNEL
-}
-
 }  // namespace dtrain
+
+#define DTRAIN_FAMILY convolution
+#define DTRAIN_KERNELS "convolution/kernels.inc"
+#include "binding/rows.h"

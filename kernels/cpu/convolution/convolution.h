@@ -7,8 +7,6 @@
 
 #include <cstdint>
 
-#include "binding/isa.h"
-
 namespace dtrain {
 
 struct ConvolutionShape {
@@ -32,9 +30,5 @@ using depthwise_conv2d_backward_data_fn = void(const T* dy, const T* weights, T*
 
 template <typename T>
 using depthwise_conv2d_backward_weights_fn = void(const T* dy, const T* x, T* dweights, const ConvolutionShape& shape);
-
-#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
-#include "convolution/kernels.inc"
-#undef KERNEL
 
 }  // namespace dtrain

@@ -51,10 +51,8 @@ void bind_layer_norm_backward(Call& call, layer_norm_backward_fn<T>* kernel) {
 
 }  // namespace
 
-void add_layer_norm(Table& table) {
-#define KERNEL DTRAIN_ADD_ROW
-#include "layer_norm/kernels.inc"
-#undef KERNEL
-}
-
 }  // namespace dtrain
+
+#define DTRAIN_FAMILY layer_norm
+#define DTRAIN_KERNELS "layer_norm/kernels.inc"
+#include "binding/rows.h"

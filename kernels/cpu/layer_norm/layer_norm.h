@@ -4,8 +4,6 @@
 
 #include <cstdint>
 
-#include "binding/isa.h"
-
 namespace dtrain {
 
 struct RowShape {
@@ -36,9 +34,5 @@ struct LayerNormGradients {
 template <typename T>
 using layer_norm_backward_fn = void(const LayerNormGradientInputs<T>& inputs, const LayerNormGradients<T>& out,
                                     const RowShape& shape);
-
-#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
-#include "layer_norm/kernels.inc"
-#undef KERNEL
 
 }  // namespace dtrain

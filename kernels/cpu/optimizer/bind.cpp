@@ -92,10 +92,8 @@ void bind_adam_update(Call& call, adam_update_fn<T>* kernel) {
 
 }  // namespace
 
-void add_optimizer(Table& table) {
-#define KERNEL DTRAIN_ADD_ROW
-#include "optimizer/kernels.inc"
-#undef KERNEL
-}
-
 }  // namespace dtrain
+
+#define DTRAIN_FAMILY optimizer
+#define DTRAIN_KERNELS "optimizer/kernels.inc"
+#include "binding/rows.h"

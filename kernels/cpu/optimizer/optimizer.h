@@ -5,8 +5,6 @@
 
 #include <cstdint>
 
-#include "binding/isa.h"
-
 namespace dtrain {
 
 template <typename T>
@@ -38,9 +36,5 @@ struct AdamState {
 template <typename T>
 using adam_update_fn = void(const T* param, const T* grad, const T* average, const T* square,
                             const AdamState<T>& updated, std::int64_t n, const AdamSettings<T>& settings);
-
-#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
-#include "optimizer/kernels.inc"
-#undef KERNEL
 
 }  // namespace dtrain

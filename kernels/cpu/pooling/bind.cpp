@@ -111,10 +111,8 @@ void bind_adaptive_average_pool2d_backward(Call& call, adaptive_average_pool2d_b
 
 }  // namespace
 
-void add_pooling(Table& table) {
-#define KERNEL DTRAIN_ADD_ROW
-#include "pooling/kernels.inc"
-#undef KERNEL
-}
-
 }  // namespace dtrain
+
+#define DTRAIN_FAMILY pooling
+#define DTRAIN_KERNELS "pooling/kernels.inc"
+#include "binding/rows.h"

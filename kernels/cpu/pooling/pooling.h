@@ -6,8 +6,6 @@
 
 #include <cstdint>
 
-#include "binding/isa.h"
-
 namespace dtrain {
 
 struct PoolingShape {
@@ -37,9 +35,5 @@ using adaptive_average_pool2d_fn = void(const T* x, T* y, const PoolingShape& sh
 
 template <typename T>
 using adaptive_average_pool2d_backward_fn = void(const T* dy, T* dx, const PoolingShape& shape);
-
-#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
-#include "pooling/kernels.inc"
-#undef KERNEL
 
 }  // namespace dtrain

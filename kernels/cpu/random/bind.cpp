@@ -42,10 +42,8 @@ void bind_random_dropout_mask(Call& call, random_dropout_mask_fn<T>* kernel) {
 
 }  // namespace
 
-void add_random(Table& table) {
-#define KERNEL DTRAIN_ADD_ROW
-#include "random/kernels.inc"
-#undef KERNEL
-}
-
 }  // namespace dtrain
+
+#define DTRAIN_FAMILY random
+#define DTRAIN_KERNELS "random/kernels.inc"
+#include "binding/rows.h"

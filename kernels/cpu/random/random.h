@@ -5,8 +5,6 @@
 
 #include <cstdint>
 
-#include "binding/isa.h"
-
 namespace dtrain {
 
 struct RandomStream {
@@ -25,9 +23,5 @@ using random_normal_fn = std::int64_t(RandomStream stream, double mean, double s
 // out[i] = 0 with probability p, else 1 / (1 − p)
 template <typename T>
 using random_dropout_mask_fn = std::int64_t(RandomStream stream, double p, T* out, std::int64_t n);
-
-#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
-#include "random/kernels.inc"
-#undef KERNEL
 
 }  // namespace dtrain

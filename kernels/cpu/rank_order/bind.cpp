@@ -59,10 +59,8 @@ void bind_rank_order_reduce(Call& call, rank_order_reduce_fn<T>* kernel) {
 
 }  // namespace
 
-void add_rank_order(Table& table) {
-#define KERNEL DTRAIN_ADD_ROW
-#include "rank_order/kernels.inc"
-#undef KERNEL
-}
-
 }  // namespace dtrain
+
+#define DTRAIN_FAMILY rank_order
+#define DTRAIN_KERNELS "rank_order/kernels.inc"
+#include "binding/rows.h"

@@ -9,7 +9,6 @@
 #include <cstdint>
 
 #include "binding/element.h"
-#include "binding/isa.h"
 
 namespace dtrain {
 
@@ -19,9 +18,5 @@ enum class Reduction { sum, mean, prod, min, max, weighted };
 template <typename T>
 using rank_order_reduce_fn = void(const T* const* arrays, int num_arrays, const double* weights, T* out,
                                   std::int64_t n, Reduction reduction);
-
-#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
-#include "rank_order/kernels.inc"
-#undef KERNEL
 
 }  // namespace dtrain

@@ -1,4 +1,4 @@
-// Vec<float> of 8 and Vec<double> of 4 lanes: AVX2 with FMA. Include only in x86_avx2.cpp files.
+// Vec<float> of 8 and Vec<double> of 4 lanes: AVX2 with FMA. Include only in what is compiled for it.
 #pragma once
 
 #include <immintrin.h>

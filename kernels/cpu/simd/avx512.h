@@ -1,4 +1,5 @@
-// Vec<float> of 16 and Vec<double> of 8 lanes: AVX-512 (F, BW, DQ, VL). Include only in x86_avx512.cpp files.
+// Vec<float> of 16 and Vec<double> of 8 lanes: AVX-512 (F, BW, DQ, VL). Include only in what is compiled
+// for it.
 #pragma once
 
 #include <immintrin.h>

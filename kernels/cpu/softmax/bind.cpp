@@ -34,11 +34,9 @@ void bind_row_wise(Call& call, softmax_backward_fn<T>* kernel) {
 
 }  // namespace
 
-void add_softmax(Table& table) {
-#define KERNEL(isa, op, name, type) \
-  DTRAIN_WHEN_##isa((add_row<type, op##_fn<type>, bind_row_wise<type>>(table, #op, #name, #isa, name));)
-#include "softmax/kernels.inc"
-#undef KERNEL
-}
-
 }  // namespace dtrain
+
+#define DTRAIN_READER(op) bind_row_wise
+#define DTRAIN_FAMILY softmax
+#define DTRAIN_KERNELS "softmax/kernels.inc"
+#include "binding/rows.h"

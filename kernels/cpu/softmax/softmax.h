@@ -5,8 +5,6 @@
 
 #include <cstdint>
 
-#include "binding/isa.h"
-
 namespace dtrain {
 
 template <typename T>
@@ -19,9 +17,5 @@ template <typename T>
 using softmax_backward_fn = void(const T* grad, const T* y, T* out, std::int64_t rows, std::int64_t classes);
 template <typename T>
 using log_softmax_backward_fn = softmax_backward_fn<T>;
-
-#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
-#include "softmax/kernels.inc"
-#undef KERNEL
 
 }  // namespace dtrain

@@ -57,10 +57,8 @@ void bind_softmax_cross_entropy_backward(Call& call, softmax_cross_entropy_backw
 
 }  // namespace
 
-void add_softmax_cross_entropy(Table& table) {
-#define KERNEL DTRAIN_ADD_ROW
-#include "softmax_cross_entropy/kernels.inc"
-#undef KERNEL
-}
-
 }  // namespace dtrain
+
+#define DTRAIN_FAMILY softmax_cross_entropy
+#define DTRAIN_KERNELS "softmax_cross_entropy/kernels.inc"
+#include "binding/rows.h"

@@ -5,8 +5,6 @@
 
 #include <cstdint>
 
-#include "binding/isa.h"
-
 namespace dtrain {
 
 struct CrossEntropyShape {
@@ -22,9 +20,5 @@ using softmax_cross_entropy_fn = void(const T* logits, const std::int64_t* targe
 template <typename T>
 using softmax_cross_entropy_backward_fn = void(const T* grad, const T* probabilities, const std::int64_t* targets,
                                                T* dlogits, const CrossEntropyShape& shape);
-
-#define KERNEL(isa, op, name, type) DTRAIN_WHEN_##isa(extern op##_fn<type>* const name;)
-#include "softmax_cross_entropy/kernels.inc"
-#undef KERNEL
 
 }  // namespace dtrain

@@ -1,0 +1,4 @@
+#include "activation/generic.h"
+
+#define DTRAIN_KERNELS "activation/kernels.inc"
+#include "simd/instances.h"

@@ -1,0 +1,28 @@
+// Ends a bind.cpp: declares the instances of DTRAIN_FAMILY, and defines add_<family>, which adds their rows to the table.
+//
+// For an op it finds the contract `op_fn<T>` and the reader `bind_op<T>`; a family whose readers go by the contract
+// defines DTRAIN_READER(op). No include guard: it is included once a file.
+
+#include "binding/kernel_list.h"
+#include "binding/table.h"
+
+#ifndef DTRAIN_READER
+#define DTRAIN_READER(op) bind_##op
+#endif
+
+namespace dtrain {
+
+#define KERNEL(isa, op, type, tag) extern op##_fn<type>* const op##_##tag##_##isa;
+#include DTRAIN_KERNELS
+#undef KERNEL
+
+#define KERNEL(isa, op, type, tag) \
+  add_row<type, op##_fn<type>, DTRAIN_READER(op)<type>>(table, #op, #op "_" #tag "_" #isa, #isa, op##_##tag##_##isa);
+#define DTRAIN_JOIN(first, second) first##second
+#define DTRAIN_ADD(family) DTRAIN_JOIN(add_, family)
+void DTRAIN_ADD(DTRAIN_FAMILY)(Table& table) {
+#include DTRAIN_KERNELS
+}
+#undef KERNEL
+
+}  // namespace dtrain

@@ -1,0 +1,4 @@
+#include "convolution/generic.h"
+
+#define DTRAIN_KERNELS "convolution/kernels.inc"
+#include "simd/instances.h"

@@ -1,0 +1,4 @@
+#include "optimizer/generic.h"
+
+#define DTRAIN_KERNELS "optimizer/kernels.inc"
+#include "simd/instances.h"

@@ -1,0 +1,4 @@
+#include "pooling/generic.h"
+
+#define DTRAIN_KERNELS "pooling/kernels.inc"
+#include "simd/instances.h"

@@ -1,0 +1,4 @@
+#include "softmax/generic.h"
+
+#define DTRAIN_KERNELS "softmax/kernels.inc"
+#include "simd/instances.h"
