@@ -15,7 +15,7 @@ import pytest
 
 from dtrain.base import names
 from dtrain.base.flag_names import FLAGS
-from dtrain.collectives import context
+from dtrain.collectives.world import context
 from dtrain.launcher.command import flags
 
 ROOT = Path(__file__).parents[1]

@@ -24,7 +24,7 @@ DATA = (
     "dtrain/kernels/cuda/rank_order.cu",
     "dtrain/kernels/_cpu.pyi",
     "dtrain/launcher/cli.py",
-    "dtrain/collectives/session.py",
+    "dtrain/collectives/public/session.py",
 )
 
 
@@ -129,7 +129,7 @@ class TestBuilt:
         with tarfile.open(built.sdist) as archive:
             archive.extractall(tmp_path, filter="data")
         (unpacked,) = tmp_path.iterdir()
-        code = f"import dtrain.models, dtrain.launcher.cli, dtrain.collectives.session; {IMPORT}"
+        code = f"import dtrain.models, dtrain.launcher.cli, dtrain.collectives.public.session; {IMPORT}"
         printed = run(sys.executable, "-S", "-c", code, cwd=unpacked, env=only(tmp_path / "nothing"))
         assert f"\n{unpacked}/dtrain/" in f"\n{printed}"
         assert "source tree" in printed and "pip install -e ." in printed

@@ -19,13 +19,13 @@ import numpy as np
 
 from dtrain.base.dtype import DType, as_dtype
 from dtrain.base.errors import CollectiveError, DtrainError, expected
-from dtrain.collectives import context
 from dtrain.collectives.bench.alpha_beta import AlphaBeta, fit
 from dtrain.collectives.bench.contestants import PEERS, Contestant, Copy, Ours, OursInWindow
 from dtrain.collectives.bench.exact_data import count_wrong, expected_result
 from dtrain.collectives.bench.message_sizes import parse_bytes, sweep
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.rank_order import REDUCE_OPS, ReduceOp, check_reduction
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.programs.rank_order import REDUCE_OPS, ReduceOp, check_reduction
+from dtrain.collectives.world import context
 
 DESCRIPTION = """\
 Measure all-reduce over message sizes, in the letters and columns of nccl-tests.

@@ -13,8 +13,8 @@ import numpy as np
 from dtrain.base.dtype import DType, bfloat16, bool_
 from dtrain.base.errors import CollectiveError, expected
 from dtrain.collectives.bench.exact_data import inputs
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.rank_order import Array, ReduceOp
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.programs.rank_order import Array, ReduceOp
 
 
 class Contestant(ABC):

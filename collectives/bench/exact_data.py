@@ -9,7 +9,7 @@ import numpy as np
 
 from dtrain.base.dtype import DType, bool_
 from dtrain.base.errors import DtypeError, expected
-from dtrain.collectives.rank_order import Array, ReduceOp
+from dtrain.collectives.programs.rank_order import Array, ReduceOp
 
 # Whole numbers up to here are exact: 2 to the bits of the significand.
 _EXACT_UP_TO = {"bf16": 2**8, "f16": 2**11, "f32": 2**24, "f64": 2**53}

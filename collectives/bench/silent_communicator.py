@@ -11,9 +11,9 @@ import numpy as np
 
 from dtrain.base.dtype import DType
 from dtrain.base.errors import CollectiveError
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.group_calls import ordinary_memory
-from dtrain.collectives.rank_order import Array, ReduceOp
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.communicator.group_calls import ordinary_memory
+from dtrain.collectives.programs.rank_order import Array, ReduceOp
 
 
 class SilentCommunicator(Communicator):

@@ -7,7 +7,7 @@ It is never in the data plane: a rank posts and goes on, and a server that is sl
     server → rank    verdict (why the job ends) · ack
 
 `server.py` holds the other end and the agreement check. Other messages pass through here unread: `dist.init`
-says when it is joining and has joined (`collectives/context.py`), launcher and supervisors talk about start, input,
+says when it is joining and has joined (its `world/context.py`), launcher and supervisors talk about start, input,
 output and ends (`launcher/job`, `launcher/rank`), Ray's agents about processes (`launcher/backends/ray_cluster`).
 """
 

@@ -111,8 +111,8 @@ def _failure(exception: str, message: str, traceback: str) -> dict[str, Any]:
 def _summarize(reports: ReportPipe) -> None:
     """Say that the script came to its end, which `os._exit` does not, and whether it exchanged anything: None of one
     that uses MPI itself, or no dtrain."""
-    counters = sys.modules.get("dtrain.collectives.counters")
-    world = sys.modules.get("dtrain.collectives.context")
+    counters = sys.modules.get("dtrain.collectives.communicator.counters")
+    world = sys.modules.get("dtrain.collectives.world.context")
     talks_by_itself = "mpi4py.MPI" in sys.modules and not getattr(world, "has_had_world", False)
     is_unknown = "dtrain.core" not in sys.modules or talks_by_itself or "torch.distributed" in sys.modules
     if reports.is_of_this_process:

@@ -10,7 +10,7 @@ import pytest
 from contract_table import LARGE, assert_bits, check, data_of, reduced
 
 from dtrain.base.errors import CollectiveMismatchError, DtypeError, ShapeError
-from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.communicator.contract import Communicator
 
 
 @check

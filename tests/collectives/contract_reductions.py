@@ -8,9 +8,9 @@ from contract_table import LARGE, SIZES, assert_bits, check, data_of, oracle, re
 
 from dtrain.base import dtype as dtypes
 from dtrain.base.errors import DtypeError
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.packed import packed_offsets
-from dtrain.collectives.rank_order import REDUCE_OPS
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.memory.packed import packed_offsets
+from dtrain.collectives.programs.rank_order import REDUCE_OPS
 
 
 @check

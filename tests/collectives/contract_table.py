@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dtrain.base import dtype as dtypes
-from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.communicator.contract import Communicator
 
 Check = Callable[[Communicator], None]
 CHECKS: dict[str, Check] = {}

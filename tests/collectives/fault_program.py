@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from contract_table import COMBINE
 
-from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.communicator.contract import Communicator
 
 NUM_CALLS = 8
 SIZES = (1, 30, 700, 5000)

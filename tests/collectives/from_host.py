@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.work import Work
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.communicator.work import Work
 from dtrain.kernels.device_arrays import overwrite
 
 

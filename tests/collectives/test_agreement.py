@@ -9,7 +9,7 @@ import pytest
 
 import dtrain as dt
 from dtrain import collectives as dist
-from dtrain.collectives import agreement
+from dtrain.collectives.passes import agreement
 
 
 class Post(NamedTuple):

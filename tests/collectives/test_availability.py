@@ -8,8 +8,8 @@ import pytest
 
 import dtrain as dt
 from dtrain import collectives as dist
-from dtrain.collectives import availability
 from dtrain.collectives import horovod as hvd
+from dtrain.collectives.world import availability
 
 
 def test_what_scripts_ask_before_they_start():

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from dtrain.base.errors import CollectiveError, CollectiveMismatchError, PeerLostError
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.ordered_calls import OrderedCalls
-from dtrain.collectives.thread_communicator import ThreadCommunicator, run_threads
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.communicator.ordered_calls import OrderedCalls
+from dtrain.collectives.transports.thread_communicator import ThreadCommunicator, run_threads
 
 
 class Full(np.ndarray):

@@ -10,9 +10,9 @@ import pytest
 import dtrain as dt
 from dtrain import collectives as dist
 from dtrain.base.errors import CollectiveError
-from dtrain.collectives.bucket_pool import BucketPool, pool_of
-from dtrain.collectives.packed import address_of
-from dtrain.collectives.thread_communicator import run_threads
+from dtrain.collectives.memory.bucket_pool import BucketPool, pool_of
+from dtrain.collectives.memory.packed import address_of
+from dtrain.collectives.transports.thread_communicator import run_threads
 
 
 def grown(*sizes: int) -> BucketPool:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtrain.collectives.communicator import TIMEOUT_VARIABLE, Communicator, default_timeout
-from dtrain.collectives.self_communicator import SelfCommunicator
-from dtrain.collectives.thread_communicator import ThreadCommunicator, run_threads
+from dtrain.collectives.communicator.contract import TIMEOUT_VARIABLE, Communicator, default_timeout
+from dtrain.collectives.transports.self_communicator import SelfCommunicator
+from dtrain.collectives.transports.thread_communicator import ThreadCommunicator, run_threads
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
@@ -47,7 +47,7 @@ def mpi_program(world: Communicator) -> dict[str, list[str]]:
     """All checks on one MPI world. The first failure ends the job: other ranks may be in the middle of the check."""
     from mpi4py import MPI
 
-    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
 
     passed: dict[str, list[str]] = {}
     for transport in TRANSPORTS:

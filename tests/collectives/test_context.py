@@ -14,10 +14,11 @@ from dtrain import collectives as dist
 from dtrain.base.cores import usable_cores
 from dtrain.base.errors import CollectiveError, LaunchError
 from dtrain.base.rank_info import ENVIRONMENTS, RankInfo
-from dtrain.collectives import context, mpi_start
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.self_communicator import SelfCommunicator
-from dtrain.collectives.thread_communicator import run_threads
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.transports import mpi_start
+from dtrain.collectives.transports.self_communicator import SelfCommunicator
+from dtrain.collectives.transports.thread_communicator import run_threads
+from dtrain.collectives.world import context
 
 sys.path[:0] = [str(Path(__file__).parent.parent / "helpers")]
 
@@ -90,7 +91,7 @@ def test_a_missing_mpi4py_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
 
 def test_importing_starts_nothing() -> None:
     code = (
-        "import sys, dtrain.collectives as c; from dtrain.collectives import context;"
+        "import sys, dtrain.collectives as c; from dtrain.collectives.world import context;"
         "bad = {'mpi4py', 'cupy', 'ray', 'rich', 'torch'} & set(sys.modules); assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -98,7 +99,7 @@ def test_importing_starts_nothing() -> None:
 
 @pytest.mark.distributed
 def test_an_mpi_that_disagrees_is_explained() -> None:
-    code = "from dtrain.collectives import context; context.init()"
+    code = "from dtrain.collectives.world import context; context.init()"
     env = mpi_environment() | {"RANK": "1", "WORLD_SIZE": "2"}
     job = run_command([sys.executable, "-c", code], timeout=60, env=env)
     assert job.returncode == 1
@@ -144,7 +145,7 @@ def test_under_mpirun_ranks_divide_their_cores(given: str | None) -> None:
 @pytest.mark.parametrize("waiting_in", ["world.barrier()", "world.recv(source=1)"])
 def test_an_uncaught_exception_ends_the_job(waiting_in: str) -> None:
     code = (
-        "from dtrain.collectives import context\n"
+        "from dtrain.collectives.world import context\n"
         "world = context.init()\n"
         "if world.rank == 1: raise KeyError('broken rank')\n"
         f"{waiting_in}\n"
@@ -159,7 +160,7 @@ def test_an_uncaught_exception_ends_the_job(waiting_in: str) -> None:
 @pytest.mark.distributed
 def test_a_script_that_just_ends_ends_well() -> None:
     code = (
-        "from dtrain.collectives import context\nimport numpy as np\n"
+        "from dtrain.collectives.world import context\nimport numpy as np\n"
         "world = context.init()\n"
         "world.all_reduce_async(np.ones(100000))\n"
         "print(world.all_reduce(np.ones(2))[0], flush=True)\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dtrain.collectives.counters import Counters
+from dtrain.collectives.communicator.counters import Counters
 
 
 def test_counts_calls_and_bytes_per_kind() -> None:

@@ -14,7 +14,7 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import collectives as dist
 from dtrain import nn
-from dtrain.collectives.forward_pass import calling, is_calling
+from dtrain.collectives.training.forward_pass import calling, is_calling
 
 
 class Net(nn.Module):

@@ -15,7 +15,7 @@ from helpers.run_ranks import mpi_environment
 
 from dtrain import collectives as dist
 from dtrain import data
-from dtrain.collectives import epoch_agreement
+from dtrain.collectives.training import epoch_agreement
 
 
 class Channel:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from dtrain.base.errors import CollectiveError
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.thread_communicator import run_threads
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.transports.thread_communicator import run_threads
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
@@ -70,7 +70,7 @@ def test_no_thread_stays_in_a_split_that_a_rank_has_left() -> None:
 def leave_a_split(world: Communicator) -> tuple[str, int]:
     from mpi4py import MPI
 
-    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
 
     comm: Any = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="messages", timeout=20.0)
 
@@ -113,7 +113,7 @@ def trials_of(world: Communicator, transport: Any, first: int, count: int) -> It
     """Each trial has a world of its own: a broken one cannot be used again."""
     from mpi4py import MPI
 
-    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
 
     for seed in range(first, first + count):
         comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, timeout=TIMEOUT)

@@ -12,7 +12,7 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import collectives as dist
 from dtrain.base.errors import ShapeError
-from dtrain.collectives.given_weight import present_weight
+from dtrain.collectives.training.given_weight import present_weight
 
 
 @EAGER_AND_TRACED

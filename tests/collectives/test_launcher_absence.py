@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from dtrain.base.rank_info import RankInfo
-from dtrain.collectives import launcher_absence
-from dtrain.collectives.thread_communicator import run_threads
+from dtrain.collectives.transports.thread_communicator import run_threads
+from dtrain.collectives.world import launcher_absence
 
 
 @pytest.mark.parametrize("size", [2, 3])

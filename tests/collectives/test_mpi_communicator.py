@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dtrain.base.errors import CollectiveError, PeerLostError
-from dtrain.collectives.communicator import Communicator
+from dtrain.collectives.communicator.contract import Communicator
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
@@ -44,7 +44,7 @@ def test_transports_give_the_same_bits(verdicts: list[dict[str, Any]]) -> None:
 def both_transports(world: Communicator) -> list[bytes]:
     from mpi4py import MPI
 
-    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
 
     assert world.name == "mpi_shared", "ranks of one host see one another's memory"
     assert world.algorithm("all_reduce", 1 << 20) == "shared_slices"
@@ -67,7 +67,7 @@ def test_a_late_rank_is_an_error_and_not_a_hang(transport: str, verdicts: list[d
 def late_rank(world: Communicator, transport: Any) -> str:
     from mpi4py import MPI
 
-    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
 
     comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, timeout=0.3)
     comm.all_gather(np.zeros(2))
@@ -92,7 +92,7 @@ def test_a_rank_that_has_left_is_noticed_at_once(verdicts: list[dict[str, Any]])
 def left_rank(world: Communicator) -> str:
     from mpi4py import MPI
 
-    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
 
     comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="shared", timeout=20)
     comm.barrier()
@@ -129,7 +129,7 @@ def test_letters_are_checked(transport: str, verdicts: list[dict[str, Any]]) -> 
 def letters(world: Communicator, transport: Any) -> str:
     from mpi4py import MPI
 
-    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
 
     comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, timeout=0.3)
     for tag in (-1, 1 << 20):

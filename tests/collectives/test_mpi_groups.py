@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from dtrain.base.errors import CollectiveError, CollectiveMismatchError, PeerLostError
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.mpi_transfers import Transfer, Transfers
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.transports.mpi_transfers import Transfer, Transfers
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
@@ -46,7 +46,7 @@ def programs(world: Communicator) -> dict[str, Any]:
 def make(transport: Any, timeout: float = 12.0) -> Communicator:
     from mpi4py import MPI
 
-    from dtrain.collectives.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
 
     return make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, timeout=timeout)
 
@@ -64,7 +64,7 @@ def test_a_group_on_one_host_shares_memory_wherever_the_world_is(results: list[d
 
 def groups_over_hosts(world: Communicator) -> list[str]:
     """Ranks 0 and 1 on one host, rank 2 on another."""
-    from dtrain.collectives import mpi_communicator
+    from dtrain.collectives.transports import mpi_communicator
 
     before = mpi_communicator._hosts
     mpi_communicator._hosts = lambda comm: (0, 0, 2)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from dtrain.collectives.mpi_start import SPINS, wait_until
+from dtrain.collectives.transports.mpi_start import SPINS, wait_until
 
 pytestmark = pytest.mark.alone
 

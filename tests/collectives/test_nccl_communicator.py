@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from dtrain.base.errors import CollectiveError, CollectiveMismatchError, DeviceError, PeerLostError
-from dtrain.collectives import context, nccl_communicator
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.nccl_communicator import NcclCommunicator
-from dtrain.collectives.packed import address_of
-from dtrain.collectives.rank_order import reduce_by_blocks
-from dtrain.collectives.self_communicator import SelfCommunicator
-from dtrain.collectives.thread_communicator import run_threads
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.memory.packed import address_of
+from dtrain.collectives.programs.rank_order import reduce_by_blocks
+from dtrain.collectives.transports import nccl_communicator
+from dtrain.collectives.transports.nccl_communicator import NcclCommunicator
+from dtrain.collectives.transports.self_communicator import SelfCommunicator
+from dtrain.collectives.transports.thread_communicator import run_threads
+from dtrain.collectives.world import context
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]

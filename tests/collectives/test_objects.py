@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dtrain.collectives.objects import from_bytes, padded, to_bytes
+from dtrain.collectives.communicator.objects import from_bytes, padded, to_bytes
 
 
 def test_objects_come_back() -> None:

@@ -20,9 +20,9 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import collectives as dist
 from dtrain import nn
-from dtrain.collectives import context
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.thread_communicator import run_threads
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.transports.thread_communicator import run_threads
+from dtrain.collectives.world import context
 
 sys.path.insert(0, str(Path(__file__).parent))
 

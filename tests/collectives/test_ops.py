@@ -12,7 +12,7 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import collectives as dist
 from dtrain.base.errors import ShapeError
-from dtrain.collectives import ops
+from dtrain.collectives.ops import collective_ops as ops
 
 SIZES = [1, 2, 3, 5]
 

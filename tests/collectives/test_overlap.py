@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.thread_communicator import ThreadCommunicator, run_threads
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.transports.thread_communicator import ThreadCommunicator, run_threads
 
 Views = tuple[np.ndarray, np.ndarray]  # input and output in one buffer
 SIZES = (3, 96, 5001, 60_000)

@@ -12,11 +12,11 @@ import dtrain as dt
 from dtrain import collectives as dist
 from dtrain import models, optim
 from dtrain.collectives.bench.step import gradients_read_in_buckets
-from dtrain.collectives.bucket import divide
-from dtrain.collectives.bucket_pool import pool_of
-from dtrain.collectives.ops import ALL_REDUCE, ALL_REDUCE_MANY
-from dtrain.collectives.pack_all_reduce import bucket_plan, pack_all_reduce
-from dtrain.collectives.packed import address_of
+from dtrain.collectives.memory.bucket import divide
+from dtrain.collectives.memory.bucket_pool import pool_of
+from dtrain.collectives.memory.packed import address_of
+from dtrain.collectives.ops.collective_ops import ALL_REDUCE, ALL_REDUCE_MANY
+from dtrain.collectives.passes.pack_all_reduce import bucket_plan, pack_all_reduce
 from dtrain.functional import cross_entropy
 from dtrain.graph.printer import parse_graph, print_graph
 from dtrain.graph.verify import verify

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dtrain.base.alignment import ALIGNMENT
-from dtrain.collectives.packed import Packed, address_of, packed_offsets, slices
+from dtrain.collectives.memory.packed import Packed, address_of, packed_offsets, slices
 
 
 def test_offsets_are_aligned() -> None:

@@ -122,7 +122,7 @@ def test_who_is_missing_is_named_to_all_and_the_group_goes_on(size: int, late: t
 
 
 def test_a_rank_that_has_left_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dtrain.collectives.peer_words._ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("dtrain.collectives.public.peer_words._ANSWER_SECONDS", 0.1)
 
     def program(rank: int, size: int) -> str:
         if rank == 0:

@@ -11,7 +11,7 @@ import pytest
 from helpers.run_ranks import mpi_environment, mpirun_command
 
 from dtrain.base.rank_info import RankInfo
-from dtrain.collectives import rank_claim
+from dtrain.collectives.world import rank_claim
 
 SCRIPT = """
 import multiprocessing, os, subprocess, sys

@@ -8,8 +8,8 @@ import pytest
 
 from dtrain.base import dtype as dtypes
 from dtrain.base.errors import DtypeError
-from dtrain.collectives import rank_order
-from dtrain.collectives.rank_order import REDUCE_OPS, check_reduction, reduce_by_blocks, reduce_in_rank_order
+from dtrain.collectives.programs import rank_order
+from dtrain.collectives.programs.rank_order import REDUCE_OPS, check_reduction, reduce_by_blocks, reduce_in_rank_order
 
 
 @pytest.fixture(params=["kernel", "blocks"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dtrain.base.errors import CollectiveError
-from dtrain.collectives.self_communicator import SelfCommunicator
+from dtrain.collectives.transports.self_communicator import SelfCommunicator
 
 
 def test_results_are_copies() -> None:

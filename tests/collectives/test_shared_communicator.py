@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from dtrain.base.errors import CollectiveMismatchError
-from dtrain.collectives import ordered_calls, shared_communicator
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.packed import packed_offsets
-from dtrain.collectives.rank_order import reduce_in_rank_order
-from dtrain.collectives.shared_communicator import SharedCommunicator
-from dtrain.collectives.shared_window import HEADER_BYTES, region_bytes
-from dtrain.collectives.thread_communicator import ThreadCommunicator, run_threads
+from dtrain.collectives.communicator import ordered_calls
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.memory.packed import packed_offsets
+from dtrain.collectives.memory.shared_window import HEADER_BYTES, region_bytes
+from dtrain.collectives.programs.rank_order import reduce_in_rank_order
+from dtrain.collectives.transports import shared_communicator
+from dtrain.collectives.transports.shared_communicator import SharedCommunicator
+from dtrain.collectives.transports.thread_communicator import ThreadCommunicator, run_threads
 
 sys.path[:0] = [str(Path(__file__).parent)]
 

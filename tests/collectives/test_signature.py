@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from dtrain.base.errors import CollectiveMismatchError
-from dtrain.collectives.signature import SIGNATURE_BYTES, compact, frame_of, mismatch, rank_list, signature, text_of
+from dtrain.collectives.communicator.signature import (
+    SIGNATURE_BYTES,
+    compact,
+    frame_of,
+    mismatch,
+    rank_list,
+    signature,
+    text_of,
+)
 
 
 def test_signature_names_all_that_must_agree() -> None:

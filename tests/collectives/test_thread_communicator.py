@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from dtrain.base.errors import CollectiveError, PeerLostError
-from dtrain.collectives import context
-from dtrain.collectives.shared_window import State
-from dtrain.collectives.thread_communicator import ThreadCommunicator, run_threads
+from dtrain.collectives.memory.shared_window import State
+from dtrain.collectives.transports.thread_communicator import ThreadCommunicator, run_threads
+from dtrain.collectives.world import context
 
 
 def test_results_come_in_rank_order() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dtrain.base.errors import CollectiveMismatchError
-from dtrain.collectives.signature import DIGEST_BYTES, SIGNATURE_BYTES, frame_of, text_of
-from dtrain.collectives.thread_communicator import run_threads
+from dtrain.collectives.communicator.signature import DIGEST_BYTES, SIGNATURE_BYTES, frame_of, text_of
+from dtrain.collectives.transports.thread_communicator import run_threads
 
 
 @pytest.mark.parametrize("size", [2, 3])

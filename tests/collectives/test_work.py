@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from dtrain.base.errors import CollectiveError
-from dtrain.collectives.work import Work, WorkQueue
+from dtrain.collectives.communicator.work import Work, WorkQueue
 
 
 def test_work_gives_its_result_or_its_error() -> None:

@@ -15,8 +15,8 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import collectives
 from dtrain.base.errors import DeviceError
-from dtrain.collectives.self_communicator import SelfCommunicator
-from dtrain.collectives.thread_communicator import run_threads
+from dtrain.collectives.transports.self_communicator import SelfCommunicator
+from dtrain.collectives.transports.thread_communicator import run_threads
 from dtrain.core.random import normal
 
 

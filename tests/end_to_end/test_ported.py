@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dtrain.base.names import IMPORTS
-from dtrain.collectives import context
+from dtrain.collectives.world import context
 from tests.helpers.run_ranks import mpi_environment, require_mpi, run_command
 
 SCRIPTS = Path(__file__).with_name("ported")

@@ -120,7 +120,7 @@ def main() -> None:
     at("before init")
     model: Any = nn.Linear(4, 2)
     if MODE == "ranks":
-        from dtrain.collectives import mpi_start
+        from dtrain.collectives.transports import mpi_start
 
         start = mpi_start.start_mpi
         mpi_start.start_mpi = lambda info: (at("init"), start(info))[1]

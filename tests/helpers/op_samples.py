@@ -8,7 +8,7 @@ from zlib import crc32
 
 import numpy as np
 
-import dtrain.collectives.ops
+import dtrain.collectives.ops.collective_ops
 import dtrain.ops  # noqa: F401  registers all others
 from dtrain.autograd.backward_pass import grad
 from dtrain.base.dtype import DType, from_numpy

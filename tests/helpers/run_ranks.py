@@ -119,7 +119,7 @@ def _read(path: Path) -> tuple[str, Any]:
 
 def _main(file: str, function: str, arguments: str, folder: str) -> None:
     """One rank."""
-    from dtrain.collectives import context
+    from dtrain.collectives.world import context
 
     communicator = context.init(timeout=30.0)
     error, result = "", None

@@ -85,7 +85,7 @@ def test_a_rank_that_leaves_before_init_while_mpi_keeps_the_interpreter(run):
     """MPI starts under Python's lock, so no other thread of the rank can say any more that it waits there."""
     script = run.script(
         "import ctypes, os, sys\nif os.environ['RANK'] == '1': sys.exit(0)\n"
-        "from dtrain.collectives import context, mpi_start\n"
+        "from dtrain.collectives.transports import mpi_start\nfrom dtrain.collectives.world import context\n"
         "mpi_start.start_mpi = lambda info: ctypes.PyDLL(None).sleep(20)\n"  # PyDLL does not give the lock away
         "sys.setswitchinterval(5)\n"  # nor does the interpreter before that
         "context.init()\n"

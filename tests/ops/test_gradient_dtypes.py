@@ -8,8 +8,8 @@ from helpers import op_samples as samples
 from helpers.op_samples import case_id, make_arrays, op_cases, run, sample_of
 
 from dtrain.base.dtype import DType, bfloat16, float16, float32, float64, from_numpy
-from dtrain.collectives.context import using
-from dtrain.collectives.self_communicator import SelfCommunicator
+from dtrain.collectives.transports.self_communicator import SelfCommunicator
+from dtrain.collectives.world.context import using
 from dtrain.graph.op import Op
 
 # Of the largest element: a gradient rule makes several steps, and each rounds to the dtype.

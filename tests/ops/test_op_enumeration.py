@@ -17,8 +17,8 @@ from helpers.tolerance import assert_close
 
 from dtrain.base.dtype import DType, bool_, float64, from_numpy, int64
 from dtrain.capture.trace import trace
-from dtrain.collectives.context import using
-from dtrain.collectives.self_communicator import SelfCommunicator
+from dtrain.collectives.transports.self_communicator import SelfCommunicator
+from dtrain.collectives.world.context import using
 from dtrain.core.apply import apply_all, update
 from dtrain.core.context import no_grad
 from dtrain.core.tensor import Tensor, wrap

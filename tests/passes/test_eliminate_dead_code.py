@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dtrain.collectives.ops  # noqa: F401  registers the collective ops
+import dtrain.collectives.ops.collective_ops  # noqa: F401  registers the collective ops
 from dtrain.graph.printer import parse_graph, print_graph
 from dtrain.graph.verify import verify
 from dtrain.passes.eliminate_dead_code import eliminate_dead_code

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtrain.collectives import context
 from dtrain.collectives.bench import all_reduce
-from dtrain.collectives.self_communicator import SelfCommunicator
+from dtrain.collectives.transports.self_communicator import SelfCommunicator
+from dtrain.collectives.world import context
 
 sys.path[:0] = [str(Path(__file__).parent.parent.parent / "helpers")]
 

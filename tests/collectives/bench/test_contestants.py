@@ -11,9 +11,9 @@ from dtrain.base import dtype as dtypes
 from dtrain.base.errors import CollectiveError
 from dtrain.collectives.bench.contestants import PEERS, Contestant, Copy, Ours, OursInWindow, PeerGloo, PeerMpi
 from dtrain.collectives.bench.exact_data import count_wrong, expected_result
-from dtrain.collectives.communicator import Communicator
-from dtrain.collectives.self_communicator import SelfCommunicator
-from dtrain.collectives.thread_communicator import run_threads
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.transports.self_communicator import SelfCommunicator
+from dtrain.collectives.transports.thread_communicator import run_threads
 
 
 @pytest.mark.parametrize("kind", [Ours, OursInWindow])

@@ -10,7 +10,7 @@ import pytest
 from dtrain.base import dtype as dtypes
 from dtrain.base.errors import DtypeError
 from dtrain.collectives.bench.exact_data import count_wrong, expected_result, inputs
-from dtrain.collectives.rank_order import REDUCE_OPS, reduce_in_rank_order
+from dtrain.collectives.programs.rank_order import REDUCE_OPS, reduce_in_rank_order
 
 CASES = [(op, dtype) for op in REDUCE_OPS for dtype in (dtypes.FLOATS if op == "mean" else dtypes.ALL)]
 

@@ -1,0 +1,1 @@
+"""Collectives as ops: differentiable, and nodes of traced graphs."""

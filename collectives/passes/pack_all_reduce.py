@@ -1,0 +1,171 @@
+"""The graph pass that packs gradient all-reduces into buckets (MegEngine's PackAllReduce, without its copies).
+
+A bucket is one `all_reduce_many` node: the memory plan lays its inputs one after another, and the kernels that compute
+the gradients write them there. Each bucket stands right behind the node that completes it.
+
+What is merged, and in which order collectives run, must not depend on anything that may differ between ranks: nodes
+vanish where a batch has one sample or none. So packed all-reduces have one key (group, reduce op, weight, dtype,
+device, cap) and one bunch (a backward pass), they keep the bunch's order, and no bucket passes another collective.
+Those without a bunch are taken in the order in which their inputs become ready.
+
+An all-reduce is only ever moved towards the begin of the graph: a bucket stands before the first of its members. Its
+inputs are complete there, so none of them depends on a result of the bucket, and whoever reads a result comes later.
+All-reduces of two backward passes, the second of which depends on the first, therefore stay apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from dtrain.collectives.memory.bucket import Bucket
+from dtrain.collectives.ops.collective_ops import ALL_REDUCE, ALL_REDUCE_MANY
+from dtrain.graph.graph import Graph, Node, Value
+from dtrain.graph.op import get_op
+from dtrain.runtime.buckets import may_lie_in_bucket
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """An all-reduce to pack: where it stands, behind which position it can begin, whether it is copied in."""
+
+    node: Node
+    position: int
+    begin: int
+    is_copied: bool
+
+
+def pack_all_reduce(graph: Graph) -> None:
+    """Merge the all-reduces with a `bucket` attribute above 0."""
+    behind: dict[int, list[Node]] = {}
+    replacement: dict[Value, Value] = {}
+    packed: set[Node] = set()
+    placed = -1  # the position of the last bucket, and of any other collective before it
+    buckets = [bucket for members in _candidates(graph).values() for bucket in _divide(members)]
+    for bucket in sorted(buckets, key=lambda bucket: min(member.position for member in bucket)):
+        made = _pack(bucket)
+        placed = max(placed, *(member.begin for member in bucket))
+        behind.setdefault(placed, []).extend(made)
+        nodes = [member.node for member in bucket]
+        replacement.update((node.outputs[0], value) for node, value in zip(nodes, made[-1].outputs))
+        packed.update(nodes)
+    graph.nodes = _rebuild(graph.nodes, behind, packed)
+    graph.replace_values(replacement)
+
+
+def _may_be_packed(node: Node) -> bool:
+    return node.op is ALL_REDUCE and bool(node.attrs.get("bucket"))
+
+
+def _candidates(graph: Graph) -> dict[Hashable, list[_Member]]:
+    """All-reduces that may be packed, per key, keys in order of their first appearance."""
+    ready = {value: position for position, node in enumerate(graph.nodes) for value in node.outputs}
+    readers: dict[Value, dict[Node, int]] = {}
+    for position, node in enumerate(graph.nodes):
+        for value in node.inputs:
+            readers.setdefault(value, {})[node] = position
+    results = set(graph.results())
+    groups: dict[Hashable, list[_Member]] = {}
+    first: dict[Hashable, int] = {}
+    other = -1  # the last collective that stays where it is
+    for position, node in enumerate(graph.nodes):
+        if node.op.is_collective and not _may_be_packed(node):
+            other = position
+        elif _may_be_packed(node):
+            value, *weights = node.inputs
+            attrs = node.attrs
+            bunch = attrs.get("bunch", 0)
+            key = (
+                other,
+                bunch,
+                attrs["group"],
+                attrs["op"],
+                *weights,
+                value.type.dtype,
+                value.type.device,
+                attrs["bucket"],
+            )
+            before = first.setdefault(key, position) if bunch else position
+            is_copied = (
+                value in results
+                or (value.node is not None and _lies_in_bucket(value.node))
+                or not may_lie_in_bucket(value, before, _without(readers[value], node, before))
+            )
+            begins = [other, *(ready.get(needed, -1) for needed in node.inputs)]
+            if not is_copied:  # others read it before it is overwritten
+                begins += [where for reader, where in readers[value].items() if reader is not node]
+            groups.setdefault(key, []).append(_Member(node, position, max(begins), is_copied))
+    return groups
+
+
+def _lies_in_bucket(node: Node) -> bool:
+    """Whether outputs of a node lie in a bucket already, which has its members next to each other."""
+    return node.op is ALL_REDUCE_MANY or _may_be_packed(node)
+
+
+def _without(readers: dict[Node, int], node: Node, position: int) -> dict[Node, int]:
+    """The readers, with `node` as one that stands at `position`, where its bucket may."""
+    return {**readers, node: position}
+
+
+def _divide(members: list[_Member]) -> list[list[_Member]]:
+    """Buckets, each closed before it would pass the cap or wait for a result of its own."""
+    if not members[0].node.attrs.get("bunch"):
+        members = sorted(members, key=lambda member: member.begin)
+    buckets: list[list[_Member]] = []
+    filled = begin = first = 0
+    for member in members:
+        size = member.node.inputs[0].type.nbytes
+        begin, first = max(begin, member.begin), min(first, member.position)
+        if not buckets or filled + size > member.node.attrs["bucket"] or begin >= first:
+            buckets.append([])
+            filled, begin, first = 0, member.begin, member.position
+        buckets[-1].append(member)
+        filled += size
+    return buckets
+
+
+def _pack(members: list[_Member]) -> list[Node]:
+    """The nodes of one bucket: copies for inputs that cannot lie in it, then the packed collective."""
+    made: list[Node] = []
+    inputs: list[Value] = []
+    for member in members:
+        value = member.node.inputs[0]
+        if value in inputs or member.is_copied:
+            copy = Node(get_op("copy"), (value,), (value.type,), source=member.node.source)
+            made.append(copy)
+            value = copy.outputs[0]
+        inputs.append(value)
+    first = members[0].node
+    attrs = {
+        "group": first.attrs["group"],
+        "op": first.attrs["op"],
+        "labels": tuple(member.node.attrs["label"] for member in members),
+    }
+    outputs = [value.type for value in inputs]
+    made.append(Node(ALL_REDUCE_MANY, [*inputs, *first.inputs[1:]], outputs, attrs, source=first.source))
+    return made
+
+
+def _rebuild(nodes: list[Node], behind: dict[int, list[Node]], packed: set[Node]) -> list[Node]:
+    rebuilt = list(behind.get(-1, []))
+    for position, node in enumerate(nodes):
+        if node not in packed:
+            rebuilt.append(node)
+        rebuilt += behind.get(position, [])
+    return rebuilt
+
+
+def bucket_plan(graph: Graph) -> list[Bucket]:
+    """The messages that carry gradients in a graph, in order: packed buckets, and all-reduces that stayed alone."""
+    plan = []
+    for node in graph.nodes:
+        if node.op is ALL_REDUCE_MANY and any(node.attrs["labels"]):
+            labels = node.attrs["labels"]
+        elif node.op is ALL_REDUCE and node.attrs.get("label"):
+            labels = (node.attrs["label"],)
+        else:
+            continue
+        nbytes = sum(value.type.nbytes for value in node.inputs[: len(labels)])
+        plan.append(Bucket(labels, node.inputs[0].type.dtype.tag, nbytes))
+    return plan

@@ -1,0 +1,1 @@
+"""What scripts call, in PyTorch's words."""

@@ -1,0 +1,1 @@
+"""Data parallelism: one model on all ranks, gradients averaged over samples."""

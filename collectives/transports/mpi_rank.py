@@ -1,0 +1,146 @@
+"""What MPI ranks share, however their collectives move: letters, groups, notices of who is gone, the end of the job."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from dtrain.base.dtype import DType
+from dtrain.base.errors import PeerLostError
+from dtrain.collectives.communicator.contract import Communicator
+from dtrain.collectives.communicator.work import ClosedError
+from dtrain.collectives.memory.shared_window import NoMemory
+from dtrain.collectives.programs.rank_order import Array
+from dtrain.collectives.transports.mpi_mailroom import Mailroom
+from dtrain.collectives.transports.mpi_start import wait_until
+from dtrain.collectives.transports.mpi_window import MpiWindow
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+Transport = Literal["auto", "shared", "messages"]
+
+# Seconds in which letters of a rank that has left may still come out of shared memory.
+LAST_LETTERS_SECONDS = 0.2
+# Seconds that a communicator waits for its letters to be on their way where its order is lost.
+BROKEN_FLUSH_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class MpiJob:
+    """What all groups of one world share."""
+
+    comm: MPI.Intracomm
+    mailroom: Mailroom
+    hosts: tuple[int, ...]  # of each rank of the world; ranks of one host have the same number
+    transport: Transport
+    staging_bytes: int
+    make_shared: Callable[..., Communicator]
+    make_messages: Callable[..., Communicator]
+
+    def is_shared(self, world_ranks: Sequence[int]) -> bool:
+        """Whether a group of these ranks of the world goes through shared memory."""
+        if self.transport != "auto":
+            return self.transport == "shared"
+        return len({self.hosts[rank] for rank in world_ranks}) == 1
+
+
+class MpiRank(Communicator):
+    """What both ways share: letters, groups and the end of the job."""
+
+    def __init__(
+        self, job: MpiJob, key: str, rank: int, size: int, world_ranks: Sequence[int] | None, timeout: float | None
+    ) -> None:
+        """`key` names the group in the mailroom: the same on every member, and no other open group of theirs has it."""
+        super().__init__(rank, size, world_ranks, timeout)
+        self._job = job
+        self._key = key
+        self._num_splits = 0
+
+    def abort(self, code: int = 1) -> None:
+        self._job.comm.Abort(code)
+
+    def _send(self, array: Array, destination: int, tag: int) -> None:
+        with self._mpi_errors():
+            self._job.mailroom.send(self._key, array, self.world_ranks[destination], tag)
+
+    def _recv(self, source: int, tag: int, shape: tuple[int, ...] | None, dtype: DType | None) -> Array:
+        letter: Array | None = None
+
+        def has_come() -> bool:
+            nonlocal letter
+            letter = self._job.mailroom.take(self._key, self.world_ranks[source], tag)
+            return letter is not None
+
+        with self._mpi_errors():
+            wait_until(lambda: has_come() or self._is_closing or bool(self._left(source)), self.timeout)
+            gone = "" if letter is not None else self._left(source)
+            if gone:
+                wait_until(has_come, LAST_LETTERS_SECONDS)
+        if letter is not None:
+            return letter
+        if self._is_closing:
+            raise ClosedError(f"recv of group {self.group!r}: the communicator was closed while it waited")
+        raise self._no_letter(source, tag, gone)
+
+    @abstractmethod
+    def _left(self, rank: int) -> str:
+        """Why no letter of this rank will come, or nothing."""
+
+    def _flush(self) -> None:
+        """Wait until this group's letters are on their way to everybody who may still want them."""
+
+        def is_over() -> bool:
+            return not any(
+                not self._left(self.world_ranks.index(rank)) for rank in self._job.mailroom.unsent(self._key)
+            )
+
+        wait_until(is_over, BROKEN_FLUSH_SECONDS if self.is_broken else self.timeout)
+
+    def _split(self, groups: list[list[int]]) -> Communicator | None:
+        self._num_splits += 1
+        key = f"{self._key}.{self._num_splits}"
+        own = self._own_of(groups)
+        members = [self.world_ranks[rank] for rank in own]
+        shared = [self._job.is_shared([self.world_ranks[rank] for rank in ranks]) for ranks in groups]
+        is_shared = bool(own) and self._job.is_shared(members)
+        child: Communicator | None = None
+        if not all(shared):
+            comm = self._split_comm([] if is_shared else own)
+            if comm is not None:
+                child = self._job.make_messages(self._job, key, comm, members, self.timeout)
+        if any(shared):
+            window = self._make_window(own if is_shared else [])
+            if window is not None:
+                child = self._job.make_shared(self._job, key, window, members, self.timeout)
+        return child
+
+    def _make_window(self, members: list[int]) -> MpiWindow | None:
+        """The window of this rank's group; every rank of this communicator has to come here."""
+        rank = members.index(self.rank) if members else None
+        staging_bytes, progress = self._job.staging_bytes, self._job.mailroom.poll
+        try:
+            return MpiWindow.make(
+                staging_bytes, members, rank, lambda offer: self._tell_all("split, its memory", offer), progress
+            )
+        except NoMemory as error:
+            raise self._agreed(self._no_memory(error, staging_bytes)) from None
+
+    def _split_comm(self, members: list[int]) -> MPI.Intracomm | None:
+        raise AssertionError("ranks of one host have no group over several")
+
+    @contextmanager
+    def _mpi_errors(self) -> Iterator[None]:
+        """Raise MPI's errors as ours."""
+        from mpi4py import MPI
+
+        try:
+            yield
+        except MPI.Exception as error:
+            raise PeerLostError(
+                f"{self._here()}: expected every rank to answer, got MPI error {error.Get_error_string()!r}; "
+                "look at what the other ranks printed last"
+            ) from error
