@@ -179,6 +179,7 @@ from dtrain.ops.mesh_indexing import mesh_set as mesh_set
 from dtrain.ops.metric import accuracy as accuracy
 from dtrain.ops.metric import topk_accuracy as topk_accuracy
 from dtrain.ops.multinomial import multinomial as multinomial
+from dtrain.ops.nonzero import nonzero as nonzero
 from dtrain.ops.normalization import group_norm as group_norm
 from dtrain.ops.normalization import layer_norm as layer_norm
 from dtrain.ops.normalization import rms_norm as rms_norm
@@ -194,6 +195,8 @@ from dtrain.ops.reduction import max as max
 from dtrain.ops.reduction import mean as mean
 from dtrain.ops.reduction import min as min
 from dtrain.ops.reduction import sum as sum
+from dtrain.ops.repeating import repeat as repeat
+from dtrain.ops.repeating import tile as tile
 from dtrain.ops.rounding import round as round
 from dtrain.ops.scan import cumprod as cumprod
 from dtrain.ops.scan import cumsum as cumsum
@@ -209,11 +212,9 @@ from dtrain.ops.shape import flatten as flatten
 from dtrain.ops.shape import move_axis as move_axis
 from dtrain.ops.shape import permute as permute
 from dtrain.ops.shape import remove_axis as remove_axis
-from dtrain.ops.shape import repeat as repeat
 from dtrain.ops.shape import reshape as reshape
 from dtrain.ops.shape import squeeze as squeeze
 from dtrain.ops.shape import swap_axes as swap_axes
-from dtrain.ops.shape import tile as tile
 from dtrain.ops.shape import transpose as transpose
 from dtrain.ops.shape import unsqueeze as unsqueeze
 from dtrain.ops.softmax import log_softmax as log_softmax
@@ -221,7 +222,6 @@ from dtrain.ops.softmax import softmax as softmax
 from dtrain.ops.sorting import argsort as argsort
 from dtrain.ops.sorting import cond_take as cond_take
 from dtrain.ops.sorting import masked_select as masked_select
-from dtrain.ops.sorting import nonzero as nonzero
 from dtrain.ops.sorting import sort as sort
 from dtrain.ops.sorting import top_k as top_k
 from dtrain.ops.sorting import topk as topk

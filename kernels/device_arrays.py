@@ -58,6 +58,13 @@ def extent(array: Array) -> tuple[int, int]:
     return start + sum(min(step, 0) for step in steps), start + sum(max(step, 0) for step in steps) + array.itemsize
 
 
+def owner_of(array: Array) -> Array:
+    """The array whose memory a view shows; the array itself if it is none."""
+    while array.base is not None and hasattr(array.base, "base"):
+        array = array.base
+    return array
+
+
 def overwrite(target: Array, source: Array) -> None:
     """target[...] = source, on the device of `target`; both lie there. Where they overlap, `source` is read first.
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.autograd.backward_pass import BackwardPass
 from dtrain.base.device import CPU
 from dtrain.collectives.ops.collective_ops import all_reduce
 from dtrain.collectives.training.bucketed_reduction import BucketOptions, reduce_packed
 from dtrain.collectives.training.forward_pass import ForwardPass
 from dtrain.collectives.world.context import get_communicator
 from dtrain.core.context import context, is_tracing, no_grad
+from dtrain.core.listeners import PassListener
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import zeros_like
 from dtrain.core.tensor_gradient import grad_where_it_lies
@@ -49,7 +49,7 @@ class GradientAverager:
         self.named: Named = ()
         self.has_waiting = False
         self._synchronizing = True
-        self._taken_in: BackwardPass | None = None  # the pass that waiting gradients have joined last
+        self._taken_in: PassListener | None = None  # the pass that waiting gradients have joined last
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies, also of one parameter alone: without the others, and in no window of `no_sync`."""
@@ -150,7 +150,7 @@ class GradientAverager:
         return dict(zip([parameter for _, parameter in used], averaged))
 
     def _average_with_waiting(
-        self, named: Named, mine: Gradients, forward_pass: ForwardPass, backward_pass: BackwardPass
+        self, named: Named, mine: Gradients, forward_pass: ForwardPass, backward_pass: PassListener
     ) -> Gradients:
         """The same, where what waits in `grad` travels together with the gradients of this pass.
 

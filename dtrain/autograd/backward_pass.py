@@ -17,23 +17,18 @@ from dtrain.base.spelling import spelled
 from dtrain.core.apply import apply, refresh_views
 from dtrain.core.context import context, set_grad_enabled
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Tensor, owner_of
+from dtrain.core.tensor import Tensor, install_methods
 from dtrain.core.tensor_factory import ones_like, zeros_like
 from dtrain.core.tensor_gradient import GradHook, grad_where_it_lies
 from dtrain.graph.op import get_op
-from dtrain.kernels.device_arrays import copy_of
+from dtrain.kernels.device_arrays import copy_of, owner_of
 
 Gradients = dict[Tensor, Tensor]
 
 
 @dataclass(slots=True)
 class BackwardPass:
-    """One `backward()` under way, for gradient rules that have something to do with the `grad` of leaves.
-
-    Attributes:
-        replaced: the `grad` that leaves shall have before this pass adds to it.
-        at_end: to be called then. If the pass raises, everything stays as it was.
-    """
+    """One `backward()` under way: what gradient rules ask of it (`core/listeners.py`)."""
 
     replaced: dict[Tensor, Tensor | None] = field(default_factory=dict)
     at_end: list[Callable[[], None]] = field(default_factory=list)
@@ -283,3 +278,6 @@ def _accumulate(leaf: Tensor, value: Tensor) -> None:
         before.assign_(_add(before, value))
     else:
         leaf.grad = _add(before, value)
+
+
+install_methods({"backward": backward})

@@ -12,17 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.base.device import CPU, Device
-from dtrain.base.dtype import DType, promote_scalar
+from dtrain.base.cuda import placement
+from dtrain.base.device import CPU, Device, DeviceLike
+from dtrain.base.dtype import DType, DTypeLike, as_dtype, promote_scalar
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.promotion import common_dtype
 from dtrain.base.user_source import user_source
 from dtrain.core.context import context
 from dtrain.core.strides import is_argument, root_of, shares_memory
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Tensor, as_tensor, owner_of, wrap
+from dtrain.core.tensor import Tensor, as_tensor, install_methods, wrap
 from dtrain.core.tensor_numbers import RETURN_IT, named
 from dtrain.graph.op import Op, get_op
+from dtrain.kernels.device_arrays import owner_of
 from dtrain.kernels.quiet import quiet
 from dtrain.runtime.dispatch import Dispatch, decide, dispatch
 
@@ -221,3 +223,18 @@ def _number(value: float, dtype: DType) -> Tensor:
 def cast(tensor: Tensor, dtype: DType) -> Tensor:
     """Cast through the `cast` op; the same tensor where nothing changes."""
     return tensor if tensor.type.dtype is dtype else apply(get_op("cast"), tensor, dtype=dtype)
+
+
+def to(tensor: Tensor, target: DeviceLike | DTypeLike) -> Tensor:
+    """Cast to a dtype, or copy to a device. Returns the tensor itself where nothing changes."""
+    if isinstance(target, Device) or (isinstance(target, str) and _is_device_text(target)):
+        device = placement(target)
+        return tensor if device is tensor.type.device else apply(get_op("to_device"), tensor, device=device)
+    return cast(tensor, as_dtype(target))
+
+
+def _is_device_text(text: str) -> bool:
+    return text.startswith(("cpu", "cuda", "gpu", "xpu", "multithread"))
+
+
+install_methods({"to": to})

@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from dtrain.autograd.backward_pass import BackwardPass
-    from dtrain.capture.tracer import Tracer
+    from dtrain.core.listeners import PassListener, TraceListener
     from dtrain.core.tensor import Tensor
 
 Parameters = ParamSpec("Parameters")
@@ -29,9 +28,9 @@ class Context(threading.local):
 
     def __init__(self) -> None:
         self.grad_enabled = True
-        self.tracer: Tracer | None = None
+        self.tracer: TraceListener | None = None
         self.stand_ins: Mapping[Tensor, Tensor] = {}
-        self.backward_pass: BackwardPass | None = None
+        self.backward_pass: PassListener | None = None
 
 
 context = Context()

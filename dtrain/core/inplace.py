@@ -17,7 +17,7 @@ from dtrain.base.user_source import user_source
 from dtrain.core.apply import apply, cast, refresh_views
 from dtrain.core.context import context
 from dtrain.core.strides import is_argument, root_of, shares_memory
-from dtrain.core.tensor import Array, Tensor
+from dtrain.core.tensor import Array, Tensor, install_methods
 from dtrain.graph.op import get_op
 from dtrain.kernels.device_arrays import copy_of
 from dtrain.kernels.device_arrays import overwrite as write_elements
@@ -39,6 +39,21 @@ def update_in_place(name: str, target: Tensor, function: Callable[..., Tensor], 
         source = frozen(target)
         args = tuple(source if value is target else value for value in args)
     overwrite(target, _fitted(name, target, function(source, *args, **kwargs)), name)
+    return target
+
+
+def assign_(target: Tensor, new: Tensor) -> Tensor:
+    """Overwrite the elements with those of `new`, which must have the same type. Returns target.
+
+    Where gradients are recorded, target takes over the history of `new`. While tracing this becomes a state update of
+    the graph. The tape refuses to run backward through a tensor that was overwritten after an op had read it.
+    """
+    if new.type is not target.type:
+        raise ShapeError(expected("assign_", f"a tensor of type {target.type}", str(new.type)))
+    # New numbers for a leaf (a first value, a loaded one) are no part of any history.
+    if new.requires_grad or target.base is not None:
+        expect_writable("assign_()", target)
+    overwrite(target, new, "assign_()")
     return target
 
 
@@ -209,3 +224,6 @@ def _fitted(name: str, target: Tensor, new: Tensor) -> Tensor:
             expected(name, f"a result that {target.dtype.tag} can hold", str(new.type), "cast one of the two first")
         )
     return cast(new, target.dtype)
+
+
+install_methods({"assign_": assign_})

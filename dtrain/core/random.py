@@ -17,6 +17,7 @@ from dtrain.base.dtype import DType, DTypeLike, as_dtype, bool_, expect_held, fl
 from dtrain.base.errors import expected
 from dtrain.base.rank_info import RankInfo
 from dtrain.core.apply import cast, update
+from dtrain.core.inplace import assign_
 from dtrain.core.tensor import Tensor, wrap
 from dtrain.core.tensor_factory import ShapeLike, as_shape
 from dtrain.graph.op import get_op
@@ -42,7 +43,7 @@ class Generator:
 
     def seed(self, seed: int) -> None:
         """Go to the beginning of the stream of this seed, an integer of any sign below 2⁶⁴ in size."""
-        self.state.assign_(wrap(np.array([_signed(seed), 0], np.int64)))
+        assign_(self.state, wrap(np.array([_signed(seed), 0], np.int64)))
 
     def manual_seed(self, seed: int) -> Generator:
         """`seed` under PyTorch's name. Returns self."""
@@ -75,7 +76,7 @@ class Generator:
         """Go on from where `state_dict` was taken."""
         if set(state) != {"key", "offset"}:
             raise ValueError(expected("Generator.load_state_dict", "key and offset", ", ".join(map(str, state))))
-        self.state.assign_(wrap(np.array([state["key"], state["offset"]], np.int64)))
+        assign_(self.state, wrap(np.array([state["key"], state["offset"]], np.int64)))
 
     # Draws ----------------------------------------------------------------------------------------------------------
 

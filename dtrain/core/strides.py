@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from dtrain.core.tensor import Array, Tensor, owner_of
-from dtrain.kernels.device_arrays import extent
+from dtrain.core.tensor import Array, Tensor
+from dtrain.kernels.device_arrays import extent, owner_of
 
 
 def lies_in_order(x: Tensor) -> bool:

@@ -26,7 +26,7 @@ from dtrain.core.tensor_numbers import TensorNumbers
 from dtrain.kernels.device_arrays import cast_of, copy_of
 
 if TYPE_CHECKING:
-    from dtrain.autograd.reducer import Reducer
+    from dtrain.core.reducer import Reducer
     from dtrain.core.tape import TapeNode
     from dtrain.graph.graph import Value
     from dtrain.graph.op import Op
@@ -198,22 +198,6 @@ class Tensor(TensorGradient, TensorMethods, TensorNumbers):
             self._writes = [0]
         return self._writes
 
-    def assign_(self, new: Tensor) -> Tensor:
-        """Overwrite the elements with those of `new`, which must have the same type. Returns self.
-
-        Where gradients are recorded, self takes over the history of `new`. While tracing this becomes a state update
-        of the graph. The tape refuses to run backward through a tensor that was overwritten after an op had read it.
-        """
-        from dtrain.core.inplace import expect_writable, overwrite
-
-        if new.type is not self.type:
-            raise ShapeError(expected("assign_", f"a tensor of type {self.type}", str(new.type)))
-        # New numbers for a leaf (a first value, a loaded one) are no part of any history.
-        if new.requires_grad or self.base is not None:
-            expect_writable("assign_()", self)
-        overwrite(self, new, "assign_()")
-        return self
-
     @property
     def data(self) -> Tensor:
         """The same elements without a history: what `detach()` gives. Setting it takes over another's elements."""
@@ -231,17 +215,6 @@ class Tensor(TensorGradient, TensorMethods, TensorNumbers):
             self.array, self.type = new.concrete("x.data = y"), new.type
             self.base = self.shown = None
             self.version += 1
-
-    def to(self, target: DeviceLike | DTypeLike) -> Tensor:
-        """Cast to a dtype, or copy to a device. Returns self where nothing changes."""
-        from dtrain.core.apply import apply
-        from dtrain.graph.op import get_op
-
-        if isinstance(target, Device) or (isinstance(target, str) and _is_device_text(target)):
-            device = placement(target)
-            return self if device is self.type.device else apply(get_op("to_device"), self, device=device)
-        dtype = as_dtype(target)
-        return self if dtype is self.type.dtype else apply(get_op("cast"), self, dtype=dtype)
 
 
 class LentGradient(Tensor):
@@ -284,22 +257,11 @@ def _of_numbers(data: Any, more: Any) -> tuple[Array, TensorType]:
     return array, as_tensor(array).type
 
 
-def _is_device_text(text: str) -> bool:
-    return text.startswith(("cpu", "cuda", "gpu", "xpu", "multithread"))
-
-
 def device_of(array: Array) -> Device:
     """The device an array lives on."""
     if isinstance(array, np.ndarray | np.generic):
         return CPU
     return as_device(f"cuda:{array.device.id}")
-
-
-def owner_of(array: Array) -> Array:
-    """The array whose memory a view shows; the array itself if it is none."""
-    while array.base is not None and hasattr(array.base, "base"):
-        array = array.base
-    return array
 
 
 def wrap(array: Array) -> Tensor:

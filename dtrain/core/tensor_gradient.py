@@ -49,12 +49,6 @@ class TensorGradient:
             context.tracer.overwrite_grad(self)  # type: ignore[arg-type]
         self._grad = gradient
 
-    def backward(self, gradient: Tensor | None = None, *, retain_graph: bool = False) -> None:
-        """Add d(self)/d(leaf) to the `grad` of every leaf that requires it. See `dtrain.backward`."""
-        from dtrain.autograd.backward_pass import backward
-
-        backward(self, gradient, retain_graph=retain_graph)  # type: ignore[arg-type]
-
     def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
         """Set `requires_grad` and return self. Only floating tensors can require gradients; only leaves can stop to."""
         if requires_grad and not self.type.dtype.is_floating:

@@ -20,6 +20,7 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Array, Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis
+from dtrain.ops.nonzero import nonzero
 from dtrain.ops.one_element import as_vector, of_one_element
 
 # One entry of a basic index: an int, (start, stop, step), or None for a new axis. Hashable, unlike a slice.
@@ -259,8 +260,6 @@ class ParsedIndex:
 
 def _mask_positions(mask: Tensor, sizes: Shape) -> tuple[Tensor, ...]:
     """The positions of the True elements, one vector an axis of the mask."""
-    from dtrain.ops.sorting import nonzero
-
     if mask.ndim == 0 or mask.shape != sizes[: mask.ndim]:
         raise IndexError(expected("index", f"a mask of shape {sizes[: mask.ndim]}", str(mask.type)))
     positions = nonzero(mask)

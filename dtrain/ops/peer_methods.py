@@ -14,12 +14,14 @@ from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import expected
 from dtrain.base.memory_format import MemoryFormat, channels_last, contiguous_format, preserve_format
 from dtrain.base.tensor_type import Shape
+from dtrain.core.apply import to
 from dtrain.core.strides import lies_in_order
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.ops.axes import numel
 from dtrain.ops.cast import copy as copy_of
 from dtrain.ops.infer import normalize_axis
-from dtrain.ops.shape import broadcast_to, permute, reshape, tile
+from dtrain.ops.repeating import tile
+from dtrain.ops.shape import broadcast_to, permute, reshape
 
 
 class Size(int):
@@ -45,9 +47,6 @@ class Size(int):
 def _size(x: Tensor) -> Size:
     """Number of elements; `x.size()` is the shape, `x.size(axis)` one size of it."""
     return Size(x.type.shape, x.type.size)
-
-
-_own_to = Tensor.to
 
 
 def _to(
@@ -81,7 +80,7 @@ def _to(
     wanted: tuple[Any, ...] = (target, device, dtype)
     for each in wanted:
         if each is not None:
-            moved = _own_to(moved, each)
+            moved = to(moved, each)
     return copy_of(x) if copy and moved is x else moved
 
 
@@ -193,7 +192,6 @@ def _install() -> None:
     ):  # fmt: skip
         methods[name] = _to_dtype(name, dtype)
     methods["to"] = _to
-    methods["backward"] = Tensor.backward
     methods["register_hook"] = Tensor.register_grad_hook
     methods["size"] = property(_size)
     methods["is_cuda"] = property(lambda x: x.device.is_cuda)

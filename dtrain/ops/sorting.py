@@ -21,6 +21,7 @@ from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.gather_scatter import SCATTER_ADD
 from dtrain.ops.indexing import TAKE
 from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis
+from dtrain.ops.nonzero import nonzero
 from dtrain.ops.one_element import of_one_element
 from dtrain.ops.shape import broadcast_to, reshape, squeeze
 
@@ -153,36 +154,6 @@ def top_k(
 # Sizes that depend on values ------------------------------------------------------------------------------------------
 
 
-def _infer_nonzero(x: TensorType) -> TensorType:
-    """An upper bound: how many there are is known only from the values."""
-    return x.with_(shape=(x.size, x.ndim), dtype=int64)
-
-
-NONZERO = register_op(
-    Op(
-        name="nonzero",
-        infer=_infer_nonzero,
-        dtypes=ALL,
-        is_dynamic=True,
-        samples=lambda: [
-            Sample(inputs=(np.array([[1, 0, 2], [0, 0, 3]]),), grad=False),
-            Sample(inputs=(np.zeros((0,), dtype=np.float32),), grad=False),
-        ],
-    )
-)
-
-
-def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
-    """The positions of the elements that are not 0, in order: s64[count, ndim]. Eager only.
-
-    With `as_tuple` a vector for each axis, which is an index of x; an x without axes counts as [1].
-    """
-    if not as_tuple:
-        return apply(NONZERO, x)
-    positions = apply(NONZERO, x if x.ndim else reshape(x, (1,)))
-    return tuple(positions[:, axis] for axis in range(positions.shape[1]))
-
-
 def masked_select(x: Tensor, mask: Tensor) -> Tensor:
     """The elements of x where the mask is True, both broadcast: [count]. Differentiable. Eager only."""
     x, mask = as_tensor(x), as_tensor(mask)
@@ -247,4 +218,4 @@ def unique(
     return values if len(asked) == 1 else asked
 
 
-install_methods({"sort": sort, "argsort": argsort, "topk": topk, "nonzero": nonzero, "masked_select": masked_select})
+install_methods({"sort": sort, "argsort": argsort, "topk": topk, "masked_select": masked_select})

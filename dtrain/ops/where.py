@@ -15,6 +15,7 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.infer import broadcast_shapes, same_dtype
+from dtrain.ops.nonzero import nonzero
 from dtrain.ops.reduction import sum_to_shape
 
 
@@ -71,8 +72,6 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
     if x is None or y is None:
         if x is not y:
             raise TypeError(expected("where", "x and y, or neither", "one of them"))
-        from dtrain.ops.sorting import nonzero  # which stands on this file
-
         return nonzero(as_tensor(condition), as_tuple=True)
     first, second = as_tensors([x, y])
     common = common_dtype([first.type, second.type])

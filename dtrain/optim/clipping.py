@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable
 
 import dtrain.functional as F
-from dtrain.autograd.reducer import reduce_waiting
 from dtrain.base.dtype import float32, float64
 from dtrain.base.errors import expected
 from dtrain.core.context import no_grad
+from dtrain.core.reducer import reduce_waiting
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import zeros
 from dtrain.core.tensor_gradient import grad_where_it_lies

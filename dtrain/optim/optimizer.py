@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.autograd.reducer import reduce_waiting
 from dtrain.base.errors import expected
 from dtrain.capture.watched import Watched
 from dtrain.core.context import context, no_grad, set_grad_enabled
+from dtrain.core.reducer import reduce_waiting
 from dtrain.core.tensor import Parameter, Tensor, as_tensor
 from dtrain.core.tensor_gradient import grad_where_it_lies
 from dtrain.nn.state import check_state

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dtrain.base.errors import TraceError, expected
-from dtrain.core.tensor import Array, owner_of
 from dtrain.graph.graph import Value
-from dtrain.kernels.device_arrays import extent
+from dtrain.kernels.device_arrays import extent, owner_of
+from dtrain.kernels.registry import Array
 
 Named = tuple[Array, Value]
 

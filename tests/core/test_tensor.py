@@ -11,7 +11,8 @@ import pytest
 import dtrain as dt
 from dtrain.base.dtype import ALL, bfloat16
 from dtrain.base.errors import DeviceError, DtypeError, ShapeError, TraceError
-from dtrain.core.tensor import Parameter, owner_of, wrap
+from dtrain.core.tensor import Parameter, wrap
+from dtrain.kernels.device_arrays import owner_of
 
 
 def test_facts() -> None:

@@ -26,8 +26,8 @@ def _installed() -> dict[str, object]:
 def test_every_installed_method_is_declared():
     own = {name for name, value in vars(Tensor).items() if isinstance(value, property) and value.fget is not None}
     own_properties = {name for name in own if vars(Tensor)[name].fget.__module__ == "dtrain.core.tensor"}
-    # `size` and `to` are declared by Tensor itself, `__getattr__` would hide misspelt names from type checkers.
-    assert set(_installed()) - own_properties - {"size", "to", "__getattr__"} <= set(_declared())
+    # `size` is declared by Tensor itself, `__getattr__` would hide misspelt names from type checkers.
+    assert set(_installed()) - own_properties - {"size", "__getattr__"} <= set(_declared())
 
 
 def test_every_declared_method_is_installed():
