@@ -23,7 +23,8 @@ from dtrain.kernels.device_arrays import copy_of, overwrite
 from dtrain.kernels.quiet import quiet_context
 from dtrain.runtime.buckets import BucketProvider, provide_buckets
 from dtrain.runtime.dispatch import current_gpu, dispatch
-from dtrain.runtime.memory_plan import Block, MemoryPlan, Storage, plan_memory
+from dtrain.runtime.memory_plan import MemoryPlan, plan_memory
+from dtrain.runtime.storage import Block, Storage
 from dtrain.runtime.unfinished_runs import tell_unfinished
 from dtrain.runtime.written_memory import WrittenMemory, expect_separate_arguments, expect_separate_states
 
@@ -57,11 +58,9 @@ class Executor:
         self.num_results = len(graph.outputs) if num_results is None else num_results
         self._written_arguments = written_arguments
         self.plan: MemoryPlan = plan_memory(graph)
-        devices = _devices_of(graph)
-        # Every device has an arena of the whole plan; what another device's values take up there is never touched.
-        self._arenas = {device: _allocate(self.plan.arena_nbytes, device) for device in devices}
+        self._arenas = {device: _allocate(nbytes, device) for device, nbytes in self.plan.arenas.items()}
         self._talks = any(node.op.is_collective for node in graph.nodes)
-        self._gpu = next((device for device in devices if device.is_cuda), None)
+        self._gpu = next((device for device in _devices_of(graph) if device.is_cuda), None)
         self._blocks = self._place_blocks(self.plan.blocks)
         self._arguments = [_empty(value) for value in graph.arguments]
         self._is_bound = False
@@ -236,7 +235,7 @@ class Executor:
         """The memory of each block, by its identity."""
         found = self._provide([block.request for block in blocks])
         return {
-            id(block): _allocate(block.nbytes, block.members[0].type.device) if memory is None else memory
+            id(block): _allocate(block.nbytes, block.members[0].device) if memory is None else memory
             for block, memory in zip(blocks, found, strict=True)
         }
 
@@ -248,7 +247,7 @@ class Executor:
         return self._in_arena(value, storage)
 
     def _in_arena(self, value: Value, storage: Storage) -> Array:
-        memory = self._arenas[value.type.device] if storage.block is None else self._blocks[id(storage.block)]
+        memory = self._arenas[storage.device] if storage.block is None else self._blocks[id(storage.block)]
         raw = memory[storage.offset : storage.offset + value.type.nbytes]
         return raw.view(value.type.dtype.numpy).reshape(value.type.shape)
 

@@ -81,6 +81,67 @@ def test_a_large_value_finds_the_gap_of_small_ones_that_died() -> None:
     assert plan.arena_nbytes == 3 * small.nbytes
 
 
+# Devices --------------------------------------------------------------------------------------------------------------
+
+TWO_DEVICES = """
+graph g(%x: f32[64]@cpu; ) {
+  %0: f32[64]@cpu = negative(%x)
+  %1: f32[64]@cuda:1 = to_device(%0){device=device(cuda:1)}
+  %2: f32[64]@cuda:1 = negative(%1)
+  %3: f32[64]@cuda:1 = add(%1, %2)
+  %4: f32[64]@cpu = to_device(%3){device=device(cpu)}
+  return %4
+}"""
+
+
+def test_every_device_has_an_arena_of_what_lives_there() -> None:
+    """Planned without a GPU, since a plan allocates nothing."""
+    graph = parse_graph(TWO_DEVICES)
+    plan = plan_memory(graph)
+    assert {str(device): nbytes for device, nbytes in plan.arenas.items()} == {"cpu": 256, "cuda:1": 768}
+    assert plan.arena_nbytes == 1024
+    for node in graph.nodes:
+        assert plan.storage[node.outputs[0]].device is node.outputs[0].type.device
+
+
+def test_a_device_that_holds_only_arguments_has_no_arena() -> None:
+    plan = plan_memory(parse_graph("graph g(%x: f32[64]@cuda:0, %y: f32[64]@cpu; ) {\n  return %x, %y\n}"))
+    assert plan.arenas == {}
+
+
+# Workspaces -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_workspace_lies_beside_what_lives_while_its_node_runs() -> None:
+    graph = chain(4)
+    plan = plan_memory(graph, lambda node: 1000 if node is graph.nodes[2] else 0)
+    (workspace,) = plan.workspaces.values()
+    assert (workspace.nbytes, workspace.first, workspace.last) == (1024, 2, 2)
+    beside = [plan.storage[graph.nodes[index].outputs[0]] for index in (1, 2)]
+    assert workspace.offset == 0, "the largest is placed first"
+    assert sorted(storage.offset for storage in beside) == [1024, 1024 + TYPE.nbytes]
+    assert plan.arena_nbytes == 1024 + 2 * TYPE.nbytes
+    assert plan.total_nbytes == 1024 + 4 * TYPE.nbytes
+
+
+def test_workspaces_of_nodes_one_after_another_are_the_same_memory() -> None:
+    plan = plan_memory(chain(6), lambda node: 4096)
+    assert len(plan.workspaces) == 6
+    assert plan.arena_nbytes == 4096 + 2 * TYPE.nbytes
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_workspaces_overlap_nothing_that_their_node_touches(seed: int) -> None:
+    graph = make_graph(seed)
+    plan = plan_memory(graph, lambda node: 64 * (len(node.op.name) % 4))
+    for node, workspace in plan.workspaces.items():
+        for value in (*node.inputs, *node.outputs):
+            storage = plan.storage[value]
+            if storage.place == "arena" and storage.block is None:
+                apart = storage.offset + storage.nbytes <= workspace.offset
+                assert apart or workspace.offset + workspace.nbytes <= storage.offset
+
+
 # Views ----------------------------------------------------------------------------------------------------------------
 
 VIEWS = """
