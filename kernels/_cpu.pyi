@@ -1,4 +1,4 @@
-from dtrain.kernels.registry import KernelFunction
+from dtrain.kernels.candidate import KernelFunction
 
 source_digest: str  # of the sources that it was compiled from, as build_digest.py computes it
 version: str

@@ -6,19 +6,24 @@ columns stay in the cache. Over a chunk of B images, with P output pixels, K = C
     columns[G, K, B·P] = im2col(x)          y[G, O/G, B·P] = w[G, O/G, K] · columns
     dw += dy[G, O/G, B·P] · columnsᵀ        dx = col2im(wᵀ · dy)
 
-Scratch arrays are kept per thread and grow to the largest layer.
+Columns and products lie in a workspace: memory that the caller planned, or what this thread keeps for such calls.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from math import prod
 
 import numpy as np
-import numpy.typing as npt
 
-from dtrain.kernels.registry import Array, KernelFunction
+from dtrain.base.alignment import aligned
+from dtrain.kernels.array_module import Array
+from dtrain.kernels.candidate import Candidate, KernelFunction
+from dtrain.kernels.convolution_cost import im2col_cost
+from dtrain.kernels.convolution_shape import convolution_shape
+from dtrain.kernels.problem import Problem
+from dtrain.kernels.registry import signature_of
+from dtrain.kernels.workspace import Take, workspace_of
 
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
@@ -27,33 +32,24 @@ _TARGET_COLUMNS = 1024
 # A pointwise convolution over this many pixels is a large enough product image by image, without any copy.
 _POINTWISE_PIXELS = 128
 
-_scratch = threading.local()
-
-
-def scratch_array(slot: str, shape: Shape, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
-    """Uninitialised memory that this thread reuses at its next call with this slot."""
-    key = f"{slot}_{dtype}"
-    size = prod(shape)
-    kept: npt.NDArray[np.generic] | None = getattr(_scratch, key, None)
-    if kept is None or kept.size < size:
-        kept = np.empty(size, dtype)
-        setattr(_scratch, key, kept)
-    return kept[:size].reshape(shape)
-
 
 def _chunks(batch: int, pixels: int) -> Iterator[slice]:
     """Slices of the batch that hold about `_TARGET_COLUMNS` output pixels, or one image."""
-    step = max(1, _TARGET_COLUMNS // pixels)
+    step = _images_a_chunk(pixels)
     for start in range(0, batch, step):
         yield slice(start, min(start + step, batch))
 
 
-def _side_by_side(images: Array, slot: str, groups: int) -> Array:
-    """dy[B,O,OH,OW] as [G, O/G, B·P]: a view for one image, else a copy into scratch."""
+def _images_a_chunk(pixels: int) -> int:
+    return max(1, _TARGET_COLUMNS // pixels)
+
+
+def _side_by_side(images: Array, take: Take, groups: int) -> Array:
+    """dy[B,O,OH,OW] as [G, O/G, B·P]: a view for one image, else a copy into the workspace."""
     batch, channels, height, width = images.shape
     if batch == 1:
         return images.reshape(groups, channels // groups, height * width)
-    gathered = scratch_array(slot, (channels, batch, height, width), images.dtype)
+    gathered = take("grad", (channels, batch, height, width), images.dtype)
     np.copyto(gathered, images.swapaxes(0, 1))
     return gathered.reshape(groups, channels // groups, batch * height * width)
 
@@ -66,7 +62,16 @@ class Im2colConvolution:
         self._col2im = col2im
 
     def conv2d(
-        self, x: Array, w: Array, out: Array, *, stride: Pair, padding: Pair, dilation: Pair, groups: int
+        self,
+        x: Array,
+        w: Array,
+        out: Array,
+        *,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        groups: int,
+        workspace: Array | None = None,
     ) -> None:
         """y = w · im2col(x), chunk by chunk."""
         channels, outputs, pixels = x.shape[1], w.shape[0], out.shape[2] * out.shape[3]
@@ -83,13 +88,14 @@ class Im2colConvolution:
             images = x.reshape(x.shape[0], groups, channels // groups, pixels)
             np.matmul(weights, images, out=out.reshape(out.shape[0], groups, outputs // groups, pixels))
             return
+        take = workspace_of(workspace)
         for chunk in _chunks(x.shape[0], pixels):
-            columns = self._columns(x[chunk], out.shape[2:], geometry, groups)
+            columns = self._columns(x[chunk], out.shape[2:], geometry, groups, take)
             part = out[chunk]
             if len(part) == 1:
                 np.matmul(weights, columns, out=part.reshape(groups, outputs // groups, pixels))
             else:
-                product = scratch_array("product", (groups, outputs // groups, columns.shape[2]), out.dtype)
+                product = take("product", (groups, outputs // groups, columns.shape[2]), out.dtype)
                 np.matmul(weights, columns, out=product)
                 np.copyto(part.swapaxes(0, 1), product.reshape(outputs, *part.shape[:1], *part.shape[2:]))
 
@@ -104,6 +110,7 @@ class Im2colConvolution:
         padding: Pair,
         dilation: Pair,
         groups: int,
+        workspace: Array | None = None,
     ) -> None:
         """dx = col2im(wᵀ · dy), chunk by chunk."""
         channels, pixels = input_shape[1], dy.shape[2] * dy.shape[3]
@@ -115,10 +122,11 @@ class Im2colConvolution:
             grads = dy.reshape(dy.shape[0], groups, w.shape[0] // groups, pixels)
             np.matmul(transposed, grads, out=out.reshape(dy.shape[0], groups, channels // groups, pixels))
             return
+        take = workspace_of(workspace)
         for chunk in _chunks(dy.shape[0], pixels):
-            grad = _side_by_side(dy[chunk], "grad", groups)
+            grad = _side_by_side(dy[chunk], take, groups)
             part = out[chunk]
-            columns = scratch_array("columns", (groups, transposed.shape[1], grad.shape[2]), dy.dtype)
+            columns = take("columns", (groups, transposed.shape[1], grad.shape[2]), dy.dtype)
             np.matmul(transposed, grad, out=columns)
             windows = columns.reshape(channels, *w.shape[2:], len(part), *dy.shape[2:])
             self._col2im(windows, out=part, stride=stride, padding=padding, dilation=dilation)
@@ -134,6 +142,7 @@ class Im2colConvolution:
         padding: Pair,
         dilation: Pair,
         groups: int,
+        workspace: Array | None = None,
     ) -> None:
         """dw = Σ over chunks of dy · im2col(x)ᵀ."""
         pixels = dy.shape[2] * dy.shape[3]
@@ -147,23 +156,24 @@ class Im2colConvolution:
             "padding": padding,
             "dilation": dilation,
         }
+        take = workspace_of(workspace)
         for chunk in _chunks(dy.shape[0], pixels):
-            grad = _side_by_side(dy[chunk], "grad", groups)
-            columns = self._columns(x[chunk], dy.shape[2:], geometry, groups)
+            grad = _side_by_side(dy[chunk], take, groups)
+            columns = self._columns(x[chunk], dy.shape[2:], geometry, groups, take)
             if chunk.start == 0:
                 np.matmul(grad, columns.swapaxes(1, 2), out=total)
             else:
-                part = scratch_array("weights", total.shape, out.dtype)
+                part = take("weights", total.shape, out.dtype)
                 np.matmul(grad, columns.swapaxes(1, 2), out=part)
                 np.add(total, part, out=total)
 
-    def _columns(self, images: Array, output: Shape, geometry: dict[str, Shape], groups: int) -> Array:
+    def _columns(self, images: Array, output: Shape, geometry: dict[str, Shape], groups: int, take: Take) -> Array:
         """im2col(images) as [G, K, B·P]; a view of the image itself where a kernel of one sees each pixel once."""
         batch, channels, height, width = images.shape
         kernel_size = geometry["kernel_size"]
         if batch == 1 and _is_pointwise((0, 0, *kernel_size), geometry["stride"], geometry["padding"]):
             return images.reshape(groups, channels // groups, height * width)
-        columns = scratch_array("columns", (channels, *kernel_size, batch, *output), images.dtype)
+        columns = take("columns", (channels, *kernel_size, batch, *output), images.dtype)
         self._im2col(images, out=columns, **geometry)
         return columns.reshape(groups, channels // groups * prod(kernel_size), batch * prod(output))
 
@@ -171,3 +181,40 @@ class Im2colConvolution:
 def _is_pointwise(weight_shape: Shape, stride: Shape, padding: Shape) -> bool:
     """A kernel of one that sees every pixel once, in place: its columns are the image."""
     return weight_shape[2:] == (1, 1) and stride == (1, 1) and padding == (0, 0)
+
+
+def im2col_candidates(
+    tag: str, isa: str, is_supported: bool, *, im2col: KernelFunction, col2im: KernelFunction
+) -> Iterator[Candidate]:
+    """The three convolutions over a pair of kernels that were compiled for one dtype and instruction set."""
+    convolution = Im2colConvolution(im2col, col2im)
+    for op in ("conv2d", "conv2d_backward_data", "conv2d_backward_weights"):
+        yield Candidate(
+            op=op,
+            name=f"{op}_{tag}_im2col_{isa}",
+            isa=isa,
+            function=getattr(convolution, op),
+            conditions=(signature_of(op).takes(tag),),
+            cost=im2col_cost(isa),
+            workspace=workspace_nbytes,
+            needs_contiguous=True,
+            is_supported=is_supported,
+        )
+
+
+def workspace_nbytes(problem: Problem) -> int:
+    """Bytes of the columns and products of a chunk, the largest there is."""
+    shape = convolution_shape(problem)
+    batch, pixels, itemsize = shape.batch, shape.pixels, problem.inputs[0].dtype.itemsize
+    if shape.macs == 0 or (
+        problem.op != "conv2d_backward_weights" and shape.is_pointwise and pixels >= _POINTWISE_PIXELS
+    ):
+        return 0
+    images = min(batch, _images_a_chunk(pixels))
+    pieces = [] if shape.is_pointwise and images == 1 and problem.op != "conv2d_backward_data" else [shape.taps]
+    if images > 1:  # the outputs of several images, side by side
+        pieces.append(shape.outputs)
+    nbytes = sum(aligned(rows * images * pixels * itemsize) for rows in pieces)
+    if problem.op == "conv2d_backward_weights" and batch > images:
+        nbytes += aligned(shape.weights * itemsize)
+    return nbytes

@@ -6,46 +6,26 @@ even here CuPy is imported only by the first launch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from dtrain.base.dtype import DType, float32, float64, int32, int64
-from dtrain.base.tensor_type import TensorType
+from dtrain.kernels.array_module import Array
+from dtrain.kernels.candidate import Candidate, Condition
 from dtrain.kernels.cuda.module import forget_modules, function_of
-from dtrain.kernels.cuda.table import TABLE, CudaRow, accumulation_dtype, element_dtype, weight_dtype
-from dtrain.kernels.registry import Array, Attrs, KernelInfo, register_kernel
+from dtrain.kernels.cuda.table import TABLE, CudaRow
+from dtrain.kernels.problem import Problem
+from dtrain.kernels.registry import register_kernel, signature_of
 
 
-def dtypes_of_roles(tag: str) -> dict[str, tuple[DType, ...]]:
-    """The dtypes that an input of each role may have, for a tag of the table."""
-    element = element_dtype(tag)
-    return {
-        "T": (element,),
-        "A": (accumulation_dtype(element),),
-        "W": (weight_dtype(tag),),
-        "S": (float32, float64),
-        "N": (int64,),
-        "P": (int32,),
-        "I": (int32, int64),
-    }
+def knows_attributes(row: CudaRow) -> Condition:
+    """No attribute is set that the functions of the row do not know."""
 
+    def condition(problem: Problem) -> str | None:
+        unknown = [name for name in row.without if problem.attrs.get(name)]
+        return f"knows no {' and no '.join(unknown)}" if unknown else None
 
-def takes(row: CudaRow, tag: str) -> Callable[[Sequence[TensorType], Attrs], bool]:
-    """Whether every input has a dtype of its role, and no attribute is set that the functions do not know."""
-    allowed = dtypes_of_roles(tag)
-    fixed = [allowed[role] for role in row.inputs if not role.endswith("*")]
-    repeated = [allowed[role[:-1]] for role in row.inputs if role.endswith("*")]
-
-    def accepts(types: Sequence[TensorType], attrs: Attrs) -> bool:
-        if len(types) < len(fixed) or (len(types) > len(fixed) and not repeated):
-            return False
-        if any(attrs.get(name) for name in row.without):
-            return False
-        roles = [*fixed, *repeated * (len(types) - len(fixed))]
-        return all(type.dtype in dtypes for type, dtypes in zip(types, roles))
-
-    return accepts
+    return condition
 
 
 def kernel_of(row: CudaRow, tag: str) -> Callable[..., None]:
@@ -70,16 +50,16 @@ def forget_compiled() -> None:
     forget_modules()
 
 
-def register_row(row: CudaRow) -> list[KernelInfo]:
+def register_row(row: CudaRow) -> list[Candidate]:
     """List one row in the registry, once a dtype."""
     return [
         register_kernel(
-            KernelInfo(
+            Candidate(
                 op=row.op,
                 name=f"{row.op}_{tag}_cuda",
                 isa="cuda",
                 function=kernel_of(row, tag),
-                accepts=takes(row, tag),
+                conditions=(signature_of(row.op).takes(tag), knows_attributes(row)),
                 needs_contiguous=True,
             )
         )
@@ -87,4 +67,4 @@ def register_row(row: CudaRow) -> list[KernelInfo]:
     ]
 
 
-REGISTERED: list[KernelInfo] = [info for row in TABLE for info in register_row(row)]
+REGISTERED: list[Candidate] = [info for row in TABLE for info in register_row(row)]

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.kernels.array_module import Array
 from dtrain.kernels.quiet import quiet
-from dtrain.kernels.registry import Array
 
 _NOWHERE: AbstractContextManager[Any] = nullcontext()
 

@@ -34,7 +34,9 @@ from dtrain.core.tensor_factory import zeros_like
 from dtrain.functional import equal, logical_or, not_equal, stack, where
 from dtrain.graph.graph import Node
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.kernels.registry import Array, KernelInfo, register_kernel
+from dtrain.kernels.array_module import Array
+from dtrain.kernels.candidate import Candidate
+from dtrain.kernels.registry import register_kernel
 from dtrain.runtime.buckets import BucketRequest, register_bucket_op, set_bucket_provider
 from dtrain.runtime.unfinished_runs import set_unfinished_listener
 
@@ -63,7 +65,7 @@ def exchange(array: Array, group: str, what: str) -> Iterator[Communicator]:
 
 
 def _kernel(name: str, function: Any) -> None:
-    register_kernel(KernelInfo(op=name, name=f"{name}_communicator", isa="reference", function=function))
+    register_kernel(Candidate(op=name, name=f"{name}_communicator", isa="reference", function=function))
 
 
 # All-reduce -----------------------------------------------------------------------------------------------------------

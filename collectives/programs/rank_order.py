@@ -18,6 +18,7 @@ from dtrain.base.dtype import DType, bfloat16, float16, from_numpy
 from dtrain.base.errors import DtypeError, expected
 from dtrain.base.tensor_type import tensor_type
 from dtrain.collectives.programs.weighing import Coefficients
+from dtrain.kernels.policy import when_policy_changes
 
 Array = npt.NDArray[Any]
 ReduceOp = Literal["sum", "mean", "min", "max", "prod"]
@@ -81,10 +82,14 @@ def reduce_in_rank_order(parts: Sequence[Array], op: Reduction, out: Array, *mor
 @cache
 def _compiled_kernel(dtype: np.dtype[Any]) -> Callable[..., None] | None:
     """The compiled `rank_order_reduce` for `dtype`, or None where nothing is compiled."""
-    from dtrain.kernels import find_kernel
+    from dtrain.kernels import Problem, choose
 
-    kernel = find_kernel("rank_order_reduce", [tensor_type((1,), from_numpy(dtype))], {})
+    part = tensor_type((1,), from_numpy(dtype))
+    kernel = choose(Problem("rank_order_reduce", [part], [part]))
     return None if kernel.is_reference else kernel.function
+
+
+when_policy_changes(_compiled_kernel.cache_clear)
 
 
 def _reduce_to_all(kernel: Callable[..., None], parts: Sequence[Array], op: Reduction, outs: Sequence[Array]) -> None:

@@ -21,7 +21,9 @@ from dtrain.collectives.world.context import get_communicator, is_initialized
 from dtrain.core.apply import apply, apply_tuple
 from dtrain.core.tensor import Tensor
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.kernels.registry import Array, KernelInfo, array_module, register_kernel
+from dtrain.kernels.array_module import Array, array_module
+from dtrain.kernels.candidate import Candidate
+from dtrain.kernels.registry import register_kernel
 from dtrain.nn.batch_norm import BatchNorm, SyncBatchNorm
 from dtrain.nn.module import Module
 from dtrain.nn.replacement import replace_modules
@@ -66,7 +68,7 @@ COMBINE_SUMS = register_op(
     )
 )
 register_kernel(
-    KernelInfo(
+    Candidate(
         op="sync_batch_norm_sums", name="sync_batch_norm_sums_communicator", isa="reference", function=_run_combine
     )
 )

@@ -253,10 +253,11 @@ class NcclCommunicator(Communicator):
                 self._cupy.divide(out, out.dtype.type(self.size), out=out)
 
     def _reduce(self, parts: list[Array], op: ReduceOp | Array, out: Array) -> None:
-        from dtrain.kernels import find_kernel
+        from dtrain.kernels import Problem, choose
 
         device = as_device(f"cuda:{self._device_index}")
-        kernel = find_kernel("rank_order_reduce", [tensor_type((1,), from_numpy(out.dtype), device=device)], {})
+        part = tensor_type((1,), from_numpy(out.dtype), device=device)
+        kernel = choose(Problem("rank_order_reduce", [part], [part]))
         attrs = {"op": op} if isinstance(op, str) else {"op": "weighted", "weights": op}
         kernel.function(*parts, out=out, **attrs)
 

@@ -39,10 +39,16 @@ ENVIRONMENT_VARIABLES = (
         "DTRAIN_LOG_LEVEL", "user", "warning", "what loggers of `dt.get_logger` show: debug, info, warning or error"
     ),
     EnvironmentVariable(
-        "DTRAIN_MAX_ISA",
+        "DTRAIN_ISA",
         "user",
-        "the best of this CPU",
-        "caps the choice of compiled kernels: reference, scalar, avx2 or avx512",
+        "all that this CPU has",
+        "caps what CPU kernels may need: reference, scalar, avx2, avx512, or features such as avx2,fma",
+    ),
+    EnvironmentVariable(
+        "DTRAIN_KERNELS",
+        "user",
+        "cost",
+        "how kernels are chosen: cost or first, and names of kernels to take wherever they are usable, with commas",
     ),
     EnvironmentVariable(
         "DTRAIN_DUMP_PASSES",
@@ -67,3 +73,6 @@ ENVIRONMENT_VARIABLES = (
     EnvironmentVariable("DTRAIN_RAY_AGENT_ADDRESS", "internal", "none", "where mpirun's agent finds the Ray launcher"),
     EnvironmentVariable("DTRAIN_RAY_AGENT_TOKEN", "internal", "none", "what that agent shows"),
 )
+
+# Old name -> the one of today; whoever still sets the old one is told.
+RENAMED = {"DTRAIN_MAX_ISA": "DTRAIN_ISA"}

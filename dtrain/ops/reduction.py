@@ -17,7 +17,7 @@ from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Array, Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.kernels.registry import array_module
+from dtrain.kernels.array_module import array_module
 from dtrain.ops.cast import as_floating
 from dtrain.ops.infer import boolean, floating, normalize_axes, reduced_shape
 

@@ -18,7 +18,7 @@ from dtrain.core.strides import shares_memory
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Array, Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, get_op, register_op
-from dtrain.kernels.registry import array_module
+from dtrain.kernels.array_module import array_module
 from dtrain.ops.infer import broadcast_shapes, normalize_axes, normalize_axis
 
 Axes = int | Sequence[int]

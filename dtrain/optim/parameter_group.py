@@ -17,8 +17,8 @@ from dtrain.base.tensor_type import tensor_type
 from dtrain.core.context import context
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_gradient import grad_where_it_lies
+from dtrain.kernels.array_module import array_module
 from dtrain.kernels.device_arrays import overwrite
-from dtrain.kernels.registry import array_module
 from dtrain.runtime.dispatch import current_gpu
 
 # Settings that no op reads: changing them leaves captured steps valid.

@@ -18,11 +18,14 @@ from dtrain.base.dtype import DType, float32, int64
 from dtrain.base.errors import DeviceError, DtypeError, expected
 from dtrain.base.promotion import common_dtype
 from dtrain.base.tensor_type import Shape, TensorType
-from dtrain.graph.op import Op
-from dtrain.kernels import load as load_kernels
+from dtrain.graph.op import Op, all_ops
+from dtrain.kernels.array_module import Array
+from dtrain.kernels.candidate import Candidate
+from dtrain.kernels.choice import choose
 from dtrain.kernels.device_arrays import contiguous, overwrite
+from dtrain.kernels.policy import when_policy_changes
+from dtrain.kernels.problem import Problem
 from dtrain.kernels.quiet import quiet, quiet_context
-from dtrain.kernels.registry import Array, KernelInfo, find_kernel
 
 _MAX_CACHED = 4096
 
@@ -42,7 +45,7 @@ class Dispatch:
         _check_dtypes(op, types)
         self.types = inferred if isinstance(inferred, tuple) else (inferred,)
         self.outputs = [(type.shape, type.dtype.numpy) for type in self.types]
-        self.kernel: KernelInfo | None = None
+        self.kernel: Candidate | None = None
         # Where the outputs live: `to_device` has its input elsewhere.
         target = self.types[0].device if self.types else device
         self.empty = _empty_on(target)
@@ -50,8 +53,7 @@ class Dispatch:
         if op.view is not None and device.is_cuda:
             self.view = _under(op.view, device)  # a reshape of an array with gaps copies it
         if op.view is None and op.name != "constant":
-            load_kernels()
-            self.kernel = find_kernel(op.name, types, attrs, device_kind="cuda" if device.is_cuda else "cpu")
+            self.kernel = choose(Problem(op.name, types, self.types, attrs))
             if gpu := target if target.is_cuda else device if device.is_cuda else None:
                 self.kernel = _on_gpu(self.kernel, gpu)
             # Collectives find their communicator in the caller's context.
@@ -135,7 +137,7 @@ def _empty_on(device: Device) -> Callable[[Shape, np.dtype], Array]:
     return empty
 
 
-def _on_gpu(kernel: KernelInfo, device: Device) -> KernelInfo:
+def _on_gpu(kernel: Candidate, device: Device) -> Candidate:
     """The same kernel, run with `device` as CuPy's current one."""
     return replace(kernel, function=_under(kernel.function, device))
 
@@ -170,3 +172,11 @@ def decide(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Disp
     decided = Dispatch(op, types, attrs)
     op.dispatch_cache[(types, tuple(attrs.items())) if attrs else types] = decided
     return decided
+
+
+def _forget() -> None:
+    for op in all_ops():
+        op.dispatch_cache.clear()
+
+
+when_policy_changes(_forget)

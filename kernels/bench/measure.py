@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.base.dtype import DType, from_numpy
-from dtrain.base.tensor_type import tensor_type
+from dtrain.base.dtype import DType
 from dtrain.kernels.bench.shapes import Workload
-from dtrain.kernels.registry import KernelInfo, kernels_of
+from dtrain.kernels.candidate import Candidate
+from dtrain.kernels.choice import candidates
 
 _SAMPLE_SECONDS = 0.002
 
@@ -37,18 +37,11 @@ class Timing:
         return asdict(self)
 
 
-def candidates(workload: Workload, dtype: DType) -> list[KernelInfo]:
-    """The CPU kernels of the op that take this workload, best first, the reference last."""
-    types = [tensor_type(array.shape, from_numpy(array.dtype)) for array in workload.make_inputs(dtype.numpy)]
-    listed = kernels_of(workload.op)
-    return [info for info in listed if info.device_kind == "cpu" and info.fits(types, workload.attrs)]
-
-
 def measure(workload: Workload, dtype: DType, repeats: int) -> Iterator[Timing]:
     """One `Timing` per candidate."""
     inputs, outputs = workload.make_inputs(dtype.numpy), workload.make_outputs(dtype.numpy)
     out = outputs[0] if len(outputs) == 1 else tuple(outputs)
-    chosen = candidates(workload, dtype)
+    chosen = candidates(workload.problem(dtype))
     calls = [_bound(info, inputs, out, workload) for info in chosen]
     loops = [_loops(call) for call in calls]
     samples: list[list[float]] = [[] for _ in calls]
@@ -59,7 +52,7 @@ def measure(workload: Workload, dtype: DType, repeats: int) -> Iterator[Timing]:
 
 
 def summarize(
-    workload: Workload, dtype: DType, kernels: Sequence[KernelInfo], samples: Sequence[Sequence[float]], nbytes: int
+    workload: Workload, dtype: DType, kernels: Sequence[Candidate], samples: Sequence[Sequence[float]], nbytes: int
 ) -> Iterator[Timing]:
     """One `Timing` per kernel from its samples in seconds; the last kernel is the reference."""
     reference_time = median(samples[-1])
@@ -80,7 +73,7 @@ def summarize(
         )
 
 
-def _bound(info: KernelInfo, inputs: list[np.ndarray], out: Any, workload: Workload) -> Callable[[], None]:
+def _bound(info: Candidate, inputs: list[np.ndarray], out: Any, workload: Workload) -> Callable[[], None]:
     function, attrs = info.function, dict(workload.attrs)
     return lambda: function(*inputs, out=out, **attrs)
 

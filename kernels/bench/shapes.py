@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dtrain.base.dtype import float32, float64
-from dtrain.kernels.registry import Array
+from dtrain.base.device import CPU, Device
+from dtrain.base.dtype import DType, as_dtype, float32, float64
+from dtrain.base.tensor_type import tensor_type
+from dtrain.kernels.array_module import Array
+from dtrain.kernels.problem import Problem
 
 Shape = tuple[int, ...]
 
@@ -54,6 +57,14 @@ class Workload:
 
     def make_outputs(self, dtype: np.dtype) -> list[Array]:
         return [np.empty(shape, own or dtype) for shape, own in map(_shape_and_dtype, self.outputs)]
+
+    def problem(self, dtype: DType, device: Device = CPU) -> Problem:
+        """What a kernel is chosen for."""
+        inputs, outputs = (
+            [tensor_type(shape, as_dtype(own or dtype), device=device) for shape, own in map(_shape_and_dtype, specs)]
+            for specs in (self.inputs, self.outputs)
+        )
+        return Problem(self.op, inputs, outputs, self.attrs)
 
 
 def _shape_and_dtype(spec: Spec) -> tuple[Shape, str | None]:

@@ -9,21 +9,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from dtrain.base.device import Device, as_device
-from dtrain.base.dtype import DType, from_numpy
-from dtrain.base.tensor_type import tensor_type
+from dtrain.base.dtype import DType
 from dtrain.kernels.bench.measure import Timing, summarize
 from dtrain.kernels.bench.shapes import Workload
-from dtrain.kernels.registry import KernelInfo, kernels_of
+from dtrain.kernels.candidate import Candidate
+from dtrain.kernels.choice import candidates
 
 # Launches between two events: enough that the events' own cost does not show.
 LAUNCHES = 20
 
 
-def gpu_candidates(workload: Workload, dtype: DType, device: Device) -> list[KernelInfo]:
+def gpu_candidates(workload: Workload, dtype: DType, device: Device) -> list[Candidate]:
     """The kernels of the op that run this workload on a GPU, best first, the reference last."""
-    arrays = workload.make_inputs(dtype.numpy)
-    types = [tensor_type(array.shape, from_numpy(array.dtype), device=device) for array in arrays]
-    return [info for info in kernels_of(workload.op, device_kind="cuda") if info.fits(types, workload.attrs)]
+    return candidates(workload.problem(dtype, device))
 
 
 def measure_on_gpu(workload: Workload, dtype: DType, repeats: int, index: int = 0) -> Iterator[Timing]:
@@ -54,7 +52,7 @@ def copy_gigabytes_per_second(index: int = 0, nbytes: int = 2**30) -> float:
     return 2 * nbytes / seconds / 1e9
 
 
-def _bound(info: KernelInfo, inputs: list[Any], outputs: list[Any], workload: Workload) -> Callable[[], None]:
+def _bound(info: Candidate, inputs: list[Any], outputs: list[Any], workload: Workload) -> Callable[[], None]:
     out = outputs[0] if len(outputs) == 1 else tuple(outputs)
     attrs = dict(workload.attrs)
     return lambda: info.function(*inputs, out=out, **attrs)

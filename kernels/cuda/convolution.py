@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.kernels.array_module import Array
 from dtrain.kernels.cuda.launch import BLOCK_SIZE, Functions, grid_for
-from dtrain.kernels.registry import Array
 
 # Memory for the columns of one chunk: large enough to fill a GPU, small enough to be nobody's business.
 MAX_COLUMN_BYTES = 1 << 28

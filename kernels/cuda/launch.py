@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.kernels.array_module import Array
 from dtrain.kernels.cuda.range_flag import flag_for
 from dtrain.kernels.cuda.tables import built_table, device_table
-from dtrain.kernels.registry import Array
 
 Functions = Mapping[str, Callable[..., None]]  # by name without the dtype tag
 Outputs = Any  # one array, or a sequence of arrays

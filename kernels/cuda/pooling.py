@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.kernels.array_module import Array
 from dtrain.kernels.cuda.launch import BLOCK_SIZE, Functions, grid_for
-from dtrain.kernels.registry import Array
 
 
 def launch_max_pool2d(

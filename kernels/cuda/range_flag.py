@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dtrain.base.errors import expected
 from dtrain.base.user_source import user_source
-from dtrain.kernels.registry import Array
+from dtrain.kernels.array_module import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dtrain.kernels.registry import Array
+from dtrain.kernels.array_module import Array
 
 
 def device_table(numbers: tuple[int, ...]) -> Array:

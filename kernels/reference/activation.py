@@ -9,10 +9,11 @@ from math import pi, sqrt
 
 import numpy as np
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.activation_backward import where_sloped
 from dtrain.kernels.reference.precision import store, widen
 from dtrain.kernels.reference.special import erf_of
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 # The tanh form of GELU: √(2/π) · (x + 0.044715 x³) (Hendrycks, Gimpel 2016).
 GELU_SCALE, GELU_CUBIC = sqrt(2 / pi), 0.044715

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.array_module import Array, array_module
+from dtrain.kernels.registry import reference
 
 
 def where_sloped(sloped: Array, grad: Array, value: Array) -> Array:

@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.base.device import as_device
 from dtrain.base.dtype import from_numpy, int64
 from dtrain.base.tensor_type import tensor_type
-from dtrain.kernels.registry import Array, array_module, find_kernel, reference
+from dtrain.kernels.array_module import Array, array_module
+from dtrain.kernels.choice import choose
+from dtrain.kernels.problem import Problem
+from dtrain.kernels.registry import reference
 
 
-@reference("add_at")
+@reference("add_at", inputs="T N T")
 def add_at_positions(total: Array, positions: Array, values: Array, out: Array) -> None:
     """out = total with values[n] added at the flat positions[n] ≥ 0, in order. `out` may be `total`."""
     if out is not total:
@@ -35,6 +39,7 @@ def add_at(total: Array, key: Any, values: Array) -> None:
         return
     positions = xp.arange(total.size, dtype="int64").reshape(total.shape)[key]
     values = xp.ascontiguousarray(xp.broadcast_to(values, positions.shape).astype(total.dtype, copy=False))
-    types = [tensor_type((1,), dtype) for dtype in (from_numpy(total.dtype), int64, from_numpy(total.dtype))]
-    kernel = find_kernel("add_at", types, {}, device_kind="cuda")
+    device = as_device(f"cuda:{total.device.id}")
+    added, flat = (tensor_type((1,), dtype, device=device) for dtype in (from_numpy(total.dtype), int64))
+    kernel = choose(Problem("add_at", [added, flat, added], [added]))
     kernel.function(total, positions.reshape(-1), values.reshape(-1), out=total)

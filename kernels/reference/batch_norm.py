@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from math import prod
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.precision import store, widen
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 
 def _planes(x: Array) -> Array:
@@ -73,7 +74,7 @@ def batch_norm_moments(stats: Array, out: tuple[Array, Array, Array], *, eps: fl
     inverse_std[...] = 1 / xp.sqrt(biased + eps)
 
 
-@reference("batch_norm_normalize")
+@reference("batch_norm_normalize", inputs="T A A W W")
 def batch_norm_normalize(x: Array, mean: Array, inv_std: Array, weight: Array, bias: Array, out: Array) -> None:
     """y = (x − mean) · inv_std · weight + bias."""
     y = (_planes(x) - _column(mean)) * (_column(inv_std) * _column(weight)) + _column(bias)
@@ -100,7 +101,7 @@ def _normalized(x: Array, mean: Array, inv_std: Array) -> Array:
     return (_planes(x) - _column(mean)) * _column(inv_std)
 
 
-@reference("batch_norm_backward_sums")
+@reference("batch_norm_backward_sums", inputs="T T A A")
 def batch_norm_backward_sums(dy: Array, x: Array, mean: Array, inv_std: Array, out: tuple[Array, Array]) -> None:
     """(Σ dy, Σ dy · x̂) of this rank, [C] each, x̂ the normalized input: the gradients of bias and weight."""
     grad = _planes(dy)
@@ -108,7 +109,7 @@ def batch_norm_backward_sums(dy: Array, x: Array, mean: Array, inv_std: Array, o
     store(out[1], (grad * _normalized(x, mean, inv_std)).sum(axis=(0, 2)))
 
 
-@reference("batch_norm_backward_data")
+@reference("batch_norm_backward_data", inputs="T T A A W A A A")
 def batch_norm_backward_data(
     dy: Array,
     x: Array,

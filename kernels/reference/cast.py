@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.device_arrays import to_host
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 
 @reference("cast")

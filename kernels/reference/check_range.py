@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from dtrain.base.device import as_device
 from dtrain.base.dtype import from_numpy, int32, int64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import tensor_type
-from dtrain.kernels.registry import Array, find_kernel, reference
+from dtrain.kernels.array_module import Array
+from dtrain.kernels.choice import choose
+from dtrain.kernels.problem import Problem
+from dtrain.kernels.registry import reference
 
 
-@reference("range_check")
+@reference("range_check", inputs="T N")
 def range_check(index: Array, flag: Array, out: Array, *, low: int, high: int, number: int) -> None:
     """out = flag[2], or [number, value] of an index value outside of [low, high) where flag[0] is 0.
 
@@ -60,5 +64,7 @@ def check_range_later(
         index, dtype = index.astype(np.int64), int64
     flag, number = flag_for(op, wanted, advice, error)
     index = index if index.flags.c_contiguous else index.copy(order="C")
-    kernel = find_kernel("range_check", [tensor_type((1,), dtype), tensor_type((2,), int64)], {}, device_kind="cuda")
+    device = as_device(f"cuda:{index.device.id}")
+    indices, state = tensor_type((1,), dtype, device=device), tensor_type((2,), int64, device=device)
+    kernel = choose(Problem("range_check", [indices, state], [state]))
     kernel.function(index, flag, out=flag, low=low, high=high, number=number)

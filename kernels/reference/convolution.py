@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 Pair = tuple[int, int]
 Shape4 = tuple[int, int, int, int]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.array_module import Array, array_module
+from dtrain.kernels.registry import reference
 
 
 @reference("full")

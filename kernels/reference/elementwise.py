@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from dtrain.base.errors import expected
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.precision import store, widen
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 UFUNCS = {
     "add": np.add,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dtrain.kernels.array_module import Array
 from dtrain.kernels.reference.check_range import check_range
 from dtrain.kernels.reference.indexing import take_backward
-from dtrain.kernels.registry import Array, reference
+from dtrain.kernels.registry import reference
 
 
 @reference("embedding")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.add_at import add_at
 from dtrain.kernels.reference.check_range import check_range
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
 from dtrain.kernels.reference.reduce_at import reduce_at
 from dtrain.kernels.reference.write_at import write_at
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 
 def _key(index: Array, axis: int) -> tuple[Any, ...]:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.device_arrays import diagonal_of
 from dtrain.kernels.reference.add_at import add_at
 from dtrain.kernels.reference.check_range import check_range
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
 from dtrain.kernels.reference.write_at import write_at
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 BasicIndex = tuple[Any, ...]
 Axes = tuple[int, ...]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from math import prod
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.precision import store, widen
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 
 def _standardize(rows: Array, mean: Array, inverse_std: Array, eps: float) -> Array:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 
 def _outputs(out: Array | Sequence[Array]) -> Sequence[Array]:
@@ -22,7 +23,7 @@ def _group(arrays: Sequence[Array], index: int, num_tensors: int) -> Sequence[Ar
     return arrays[index * num_tensors : (index + 1) * num_tensors]
 
 
-@reference("sgd_update")
+@reference("sgd_update", inputs="S T*")
 def sgd_update(
     lr: Array,
     *arrays: Array,
@@ -54,7 +55,7 @@ def sgd_update(
         store(out[i], param - rate * direction)
 
 
-@reference("adam_update")
+@reference("adam_update", inputs="S N T*")
 def adam_update(
     lr: Array,
     step: Array,

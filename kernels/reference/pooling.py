@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.add_at import add_at
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 Pair = tuple[int, int]
 Shape4 = tuple[int, int, int, int]
@@ -86,7 +87,7 @@ def adaptive_max_pool2d(x: Array, out: tuple[Array, Array], *, output_size: Pair
     _max_over_cells(x, y, indices, rows, columns)
 
 
-@reference("max_pool2d_backward")
+@reference("max_pool2d_backward", inputs="T P")
 def max_pool2d_backward(dy: Array, indices: Array, out: Array, *, input_shape: Shape4) -> None:
     """dx: every dy is added where its maximum came from."""
     xp = array_module(dy)

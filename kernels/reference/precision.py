@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dtrain.kernels.registry import Array
+from dtrain.kernels.array_module import Array
 
 
 def accumulation_dtype(dtype: np.dtype) -> np.dtype:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.precision import store
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 _LOW = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -71,7 +72,7 @@ def _unit(xp: Any, state: Array, new_state: Array, out: Array) -> Array:
     return words.astype("float64") * 2.0**-bits
 
 
-@reference("random_uniform")
+@reference("random_uniform", inputs="N", draws=True)
 def random_uniform(state: Array, out: tuple[Array, Array], *, low: float, high: float, **facts: Any) -> None:
     """low + u · (high − low), u uniform in [0, 1)."""
     values, new_state = out
@@ -79,7 +80,7 @@ def random_uniform(state: Array, out: tuple[Array, Array], *, low: float, high: 
     store(values, (low + unit * (high - low)).reshape(values.shape))
 
 
-@reference("random_normal")
+@reference("random_normal", inputs="N", draws=True)
 def random_normal(state: Array, out: tuple[Array, Array], *, mean: float, std: float, **facts: Any) -> None:
     """mean + std · z, two z from two uniform numbers (Box, Muller 1958), computed in f64."""
     values, new_state = out
@@ -113,7 +114,7 @@ def random_permutation(state: Array, out: tuple[Array, Array], **facts: Any) -> 
     values[...] = xp.argsort(_wide_words(xp, state, new_state, values.size), kind="stable")
 
 
-@reference("random_dropout_mask")
+@reference("random_dropout_mask", inputs="N", draws=True)
 def random_dropout_mask(state: Array, out: tuple[Array, Array], *, p: float, **facts: Any) -> None:
     """0 with probability p, else 1 / (1 − p); 32 random bits decide whatever the dtype."""
     values, new_state = out

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dtrain.base.errors import expected
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.precision import store, widen
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 # bool: sum and max mean any, prod and min mean all, as NumPy's ufuncs have it.
 UFUNCS = {"sum": "add", "mean": "add", "prod": "multiply", "min": "minimum", "max": "maximum"}

@@ -6,8 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 Axes = tuple[int, ...]
 Shape = tuple[int, ...]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dtrain.kernels.array_module import Array
 from dtrain.kernels.reference.precision import store, widen
-from dtrain.kernels.registry import Array, reference
+from dtrain.kernels.registry import reference
 
 
 @reference("argmax")

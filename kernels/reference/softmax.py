@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.precision import store, widen
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 
 def _shifted(x: Array, axis: int) -> Array:

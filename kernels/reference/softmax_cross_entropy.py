@@ -6,12 +6,13 @@ q = (1 − ε)·onehot + ε/C. Probabilities are kept for the gradient.
 
 from __future__ import annotations
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.check_range import check_range
 from dtrain.kernels.reference.precision import store, widen
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 
-@reference("softmax_cross_entropy")
+@reference("softmax_cross_entropy", inputs="T I")
 def softmax_cross_entropy(logits: Array, targets: Array, out: tuple[Array, Array], *, label_smoothing: float) -> None:
     """loss = log Σ exp(z) − Σ q·z per row; probabilities = softmax(z). Raises ValueError for a target out of range."""
     xp = array_module(logits)
@@ -41,7 +42,7 @@ def softmax_cross_entropy(logits: Array, targets: Array, out: tuple[Array, Array
     store(losses, loss)
 
 
-@reference("softmax_cross_entropy_backward")
+@reference("softmax_cross_entropy_backward", inputs="T T I")
 def softmax_cross_entropy_backward(
     grad: Array, probabilities: Array, targets: Array, out: Array, *, label_smoothing: float
 ) -> None:

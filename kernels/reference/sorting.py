@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from numpy import ndindex
 
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.precision import widen
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 
 def stable_order(x: Array, axis: int, descending: bool) -> Array:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dtrain.base.errors import expected
+from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.check_range import check_range
 from dtrain.kernels.reference.precision import store, widen
-from dtrain.kernels.registry import Array, array_module, reference
+from dtrain.kernels.registry import reference
 
 # Labels of −100 are what PyTorch's losses pass over.
 _ADVICE = {"targets": "check the labels (ignore_index= leaves some out)"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.kernels.registry import Array, array_module
+from dtrain.kernels.array_module import Array, array_module
 
 
 def write_at(total: Array, key: Any, values: Array) -> None:

@@ -13,7 +13,8 @@ from dtrain.base.tensor_type import tensor_type
 from dtrain.core.apply import apply, apply_tuple, update
 from dtrain.core.tensor import Tensor, wrap
 from dtrain.graph.op import Op, get_op
-from dtrain.kernels.registry import KernelInfo, kernels_of, register_kernel
+from dtrain.kernels.candidate import Candidate
+from dtrain.kernels.registry import kernels_of, register_kernel
 from dtrain.runtime.dispatch import dispatch
 
 ADD = get_op("add")
@@ -110,9 +111,7 @@ def _halve(x, y, *, out) -> None:
 
 if not kernels_of("test_halve"):
     register_kernel(
-        KernelInfo(
-            op="test_halve", name="test_halve_reference", isa="reference", function=_halve, needs_contiguous=True
-        )
+        Candidate(op="test_halve", name="test_halve_reference", isa="reference", function=_halve, needs_contiguous=True)
     )
 
 

@@ -12,8 +12,9 @@ from helpers.kernel_cases.case import CaseSource
 from helpers.tolerance import assert_close
 
 from dtrain.kernels import reference_of
-from dtrain.kernels.cuda.table import TABLE, CudaRow, accumulation_dtype, element_dtype, weight_dtype
+from dtrain.kernels.cuda.table import TABLE, CudaRow
 from dtrain.kernels.cuda_kernels import kernel_of
+from dtrain.kernels.signature import accumulation_dtype, element_dtype, weight_dtype
 
 # Empty, one, around a warp and a block, a prime, several blocks.
 SIZES = (0, 1, 31, 32, 33, 255, 256, 257, 1009, 5000)

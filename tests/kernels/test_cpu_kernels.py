@@ -9,23 +9,24 @@ from helpers.tolerance import assert_close
 
 from dtrain.base.dtype import as_dtype, from_numpy
 from dtrain.base.tensor_type import tensor_type
-from dtrain.kernels import KernelInfo, all_kernels, find_kernel, kernels_of, reference_of
-from dtrain.kernels.cpu_kernels import CompiledRow, compiled_rows, kernels_of_rows
+from dtrain.kernels import Candidate, Problem, all_kernels, candidates, choose, kernels_of, reference_of, using
+from dtrain.kernels.cpu_kernels import CompiledRow, candidates_of_rows, compiled_rows
 
 ROWS = compiled_rows()
-COMPILED = [info for info in all_kernels() if not info.is_reference and info.device_kind == "cpu"]
+LISTED = [info for info in all_kernels() if not info.is_reference and info.device_kind == "cpu"]
+COMPILED = [info for info in LISTED if info.is_supported]
 TAGS = ("bool", "u8", "s8", "s16", "s32", "s64", "f16", "bf16", "f32", "f64")
 
 pytestmark = pytest.mark.skipif(not ROWS, reason="the compiled module is not built")
 
 
-def dtype_of(info: KernelInfo) -> np.dtype:
+def dtype_of(info: Candidate) -> np.dtype:
     """The dtype in a kernel's name."""
     parts = info.name.removeprefix(info.op).removeprefix("depthwise_").split("_")
     return as_dtype(next(part for part in parts if part in TAGS)).numpy
 
 
-def is_exact(info: KernelInfo) -> bool:
+def is_exact(info: Candidate) -> bool:
     """Kernels that promise the bits of the reference, in any dtype."""
     return info.op in ("rank_order_reduce", "relu_backward", "im2col")
 
@@ -34,7 +35,11 @@ def types_of(arrays: list[np.ndarray]) -> list:
     return [tensor_type(array.shape, from_numpy(array.dtype)) for array in arrays]
 
 
-def wanted_outputs(case: Case, info: KernelInfo, inputs: list[np.ndarray]) -> list[np.ndarray]:
+def problem_of(op: str, case: Case, inputs: list[np.ndarray], dtype: np.dtype) -> Problem:
+    return Problem(op, types_of(inputs), types_of(case.empty_outputs(dtype)), case.attrs)
+
+
+def wanted_outputs(case: Case, info: Candidate, inputs: list[np.ndarray]) -> list[np.ndarray]:
     """What the reference makes of the same inputs: in f64, or in the kernel's own dtype where bits are promised."""
     wide = [a if is_exact(info) or a.dtype.kind in "iub" else a.astype(np.float64) for a in inputs]
     outputs = case.empty_outputs(dtype_of(info) if is_exact(info) else np.dtype(np.float64))
@@ -43,7 +48,7 @@ def wanted_outputs(case: Case, info: KernelInfo, inputs: list[np.ndarray]) -> li
     return outputs
 
 
-def applicable_cases(info: KernelInfo) -> list[tuple[Case, list[np.ndarray]]]:
+def applicable_cases(info: Candidate) -> list[tuple[Case, list[np.ndarray]]]:
     """The cases that the kernel's predicate lets through, cast to its dtype."""
     dtype = dtype_of(info)
     found = []
@@ -54,12 +59,12 @@ def applicable_cases(info: KernelInfo) -> list[tuple[Case, list[np.ndarray]]]:
             inputs = case.cast_inputs(dtype)
         if any(np.isnan(a).any() for a in case.inputs if a.dtype.kind == "f") and not from_numpy(dtype).is_floating:
             continue  # an integer has no NaN, and what a cast makes of one is not defined
-        if info.fits(types_of(inputs), case.attrs):
+        if info.usable(problem_of(info.op, case, inputs, dtype)):
             found.append((case, inputs))
     return found
 
 
-def compare(case: Case, info: KernelInfo, got: list[np.ndarray], wanted: list[np.ndarray]) -> None:
+def compare(case: Case, info: Candidate, got: list[np.ndarray], wanted: list[np.ndarray]) -> None:
     for i, (array, oracle) in enumerate(zip(got, wanted)):
         what = f"{info.name}: {case.label}, output {i}"
         if is_exact(info):
@@ -70,7 +75,7 @@ def compare(case: Case, info: KernelInfo, got: list[np.ndarray], wanted: list[np
 
 
 @pytest.mark.parametrize("info", COMPILED, ids=lambda info: info.name)
-def test_against_reference(info: KernelInfo) -> None:
+def test_against_reference(info: Candidate) -> None:
     cases = applicable_cases(info)
     assert cases, f"no case of {info.op} fits {info.name}"
     for case, inputs in cases:
@@ -81,7 +86,7 @@ def test_against_reference(info: KernelInfo) -> None:
 
 
 @pytest.mark.parametrize("info", COMPILED, ids=lambda info: info.name)
-def test_inputs_are_left_alone(info: KernelInfo) -> None:
+def test_inputs_are_left_alone(info: Candidate) -> None:
     for case, inputs in applicable_cases(info)[:40]:
         before = [array.copy() for array in inputs]
         call(info.function, inputs, case.empty_outputs(dtype_of(info)), case.attrs)
@@ -95,7 +100,7 @@ ALIASED = [info for info in COMPILED if any(case.aliases for case in CASES.get(i
 
 
 @pytest.mark.parametrize("info", ALIASED, ids=lambda info: info.name)
-def test_outputs_may_be_inputs(info: KernelInfo) -> None:
+def test_outputs_may_be_inputs(info: Candidate) -> None:
     for case, inputs in applicable_cases(info):
         if not case.aliases:
             continue
@@ -112,9 +117,8 @@ def test_every_compiled_op_has_cases() -> None:
 
 
 def test_every_row_is_registered_where_the_cpu_runs_it() -> None:
-    names = {info.name for info in COMPILED}
-    assert {row.name for row in ROWS if row.is_supported} <= names
-    assert not names & {row.name for row in ROWS if not row.is_supported}
+    listed = {info.name: info.is_supported for info in LISTED}
+    assert {row.name: row.is_supported for row in ROWS}.items() <= listed.items()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -131,13 +135,13 @@ def test_every_op_has_a_scalar_kernel_per_dtype() -> None:
 
 @pytest.mark.parametrize("isa", ["reference", "scalar", "avx2", "avx512"])
 @pytest.mark.parametrize("op", sorted(CASES))
-def test_isa_cap_chooses_that_level(op: str, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DTRAIN_MAX_ISA", isa)
-    case = next(iter(CASES[op]()))
-    types = types_of(case.cast_inputs(np.dtype(np.float32)))
-    chosen = find_kernel(op, types, case.attrs)
+def test_isa_cap_chooses_that_level(op: str, isa: str) -> None:
+    case, dtype = next(iter(CASES[op]())), np.dtype(np.float32)
+    problem = problem_of(op, case, case.cast_inputs(dtype), dtype)
+    fitting = candidates(problem)
+    with using(isa=isa):
+        chosen = choose(problem)
     order = ("reference", "scalar", "avx2", "avx512")
-    fitting = [info for info in kernels_of(op) if info.fits(types, case.attrs)]
     listed = {info.isa for info in fitting if info.isa in order[: order.index(isa) + 1]}
     assert chosen.isa == max(listed, key=order.index)
     if isa == "reference":
@@ -159,5 +163,5 @@ def test_same_bits_on_every_isa() -> None:
 
 def test_unsupported_rows_are_not_offered() -> None:
     row = next(row for row in ROWS if row.op == "relu_backward")
-    offered = list(kernels_of_rows([row]))
-    assert [info.name for info in offered] == [row.name]
+    offered = list(candidates_of_rows([row._replace(is_supported=False)]))
+    assert [(info.name, info.is_supported) for info in offered] == [(row.name, False)]

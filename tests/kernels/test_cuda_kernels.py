@@ -14,12 +14,14 @@ from helpers.cuda_emulation.emulated_cupy import emulated_cuda
 from dtrain.base.device import as_device
 from dtrain.base.dtype import int16
 from dtrain.base.errors import DtypeError, ShapeError
-from dtrain.base.tensor_type import tensor_type
+from dtrain.base.tensor_type import TensorType, tensor_type
+from dtrain.kernels import Candidate, Problem, choose, kernels_of, using
 from dtrain.kernels.cuda import launch
 from dtrain.kernels.cuda.range_flag import raise_found
-from dtrain.kernels.cuda.table import TABLE, CudaRow, element_dtype
-from dtrain.kernels.cuda_kernels import kernel_of, takes
-from dtrain.kernels.registry import find_kernel, kernels_of
+from dtrain.kernels.cuda.table import TABLE, CudaRow
+from dtrain.kernels.cuda_kernels import kernel_of
+from dtrain.kernels.registry import signature_of
+from dtrain.kernels.signature import element_dtype
 
 
 @pytest.fixture(scope="module")
@@ -108,31 +110,33 @@ def test_more_rows_than_a_grid_axis_holds(batch: int, cupy: ModuleType) -> None:
 
 
 def test_predicates_follow_the_roles() -> None:
-    def types(*tags: str) -> list[object]:
-        return [tensor_type((), element_dtype(tag)) for tag in tags]
+    def takes(op: str, tag: str, *tags: str) -> bool:
+        problem = Problem(op, [tensor_type((), element_dtype(tag)) for tag in tags], [])
+        return signature_of(op).takes(tag)(problem) is None
 
-    normalize = takes(_row("batch_norm_normalize"), "f16_f32")
-    assert normalize(types("f16", "f32", "f32", "f32", "f32"), {})
-    assert not normalize(types("f16", "f32", "f32", "f16", "f16"), {})
-    assert not normalize(types("f16", "f32", "f32", "f32"), {})
-    reduce = takes(_row("rank_order_reduce"), "f32")
-    assert reduce(types("f32", "f32", "f32"), {})
-    assert not reduce(types("f32", "f64"), {})
-    sgd = takes(_row("sgd_update"), "bf16")
-    assert sgd(types("f64", "bf16", "bf16"), {})
-    assert not sgd(types("bf16", "bf16", "bf16"), {})
+    assert takes("batch_norm_normalize", "f16_f32", "f16", "f32", "f32", "f32", "f32")
+    assert not takes("batch_norm_normalize", "f16_f32", "f16", "f32", "f32", "f16", "f16")
+    assert not takes("batch_norm_normalize", "f16_f32", "f16", "f32", "f32", "f32")
+    assert takes("rank_order_reduce", "f32", "f32", "f32", "f32")
+    assert not takes("rank_order_reduce", "f32", "f32", "f64")
+    assert takes("sgd_update", "bf16", "f64", "bf16", "bf16")
+    assert not takes("sgd_update", "bf16", "bf16", "bf16", "bf16")
 
 
-def test_the_device_of_the_inputs_chooses_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def _chosen(*types: TensorType) -> Candidate:
+    return choose(Problem("rank_order_reduce", types, types[:1]))
+
+
+def test_the_device_of_the_inputs_chooses_the_kernel() -> None:
     on_gpu = [tensor_type((4,), element_dtype("f32"), device=as_device("cuda:0"))] * 2
     on_cpu = [tensor_type((4,), element_dtype("f32"))] * 2
-    assert find_kernel("rank_order_reduce", on_gpu, {}).name == "rank_order_reduce_f32_cuda"
-    assert find_kernel("rank_order_reduce", on_cpu, {}).device_kind == "cpu"
-    assert find_kernel("rank_order_reduce", [tensor_type((4,), int16, device=as_device("cuda:0"))], {}).is_reference
-    monkeypatch.setenv("DTRAIN_MAX_ISA", "scalar")
-    assert find_kernel("rank_order_reduce", on_gpu, {}).isa == "cuda"
-    monkeypatch.setenv("DTRAIN_MAX_ISA", "reference")
-    assert find_kernel("rank_order_reduce", on_gpu, {}).is_reference
+    assert _chosen(*on_gpu).name == "rank_order_reduce_f32_cuda"
+    assert _chosen(*on_cpu).device_kind == "cpu"
+    assert _chosen(tensor_type((4,), int16, device=as_device("cuda:0"))).is_reference
+    with using(isa="scalar"):
+        assert _chosen(*on_gpu).isa == "cuda"
+    with using(isa="reference"):
+        assert _chosen(*on_gpu).is_reference
 
 
 def test_cpu_kernels_are_listed_without_those_of_the_gpu() -> None:

@@ -12,8 +12,19 @@ import pytest
 from dtrain.base.dtype import bool_, float32
 from dtrain.base.errors import DeviceError, DtypeError
 from dtrain.base.tensor_type import tensor_type
-from dtrain.kernels import KernelInfo, array_module, find_kernel, kernels_of, register_kernel, registry
-from dtrain.kernels.registry import ISA_ORDER, all_kernels, reference_of
+from dtrain.kernels import (
+    Candidate,
+    Policy,
+    Problem,
+    all_kernels,
+    array_module,
+    choose,
+    kernels_of,
+    reference_of,
+    register_kernel,
+    registry,
+)
+from dtrain.kernels.features import INSTRUCTION_SETS
 
 F32 = tensor_type((4,), float32)
 
@@ -25,21 +36,28 @@ def empty_registry(monkeypatch):
     monkeypatch.setattr(registry, "_is_loaded", True)
 
 
-def kernel(name: str, isa: str, **options) -> KernelInfo:
-    return register_kernel(KernelInfo(op="twice", name=name, isa=isa, function=print, **options))
+def kernel(name: str, isa: str, **options) -> Candidate:
+    return register_kernel(Candidate(op="twice", name=name, isa=isa, function=print, **options))
 
 
-def test_faster_isas_come_first(empty_registry) -> None:
+def twice(type=F32, **attrs) -> Problem:
+    return Problem("twice", [type], [type], attrs)
+
+
+def test_the_cheapest_is_taken_and_the_reference_last(empty_registry) -> None:
     for isa in ("scalar", "reference", "avx512", "avx2"):
         kernel(f"twice_{isa}", isa)
-    assert [info.isa for info in kernels_of("twice")] == ["avx512", "avx2", "scalar", "reference"]
+    assert [info.isa for info in kernels_of("twice")] == ["scalar", "avx512", "avx2", "reference"]
+    assert choose(twice()).isa == "avx512"
+    assert choose(twice(), Policy(order="first")).isa == "scalar"
 
 
-def test_within_an_isa_the_first_that_fits_wins(empty_registry) -> None:
-    kernel("special", "scalar", accepts=lambda types, attrs: attrs["groups"] == 2)
+def test_at_one_cost_the_first_that_fits_wins(empty_registry) -> None:
+    two_groups = lambda problem: None if problem.attrs["groups"] == 2 else "takes two groups"  # noqa: E731
+    kernel("special", "scalar", conditions=(two_groups,))
     kernel("general", "scalar")
-    assert find_kernel("twice", [F32], {"groups": 2}).name == "special"
-    assert find_kernel("twice", [F32], {"groups": 1}).name == "general"
+    assert choose(twice(groups=2)).name == "special"
+    assert choose(twice(groups=1)).name == "general"
 
 
 def test_names_are_unique(empty_registry) -> None:
@@ -49,22 +67,16 @@ def test_names_are_unique(empty_registry) -> None:
 
 
 def test_no_kernel_for_the_dtype_lists_what_there_is(empty_registry) -> None:
-    kernel("only_f32", "scalar", dtypes=(float32,))
+    kernel("only_f32", "scalar", conditions=(lambda p: None if p.inputs[0].dtype is float32 else "takes f32",))
     with pytest.raises(DtypeError, match=r"kernels takes \(only_f32\), got bool\[4\]@cpu; cast the inputs"):
-        find_kernel("twice", [tensor_type((4,), bool_)], {})
+        choose(twice(tensor_type((4,), bool_)))
 
 
 def test_unknown_op() -> None:
     with pytest.raises(DeviceError, match="a kernel for no_such_op on cpu, got none"):
-        find_kernel("no_such_op", [F32], {})
+        choose(Problem("no_such_op", [F32], [F32]))
     with pytest.raises(KeyError, match="no_such_op has no reference"):
         reference_of("no_such_op")
-
-
-def test_unknown_isa_in_the_environment(monkeypatch) -> None:
-    monkeypatch.setenv("DTRAIN_MAX_ISA", "avx1024")
-    with pytest.raises(ValueError, match="DTRAIN_MAX_ISA: expected one of reference, scalar, avx2, avx512, vnni"):
-        find_kernel("relu_backward", [F32, F32], {})
 
 
 def test_every_op_has_exactly_one_reference() -> None:
@@ -74,7 +86,7 @@ def test_every_op_has_exactly_one_reference() -> None:
 
 
 def test_isas_are_known() -> None:
-    assert {info.isa for info in all_kernels()} <= set(ISA_ORDER)
+    assert {info.isa for info in all_kernels()} <= {"reference", "cuda", *INSTRUCTION_SETS}
 
 
 def test_array_module_of_numpy() -> None:

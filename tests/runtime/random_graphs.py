@@ -9,7 +9,8 @@ from dtrain.base.dtype import float32
 from dtrain.base.tensor_type import TensorType, tensor_type
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.op import Op, get_op
-from dtrain.kernels.registry import KernelInfo, kernels_of, register_kernel
+from dtrain.kernels.candidate import Candidate
+from dtrain.kernels.registry import kernels_of, register_kernel
 from dtrain.runtime.buckets import register_bucket_op
 from dtrain.runtime.dispatch import dispatch
 
@@ -34,7 +35,7 @@ def _packed_sum(*inputs, out) -> None:
 
 for _op, _function in ((UPDATE, _scale_add), (PACKED, _packed_sum)):
     if not kernels_of(_op.name):
-        register_kernel(KernelInfo(op=_op.name, name=f"{_op.name}_reference", isa="reference", function=_function))
+        register_kernel(Candidate(op=_op.name, name=f"{_op.name}_reference", isa="reference", function=_function))
 
 
 def make_graph(seed: int, num_nodes: int = 30) -> Graph:

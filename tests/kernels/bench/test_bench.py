@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dtrain.base.dtype import float32, float64
-from dtrain.kernels import all_kernels, reference_of
+from dtrain.kernels import all_kernels, candidates, reference_of
 from dtrain.kernels.bench.__main__ import main, select
-from dtrain.kernels.bench.measure import candidates, measure
+from dtrain.kernels.bench.measure import measure
 from dtrain.kernels.bench.shapes import Workload, workloads
 
 
@@ -22,7 +22,7 @@ def test_every_compiled_op_has_workloads() -> None:
 
 @pytest.mark.parametrize("workload", list(workloads()), ids=lambda w: f"{w.op} {w.label}")
 def test_a_workload_is_a_valid_call(workload: Workload) -> None:
-    listed = candidates(workload, float32)
+    listed = candidates(workload.problem(float32))
     assert listed[-1] is reference_of(workload.op)
     if len(listed) > 1:
         outputs = workload.make_outputs(float32.numpy)

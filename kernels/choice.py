@@ -1,0 +1,71 @@
+"""Which kernel computes a problem: among those that can, the one that the policy puts first."""
+
+from __future__ import annotations
+
+from dtrain.base.errors import DeviceError, DtypeError, expected
+from dtrain.kernels.candidate import Candidate
+from dtrain.kernels.policy import Policy, current_policy
+from dtrain.kernels.problem import Problem
+from dtrain.kernels.registry import kernels_of, known_names
+
+
+def choose(problem: Problem, policy: Policy | None = None) -> Candidate:
+    """The kernel that computes `problem` under `policy`, by default that of the process.
+
+    Raises:
+        DtypeError: no kernel of the op takes these inputs.
+        DeviceError: the op has no kernel for this device.
+        ValueError: the policy forces a kernel that does not exist.
+    """
+    policy = current_policy() if policy is None else policy
+    ranked = candidates(problem, policy)
+    if not ranked:
+        raise _nothing_usable(problem)
+    if policy.forced:
+        _expect_known(policy.forced)
+        for candidate in ranked:
+            if candidate.name in policy.forced:
+                return candidate
+    return ranked[0]
+
+
+def candidates(problem: Problem, policy: Policy | None = None) -> list[Candidate]:
+    """The kernels that can compute `problem` here, best first by the order of `policy`, the reference last."""
+    policy = current_policy() if policy is None else policy
+    listed = kernels_of(problem.op, device_kind=problem.device_kind)
+    usable = [candidate for candidate in listed if objection(candidate, problem, policy) is None]
+    if len(usable) > 1 and policy.order != "first":
+        usable.sort(key=lambda one: (one.is_reference, one.estimated_cost(problem)))
+    return usable
+
+
+def objection(candidate: Candidate, problem: Problem, policy: Policy) -> str | None:
+    """Why `candidate` cannot be taken for `problem` here, in words; None where it can."""
+    if not candidate.is_reference:
+        if not candidate.is_supported:
+            return f"this processor does not run {candidate.isa}"
+        if policy.only_references:
+            return "DTRAIN_ISA=reference leaves the references only"
+        cap = policy.features
+        if cap is not None and not candidate.features <= cap:
+            return f"needs {', '.join(sorted(candidate.features - cap))}, which DTRAIN_ISA={policy.isa} leaves out"
+    return candidate.why_not(problem)
+
+
+def _nothing_usable(problem: Problem) -> Exception:
+    listed = kernels_of(problem.op, device_kind=problem.device_kind)
+    known = ", ".join(candidate.name for candidate in listed) or "none"
+    if listed:
+        wanted, given = f"inputs that one of its kernels takes ({known})", ", ".join(map(str, problem.inputs))
+        return DtypeError(expected(problem.op, wanted, given, "cast the inputs"))
+    return DeviceError(expected("dtrain.kernels", f"a kernel for {problem.op} on {problem.device_kind}", known))
+
+
+def _expect_known(forced: frozenset[str]) -> None:
+    known = known_names()
+    for name in sorted(forced - known):
+        from difflib import get_close_matches
+
+        near = ", ".join(get_close_matches(name, known)) or "no similar name"
+        wanted = "an order (cost, first) or the name of a kernel"
+        raise ValueError(expected("DTRAIN_KERNELS", wanted, repr(name), f"names like it: {near}"))

@@ -1,0 +1,80 @@
+"""What a processor can do, as a set of features; and instruction sets, which are sets of features that sources need.
+
+Neither is a linear order: a processor may have `vnni` without `bf16`, and NEON lies beside AVX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from dtrain.base.errors import expected
+
+# Feature -> its name in /proc/cpuinfo, on x86 or on ARM. The system leaves out what it does not save for processes.
+FEATURES = {
+    "avx2": "avx2",
+    "fma": "fma",
+    "f16c": "f16c",
+    "avx512f": "avx512f",
+    "avx512bw": "avx512bw",
+    "avx512dq": "avx512dq",
+    "avx512vl": "avx512vl",
+    "vnni": "avx512_vnni",
+    "bf16": "avx512_bf16",
+    "neon": "asimd",
+    "dotprod": "asimddp",
+}
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionSet:
+    """A name in the lists of compiled kernels: the features that its files are compiled for, and its vectors' bytes."""
+
+    name: str
+    features: frozenset[str]
+    vector_bytes: int
+
+
+_AVX2 = frozenset({"avx2", "fma", "f16c"})
+_AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+INSTRUCTION_SETS = {
+    known.name: known
+    for known in (
+        InstructionSet("scalar", frozenset(), 8),
+        InstructionSet("avx2", _AVX2, 32),
+        InstructionSet("avx512", _AVX512, 64),
+    )
+}
+
+
+@cache
+def detected() -> frozenset[str]:
+    """The features of this machine's processors."""
+    try:
+        lines = _CPU_INFO.read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return features_in(next((line for line in lines if line.lower().startswith(("flags", "features"))), ""))
+
+
+def features_in(line: str) -> frozenset[str]:
+    """The features that a line of /proc/cpuinfo lists."""
+    words = set(line.partition(":")[2].split())
+    return frozenset(feature for feature, word in FEATURES.items() if word in words)
+
+
+def named_features(names: Iterable[str], *, where: str) -> frozenset[str]:
+    """The features behind names of instruction sets and of features. Raises ValueError for others."""
+    found: set[str] = set()
+    for name in names:
+        if name in INSTRUCTION_SETS:
+            found |= INSTRUCTION_SETS[name].features
+        elif name in FEATURES:
+            found.add(name)
+        else:
+            known = ", ".join(dict.fromkeys(["reference", *INSTRUCTION_SETS, *FEATURES]))
+            raise ValueError(expected(where, f"names among {known}, with commas between", repr(name)))
+    return frozenset(found)
