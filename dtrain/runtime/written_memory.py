@@ -14,8 +14,8 @@ import numpy as np
 
 from dtrain.base.errors import TraceError, expected
 from dtrain.graph.graph import Value
-from dtrain.kernels.device_arrays import extent, owner_of
 from dtrain.kernels.array_module import Array
+from dtrain.kernels.device_arrays import extent, owner_of
 
 Named = tuple[Array, Value]
 
