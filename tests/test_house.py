@@ -24,7 +24,8 @@ FLOORS = (
 # The lower storey of the collectives knows arrays only; everything else of the room is its upper storey.
 LOWER_STOREY = ("communicator", "programs", "memory", "transports", "world")
 LOWER_STOREY_MAY_IMPORT = (
-    "dtrain.base", "dtrain.control", "dtrain.kernels", *(f"dtrain.collectives.{folder}." for folder in LOWER_STOREY),
+    "dtrain.base", "dtrain.control", "dtrain.kernels", "dtrain.collectives._native",
+    *(f"dtrain.collectives.{folder}." for folder in LOWER_STOREY),
 )  # fmt: skip
 LAUNCHER_MAY_IMPORT = ("dtrain.base", "dtrain.control", "dtrain.launcher")
 MAX_LINES = {".py": 400, ".cpp": 500, ".h": 500, ".cu": 500, ".inc": 500}

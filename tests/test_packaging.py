@@ -23,12 +23,14 @@ DATA = (
     "dtrain/data/digits.ATTRIBUTION.txt",
     "dtrain/kernels/cuda/rank_order.cu",
     "dtrain/kernels/_cpu.pyi",
+    "dtrain/collectives/_native.pyi",
     "dtrain/launcher/cli.py",
     "dtrain/collectives/public/session.py",
 )
 
 
 BUILD_TIME = datetime(2023, 11, 14, 22, 13, 20, tzinfo=timezone.utc)
+MODULES = ("dtrain/kernels/_cpu.", "dtrain/collectives/_native.")
 LICENSES = ("LICENSE", "kernels/pybind11.LICENSE.txt", "dtrain/data/digits.ATTRIBUTION.txt")
 
 
@@ -76,6 +78,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 slow = [pytest.mark.slow, pytest.mark.wheel, pytest.mark.timeout(600)]
 IMPORT = "import dtrain; from dtrain.kernels import all_kernels; print(dtrain.__file__, len(list(all_kernels())))"
+NATIVE = "from dtrain.collectives.transports.meeting import native_meeting; print(native_meeting())"
 
 
 class TestBuilt:
@@ -89,7 +92,8 @@ class TestBuilt:
             names = archive.namelist()
         assert [name for name, count in Counter(names).items() if count > 1] == []
         assert set(DATA) <= set(names)
-        assert any(name.startswith("dtrain/kernels/_cpu.") and name.endswith(".so") for name in names)
+        for module in MODULES:
+            assert any(name.startswith(module) and name.endswith(".so") for name in names)
         tops = {name.split("/")[0] for name in names}
         assert all(top == "dtrain" or top.endswith(".dist-info") for top in tops), tops
 
@@ -98,6 +102,8 @@ class TestBuilt:
         printed = run(sys.executable, "-S", "-W", "error", "-c", IMPORT, cwd=tmp_path, env=only(built.site)).split()
         assert Path(printed[0]).is_relative_to(built.site)
         assert int(printed[1]) > 100
+        printed = run(sys.executable, "-S", "-W", "error", "-c", NATIVE, cwd=tmp_path, env=only(built.site)).split()
+        assert "dtrain.collectives._native.Meeting" in printed[1]
 
     def test_the_wheel_brings_the_licences_of_what_is_in_it(self, built: Built) -> None:
         (information,) = built.site.glob("*.dist-info")
@@ -110,11 +116,12 @@ class TestBuilt:
     def test_nothing_in_the_wheel_tells_when_or_where_it_was_built(self, built: Built) -> None:
         with zipfile.ZipFile(built.wheel) as archive:
             assert {entry.date_time for entry in archive.infolist()} == {BUILD_TIME.timetuple()[:6]}
-        (compiled,) = built.site.glob("dtrain/kernels/_cpu.*.so")
-        contents = compiled.read_bytes()
         folders = ("/tmp/", "build-env", "/site-packages", sys.base_prefix, str(built.source.parent))
-        told = [folder for folder in folders if folder.encode() in contents]
-        assert not told and b"dtrain" in contents
+        for module in MODULES:
+            (compiled,) = built.site.glob(f"{module}*.so")
+            contents = compiled.read_bytes()
+            told = [folder for folder in folders if folder.encode() in contents]
+            assert not told and b"dtrain" in contents
 
     def test_in_a_checkouts_root_the_advice_names_the_installed_one(self, built: Built) -> None:
         printed = run(sys.executable, "-S", "-c", IMPORT, cwd=built.source, env=only(built.site))

@@ -26,6 +26,7 @@ FLAG_BYTES = 64
 NOTE_BYTES = 512
 PLACE_BYTES = 64
 FRAME_BYTES = SIGNATURE_BYTES + PLACE_BYTES
+NO_FRAME = -1  # where frames are numbered
 HEADER_BYTES = FLAG_BYTES + NOTE_BYTES + 2 * FRAME_BYTES
 assert HEADER_BYTES % 64 == 0
 
@@ -82,11 +83,15 @@ class SharedWindow(ABC):
     """One flat u8 array per rank."""
 
     @abstractmethod
-    def synchronize(self, timeout: float) -> None:
+    def meet(self, timeout: float, half: int = NO_FRAME) -> bool:
         """Return once every rank has called this as often as this one; what it wrote before is then visible.
 
         Args:
             timeout: seconds to wait at most.
+            half: the frames to compare, or none.
+
+        Returns:
+            Whether those frames begin with the same digest on all ranks; True where none are compared.
 
         Raises:
             Absence: somebody did not come in time, or will never come.

@@ -1,17 +1,20 @@
 """The shared window of MPI ranks of one host, with one arrival flag per rank.
 
-A rank that arrives writes a growing number to its flag and polls the others'. That costs less than a barrier through
-MPI, and every rank can name the ones it waits for.
+A rank that arrives writes a growing number to its flag and polls the others' (`meeting.py`). That costs less than a
+barrier through MPI, and every rank can name the ones it waits for.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from dtrain.collectives.memory.shared_parts import make_shared_parts
 from dtrain.collectives.memory.shared_window import (
     FLAG_BYTES,
+    FRAME_BYTES,
+    NO_FRAME,
     NOTE_BYTES,
     Absence,
     Exchange,
@@ -20,10 +23,12 @@ from dtrain.collectives.memory.shared_window import (
     region_bytes,
 )
 from dtrain.collectives.programs.rank_order import Array
-from dtrain.collectives.transports.mpi_start import memory_fence, wait_until
+from dtrain.collectives.transports.meeting import ARRIVALS, STATE, Meeting, Outcome, meeting_of
+from dtrain.collectives.transports.mpi_start import YIELD_SECONDS, memory_fence
 
-# Words of a rank's flag line: how often it has arrived, its State, and whether it has left, broken or not.
-_ARRIVALS, _STATE, _LEFT = 0, 1, 2
+# The word of a rank's flag line behind those of `meeting.py`: whether it has left, broken or not.
+_LEFT = 2
+_MET, _PENDING = int(Outcome.MET), int(Outcome.PENDING)
 
 
 class MpiWindow(SharedWindow):
@@ -41,7 +46,7 @@ class MpiWindow(SharedWindow):
         self._flags = [memoryview(region.data)[:24].cast("Q") for region in self.regions]
         self._notes = [memoryview(region.data)[FLAG_BYTES:][:NOTE_BYTES] for region in self.regions]
         self._own = self._flags[rank]
-        self._others = [flag for other, flag in enumerate(self._flags) if other != rank]
+        self._meeting: Meeting | None = meeting_of(self.regions, rank, FLAG_BYTES + NOTE_BYTES, FRAME_BYTES)
 
     @classmethod
     def make(
@@ -57,32 +62,36 @@ class MpiWindow(SharedWindow):
         regions = make_shared_parts(nbytes, members, exchange)
         return None if rank is None else cls(regions, rank, progress)
 
-    def synchronize(self, timeout: float) -> None:
+    def meet(self, timeout: float, half: int = NO_FRAME) -> bool:
+        return self._come(half, timeout) == _MET
+
+    def _come(self, frame: int, timeout: float) -> int:
+        meeting = self._meeting
+        assert meeting is not None, "nobody meets in a window that was closed"
         self._arrivals += 1
         self._is_waiting = True
-        arrived = self._arrivals
-        self._fence()  # data before flag
-        self._own[_ARRIVALS] = arrived
-        for flag in self._others:
-            if flag[_ARRIVALS] < arrived:
-                self._wait(flag, arrived, timeout)
-        self._fence()
+        outcome = meeting.meet(self._arrivals, frame)
+        if outcome >= _PENDING:
+            outcome = self._wait(meeting, outcome, frame, timeout)
         self._is_waiting = False
+        return outcome
 
-    def _wait(self, flag: memoryview, arrived: int, timeout: float) -> None:
-        """Wait for one rank, but raise as soon as any rank that has not come will never come."""
-
-        def is_over() -> bool:
-            return flag[_ARRIVALS] >= arrived or any(
-                other[_STATE] and other[_ARRIVALS] < arrived for other in self._others
-            )
-
-        wait_until(is_over, timeout, self._progress)
-        if flag[_ARRIVALS] >= arrived:
-            return
+    def _wait(self, meeting: Meeting, outcome: int, frame: int, timeout: float) -> int:
+        """Wait for those who have not come, but raise as soon as one of them will never come."""
+        arrived = self._arrivals
+        begin = time.monotonic()
+        waited = 0.0
+        while outcome == _PENDING and waited <= timeout:
+            self._progress()
+            outcome = meeting.wait(arrived, frame, waited >= YIELD_SECONDS)
+            waited = time.monotonic() - begin
+        if outcome < _PENDING:
+            return outcome
         self._fence()
-        late = [rank for rank, other in enumerate(self._flags) if other[_ARRIVALS] < arrived]
-        gone = {rank: self._state_of(rank) for rank in late if self._flags[rank][_STATE]}
+        late = [rank for rank, flag in enumerate(self._flags) if flag[ARRIVALS] < arrived]
+        if not late:  # the last one came just now
+            return meeting.wait(arrived, frame, False)
+        gone = {rank: self._state_of(rank) for rank in late if self._flags[rank][STATE]}
         raise Absence(late, gone)
 
     def has_left(self, rank: int) -> str:
@@ -93,12 +102,12 @@ class MpiWindow(SharedWindow):
 
     def _state_of(self, rank: int) -> tuple[State, str]:
         text = bytes(self._notes[rank]).rstrip(b"\0").decode(errors="replace")
-        return State(self._flags[rank][_STATE]), text
+        return State(self._flags[rank][STATE]), text
 
     def leave(self, state: State, text: str) -> None:
         if not self._flags:
             return
-        if not self._own[_STATE]:
+        if not self._own[STATE]:
             self._note(state, text)
         if state is State.LEFT:
             self._own[_LEFT] = 1
@@ -107,14 +116,14 @@ class MpiWindow(SharedWindow):
         encoded = text.encode("utf-8", "backslashreplace")[:NOTE_BYTES]
         self._notes[self.rank][: len(encoded)] = encoded
         self._fence()
-        self._own[_STATE] = state
+        self._own[STATE] = state
         if self._is_waiting:
             # As if it had not come to this meeting: who has not seen it there yet looks at the state and raises.
-            self._own[_ARRIVALS] = self._arrivals - 1
+            self._own[ARRIVALS] = self._arrivals - 1
         self._fence()
 
     def allocate(self, nbytes: int, exchange: Exchange) -> list[Array]:
         return make_shared_parts(nbytes, range(self.size), exchange)
 
     def close(self) -> None:
-        self.regions, self._flags, self._notes, self._others = [], [], [], []
+        self.regions, self._flags, self._notes, self._meeting = [], [], [], None

@@ -18,12 +18,13 @@ from dtrain.base.alignment import ALIGNMENT
 from dtrain.base.errors import CollectiveError
 from dtrain.collectives.communicator.absence import gone_error, late_error
 from dtrain.collectives.communicator.contract import Communicator
-from dtrain.collectives.communicator.signature import DIGEST_BYTES, SIGNATURE_BYTES, mismatch, text_of
+from dtrain.collectives.communicator.signature import SIGNATURE_BYTES, mismatch, text_of
 from dtrain.collectives.memory.packed import Packed, address_of, slices
 from dtrain.collectives.memory.shared_window import (
     FLAG_BYTES,
     FRAME_BYTES,
     HEADER_BYTES,
+    NO_FRAME,
     NOTE_BYTES,
     Absence,
     NoMemory,
@@ -71,7 +72,6 @@ class SharedCommunicator(Communicator):
             ]
             for half in (0, 1)
         ]
-        self._digests = [[frame[:DIGEST_BYTES].cast("Q") for frame in frames] for frames in self._frames]
         self._own_frames = [b"", b""]
         self._staging = [
             [region[HEADER_BYTES + half * staging_bytes :][:staging_bytes] for region in window.regions]
@@ -95,7 +95,7 @@ class SharedCommunicator(Communicator):
 
     def _forget_memory(self) -> None:
         """Let go of every view, so that the window can give its memory back."""
-        self._frames, self._digests, self._staging = [], [], []
+        self._frames, self._staging = [], []
         self._segments, self._own_segments = [], []
 
     def _tell_broken(self, state: State, text: str) -> None:
@@ -349,22 +349,20 @@ class SharedCommunicator(Communicator):
             self._own_frames[half] = frame
         if self._segments:
             self._frames[half][self.rank][SIGNATURE_BYTES : SIGNATURE_BYTES + _PLACE.size] = places
-        self._synchronize()
+        agrees = self._synchronize(half)
         self._chunks += 1
-        digests = self._digests[half]
-        own = digests[self.rank][0]
-        for digest in digests:
-            if digest[0] != own:
-                shown = [bytes(other[:SIGNATURE_BYTES]) for other in self._frames[half]]
-                raise self._agreed(mismatch(self.group, self._begun, shown, self.world_ranks))
+        if not agrees:
+            shown = [bytes(other[:SIGNATURE_BYTES]) for other in self._frames[half]]
+            raise self._agreed(mismatch(self.group, self._begun, shown, self.world_ranks))
 
     def _next_chunk(self) -> None:
         self._synchronize()
         self._chunks += 1
 
-    def _synchronize(self) -> None:
+    def _synchronize(self, half: int = NO_FRAME) -> bool:
+        """Meet all ranks; return whether what their frames of this half show, if one is given, is the same."""
         try:
-            self._window.synchronize(self.timeout)
+            return self._window.meet(self.timeout, half)
         except Absence as absence:
             raise self._absence_error(absence) from None
 

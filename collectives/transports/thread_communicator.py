@@ -23,9 +23,20 @@ from dtrain.base.errors import CollectiveError, PeerLostError
 from dtrain.base.exception_text import exception_message, exception_name
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.communicator.group_calls import ordinary_memory
+from dtrain.collectives.communicator.signature import DIGEST_BYTES
 from dtrain.collectives.communicator.work import ClosedError
 from dtrain.collectives.memory.shared_parts import check_offers
-from dtrain.collectives.memory.shared_window import Absence, Exchange, SharedWindow, State, region_bytes
+from dtrain.collectives.memory.shared_window import (
+    FLAG_BYTES,
+    FRAME_BYTES,
+    NO_FRAME,
+    NOTE_BYTES,
+    Absence,
+    Exchange,
+    SharedWindow,
+    State,
+    region_bytes,
+)
 from dtrain.collectives.programs.rank_order import Array
 from dtrain.collectives.transports.shared_communicator import SharedCommunicator
 
@@ -104,7 +115,7 @@ class _ThreadWindow(SharedWindow):
         self._is_waiting = False
         self._is_closed = False
 
-    def synchronize(self, timeout: float) -> None:
+    def meet(self, timeout: float, half: int = NO_FRAME) -> bool:
         world = self._world
         world.failure.let_go()
         with world.changed:
@@ -120,6 +131,10 @@ class _ThreadWindow(SharedWindow):
                 late = [rank for rank, count in enumerate(world.arrivals) if count < arrived]
                 raise Absence(late, gone)
             self._is_waiting = False
+        if half == NO_FRAME:
+            return True
+        begin = FLAG_BYTES + NOTE_BYTES + half * FRAME_BYTES
+        return len({region[begin : begin + DIGEST_BYTES].tobytes() for region in self.regions}) == 1
 
     def _gone(self, arrived: int) -> dict[int, tuple[State, str]]:
         """Who will not come to this meeting."""
