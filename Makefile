@@ -8,7 +8,7 @@ DRY_RUN := .venv-dry-run
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml CMakeLists.txt $(shell find kernels collectives -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
 
-.PHONY: help install demo test test-gpu test-dry-run test-cluster test-wheel test-programs test-faults test-peers check format bench docs pictures clean
+.PHONY: help install demo test test-gpu test-dry-run test-cluster test-wheel test-programs test-faults test-peers check format bench docs pictures bundle clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,8 +46,8 @@ test-cluster: $(STAMP) ## the tests over network namespaces, Slurm (Debian's pac
 	|| echo "no server of Ray's jobs to test with: pip could not install dtrain[ray-jobs], for the reason above"
 	@$(BIN)/python -m pytest -m cluster $(ARGS)
 
-test-wheel: $(STAMP) ## build a source distribution and a wheel, and look at what is in them; a minute
-	@$(BIN)/python -m pytest -m wheel $(ARGS) tests/test_packaging.py
+test-wheel: $(STAMP) ## build what users get, look at what is in it, install it without a network; three minutes
+	@$(BIN)/python -m pytest -m wheel $(ARGS) tests/test_packaging.py tests/launcher/bundle
 
 test-programs: $(STAMP) ## 2,000 random training programs on ranks against one process, 300 under a real mpirun
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m programs --count 2000 --mpi 300 $(ARGS)
@@ -83,6 +83,9 @@ pictures: $(STAMP) ## draw the pictures of the guide anew from measurements on t
 	@mkdir -p build
 	@$(BIN)/dtrain bench all_reduce -np 2 -b 1K -e 16M -f 4 -J build/all_reduce.json
 	@$(BIN)/dtrain run -q -np 2 docs/pictures.py build/all_reduce.json
+
+bundle: $(STAMP) ## wheels and one script in build/bundle, for machines that reach no package index (dtrain bundle --help)
+	@$(BIN)/dtrain bundle --max-mib 60 $(ARGS) build/bundle
 
 clean: ## remove the environment and everything built
 	rm -rf $(VENV) $(DRY_RUN) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The `dtrain` command: `run`, `bench`, `doctor`. Nothing here starts a rank; each subcommand is handed on."""
+"""The `dtrain` command, whose words `COMMANDS` lists. Nothing here starts a rank; each is handed on."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ usage: dtrain COMMAND …
   dtrain run -np 4 train.py      start a training script as four ranks, and watch them
   dtrain bench all_reduce -np 2  measure collectives (all_reduce, …) or a whole step (step)
   dtrain doctor                  what is installed here, and what is missing
+  dtrain bundle DIR              wheels and a script for machines that reach no package index
 
 dtrain COMMAND --help says more; dtrain --version prints the version.
 """
@@ -114,7 +115,18 @@ def _doctor(arguments: Sequence[str]) -> int:
     return doctor(arguments)
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"run": _run, "bench": _bench, "doctor": _doctor}
+def _bundle(arguments: Sequence[str]) -> int:
+    from dtrain.launcher.bundle.command import bundle
+
+    return bundle(arguments)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "run": _run,
+    "bench": _bench,
+    "doctor": _doctor,
+    "bundle": _bundle,
+}
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ DATA = (
     "dtrain/kernels/_cpu.pyi",
     "dtrain/collectives/_native.pyi",
     "dtrain/launcher/cli.py",
+    "dtrain/launcher/bundle/install.sh",
+    "dtrain/launcher/bundle/gpu_check.sh",
     "dtrain/collectives/public/session.py",
 )
 
