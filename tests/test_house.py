@@ -20,6 +20,7 @@ FLOORS = (
     ("dtrain.nn", "dtrain.optim", "dtrain.passes", "dtrain.data", "dtrain.checkpoint"),
     ("dtrain.models",),
     ("dtrain.collectives",),
+    ("dtrain.bench",),
 )
 # The lower storey of the collectives knows arrays only; everything else of the room is its upper storey.
 LOWER_STOREY = ("communicator", "programs", "memory", "transports", "world")

@@ -35,6 +35,11 @@ class MemoryPlan:
     blocks: list[Block]
 
     @property
+    def arena_storages(self) -> list[Storage]:
+        """What lies in the arenas, of values and of workspaces."""
+        return _in_arenas([*self.storage.values(), *self.workspaces.values()])
+
+    @property
     def arena_nbytes(self) -> int:
         """Bytes of the arenas of all devices."""
         return sum(self.arenas.values())
@@ -42,7 +47,7 @@ class MemoryPlan:
     @property
     def total_nbytes(self) -> int:
         """Bytes that the arenas' storages would need without sharing."""
-        return sum(storage.nbytes for storage in _in_arenas([*self.storage.values(), *self.workspaces.values()]))
+        return sum(storage.nbytes for storage in self.arena_storages)
 
 
 def no_workspace(node: Node) -> int:

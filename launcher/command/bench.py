@@ -24,6 +24,7 @@ BENCHMARKS = {
     "step": "dtrain.collectives.bench.step",
     "peer_step": "dtrain.collectives.bench.peer_step",
     "output": "dtrain.launcher.command.bench_output",
+    "memory_plan": "dtrain.bench.memory_plan",
 }
 ENTRY = "dtrain.launcher.command.bench"
 

@@ -1,0 +1,139 @@
+"""`dtrain bench memory_plan`: how long the memory of a training step takes to plan, and how tight the plan is.
+
+The graph of forward, backward and an SGD update is captured once, then planned again and again; nothing is allocated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from dtrain import optim
+from dtrain.base.errors import expected
+from dtrain.capture.trace import trace
+from dtrain.collectives.bench.workloads import WORKLOADS
+from dtrain.core.tensor import Tensor
+from dtrain.functional import cross_entropy
+from dtrain.graph.graph import Graph
+from dtrain.runtime.memory_plan import plan_memory
+from dtrain.runtime.storage import Storage
+
+MEBI = 1 << 20
+IMAGE_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """The plan of one model's step: times in milliseconds, sizes in MiB.
+
+    `alive_mib` is what lives at once at most, below which no arena can be; `unshared_mib` is what an arena would need in
+    which no memory is used twice.
+    """
+
+    model: str
+    nodes: int
+    storages: int
+    plan_ms: float
+    least_ms: float
+    arena_mib: float
+    alive_mib: float
+    workspace_mib: float
+    unshared_mib: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the benchmark."""
+    parser.description = __doc__
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--model", action="append", choices=sorted(WORKLOADS), help="whose step (resnet18, resnet50); repeatable"
+    )
+    parser.add_argument("--batch-size", type=int, default=2, help="samples (2)")
+    parser.add_argument("--repeats", type=int, default=15, help="plans that are timed (15)")
+    parser.add_argument("-J", "--json", metavar="FILE", help="write the rows as JSON too")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise `ValueError` for arguments that no plan fits."""
+    for name in ("batch_size", "repeats"):
+        if getattr(args, name) < 1:
+            flag = f"--{name.replace('_', '-')} of at least 1"
+            raise ValueError(expected("bench memory_plan", flag, str(getattr(args, name))))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print; returns the exit code."""
+    print(f"{'model':<14}{'nodes':>6}{'storages':>9}{'plan ms':>9}{'least':>8}  {'arena MiB':>10}{'/ alive':>9}", end="")
+    print(f"{'workspace':>10}{'unshared':>10}")
+    rows = []
+    for model in args.model or ("resnet18", "resnet50"):
+        row = measure(model, step_graph(model, args.batch_size), args.repeats)
+        rows.append(row)
+        print(_line(row), flush=True)
+    if args.json:
+        Path(args.json).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def step_graph(name: str, batch_size: int) -> Graph:
+    """The optimized graph of one training step of this model on small images."""
+    workload = WORKLOADS[name]
+    model = workload.build()
+    optimizer = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        loss = cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    traced = trace(step)
+    traced(*workload.batch(batch_size, min(IMAGE_SIZE, workload.default_image_size), seed=0))
+    return traced.graphs[0]
+
+
+def measure(model: str, graph: Graph, repeats: int) -> Row:
+    """Plan `graph` so many times."""
+    times = []
+    for _ in range(repeats):
+        begin = perf_counter()
+        plan = plan_memory(graph)
+        times.append((perf_counter() - begin) * 1e3)
+    storages = plan.arena_storages
+    return Row(
+        model=model,
+        nodes=len(graph.nodes),
+        storages=len(storages),
+        plan_ms=median(times),
+        least_ms=min(times),
+        arena_mib=plan.arena_nbytes / MEBI,
+        alive_mib=most_alive(storages) / MEBI,
+        workspace_mib=max((workspace.nbytes for workspace in plan.workspaces.values()), default=0) / MEBI,
+        unshared_mib=plan.total_nbytes / MEBI,
+    )
+
+
+def most_alive(storages: Iterable[Storage]) -> int:
+    """The bytes that live at once at the worst moment."""
+    changes: dict[int, int] = {}
+    for storage in storages:
+        changes[storage.first] = changes.get(storage.first, 0) + storage.nbytes
+        changes[storage.last + 1] = changes.get(storage.last + 1, 0) - storage.nbytes
+    alive = most = 0
+    for position in sorted(changes):
+        alive += changes[position]
+        most = max(most, alive)
+    return most
+
+
+def _line(row: Row) -> str:
+    times = f"{row.plan_ms:>9.1f}{row.least_ms:>8.1f}"
+    tightness = row.arena_mib / row.alive_mib if row.alive_mib else 1.0
+    sizes = f"{row.arena_mib:>10.2f}{tightness:>9.4f}{row.workspace_mib:>10.2f}{row.unshared_mib:>10.2f}"
+    return f"{row.model:<14}{row.nodes:>6}{row.storages:>9}{times}  {sizes}"

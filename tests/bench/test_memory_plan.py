@@ -1,0 +1,47 @@
+"""The benchmark of planning: its figures are those of the plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dtrain.base.device import CPU
+from dtrain.bench.memory_plan import measure, most_alive, step_graph
+from dtrain.launcher.command.bench import bench
+from dtrain.launcher.command.command_line import UsageError
+from dtrain.runtime.memory_plan import plan_memory
+from dtrain.runtime.storage import Storage
+
+
+def test_it_prints_and_writes_a_row_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = tmp_path / "rows.json"
+    assert bench(["memory_plan", "--model", "digits_cnn", "--model", "mlp", "--repeats", "2", "-J", str(written)]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split()[:4] == ["model", "nodes", "storages", "plan"]
+    assert [line.split()[0] for line in lines] == ["digits_cnn", "mlp"]
+    rows = json.loads(written.read_text())
+    assert [row["model"] for row in rows] == ["digits_cnn", "mlp"]
+    for row in rows:
+        assert 0 < row["least_ms"] <= row["plan_ms"]
+        assert 0 < row["alive_mib"] <= row["arena_mib"] < row["unshared_mib"]
+
+
+def test_a_row_says_what_the_plan_says() -> None:
+    graph = step_graph("digits_cnn", 2)
+    plan, row = plan_memory(graph), measure("digits_cnn", graph, 1)
+    assert (row.nodes, row.storages) == (len(graph.nodes), len(plan.arena_storages))
+    assert row.arena_mib == plan.arena_nbytes / 2**20
+
+
+def test_most_alive_counts_both_ends_of_a_lifetime() -> None:
+    lives = [(64, 0, 2), (128, 2, 3), (256, 3, 3)]
+    assert most_alive([Storage(nbytes, CPU, "arena", first=first, last=last) for nbytes, first, last in lives]) == 384
+    assert most_alive([]) == 0
+
+
+@pytest.mark.parametrize("flag", ["--repeats", "--batch-size"])
+def test_counts_below_one_are_refused(flag: str) -> None:
+    with pytest.raises(UsageError, match=f"expected {flag} of at least 1, got 0"):
+        bench(["memory_plan", flag, "0"])
