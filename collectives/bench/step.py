@@ -172,6 +172,7 @@ def _report(args: argparse.Namespace, world: Communicator, executor: Executor, t
         "kernels": _kernel_counts(executor),
         "gradients_read_in_buckets": gradients_read_in_buckets(executor),
         "arena_mib": executor.plan.arena_nbytes / 2**20,
+        "workspace_mib": executor.plan.workspace_nbytes / 2**20,
     }
 
 
@@ -253,7 +254,7 @@ def _print(report: dict[str, Any]) -> None:
     print(
         f"read by the update in its bucket: {report['gradients_read_in_buckets']} of {gradients} gradients; "
         f"{sum(kernels.values())} kernel calls, of which {divides} divide and {copies} copy; "
-        f"arena {report['arena_mib']:.2f} MiB"
+        f"arena {report['arena_mib']:.2f} MiB, with up to {report['workspace_mib']:.2f} MiB of kernels' workspace"
     )
 
 

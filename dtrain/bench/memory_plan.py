@@ -19,7 +19,7 @@ from dtrain.capture.trace import trace
 from dtrain.collectives.bench.workloads import WORKLOADS
 from dtrain.core.tensor import Tensor
 from dtrain.functional import cross_entropy
-from dtrain.graph.graph import Graph
+from dtrain.runtime.executor import Executor
 from dtrain.runtime.memory_plan import plan_memory
 from dtrain.runtime.storage import Storage
 
@@ -31,8 +31,8 @@ IMAGE_SIZE = 32
 class Row:
     """The plan of one model's step: times in milliseconds, sizes in MiB.
 
-    `alive_mib` is what lives at once at most, below which no arena can be; `unshared_mib` is what an arena would need in
-    which no memory is used twice.
+    `alive_mib` is what lives at once at most, below which no arena can be, `workspace_mib` the largest of the kernels'
+    workspaces, which lie in the arena, and `unshared_mib` what an arena would need in which no memory is used twice.
     """
 
     model: str
@@ -68,11 +68,13 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; returns the exit code."""
-    print(f"{'model':<14}{'nodes':>6}{'storages':>9}{'plan ms':>9}{'least':>8}  {'arena MiB':>10}{'/ alive':>9}", end="")
+    print(
+        f"{'model':<14}{'nodes':>6}{'storages':>9}{'plan ms':>9}{'least':>8}  {'arena MiB':>10}{'/ alive':>9}", end=""
+    )
     print(f"{'workspace':>10}{'unshared':>10}")
     rows = []
     for model in args.model or ("resnet18", "resnet50"):
-        row = measure(model, step_graph(model, args.batch_size), args.repeats)
+        row = measure(model, bound_step(model, args.batch_size), args.repeats)
         rows.append(row)
         print(_line(row), flush=True)
     if args.json:
@@ -80,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def step_graph(name: str, batch_size: int) -> Graph:
-    """The optimized graph of one training step of this model on small images."""
+def bound_step(name: str, batch_size: int) -> Executor:
+    """One training step of this model on small images: its optimized graph, and the workspaces of its kernels."""
     workload = WORKLOADS[name]
     model = workload.build()
     optimizer = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
@@ -95,15 +97,17 @@ def step_graph(name: str, batch_size: int) -> Graph:
 
     traced = trace(step)
     traced(*workload.batch(batch_size, min(IMAGE_SIZE, workload.default_image_size), seed=0))
-    return traced.graphs[0]
+    return traced.compiled[0].executor
 
 
-def measure(model: str, graph: Graph, repeats: int) -> Row:
-    """Plan `graph` so many times."""
+def measure(model: str, executor: Executor, repeats: int) -> Row:
+    """Plan the memory of a step so many times."""
+    graph = executor.graph
+    asked = {node: workspace.nbytes for node, workspace in executor.plan.workspaces.items()}
     times = []
     for _ in range(repeats):
         begin = perf_counter()
-        plan = plan_memory(graph)
+        plan = plan_memory(graph, asked)
         times.append((perf_counter() - begin) * 1e3)
     storages = plan.arena_storages
     return Row(
@@ -114,7 +118,7 @@ def measure(model: str, graph: Graph, repeats: int) -> Row:
         least_ms=min(times),
         arena_mib=plan.arena_nbytes / MEBI,
         alive_mib=most_alive(storages) / MEBI,
-        workspace_mib=max((workspace.nbytes for workspace in plan.workspaces.values()), default=0) / MEBI,
+        workspace_mib=plan.workspace_nbytes / MEBI,
         unshared_mib=plan.total_nbytes / MEBI,
     )
 

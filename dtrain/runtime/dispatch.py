@@ -33,7 +33,7 @@ _MAX_CACHED = 4096
 class Dispatch:
     """What an op does on given input types: its output types, and the kernel that computes them."""
 
-    __slots__ = ("cast_to", "compute", "empty", "kernel", "op", "outputs", "types", "view")
+    __slots__ = ("cast_to", "compute", "empty", "kernel", "op", "outputs", "types", "view", "workspace_nbytes")
 
     def __init__(self, op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> None:
         self.op = op
@@ -46,6 +46,7 @@ class Dispatch:
         self.types = inferred if isinstance(inferred, tuple) else (inferred,)
         self.outputs = [(type.shape, type.dtype.numpy) for type in self.types]
         self.kernel: Candidate | None = None
+        self.workspace_nbytes = 0
         # Where the outputs live: `to_device` has its input elsewhere.
         target = self.types[0].device if self.types else device
         self.empty = _empty_on(target)
@@ -53,7 +54,9 @@ class Dispatch:
         if op.view is not None and device.is_cuda:
             self.view = _under(op.view, device)  # a reshape of an array with gaps copies it
         if op.view is None and op.name != "constant":
-            self.kernel = choose(Problem(op.name, types, self.types, attrs))
+            problem = Problem(op.name, types, self.types, attrs)
+            self.kernel = choose(problem)
+            self.workspace_nbytes = self.kernel.workspace_nbytes(problem)
             if gpu := target if target.is_cuda else device if device.is_cuda else None:
                 self.kernel = _on_gpu(self.kernel, gpu)
             # Collectives find their communicator in the caller's context.

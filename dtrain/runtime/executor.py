@@ -22,7 +22,7 @@ from dtrain.graph.graph import Graph, Node, Value
 from dtrain.kernels.device_arrays import copy_of, overwrite
 from dtrain.kernels.quiet import quiet_context
 from dtrain.runtime.buckets import BucketProvider, provide_buckets
-from dtrain.runtime.dispatch import current_gpu, dispatch
+from dtrain.runtime.dispatch import Dispatch, current_gpu, dispatch
 from dtrain.runtime.memory_plan import MemoryPlan, plan_memory
 from dtrain.runtime.storage import Block, Storage
 from dtrain.runtime.unfinished_runs import tell_unfinished
@@ -57,7 +57,9 @@ class Executor:
         self.states = list(states)
         self.num_results = len(graph.outputs) if num_results is None else num_results
         self._written_arguments = written_arguments
-        self.plan: MemoryPlan = plan_memory(graph)
+        self._kernels = _kernels_of(graph)
+        asked = {node: chosen.workspace_nbytes for node, chosen in self._kernels.items() if chosen.workspace_nbytes}
+        self.plan: MemoryPlan = plan_memory(graph, asked)
         self._arenas = {device: _allocate(nbytes, device) for device, nbytes in self.plan.arenas.items()}
         self._talks = any(node.op.is_collective for node in graph.nodes)
         self._gpu = next((device for device in _devices_of(graph) if device.is_cuda), None)
@@ -211,13 +213,13 @@ class Executor:
         self._bind_kernel(node, inputs, outputs)
 
     def _bind_kernel(self, node: Node, inputs: list[Array], outputs: list[Array]) -> None:
-        types = tuple(value.type for value in node.inputs)
-        kernel = dispatch(node.op, types, node.attrs).kernel
+        kernel = self._kernels[node].kernel
         assert kernel is not None, node
         if kernel.needs_contiguous:
             inputs = [self._made_contiguous(array, node) for array in inputs]
         out = outputs[0] if len(outputs) == 1 else tuple(outputs)
-        self._add_step(partial(kernel.function, *inputs, out=out, **node.attrs), node, kernel.name)
+        workspace = self._raw(self.plan.workspaces[node]) if node in self.plan.workspaces else None
+        self._add_step(kernel.bind(inputs, out, node.attrs, workspace), node, kernel.name)
 
     def _made_contiguous(self, array: Array, node: Node) -> Array:
         if array.flags.c_contiguous:
@@ -247,9 +249,13 @@ class Executor:
         return self._in_arena(value, storage)
 
     def _in_arena(self, value: Value, storage: Storage) -> Array:
-        memory = self._arenas[storage.device] if storage.block is None else self._blocks[id(storage.block)]
-        raw = memory[storage.offset : storage.offset + value.type.nbytes]
+        raw = self._raw(storage)[: value.type.nbytes]
         return raw.view(value.type.dtype.numpy).reshape(value.type.shape)
+
+    def _raw(self, storage: Storage) -> Array:
+        """The bytes of a storage in an arena or a block."""
+        memory = self._arenas[storage.device] if storage.block is None else self._blocks[id(storage.block)]
+        return memory[storage.offset : storage.offset + storage.nbytes]
 
 
 def _copy_into(source: Array, *, out: Array) -> None:
@@ -258,6 +264,15 @@ def _copy_into(source: Array, *, out: Array) -> None:
 
 def _copy_view(view: Callable[..., Array], attrs: dict[str, Any], source: Array, target: Array) -> None:
     overwrite(target, view(source, **attrs))
+
+
+def _kernels_of(graph: Graph) -> dict[Node, Dispatch]:
+    """What every node computes with: chosen once, since the plan has room for what these kernels use."""
+    return {
+        node: dispatch(node.op, tuple(value.type for value in node.inputs), node.attrs)
+        for node in graph.nodes
+        if node.op.view is None and node.op.name != "constant"
+    }
 
 
 def _devices_of(graph: Graph) -> list[Device]:

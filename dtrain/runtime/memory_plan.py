@@ -9,8 +9,9 @@ other ranks), so that packing needs no copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from dtrain.base.device import Device
 from dtrain.base.errors import GraphError, expected
@@ -45,25 +46,25 @@ class MemoryPlan:
         return sum(self.arenas.values())
 
     @property
+    def workspace_nbytes(self) -> int:
+        """Bytes of the largest workspace. All lie in the arenas; no two on one device are used at the same time."""
+        return max((storage.nbytes for storage in self.workspaces.values()), default=0)
+
+    @property
     def total_nbytes(self) -> int:
         """Bytes that the arenas' storages would need without sharing."""
         return sum(storage.nbytes for storage in self.arena_storages)
 
 
-def no_workspace(node: Node) -> int:
-    """The workspace of kernels that compute in their outputs alone."""
-    return 0
-
-
-def plan_memory(graph: Graph, workspace_of: Callable[[Node], int] = no_workspace) -> MemoryPlan:
+def plan_memory(graph: Graph, workspace_nbytes: Mapping[Node, int] = MappingProxyType({})) -> MemoryPlan:
     """Assign a storage to every value of the graph, and an offset to every storage of an arena.
 
     Args:
-        workspace_of: bytes of scratch memory that the kernel of a node uses while it runs.
+        workspace_nbytes: bytes of scratch memory that the kernels of some nodes use while they run.
     """
     shared = share_storages(graph)
     blocks = _make_blocks(graph, shared.storage)
-    workspaces = _make_workspaces(graph, workspace_of)
+    workspaces = _make_workspaces(graph, workspace_nbytes)
     by_device: dict[Device, list[Storage]] = {}
     for storage in _in_arenas([*shared.storage.values(), *workspaces.values()]):
         by_device.setdefault(storage.device, []).append(storage)
@@ -75,14 +76,12 @@ def _in_arenas(storages: Iterable[Storage]) -> list[Storage]:
     return [s for s in dict.fromkeys(storages) if s.place == "arena" and s.block is None]
 
 
-def _make_workspaces(graph: Graph, workspace_of: Callable[[Node], int]) -> dict[Node, Storage]:
-    workspaces: dict[Node, Storage] = {}
-    for position, node in enumerate(graph.nodes):
-        nbytes = workspace_of(node)
-        if nbytes:
-            device = node.outputs[0].type.device
-            workspaces[node] = Storage(padded(nbytes), device, "arena", first=position, last=position)
-    return workspaces
+def _make_workspaces(graph: Graph, workspace_nbytes: Mapping[Node, int]) -> dict[Node, Storage]:
+    return {
+        node: Storage(padded(workspace_nbytes[node]), node.outputs[0].type.device, "arena", 0, position, position)
+        for position, node in enumerate(graph.nodes)
+        if node in workspace_nbytes
+    }
 
 
 def _make_blocks(graph: Graph, storage: dict[Value, Storage]) -> list[Block]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 from typing import Protocol
 
@@ -55,15 +55,6 @@ class Intervals:
         del begins[low + 1 : last + 1], ends[low + 1 : last + 1]
         return True
 
-    def fit(self, offset: int, nbytes: int) -> int:
-        """The lowest offset, from `offset` on, at which `nbytes` bytes are outside of the set."""
-        begins, ends = self.begins, self.ends
-        for index in range(bisect_right(ends, offset), len(ends)):
-            if begins[index] - offset >= nbytes:
-                break
-            offset = ends[index]
-        return offset
-
 
 class Occupancy:
     """Which addresses are taken at which positions, 0 to `num_positions` − 1."""
@@ -79,13 +70,14 @@ class Occupancy:
         inner = self._stretches_of(first, last)
         taken = [self._anywhere[stretch] for stretch in inner if stretch in self._anywhere]
         taken += [self._throughout[stretch] for stretch in _around(inner) if stretch in self._throughout]
-        offset = _lowest_free(taken, nbytes)
+        offset = lowest_free(taken, nbytes)
         for stretch in inner:
             self._take(stretch, offset, offset + nbytes)
         return offset
 
     def _take(self, stretch: int, begin: int, end: int) -> None:
-        self._throughout[stretch].add(begin, end)
+        if stretch < self._num_leaves:  # nothing lies within a single position
+            self._throughout[stretch].add(begin, end)
         # What is taken somewhere within a stretch is so within those around it: the first that knows it ends the walk.
         while stretch and self._anywhere[stretch].add(begin, end):
             stretch >>= 1
@@ -117,15 +109,20 @@ def _around(stretches: Iterable[int]) -> set[int]:
     return around
 
 
-def _lowest_free(taken: list[Intervals], nbytes: int) -> int:
+def lowest_free(taken: Sequence[Intervals], nbytes: int) -> int:
     """The lowest offset at which `nbytes` bytes are outside of all these sets."""
-    offset = agreeing = 0  # as many sets in a row had room at `offset`
+    offset = agreeing = 0  # as many sets in a row have room at `offset`
     for intervals in cycle(taken):
-        moved = intervals.fit(offset, nbytes)
-        agreeing = agreeing + 1 if moved == offset else 1
+        begins, ends = intervals.begins, intervals.ends
+        index, count = bisect_right(ends, offset), len(ends)
+        if index < count and begins[index] - offset < nbytes:
+            agreeing = 0
+            while index < count and begins[index] - offset < nbytes:
+                offset = ends[index]
+                index += 1
+        agreeing += 1
         if agreeing == len(taken):
-            return moved
-        offset = moved
+            break
     return offset
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from dtrain.base.device import CPU
-from dtrain.bench.memory_plan import measure, most_alive, step_graph
+from dtrain.bench.memory_plan import bound_step, measure, most_alive
 from dtrain.launcher.command.bench import bench
 from dtrain.launcher.command.command_line import UsageError
-from dtrain.runtime.memory_plan import plan_memory
 from dtrain.runtime.storage import Storage
 
 
@@ -29,9 +28,10 @@ def test_it_prints_and_writes_a_row_a_model(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_row_says_what_the_plan_says() -> None:
-    graph = step_graph("digits_cnn", 2)
-    plan, row = plan_memory(graph), measure("digits_cnn", graph, 1)
-    assert (row.nodes, row.storages) == (len(graph.nodes), len(plan.arena_storages))
+    executor = bound_step("digits_cnn", 2)
+    plan, row = executor.plan, measure("digits_cnn", executor, 1)
+    assert (row.nodes, row.storages) == (len(executor.graph.nodes), len(plan.arena_storages))
+    assert row.workspace_mib == plan.workspace_nbytes / 2**20
     assert row.arena_mib == plan.arena_nbytes / 2**20
 
 

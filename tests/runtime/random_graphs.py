@@ -17,12 +17,17 @@ from dtrain.runtime.dispatch import dispatch
 SIZES = ((2, 3), (3, 2), (6,), (1, 6))
 
 
-def _scale_add(target, other, *, out) -> None:
+WORKSPACE_NBYTES = 100
+
+
+def _scale_add(target, other, *, out, workspace=None) -> None:
+    if workspace is not None:
+        workspace.fill(255)  # whatever else lay there is lost
     np.multiply(target, 0.5, out=out)
     np.add(out, other, out=out)
 
 
-# An update op: out = target / 2 + other, in the memory of target where that is safe.
+# An update op: out = target / 2 + other, in the memory of target where that is safe, with a workspace.
 UPDATE = Op(name="test_scale_add", infer=lambda x, y: x, aliases={0: 0})
 # A packed op: the sum of all inputs, which must lie one after another.
 PACKED = Op(name="test_packed_sum", infer=lambda *types: types[0])
@@ -33,9 +38,16 @@ def _packed_sum(*inputs, out) -> None:
     out[...] = sum(inputs)
 
 
-for _op, _function in ((UPDATE, _scale_add), (PACKED, _packed_sum)):
-    if not kernels_of(_op.name):
-        register_kernel(Candidate(op=_op.name, name=f"{_op.name}_reference", isa="reference", function=_function))
+if not kernels_of(UPDATE.name):
+    for _op, _function, _workspace in (
+        (UPDATE, _scale_add, lambda problem: WORKSPACE_NBYTES),
+        (PACKED, _packed_sum, None),
+    ):
+        register_kernel(
+            Candidate(
+                op=_op.name, name=f"{_op.name}_reference", isa="reference", function=_function, workspace=_workspace
+            )
+        )
 
 
 def make_graph(seed: int, num_nodes: int = 30) -> Graph:

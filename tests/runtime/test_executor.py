@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from runtime.random_graphs import PACKED, evaluate, make_graph, random_arrays
+from runtime.random_graphs import PACKED, UPDATE, WORKSPACE_NBYTES, evaluate, make_graph, random_arrays
 
-from dtrain.base.alignment import ALIGNMENT
+from dtrain.base.alignment import ALIGNMENT, aligned
+from dtrain.base.device import CPU
 from dtrain.base.dtype import float32
 from dtrain.base.tensor_type import tensor_type
 from dtrain.core.tensor import wrap
@@ -117,3 +118,35 @@ def test_a_failed_run_can_be_repeated() -> None:
     with pytest.raises(ValueError, match="index"):
         executor.run([np.array([9])])
     assert executor.run([np.array([1])])[0].tolist() == [[1]]
+
+
+def test_kernels_get_the_workspace_of_the_plan() -> None:
+    graph = Graph()
+    x, w = graph.add_argument(TYPE), graph.add_state(TYPE)
+    graph.outputs = list(graph.add_node(UPDATE, [x, w]).outputs)
+    executor = Executor(graph, [wrap(np.ones((2, 3), np.float32))])
+    executor.run([np.ones((2, 3), np.float32)])
+    (step,) = executor._steps
+    given = step.keywords["workspace"]  # type: ignore[attr-defined]
+    assert (given.nbytes, given.dtype) == (aligned(WORKSPACE_NBYTES), np.uint8)
+    assert given.ctypes.data % ALIGNMENT == 0
+    assert np.shares_memory(given, executor._arenas[CPU])
+    assert executor.plan.arena_nbytes == given.nbytes + ALIGNMENT, "and the result"
+
+
+def test_convolutions_of_a_step_use_memory_of_the_arena_only() -> None:
+    """Nothing of what kernels write between two runs matters, and no thread keeps memory for them."""
+    attrs = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    graph = Graph()
+    x, w = graph.add_argument(tensor_type((3, 4, 9, 9), float32)), graph.add_state(tensor_type((5, 4, 3, 3), float32))
+    graph.outputs = list(graph.add_node(get_op("conv2d"), [x, w], attrs).outputs)
+    states, arguments = random_arrays(graph.states, 1), random_arrays(graph.arguments, 2)
+    executor = Executor(graph, [wrap(states[0].copy())])
+    if "im2col" not in "".join(executor._kernels[node].kernel.name for node in graph.nodes):
+        pytest.skip("no compiled im2col on this machine")
+    (workspace,) = executor.plan.workspaces.values()
+    assert workspace.nbytes >= 4 * 9 * 3 * 81 * 4, "the columns at least"
+    wanted, _ = evaluate(graph, arguments, states)
+    for _ in range(2):
+        executor._arenas[CPU].fill(255)
+        assert executor.run(arguments)[0].tolist() == wanted[0].tolist()

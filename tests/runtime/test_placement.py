@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from runtime.slow_plan import slow_place
 
-from dtrain.runtime.placement import Intervals, place
+from dtrain.runtime import placement
+from dtrain.runtime.placement import Intervals, lowest_free, place
 
 
 @dataclass(slots=True)
@@ -91,8 +92,8 @@ def test_eight_times_the_items_take_less_than_twenty_times_the_looks(monkeypatch
 
         return call
 
-    monkeypatch.setattr(Intervals, "fit", counted(Intervals.fit))
-    monkeypatch.setattr(Intervals, "add", counted(Intervals.add))
+    monkeypatch.setattr(placement, "bisect_left", counted(placement.bisect_left))
+    monkeypatch.setattr(placement, "bisect_right", counted(placement.bisect_right))
     place(training_items(250))
     few, looks = looks, 0
     place(training_items(2000))
@@ -131,12 +132,14 @@ def test_intervals_are_the_set_of_their_numbers(seed: int) -> None:
         numbers |= added
         assert numbers == {n for begin, end in zip(made.begins, made.ends) for n in range(begin, end)}
         assert all(end < begin for end, begin in zip(made.ends, made.begins[1:]))
-        offset, nbytes = int(random.integers(70)), int(random.integers(1, 12))
-        free = next(o for o in range(offset, 200) if not numbers & set(range(o, o + nbytes)))
-        assert made.fit(offset, nbytes) == free
+        nbytes = int(random.integers(1, 12))
+        free = next(offset for offset in range(200) if not numbers & set(range(offset, offset + nbytes)))
+        assert lowest_free([made], nbytes) == free
 
 
-def test_fit_finds_the_gap_that_is_just_wide_enough() -> None:
+def test_the_lowest_gap_that_is_wide_enough_in_all_sets() -> None:
     made = intervals_of((0, 2), (4, 6), (9, 12))
-    assert [made.fit(0, nbytes) for nbytes in (2, 3, 4)] == [2, 6, 12]
-    assert made.fit(5, 1) == 6
+    assert [lowest_free([made], nbytes) for nbytes in (2, 3, 4)] == [2, 6, 12]
+    assert [lowest_free([made, intervals_of((7, 8))], nbytes) for nbytes in (1, 2, 3)] == [2, 2, 12]
+    assert lowest_free([intervals_of((2, 5)), intervals_of((0, 2), (5, 7)), made], 2) == 7
+    assert lowest_free([], 64) == 0
