@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import errno
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from io import TextIOWrapper
 
 from dtrain.base.errors import LaunchError, expected
 from dtrain.base.version import VERSION
-from dtrain.control.exit_codes import COULD_NOT_START, INTERRUPTED, WRONG_USAGE
+from dtrain.control.exit_codes import BROKEN_PIPE, COULD_NOT_START, FAILED, INTERRUPTED, WRONG_USAGE
 from dtrain.launcher.command.command_line import UsageError
 
 HELP = """\
@@ -26,9 +25,6 @@ usage: dtrain COMMAND …
 
 dtrain COMMAND --help says more; dtrain --version prints the version.
 """
-
-CANNOT_WRITE = 1
-BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _drop_output()
         print(f"dtrain: cannot write: {error.strerror}", file=sys.stderr)
-        return CANNOT_WRITE
+        return FAILED
 
 
 def _drop_output() -> None:

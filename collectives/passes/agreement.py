@@ -26,7 +26,7 @@ def post_schedules(graph: Graph) -> None:
         communicator = get_communicator(group)
         if communicator.size > 1:
             digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-            client.post_schedule(group, communicator.counters.collective_calls, digest, text)
+            client.send_schedule(group, communicator.counters.collective_calls, digest, text)
 
 
 def project(graph: Graph) -> dict[str, str]:

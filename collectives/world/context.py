@@ -22,6 +22,7 @@ from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.transports.self_communicator import SelfCommunicator
 from dtrain.collectives.world.rank_claim import claim_rank, leave_job
 from dtrain.control.client import control_client
+from dtrain.control.messages import Joined, Joining
 
 # The text of the world of all ranks where `using` has made a group of it the world.
 WHOLE_WORLD = "the whole world"
@@ -263,11 +264,11 @@ def _world_from_environment(timeout: float | None) -> Communicator:
     channel = control_client()
     if channel is not None:
         # MPI starts when all ranks do it; who watches knows of those that have left and never will.
-        channel.send({"type": "joining"})
+        channel.send(Joining())
         channel.flush()  # the thread that sends would wait as long as MPI starts, which keeps the interpreter's lock
     comm = start_mpi(info)
     if channel is not None:
-        channel.send({"type": "joined"})
+        channel.send(Joined())
     world = make_mpi_communicator(comm, timeout=timeout)
     atexit.register(_finalize_at_exit, os.getpid())  # before mpi4py finalizes MPI: what is registered last runs first
     if channel is None:

@@ -10,7 +10,7 @@ import os
 import warnings
 
 from dtrain.base.rank_info import ENVIRONMENTS, RankInfo
-from dtrain.control.client import ADDRESS_VARIABLE, TOKEN_VARIABLE
+from dtrain.control.connection import ADDRESS_VARIABLE, TOKEN_VARIABLE
 
 CLAIM_VARIABLE = "DTRAIN_RANK_CLAIM"
 # One of these differs where a rank starts another job, whose ranks are ranks of their own.

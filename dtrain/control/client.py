@@ -1,20 +1,13 @@
-"""The side channel between ranks and whoever watches them: messages (`frames.py`) over TCP, standard library only.
+"""A rank's end of the control channel: it says what it does, and hears why the job ends.
 
-It is never in the data plane: a rank posts and goes on, and a server that is slow or gone cannot stop training. One
-`ControlServer` runs in the launcher (or in rank 0 where there is none); each rank holds one `ControlClient`.
-
-    rank → server    hello · progress(step, op) · schedule(group, position, digest, text) · failure(traceback)
-    server → rank    verdict (why the job ends) · ack
-
-`server.py` holds the other end and the agreement check. Other messages pass through here unread: `dist.init`
-says when it is joining and has joined (its `world/context.py`), launcher and supervisors talk about start, input,
-output and ends (`launcher/job`, `launcher/rank`), Ray's agents about processes (`launcher/backends/ray_cluster`).
+The channel is never in the data plane: a rank sends and goes on, and a server that is slow or gone stops no training.
+One `ControlServer` runs in the launcher (or in rank 0 where there is none); each rank holds one `ControlClient`, as do
+the supervisors that watch the ranks and Ray's agents. `messages.py` lists what is said.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import sys
@@ -22,38 +15,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 
 from dtrain.base.errors import LaunchError, expected
 from dtrain.base.exception_text import exception_message, exception_name, exception_traceback
-from dtrain.base.network import connect_any, seconds_unanswered
+from dtrain.base.network import seconds_unanswered
 from dtrain.base.rank_info import RankInfo
-from dtrain.control.frames import Message, encode, payload_size
+from dtrain.control.connection import ADDRESS_VARIABLE, TOKEN_VARIABLE, VANISHED_AFTER, connect
+from dtrain.control.encoding import MessageError
+from dtrain.control.messages import Ack, Hello, Message, Progress, Role, Schedule
+from dtrain.control.verdict import Failure, Verdict
+from dtrain.control.wire import FrameReader, encode
 
-ADDRESS_VARIABLE = "DTRAIN_CONTROL_ADDRESS"
-TOKEN_VARIABLE = "DTRAIN_JOB_TOKEN"
-
-PROGRESS_INTERVAL = 0.2  # seconds between two progress messages of one rank; steps in between are not sent
-CONNECT_TIMEOUT = 10.0
-VANISHED_AFTER = 15.0  # seconds without a sign of life from the other host's system; shorter ones are waited out
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Why a job ends: `kind` (mismatch, failure, …), the ranks to blame, the text for people, the exit code."""
-
-    kind: str
-    exit_code: int
-    ranks: tuple[int, ...]
-    text: str
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """`host:port` as a pair. Raises `LaunchError`."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 <= int(port) < 65536:
-        raise LaunchError(expected("control channel", "an address such as 10.0.0.1:29500", repr(text)))
-    return host, int(port)
+PROGRESS_INTERVAL = 0.2  # seconds between two progress messages of one rank; those in between are not sent
 
 
 class ControlClient:
@@ -65,7 +38,7 @@ class ControlClient:
         token: str,
         *,
         info: RankInfo,
-        role: str = "rank",
+        role: Role = "rank",
         on_verdict: Callable[[Verdict], None] | None = None,
         on_lost: Callable[[], None] | None = None,
         on_message: Callable[[Message], None] | None = None,
@@ -81,28 +54,17 @@ class ControlClient:
         self._on_lost = on_lost
         self._on_message = on_message
         self._outgoing: deque[bytes] = deque()
-        self._progress: Message | None = None
+        self._progress: Progress | None = None
         self._progress_sent = 0.0
         self._wake = threading.Condition()
         self._closed = False
         self._idle = True
         self._acks: set[int] = set()
         self._next_ack = 0
-        self._socket = _connect(address)
+        self._socket = connect(address)
         # Queued before the sender starts: the server takes nothing before hello.
-        self._outgoing.append(
-            encode(
-                {
-                    "type": "hello",
-                    "token": token,
-                    "role": role,
-                    "rank": info.rank,
-                    "size": info.size,
-                    "host": info.host,
-                    "pid": os.getpid(),
-                }
-            )
-        )
+        hello = Hello(token=token, role=role, rank=info.rank, size=info.size, host=info.host, pid=os.getpid())
+        self._outgoing.append(encode(hello))
         self._threads = [
             threading.Thread(target=self._send_loop, name="dtrain-control-send", daemon=True),
             threading.Thread(target=self._receive_loop, name="dtrain-control-receive", daemon=True),
@@ -112,43 +74,43 @@ class ControlClient:
         # A forked data-loader worker must not hold the rank's connection open.
         os.register_at_fork(after_in_child=self._abandon)
 
-    def post_schedule(self, group: str, position: int, digest: str, text: str) -> None:
-        """Tell which collectives this rank will run: the `position`-th schedule it compiled for `group`.
+    def send_schedule(self, group: str, position: int, digest: str, text: str) -> None:
+        """Tell which collectives this rank will run in `group`, compiled after `position` collectives of the group.
 
-        Whoever else posts another digest for the same group and position ends the job; `text` is for the diff.
+        Whoever else sends another digest for the same group and position ends the job; `text` is for the diff.
         """
-        self.send({"type": "schedule", "group": group, "position": position, "digest": digest, "text": text})
+        self.send(Schedule(group=group, position=position, digest=digest, text=text))
 
-    def progress(self, step: int, op: str = "") -> None:
+    def progress(self, collective_index: int, call_text: str = "") -> None:
         """Note how far this rank is. Costs an assignment; the latest one is sent a few times a second."""
-        self._progress = {"type": "progress", "step": step, "op": op, "time": time.time()}
+        self._progress = Progress(collective_index, call_text, time.time())
 
     def failure(self, error: BaseException, *, timeout: float = 2.0) -> bool:
         """Report the exception this rank dies of; wait up to `timeout` seconds until the server has it."""
-        return self.request(
-            {
-                "type": "failure",
-                "exception": exception_name(error),
-                "message": exception_message(error),
-                "traceback": exception_traceback(error, error.__traceback__),
-                "time": time.time(),
-            },
-            timeout=timeout,
+        failure = Failure(
+            kind=exception_name(error),
+            text=exception_message(error),
+            traceback=exception_traceback(error, error.__traceback__),
+            rank=self.info.rank,
+            host=self.info.host,
+            pid=os.getpid(),
+            time=time.time(),
         )
+        return self.request(failure, timeout=timeout)
 
     def request(self, message: Message, *, timeout: float) -> bool:
         """Send and wait until the server has handled it. False when it did not answer in time."""
         with self._wake:
             ack = self._next_ack
             self._next_ack += 1
-        self.send(message | {"ack": ack})
+        self.send(message, ack=ack)
         with self._wake:
             answered = self._wake.wait_for(lambda: ack in self._acks or self._closed, timeout)
             return answered and ack in self._acks
 
-    def send(self, message: Message, payload: bytes = b"") -> None:
-        """Queue a message, with raw bytes after it. Never waits, never raises: without a server it is dropped."""
-        line = encode(message, payload)
+    def send(self, message: Message, *, ack: int | None = None) -> None:
+        """Queue a message. Never waits, never raises: without a server it is dropped."""
+        line = encode(message, ack=ack)
         with self._wake:
             if not self._closed:
                 self._outgoing.append(line)
@@ -184,10 +146,7 @@ class ControlClient:
     def _abandon(self) -> None:
         self._closed = True
         self._wake = threading.Condition()  # the parent's may have been held when it forked
-        # Socket.close() would only lower a count, as the listening thread's stream still refers to it.
-        descriptor = self._socket.detach()
-        if descriptor >= 0:
-            os.close(descriptor)
+        self._socket.close()
         forget_client(self)
 
     def _send_loop(self) -> None:
@@ -219,12 +178,14 @@ class ControlClient:
         return self._progress is not None and time.monotonic() - self._progress_sent >= PROGRESS_INTERVAL
 
     def _receive_loop(self) -> None:
-        with contextlib.suppress(OSError, ValueError), self._socket.makefile("rb") as stream:
-            for line in stream:
-                message = json.loads(line)
-                if nbytes := payload_size(message):
-                    message["payload"] = stream.read(nbytes)
-                self._handle(message)
+        reader = FrameReader()
+        with contextlib.suppress(OSError):
+            try:
+                while data := self._socket.recv(1 << 16):
+                    for received in reader.feed(data):
+                        self._handle(received.message)
+            except MessageError as error:
+                sys.stderr.write(f"dtrain: lost {self.address}, which talks another language: {error}\n")
         was_closed = self._closed
         with self._wake:
             self._closed = True
@@ -233,13 +194,12 @@ class ControlClient:
             self._on_lost()
 
     def _handle(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "ack":
+        if isinstance(message, Ack):
             with self._wake:
-                self._acks.add(message["ack"])
+                self._acks.add(message.number)
                 self._wake.notify_all()
-        elif kind == "verdict":
-            self._on_verdict(_verdict_from(message))
+        elif isinstance(message, Verdict):
+            self._on_verdict(message)
         elif self._on_message is not None:
             self._on_message(message)
 
@@ -252,50 +212,6 @@ def exit_by_verdict(verdict: Verdict) -> None:
     time.sleep(0.2)
     # Not sys.exit: this is a side thread, and the main one may wait for ever inside MPI.
     os._exit(verdict.exit_code)
-
-
-def verdict_message(verdict: Verdict) -> Message:
-    """What goes over the wire for a verdict."""
-    return {"type": "verdict"} | asdict(verdict)
-
-
-def _verdict_from(message: Message) -> Verdict:
-    return Verdict(
-        kind=message["kind"],
-        exit_code=int(message["exit_code"]),
-        ranks=tuple(message["ranks"]),
-        text=message["text"],
-    )
-
-
-def configure(connection: socket.socket) -> None:
-    """Send small lines at once, and notice within `VANISHED_AFTER` when the other host has vanished while nothing is on
-    its way to it; `network.seconds_unanswered` tells of the rest. Its system answers, so its processes may pause.
-    """
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 5)):
-        if hasattr(socket, option):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def _connect(address: str) -> socket.socket:
-    """`address` may be several, `10.0.0.1:29500,10.1.0.1:29500`: the server's host as different networks see it."""
-    places = [parse_address(part) for part in address.split(",")]
-    try:
-        connection = connect_any(places, CONNECT_TIMEOUT)
-    except OSError as error:
-        raise LaunchError(
-            expected(
-                "control channel",
-                f"a server at {address}",
-                str(error),
-                f"check that this host can reach it, or unset {ADDRESS_VARIABLE}",
-            )
-        ) from error
-    connection.settimeout(None)
-    configure(connection)
-    return connection
 
 
 _client: ControlClient | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from signal import SIGPIPE
 
 from dtrain.base.errors import CollectiveMismatchError
 
@@ -22,6 +23,7 @@ RANKS_DISAGREE = CollectiveMismatchError.exit_code
 TIMED_OUT = 124
 COULD_NOT_START = 125
 INTERRUPTED = 130
+CONNECTION_LOST = 255  # as ssh has it; what Ray's agent ends with, which stands in for ssh
 
 EXIT_CODES = (
     ExitCode(0, "all ranks ended with 0", ""),
@@ -41,3 +43,16 @@ EXIT_CODES = (
     ExitCode(COULD_NOT_START, "the ranks could not be started", "`dtrain doctor`"),
     ExitCode(INTERRUPTED, "Ctrl-C", ""),
 )
+
+
+def code_of_signal(number: int) -> int:
+    """What a process that a signal ended counts as having returned, in every shell."""
+    return 128 + number
+
+
+BROKEN_PIPE = code_of_signal(SIGPIPE)
+
+
+def code_of_status(status: int) -> int:
+    """A return code as `subprocess` has it, where −s is a signal's, as an exit code."""
+    return code_of_signal(-status) if status < 0 else status

@@ -1,6 +1,6 @@
 """The watching end of the control channel: one thread, any number of ranks.
 
-The server knows who is here, how far each rank is, and which schedules were posted; two different posts for one
+The server knows who is here, how far each rank is, and which schedules were sent; two different ones for one
 position of one group are a mismatch. With `on_verdict` the host (the launcher) decides what to do; without, the verdict
 goes to all ranks, each of which prints it and leaves. Needs no launcher: rank 0 may run it.
 """
@@ -8,7 +8,6 @@ goes to all ranks, each of which prints it and leaves. Needs no launcher: rank 0
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import hmac
 import os
@@ -19,48 +18,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from dtrain.base.errors import LaunchError, expected
 from dtrain.base.network import seconds_unanswered
-from dtrain.control.client import VANISHED_AFTER, Verdict, configure, verdict_message
-from dtrain.control.exit_codes import FAILED, RANKS_DISAGREE
-from dtrain.control.frames import MAX_LINE_BYTES, FrameReader, Message, encode
+from dtrain.control.agreement import Agreement, failure_verdict
+from dtrain.control.connection import VANISHED_AFTER, configure
+from dtrain.control.encoding import MessageError
+from dtrain.control.messages import Ack, Hello, Message, Progress, Role, Schedule
+from dtrain.control.peer import Peer
+from dtrain.control.verdict import Failure, Verdict
+from dtrain.control.wire import MAX_LINE_BYTES, Received, encode
 
-MAX_HELLO_BYTES = 1 << 16  # a stranger may not make us hold more than this
 HELLO_TIMEOUT = 10.0
 LOOK_INTERVAL = 1.0  # seconds between looks for hosts that have vanished
-
-
-@dataclass(slots=True, eq=False)
-class Peer:
-    """One connected client. `rank` is −1 until it has said hello."""
-
-    connection: socket.socket
-    since: float
-    role: str = ""
-    rank: int = -1
-    host: str = ""
-    address: str = ""  # where its connection comes from
-    pid: int = 0
-    step: int = -1
-    op: str = ""
-    progress_time: float = 0.0  # monotonic, when the last progress arrived
-    incoming: FrameReader = field(default_factory=lambda: FrameReader(MAX_HELLO_BYTES))
-    outgoing: bytearray = field(default_factory=bytearray)
-
-    def __str__(self) -> str:
-        return f"rank {self.rank} (host {self.host}, pid {self.pid})"
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """The first post for one position of one group; later ones are compared with it."""
-
-    rank: int
-    host: str
-    digest: str
-    text: str
 
 
 class ControlServer:
@@ -76,11 +46,13 @@ class ControlServer:
         on_verdict: Callable[[Verdict], None] | None = None,
         on_message: Callable[[Peer, Message], None] | None = None,
         on_lost: Callable[[Peer], None] | None = None,
+        on_garbled: Callable[[Peer, MessageError], None] | None = None,
     ) -> None:
         """Bind `host:port`; port 0 picks a free one, and a port in use is a `LaunchError`.
 
         `advertised_hosts` are names ranks may use when `host` is a wildcard. The callbacks run on the server's thread:
-        `on_message` sees every message after hello (as the message `hello` itself), `on_lost` every peer that leaves.
+        `on_message` sees every message from hello on, `on_lost` every peer that leaves, `on_garbled` before that who is
+        shown out because of what it sent.
         """
         self._listener = _listen(host, port)
         port = self._listener.getsockname()[1]
@@ -89,8 +61,9 @@ class ControlServer:
         self._on_verdict = on_verdict
         self._on_message = on_message
         self._on_lost = on_lost
+        self._on_garbled = on_garbled
         self._peers: dict[socket.socket, Peer] = {}
-        self._schedules: dict[tuple[str, int], Schedule] = {}
+        self._agreement = Agreement()
         self._verdict: Verdict | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -119,13 +92,13 @@ class ControlServer:
         """The first verdict declared, if any."""
         return self._verdict
 
-    def send(self, peer: Peer, message: Message, payload: bytes = b"") -> None:
-        """Queue a message to one peer, with raw bytes after it."""
+    def send(self, peer: Peer, message: Message) -> None:
+        """Queue a message to one peer."""
         with self._lock:
-            peer.outgoing += encode(message, payload)
+            peer.outgoing += encode(message)
         self._wake()
 
-    def broadcast(self, message: Message, *, role: str = "rank") -> None:
+    def broadcast(self, message: Message, *, role: Role = "rank") -> None:
         """Queue a message to all peers of a role."""
         for peer in self.peers:
             if peer.role == role:
@@ -142,7 +115,7 @@ class ControlServer:
         for peer in self.peers:
             # Who failed has its own traceback to print and is about to leave with its own code.
             if verdict.kind != "failure" or peer.rank not in verdict.ranks:
-                self.send(peer, verdict_message(verdict))
+                self.send(peer, verdict)
 
     def close(self) -> None:
         """Send what is queued, then disconnect everybody. Safe to call twice."""
@@ -256,8 +229,11 @@ class ControlServer:
                 self._read(peer)
         except BlockingIOError:
             pass
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            # A lost connection, or a line that is none of our messages: either way this peer is gone.
+        except OSError:
+            self._drop(peer)
+        except MessageError as error:
+            if peer.role and self._on_garbled is not None:
+                self._on_garbled(peer, error)
             self._drop(peer)
 
     def _read(self, peer: Peer) -> None:
@@ -265,8 +241,8 @@ class ControlServer:
         if not data:
             self._drop(peer)
             return
-        for message in peer.incoming.feed(data):
-            self._handle(peer, message)
+        for received in peer.incoming.feed(data):
+            self._handle(peer, received)
 
     def _drop(self, peer: Peer) -> None:
         with self._lock:
@@ -277,71 +253,30 @@ class ControlServer:
         if peer.role and self._on_lost is not None:
             self._on_lost(peer)
 
-    def _handle(self, peer: Peer, message: Message) -> None:
-        kind = message["type"]
+    def _handle(self, peer: Peer, received: Received) -> None:
+        message = received.message
         if not peer.role:
             self._welcome(peer, message)
-        elif kind == "progress":
-            peer.step, peer.op, peer.progress_time = int(message["step"]), str(message["op"]), time.monotonic()
-        elif kind == "schedule":
-            self._compare(peer, message)
+        elif isinstance(message, Progress):
+            peer.collective_index, peer.call_text = message.collective_index, message.call_text
+            peer.progress_time = time.monotonic()
+        elif isinstance(message, Schedule) and (verdict := self._agreement.compare(peer, message)):
+            self.declare(verdict)
         if self._on_message is not None:
             self._on_message(peer, message)
-        if "ack" in message:
-            self.send(peer, {"type": "ack", "ack": message["ack"]})
-        if kind == "failure" and self._on_verdict is None:
+        if received.ack is not None:
+            self.send(peer, Ack(received.ack))
+        if isinstance(message, Failure) and self._on_verdict is None:
             self.declare(failure_verdict(peer, message))
 
     def _welcome(self, peer: Peer, message: Message) -> None:
-        if message["type"] != "hello" or not hmac.compare_digest(str(message["token"]).encode(), self.token.encode()):
-            raise ValueError("not one of ours")
-        peer.rank, peer.host, peer.pid = int(message["rank"]), str(message["host"]), int(message["pid"])
-        peer.role = str(message["role"])
+        if not isinstance(message, Hello) or not hmac.compare_digest(
+            message.token.encode(errors="surrogatepass"), self.token.encode()
+        ):
+            raise MessageError("not one of ours")
+        peer.rank, peer.host, peer.pid = message.rank, message.host, message.pid
+        peer.role = message.role
         peer.incoming.limit = MAX_LINE_BYTES
-
-    def _compare(self, peer: Peer, message: Message) -> None:
-        posted = Schedule(peer.rank, peer.host, str(message["digest"]), str(message["text"]))
-        key = (str(message["group"]), int(message["position"]))
-        first = self._schedules.setdefault(key, posted)
-        if first.digest != posted.digest:
-            self.declare(mismatch_verdict(*key, first, posted))
-
-
-def mismatch_verdict(group: str, position: int, first: Schedule, second: Schedule) -> Verdict:
-    """Both ranks' schedules as a unified diff, the lower rank first."""
-    left, right = sorted((first, second), key=lambda schedule: schedule.rank)
-    names = [f"rank {schedule.rank} on {schedule.host or 'unknown host'}" for schedule in (left, right)]
-    left_lines, right_lines = left.text.splitlines(), right.text.splitlines()
-    diff = list(difflib.unified_diff(left_lines, right_lines, names[0], names[1], lineterm="", n=3))
-    if not diff:
-        diff = [f"the texts are equal but the digests differ: {left.digest} and {right.digest}"]
-    at = next((i for i, pair in enumerate(zip(left_lines, right_lines)) if pair[0] != pair[1]), None)
-    at = min(len(left_lines), len(right_lines)) if at is None else at
-    sides = [
-        f"  rank {schedule.rank}: {lines[at].strip() if at < len(lines) else '(nothing more)'}"
-        for schedule, lines in ((left, left_lines), (right, right_lines))
-    ]
-    text = [
-        f"dtrain: schedule mismatch: ranks {left.rank} and {right.rank} of group {group} "
-        f"run different collectives (schedule {position}).",
-        f"First difference, in line {at + 1}:",
-        *sides,
-        *diff,
-        "What to do: make every rank take the same branches and build the same model; "
-        "only batch contents and batch sizes may differ.",
-    ]
-    return Verdict(
-        kind="mismatch", exit_code=RANKS_DISAGREE, ranks=(left.rank, right.rank), text="\n".join(text) + "\n"
-    )
-
-
-def failure_verdict(peer: Peer, message: Message) -> Verdict:
-    """What the surviving ranks print where no launcher words it for them."""
-    text = (
-        f"dtrain: {peer} failed with {message['exception']}: {message['message']}\n"
-        f"{message['traceback'].rstrip()}\nThis ended the job on all ranks.\n"
-    )
-    return Verdict(kind="failure", exit_code=FAILED, ranks=(peer.rank,), text=text)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dtrain.launcher.backends.processes import StartedProcesses
 from dtrain.launcher.plan.environment import RankVariables
 from dtrain.launcher.plan.launch_plan import Command, LaunchPlan, Machine, crowding_note, planned_ranks, rank_command
+from dtrain.launcher.plan.machine import reads_a_terminal
 from dtrain.launcher.plan.spec import LaunchSpec
-from dtrain.launcher.rank.rank_input import is_terminal
 
 
 class LocalBackend:
@@ -18,7 +18,7 @@ class LocalBackend:
 
     def __init__(self, spec: LaunchSpec) -> None:
         # A rank is a session of its own, which may not read the terminal of ours.
-        self.passes_input = not is_terminal()
+        self.passes_input = not reads_a_terminal()
         self._reason = "asked for" if spec.launcher == "local" else "one rank here needs no MPI"
 
     def plan(self, spec: LaunchSpec, machine: Machine, variables: RankVariables) -> LaunchPlan:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from dtrain.base.errors import DtrainError, LaunchError, expected
+from dtrain.control.exit_codes import COULD_NOT_START, INTERRUPTED, RANKS_DISAGREE, TIMED_OUT, WRONG_USAGE
 from dtrain.launcher.backends.backend import BACKENDS
 from dtrain.launcher.command.command_line import UnknownFlagError, UsageError, take_apart
 from dtrain.launcher.plan.launch_plan import LOCAL_NAMES
@@ -27,7 +28,7 @@ from dtrain.launcher.plan.spec import (
     read_hostfile,
 )
 
-EXAMPLES = """\
+EXAMPLES = f"""\
 examples:
   dtrain run -np 4 train.py --epochs 10        four ranks on this machine
   dtrain run -H a:2,b:4 train.py               six ranks on two machines, through mpirun
@@ -37,8 +38,9 @@ examples:
   dtrain run -np 4 --plan-only train.py        show the command and the rank table, start nothing
   dtrain run -np 4 --mpi-args="--bind-to core" train.py
 
-exit codes: 0 all ranks 0 · the code of the first rank that failed · 128+s killed by signal s · 2 wrong usage
-  120 ranks ran different collectives · 124 timeout · 125 could not start · 130 Ctrl-C
+exit codes: 0 all ranks 0 · the code of the first rank that failed · 128+s killed by signal s
+  {WRONG_USAGE} wrong usage · {RANKS_DISAGREE} ranks ran different collectives · {TIMED_OUT} timeout
+  {COULD_NOT_START} could not start · {INTERRUPTED} Ctrl-C
 """
 
 

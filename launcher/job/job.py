@@ -15,13 +15,20 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, TextIO
+from typing import TextIO
 
 from dtrain.base.errors import LaunchError
-from dtrain.control.client import ADDRESS_VARIABLE, TOKEN_VARIABLE, Verdict
-from dtrain.control.frames import Message
-from dtrain.control.server import ControlServer, Peer
+from dtrain.control.connection import ADDRESS_VARIABLE, TOKEN_VARIABLE
+from dtrain.control.encoding import MessageError
+from dtrain.control.exit_codes import BROKEN_PIPE, code_of_signal
+from dtrain.control.messages import Credit, DumpStacks, InputTaken, Message, Output, Ready, Signal
+from dtrain.control.peer import Peer
+from dtrain.control.server import ControlServer
+from dtrain.control.verdict import Verdict
 from dtrain.launcher.backends.backend import Backend, Started
 from dtrain.launcher.job.backend_verdicts import start_verdict
 from dtrain.launcher.job.judge import Judge
@@ -29,7 +36,7 @@ from dtrain.launcher.job.muster import RANK_GRACE, Muster, listening_addresses
 from dtrain.launcher.job.output_thread import OutputThreads
 from dtrain.launcher.job.roster import Roster
 from dtrain.launcher.job.signals import ENDING, JobSignals, SignalWhileStarting
-from dtrain.launcher.job.verdict import JobVerdict, block, interrupt_verdict, timeout_verdict
+from dtrain.launcher.job.verdict import block, interrupt_verdict, timeout_verdict
 from dtrain.launcher.plan.launch_plan import LaunchPlan
 from dtrain.launcher.plan.machine import kill_processes_with
 from dtrain.launcher.plan.spec import LaunchSpec
@@ -40,11 +47,10 @@ STACKS_WAIT = 1.0
 SIGNAL_GRACE = 10.0
 READER_PATIENCE = 10.0  # after a failure, for a reader that takes nothing
 INTERRUPTED_READER_LIMIT = 0.7  # after a signal, for all that is still to be shown
-STARTER_GRACE = 1.0  # for mpirun to end by itself once its ranks are gone
+BACKEND_GRACE = 1.0  # for mpirun to end by itself once its ranks are gone
 MAX_WAITING = 4096  # events; above it the server stops reading
-BROKEN_PIPE = 128 + signal.SIGPIPE
 
-Event = tuple[str, Any, Message]
+Event = Callable[[], None]  # what is to be done about it, on the thread of the loop
 
 
 class Job:
@@ -66,13 +72,13 @@ class Job:
             timestamp=spec.timestamp_output,
             log_dir=spec.log_dir,
             on_written=self._give_credit,
-            on_error=lambda name, error: self._events.put(("unwritable", (name, error), {})),
+            on_error=lambda name, error: self._events.put(partial(self._note_unwritable, name, error)),
         )
         self._roster = Roster(plan.size, log_of=lambda rank: self._output.log_path(rank, "stderr"))
         self._job_id = secrets.token_hex(8)
         self._signals = JobSignals()
         self._interrupts: list[int] = []
-        self._verdict: JobVerdict | None = None
+        self._verdict: Verdict | None = None
         self._muster = Muster(plan, spec, self._roster, self._output, passes_input=backend.passes_input)
         self._server: ControlServer
         self._started: Started
@@ -109,7 +115,7 @@ class Job:
         finally:
             self._started.kill()
 
-    def _start(self) -> JobVerdict | None:
+    def _start(self) -> Verdict | None:
         """Start the ranks; what kept them from it, or nothing."""
         self._take_signals()  # those of before; from here on they are raised
         try:
@@ -133,7 +139,7 @@ class Job:
             patience, limit = READER_PATIENCE, math.inf
         self._output.drain(patience=patience, limit=limit, is_enough=lambda: bool(self._signals.ending))
         self._take_signals()
-        return code or (128 + self._interrupts[0] if self._interrupts else 0)
+        return code or (code_of_signal(self._interrupts[0]) if self._interrupts else 0)
 
     def _make_server(self) -> ControlServer:
         host, advertised = listening_addresses(self._plan)
@@ -141,8 +147,9 @@ class Job:
             host,
             advertised_hosts=advertised,
             on_message=self._receive,
-            on_lost=lambda peer: self._take(("lost", peer, {})),
-            on_verdict=lambda verdict: self._take(("verdict", verdict, {})),
+            on_lost=lambda peer: self._take(partial(self._roster.note_lost, peer)),
+            on_verdict=lambda verdict: self._take(partial(self._note_mismatch, verdict)),
+            on_garbled=lambda peer, error: self._take(partial(self._note_garbled, peer, error)),
         )
 
     def _control_variables(self) -> dict[str, str]:
@@ -154,16 +161,16 @@ class Job:
 
     def _receive(self, peer: Peer, message: Message) -> None:
         """On the server's thread: output goes its own way, all else becomes an event."""
-        if message["type"] != "output":
-            self._take(("message", peer, message))
-        elif 0 <= peer.rank < self._plan.size and message["stream"] in ("stdout", "stderr"):
-            self._output.feed(peer.rank, message["stream"], message["payload"])
+        if not isinstance(message, Output):
+            self._take(partial(self._hear, peer, message))
+        elif 0 <= peer.rank < self._plan.size:
+            self._output.feed(peer.rank, message.stream, message.data)
 
     def _give_credit(self, rank: int, nbytes: int) -> None:
         """On a writing thread: the rank may send as much again."""
         supervisor = self._roster.supervisors.get(rank)
         if supervisor is not None:
-            self._server.send(supervisor, {"type": "credit", "nbytes": nbytes})
+            self._server.send(supervisor, Credit(nbytes))
 
     def _take(self, event: Event) -> None:
         """On the server's thread: queue an event, waiting while too many wait."""
@@ -178,9 +185,9 @@ class Job:
                 self._interrupts.append(number)
                 self._verdict = self._verdict or interrupt_verdict(number)
             else:
-                self._server.broadcast({"type": "signal", "signal": number}, role="supervisor")
+                self._server.broadcast(Signal(number), role="supervisor")
 
-    def _watch(self) -> JobVerdict | None:
+    def _watch(self) -> Verdict | None:
         """Serve events until the job is over; None when all ranks ended well."""
         judge = Judge(self._plan, self._spec, self._roster, self._started)
         while True:
@@ -201,24 +208,14 @@ class Job:
         """Take what has happened, waiting a moment for the first event; signals and clocks come before a flood."""
         until = time.monotonic() + TURN
         with contextlib.suppress(Empty):
-            self._handle(*self._events.get(timeout=TURN))
+            self._events.get(timeout=TURN)()
             while time.monotonic() < until and not self._signals.pending:
-                self._handle(*self._events.get_nowait())
+                self._events.get_nowait()()
         self._take_signals()
-
-    def _handle(self, kind: str, subject: Any, message: Message) -> None:
-        if kind == "message":
-            self._hear(subject, message)
-        elif kind == "lost":
-            self._roster.note_lost(subject)
-        elif kind == "verdict":
-            self._verdict = self._verdict or _mismatch(subject)
-        elif kind == "unwritable":
-            self._note_unwritable(*subject)
 
     def _note_unwritable(self, name: str, error: OSError) -> None:
         if isinstance(error, BrokenPipeError):
-            self._verdict = self._verdict or JobVerdict(kind="interrupt", exit_code=BROKEN_PIPE, text="")
+            self._verdict = self._verdict or Verdict(kind="interrupt", exit_code=BROKEN_PIPE, text="")
         else:
             self._output.say(f"dtrain: cannot write {name} any more: {error.strerror}; the job goes on without it\n")
 
@@ -227,23 +224,31 @@ class Job:
             self._verdict = self._verdict or start_verdict(
                 [f"  expected ranks below {self._plan.size}, got {peer.rank}"]
             )
-        elif message["type"] == "ready":
+        elif isinstance(message, Ready):
             problem = self._muster.note_ready(self._server, peer, message)
             if problem:
                 self._verdict = self._verdict or start_verdict([f"  {problem}"])
-        elif message["type"] == "input_taken":
+        elif isinstance(message, InputTaken):
             self._muster.want_input()
         else:
             self._roster.note(peer, message)
 
-    def _timed_out(self, seconds: float) -> JobVerdict:
-        self._server.broadcast({"type": "dump_stacks"}, role="supervisor")
+    def _note_mismatch(self, verdict: Verdict) -> None:
+        text = block(verdict.text.removeprefix("dtrain: ").rstrip().splitlines())
+        self._verdict = self._verdict or replace(verdict, text=text)
+
+    def _note_garbled(self, peer: Peer, error: MessageError) -> None:
+        lines = [f"  {peer.role} of {peer}: {error}", "  every host needs the same environment at the same path"]
+        self._verdict = self._verdict or start_verdict(lines)
+
+    def _timed_out(self, seconds: float) -> Verdict:
+        self._server.broadcast(DumpStacks(), role="supervisor")
         until = time.monotonic() + STACKS_WAIT
         while time.monotonic() < until and any(not (end.stacks or end.has_ended) for end in self._roster.ends):
             self._turn()
         return timeout_verdict(seconds, self._roster.ends, time.time())
 
-    def _conclude(self, verdict: JobVerdict) -> int:
+    def _conclude(self, verdict: Verdict) -> int:
         """Say the last word, after everything the ranks wrote before."""
         self._verdict = verdict
         self._output.finish_lines()
@@ -263,24 +268,15 @@ class Job:
         until = time.monotonic() + grace + 0.5
         while time.monotonic() < until and self._roster.supervisors and len(self._interrupts) == patience:
             self._turn()
-        if self._wait_for_starter(STARTER_GRACE) is None:
+        if self._wait_for_backend(BACKEND_GRACE) is None:
             self._started.terminate()
-            self._wait_for_starter(STARTER_GRACE / 2)
+            self._wait_for_backend(BACKEND_GRACE / 2)
 
-    def _wait_for_starter(self, seconds: float) -> int | None:
+    def _wait_for_backend(self, seconds: float) -> int | None:
         until = time.monotonic() + seconds
         while (code := self._started.poll()) is None and time.monotonic() < until:
             self._turn()
         return code
-
-
-def _mismatch(verdict: Verdict) -> JobVerdict:
-    return JobVerdict(
-        kind="mismatch",
-        exit_code=verdict.exit_code,
-        text=block(verdict.text.removeprefix("dtrain: ").rstrip().splitlines()),
-        ranks=verdict.ranks,
-    )
 
 
 def run_job(plan: LaunchPlan, spec: LaunchSpec, backend: Backend) -> int:

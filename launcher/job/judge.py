@@ -6,18 +6,18 @@ import math
 import time
 from dataclasses import dataclass
 
+from dtrain.control.verdict import Verdict
 from dtrain.launcher.backends.backend import Started
 from dtrain.launcher.job.backend_verdicts import (
+    backend_left_verdict,
     daemon_lost_verdict,
     lost_with_their_daemon,
     silent_leaver_verdict,
     start_timed_out_verdict,
-    starter_left_verdict,
 )
 from dtrain.launcher.job.rank_end import RankEnd, is_consequence
 from dtrain.launcher.job.roster import Roster
 from dtrain.launcher.job.verdict import (
-    JobVerdict,
     culprit_and_others,
     early_leaver_verdict,
     failure_verdict,
@@ -27,16 +27,16 @@ from dtrain.launcher.plan.launch_plan import LaunchPlan
 from dtrain.launcher.plan.spec import LaunchSpec
 
 SETTLE = 0.1  # seconds after the first bad end, so that reports on their way are part of the verdict
-STARTERS_WORD = 2.0  # seconds after a bad end that nothing explains, for what started the ranks to say why
+BACKENDS_WORD = 2.0  # seconds after a bad end that nothing explains, for what started the ranks to say why
 LAST_REPORTS = 1.0  # for ranks to say how they ended, once what started them is gone
-STARTER_PATIENCE = 5.0  # for what started the ranks to end, once they have
+BACKEND_PATIENCE = 5.0  # for what started the ranks to end, once they have
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The job is over: badly for the reason of the `verdict`, or well, perhaps with a `note`."""
 
-    verdict: JobVerdict | None
+    verdict: Verdict | None
     note: str = ""
 
 
@@ -49,7 +49,7 @@ class Judge:
         self._roster = roster
         self._started = started
         self._begin = time.monotonic()
-        self._failed_at = self._ended_at = self._left_at = self._starter_gone_at = math.inf
+        self._failed_at = self._ended_at = self._left_at = self._backend_gone_at = math.inf
 
     def look(self, now: float, running_since: float) -> Outcome | None:
         """The outcome at the time `now`, or None while the job goes on. Scripts run since `running_since`."""
@@ -60,18 +60,18 @@ class Judge:
             return Outcome(self._failure()) if self._has_heard_enough(now) else None
         if roster.all_ended:
             self._ended_at = min(self._ended_at, now)
-            has_waited = now >= self._ended_at + STARTER_PATIENCE
+            has_waited = now >= self._ended_at + BACKEND_PATIENCE
             return self._all_ended() if has_waited or self._started.poll() is not None else None
         leavers = roster.early_leavers
         self._left_at = min(self._left_at, now) if leavers else math.inf
         if now >= self._left_at + SETTLE:
             return Outcome(early_leaver_verdict(leavers[0], self._plan.size, roster.waiting_to_join))
         if self._started.poll() is not None:
-            self._starter_gone_at = min(self._starter_gone_at, now)
-            # Who is still connected has a report to give; it says more than what the starter makes of it.
+            self._backend_gone_at = min(self._backend_gone_at, now)
+            # Who is still connected has a report to give; it says more than what the backend makes of it.
             patience = LAST_REPORTS if roster.supervisors and is_running else 2 * SETTLE
-            if now >= self._starter_gone_at + patience:
-                return Outcome(self._starter_left(is_running))
+            if now >= self._backend_gone_at + patience:
+                return Outcome(self._backend_left(is_running))
         if not is_running and now - self._begin > self._spec.start_timeout:
             return Outcome(self._start_timed_out())
         return None
@@ -79,37 +79,37 @@ class Judge:
     def _has_heard_enough(self, now: float) -> bool:
         """Of a failure. What starts ranks on other hosts may know more than a rank that left by a bare exit code."""
         first, _ = culprit_and_others(self._roster.failures)
-        is_explained = bool(first.exception or first.message or first.signal) and not is_consequence(first)
+        is_explained = bool(first.kind or first.text or first.signal) and not is_consequence(first)
         if not (self._plan.all_local or is_explained or self._started.poll() is not None):
-            return now >= self._failed_at + STARTERS_WORD
+            return now >= self._failed_at + BACKENDS_WORD
         return now >= self._failed_at + SETTLE or self._roster.all_ended
 
-    def _failure(self) -> JobVerdict:
+    def _failure(self) -> Verdict:
         first, others = culprit_and_others(self._roster.failures)
         if self._has_lost_the_daemon_of(first):
             return self._daemon_lost()
         leavers = [end for end in self._roster.left_without_a_word if end.time <= first.time or not first.time]
         if leavers and is_consequence(first):
-            return silent_leaver_verdict(*self._starter(), leavers[0], self._roster.ends)
+            return silent_leaver_verdict(*self._backend(), leavers[0], self._roster.ends)
         said = self._started.messages() if first.lost else ""
-        names = {"starter": self._plan.launcher, "scheduler": self._scheduler}
+        names = {"backend": self._plan.launcher, "scheduler": self._scheduler}
         return failure_verdict(first, self._plan.size, others, said=said, **names)
 
     def _all_ended(self) -> Outcome:
-        """None failed by itself; what the starter says counts only if ranks were told to end by it."""
+        """None failed by itself; what the backend says counts only if ranks were told to end by it."""
         if self._started.poll() in (0, None) and not self._roster.unexplained:
             if not self._roster.nobody_exchanged:
                 return Outcome(None, "")
             return Outcome(None, nothing_exchanged_note(self._plan.size, have_joined=self._roster.all_joined))
-        return Outcome(self._starter_left(is_running=True))
+        return Outcome(self._backend_left(is_running=True))
 
-    def _starter_left(self, is_running: bool) -> JobVerdict:
+    def _backend_left(self, is_running: bool) -> Verdict:
         if leavers := self._roster.left_without_a_word:
-            return silent_leaver_verdict(*self._starter(), leavers[0], self._roster.ends)
+            return silent_leaver_verdict(*self._backend(), leavers[0], self._roster.ends)
         roster = self._roster
         if not is_running:
             absent = [] if self._plan.all_local else [one for one in self._plan.ranks if one.rank in roster.missing]
-            return starter_left_verdict(*self._starter(), missing=roster.missing, hosts=[one.host for one in absent])
+            return backend_left_verdict(*self._backend(), missing=roster.missing, hosts=[one.host for one in absent])
         return self._daemon_lost()
 
     def _has_lost_the_daemon_of(self, first: RankEnd) -> bool:
@@ -119,9 +119,9 @@ class Judge:
         lost = lost_with_their_daemon(self._started.messages(), self._roster.ends, self._addresses)
         return bool(lost) and (is_consequence(first) or first in lost)
 
-    def _daemon_lost(self) -> JobVerdict:
+    def _daemon_lost(self) -> Verdict:
         return daemon_lost_verdict(
-            *self._starter(), self._roster.ends, addresses=self._addresses, scheduler=self._scheduler
+            *self._backend(), self._roster.ends, addresses=self._addresses, scheduler=self._scheduler
         )
 
     @property
@@ -134,10 +134,10 @@ class Judge:
         """The batch system that owns the job, if one does."""
         return self._spec.allocation.scheduler if self._spec.allocation is not None else ""
 
-    def _starter(self) -> tuple[str, int, str]:
+    def _backend(self) -> tuple[str, int, str]:
         return self._plan.launcher, self._started.poll() or 0, self._started.messages()
 
-    def _start_timed_out(self) -> JobVerdict:
+    def _start_timed_out(self) -> Verdict:
         return start_timed_out_verdict(
             self._plan.launcher,
             self._spec.start_timeout,

@@ -6,16 +6,17 @@ import math
 import time
 
 from dtrain.base.network import address_towards, is_loopback, own_addresses
-from dtrain.control.frames import Message
-from dtrain.control.server import ControlServer, Peer
+from dtrain.control.messages import Input, Ready, Start, Stop
+from dtrain.control.peer import Peer
+from dtrain.control.server import ControlServer
 from dtrain.launcher.job.output_thread import OutputThreads, credit_of_rank
 from dtrain.launcher.job.roster import Roster
+from dtrain.launcher.job.standard_input import StandardInput
 from dtrain.launcher.plan.launch_plan import LaunchPlan
 from dtrain.launcher.plan.machine import network_address
 from dtrain.launcher.plan.placement import PlacedRank, ReadyRank, place, rank_environment
 from dtrain.launcher.plan.screen import Words, show_start
 from dtrain.launcher.plan.spec import LaunchSpec
-from dtrain.launcher.rank.rank_input import StandardInput
 
 RANK_GRACE = 1.0  # seconds a rank has to end once it is told to, where the user names none
 
@@ -34,9 +35,9 @@ class Muster:
         self._output = output
         self._passes_input = passes_input
         self._input: StandardInput | None = None
-        self._stop_order: Message | None = None
+        self._stop_order: Stop | None = None
 
-    def note_ready(self, server: ControlServer, peer: Peer, message: Message) -> str:
+    def note_ready(self, server: ControlServer, peer: Peer, message: Ready) -> str:
         """A rank is up; the last one lets all scripts run, if none is gone again. Returns what is wrong, or nothing."""
         problem = self._roster.note_ready(peer, message)
         if problem:
@@ -49,7 +50,7 @@ class Muster:
 
     def stop(self, server: ControlServer, number: int, grace: float) -> None:
         """Tell all ranks to end by a signal within `grace` seconds: those that are up, and those that still come up."""
-        self._stop_order = {"type": "stop", "signal": number, "grace": grace}
+        self._stop_order = Stop(number, grace)
         server.broadcast(self._stop_order, role="supervisor")
 
     def want_input(self) -> None:
@@ -72,20 +73,19 @@ class Muster:
             self._input = StandardInput(lambda data: self._send_input(server, data))
         self.running_since = time.monotonic()
 
-    def _orders(self, rank: PlacedRank, master: tuple[str, int]) -> Message:
-        return {
-            "type": "start",
-            "environment": rank_environment(rank, self._plan.size, master, self._plan.variables.all),
-            "credit": credit_of_rank(self._plan.size),
-            "grace": self._spec.grace if self._spec.grace is not None else RANK_GRACE,
-            "has_input": rank.rank == 0 and not self._passes_input,
-        }
+    def _orders(self, rank: PlacedRank, master: tuple[str, int]) -> Start:
+        return Start(
+            environment=rank_environment(rank, self._plan.size, master, self._plan.variables.all),
+            credit=credit_of_rank(self._plan.size),
+            grace=self._spec.grace if self._spec.grace is not None else RANK_GRACE,
+            has_input=rank.rank == 0 and not self._passes_input,
+        )
 
     def _send_input(self, server: ControlServer, data: bytes) -> None:
         """On the reading thread."""
         supervisor = self._roster.supervisors.get(0)
         if supervisor is not None:
-            server.send(supervisor, {"type": "input"}, data)
+            server.send(supervisor, Input(data))
 
 
 def listening_addresses(plan: LaunchPlan) -> tuple[str, list[str]]:

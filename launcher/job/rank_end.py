@@ -6,9 +6,11 @@ import re
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dtrain.base.errors import PeerLostError
+from dtrain.control.exit_codes import code_of_signal
+from dtrain.control.verdict import Failure
 
 # What ranks raise because another one has failed: never the first cause, if there is any other.
 CONSEQUENCE = PeerLostError.__name__
@@ -25,14 +27,11 @@ class RankEnd:
     signal: int = 0
     asked: bool = False  # it was told to end, so its end explains nothing
     lost: bool = False  # its supervisor went away without a word
-    exception: str = ""
-    message: str = ""
-    traceback: str = ""
-    sides: tuple[str, ...] = ()  # of ranks that disagree: who called what
+    said: Failure | None = None  # what the rank itself reported it dies of
     faults: str = ""  # stacks from a hard crash
     stacks: str = ""  # asked for at a timeout, or why there are none
-    step: int = -1
-    op: str = ""
+    collective_index: int = -1
+    call_text: str = ""
     max_rss: int = 0  # bytes
     oom_kills: int = 0
     time: float = 0.0
@@ -49,12 +48,45 @@ class RankEnd:
 
     @property
     def exit_code(self) -> int:
-        return 128 + self.signal if self.signal else self.code or 0
+        return code_of_signal(self.signal) if self.signal else self.code or 0
+
+    @property
+    def kind(self) -> str:
+        """The name of the exception that ended it, if one did."""
+        return self.said.kind if self.said is not None else ""
+
+    @property
+    def text(self) -> str:
+        """What the exception, or `sys.exit`, said."""
+        return self.said.text if self.said is not None else ""
+
+    @property
+    def traceback(self) -> str:
+        return self.said.traceback if self.said is not None else ""
+
+    def failure(self) -> Failure:
+        """All that is known of a bad end, for the verdict and its file."""
+        return replace(
+            self.said or Failure(kind="", text=""),
+            rank=self.rank,
+            host=self.host,
+            pid=self.pid,
+            exit_code=self.exit_code,
+            signal=self.signal,
+            lost=self.lost,
+            faults=self.faults,
+            collective_index=self.collective_index,
+            call_text=self.call_text,
+            max_rss=self.max_rss,
+            oom_kills=self.oom_kills,
+            time=self.time,
+            log=self.log,
+        )
 
 
 def is_consequence(end: RankEnd) -> bool:
     """Perhaps it ended only because another rank did."""
-    return end.lost or end.exception == CONSEQUENCE
+    return end.lost or end.kind == CONSEQUENCE
 
 
 def cause(end: RankEnd) -> str:
@@ -62,21 +94,17 @@ def cause(end: RankEnd) -> str:
     if end.signal:
         name = signal_name(end.signal)
         return f"killed by {name} (signal {end.signal}){_likely_reason(end)}"
-    if end.exception:
-        message = end.message.strip().partition("\n")[0]
-        return (
-            f"{end.exception}: {message} (exit code {end.code})"
-            if message
-            else f"{end.exception} (exit code {end.code})"
-        )
-    if end.message:
-        return f"exit code {end.code}: {end.message.strip().partition(chr(10))[0]}"  # sys.exit("a text")
+    if end.kind:
+        message = end.text.strip().partition("\n")[0]
+        return f"{end.kind}: {message} (exit code {end.code})" if message else f"{end.kind} (exit code {end.code})"
+    if end.text:
+        return f"exit code {end.code}: {end.text.strip().partition(chr(10))[0]}"  # sys.exit("a text")
     return f"exit code {end.code}"
 
 
 def cause_of_all(end: RankEnd) -> str:
     """The cause in words that do not differ from rank to rank."""
-    if end.exception == CONSEQUENCE:
+    if end.kind == CONSEQUENCE:
         return f"{CONSEQUENCE} (exit code {end.code})"
     return re.sub(r"\[rank \d+/\d+\] ", "", cause(end), count=1)
 
@@ -111,10 +139,10 @@ def named_ranks(ends: Sequence[RankEnd]) -> str:
 
 
 def progress(end: RankEnd, now: float = 0.0) -> str:
-    """`, step 7 conv2d`, with how long ago that was where `now` is given; "" where nothing is known."""
-    if end.step < 0:
+    """`, collective 7 all_reduce`, with how long ago that was where `now` is given; "" where nothing is known."""
+    if end.collective_index < 0:
         return ""
-    at = f", step {end.step}" + (f" {end.op}" if end.op else "")
+    at = f", collective {end.collective_index}" + (f" {end.call_text}" if end.call_text else "")
     return f"{at}, last seen {now - end.time:.1f} s ago" if now and end.time else at
 
 

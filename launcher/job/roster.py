@@ -10,8 +10,9 @@ from pathlib import Path
 
 from dtrain.base.errors import expected
 from dtrain.base.version import VERSION
-from dtrain.control.frames import Message
-from dtrain.control.server import Peer
+from dtrain.control.messages import Exited, Joined, Joining, Message, Progress, Ready, Stacks, Summary
+from dtrain.control.peer import Peer
+from dtrain.control.verdict import Failure
 from dtrain.launcher.job.rank_end import RankEnd
 from dtrain.launcher.job.stacks import asked_stack, crash_stack
 from dtrain.launcher.plan.placement import ReadyRank
@@ -76,7 +77,7 @@ class Roster:
         """Every rank has come out of `dist.init()`."""
         return len(self._joined) == self.size
 
-    def note_ready(self, peer: Peer, message: Message) -> str:
+    def note_ready(self, peer: Peer, message: Ready) -> str:
         """A supervisor is up. Returns what is wrong with it, or nothing."""
         if peer.rank in self.ready:
             return (
@@ -88,40 +89,38 @@ class Roster:
             return problem
         self.supervisors[peer.rank] = peer
         end = self.ends[peer.rank]
-        end.host, end.pid = peer.host, int(message["child_pid"])
+        end.host, end.pid = peer.host, message.child_pid
         self.ready[peer.rank] = ReadyRank(
             rank=peer.rank,
             size=self.size,
             host=peer.host,
             address=peer.address,
             pid=end.pid,
-            cores=tuple(message["cores"]),
-            num_cores=int(message["num_cores"]),
-            devices=tuple(message["devices"]),
-            free_port=int(message["free_port"]),
+            cores=message.cores,
+            num_cores=message.num_cores,
+            devices=message.devices,
+            free_port=message.free_port,
         )
         return ""
 
     def note(self, peer: Peer, message: Message) -> None:
         """Any other message of a rank or supervisor; kinds that say nothing of the rank's state are passed over."""
         end = self.ends[peer.rank]
-        kind = message["type"]
-        if kind == "progress":
-            end.step, end.op, end.time = int(message["step"]), str(message["op"]), float(message["time"])
-        elif kind == "failure":
-            end.exception, end.message = str(message["exception"]), str(message["message"])
-            end.traceback = str(message["traceback"])
-            end.sides = tuple(map(str, message.get("sides", ())))
-        elif kind == "stacks":
-            end.stacks = STOPPED if message["is_stopped"] else asked_stack(str(message["text"])) or SILENT
-        elif kind == "joining":
-            self._joining.add(peer.rank)
-        elif kind == "joined":
-            self._joined.add(peer.rank)
-        elif kind == "summary":
-            self._exchanged[peer.rank] = message["has_exchanged"]
-        elif kind == "exit":
-            self._note_exit(end, message)
+        match message:
+            case Progress(collective_index, call_text, seconds):
+                end.collective_index, end.call_text, end.time = collective_index, call_text, seconds
+            case Failure():
+                end.said = message
+            case Stacks(text, is_stopped):
+                end.stacks = STOPPED if is_stopped else asked_stack(text) or SILENT
+            case Joining():
+                self._joining.add(peer.rank)
+            case Joined():
+                self._joined.add(peer.rank)
+            case Summary(has_exchanged):
+                self._exchanged[peer.rank] = has_exchanged
+            case Exited():
+                self._note_exit(end, message)
 
     def note_lost(self, peer: Peer) -> None:
         """A connection is gone. Of a supervisor without a last report: it was killed, or its host is gone."""
@@ -133,25 +132,22 @@ class Roster:
             end.signal, end.lost, end.time = signal.SIGKILL, True, time.time()
             self.failures.append(end)
 
-    def _note_exit(self, end: RankEnd, message: Message) -> None:
-        end.code = None if message["signal"] else int(message["code"])
-        end.signal = int(message["signal"])
-        end.asked = bool(message["asked"])
-        end.max_rss, end.oom_kills = int(message["max_rss"]), int(message["oom_kills"])
-        end.faults = crash_stack(str(message["faults"]))
-        end.time = float(message["time"])
+    def _note_exit(self, end: RankEnd, message: Exited) -> None:
+        end.code = None if message.signal else message.code
+        end.signal, end.asked, end.time = message.signal, message.asked, message.time
+        end.max_rss, end.oom_kills = message.max_rss, message.oom_kills
+        end.faults = crash_stack(message.faults)
         if end.has_failed:
             self.failures.append(end)
 
 
-def _other_version(peer: Peer, message: Message) -> str:
+def _other_version(peer: Peer, message: Ready) -> str:
     """Words where a host runs another dtrain or another Python than the launcher: ranks would talk past each other."""
-    python = str(message.get("python", "an unknown one"))
     advice = "install the same environment at the same path on every host"
-    if message.get("dtrain") != VERSION:
-        given = f"{message.get('dtrain', 'an older one')} on {peer.host}"
-        return expected("dtrain", f"version {VERSION} on every host, as here", given, advice)
-    if python.split(".")[:2] != platform.python_version().split(".")[:2]:
+    if message.dtrain != VERSION:
+        wanted = f"version {VERSION} on every host, as here"
+        return expected("dtrain", wanted, f"{message.dtrain} on {peer.host}", advice)
+    if message.python.split(".")[:2] != platform.python_version().split(".")[:2]:
         wanted = f"{platform.python_version()} on every host, as here"
-        return expected("Python", wanted, f"{python} on {peer.host}", advice)
+        return expected("Python", wanted, f"{message.python} on {peer.host}", advice)
     return ""

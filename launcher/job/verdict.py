@@ -1,18 +1,14 @@
-"""The last word of a job that failed: which rank, where, why, its traceback, and the same as JSON.
+"""The last word of a job that failed: which rank, where, why, its traceback, made of what is known of each rank's end.
 
-`JobVerdict` is words and exit code, made of what is known of each rank's end. Wording is pure, so it is tested as text.
-Verdicts about what started the ranks stand in `starter_verdicts.py`.
+Wording is pure, so it is tested as text. Verdicts about what started the ranks stand in `backend_verdicts.py`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Literal
 
-from dtrain.control.exit_codes import RANKS_DISAGREE, TIMED_OUT
+from dtrain.control.exit_codes import RANKS_DISAGREE, TIMED_OUT, code_of_signal
+from dtrain.control.verdict import Verdict
 from dtrain.launcher.job.rank_end import (
     CONSEQUENCE,
     RankEnd,
@@ -25,32 +21,7 @@ from dtrain.launcher.job.rank_end import (
     signal_name,
 )
 
-VerdictKind = Literal["failure", "mismatch", "timeout", "start", "interrupt"]
-
 MEBI = 1 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobVerdict:
-    """Why a job ended, for people (`text`) and programs (`as_json`)."""
-
-    kind: VerdictKind
-    exit_code: int
-    text: str
-    ranks: tuple[int, ...] = ()
-    first: RankEnd | None = None
-
-    def as_json(self) -> str:
-        """The failure file."""
-        record = {"kind": self.kind, "exit_code": self.exit_code, "ranks": list(self.ranks), "text": self.text}
-        return json.dumps(record | {"first": asdict(self.first) if self.first else None}, indent=2) + "\n"
-
-    def write(self, folder: str) -> Path:
-        """Write `failure.json` into a folder, which is made if need be."""
-        path = Path(folder) / "failure.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.as_json())
-        return path
 
 
 _CONTROL_CHARACTERS = {
@@ -60,7 +31,7 @@ _CONTROL_CHARACTERS = {
 
 def culprit_and_others(failures: Sequence[RankEnd]) -> tuple[RankEnd, list[RankEnd]]:
     """Of failures in the order they were learnt: the first that is no consequence of another, and the rest."""
-    first = next((end for end in failures if end.exception != CONSEQUENCE), failures[0])
+    first = next((end for end in failures if end.kind != CONSEQUENCE), failures[0])
     return first, [end for end in failures if end is not first]
 
 
@@ -87,18 +58,18 @@ def ended_by(scheduler: str) -> str:
 
 
 def failure_verdict(
-    first: RankEnd, size: int, others: Sequence[RankEnd] = (), *, starter: str = "", said: str = "", scheduler: str = ""
-) -> JobVerdict:
-    """One rank ended badly and took the job with it. `said` is what the starter wrote, where the rank could not."""
+    first: RankEnd, size: int, others: Sequence[RankEnd] = (), *, backend: str = "", said: str = "", scheduler: str = ""
+) -> Verdict:
+    """One rank ended badly and took the job with it. `said` is what the backend wrote, where the rank could not."""
     lines = [
         f"rank {first.rank} of {size} failed: {cause(first)}",
         f"  host {first.host or 'unknown'}, pid {first.pid or 'unknown'}, at {clock(first.time)}{progress(first)}",
     ]
-    if first.sides:
-        lines += ["  who called what:", *(f"  {side}" for side in first.sides)]
+    if first.said is not None and first.said.sides:
+        lines += ["  who called what:", *(f"  {side}" for side in first.said.sides)]
     if first.max_rss:
         lines.append(f"  peak memory {first.max_rss / MEBI:.0f} MiB")
-    last_words = "" if first.exception or "\n" not in first.message.strip() else first.message
+    last_words = "" if first.kind or "\n" not in first.text.strip() else first.text
     for name, text in (
         ("last words", last_words),
         ("traceback", first.traceback),
@@ -110,16 +81,18 @@ def failure_verdict(
         lines.append("  no Python traceback: it did not end by an exception")
     lines += _also(first, [end for end in others if end.has_failed and end.rank != first.rank])
     if said:
-        lines += [f"  {starter} said:", *indented(said)]
+        lines += [f"  {backend} said:", *indented(said)]
     if first.log:
         lines.append(f"  log: {first.log}")
     if first.lost and scheduler:
         lines.append(ended_by(scheduler))
     lines.append("  all other ranks were stopped")
-    return JobVerdict(kind="failure", exit_code=first.exit_code, text=block(lines), ranks=(first.rank,), first=first)
+    return Verdict(
+        kind="failure", exit_code=first.exit_code, text=block(lines), ranks=(first.rank,), first=first.failure()
+    )
 
 
-def early_leaver_verdict(leaver: RankEnd, size: int, waiting: Sequence[int]) -> JobVerdict:
+def early_leaver_verdict(leaver: RankEnd, size: int, waiting: Sequence[int]) -> Verdict:
     """A rank ended well, but others can never go on: no failure of its own, so the code of a mismatch."""
     names = f"rank {waiting[0]} waits" if len(waiting) == 1 else f"ranks {', '.join(map(str, waiting))} wait"
     lines = [
@@ -128,7 +101,9 @@ def early_leaver_verdict(leaver: RankEnd, size: int, waiting: Sequence[int]) -> 
         "  call dist.init() on every rank, before any rank may leave its script; or start fewer ranks",
         "  all other ranks were stopped",
     ]
-    return JobVerdict(kind="mismatch", exit_code=RANKS_DISAGREE, text=block(lines), ranks=(leaver.rank,), first=leaver)
+    return Verdict(
+        kind="mismatch", exit_code=RANKS_DISAGREE, text=block(lines), ranks=(leaver.rank,), first=leaver.failure()
+    )
 
 
 def nothing_exchanged_note(size: int, *, have_joined: bool) -> str:
@@ -140,28 +115,28 @@ def nothing_exchanged_note(size: int, *, have_joined: bool) -> str:
     )
 
 
-def timeout_verdict(seconds: float, ends: Sequence[RankEnd], now: float) -> JobVerdict:
+def timeout_verdict(seconds: float, ends: Sequence[RankEnd], now: float) -> Verdict:
     """The job took too long: how far each rank is, and where it stands."""
     lines = [f"timeout: the job ran longer than {seconds:g} s"]
     running = [end for end in ends if not end.has_ended]
     for end in ends:
         state = f"ended with {cause(end)}" if end.has_ended else f"running{progress(end, now)}"
         lines.append(f"  rank {end.rank} on {end.host}: {state}")
-    known = [end for end in running if end.step >= 0]
-    if known and len({(end.step, end.op) for end in known}) > 1:
-        slowest = min(known, key=lambda end: end.step)
-        lines.append(f"  furthest behind: rank {slowest.rank}, step {slowest.step} {slowest.op}".rstrip())
+    known = [end for end in running if end.collective_index >= 0]
+    if known and len({(end.collective_index, end.call_text) for end in known}) > 1:
+        slowest = min(known, key=lambda end: end.collective_index)
+        lines.append(f"  furthest behind: rank {slowest.rank}{progress(slowest)}".rstrip())
     for end in running:
         stacks = end.stacks or "no answer: neither of it nor of its supervisor"
         lines += [f"  rank {end.rank} stands at (newest call first):", *indented(stacks)]
     ranks = tuple(end.rank for end in running)
-    return JobVerdict(kind="timeout", exit_code=TIMED_OUT, text=block(lines), ranks=ranks)
+    return Verdict(kind="timeout", exit_code=TIMED_OUT, text=block(lines), ranks=ranks)
 
 
-def interrupt_verdict(number: int) -> JobVerdict:
+def interrupt_verdict(number: int) -> Verdict:
     """Somebody stopped the launcher by a signal."""
     text = block([f"stopped by {signal_name(number)}: all ranks were told to end"])
-    return JobVerdict(kind="interrupt", exit_code=128 + number, text=text)
+    return Verdict(kind="interrupt", exit_code=code_of_signal(number), text=text)
 
 
 def block(lines: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Mapping
 
 from dtrain.base.cores import cgroup_folders
@@ -88,3 +89,8 @@ def kill_processes_with(variable: str, value: str) -> list[int]:
         remaining = processes_with(variable, value)
         found = [pid for pid in remaining if pid not in found]
     return first
+
+
+def reads_a_terminal() -> bool:
+    """Whether this process's standard input is one."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()

@@ -1,22 +1,15 @@
-"""Standard input of a job on its way to rank 0: read where the launcher runs, written into the rank's pipe here.
+"""Standard input of a job where it arrives: pieces that `job/standard_input.py` has read go into rank 0's pipe.
 
-mpirun passes bytes on but not their end, and Ray passes nothing. So the launcher reads its own standard input, piece by
-piece as the rank takes them, and an empty piece is the end.
+An empty piece is the end.
 """
 
 from __future__ import annotations
 
 import os
 import selectors
-import sys
-import threading
-import time
-from collections.abc import Callable
 
 from dtrain.control.client import ControlClient
-
-PIECE = 1 << 16
-LOOK = 0.2  # seconds between looks at a terminal that another process group reads
+from dtrain.control.messages import InputTaken
 
 
 class RankInput:
@@ -53,49 +46,8 @@ class RankInput:
         self._waiting = self._waiting[written:]
         if not self._waiting:
             self._selector.unregister(self._descriptor)
-            self._client.send({"type": "input_taken"})
+            self._client.send(InputTaken())
 
     def _close(self) -> None:
         self._is_open = False
         os.close(self._descriptor)
-
-
-class StandardInput:
-    """In the launcher: a thread that reads our standard input and gives it away in pieces.
-
-    A terminal is read only while it is ours (the job is in the foreground). Whoever wants to keep standard input for
-    what comes after the job starts it with `< /dev/null`.
-    """
-
-    def __init__(self, send: Callable[[bytes], None]) -> None:
-        self._send = send
-        self._is_wanted = threading.Semaphore(1)
-        threading.Thread(target=self._work, name="dtrain-input", daemon=True).start()
-
-    def want_more(self) -> None:
-        """The rank has taken the last piece."""
-        self._is_wanted.release()
-
-    def _work(self) -> None:
-        data = b"-"
-        while data:
-            self._is_wanted.acquire()
-            data = self._read()
-            self._send(data)
-
-    def _read(self) -> bytes:
-        try:
-            while not _is_ours(0):
-                time.sleep(LOOK)
-            return os.read(0, PIECE)
-        except (OSError, ValueError):
-            return b""  # closed: the same as nothing
-
-
-def _is_ours(descriptor: int) -> bool:
-    return not os.isatty(descriptor) or os.tcgetpgrp(descriptor) == os.getpgrp()
-
-
-def is_terminal() -> bool:
-    """Whether this process's standard input is one."""
-    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()

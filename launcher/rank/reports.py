@@ -10,10 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import resource
-from typing import Any
+
+from dtrain.control.encoding import MessageError
+from dtrain.control.messages import Summary
+from dtrain.control.verdict import Failure
+from dtrain.control.wire import decode, encode
+
+Report = Failure | Summary  # what a rank says of its own end
 
 HIGH_DESCRIPTOR = 512  # out of the way of loops that close "all" descriptors, and of the next open()
 
@@ -38,9 +43,9 @@ class ReportPipe:
         """False in a process that the script forked: what ends that one is not the end of the rank."""
         return os.getpid() == self._pid
 
-    def send(self, message: dict[str, Any]) -> bool:
-        """Hand a message over; False where there is no way left. Never raises."""
-        line = b"\n" + json.dumps(message).encode() + b"\n"  # begun anew, whatever somebody has left there
+    def send(self, report: Report) -> bool:
+        """Hand a report over; False where there is no way left. Never raises."""
+        line = b"\n" + encode(report)  # begun anew, whatever somebody has left there
         try:
             if _identity(self._write_end) == self._identity:
                 _write_all(self._write_end, line)
@@ -56,13 +61,13 @@ class ReportPipe:
         return True
 
 
-def parse_report(line: bytes) -> dict[str, Any] | None:
-    """A message of `send`, or None for anything else that somebody wrote there."""
+def parse_report(line: bytes) -> Report | None:
+    """A report of `send`, or None for anything else that somebody wrote there."""
     try:
-        message = json.loads(line)
-    except ValueError:
+        message = decode(line).message
+    except MessageError:
         return None
-    return message if isinstance(message, dict) and isinstance(message.get("type"), str) else None
+    return message if isinstance(message, Report) else None
 
 
 def hold_standard_descriptors() -> None:

@@ -30,6 +30,8 @@ from dtrain.base.exception_text import (
     object_text,
 )
 from dtrain.control.exit_codes import FAILED, INTERRUPTED
+from dtrain.control.messages import Summary
+from dtrain.control.verdict import Failure
 from dtrain.launcher.rank.reports import ReportPipe
 
 # Asks for the stacks of all threads. faulthandler answers in C, so that it works while native code holds the GIL.
@@ -94,18 +96,14 @@ def _report(error: BaseException, reports: ReportPipe) -> str:
     """Tell the supervisor; returns what is left to print."""
     text = exception_traceback(error, frames_of_user(error, _of_user(error.__traceback__)))
     if reports.is_of_this_process:
-        report = _failure(exception_name(error), exception_message(error), text)
+        sides: tuple[str, ...] = ()
         if exception_name(error) == CollectiveMismatchError.__name__:
             with suppress(Exception):
-                report["sides"] = [str(side) for side in getattr(error, "sides", ())]
-        reports.send(report)
+                sides = tuple(str(side) for side in getattr(error, "sides", ()))
+        reports.send(Failure(kind=exception_name(error), text=exception_message(error), traceback=text, sides=sides))
         if exception_name(error) in _ERRORS_OF_ALL:
             return ""  # every rank raises it, and the verdict shows it once
     return text
-
-
-def _failure(exception: str, message: str, traceback: str) -> dict[str, Any]:
-    return {"type": "failure", "exception": exception, "message": message, "traceback": traceback}
 
 
 def _summarize(reports: ReportPipe) -> None:
@@ -117,7 +115,7 @@ def _summarize(reports: ReportPipe) -> None:
     is_unknown = "dtrain.core" not in sys.modules or talks_by_itself or "torch.distributed" in sys.modules
     if reports.is_of_this_process:
         calls = counters.Counters.calls_in_process if counters is not None else 0
-        reports.send({"type": "summary", "has_exchanged": None if is_unknown else calls > 0})
+        reports.send(Summary(None if is_unknown else calls > 0))
 
 
 def _of_user(frames: TracebackType | None) -> TracebackType | None:
@@ -145,11 +143,11 @@ def _exit_code(leaving: SystemExit, reports: ReportPipe) -> int:
         kept = leaving.code & 0xFF
         if leaving.code and (leaving.code > 0xFF or not kept) and reports.is_of_this_process:
             asked = object_text(leaving.code, limit=20)
-            reports.send(_failure("", f"the script asked for {asked}, and codes end at 255", ""))
+            reports.send(Failure(kind="", text=f"the script asked for {asked}, and codes end at 255"))
         return kept or (FAILED if leaving.code else 0)
     text = object_text(leaving.code)
     if reports.is_of_this_process:
-        reports.send(_failure("", text, ""))
+        reports.send(Failure(kind="", text=text))
     _print(text + "\n")
     return FAILED
 

@@ -15,15 +15,29 @@ import socket
 import sys
 import time
 from collections import deque
-from typing import Any
 
 from dtrain.base.cores import usable_cores
 from dtrain.base.errors import LaunchError
 from dtrain.base.rank_info import RankInfo
 from dtrain.base.version import VERSION
-from dtrain.control.client import ADDRESS_VARIABLE, TOKEN_VARIABLE, ControlClient
-from dtrain.control.exit_codes import COULD_NOT_START
-from dtrain.control.frames import Message
+from dtrain.control.client import ControlClient
+from dtrain.control.connection import ADDRESS_VARIABLE, TOKEN_VARIABLE
+from dtrain.control.exit_codes import COULD_NOT_START, code_of_signal
+from dtrain.control.messages import (
+    Credit,
+    DumpStacks,
+    Exited,
+    Input,
+    Message,
+    Output,
+    Ready,
+    Signal,
+    Stacks,
+    Start,
+    Stop,
+    StreamName,
+)
+from dtrain.control.verdict import Failure
 from dtrain.launcher.plan.machine import oom_kills, visible_devices
 from dtrain.launcher.rank.rank_input import RankInput
 from dtrain.launcher.rank.rank_process import PIPE_SIZE, Child, Run, fork_rank
@@ -51,12 +65,16 @@ def supervise(run: Run) -> int:
     return supervisor.watch()
 
 
+class Lost:
+    """The launcher is gone."""
+
+
 class Supervisor:
     """Watches one child until it and all it started are gone."""
 
     def __init__(self, child: Child, info: RankInfo) -> None:
         self._child = child
-        self._events: deque[Message] = deque()
+        self._events: deque[Message | Lost] = deque()
         self._wake_send, self._wake_receive = socket.socketpair()
         self._wake_send.setblocking(False)
         self._wake_receive.setblocking(False)
@@ -66,7 +84,7 @@ class Supervisor:
         self._grace = 1.0  # for a signal that comes to us and not from the launcher
         self._status: int | None = None
         self._max_rss = 0
-        self._streams = {child.stdout: "stdout", child.stderr: "stderr"}
+        self._streams: dict[int, StreamName] = {child.stdout: "stdout", child.stderr: "stderr"}
         self._credit = self._window = 0  # bytes of output that the launcher will take, now and at once
         self._is_reading = False
         self._is_last_call = False  # the rank is about to end: what is over the credit is read and dropped
@@ -86,9 +104,9 @@ class Supervisor:
             info=info,
             role="supervisor",
             on_message=self._hear,
-            on_lost=lambda: self._hear({"type": "lost"}),
+            on_lost=lambda: self._hear(Lost()),
         )
-        self._client.send({"type": "ready"} | _facts(child.pid))
+        self._client.send(_facts(child.pid))
 
     def watch(self) -> int:
         """Serve until the child is gone; returns its exit code, 128+s for a signal s."""
@@ -97,31 +115,28 @@ class Supervisor:
         self._end_leftovers()
         self._drain()
         code, by_signal = _decode(self._status)
-        report = {
-            "type": "exit",
-            "code": code,
-            "signal": by_signal,
-            "asked": self._asked,
-            "max_rss": self._max_rss,
-            "oom_kills": oom_kills() - self._oom_kills,
-            "faults": _read_all(self._child.faults),
-            "time": time.time(),
-        }
+        report = Exited(
+            code=code,
+            signal=by_signal,
+            asked=self._asked,
+            max_rss=self._max_rss,
+            oom_kills=oom_kills() - self._oom_kills,
+            faults=_read_all(self._child.faults),
+            time=time.time(),
+        )
         self._client.request(report, timeout=5.0)
         self._client.close()
-        return 128 + by_signal if by_signal else code
+        return code_of_signal(by_signal) if by_signal else code
 
     def _handle_signals(self) -> None:
         signal.set_wakeup_fd(self._wake_send.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(
-                number, lambda got, _: self._events.append({"type": "stop", "signal": got, "grace": self._grace})
-            )
+            signal.signal(number, lambda got, _: self._events.append(Stop(got, self._grace)))
         for number in (signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, lambda got, _: self._events.append({"type": "signal", "signal": got}))
+            signal.signal(number, lambda got, _: self._events.append(Signal(got)))
 
-    def _hear(self, message: Message) -> None:
+    def _hear(self, message: Message | Lost) -> None:
         self._events.append(message)
         with contextlib.suppress(OSError):
             self._wake_send.send(b"x")
@@ -145,7 +160,7 @@ class Supervisor:
             self._signal(signal.SIGKILL)
         if self._stacks_at is not None and time.monotonic() >= self._stacks_at:
             self._stacks_at = None
-            self._client.send({"type": "stacks", "text": _read_all(self._child.faults), "is_stopped": False})
+            self._client.send(Stacks(_read_all(self._child.faults)))
         self._client.leave_if_unreachable()
         self._reap()
 
@@ -177,16 +192,18 @@ class Supervisor:
         self._paced_until = time.monotonic() + PACE if len(data) < SMALL else 0.0
         if self._credit > 0 or not self._is_last_call:
             self._credit -= len(data)
-            self._client.send({"type": "output", "stream": self._streams[descriptor]}, data)
+            self._client.send(Output(self._streams[descriptor], data))
         return True
 
     def _read_reports(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self._child.reports, 1 << 16):
                 *lines, self._report = (self._report + data).split(b"\n")
-                for message in filter(None, map(parse_report, lines)):
-                    self._client.send(message)
-                    if message["type"] == "failure":
+                for report in map(parse_report, lines):
+                    if report is None:
+                        continue
+                    self._client.send(report)
+                    if isinstance(report, Failure):
                         self._begin_last_call()
 
     def _begin_last_call(self) -> None:
@@ -195,32 +212,38 @@ class Supervisor:
             self._is_last_call = True
             self._credit = max(self._credit, 0) + self._window
 
-    def _obey(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "start":
-            self._grace = float(message["grace"])
-            self._child.give_orders(message["environment"], has_input=message["has_input"])
-            self._input = RankInput(self._child.stdin, self._selector, self._client) if message["has_input"] else None
-            if self._input is None:
-                os.close(self._child.stdin)
-            self._credit = self._window = int(message["credit"])
-        elif kind == "input" and self._input is not None:
-            self._input.take(message.get("payload", b""))
-        elif kind == "credit":
-            self._credit += int(message["nbytes"])
-        elif kind == "signal":
-            self._signal(message["signal"])
-        elif kind == "stop":
-            self._stop(message.get("signal", signal.SIGTERM), message["grace"])
-        elif kind == "dump_stacks":
-            if self._is_stopped():
-                self._client.send({"type": "stacks", "text": "", "is_stopped": True})
-                return
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._child.pid, STACKS_SIGNAL)
-            self._stacks_at = time.monotonic() + STACKS_WAIT
-        elif kind == "lost":
-            self._stop(signal.SIGTERM, LOST_GRACE)
+    def _obey(self, message: Message | Lost) -> None:
+        match message:
+            case Start():
+                self._begin(message)
+            case Input(data) if self._input is not None:
+                self._input.take(data)
+            case Credit(nbytes):
+                self._credit += nbytes
+            case Signal(number):
+                self._signal(number)
+            case Stop(number, grace):
+                self._stop(number, grace)
+            case DumpStacks():
+                self._ask_for_stacks()
+            case Lost():
+                self._stop(signal.SIGTERM, LOST_GRACE)
+
+    def _begin(self, start: Start) -> None:
+        self._grace = start.grace
+        self._child.give_orders(start.environment, has_input=start.has_input)
+        self._input = RankInput(self._child.stdin, self._selector, self._client) if start.has_input else None
+        if self._input is None:
+            os.close(self._child.stdin)
+        self._credit = self._window = start.credit
+
+    def _ask_for_stacks(self) -> None:
+        if self._is_stopped():
+            self._client.send(Stacks("", is_stopped=True))
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._child.pid, STACKS_SIGNAL)
+        self._stacks_at = time.monotonic() + STACKS_WAIT
 
     def _stop(self, number: int, grace: float) -> None:
         self._asked = True
@@ -300,19 +323,19 @@ def _status_of(pid: int) -> list[str]:
     return []
 
 
-def _facts(child_pid: int) -> dict[str, Any]:
+def _facts(child_pid: int) -> Ready:
     with socket.socket() as probe:
         probe.bind(("", 0))
         free_port = probe.getsockname()[1]
-    return {
-        "child_pid": child_pid,
-        "dtrain": VERSION,
-        "python": platform.python_version(),
-        "cores": sorted(os.sched_getaffinity(0)),
-        "num_cores": usable_cores(),
-        "devices": visible_devices(os.environ),
-        "free_port": free_port,
-    }
+    return Ready(
+        child_pid=child_pid,
+        dtrain=VERSION,
+        python=platform.python_version(),
+        cores=tuple(sorted(os.sched_getaffinity(0))),
+        num_cores=usable_cores(),
+        devices=tuple(visible_devices(os.environ)),
+        free_port=free_port,
+    )
 
 
 def _decode(status: int) -> tuple[int, int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from dtrain.base.errors import CollectiveMismatchError, DtrainError, LaunchError, ShapeError, exit_code_of
@@ -15,8 +13,9 @@ from dtrain.base.exception_text import (
     object_text,
     shortened,
 )
-from dtrain.control.client import parse_address
-from dtrain.control.frames import encode
+from dtrain.control.connection import parse_address
+from dtrain.control.verdict import Failure
+from dtrain.control.wire import decode, encode
 
 
 class Silent(Exception):
@@ -84,8 +83,8 @@ def test_texts_are_shortened_in_the_middle():
 
 
 def test_a_lone_surrogate_travels():
-    message = {"type": "failure", "message": exception_message(OSError("caf\udcff.txt"))}
-    assert json.loads(encode(message)) == message
+    message = Failure(kind="OSError", text=exception_message(OSError("caf\udcff.txt")))
+    assert decode(encode(message)).message == message
 
 
 class Foreign(Exception):
@@ -116,7 +115,7 @@ def test_our_own_errors_end_at_the_users_line():
         call()
     error = info.value
     text = exception_traceback(error, frames_of_user(error, error.__traceback__))
-    assert 'parse_address("nothing")' in text and "control/client.py" not in text
+    assert 'parse_address("nothing")' in text and "control/connection.py" not in text
     assert "LaunchError" in text
 
 
@@ -125,7 +124,7 @@ def test_other_errors_keep_all_their_frames():
         parse_address(None)
     except AttributeError as error:
         assert frames_of_user(error, error.__traceback__) is error.__traceback__
-        assert "control/client.py" in exception_traceback(error, error.__traceback__)
+        assert "control/connection.py" in exception_traceback(error, error.__traceback__)
 
 
 def test_an_error_of_ours_ends_at_the_users_line_under_a_spelled_function():

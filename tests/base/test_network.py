@@ -14,7 +14,9 @@ from dtrain.base.network import address_towards, connect_any, own_addresses, sec
 from dtrain.base.rank_info import RankInfo
 from dtrain.control import client as client_module
 from dtrain.control import server as server_module
-from dtrain.control.client import VANISHED_AFTER, ControlClient, parse_address
+from dtrain.control.client import ControlClient
+from dtrain.control.connection import VANISHED_AFTER, parse_address
+from dtrain.control.messages import Joining
 from dtrain.control.server import ControlServer
 
 pytestmark = pytest.mark.alone
@@ -88,7 +90,7 @@ def test_a_server_of_several_addresses():
     client = ControlClient(server.address, server.token, info=RankInfo(size=2))
     try:
         assert [parse_address(part)[0] for part in server.address.split(",")] == ["255.255.255.255", "127.0.0.1"]
-        assert client.request({"type": "note"}, timeout=5)
+        assert client.request(Joining(), timeout=5)
         assert heard
     finally:
         client.close()
@@ -121,7 +123,7 @@ def test_who_stays_unanswered_for_long_is_lost(monkeypatch, side):
         for answer, is_lost in ((VANISHED_AFTER - 1, False), (VANISHED_AFTER + 1, True)):
             answers[side] = answer
             client.leave_if_unreachable()
-            client.request({"type": "note"}, timeout=5)
+            client.request(Joining(), timeout=5)
             assert lost[side].wait(5 if is_lost else 0.0) is is_lost
         assert lost["server"].wait(5) and lost["client"].wait(5)
     finally:

@@ -25,7 +25,7 @@ class Channel:
     def __init__(self) -> None:
         self.posts: list[Post] = []
 
-    def post_schedule(self, group: str, position: int, digest: str, text: str) -> None:
+    def send_schedule(self, group: str, position: int, digest: str, text: str) -> None:
         self.posts.append(Post(group, position, digest, text))
 
 

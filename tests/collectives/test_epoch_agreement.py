@@ -25,7 +25,7 @@ class Channel:
         self.first: dict[tuple[str, int], str] = {}
         self.mismatches: list[tuple[str, str]] = []
 
-    def post_schedule(self, group: str, position: int, digest: str, text: str) -> None:
+    def send_schedule(self, group: str, position: int, digest: str, text: str) -> None:
         first = self.first.setdefault((group, position), text)
         if first != text:
             self.mismatches.append((first, text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -13,8 +14,11 @@ import pytest
 from dtrain.base.errors import LaunchError
 from dtrain.base.rank_info import RankInfo
 from dtrain.control import client as client_module
-from dtrain.control.client import ControlClient, Verdict, connect_control, control_client, parse_address
+from dtrain.control.client import ControlClient, connect_control, control_client
+from dtrain.control.connection import parse_address
+from dtrain.control.messages import Hello, Joining, Spawn
 from dtrain.control.server import ControlServer
+from dtrain.control.verdict import Failure, Verdict
 
 pytestmark = pytest.mark.alone
 
@@ -51,11 +55,10 @@ def test_messages_arrive_in_order_after_hello():
     server = ControlServer(on_message=heard)
     client = client_of(server, rank=1)
     for i in range(50):
-        client.send({"type": "note", "number": i, "text": "γ\n"})
+        client.send(Spawn(f"γ\n{i}", ""))
     messages = [message for _, message in heard.wait(51)]
-    assert messages[0]["type"] == "hello"
-    assert [message["number"] for message in messages[1:]] == list(range(50))
-    assert messages[1]["text"] == "γ\n"
+    assert isinstance(messages[0], Hello)
+    assert [message.host for message in messages[1:]] == [f"γ\n{i}" for i in range(50)]
     peer = heard.items[0][0]
     assert (peer.rank, peer.host, peer.pid) == (1, "host1", os.getpid())
     client.close()
@@ -72,9 +75,9 @@ def test_only_the_latest_progress_is_sent():
         client.progress(step, "all_reduce")
     cost = (time.perf_counter() - start) / 10_000
     deadline = time.monotonic() + 5
-    while server.peers[0].step != 9_999 and time.monotonic() < deadline:
+    while server.peers[0].collective_index != 9_999 and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert (server.peers[0].step, server.peers[0].op) == (9_999, "all_reduce")
+    assert (server.peers[0].collective_index, server.peers[0].call_text) == (9_999, "all_reduce")
     assert len(heard.items) < 20
     assert cost < 1e-4
     client.close()
@@ -90,9 +93,9 @@ def test_failure_waits_until_the_server_has_it():
     except KeyError as error:
         assert client.failure(error)
     message = heard.items[-1][1]
-    assert message["type"] == "failure"
-    assert message["exception"] == "KeyError"
-    assert 'raise KeyError("weight")' in message["traceback"]
+    assert isinstance(message, Failure)
+    assert (message.kind, message.rank, message.host) == ("KeyError", 0, "host0")
+    assert 'raise KeyError("weight")' in message.traceback
     client.close()
     server.close()
 
@@ -103,10 +106,10 @@ def test_a_lost_server_is_noticed_and_never_raises():
     client = client_of(server, on_lost=lambda: lost(1))
     server.close()
     lost.wait(1)
-    client.send({"type": "note"})
+    client.send(Joining())
     client.progress(3)
-    client.post_schedule("world", 0, "a", "a")
-    assert not client.request({"type": "note"}, timeout=0.1)
+    client.send_schedule("world", 0, "a", "a")
+    assert not client.request(Joining(), timeout=0.1)
     client.close()
     client.close()
 
@@ -127,8 +130,9 @@ def test_a_forked_child_lets_go_of_the_connection():
 import os, sys, time
 from dtrain.control.client import ControlClient
 from dtrain.base.rank_info import RankInfo
+from dtrain.control.messages import Joining
 client = ControlClient(sys.argv[1], sys.argv[2], info=RankInfo())
-client.request({"type": "note"}, timeout=5)
+client.request(Joining(), timeout=5)
 if os.fork() == 0:
     time.sleep(3)
 os._exit(0)
@@ -147,7 +151,7 @@ import sys, time
 from dtrain.control.client import connect_control
 from dtrain.base.rank_info import RankInfo
 client = connect_control(sys.argv[1], sys.argv[2], info=RankInfo(rank=int(sys.argv[3]), size=2, host="here"))
-client.post_schedule("world", 0, "digest" + sys.argv[3], "all_reduce f32[" + sys.argv[3] + "]")
+client.send_schedule("world", 0, "digest" + sys.argv[3], "all_reduce f32[" + sys.argv[3] + "]")
 time.sleep(30)
 """
     processes = [
@@ -205,3 +209,19 @@ def test_nobody_listens():
     server.close()
     with pytest.raises(LaunchError, match=r"expected a server at 127\.0\.0\.1:\d+, got .*refused"):
         client_of(server)
+
+
+def test_a_server_of_another_language_is_lost_with_a_word(capfd):
+    """What is no message of ours ends the connection, and nothing else."""
+    lost = Recorder()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        client = ControlClient(address, "token", info=RankInfo(), on_lost=lambda: lost(1))
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b'{"type":"letter"}\n')
+            lost.wait(1)
+    client.send(Joining())
+    client.close()
+    told = capfd.readouterr().err
+    assert f"dtrain: lost {address}, which talks another language: control message: expected one of the kinds" in told

@@ -15,8 +15,13 @@ import pytest
 
 from dtrain.base.errors import LaunchError
 from dtrain.base.rank_info import RankInfo
-from dtrain.control.client import ControlClient, parse_address
-from dtrain.control.server import MAX_HELLO_BYTES, ControlServer, Schedule, mismatch_verdict
+from dtrain.control.agreement import RankSchedule, mismatch_verdict
+from dtrain.control.client import ControlClient
+from dtrain.control.connection import parse_address
+from dtrain.control.messages import Hello, Joining
+from dtrain.control.peer import MAX_HELLO_BYTES
+from dtrain.control.server import ControlServer
+from dtrain.control.wire import encode
 
 pytestmark = pytest.mark.alone
 
@@ -68,10 +73,10 @@ def test_agreeing_posts_are_silent(server, verdicts):
     clients = [client_of(server, rank) for rank in range(3)]
     for client in clients:
         for position in range(5):
-            client.post_schedule("world", position, f"d{position}", "text")
-        assert client.request({"type": "note"}, timeout=5)
-    clients[0].post_schedule("pair", 0, "another group may differ", "text")
-    assert clients[0].request({"type": "note"}, timeout=5)
+            client.send_schedule("world", position, f"d{position}", "text")
+        assert client.request(Joining(), timeout=5)
+    clients[0].send_schedule("pair", 0, "another group may differ", "text")
+    assert clients[0].request(Joining(), timeout=5)
     assert verdicts == []
     for client in clients:
         client.close()
@@ -81,8 +86,8 @@ def test_mismatch_names_both_ranks_and_shows_both_sides(server, verdicts):
     clients = [client_of(server, rank) for rank in range(3)]
     common = "all_reduce sum f32[10] loss.py:3\n"
     for client, last in zip(clients, ("f32[64]", "f32[64]", "f64[64]")):
-        client.post_schedule("world", 4, last, common + f"all_reduce sum {last} conv1.weight model.py:7\n")
-        client.request({"type": "note"}, timeout=5)
+        client.send_schedule("world", 4, last, common + f"all_reduce sum {last} conv1.weight model.py:7\n")
+        client.request(Joining(), timeout=5)
     wait_until(lambda: verdicts)
     [verdict] = verdicts
     assert (verdict.kind, verdict.exit_code, verdict.ranks) == ("mismatch", 120, (0, 2))
@@ -101,17 +106,17 @@ def test_the_first_verdict_counts(server, verdicts):
     clients = [client_of(server, rank) for rank in range(3)]
     for client in clients:
         for position in range(3):
-            client.post_schedule("world", position, f"d{client.info.rank}", "text")
-        client.request({"type": "note"}, timeout=5)
+            client.send_schedule("world", position, f"d{client.info.rank}", "text")
+        client.request(Joining(), timeout=5)
     assert len(verdicts) == 1
     for client in clients:
         client.close()
 
 
 def test_a_shorter_schedule_and_equal_texts_are_told():
-    short = mismatch_verdict("world", 0, Schedule(1, "b", "x", "one\ntwo"), Schedule(0, "a", "y", "one"))
+    short = mismatch_verdict("world", 0, RankSchedule(1, "b", "x", "one\ntwo"), RankSchedule(0, "a", "y", "one"))
     assert "  rank 0: (nothing more)\n  rank 1: two" in short.text
-    equal = mismatch_verdict("world", 0, Schedule(0, "a", "x", "one"), Schedule(1, "b", "y", "one"))
+    equal = mismatch_verdict("world", 0, RankSchedule(0, "a", "x", "one"), RankSchedule(1, "b", "y", "one"))
     assert "the texts are equal but the digests differ: x and y" in equal.text
 
 
@@ -151,9 +156,26 @@ def test_strangers_are_shown_the_door(server, line):
         stranger.sendall(line)
         with contextlib.suppress(ConnectionResetError):
             assert stranger.recv(1) == b""
-    assert client.request({"type": "note"}, timeout=5)
+    assert client.request(Joining(), timeout=5)
     assert [peer.rank for peer in server.peers] == [0]
     client.close()
+
+
+def test_one_of_ours_that_sends_what_is_no_message_is_shown_out_with_a_word():
+    garbled, left = [], []
+    server = ControlServer(
+        on_garbled=lambda peer, error: garbled.append((peer.rank, str(error))),
+        on_lost=lambda peer: left.append(peer.rank),
+    )
+    hello = Hello(token=server.token, role="supervisor", rank=2, size=3, host="h", pid=1)
+    with socket.create_connection(parse_address(server.address), timeout=5) as connection:
+        connection.sendall(encode(hello) + b'{"type":"ready","colour":"red"}\n')
+        wait_until(lambda: left)
+    assert left == [2]
+    assert (
+        garbled == [(2, garbled[0][1])] and "control message ready: expected no field but child_pid, " in garbled[0][1]
+    )
+    server.close()
 
 
 def test_who_left_is_told():
@@ -174,7 +196,7 @@ def test_strangers_hold_a_quarter_of_the_descriptors(monkeypatch):
     server = ControlServer()
     strangers = [socket.create_connection(parse_address(server.address), timeout=5) for _ in range(30)]
     client = client_of(server, 0)
-    assert client.request({"type": "note"}, timeout=5)
+    assert client.request(Joining(), timeout=5)
     gone = select.select(strangers, [], [], 0)[0]
     # Who comes in is one of the sixteen until its hello is read: at once, or at a later look, when one more has gone.
     assert gone in (strangers[:14], strangers[:15])
@@ -225,7 +247,7 @@ def test_strangers_at_a_low_descriptor_limit_are_refused_cheaply(held):
     try:
         if held == "none":
             clients = [ControlClient(address, token, info=RankInfo(rank=rank, size=5, host="h")) for rank in range(5)]
-            assert all(client.request({"type": "note"}, timeout=10) for client in clients)
+            assert all(client.request(Joining(), timeout=10) for client in clients)
             for client in clients:
                 client.close()
     finally:

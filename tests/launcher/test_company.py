@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from dtrain.base.errors import LaunchError
+from dtrain.control.messages import Exited, Joined, Joining, Summary
 from dtrain.launcher.job.roster import Roster
 from dtrain.launcher.plan.mpi_installation import home_variable, identify
 
@@ -20,30 +21,21 @@ def peer(rank, role="rank"):
 
 
 def ended(code, asked=False):
-    return {
-        "type": "exit",
-        "code": code,
-        "signal": 0,
-        "asked": asked,
-        "max_rss": 0,
-        "oom_kills": 0,
-        "faults": "",
-        "time": 1.0,
-    }
+    return Exited(code=code, signal=0, asked=asked, max_rss=0, oom_kills=0, faults="", time=1.0)
 
 
 @pytest.mark.parametrize(
     ("events", "leavers"),
     [
-        ([(0, {"type": "joining"}), (1, ended(0))], [1]),
-        ([(1, ended(0)), (2, {"type": "joining"})], [1]),
-        ([(1, ended(0)), (2, ended(0)), (0, {"type": "joining"})], [1, 2]),
+        ([(0, Joining()), (1, ended(0))], [1]),
+        ([(1, ended(0)), (2, Joining())], [1]),
+        ([(1, ended(0)), (2, ended(0)), (0, Joining())], [1, 2]),
         ([(1, ended(0)), (2, ended(0))], []),
-        ([(0, {"type": "joining"}), (1, ended(3))], []),
-        ([(0, {"type": "joining"}), (1, ended(0, asked=True))], []),
-        ([(rank, {"type": kind}) for kind in ("joining", "joined") for rank in range(3)] + [(1, ended(0))], []),
-        ([(0, {"type": "joining"}), (1, {"type": "joining"})], []),
-        ([(1, ended(0)), (0, {"type": "joining"}), (0, ended(1))], []),
+        ([(0, Joining()), (1, ended(3))], []),
+        ([(0, Joining()), (1, ended(0, asked=True))], []),
+        ([(rank, kind()) for kind in (Joining, Joined) for rank in range(3)] + [(1, ended(0))], []),
+        ([(0, Joining()), (1, Joining())], []),
+        ([(1, ended(0)), (0, Joining()), (0, ended(1))], []),
     ],
 )
 def test_early_leavers(events, leavers):
@@ -60,10 +52,10 @@ def test_early_leavers(events, leavers):
 def test_whether_nobody_exchanged_anything(told, nobody):
     roster = Roster(2)
     for rank, has_exchanged in enumerate(told):
-        roster.note(peer(rank), {"type": "summary", "has_exchanged": has_exchanged})
+        roster.note(peer(rank), Summary(has_exchanged))
     assert roster.nobody_exchanged is nobody
     alone = Roster(1)
-    alone.note(peer(0), {"type": "summary", "has_exchanged": False})
+    alone.note(peer(0), Summary(False))
     assert not alone.nobody_exchanged
 
 

@@ -176,7 +176,7 @@ def test_kill_nine_of_one_rank(run, launcher):
 def test_a_schedule_mismatch(run, launcher):
     action = (
         "from dtrain.control.client import control_client\n"
-        "control_client().post_schedule('world', 0, str(rank), f'all_reduce f32[{rank}]')"
+        "control_client().send_schedule('world', 0, str(rank), f'all_reduce f32[{rank}]')"
     )
     script = run.script(TRAIN.replace("rank == int(who)", "rank != int(who)"))
     ended = run("--launcher", launcher, "-np", "3", "--quiet", script, launcher, "1", action)
@@ -232,7 +232,7 @@ def test_progress_is_part_of_the_verdict(run):
     )
     ended = run("--quiet", script)
     assert ended.code == 4
-    assert ", step 41 all_reduce" in ended.err
+    assert ", collective 41 all_reduce" in ended.err
 
 
 def test_grace_lets_a_rank_save_its_work(run):

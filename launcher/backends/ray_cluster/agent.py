@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 from dtrain.base.rank_info import RankInfo
 from dtrain.control.client import ControlClient
-from dtrain.control.frames import Message
+from dtrain.control.exit_codes import CONNECTION_LOST
+from dtrain.control.messages import Ended, Message, Spawn
 
 AGENT_ADDRESS_VARIABLE = "DTRAIN_RAY_AGENT_ADDRESS"
 AGENT_TOKEN_VARIABLE = "DTRAIN_RAY_AGENT_TOKEN"
-LOST = 255  # what ssh returns when the connection fails
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,8 +27,9 @@ def main(arguments: Sequence[str]) -> int:
     codes: list[int] = []
 
     def hear(message: Message) -> None:
-        codes.append(int(message["code"]))
-        ended.set()
+        if isinstance(message, Ended):
+            codes.append(message.code)
+            ended.set()
 
     client = ControlClient(
         os.environ[AGENT_ADDRESS_VARIABLE],
@@ -38,10 +39,10 @@ def main(arguments: Sequence[str]) -> int:
         on_message=hear,
         on_lost=ended.set,
     )
-    client.send({"type": "spawn", "host": host, "command": " ".join(command)})
+    client.send(Spawn(host, " ".join(command)))
     ended.wait()
     client.close()
-    return codes[0] if codes else LOST
+    return codes[0] if codes else CONNECTION_LOST
 
 
 if __name__ == "__main__":

@@ -18,9 +18,11 @@ from typing import Any
 
 from dtrain.base.cores import usable_cores
 from dtrain.base.errors import LaunchError, expected
-from dtrain.control.client import parse_address
-from dtrain.control.frames import Message
-from dtrain.control.server import ControlServer, Peer
+from dtrain.control.connection import parse_address
+from dtrain.control.exit_codes import CONNECTION_LOST
+from dtrain.control.messages import Ended, Message, Spawn
+from dtrain.control.peer import Peer
+from dtrain.control.server import ControlServer
 from dtrain.launcher.backends.mpirun import ONE_HOST_VARIABLES, QUIET_VARIABLES, openmpi_command
 from dtrain.launcher.backends.ray_cluster.agent import AGENT_ADDRESS_VARIABLE, AGENT_TOKEN_VARIABLE
 from dtrain.launcher.backends.ray_cluster.node import NodeRunner
@@ -162,27 +164,27 @@ class RayJob:
 
     def _hear(self, peer: Peer, message: Message) -> None:
         """An agent asks for a command on a node: run it there, and tell the agent when it ends."""
-        if message["type"] != "spawn":
+        if not isinstance(message, Spawn):
             return
-        host = self._hosts.get(message["host"])
+        host = self._hosts.get(message.host)
         if host is None:
-            self._answer(peer, 255)
+            self._answer(peer, CONNECTION_LOST)
             return
-        result = host.runner.run.remote(["/bin/sh", "-c", message["command"]], {}, os.getcwd(), host.devices)
+        result = host.runner.run.remote(["/bin/sh", "-c", message.command], {}, os.getcwd(), host.devices)
         threading.Thread(target=self._wait_for_daemon, args=(peer, result), daemon=True).start()
 
     def _wait_for_daemon(self, peer: Peer, result: Any) -> None:
         try:
             code, text = self._ray.get(result)
         except self._ray.exceptions.RayError:
-            code, text = 255, ""
+            code, text = CONNECTION_LOST, ""
         if code and text:
             sys.stderr.write(text)
         self._answer(peer, int(code))
 
     def _answer(self, peer: Peer, code: int) -> None:
         if self._server is not None:
-            self._server.send(peer, {"type": "ended", "code": code})
+            self._server.send(peer, Ended(code))
 
 
 def ray_address(spec: LaunchSpec) -> str:

@@ -8,6 +8,8 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 
+from dtrain.control.exit_codes import code_of_status
+
 
 class NodeRunner:
     """Made a Ray actor by `ray_launcher`. Commands are sessions of their own, so that a signal reaches all of each."""
@@ -42,8 +44,7 @@ class NodeRunner:
             return 127, f"cannot run {argv[0]}: {error}\n"
         self._processes.append(process)
         written, _ = process.communicate()
-        code = process.returncode
-        return 128 - code if code < 0 else code, written.decode(errors="replace")
+        return code_of_status(process.returncode), written.decode(errors="replace")
 
     def signal(self, number: int) -> None:
         """Send a signal to all that runs here."""

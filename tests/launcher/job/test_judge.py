@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from dtrain.launcher.job.judge import LAST_REPORTS, SETTLE, STARTER_PATIENCE, STARTERS_WORD, Judge
+from dtrain.control.messages import Exited, Joined, Joining, Summary
+from dtrain.control.verdict import Failure
+from dtrain.launcher.job.judge import BACKEND_PATIENCE, BACKENDS_WORD, LAST_REPORTS, SETTLE, Judge
 from dtrain.launcher.job.roster import Roster
 
-EXIT = {"type": "exit", "code": 0, "signal": 0, "asked": False, "max_rss": 1, "oom_kills": 0, "faults": "", "time": 5.0}
-SUMMARY = {"type": "summary", "has_exchanged": True}
+EXIT = Exited(code=0, signal=0, asked=False, max_rss=1, oom_kills=0, faults="", time=5.0)
+SUMMARY = Summary(True)
 
 
-class Starter:
+class Backend:
     code: int | None = None
 
     def poll(self):
@@ -28,33 +31,33 @@ class Starter:
 
 @pytest.fixture
 def job():
-    roster, starter = Roster(2), Starter()
+    roster, backend = Roster(2), Backend()
     peers = [SimpleNamespace(rank=rank, role="supervisor", host="h") for rank in range(2)]
     roster.supervisors = dict(enumerate(peers))
     plan = SimpleNamespace(launcher="mpirun", size=2, all_local=True)
-    judge = Judge(plan, SimpleNamespace(start_timeout=math.inf, allocation=None), roster, starter)
+    judge = Judge(plan, SimpleNamespace(start_timeout=math.inf, allocation=None), roster, backend)
     return SimpleNamespace(
-        plan=plan, roster=roster, starter=starter, peers=peers, look=lambda now, since=0.0: judge.look(now, since)
+        plan=plan, roster=roster, backend=backend, peers=peers, look=lambda now, since=0.0: judge.look(now, since)
     )
 
 
-def test_a_good_end_waits_for_the_starter(job):
+def test_a_good_end_waits_for_the_backend(job):
     for peer in job.peers:
         job.roster.note(peer, SUMMARY)
         job.roster.note(peer, EXIT)
     assert job.look(1.0) is None
-    assert job.look(1.0 + STARTER_PATIENCE).verdict is None
-    job.starter.code = 0
+    assert job.look(1.0 + BACKEND_PATIENCE).verdict is None
+    job.backend.code = 0
     assert job.look(1.1).verdict is None
 
 
-def test_ranks_may_tell_how_they_ended_after_their_starter_is_gone(job):
+def test_ranks_may_tell_how_they_ended_after_their_backend_is_gone(job):
     """mpirun ends the job for rank 0, which left without a word, before rank 1 has said that it was stopped."""
-    job.starter.code = 1
+    job.backend.code = 1
     job.roster.note(job.peers[0], EXIT)
     assert job.look(1.0) is None
     assert job.look(1.0 + LAST_REPORTS / 2) is None
-    job.roster.note(job.peers[1], EXIT | {"code": 143, "asked": True})
+    job.roster.note(job.peers[1], replace(EXIT, code=143, asked=True))
     verdict = job.look(1.0 + LAST_REPORTS / 2 + 0.01).verdict
     assert verdict.ranks == (0,)
     assert "rank 0 of 2 left with exit code 0" in verdict.text
@@ -66,25 +69,25 @@ def test_who_left_without_a_word_is_named_before_those_that_went_with_it(job, ki
     if kind == "lost":
         job.roster.note_lost(job.peers[1])
     else:
-        job.roster.note(job.peers[1], {"type": "failure", "exception": "PeerLostError", "message": "", "traceback": ""})
-        job.roster.note(job.peers[1], EXIT | {"code": 1, "time": 6.0})
+        job.roster.note(job.peers[1], Failure(kind="PeerLostError", text=""))
+        job.roster.note(job.peers[1], replace(EXIT, code=1, time=6.0))
     assert job.look(2.0).verdict.ranks == (0,)
 
 
 def test_a_failure_of_its_own_is_not_laid_on_who_left(job):
     job.roster.note(job.peers[0], EXIT)
-    job.roster.note(job.peers[1], EXIT | {"code": 3, "time": 6.0})
+    job.roster.note(job.peers[1], replace(EXIT, code=3, time=6.0))
     assert job.look(2.0).verdict.ranks == (1,)
 
 
 def test_reports_on_their_way_are_waited_for(job):
-    job.roster.note(job.peers[1], EXIT | {"code": 3})
+    job.roster.note(job.peers[1], replace(EXIT, code=3))
     assert job.look(1.0) is None
     assert job.look(1.0 + SETTLE).verdict.exit_code == 3
 
 
-def test_a_starter_that_is_gone_with_all_of_its_ranks(job):
-    job.starter.code = 213
+def test_a_backend_that_is_gone_with_all_of_its_ranks(job):
+    job.backend.code = 213
     job.roster.supervisors.clear()
     assert job.look(1.0) is None
     verdict = job.look(1.0 + 2 * SETTLE).verdict
@@ -93,15 +96,15 @@ def test_a_starter_that_is_gone_with_all_of_its_ranks(job):
     assert "  mpirun said:\n    one of them exited improperly" in verdict.text
 
 
-LOST_FAILURE = {"type": "failure", "exception": "PeerLostError", "message": "rank 1 is gone", "traceback": "Traceback"}
-BAD_DATA = {"type": "failure", "exception": "ValueError", "message": "bad data", "traceback": "Traceback"}
+LOST_FAILURE = Failure(kind="PeerLostError", text="rank 1 is gone", traceback="Traceback")
+BAD_DATA = Failure(kind="ValueError", text="bad data", traceback="Traceback")
 
 
 def fail(job, rank, report=None, **end):
     job.roster.ends[rank].host = "ab"[rank]
     if report is not None:
         job.roster.note(job.peers[rank], report)
-    job.roster.note(job.peers[rank], EXIT | end)
+    job.roster.note(job.peers[rank], replace(EXIT, **end))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,7 @@ def test_a_lost_daemon_is_behind_bare_exit_codes(job, failures):
         fail(job, rank, report, **end)
     assert job.look(1.0) is None
     assert job.look(1.0 + 2 * SETTLE) is None
-    job.starter.code, job.starter.said = 0, "Remote daemon: [prterun-a-1@0,1] on node b\n  Remote host: b\n"
+    job.backend.code, job.backend.said = 0, "Remote daemon: [prterun-a-1@0,1] on node b\n  Remote host: b\n"
     verdict = job.look(1.0 + 3 * SETTLE).verdict
     assert verdict.ranks == (1,)
     assert verdict.exit_code != 0
@@ -131,15 +134,15 @@ def test_a_bare_exit_code_is_its_own_reason_where_nothing_else_is_said(job):
     job.plan.all_local = False
     fail(job, 1, code=3)
     assert job.look(1.0) is None
-    assert job.look(1.0 + STARTERS_WORD / 2) is None
-    assert job.look(1.0 + STARTERS_WORD).verdict.exit_code == 3
+    assert job.look(1.0 + BACKENDS_WORD / 2) is None
+    assert job.look(1.0 + BACKENDS_WORD).verdict.exit_code == 3
 
 
 @pytest.mark.parametrize(("report", "end"), [(BAD_DATA, {"code": 1}), (None, {"signal": 11, "faults": "x"})])
 def test_what_explains_itself_waits_for_nobody_and_is_not_laid_on_a_daemon(job, report, end):
     job.plan.all_local = False
     fail(job, 1, report, **end)
-    job.starter.said = "Remote daemon: [prterun-a-1@0,1] on node b\n"
+    job.backend.said = "Remote daemon: [prterun-a-1@0,1] on node b\n"
     assert job.look(1.0) is None
     verdict = job.look(1.0 + SETTLE).verdict
     assert verdict.text.splitlines()[1].startswith("dtrain: rank 1 of 2 failed: ")
@@ -147,21 +150,21 @@ def test_what_explains_itself_waits_for_nobody_and_is_not_laid_on_a_daemon(job, 
 
 @pytest.mark.parametrize("has_exchanged", [True, False, None])
 def test_ranks_that_exchanged_nothing_are_noted(job, has_exchanged):
-    job.starter.code = 0
+    job.backend.code = 0
     for peer in job.peers:
-        job.roster.note(peer, SUMMARY | {"has_exchanged": has_exchanged})
+        job.roster.note(peer, Summary(has_exchanged))
         job.roster.note(peer, EXIT)
     assert ("no collective ran" in job.look(1.0).note) is (has_exchanged is False)
 
 
 @pytest.mark.parametrize("have_joined", [True, False])
 def test_the_note_asks_only_for_what_is_missing(job, have_joined):
-    job.starter.code = 0
+    job.backend.code = 0
     for peer in job.peers:
         if have_joined:
-            job.roster.note(peer, {"type": "joining"})
-            job.roster.note(peer, {"type": "joined"})
-        job.roster.note(peer, SUMMARY | {"has_exchanged": False})
+            job.roster.note(peer, Joining())
+            job.roster.note(peer, Joined())
+        job.roster.note(peer, Summary(False))
         job.roster.note(peer, EXIT)
     note = job.look(1.0).note
     assert "wrap the model in dist.data_parallel()" in note and ("dist.init()" in note) is not have_joined
@@ -175,7 +178,7 @@ def test_who_left_after_another_failed_is_not_the_cause(job):
 
 @pytest.mark.parametrize("all_local", [True, False])
 def test_hosts_are_named_where_others_than_this_one_did_not_come_up(job, all_local):
-    job.plan.all_local, job.starter.code = all_local, 1
+    job.plan.all_local, job.backend.code = all_local, 1
     job.plan.ranks = [SimpleNamespace(rank=rank, host=host) for rank, host in enumerate("ab")]
     job.roster.supervisors.clear()
     assert job.look(1.0, math.inf) is None

@@ -9,13 +9,19 @@ from types import SimpleNamespace
 import pytest
 
 from dtrain.base.version import VERSION
+from dtrain.control.messages import Ready, Start, Stop
 from dtrain.launcher.job.muster import Muster
 from dtrain.launcher.job.roster import Roster
 
-READY = {"type": "ready", "child_pid": 77, "cores": [0, 1], "num_cores": 2, "devices": [], "free_port": 9} | {
-    "dtrain": VERSION,
-    "python": platform.python_version(),
-}
+READY = Ready(
+    child_pid=77,
+    cores=(0, 1),
+    num_cores=2,
+    devices=(),
+    free_port=9,
+    dtrain=VERSION,
+    python=platform.python_version(),
+)
 SPEC = SimpleNamespace(quiet=True, grace=None)
 PLAN = SimpleNamespace(size=2, variables=SimpleNamespace(all={}))
 
@@ -27,12 +33,12 @@ class Server:
         self.environments = []
 
     def send(self, peer, message):
-        self.sent.append((peer.rank, message["type"]))
-        self.environments.append(message.get("environment"))
+        self.sent.append((peer.rank, type(message)))
+        self.environments.append(getattr(message, "environment", None))
 
     def broadcast(self, message, *, role):
         for rank in sorted(self.peers):
-            self.sent.append((rank, message["type"]))
+            self.sent.append((rank, type(message)))
 
 
 @pytest.fixture
@@ -49,7 +55,7 @@ def test_the_last_one_lets_all_scripts_run(job):
     assert job.come[0]() == ""
     assert job.server.sent == []
     assert job.come[1]() == ""
-    assert job.server.sent == [(0, "start"), (1, "start")]
+    assert job.server.sent == [(0, Start), (1, Start)]
     assert job.muster.running_since < math.inf
 
 
@@ -59,7 +65,7 @@ def test_who_comes_while_the_job_ends_is_told_to_end(job):
     job.muster.stop(job.server, 15, 1.0)
     job.roster.note_lost(job.peers[0])
     assert job.come[1]() == ""
-    assert job.server.sent == [(0, "stop"), (1, "stop")]
+    assert job.server.sent == [(0, Stop), (1, Stop)]
     assert job.muster.running_since == math.inf
 
 

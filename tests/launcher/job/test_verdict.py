@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 
 import pytest
 
-from dtrain.launcher.job.backend_verdicts import daemon_lost_verdict, start_verdict, starter_left_verdict
+from dtrain.control.verdict import Failure
+from dtrain.launcher.job.backend_verdicts import backend_left_verdict, daemon_lost_verdict, start_verdict
 from dtrain.launcher.job.rank_end import RankEnd, cause
 from dtrain.launcher.job.verdict import (
     culprit_and_others,
@@ -23,11 +25,13 @@ def test_an_exception():
         host="a",
         pid=42,
         code=1,
-        exception="ValueError",
-        message="bad data\nin two lines",
-        traceback='Traceback:\n  File "t.py", line 3\nValueError: bad data\n',
-        step=7,
-        op="Allreduce",
+        said=Failure(
+            kind="ValueError",
+            text="bad data\nin two lines",
+            traceback='Traceback:\n  File "t.py", line 3\nValueError: bad data\n',
+        ),
+        collective_index=7,
+        call_text="Allreduce",
         max_rss=300 << 20,
         log="logs/rank.01/stderr",
     )
@@ -35,7 +39,7 @@ def test_an_exception():
     assert (verdict.kind, verdict.exit_code, verdict.ranks) == ("failure", 1, (1,))
     assert verdict.text.splitlines()[1:-1] == [
         "dtrain: rank 1 of 3 failed: ValueError: bad data (exit code 1)",
-        "  host a, pid 42, at an unknown time, step 7 Allreduce",
+        "  host a, pid 42, at an unknown time, collective 7 Allreduce",
         "  peak memory 300 MiB",
         "  its traceback:",
         "    Traceback:",
@@ -51,7 +55,7 @@ def test_an_exception():
     ("fields", "code", "text"),
     [
         ({"code": 3}, 3, "exit code 3"),
-        ({"code": 1, "exception": "KeyError"}, 1, "KeyError (exit code 1)"),
+        ({"code": 1, "said": Failure(kind="KeyError", text="")}, 1, "KeyError (exit code 1)"),
         ({"signal": signal.SIGKILL}, 137, "killed by SIGKILL (signal 9), sent by somebody"),
         ({"signal": signal.SIGKILL, "oom_kills": 1}, 137, "most likely by the kernel for want of memory"),
         ({"signal": signal.SIGKILL, "lost": True}, 137, "or its host was lost"),
@@ -70,7 +74,7 @@ def test_causes_and_codes(fields, code, text):
 
 def test_what_would_move_a_terminals_cursor_is_spelled_out():
     text = "\x1b[2J\x1b[31mred\r over\x07\x00 \x9b2J a\tb ü"
-    end = RankEnd(rank=1, host="a", code=1, exception="E", message=text, traceback=f"Traceback:\nE: {text}\n")
+    end = RankEnd(rank=1, host="a", code=1, said=Failure(kind="E", text=text, traceback=f"Traceback:\nE: {text}\n"))
     shown = failure_verdict(end, 2).text
     assert r"E: \x1b[2J\x1b[31mred\x0d over\x07\x00 \x9b2J a" in shown and "a\tb ü" in shown
     assert all(character.isprintable() or character in "\n\t" for character in shown)
@@ -85,18 +89,18 @@ def test_who_has_failed():
 
 def test_timeout_names_the_rank_furthest_behind():
     ends = [
-        RankEnd(rank=0, host="a", step=12, op="all_reduce", time=90.0, stacks="main:\n  all_reduce"),
-        RankEnd(rank=1, host="b", step=9, op="load", time=80.0),
+        RankEnd(rank=0, host="a", collective_index=12, call_text="all_reduce", time=90.0, stacks="main:\n  all_reduce"),
+        RankEnd(rank=1, host="b", collective_index=9, call_text="load", time=80.0),
         RankEnd(rank=2, host="b", code=0),
     ]
     verdict = timeout_verdict(30, ends, now=100.0)
     assert (verdict.kind, verdict.exit_code, verdict.ranks) == ("timeout", 124, (0, 1))
     assert verdict.text.splitlines()[1:-1] == [
         "dtrain: timeout: the job ran longer than 30 s",
-        "  rank 0 on a: running, step 12 all_reduce, last seen 10.0 s ago",
-        "  rank 1 on b: running, step 9 load, last seen 20.0 s ago",
+        "  rank 0 on a: running, collective 12 all_reduce, last seen 10.0 s ago",
+        "  rank 1 on b: running, collective 9 load, last seen 20.0 s ago",
         "  rank 2 on b: ended with exit code 0",
-        "  furthest behind: rank 1, step 9 load",
+        "  furthest behind: rank 1, collective 9 load",
         "  rank 0 stands at (newest call first):",
         "    main:",
         "      all_reduce",
@@ -125,9 +129,8 @@ def test_failure_file(tmp_path):
 def _mismatch(rank: int, line: int, text: str = "got rank 0: barrier; ranks 1-99: split") -> RankEnd:
     traceback = f'Traceback:\n  File "t.py", line {line}, in step\n    step()\n'
     message = f"[rank {rank}/100] {text}\nmake every rank"
-    return RankEnd(
-        rank=rank, host="a", code=120, exception="CollectiveMismatchError", message=message, traceback=traceback
-    )
+    said = Failure(kind="CollectiveMismatchError", text=message, traceback=traceback)
+    return RankEnd(rank=rank, host="a", code=120, said=said)
 
 
 def test_ranks_that_fail_alike_are_one_line_however_many_there_are():
@@ -140,13 +143,17 @@ def test_ranks_that_fail_alike_are_one_line_however_many_there_are():
 
 def test_ranks_that_disagree_are_shown_side_by_side():
     first = _mismatch(2, 42)
-    first.sides = ("rank 1: all_reduce sum f32[]", "ranks 0,2: all_reduce sum f32[3]")
+    first.said = replace(first.said, sides=("rank 1: all_reduce sum f32[]", "ranks 0,2: all_reduce sum f32[3]"))
     text = failure_verdict(first, 3).text
     assert "  rank 1: all_reduce sum f32[]\n  ranks 0,2: all_reduce sum f32[3]\n" in text
 
 
 def test_another_error_is_another_line_with_its_place():
-    others = [_mismatch(1, 30), _mismatch(2, 31), RankEnd(rank=3, host="b", code=1, exception="KeyError", message="k")]
+    others = [
+        _mismatch(1, 30),
+        _mismatch(2, 31),
+        RankEnd(rank=3, host="b", code=1, said=Failure(kind="KeyError", text="k")),
+    ]
     lines = failure_verdict(_mismatch(0, 12), 4, others).text.splitlines()
     assert [line for line in lines if line.startswith("  also: ")] == [
         "  also: ranks 1, 2 on a: the same error at t.py:30, t.py:31",
@@ -155,8 +162,8 @@ def test_another_error_is_another_line_with_its_place():
 
 
 def test_who_lost_a_peer_is_not_the_culprit():
-    lost = [RankEnd(rank=rank, code=1, exception="PeerLostError", message=f"on rank {rank}") for rank in (0, 2)]
-    memory = RankEnd(rank=1, code=1, exception="MemoryError", message="no room")
+    lost = [RankEnd(rank=rank, code=1, said=Failure(kind="PeerLostError", text=f"on rank {rank}")) for rank in (0, 2)]
+    memory = RankEnd(rank=1, code=1, said=Failure(kind="MemoryError", text="no room"))
     first, others = culprit_and_others([lost[0], memory, lost[1]])
     assert first is memory and others == lost
     assert "  also: ranks 0, 2 on unknown: PeerLostError (exit code 1)" in failure_verdict(first, 3, others).text
@@ -179,23 +186,26 @@ def test_a_lost_daemon_names_its_host_and_ranks(node):
         "dtrain: ranks 1, 2 of 3 lost: mpirun's daemon on b.site is gone, or the way to it"
     )
     assert "  rank 2 on b.site, pid 42\n" in verdict.text
-    assert (verdict.exit_code, verdict.ranks, verdict.first) == (1, (1, 2), ends[1])
+    assert (verdict.exit_code, verdict.ranks, verdict.first) == (1, (1, 2), ends[1].failure())
 
 
-def test_a_starter_that_leaves_without_a_reason_names_who_still_ran():
-    ends = [RankEnd(rank=rank, host="ab"[rank], pid=40 + rank, step=7, op="all_reduce") for rank in range(2)]
+def test_a_backend_that_leaves_without_a_reason_names_who_still_ran():
+    ends = [
+        RankEnd(rank=rank, host="ab"[rank], pid=40 + rank, collective_index=7, call_text="all_reduce")
+        for rank in range(2)
+    ]
     verdict = daemon_lost_verdict("mpirun", -15, "", ends, addresses={}, scheduler="Slurm")
     assert "dtrain: mpirun ended the job while ranks 0, 1 of 2 ran on a, b\n" in verdict.text
-    assert "  rank 1 on b, pid 41, step 7 all_reduce\n" in verdict.text
+    assert "  rank 1 on b, pid 41, collective 7 all_reduce\n" in verdict.text
     assert "  Slurm may have ended the job: cancelled, over its time limit, or a node failed\n" in verdict.text
     assert (verdict.exit_code, verdict.ranks) == (143, (0, 1))
 
 
 def test_who_did_not_come_up_is_named_with_the_hosts():
-    text = starter_left_verdict("mpirun", 127, "prted: not found\n", missing=[1, 2], hosts=["b", "b"]).text
+    text = backend_left_verdict("mpirun", 127, "prted: not found\n", missing=[1, 2], hosts=["b", "b"]).text
     assert "  mpirun left with code 127 before ranks 1, 2 on b came up; it said:\n    prted: not found\n" in text
     assert "the same environment at the same path" in text
-    assert "path" not in starter_left_verdict("mpirun", 1, "x", missing=[0]).text
+    assert "path" not in backend_left_verdict("mpirun", 1, "x", missing=[0]).text
 
 
 def test_a_lost_rank_of_a_batch_job_may_have_been_ended_by_its_system():

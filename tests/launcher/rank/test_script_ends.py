@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from dtrain.control.messages import Summary
+from dtrain.control.wire import encode
 from dtrain.launcher.rank.reports import ReportPipe, out_of_the_way
 from dtrain.launcher.rank.script import Script
 
@@ -118,9 +120,9 @@ def test_code_and_words_get_through(run_script, tmp_path, name):
     ended = run_script(action)
     assert ended.code == code
     if code > 0:
-        told = f"{ended.report['exception']}: {ended.report['message']}"
+        told = f"{ended.report['kind']}: {ended.report['text']}"
         assert told.startswith(text)
-        assert not ended.report["exception"] or "script.py" in ended.report["traceback"]
+        assert not ended.report["kind"] or "script.py" in ended.report["traceback"]
     else:
         assert text in ended.faults or "closing" in name
     assert "".join(path.read_text() for path in tmp_path.glob("mine*")) == ""
@@ -231,10 +233,10 @@ def test_a_report_is_never_written_into_what_else_has_its_number(tmp_path):
         reports.become_rank()
         reports._path = str(tmp_path / "not here")
         try:
-            assert reports.send({"type": "summary"})
-            assert os.read(reader, 1 << 10) == b'\n{"type": "summary"}\n'
+            assert reports.send(Summary(True))
+            assert os.read(reader, 1 << 10) == b"\n" + encode(Summary(True))
             os.dup2(file.fileno(), reports._write_end)
-            assert not reports.send({"type": "failure"})
+            assert not reports.send(Summary(False))
             assert file.read() == ""
         finally:
             os.close(reports._write_end)

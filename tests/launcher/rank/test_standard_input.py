@@ -12,7 +12,9 @@ import time
 
 import pytest
 
-from dtrain.launcher.rank.rank_input import PIECE, RankInput
+from dtrain.control.messages import InputTaken
+from dtrain.launcher.job.standard_input import PIECE
+from dtrain.launcher.rank.rank_input import RankInput
 
 pytestmark = pytest.mark.alone
 
@@ -72,7 +74,7 @@ class Client:
         self.sent = []
 
     def send(self, message):
-        self.sent.append(message["type"])
+        self.sent.append(type(message))
 
 
 def test_a_rank_that_reads_slowly_or_closes_its_end():
@@ -81,15 +83,15 @@ def test_a_rank_that_reads_slowly_or_closes_its_end():
     given = RankInput(write, selector, client)
     given.take(b"y" * PIECE)
     given.write()
-    assert client.sent == ["input_taken"], "a pipe holds a piece"
+    assert client.sent == [InputTaken], "a pipe holds a piece"
     given.take(b"z" * PIECE)
     given.write()
-    assert client.sent == ["input_taken"], "no more is asked for before this one is in the pipe"
+    assert client.sent == [InputTaken], "no more is asked for before this one is in the pipe"
     os.close(read)
     given.write()
     given.take(b"for nobody")
     given.take(b"")
-    assert client.sent == ["input_taken"]
+    assert client.sent == [InputTaken]
     assert not selector.get_map()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(write)
@@ -97,7 +99,7 @@ def test_a_rank_that_reads_slowly_or_closes_its_end():
 
 IN_THE_BACKGROUND = """
 import os, sys
-from dtrain.launcher.rank.rank_input import _is_ours
+from dtrain.launcher.job.standard_input import _is_ours
 def in_a_group_of_its_own():
     child = os.fork()
     if child == 0:
