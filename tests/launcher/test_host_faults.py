@@ -13,7 +13,7 @@ import pytest
 from helpers.hosts import ip
 
 import dtrain
-from dtrain.control.client import VANISHED_AFTER
+from dtrain.control.connection import VANISHED_AFTER
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed]
 
