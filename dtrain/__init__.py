@@ -106,6 +106,7 @@ from dtrain import optim as optim
 from dtrain import passes as passes  # hands the default pipeline to trace
 from dtrain.ops.random_from import bernoulli as bernoulli
 from dtrain.ops.random_from import normal as normal
+from dtrain.passes.graph_passes import graph_passes as graph_passes
 
 __version__ = VERSION
 

@@ -24,6 +24,7 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.collectives import exposed_time
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.memory.bucket_pool import pool_of
+from dtrain.collectives.passes.pack_all_reduce import pack_all_reduce
 from dtrain.collectives.world.context import communicator_for, get_communicator, is_initialized
 from dtrain.collectives.world.missed_calls import counted, miss
 from dtrain.control.client import control_client
@@ -37,6 +38,7 @@ from dtrain.graph.op import Op, Sample, register_op
 from dtrain.kernels.array_module import Array
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.registry import register_kernel
+from dtrain.passes.pipeline import Pass, register_pass_for
 from dtrain.runtime.buckets import BucketRequest, register_bucket_op, set_bucket_provider
 from dtrain.runtime.unfinished_runs import set_unfinished_listener
 
@@ -107,6 +109,11 @@ def _where_chosen(x: Tensor, extremum: Tensor, grad: Tensor) -> Tensor:
 
 
 ALL_REDUCE = _collective("all_reduce", infer=_all_reduce_infer, grad=_all_reduce_grad, saves_outputs=True)
+register_pass_for(
+    ALL_REDUCE,
+    Pass(pack_all_reduce, "behind common subexpressions, so that no gradient is sent twice"),
+    after="eliminate_common_subexpressions",
+)
 
 
 def weight_of(arrays: Sequence[Array]) -> Any:

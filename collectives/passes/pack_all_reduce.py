@@ -19,7 +19,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from dtrain.collectives.memory.bucket import Bucket
-from dtrain.collectives.ops.collective_ops import ALL_REDUCE, ALL_REDUCE_MANY
+from dtrain.graph.editor import Editor
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.op import get_op
 from dtrain.runtime.buckets import may_lie_in_bucket
@@ -37,38 +37,37 @@ class _Member:
 
 def pack_all_reduce(graph: Graph) -> None:
     """Merge the all-reduces with a `bucket` attribute above 0."""
-    behind: dict[int, list[Node]] = {}
-    replacement: dict[Value, Value] = {}
-    packed: set[Node] = set()
-    placed = -1  # the position of the last bucket, and of any other collective before it
-    buckets = [bucket for members in _candidates(graph).values() for bucket in _divide(members)]
-    for bucket in sorted(buckets, key=lambda bucket: min(member.position for member in bucket)):
-        made = _pack(bucket)
-        placed = max(placed, *(member.begin for member in bucket))
-        behind.setdefault(placed, []).extend(made)
-        nodes = [member.node for member in bucket]
-        replacement.update((node.outputs[0], value) for node, value in zip(nodes, made[-1].outputs))
-        packed.update(nodes)
-    graph.nodes = _rebuild(graph.nodes, behind, packed)
-    graph.replace_values(replacement)
+    if not any(map(_may_be_packed, graph.nodes)):
+        return
+    with Editor(graph) as editor:
+        nodes = graph.nodes
+        buckets = [bucket for members in _candidates(editor).values() for bucket in _divide(members)]
+        placed = -1  # the position of the last bucket, and of any other collective before it
+        last: Node | None = None  # what was inserted there last
+        packed = []
+        for bucket in sorted(buckets, key=lambda bucket: min(member.position for member in bucket)):
+            begin = max(placed, *(member.begin for member in bucket))
+            if begin > placed:
+                placed, last = begin, nodes[begin]
+            last = _pack(editor, bucket, last)
+            packed.append((bucket, last.outputs))
+        for bucket, values in packed:
+            for member, value in zip(bucket, values):
+                editor.replace(member.node, [value], reason=f"one message for {len(bucket)} gradients")
 
 
 def _may_be_packed(node: Node) -> bool:
-    return node.op is ALL_REDUCE and bool(node.attrs.get("bucket"))
+    return node.op.name == "all_reduce" and bool(node.attrs.get("bucket"))
 
 
-def _candidates(graph: Graph) -> dict[Hashable, list[_Member]]:
+def _candidates(editor: Editor) -> dict[Hashable, list[_Member]]:
     """All-reduces that may be packed, per key, keys in order of their first appearance."""
-    ready = {value: position for position, node in enumerate(graph.nodes) for value in node.outputs}
-    readers: dict[Value, dict[Node, int]] = {}
-    for position, node in enumerate(graph.nodes):
-        for value in node.inputs:
-            readers.setdefault(value, {})[node] = position
-    results = set(graph.results())
+    nodes = editor.graph.nodes
+    places = {node: position for position, node in enumerate(nodes)}
     groups: dict[Hashable, list[_Member]] = {}
     first: dict[Hashable, int] = {}
     other = -1  # the last collective that stays where it is
-    for position, node in enumerate(graph.nodes):
+    for position, node in enumerate(nodes):
         if node.op.is_collective and not _may_be_packed(node):
             other = position
         elif _may_be_packed(node):
@@ -86,26 +85,22 @@ def _candidates(graph: Graph) -> dict[Hashable, list[_Member]]:
                 attrs["bucket"],
             )
             before = first.setdefault(key, position) if bunch else position
+            readers = {reader: places[reader] for reader in editor.readers(value)}
             is_copied = (
-                value in results
+                editor.is_result(value)
                 or (value.node is not None and _lies_in_bucket(value.node))
-                or not may_lie_in_bucket(value, before, _without(readers[value], node, before))
+                or not may_lie_in_bucket(value, before, {**readers, node: before})  # where its bucket may stand
             )
-            begins = [other, *(ready.get(needed, -1) for needed in node.inputs)]
+            begins = [other, *(-1 if made.node is None else places[made.node] for made in node.inputs)]
             if not is_copied:  # others read it before it is overwritten
-                begins += [where for reader, where in readers[value].items() if reader is not node]
+                begins += [place for reader, place in readers.items() if reader is not node]
             groups.setdefault(key, []).append(_Member(node, position, max(begins), is_copied))
     return groups
 
 
 def _lies_in_bucket(node: Node) -> bool:
     """Whether outputs of a node lie in a bucket already, which has its members next to each other."""
-    return node.op is ALL_REDUCE_MANY or _may_be_packed(node)
-
-
-def _without(readers: dict[Node, int], node: Node, position: int) -> dict[Node, int]:
-    """The readers, with `node` as one that stands at `position`, where its bucket may."""
-    return {**readers, node: position}
+    return node.op.name == "all_reduce_many" or _may_be_packed(node)
 
 
 def _divide(members: list[_Member]) -> list[list[_Member]]:
@@ -125,16 +120,15 @@ def _divide(members: list[_Member]) -> list[list[_Member]]:
     return buckets
 
 
-def _pack(members: list[_Member]) -> list[Node]:
-    """The nodes of one bucket: copies for inputs that cannot lie in it, then the packed collective."""
-    made: list[Node] = []
+def _pack(editor: Editor, members: list[_Member], behind: Node | None) -> Node:
+    """Insert one bucket: copies for inputs that cannot lie in it, then the packed collective, which comes back."""
     inputs: list[Value] = []
     for member in members:
         value = member.node.inputs[0]
         if value in inputs or member.is_copied:
-            copy = Node(get_op("copy"), (value,), (value.type,), source=member.node.source)
-            made.append(copy)
-            value = copy.outputs[0]
+            reason = "its input cannot lie in a bucket"
+            behind = editor.insert_after(behind, get_op("copy"), (value,), like=member.node, reason=reason)
+            value = behind.outputs[0]
         inputs.append(value)
     first = members[0].node
     attrs = {
@@ -142,27 +136,19 @@ def _pack(members: list[_Member]) -> list[Node]:
         "op": first.attrs["op"],
         "labels": tuple(member.node.attrs["label"] for member in members),
     }
-    outputs = [value.type for value in inputs]
-    made.append(Node(ALL_REDUCE_MANY, [*inputs, *first.inputs[1:]], outputs, attrs, source=first.source))
-    return made
-
-
-def _rebuild(nodes: list[Node], behind: dict[int, list[Node]], packed: set[Node]) -> list[Node]:
-    rebuilt = list(behind.get(-1, []))
-    for position, node in enumerate(nodes):
-        if node not in packed:
-            rebuilt.append(node)
-        rebuilt += behind.get(position, [])
-    return rebuilt
+    reason = f"a bucket of {len(members)} gradients"
+    return editor.insert_after(
+        behind, get_op("all_reduce_many"), [*inputs, *first.inputs[1:]], attrs, like=first, reason=reason
+    )
 
 
 def bucket_plan(graph: Graph) -> list[Bucket]:
     """The messages that carry gradients in a graph, in order: packed buckets, and all-reduces that stayed alone."""
     plan = []
     for node in graph.nodes:
-        if node.op is ALL_REDUCE_MANY and any(node.attrs["labels"]):
+        if node.op.name == "all_reduce_many" and any(node.attrs["labels"]):
             labels = node.attrs["labels"]
-        elif node.op is ALL_REDUCE and node.attrs.get("label"):
+        elif node.op.name == "all_reduce" and node.attrs.get("label"):
             labels = (node.attrs["label"],)
         else:
             continue

@@ -1,7 +1,7 @@
 """Joining the world for training: the communicator, and everything that training on several ranks brings along.
 
-Importing this module puts the PackAllReduce pass into the default pipeline and lets every compiled graph be compared
-between ranks before its first run. What a traced function asks about the world is guarded.
+Importing this module lets every compiled graph be compared between ranks before its first run. What a traced function
+asks about the world is guarded.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 from dtrain.capture.trace import add_first_run_listener
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.passes.agreement import post_schedules
-from dtrain.collectives.passes.pack_all_reduce import pack_all_reduce
 from dtrain.collectives.training.epoch_agreement import post_epoch
 from dtrain.collectives.training.sync_batch_norm import convert_sync_batch_norm, exchange_through_world
 from dtrain.collectives.world import context
 from dtrain.core.context import context as tracing
 from dtrain.data.epoch_start import add_epoch_listener
 from dtrain.nn.batch_norm import SyncBatchNorm
-from dtrain.passes import Pass, insert_pass
 
 
 def guard_world(present: context.Present, world: Communicator | None) -> None:
@@ -25,10 +23,6 @@ def guard_world(present: context.Present, world: Communicator | None) -> None:
         tracing.tracer.guard(present, "world", world)
 
 
-insert_pass(
-    Pass(pack_all_reduce, "behind common subexpressions, so that no gradient is sent twice"),
-    after="eliminate_common_subexpressions",
-)
 add_first_run_listener(post_schedules)
 add_epoch_listener(post_epoch)
 context.add_question_listener(guard_world)

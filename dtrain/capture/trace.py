@@ -1,7 +1,7 @@
 """`trace`: capture a function of tensors as a graph at its first call, and run the optimized graph from then on.
 
-The passes that optimize the graph, and whoever must look at it before its first run, live on upper floors: they hand
-themselves in through `set_pipeline` and `add_first_run_listener`.
+The passes that optimize the graph live on an upper floor: they are a value in the context of the thread. Whoever must
+look at a graph before its first run hands itself in through `add_first_run_listener`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dtrain.capture.structure import LEAF, flatten, unflatten, values_of
 from dtrain.capture.tracer import Tracer, both_ways
 from dtrain.capture.watched import reporting_reads
 from dtrain.core.apply import apply
-from dtrain.core.context import context, is_grad_enabled
+from dtrain.core.context import GraphPasses, context, is_grad_enabled
 from dtrain.core.tensor import LentGradient, Tensor, as_tensor
 from dtrain.graph.graph import Graph
 from dtrain.graph.op import get_op
@@ -33,19 +33,11 @@ from dtrain.runtime.unfinished_runs import tell_unfinished
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
-Pipeline = Callable[[Graph], Graph]
 FirstRunListener = Callable[[Graph], None]
 
 _MAX_VARIANTS = 8  # captures kept for one combination of types and values
 _MAX_KEYS = 64  # combinations before a warning
-_pipeline: Pipeline | None = None
 _first_run_listeners: list[FirstRunListener] = []
-
-
-def set_pipeline(pipeline: Pipeline) -> None:
-    """Optimize every graph with `pipeline` from now on. `dtrain.passes` does this on import."""
-    global _pipeline
-    _pipeline = pipeline
 
 
 def add_first_run_listener(listener: FirstRunListener) -> None:
@@ -147,7 +139,7 @@ class CompiledGraph:
 class TracedFunction(Generic[Parameters, Result]):
     """A function whose calls run as graphs, one per combination of input types and non-tensor arguments."""
 
-    def __init__(self, function: Callable[Parameters, Result], *, passes: Pipeline | None = None) -> None:
+    def __init__(self, function: Callable[Parameters, Result], *, passes: GraphPasses | None = None) -> None:
         functools.update_wrapper(self, function)
         self.name = getattr(function, "__name__", "graph").strip("<>")
         self._function = function
@@ -167,7 +159,8 @@ class TracedFunction(Generic[Parameters, Result]):
             arguments, structure = flatten((args, kwargs), tensors=_as_argument)
         types = tuple([(tensor.type, tensor.requires_grad) for tensor in arguments])
         # Ranks may be threads, and an executor is one run at a time: every thread has captures of its own.
-        key = (structure, types, is_grad_enabled(), get_ident())
+        passes = context.pipeline if self._passes is None else self._passes
+        key = (structure, types, is_grad_enabled(), get_ident(), passes)
         try:
             variants = self._compiled.setdefault(key, [])
         except TypeError:
@@ -184,7 +177,7 @@ class TracedFunction(Generic[Parameters, Result]):
                     return compiled.run(arguments)  # type: ignore[no-any-return]
                 except StateTypeError:
                     continue  # a module moved to another dtype, or a parameter of another shape: another capture
-        return self._compile(variants, arguments, structure).run(arguments)  # type: ignore[no-any-return]
+        return self._compile(variants, arguments, structure, passes).run(arguments)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         count = len(self.graphs)
@@ -203,7 +196,9 @@ class TracedFunction(Generic[Parameters, Result]):
         """The captures so far, oldest first."""
         return [compiled for variants in self._compiled.values() for compiled in variants]
 
-    def _compile(self, variants: list[CompiledGraph], arguments: Sequence[Tensor], structure: Any) -> CompiledGraph:
+    def _compile(
+        self, variants: list[CompiledGraph], arguments: Sequence[Tensor], structure: Any, passes: GraphPasses | None
+    ) -> CompiledGraph:
         if len(variants) == _MAX_VARIANTS:
             what = variants[-1].capture.changed() or "the dtype or shape of a tensor from outside"
             variants.pop(0)
@@ -216,7 +211,7 @@ class TracedFunction(Generic[Parameters, Result]):
                 f"traced function {self.name} was captured for {_MAX_KEYS} combinations of input types and values: "
                 "pass what changes at every call as a tensor, and pad inputs to few shapes"
             )
-        compiled = self._optimize(self._capture(arguments, structure))
+        compiled = _optimize(self._capture(arguments, structure), passes)
         for listener in _first_run_listeners:
             listener(compiled.graph)
         variants.append(compiled)
@@ -251,12 +246,12 @@ class TracedFunction(Generic[Parameters, Result]):
         capture.structure = output_structure
         return capture
 
-    def _optimize(self, capture: Capture) -> CompiledGraph:
-        verify(capture.graph, after="capture")
-        pipeline = self._passes or _pipeline
-        if pipeline is not None:
-            capture.graph = pipeline(capture.graph)
-        return CompiledGraph(capture)
+
+def _optimize(capture: Capture, passes: GraphPasses | None) -> CompiledGraph:
+    verify(capture.graph, after="capture")
+    if passes is not None:
+        capture.graph = passes(capture.graph)
+    return CompiledGraph(capture)
 
 
 @functools.cache
@@ -286,9 +281,9 @@ def _as_result(value: Any) -> Tensor | None:
 def trace(function: Callable[Parameters, Result], /) -> TracedFunction[Parameters, Result]: ...
 @overload
 def trace(
-    *, passes: Pipeline | None = None
+    *, passes: GraphPasses | None = None
 ) -> Callable[[Callable[Parameters, Result]], TracedFunction[Parameters, Result]]: ...
-def trace(function: Any = None, /, *, passes: Pipeline | None = None) -> Any:
+def trace(function: Any = None, /, *, passes: GraphPasses | None = None) -> Any:
     """Capture a function of tensors as one graph per input types, optimize it, and run that.
 
     Forward, `backward()`, collectives and optimizer updates inside all become part of the graph. Python runs only
@@ -317,7 +312,7 @@ def trace(function: Any = None, /, *, passes: Pipeline | None = None) -> Any:
     Args:
         function: takes tensors (also NumPy arrays, and both nested in lists, tuples and dicts), slices and hashable
             values.
-        passes: what optimizes the graph, instead of the default pipeline.
+        passes: what optimizes the graph, instead of the pipeline of the thread (`dtrain.graph_passes`).
     """
     if function is None:
         return lambda inner: TracedFunction(inner, passes=passes)

@@ -10,12 +10,15 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from dtrain.graph.graph import Graph
+
 if TYPE_CHECKING:
     from dtrain.core.listeners import PassListener, TraceListener
     from dtrain.core.tensor import Tensor
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+GraphPasses = Callable[[Graph], Graph]
 
 
 class Context(threading.local):
@@ -24,7 +27,10 @@ class Context(threading.local):
     `stand_ins` maps leaves to tensors on the same elements that the tape records in their place (data parallelism: the
     leaf's gradient then passes through the stand-in's history). It is replaced, never changed.
     `backward_pass` is the `backward()` under way, None where gradients are asked for with `grad()`.
+    `pipeline` optimizes the graphs that are captured. Where a thread has none of its own, it is the default one.
     """
+
+    pipeline: GraphPasses | None = None
 
     def __init__(self) -> None:
         self.grad_enabled = True

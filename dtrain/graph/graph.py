@@ -2,13 +2,14 @@
 
 A graph has ordered inputs (arguments, then states), nodes in execution order, and outputs. A state is memory that
 outlives a run (a parameter, a running mean, an optimizer moment): the graph reads it through an input and may name
-the value that replaces it. Passes rewrite graphs through `replace_values` and by rebuilding the node list.
+the value that replaces it. Passes rewrite graphs through `dtrain.graph.editor`, which notes every change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from dtrain.base.tensor_type import TensorType
 from dtrain.graph.op import Op
@@ -57,11 +58,25 @@ class Node:
         return f"<{self.op.name} of {len(self.inputs)} inputs>"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """One edit of a graph: what was done with `node`, the values to read `instead` of its outputs, and why.
+
+    `proven` says that what the node checks is known to hold for all values, or was checked.
+    """
+
+    kind: Literal["insert", "replace", "erase"]
+    node: Node
+    reason: str
+    instead: tuple[Value, ...] = ()
+    proven: bool = False
+
+
 class Graph:
     """Inputs, nodes in execution order, outputs, and which inputs are states.
 
     `num_states` of the inputs, the last ones, are states. `updates` maps the position of a state among the states to
-    the value it holds after a run.
+    the value it holds after a run. `changes` are the edits of the pass that is under way.
     """
 
     def __init__(self, name: str = "graph") -> None:
@@ -71,6 +86,7 @@ class Graph:
         self.nodes: list[Node] = []
         self.outputs: list[Value] = []
         self.updates: dict[int, Value] = {}
+        self.changes: list[Change] = []
 
     @property
     def arguments(self) -> list[Value]:
@@ -104,27 +120,6 @@ class Graph:
     def results(self) -> list[Value]:
         """Everything that must be computed: the outputs, then the state updates in order of the states."""
         return self.outputs + [self.updates[i] for i in sorted(self.updates)]
-
-    def replace_values(self, replacement: Mapping[Value, Value]) -> None:
-        """Let every reader of a key read its replacement instead. Replacements may chain."""
-
-        def resolve(value: Value) -> Value:
-            while value in replacement:
-                value = replacement[value]
-            return value
-
-        for node in self.nodes:
-            node.inputs = tuple(map(resolve, node.inputs))
-        self.outputs = [resolve(value) for value in self.outputs]
-        self.updates = {state: resolve(value) for state, value in self.updates.items()}
-
-    def readers(self) -> dict[Value, list[Node]]:
-        """The nodes that read each value, in order; a value that nobody reads is missing."""
-        found: dict[Value, list[Node]] = {}
-        for node in self.nodes:
-            for value in dict.fromkeys(node.inputs):
-                found.setdefault(value, []).append(node)
-        return found
 
     def __str__(self) -> str:
         from dtrain.graph.printer import print_graph

@@ -1,10 +1,11 @@
-"""Graph passes: one file each, and `pass_manager`, whose `default_pipeline` documents their order."""
+"""Graph passes: one file each, and `pipeline`, whose `DEFAULT_PIPELINE` documents their order."""
 
 from __future__ import annotations
 
-from dtrain.capture.trace import set_pipeline
-from dtrain.passes.pass_manager import Pass, PassManager, default_pipeline, insert_pass
+from dtrain.core.context import Context
+from dtrain.passes.graph_passes import graph_passes
+from dtrain.passes.pipeline import DEFAULT_PIPELINE, Pass, Pipeline, register_pass_for
 
-set_pipeline(lambda graph: default_pipeline().run(graph))
+Context.pipeline = DEFAULT_PIPELINE
 
-__all__ = ["Pass", "PassManager", "default_pipeline", "insert_pass"]
+__all__ = ["DEFAULT_PIPELINE", "Pass", "Pipeline", "graph_passes", "register_pass_for"]

@@ -1,7 +1,7 @@
 """Compute equal things once: nodes of one op with the same inputs and attributes become one node.
 
-Ops are pure (random ops take and give their state), so only collectives, which must match between ranks, and ops that
-overwrite an input are left alone.
+What may be computed once for twice is said by `graph/effects.py`. A value that is overwritten takes no readers over
+from behind that.
 """
 
 from __future__ import annotations
@@ -11,23 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.graph.graph import Graph, Node, Value
+from dtrain.graph.editor import Editor
+from dtrain.graph.effects import may_merge
+from dtrain.graph.graph import Graph, Node
 
 
 def eliminate_common_subexpressions(graph: Graph) -> None:
     """Let readers of a repeated node read the first one."""
     seen: dict[Hashable, Node] = {}
-    replacement: dict[Value, Value] = {}
-    for node in graph.nodes:
-        node.inputs = tuple(replacement.get(value, value) for value in node.inputs)
-        if node.op.is_collective or node.op.aliases_of(node.attrs):
-            continue
-        key = (node.op.name, node.inputs, tuple((name, _key(value)) for name, value in node.attrs.items()))
-        first = seen.setdefault(key, node)
-        if first is not node:
-            replacement.update(zip(node.outputs, first.outputs))
-    graph.nodes = [node for node in graph.nodes if not node.outputs or node.outputs[0] not in replacement]
-    graph.replace_values(replacement)
+    with Editor(graph) as editor:
+        for node in editor.nodes():
+            if not may_merge(node):
+                continue
+            key = (node.op.name, node.inputs, tuple([(name, _key(value)) for name, value in node.attrs.items()]))
+            first = seen.setdefault(key, node)
+            if first is not node and all(map(editor.may_stand_for, first.outputs, node.outputs)):
+                editor.replace(node, first.outputs, reason="an earlier node computes the same")
 
 
 def _key(value: Any) -> Hashable:

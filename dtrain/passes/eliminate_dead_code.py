@@ -6,19 +6,14 @@ is raised whether or not their result is used.
 
 from __future__ import annotations
 
-from dtrain.graph.graph import Graph, Node
+from dtrain.graph.editor import Editor
+from dtrain.graph.effects import may_drop
+from dtrain.graph.graph import Graph
 
 
 def eliminate_dead_code(graph: Graph) -> None:
     """Keep the nodes that a result, a collective or a check needs."""
-    needed = set(graph.results())
-    kept: list[Node] = []
-    for node in reversed(graph.nodes):
-        if _has_effect(node) or any(value in needed for value in node.outputs):
-            needed.update(node.inputs)
-            kept.append(node)
-    graph.nodes = kept[::-1]
-
-
-def _has_effect(node: Node) -> bool:
-    return node.op.is_collective or node.op.checks_values([value.type for value in node.inputs])
+    with Editor(graph) as editor:
+        for node in editor.nodes(backwards=True):
+            if not editor.is_read(node) and may_drop(node):
+                editor.erase(node, reason="nobody reads what it computes")

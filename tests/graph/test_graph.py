@@ -54,26 +54,6 @@ def test_results_are_outputs_and_then_updates_by_state() -> None:
     assert graph.results() == [values[0], values[2], values[1]]
 
 
-def test_replace_values_follows_chains_everywhere() -> None:
-    graph = Graph()
-    x, y, z = (graph.add_argument(TYPE) for _ in range(3))
-    state = graph.add_state(TYPE)
-    node = graph.add_node(get_op("add"), [x, state])
-    graph.outputs, graph.updates = [x, node.outputs[0]], {0: y}
-    graph.replace_values({x: y, y: z})
-    assert node.inputs == (z, state)
-    assert graph.outputs == [z, node.outputs[0]]
-    assert graph.updates == {0: z}
-
-
-def test_readers_are_listed_once_each() -> None:
-    graph = Graph()
-    x = graph.add_argument(TYPE)
-    first = graph.add_node(get_op("add"), [x, x])
-    second = graph.add_node(get_op("multiply"), [first.outputs[0], x])
-    assert graph.readers() == {x: [first, second], first.outputs[0]: [second]}
-
-
 def test_str_is_the_text_form() -> None:
     graph = Graph("tiny")
     graph.outputs = [graph.add_argument(TYPE, "x")]

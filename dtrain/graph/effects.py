@@ -1,0 +1,105 @@
+"""What a node does besides computing: the one place from which passes, the verifier and the editor learn it.
+
+An op talks to other ranks, raises for some values, or overwrites memory of its inputs. Everything else is a function of
+its inputs and attributes. Drawing random numbers is no effect of its own: a draw takes the state of its generator and
+gives the next one in the same memory, so it overwrites, as an update of a parameter does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dtrain.graph.constant import CONSTANT
+from dtrain.graph.graph import Node, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """The effects of one node.
+
+    group: the ranks that it talks to; None for what is no collective.
+    checks: whether it raises for some values of its inputs.
+    writes: the values whose memory it may overwrite.
+    """
+
+    group: str | None
+    checks: bool
+    writes: tuple[Value, ...]
+
+    def __bool__(self) -> bool:
+        return self.group is not None or self.checks or bool(self.writes)
+
+
+def effects_of(node: Node) -> Effects:
+    """Everything that `node` does besides computing."""
+    return Effects(group_of(node), checks_values(node), writes_of(node))
+
+
+def group_of(node: Node) -> str | None:
+    """The group of ranks that must all run this node, in the same order; None where a rank runs it alone."""
+    return str(node.attrs.get("group", "")) if node.op.is_collective else None
+
+
+def checks_values(node: Node) -> bool:
+    """Whether some values of its inputs make it raise, which a graph promises to do whoever reads its outputs."""
+    checks = node.op.checks
+    return checks([value.type for value in node.inputs]) if callable(checks) else checks
+
+
+def writes_of(node: Node) -> tuple[Value, ...]:
+    """The values whose memory a node may overwrite. Constants have memory that nobody overwrites."""
+    if not node.op.aliases:
+        return ()
+    written = (node.inputs[source] for source in node.op.aliases_of(node.attrs).values())
+    return tuple(value for value in written if value.node is None or value.node.op is not CONSTANT)
+
+
+def may_merge(node: Node) -> bool:
+    """Whether two such nodes with equal inputs and attributes may become one, and one may be computed ahead."""
+    return not node.op.is_collective and not (node.op.aliases and node.op.aliases_of(node.attrs))
+
+
+def may_drop(node: Node) -> bool:
+    """Whether the node may go where nobody reads its outputs."""
+    return not node.op.is_collective and not checks_values(node)
+
+
+def is_pure(node: Node) -> bool:
+    """Whether the node does nothing but compute: it may be merged, repeated, dropped, moved behind its inputs."""
+    return may_merge(node) and may_drop(node)
+
+
+def may_move(node: Node, over: Node) -> bool:
+    """Whether two neighbours may change places.
+
+    Not where one reads what the other makes, nor where one overwrites what the other reads. Collectives keep their
+    order, those of different groups too: the groups may have ranks in common.
+    """
+    if any(value.node is over for value in node.inputs) or any(value.node is node for value in over.inputs):
+        return False
+    if node.op.is_collective and over.op.is_collective:
+        return False
+    return not (_overwrites_reads_of(node, over) or _overwrites_reads_of(over, node))
+
+
+def _overwrites_reads_of(writer: Node, reader: Node) -> bool:
+    written = {memory_of(value) for value in writes_of(writer)}
+    return bool(written) and any(memory_of(value) in written for value in reader.inputs)
+
+
+def memory_of(value: Value) -> Value:
+    """The value whose elements `value` shows: itself, unless a view makes it. (A view that has to copy counts too.)"""
+    while value.node is not None and value.node.op.view is not None:
+        value = value.node.inputs[0]
+    return value
+
+
+def overwritten_memory(nodes: Iterable[Node]) -> dict[Value, list[Node]]:
+    """Which values are overwritten, and by which nodes, in order."""
+    found: dict[Value, list[Node]] = {}
+    for node in nodes:
+        if node.op.aliases:
+            for value in writes_of(node):
+                found.setdefault(memory_of(value), []).append(node)
+    return found

@@ -1,0 +1,48 @@
+"""Pieces of a graph that compute what is there already.
+
+Only what leaves every bit as it is: −0.0, the sign and the payload of NaN, wrapped integers.
+"""
+
+from __future__ import annotations
+
+from dtrain.graph.editor import Editor
+from dtrain.graph.graph import Graph, Value
+from dtrain.graph.pattern import Match, anything, call
+from dtrain.graph.rewrite import Rule, rewrite
+
+
+def _x(editor: Editor, match: Match) -> Value:
+    return match["x"]
+
+
+def _has_type_of_x(match: Match) -> bool:
+    return match.output.type is match["x"].type
+
+
+RULES = [
+    Rule(
+        name="negative_of_negative",
+        pattern=call("negative", call("negative", anything("x"))),
+        replacement=_x,
+        reason="a sign that is turned twice is as it was",
+    ),
+    Rule(
+        name="cast_to_same",
+        pattern=call("cast", anything("x")),
+        condition=_has_type_of_x,
+        replacement=_x,
+        reason="it has this dtype already",
+    ),
+    Rule(
+        name="reshape_to_same",
+        pattern=call("reshape", anything("x")),
+        condition=_has_type_of_x,
+        replacement=_x,
+        reason="it has this shape already",
+    ),
+]
+
+
+def simplify(graph: Graph) -> None:
+    """Apply `RULES` until none applies any more."""
+    rewrite(graph, RULES)
