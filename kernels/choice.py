@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from dtrain.base.errors import DeviceError, DtypeError, expected
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.policy import Policy, current_policy
@@ -36,7 +39,20 @@ def candidates(problem: Problem, policy: Policy | None = None) -> list[Candidate
     usable = [candidate for candidate in listed if objection(candidate, problem, policy) is None]
     if len(usable) > 1 and policy.order != "first":
         usable.sort(key=lambda one: (one.is_reference, one.estimated_cost(problem)))
+        if policy.order in ("measured", "measure"):
+            times = _times(problem, usable, policy)
+            usable.sort(key=lambda one: times.get(one.name, math.inf))
     return usable
+
+
+def _times(problem: Problem, usable: list[Candidate], policy: Policy) -> Mapping[str, float]:
+    from dtrain.kernels.measured import measure, times_of  # files and clocks, which most processes never need
+
+    times = times_of(problem)
+    missing = [candidate for candidate in usable if candidate.name not in times]
+    if policy.order == "measure" and missing and problem.device_kind == "cpu":
+        return measure(problem, usable)
+    return times
 
 
 def objection(candidate: Candidate, problem: Problem, policy: Policy) -> str | None:
@@ -67,5 +83,5 @@ def _expect_known(forced: frozenset[str]) -> None:
         from difflib import get_close_matches
 
         near = ", ".join(get_close_matches(name, known)) or "no similar name"
-        wanted = "an order (cost, first) or the name of a kernel"
+        wanted = "an order (cost, first, measured, measure) or the name of a kernel"
         raise ValueError(expected("DTRAIN_KERNELS", wanted, repr(name), f"names like it: {near}"))

@@ -53,11 +53,24 @@ INSTRUCTION_SETS = {
 @cache
 def detected() -> frozenset[str]:
     """The features of this machine's processors."""
+    return features_in(_line("flags", "Features"))
+
+
+@cache
+def processor() -> str:
+    """The processor's own name, or its architecture where the system tells no name."""
+    import platform
+
+    return _line("model name").partition(":")[2].strip() or platform.machine()
+
+
+def _line(*starts: str) -> str:
+    """The first line of /proc/cpuinfo that begins so; empty where there is none."""
     try:
         lines = _CPU_INFO.read_text().splitlines()
     except OSError:
-        return frozenset()
-    return features_in(next((line for line in lines if line.lower().startswith(("flags", "features"))), ""))
+        return ""
+    return next((line for line in lines if line.startswith(starts)), "")
 
 
 def features_in(line: str) -> frozenset[str]:

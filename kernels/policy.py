@@ -1,7 +1,7 @@
 """How a process chooses among the kernels of an op: in which order, with which features, and which are forced.
 
     DTRAIN_ISA=avx2                 no more than AVX2; or scalar, reference, or features such as avx2,fma
-    DTRAIN_KERNELS=first            the first in the list instead of the cheapest by estimate
+    DTRAIN_KERNELS=measured         the fastest by measurement instead of the cheapest by estimate
     DTRAIN_KERNELS=conv2d_f32_im2col_avx2   this kernel, wherever it is usable
 
 Both are read when the first kernel is chosen; later `set_policy` or `using` change the choice, also for what was chosen
@@ -20,14 +20,15 @@ from dtrain.base.environment_variables import RENAMED
 from dtrain.base.errors import expected
 from dtrain.kernels.features import named_features
 
-ORDERS = ("cost", "first")
+ORDERS = ("cost", "first", "measured", "measure")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What decides between several usable kernels of one op.
 
-    order: `cost` takes the least estimate, `first` the first in the list.
+    order: `cost` takes the least estimate, `first` the first in the list; `measured` the fastest of those that were
+        measured on this machine, and the least estimate where nothing was; `measure` times what was not, and keeps it.
     isa: caps the features of CPU kernels: names of instruction sets or features with commas between; `reference` leaves
         nothing but the references, on any device. Empty for no cap.
     forced: names of kernels that are taken wherever they are usable.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dtrain.base.device import CPU, Device
+from dtrain.base.dtype import DType
 from dtrain.base.tensor_type import TensorType
 
 Attrs = Mapping[str, Any]
@@ -66,7 +67,19 @@ class Problem:
 
 
 def attribute_text(value: Any) -> str:
-    """An attribute without blanks: `1,1` for a pair."""
-    if isinstance(value, tuple | list):
-        return ",".join(map(attribute_text, value)) or "()"
-    return str(value).replace(" ", "")
+    """An attribute as text that tells it from all others: `1,1` for a pair, `f32` for a dtype, `sum` for a word."""
+    if isinstance(value, DType):
+        return value.tag
+    if isinstance(value, tuple):
+        text = ",".join(map(_nested_text, value)) + ("," if len(value) == 1 else "")
+        return text if value and all(type(part) in (int, float) for part in value) else f"({text})"
+    if isinstance(value, str) and value.isidentifier() and value not in ("None", "True", "False"):
+        return value
+    return _nested_text(value)
+
+
+def _nested_text(value: Any) -> str:
+    """A literal of Python without blanks, where it is one."""
+    if isinstance(value, tuple):
+        return "(" + ",".join(map(_nested_text, value)) + ("," if len(value) == 1 else "") + ")"
+    return repr(value) if value is None or isinstance(value, str | bool | int | float) else str(value)

@@ -22,6 +22,7 @@ usage: dtrain COMMAND …
   dtrain bench all_reduce -np 2  measure collectives (all_reduce, …) or a whole step (step)
   dtrain doctor                  what is installed here, and what is missing
   dtrain bundle DIR              wheels and a script for machines that reach no package index
+  dtrain explain kernel …        which kernel computes an op on given types, and why
 
 dtrain COMMAND --help says more; dtrain --version prints the version.
 """
@@ -117,11 +118,18 @@ def _bundle(arguments: Sequence[str]) -> int:
     return bundle(arguments)
 
 
+def _explain(arguments: Sequence[str]) -> int:
+    from dtrain.launcher.command.explain import explain
+
+    return explain(arguments)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": _run,
     "bench": _bench,
     "doctor": _doctor,
     "bundle": _bundle,
+    "explain": _explain,
 }
 
 

@@ -21,6 +21,7 @@ FLOORS = (
     ("dtrain.models",),
     ("dtrain.collectives",),
     ("dtrain.bench",),
+    ("dtrain.explain",),
 )
 # The lower storey of the collectives knows arrays only; everything else of the room is its upper storey.
 LOWER_STOREY = ("communicator", "programs", "memory", "transports", "world")

@@ -48,7 +48,7 @@ ENVIRONMENT_VARIABLES = (
         "DTRAIN_KERNELS",
         "user",
         "cost",
-        "how kernels are chosen: cost or first, and names of kernels to take wherever they are usable, with commas",
+        "how kernels are chosen: cost, first, measured or measure, and names of kernels to take where they are usable",
     ),
     EnvironmentVariable(
         "DTRAIN_DUMP_PASSES",

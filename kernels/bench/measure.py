@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median, quantiles
-from time import perf_counter
 from typing import Any
-
-import numpy as np
 
 from dtrain.base.dtype import DType
 from dtrain.kernels.bench.shapes import Workload
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.choice import candidates
-
-_SAMPLE_SECONDS = 0.002
+from dtrain.kernels.timing import interleaved_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +38,8 @@ def measure(workload: Workload, dtype: DType, repeats: int) -> Iterator[Timing]:
     inputs, outputs = workload.make_inputs(dtype.numpy), workload.make_outputs(dtype.numpy)
     out = outputs[0] if len(outputs) == 1 else tuple(outputs)
     chosen = candidates(workload.problem(dtype))
-    calls = [_bound(info, inputs, out, workload) for info in chosen]
-    loops = [_loops(call) for call in calls]
-    samples: list[list[float]] = [[] for _ in calls]
-    for _ in range(repeats):
-        for call, count, times in zip(calls, loops, samples):
-            times.append(_seconds(call, count) / count)
+    calls = [info.bind(inputs, out, dict(workload.attrs)) for info in chosen]
+    samples = interleaved_seconds(calls, repeats)
     yield from summarize(workload, dtype, chosen, samples, sum(array.nbytes for array in (*inputs, *outputs)))
 
 
@@ -71,21 +63,3 @@ def summarize(
             gigaflops=workload.flops / middle / 1e9 if workload.flops else None,
             speedup_over_reference=reference_time / middle,
         )
-
-
-def _bound(info: Candidate, inputs: list[np.ndarray], out: Any, workload: Workload) -> Callable[[], None]:
-    function, attrs = info.function, dict(workload.attrs)
-    return lambda: function(*inputs, out=out, **attrs)
-
-
-def _seconds(call: Callable[[], None], count: int) -> float:
-    start = perf_counter()
-    for _ in range(count):
-        call()
-    return perf_counter() - start
-
-
-def _loops(call: Callable[[], None]) -> int:
-    """How many calls make a sample long enough for the clock; also the warm-up."""
-    call()
-    return max(1, int(_SAMPLE_SECONDS / max(_seconds(call, 1), 1e-7)))

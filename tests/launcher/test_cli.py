@@ -31,7 +31,7 @@ def test_version(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["walk"], "dtrain: expected one of run, bench, doctor, bundle, got 'walk'; see dtrain --help"),
+        (["walk"], "dtrain: expected one of run, bench, doctor, bundle, explain, got 'walk'; see dtrain --help"),
         (["run"], "dtrain run: the following arguments are required"),
         (["run", "-np", "0", "x.py"], "expected a whole number of at least 1, got '0'"),
         (["run", "-np", "²", "x.py"], "expected a whole number of at least 1, got '²'"),

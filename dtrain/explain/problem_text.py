@@ -1,0 +1,85 @@
+"""Read a problem as a line of text: `conv2d f32[8,64,56,56] f32[64,64,3,3] stride=1,1 padding=1,1`.
+
+It is what `str(problem)` prints, but for the outputs, which the op infers; a type without `@` lies on the CPU.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from ast import literal_eval
+from difflib import get_close_matches
+from typing import Any
+
+from dtrain.base.device import as_device
+from dtrain.base.dtype import as_dtype
+from dtrain.base.errors import GraphError, expected
+from dtrain.base.tensor_type import parse_tensor_type
+from dtrain.graph.op import Op, all_ops, get_op
+from dtrain.kernels.problem import Problem, attribute_text
+
+# Blanks part words, except within quotes.
+_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|\S)+""")
+
+
+def parse_problem(text: str) -> Problem:
+    """The problem that `text` says.
+
+    Raises:
+        GraphError: an unknown op, a word that is neither type nor attribute, or attributes that the op lacks.
+        ShapeError, DtypeError: inputs that the op does not take.
+    """
+    name, *words = _WORD.findall(text.partition("->")[0]) or [""]
+    op = _op(name)
+    inputs = [parse_tensor_type(word if "@" in word else f"{word}@cpu") for word in words if "=" not in word]
+    attrs = dict(_attribute(word) for word in words if "=" in word)
+    _expect_attributes(op, attrs)
+    try:
+        inferred = op.infer(*inputs, **attrs)
+    except TypeError as error:  # too many inputs, or too few
+        example = f"for example {_example(op)}" if op.samples else ""
+        raise GraphError(expected(name, "the inputs of the op", str(error), example)) from None
+    return Problem(name, inputs, inferred if isinstance(inferred, tuple) else (inferred,), attrs)
+
+
+def _op(name: str) -> Op:
+    known = [op.name for op in all_ops()]
+    if name not in known:
+        near = ", ".join(get_close_matches(name, known)) or "no similar name"
+        raise GraphError(expected("problem", "the name of an op first", repr(name), f"names like it: {near}"))
+    return get_op(name)
+
+
+def _attribute(word: str) -> tuple[str, Any]:
+    name, _, text = word.partition("=")
+    if name == "dtype":
+        return name, as_dtype(text)
+    if name == "device":
+        return name, as_device(text)
+    try:
+        return name, literal_eval(text)  # `1,1` is a tuple as well
+    except (ValueError, SyntaxError):
+        return name, text
+
+
+def _expect_attributes(op: Op, attrs: dict[str, Any]) -> None:
+    parameters = inspect.signature(op.infer).parameters.values()
+    keywords = {one.name: one for one in parameters if one.kind is one.KEYWORD_ONLY}
+    missing = [name for name, one in keywords.items() if one.default is one.empty and name not in attrs]
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    unknown = [] if takes_any else [name for name in attrs if name not in keywords]
+    if missing or unknown:
+        given = ", ".join(attrs) or "none"
+        advice = f"for example {_example(op)}" if op.samples else ""
+        raise GraphError(expected(op.name, f"the attributes {', '.join(keywords) or 'none'}", given, advice))
+
+
+def _example(op: Op) -> str:
+    """The op's first sample as text."""
+    assert op.samples is not None
+    sample = op.samples()[0]
+    shapes = [getattr(given, "shape", given) for given in sample.inputs]
+    dtypes = [as_dtype(given.dtype).tag if hasattr(given, "dtype") else "f32" for given in sample.inputs]
+    inputs = [f"{tag}[{','.join(map(str, shape))}]" for tag, shape in zip(dtypes, shapes)]
+    attrs = [f"{name}={attribute_text(value)}" for name, value in sample.attrs.items()]
+    return f'"{" ".join([op.name, *inputs, *attrs])}"'

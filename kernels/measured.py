@@ -1,0 +1,125 @@
+"""What kernels took on this machine, in a file that later processes read.
+
+The file is named by what the times depend on: the processor and its features, and the compiled module down to its last
+byte. Nothing is measured unless somebody asks: ranks that timed kernels each for itself could choose differently, and
+what they compute alike would drift apart in the last bits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from tempfile import NamedTemporaryFile
+
+import numpy as np
+
+from dtrain.base.errors import DeviceError, expected
+from dtrain.base.rank_info import RankInfo
+from dtrain.base.tensor_type import TensorType
+from dtrain.base.version import VERSION
+from dtrain.kernels.candidate import Candidate
+from dtrain.kernels.features import detected, processor
+from dtrain.kernels.problem import Problem
+from dtrain.kernels.quiet import quiet
+from dtrain.kernels.timing import interleaved_seconds
+
+Microseconds = Mapping[str, float]  # by the name of the kernel
+
+
+@cache
+def machine() -> dict[str, str]:
+    """What times depend on. The digest is of the compiled module, and empty where there is none."""
+    found = find_spec("dtrain.kernels._cpu")
+    module = Path(found.origin).read_bytes() if found is not None and found.origin else b""
+    return {
+        "processor": processor(),
+        "features": " ".join(sorted(detected())),
+        "library": sha256(module).hexdigest() if module else "",
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "version": VERSION,
+    }
+
+
+def times_file() -> Path:
+    """`kernels-<digest of the machine>.json` in the user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
+    digest = sha256(json.dumps(machine(), sort_keys=True).encode()).hexdigest()[:16]
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "dtrain" / f"kernels-{digest}.json"
+
+
+def times_of(problem: Problem) -> Microseconds:
+    """What was measured for `problem`; empty where nothing was."""
+    return _read(times_file()).get(str(problem), {})
+
+
+def measure(problem: Problem, kernels: Sequence[Candidate], *, repeats: int = 7) -> Microseconds:
+    """Time `kernels` on arrays of the problem's types, and keep the medians in the file.
+
+    Floats are drawn from [0.5, 1.5), integers are 0: a place that every array of at least one element has.
+    """
+    if problem.device_kind != "cpu":
+        advice = "python -m dtrain.kernels.bench --device cuda times those of a GPU"
+        raise DeviceError(expected("measure", "a problem on the CPU", str(problem), advice))
+    ranks = RankInfo.from_environment().size
+    if ranks > 1:
+        advice = "run dtrain explain kernel … --measure before, or one process under DTRAIN_KERNELS=measure"
+        raise ValueError(expected("measure", "one process", f"{ranks} ranks", advice))
+    inputs, outputs = _arrays(problem.inputs), _arrays(problem.outputs)
+    out = outputs[0] if len(outputs) == 1 else tuple(outputs)
+    calls = [quiet(kernel.bind(inputs, out, dict(problem.attrs))) for kernel in kernels]
+    samples = interleaved_seconds(calls, repeats)
+    found = {kernel.name: median(seconds) * 1e6 for kernel, seconds in zip(kernels, samples)}
+    _add(problem, found)
+    return found
+
+
+def _arrays(types: Sequence[TensorType]) -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    return [
+        (0.5 + generator.random(type.shape)).astype(type.dtype.numpy)
+        if type.dtype.is_floating
+        else np.zeros(type.shape, type.dtype.numpy)
+        for type in types
+    ]
+
+
+_kept: tuple[Path, dict[str, Microseconds]] | None = None
+
+
+def _read(file: Path) -> dict[str, Microseconds]:
+    """All times of a file, read once: a process decides by what was known when it began, and by what it adds."""
+    global _kept
+    if _kept is None or _kept[0] != file:
+        _kept = file, _load(file)
+    return _kept[1]
+
+
+def _load(file: Path) -> dict[str, Microseconds]:
+    try:
+        problems: dict[str, Microseconds] = json.loads(file.read_text())["problems"]
+        return problems
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(expected("measured kernels", f"times in {file}", str(error), "delete the file")) from None
+
+
+def _add(problem: Problem, times: Microseconds) -> None:
+    """Write what others wrote meanwhile, and these times."""
+    global _kept
+    file = times_file()
+    problems = _load(file)
+    problems[str(problem)] = {**problems.get(str(problem), {}), **times}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False) as written:
+        json.dump({"machine": machine(), "problems": problems}, written, indent=1, sort_keys=True)
+    os.replace(written.name, file)
+    _kept = file, problems

@@ -1,0 +1,93 @@
+"""`dtrain explain kernel`: problems as text, what is printed, and what a wrong line is told."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dtrain.base.dtype import float32
+from dtrain.base.errors import DtypeError, GraphError, ShapeError
+from dtrain.base.tensor_type import tensor_type
+from dtrain.explain.problem_text import parse_problem
+from dtrain.graph.op import all_ops
+from dtrain.kernels.problem import Problem
+from dtrain.launcher.cli import main
+
+CONV = "conv2d f32[8,6,9,9] f32[4,6,3,3] stride=1,1 padding=1,1 dilation=1,1 groups=1"
+
+
+def test_a_problem_is_read_from_text_and_back() -> None:
+    problem = parse_problem(CONV)
+    x, w, y = (tensor_type(shape, float32) for shape in ((8, 6, 9, 9), (4, 6, 3, 3), (8, 4, 9, 9)))
+    attrs = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    assert problem == Problem("conv2d", [x, w], [y], attrs)
+    assert parse_problem(str(problem)) == problem
+
+
+def samples() -> list[Problem]:
+    found = []
+    for op in all_ops():
+        for sample in op.samples() if op.samples and op.view is None and op.name != "constant" else []:
+            if all(isinstance(given, tuple) for given in sample.inputs):
+                types = [tensor_type(shape, op.dtypes[-1]) for shape in sample.inputs]
+                inferred = op.infer(*types, **sample.attrs)
+                outputs = inferred if isinstance(inferred, tuple) else (inferred,)
+                found.append(Problem(op.name, types, outputs, sample.attrs))
+    return found
+
+
+def test_what_is_printed_parses_back() -> None:
+    problems = samples()
+    assert len(problems) > 100
+    for problem in problems:
+        assert parse_problem(str(problem)) == problem, problem
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "match"),
+    [
+        ("", GraphError, "expected the name of an op first, got ''"),
+        ("relo f32[4]", GraphError, "got 'relo'; names like it: relu"),
+        ("relu f32[4", GraphError, "expected text such as"),
+        ("relu f33[4]", DtypeError, "got 'f33'"),
+        ("relu f32[4] f32[4]", GraphError, "relu: expected the inputs of the op"),
+        ("conv2d f32[8,6,9,9] f32[4,6,3,3] stride=1,1", GraphError, 'groups, got stride; for example "conv2d f32'),
+        ("softmax f32[4] axis=0 slope=1", GraphError, "softmax: expected the attributes axis, got axis, slope"),
+        (CONV.replace("f32[4,6", "f32[4,5"), ShapeError, "weight"),
+    ],
+)
+def test_a_wrong_problem_is_told_what_is_wrong(text: str, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        parse_problem(text)
+
+
+def test_the_command_prints_every_candidate(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "kernel", *CONV.split()]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(CONV.split(" stride")[0].replace("]", "]@cpu"))
+    assert "is taken: " in printed and "conv2d_reference" in printed
+
+
+def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "kernel", CONV, "--json", "--isa", "reference"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["taken"] == "conv2d_reference" and found["policy"]["isa"] == "reference"
+
+
+def test_the_command_measures(capsys: pytest.CaptureFixture[str], monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["explain", "kernel", "relu f32[64]", "--measure"]) == 0
+    assert "µs" in capsys.readouterr().out
+    assert list(tmp_path.glob("dtrain/kernels-*.json"))
+
+
+def test_help_and_errors_teach(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "kernel", "--help"]) == 0
+    assert 'dtrain explain kernel "conv2d f32[8,64,56,56]' in capsys.readouterr().out
+    assert main(["explain", "--help"]) == 0
+    assert "dtrain explain kernel" in capsys.readouterr().out
+    assert main(["explain", "kernels"]) == 2
+    assert "dtrain explain: expected one of kernel, got 'kernels'" in capsys.readouterr().err
+    assert main(["explain", "kernel", "relu f32[4]", "--isa", "avx9"]) == 2
+    assert "got 'avx9'; see dtrain explain kernel --help" in capsys.readouterr().err
