@@ -76,6 +76,7 @@ def test_every_namespace_that_users_import_has_a_page(generate):
         "capture",
         "control",
         "core",
+        "explain",
         "graph",
         "kernels",
         "ops",
