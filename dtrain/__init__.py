@@ -47,6 +47,10 @@ from dtrain.base.dtype import int8 as int8
 from dtrain.base.dtype import int16 as int16
 from dtrain.base.dtype import int32 as int32
 from dtrain.base.dtype import int64 as int64
+from dtrain.base.dtype import qint8 as qint8
+from dtrain.base.dtype import qint16 as qint16
+from dtrain.base.dtype import qint32 as qint32
+from dtrain.base.dtype import quint8 as quint8
 from dtrain.base.dtype import uint8 as uint8
 from dtrain.base.errors import DtrainError as DtrainError
 from dtrain.base.log import get_logger as get_logger

@@ -195,6 +195,7 @@ from dtrain.ops.reduction import max as max
 from dtrain.ops.reduction import mean as mean
 from dtrain.ops.reduction import min as min
 from dtrain.ops.reduction import sum as sum
+from dtrain.ops.relayout import relayout as relayout
 from dtrain.ops.repeating import repeat as repeat
 from dtrain.ops.repeating import tile as tile
 from dtrain.ops.rounding import round as round

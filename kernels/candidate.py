@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from dtrain.base.layout import PLAIN, Layout
 from dtrain.kernels.array_module import Array
 from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.problem import Problem
@@ -27,6 +28,8 @@ class Candidate:
     workspace: bytes of scratch memory that a call uses. Who planned that much hands it over as `workspace`, a u8 array
         that begins at a multiple of `base.alignment.ALIGNMENT`; without one, the kernel takes its thread's own.
     needs_contiguous: inputs and outputs are C-contiguous.
+    layouts: those it takes besides the plain one; laid-out inputs never go to a kernel that does not name theirs.
+    quantized: it takes quantized inputs, as the integers they are stored as.
     is_supported: this processor has the features of `isa`.
     """
 
@@ -38,6 +41,8 @@ class Candidate:
     cost: Callable[[Problem], float] | None = None
     workspace: Callable[[Problem], int] | None = None
     needs_contiguous: bool = False
+    layouts: tuple[Layout, ...] = ()
+    quantized: bool = False
     is_supported: bool = True
 
     @property
@@ -57,6 +62,11 @@ class Candidate:
 
     def why_not(self, problem: Problem) -> str | None:
         """Why it cannot compute `problem` on any processor, or None where it can."""
+        for type in problem.inputs:
+            if type.layout is not PLAIN and type.layout not in self.layouts:
+                return f"names no layout {type.layout}"
+            if type.element.quantization is not None and not self.quantized:
+                return "takes plain numbers"
         for condition in self.conditions:
             objection = condition(problem)
             if objection is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from dtrain.base.errors import DeviceError, DtypeError, expected
+from dtrain.base.errors import DeviceError, DtypeError, LayoutError, expected
+from dtrain.base.layout import PLAIN
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.policy import Policy, current_policy
 from dtrain.kernels.problem import Problem
@@ -71,6 +72,9 @@ def objection(candidate: Candidate, problem: Problem, policy: Policy) -> str | N
 def _nothing_usable(problem: Problem) -> Exception:
     listed = kernels_of(problem.op, device_kind=problem.device_kind)
     known = ", ".join(candidate.name for candidate in listed) or "none"
+    if listed and any(type.layout is not PLAIN for type in problem.inputs):
+        wanted, given = f"a layout that one of its kernels names ({known})", ", ".join(map(str, problem.inputs))
+        return LayoutError(expected(problem.op, wanted, given, f"write x.relayout('{PLAIN}') before it"))
     if listed:
         wanted, given = f"inputs that one of its kernels takes ({known})", ", ".join(map(str, problem.inputs))
         return DtypeError(expected(problem.op, wanted, given, "cast the inputs"))

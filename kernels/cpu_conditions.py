@@ -7,12 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from dtrain.base.layout import LAID_OUT, Layout
 from dtrain.kernels.candidate import Condition
 from dtrain.kernels.problem import Problem
 
 SPECIAL_PREFIXES = ("depthwise_",)
 
 _CONDITIONS: dict[str, list[Condition]] = {}
+
+
+# They run over whole arrays, each element from those in its place: any layout is taken as it lies.
+_LANE_BY_LANE = {
+    *("relu", "relu_backward", "relu6", "relu6_backward", "sigmoid", "sigmoid_backward", "silu", "silu_backward"),
+    *("hswish", "hswish_backward", "gelu", "gelu_backward", "tanh_backward"),
+}
+
+
+def layouts_of(row_op: str) -> tuple[Layout, ...]:
+    """The layouts that the rows of this op name besides the plain one."""
+    return LAID_OUT if row_op in _LANE_BY_LANE else ()
 
 
 def served_op(row_op: str) -> str:

@@ -19,7 +19,7 @@ from dtrain.kernels.build_advice import advice_without_module
 from dtrain.kernels.build_digest import expect_current
 from dtrain.kernels.candidate import Candidate, KernelFunction
 from dtrain.kernels.convolution_cost import direct_cost
-from dtrain.kernels.cpu_conditions import conditions_of, served_op
+from dtrain.kernels.cpu_conditions import conditions_of, layouts_of, served_op
 from dtrain.kernels.cpu_convolution import im2col_candidates
 from dtrain.kernels.registry import register_kernel, signature_of
 
@@ -64,6 +64,7 @@ def candidates_of_rows(rows: Sequence[CompiledRow]) -> Iterator[Candidate]:
             cost=direct_cost(row.isa) if row.op.startswith("depthwise_") else None,
             needs_contiguous=True,
             is_supported=row.is_supported,
+            layouts=layouts_of(row.op),
         )
     col2im = {(row.isa, row.dtype): row.kernel for row in rows if row.op == "col2im"}
     for row in rows:

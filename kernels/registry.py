@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Callable, Iterator
 
 from dtrain.base.errors import expected
+from dtrain.base.layout import Layout
 from dtrain.kernels.candidate import Candidate, KernelFunction
 from dtrain.kernels.signature import Signature
 
@@ -50,14 +51,20 @@ def register_kernel(candidate: Candidate) -> Candidate:
     return candidate
 
 
-def reference(op: str, *, inputs: str = "T*", draws: bool = False) -> Callable[[KernelFunction], KernelFunction]:
+def reference(
+    op: str, *, inputs: str = "T*", draws: bool = False, layouts: tuple[Layout, ...] = (), quantized: bool = False
+) -> Callable[[KernelFunction], KernelFunction]:
     """Decorate the NumPy oracle of `op`, written for the array module (NumPy or CuPy) of its inputs.
 
-    `inputs` and `draws` say which dtypes its kernels take together (`Signature`).
+    `inputs` and `draws` say which dtypes its kernels take together (`Signature`), `layouts` and `quantized` which
+    inputs this one takes besides plain ones (`Candidate`).
     """
 
     def decorate(function: KernelFunction) -> KernelFunction:
-        register_kernel(Candidate(op=op, name=f"{op}_reference", isa="reference", function=function))
+        name = f"{op}_reference"
+        register_kernel(
+            Candidate(op=op, name=name, isa="reference", function=function, layouts=layouts, quantized=quantized)
+        )
         _SIGNATURES[op] = Signature(tuple(inputs.split()), draws)
         return function
 

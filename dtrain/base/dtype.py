@@ -1,7 +1,8 @@
 """Element types, their short names (`f32`), and the smallest dtype that holds two.
 
 A `DType` is interned: compare with `is`. bfloat16 comes from ml_dtypes; every dtype maps to one NumPy dtype, which is
-also what CuPy arrays use.
+also what CuPy arrays use. The quantized ones are what users see as the dtype of such a tensor; scale and zero point
+stand in its `Element` (`base/element.py`), and no name or array leads to them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from dtrain.base.errors import DtypeError, expected
 
-Kind = Literal["bool", "unsigned", "signed", "float"]
+Kind = Literal["bool", "unsigned", "signed", "float", "quantized"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,11 +45,16 @@ class DType:
     def is_integer(self) -> bool:
         return self.kind in ("signed", "unsigned")
 
+    @property
+    def storage(self) -> DType:
+        """The dtype of the array: of a quantized one the integers it is stored as, else itself."""
+        return _BY_NUMPY[self.numpy] if self.kind == "quantized" else self
+
     def __repr__(self) -> str:
         return f"dtrain.{self.name}"
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return as_dtype, (self.tag,)
+        return _by_tag, (self.tag,)
 
 
 bool_ = DType("bool_", "bool", np.dtype(np.bool_), "bool")
@@ -62,10 +68,16 @@ bfloat16 = DType("bfloat16", "bf16", np.dtype(ml_dtypes.bfloat16), "float")
 float32 = DType("float32", "f32", np.dtype(np.float32), "float")
 float64 = DType("float64", "f64", np.dtype(np.float64), "float")
 
+qint8 = DType("qint8", "qs8", np.dtype(np.int8), "quantized")
+quint8 = DType("quint8", "qu8", np.dtype(np.uint8), "quantized")
+qint16 = DType("qint16", "qs16", np.dtype(np.int16), "quantized")
+qint32 = DType("qint32", "qs32", np.dtype(np.int32), "quantized")
+
 ALL = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)
 FLOATS = (float16, bfloat16, float32, float64)
 INTEGERS = (uint8, int8, int16, int32, int64)
 NUMBERS = (*INTEGERS, *FLOATS)
+QUANTIZED = (qint8, quint8, qint16, qint32)  # in none of the others: an op takes them only by a rule of its own
 
 _BY_NUMPY: dict[np.dtype, DType] = {d.numpy: d for d in ALL}
 _BY_NAME: dict[str, DType] = {
@@ -77,7 +89,13 @@ _BY_NAME: dict[str, DType] = {
     "double": float64,
 }
 
+_BY_TAG: dict[str, DType] = {dtype.tag: dtype for dtype in (*ALL, *QUANTIZED)}
+
 DTypeLike = DType | np.dtype | type | str
+
+
+def _by_tag(tag: str) -> DType:
+    return _BY_TAG[tag]
 
 
 def from_numpy(numpy_dtype: np.dtype) -> DType:
@@ -141,12 +159,17 @@ def promote(*dtypes: DType) -> DType:
     """
     result = dtypes[0]
     for dtype in dtypes[1:]:
-        result = _PROMOTED[result, dtype]
+        common = _PROMOTED.get((result, dtype), result if result is dtype else None)
+        if common is None:
+            raise DtypeError(expected("promotion", "dtypes of plain numbers", f"{result.tag} and {dtype.tag}"))
+        result = common
     return result
 
 
 def promote_scalar(dtype: DType, scalar: bool | int | float) -> DType:
     """Promotion with a Python number, which is weak: it changes the kind, never the width. Floats come in as f32."""
+    if dtype.kind == "quantized":  # no op takes the two together; the error is its own
+        dtype = bool_
     if isinstance(scalar, float) and not dtype.is_floating:
         return float32
     if isinstance(scalar, int) and not isinstance(scalar, bool) and dtype.kind == "bool":

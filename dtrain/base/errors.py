@@ -3,6 +3,7 @@
     DtrainError
     ├── ShapeError (ValueError)            shapes that do not fit an op
     ├── DtypeError (TypeError)             a dtype an op or kernel does not take
+    ├── LayoutError (ValueError)           a layout that a shape, an op or a kernel does not take
     ├── DeviceError (ValueError)           a device that does not exist or does not match
     ├── TraceError (RuntimeError)          code that cannot be captured in a graph
     ├── GraphError (ValueError)            a graph that is not well formed
@@ -36,6 +37,10 @@ class ShapeError(DtrainError, ValueError):
 
 class DtypeError(DtrainError, TypeError):
     """A dtype that an op or kernel does not take."""
+
+
+class LayoutError(DtrainError, ValueError):
+    """A layout in memory that a shape, an op or a kernel does not take."""
 
 
 class DeviceError(DtrainError, ValueError):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dtrain.base.dtype import DType, promote
 from dtrain.base.tensor_type import TensorType
 
-_KINDS = {"bool": 0, "unsigned": 1, "signed": 1, "float": 2}
+_KINDS = {"bool": 0, "unsigned": 1, "signed": 1, "float": 2, "quantized": 3}
 
 
 def common_dtype(types: Sequence[TensorType]) -> DType:

@@ -10,12 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.base.device import CPU
 from dtrain.base.dtype import from_numpy
-from dtrain.base.errors import CheckpointError, expected
+from dtrain.base.errors import CheckpointError, DtrainError, expected
+from dtrain.base.layout import PLAIN
+from dtrain.base.tensor_type import parse_tensor_type
 from dtrain.core.tensor import Tensor, wrap
+from dtrain.kernels.device_arrays import to_host
+from dtrain.ops.relayout import relayout
 
-# What JSON cannot say is a dict with one of these keys.
-_TENSOR, _ARRAY, _TUPLE = "$tensor", "$array", "$tuple"
+# What JSON cannot say is a dict with one of these keys. A tensor that is laid out or quantized is `typed`: beside the
+# name of the array stands the type. The array holds the elements, as they are stored, in the order of the axes and
+# without padding lanes, so that other readers need to know nothing of layouts.
+_TENSOR, _TYPED, _ARRAY, _TUPLE = "$tensor", "$typed", "$array", "$tuple"
 # safetensors keeps this name for itself.
 _RESERVED = "__metadata__"
 # Below what Python's recursion and other readers' parsers bear.
@@ -45,7 +52,8 @@ class _Encoder:
             advice = "does the value contain itself?"
             raise CheckpointError(expected("checkpoint", f"at most {MAX_DEPTH} levels", f"more at {name:.80}", advice))
         if isinstance(item, Tensor):
-            return {_TENSOR: self._keep(item.numpy(), name)}
+            kept = self._keep(to_host(item.stored("a checkpoint")), name)
+            return {_TENSOR: kept} if item.type.is_plain else {_TYPED: [kept, str(item.type.with_(device=CPU))]}
         if isinstance(item, np.ndarray) and not isinstance(item, np.ma.MaskedArray):
             from_numpy(item.dtype)  # raises for a dtype that is not ours
             return {_ARRAY: self._keep(item, name)}
@@ -104,11 +112,26 @@ class _Decoder:
         ((kind, content),) = item.items()
         if kind == _TUPLE and isinstance(content, list):
             return tuple(self._all(content, depth + 1))
+        if kind == _TYPED:
+            return self._typed(content)
         if kind not in (_TENSOR, _ARRAY):
-            raise _malformed(f"{_TENSOR}, {_ARRAY} or a {_TUPLE} of a list", f"{kind:.40}")
+            raise _malformed(f"{_TENSOR}, {_ARRAY}, a {_TYPED} or a {_TUPLE} of a list", f"{kind:.40}")
         if not isinstance(content, str) or content not in self.arrays:
             raise _malformed("the name of an array of the file", f"{content!r:.80}")
         return wrap(self.arrays[content]) if kind == _TENSOR else self.arrays[content]
+
+    def _typed(self, content: Any) -> Tensor:
+        name, text = content if isinstance(content, list) and len(content) == 2 else (None, None)
+        if not isinstance(name, str) or name not in self.arrays or not isinstance(text, str):
+            raise _malformed("the name of an array of the file, and a type", f"{content!r:.80}")
+        array = self.arrays[name]
+        try:
+            type = parse_tensor_type(text)
+        except DtrainError as error:
+            raise _malformed("a type", f"{error!s:.200}") from None
+        if (type.shape, type.array_dtype, type.device) != (array.shape, array.dtype, CPU):
+            raise _malformed(f"{name:.80} to hold {type}", f"one of shape {array.shape} and dtype {array.dtype}")
+        return relayout(Tensor(array, type.with_(layout=PLAIN)), type.layout)
 
     def _all(self, items: Iterable[Any], depth: int) -> list[Any]:
         return [self.visit(child, depth + 1) for child in items]

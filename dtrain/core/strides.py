@@ -50,7 +50,7 @@ def _twin(x: Tensor, known: Mapping[Tensor, np.ndarray] = MappingProxyType({})) 
     if x.array is not None:
         return _twin_of(x.array)
     if x.base is None or x.shown is None:
-        return np.empty(x.shape, np.uint8)
+        return np.empty(x.type.array_shape, np.uint8)
     op, attrs, _ = x.shown
     assert op.view is not None
     viewed: np.ndarray = op.view(_twin(x.base, known), **attrs)

@@ -79,7 +79,7 @@ class Tensor(TensorGradient, TensorMethods, TensorNumbers):
         return {name: getattr(self, name) for name in [*kept, *getattr(self, "__dict__", ())]}
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        self.numbers("a pickle")
+        self.rely_on_numbers("a pickle")
         return super().__reduce_ex__(protocol)
 
     def __copy__(self) -> Tensor:
@@ -89,7 +89,7 @@ class Tensor(TensorGradient, TensorMethods, TensorNumbers):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_symbolic:
-            self.numbers("a deep copy")
+            self.rely_on_numbers("a deep copy")
         other: Tensor = type(self).__new__(type(self))
         memo[id(self)] = other
         state = self.__getstate__()

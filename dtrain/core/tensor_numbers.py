@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dtrain.base.errors import ShapeError, TraceError, expected
+from dtrain.base.errors import DtypeError, ShapeError, TraceError, expected
+from dtrain.base.layout import PLAIN
 from dtrain.base.user_source import user_source
 from dtrain.core.context import context
 from dtrain.kernels.device_arrays import to_host
+from dtrain.kernels.in_order import in_order
 
 if TYPE_CHECKING:
     from dtrain.base.tensor_type import TensorType
@@ -59,15 +61,38 @@ class TensorNumbers:
             raise TraceError(expected(f"{wanted} at {user_source()}", "a tensor that holds numbers", given, advice))
         return self.array
 
-    def numbers(self, wanted: str) -> Array:
-        """`concrete` for who takes numbers out: a function that is traced relies on them from then on."""
+    def rely_on_numbers(self, wanted: str) -> Array:
+        """`concrete` for who takes all of it along: a function that is traced relies on the numbers from then on."""
         array = self.concrete(wanted)
         if context.tracer is not None:
             context.tracer.read_numbers(self, wanted)  # type: ignore[arg-type]
         return array
 
+    def numbers(self, wanted: str) -> Array:
+        """The elements in the order of the axes, for who takes numbers out. Raises DtypeError for quantized ones."""
+        array = self.rely_on_numbers(wanted)
+        return array if self.type.is_plain else self._plain_numbers(wanted)
+
+    def _plain_numbers(self, wanted: str) -> Array:
+        if self.type.element.quantization is not None:
+            advice = "x.array holds the stored integers, x.type.element their scale and zero point"
+            raise DtypeError(expected(wanted, "plain numbers", str(self.type), advice))
+        return self._stored()
+
+    def stored(self, wanted: str) -> Array:
+        """The elements as they are stored, quantized ones as integers, in the order of the axes, without padding."""
+        self.rely_on_numbers(wanted)
+        return self._stored()
+
+    def _stored(self) -> Array:
+        type = self.type
+        return self.array if type.layout is PLAIN else in_order(self.array, type.layout, type.shape[1])
+
     def numpy(self) -> np.ndarray:
-        """The elements as a NumPy array: shared memory on the CPU, a copy from a GPU."""
+        """The elements as a NumPy array in the order of the axes.
+
+        It shares the memory of a plain tensor on the CPU, and is a copy of one on a GPU or in blocks of channels.
+        """
         return to_host(self.numbers("numpy()"))
 
     def item(self) -> Any:
@@ -81,7 +106,7 @@ class TensorNumbers:
     def _item(self, wanted: str) -> Any:
         if self.type.size != 1:
             raise ShapeError(expected(wanted, "a tensor of one element", str(self.type)))
-        array = to_host(self.array).reshape(())
+        array = to_host(self._stored()).reshape(())
         return array.item() if self.type.dtype.tag != "bf16" else float(array)
 
     def tolist(self) -> Any:
@@ -108,6 +133,7 @@ class TensorNumbers:
             return str(self)
         # A text is for people: a function that prints relies on nothing.
         self.concrete(f"a tensor formatted with {spec!r}")
+        self._plain_numbers(f"a tensor formatted with {spec!r}")
         return format(self._item(f"a tensor formatted with {spec!r}"), spec)
 
     def __round__(self, digits: int | None = None) -> Any:
@@ -158,5 +184,5 @@ class TensorNumbers:
         grad = ", requires_grad=True" if self.requires_grad else ""
         if self.array is None:
             return f"Tensor({self.type}, symbolic{named(self)}{grad})"
-        text = np.array2string(to_host(self.array), separator=", ", prefix="Tensor(", threshold=200)
+        text = np.array2string(to_host(self._stored()), separator=", ", prefix="Tensor(", threshold=200)
         return f"Tensor({text}, {self.type}{grad})"

@@ -1,4 +1,4 @@
-"""Static attributes as text and back: Python literals, dtypes, devices and constant arrays.
+"""Static attributes as text and back: Python literals, dtypes, devices, layouts, types and constant arrays.
 
 Arrays print as `array(f32[2], 0000803f00000040)`: type and bytes in hex, exact for every dtype.
 """
@@ -16,8 +16,10 @@ import numpy as np
 from dtrain.base.device import Device, as_device
 from dtrain.base.dtype import DType, as_dtype, from_numpy
 from dtrain.base.errors import GraphError, expected
+from dtrain.base.layout import Layout, as_layout
+from dtrain.base.tensor_type import TensorType, parse_tensor_type
 
-_SPECIAL = re.compile(r"(dtype|device|array)\(([^)]*)\)")
+_SPECIAL = re.compile(r"(dtype|device|layout|type|array)\(([^)]*)\)")
 
 
 def print_attr(value: Any) -> str:
@@ -26,6 +28,10 @@ def print_attr(value: Any) -> str:
         return f"dtype({value.tag})"
     if isinstance(value, Device):
         return f"device({value})"
+    if isinstance(value, Layout):
+        return f"layout({value})"
+    if isinstance(value, TensorType):
+        return f"type({value})"
     if isinstance(value, np.ndarray):
         shape = ",".join(map(str, value.shape))
         return f"array({from_numpy(value.dtype).tag}[{shape}] {np.ascontiguousarray(value).tobytes().hex()})"
@@ -37,7 +43,9 @@ def print_attr(value: Any) -> str:
         return text if math.isfinite(value) else f"'{text}'::float"
     if value is None or type(value) in (bool, int, str):
         return repr(value)
-    raise GraphError(expected("graph text", "an attribute of literals, dtypes, devices or arrays", repr(value)))
+    raise GraphError(
+        expected("graph text", "an attribute of literals, dtypes, devices, layouts, types or arrays", repr(value))
+    )
 
 
 def parse_attr(text: str) -> Any:
@@ -59,6 +67,10 @@ def _parse_special(kind: str, body: str) -> Any:
         return as_dtype(body)
     if kind == "device":
         return as_device(body)
+    if kind == "layout":
+        return as_layout(body)
+    if kind == "type":
+        return parse_tensor_type(body)
     match = re.fullmatch(r"(\w+)\[([\d,]*)\] ?([0-9a-f]*)", body)
     if match is None:
         raise GraphError(expected("graph text", "array(dtype[shape] hex)", body))

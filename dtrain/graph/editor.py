@@ -19,6 +19,7 @@ from dtrain.base.errors import GraphError, expected
 from dtrain.graph.constant import CONSTANT
 from dtrain.graph.effects import memory_of, overwritten_memory
 from dtrain.graph.graph import Change, Graph, Node, Value
+from dtrain.graph.inference import infer_types
 from dtrain.graph.op import Op
 
 
@@ -201,8 +202,7 @@ class Editor:
 
 def _new_node(op: Op, inputs: Iterable[Value], attrs: Mapping[str, Any] | None, like: Node | None) -> Node:
     inputs = tuple(inputs)
-    types = op.infer(*(value.type for value in inputs), **(attrs or {}))
-    node = Node(op, inputs, types if isinstance(types, tuple) else (types,), attrs)
+    node = Node(op, inputs, infer_types(op, [value.type for value in inputs], attrs or {}), attrs)
     if like is not None:
         node.source = like.source
     return node

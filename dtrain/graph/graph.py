@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dtrain.base.tensor_type import TensorType
+from dtrain.graph.inference import infer_types
 from dtrain.graph.op import Op
 
 
@@ -112,8 +113,8 @@ class Graph:
     ) -> Node:
         """Append a node; its output types come from the op's own inference."""
         inputs = tuple(inputs)
-        types = op.infer(*(value.type for value in inputs), **(attrs or {}))
-        node = Node(op, inputs, types if isinstance(types, tuple) else (types,), attrs, source=source)
+        types = infer_types(op, [value.type for value in inputs], attrs or {})
+        node = Node(op, inputs, types, attrs, source=source)
         self.nodes.append(node)
         return node
 

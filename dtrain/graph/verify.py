@@ -5,6 +5,7 @@ from __future__ import annotations
 from dtrain.base.errors import DtrainError, GraphError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.graph.graph import Graph, Node, Value
+from dtrain.graph.inference import infer_types
 
 
 def verify(graph: Graph, *, after: str = "") -> None:
@@ -32,12 +33,11 @@ def _infer(node: Node, where: str) -> tuple[TensorType, ...]:
     if node.op.promotes and len({type.dtype for type in given}) > 1:
         raise GraphError(expected(where, f"inputs of {node.op.name} cast to one dtype", ", ".join(map(str, given))))
     try:
-        inferred = node.op.infer(*given, **node.attrs)
+        return infer_types(node.op, given, node.attrs)
     except (DtrainError, TypeError) as error:
         raise GraphError(
             expected(where, f"inputs and attributes that {node.op.name} takes", ", ".join(map(str, given)), str(error))
         ) from error
-    return inferred if isinstance(inferred, tuple) else (inferred,)
 
 
 def _verify_node(node: Node, defined: set[Value], where: str) -> None:

@@ -10,6 +10,7 @@ from dtrain.base.dtype import DTypeLike, as_dtype
 from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.core.context import context, no_grad
 from dtrain.core.tensor import Tensor, as_tensor
+from dtrain.ops.relayout import relayout
 
 _MAX_LISTED = 8
 
@@ -46,12 +47,14 @@ def _is_batch_count(name: str, own: Mapping[str, Tensor]) -> bool:
 
 
 def load_state(own: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
-    """Overwrite the elements of `own` with those of the same names, wherever they live."""
+    """Overwrite the elements of `own` with those of the same names, wherever they live and however they lie."""
     with no_grad():
         for name, tensor in own.items():
             if name in given:
                 elements = as_tensor(given[name]).detach().to(tensor.device)
-                tensor.assign_(elements.to(tensor.dtype))  # of counts alone it is another: see check_state
+                if elements.dtype is not tensor.dtype:  # of counts alone: see check_state
+                    elements = elements.to(tensor.dtype)
+                tensor.assign_(relayout(elements, tensor.type.layout))
 
 
 def _check_tensor(where: str, name: str, own: Tensor, given: Tensor, *, any_dtype: bool) -> None:
@@ -59,10 +62,9 @@ def _check_tensor(where: str, name: str, own: Tensor, given: Tensor, *, any_dtyp
         raise ShapeError(
             expected(where, f"{name} of shape {own.shape}", str(given.shape), "was the model built with other sizes?")
         )
-    if given.dtype is not own.dtype and not any_dtype:
-        raise DtypeError(
-            expected(where, f"{name} of dtype {own.dtype.tag}", given.dtype.tag, "convert the model with .to(dtype)")
-        )
+    if given.type.element is not own.type.element and not any_dtype:
+        wanted, found = f"{name} of dtype {own.type.element}", str(given.type.element)
+        raise DtypeError(expected(where, wanted, found, "convert the model with .to(dtype)"))
 
 
 def _listed(names: list[str]) -> str:

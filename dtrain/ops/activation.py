@@ -14,6 +14,7 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
+from dtrain.graph.layout_rules import computes_lane_by_lane
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.binary import minimum
 from dtrain.ops.cast import as_floating
@@ -49,7 +50,7 @@ def _backward_op(name: str, second: Second | None, attrs: Sequence[dict[str, Any
         return [Sample(inputs=(shape, shape), attrs=each) for each in attrs for shape in ((3, 5), (), (0, 2), (17,))]
 
     op = register_op(Op(name=name, infer=infer, grad=grad_rule, samples=samples))
-    return op
+    return computes_lane_by_lane(op)
 
 
 def _activation(
@@ -68,7 +69,8 @@ def _activation(
         shapes = ((3, 5), (), (0, 2), (17,))
         return [Sample(inputs=(shape,), attrs=each, low=-4, high=4) for each in attrs for shape in shapes]
 
-    return register_op(Op(name=name, infer=infer, grad=grad_rule, samples=samples, saves_outputs=saves_output))
+    op = Op(name=name, infer=infer, grad=grad_rule, samples=samples, saves_outputs=saves_output)
+    return computes_lane_by_lane(register_op(op))
 
 
 # Second derivatives ---------------------------------------------------------------------------------------------------

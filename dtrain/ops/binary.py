@@ -15,6 +15,7 @@ from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, install_methods
+from dtrain.graph.layout_rules import computes_lane_by_lane
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.cast import as_floating
 from dtrain.ops.infer import broadcast_shapes
@@ -40,9 +41,8 @@ def binary(name: str, grad: Callable[..., Any] | None, samples: Samples | None =
     def infer(x: TensorType, y: TensorType) -> TensorType:
         return x if x is y else x.with_(shape=broadcast_shapes(name, x.shape, y.shape))
 
-    return register_op(
-        Op(name=name, infer=infer, grad=grad, promotes=True, samples=samples or binary_samples(), **options)
-    )
+    op = Op(name=name, infer=infer, grad=grad, promotes=True, samples=samples or binary_samples(), **options)
+    return computes_lane_by_lane(register_op(op))
 
 
 def _sums(node: TapeNode, x_grad: Callable[[], Tensor], y_grad: Callable[[], Tensor]) -> Pair:

@@ -11,6 +11,7 @@ from dtrain.core.apply import apply
 from dtrain.core.apply import cast as cast_to
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
+from dtrain.graph.layout_rules import computes_lane_by_lane
 from dtrain.graph.op import Op, Sample, register_op
 
 
@@ -71,6 +72,11 @@ TO_DEVICE = register_op(
         grad_reads="none",
     )
 )
+
+
+computes_lane_by_lane(CAST)
+computes_lane_by_lane(COPY)
+computes_lane_by_lane(TO_DEVICE)
 
 
 def cast(x: Any, dtype: DTypeLike) -> Tensor:

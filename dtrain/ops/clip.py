@@ -13,6 +13,7 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, as_tensors
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
+from dtrain.graph.layout_rules import computes_lane_by_lane
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.cast import as_floating
 from dtrain.ops.comparison import greater, less
@@ -40,6 +41,7 @@ def _clip_samples() -> list[Sample]:
 
 
 CLIP = register_op(Op(name="clip", infer=_clip_infer, grad=_clip_grad, samples=_clip_samples, dtypes=NUMBERS))
+computes_lane_by_lane(CLIP)
 
 
 Limit = float | Tensor | None

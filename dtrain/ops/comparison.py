@@ -15,6 +15,7 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.core.tensor_factory import full
+from dtrain.graph.layout_rules import computes_lane_by_lane
 from dtrain.graph.op import Op, get_op, register_op
 from dtrain.ops.binary import binary_samples
 from dtrain.ops.infer import boolean, broadcast_shapes
@@ -27,11 +28,13 @@ def _comparison(name: str) -> Op:
     def infer(x: TensorType, y: TensorType) -> TensorType:
         return boolean(x.with_(shape=broadcast_shapes(name, x.shape, y.shape)))
 
-    return register_op(Op(name=name, infer=infer, promotes=True, samples=binary_samples(grad=False), dtypes=ALL))
+    op = Op(name=name, infer=infer, promotes=True, samples=binary_samples(grad=False), dtypes=ALL)
+    return computes_lane_by_lane(register_op(op))
 
 
 def _test(name: str) -> Op:
-    return register_op(Op(name=name, infer=boolean, samples=unary_samples(-2, 2, grad=False), dtypes=ALL))
+    op = Op(name=name, infer=boolean, samples=unary_samples(-2, 2, grad=False), dtypes=ALL)
+    return computes_lane_by_lane(register_op(op))
 
 
 def _bits(name: str, low: float = -2.0) -> Op:
@@ -40,9 +43,8 @@ def _bits(name: str, low: float = -2.0) -> Op:
         return x.with_(shape=broadcast_shapes(name, x.shape, y.shape))
 
     dtypes = INTEGERS if name.endswith("shift") else BITS
-    return register_op(
-        Op(name=name, infer=infer, promotes=True, samples=binary_samples(low, 5, grad=False), dtypes=dtypes)
-    )
+    op = Op(name=name, infer=infer, promotes=True, samples=binary_samples(low, 5, grad=False), dtypes=dtypes)
+    return computes_lane_by_lane(register_op(op))
 
 
 def _expect_bits(name: str, x: TensorType) -> TensorType:
@@ -76,6 +78,7 @@ def _invert_infer(x: TensorType) -> TensorType:
 
 
 INVERT = register_op(Op(name="invert", infer=_invert_infer, samples=unary_samples(-5, 5, grad=False), dtypes=BITS))
+computes_lane_by_lane(INVERT)
 
 
 # Numbers beyond the range of a tensor's dtype ------------------------------------------------------------------------

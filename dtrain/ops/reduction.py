@@ -12,6 +12,7 @@ from typing import Any
 
 from dtrain.base.dtype import ALL, FLOATS, INTEGERS, DTypeLike, as_dtype, float32, float64, int64
 from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.base.layout import PLAIN
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
@@ -20,6 +21,7 @@ from dtrain.graph.op import Op, Sample, register_op
 from dtrain.kernels.array_module import array_module
 from dtrain.ops.cast import as_floating
 from dtrain.ops.infer import boolean, floating, normalize_axes, reduced_shape
+from dtrain.ops.relayout import relayout
 
 Axis = int | Sequence[int] | None
 Axes = tuple[int, ...]
@@ -57,8 +59,14 @@ SUM_TO_SHAPE = register_op(
 
 
 def sum_to_shape(x: Tensor, shape: Shape) -> Tensor:
-    """Sum over the axes along which `shape` was broadcast to the shape of `x`: the gradient of broadcasting."""
-    return x if x.shape == shape else apply(SUM_TO_SHAPE, x, shape=shape)
+    """Sum over the axes along which `shape` was broadcast to the shape of `x`: the gradient of broadcasting.
+
+    What is laid out is summed in logical order, without its padding lanes; an image among the sums lies as x does.
+    """
+    if x.shape == shape:
+        return x
+    summed = apply(SUM_TO_SHAPE, relayout(x, PLAIN), shape=shape)
+    return relayout(summed, x.type.layout) if len(shape) == 4 else summed
 
 
 def _spread_infer(x: TensorType, *, axis: Axes, shape: Shape) -> TensorType:

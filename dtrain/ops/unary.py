@@ -13,6 +13,7 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
+from dtrain.graph.layout_rules import computes_lane_by_lane
 from dtrain.graph.op import Op, Sample, get_op, register_op
 from dtrain.ops.cast import as_floating, copy
 from dtrain.ops.infer import floating
@@ -68,6 +69,7 @@ def unary(
             saves_outputs=by_output is not None,
         )
     )
+    computes_lane_by_lane(op)
 
     def function(x: Any) -> Tensor:
         if keeps_integers and as_tensor(x).dtype.is_integer:

@@ -13,6 +13,7 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, as_tensors, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
+from dtrain.graph.layout_rules import computes_lane_by_lane
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.infer import broadcast_shapes, same_dtype
 from dtrain.ops.nonzero import nonzero
@@ -46,6 +47,7 @@ def _samples() -> list[Sample]:
 
 
 WHERE = register_op(Op(name="where", infer=_infer, grad=_grad, samples=_samples, dtypes=ALL, grad_reads="others"))
+computes_lane_by_lane(WHERE)
 
 
 def where_sloped(sloped: Tensor, grad: Tensor, x: Tensor) -> Tensor:

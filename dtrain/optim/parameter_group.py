@@ -177,7 +177,9 @@ def scalar_beside(parameter: Parameter, value: float, dtype: DType) -> Tensor:
 def zeros_beside(parameter: Parameter) -> Tensor:
     """Zeros of the parameter's type: state that begins at nothing."""
     with _place(parameter.device):
-        return Tensor(array_module(parameter.array).zeros(parameter.shape, parameter.dtype.numpy), parameter.type)
+        return Tensor(
+            array_module(parameter.array).zeros(parameter.type.array_shape, parameter.type.array_dtype), parameter.type
+        )
 
 
 def _place(device: Device) -> AbstractContextManager[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dtrain.graph.constant import CONSTANT
+from dtrain.graph.constant import CONSTANT, constant_attrs
 from dtrain.graph.editor import Editor
 from dtrain.graph.effects import may_merge
 from dtrain.graph.graph import Graph, Node
@@ -21,8 +21,8 @@ def fold_constants(graph: Graph) -> None:
             if _is_foldable(node):
                 # Computed without an error: what it checks holds.
                 values = [
-                    editor.insert_before(node, CONSTANT, (), {"value": array}, reason=_REASON).outputs[0]
-                    for array in _compute(node)
+                    editor.insert_before(node, CONSTANT, (), constant_attrs(array, old.type), reason=_REASON).outputs[0]
+                    for array, old in zip(_compute(node), node.outputs)
                 ]
                 editor.replace(node, values, reason=_REASON, proven=True)
 

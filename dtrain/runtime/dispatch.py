@@ -18,6 +18,7 @@ from dtrain.base.dtype import DType, float32, int64
 from dtrain.base.errors import DeviceError, DtypeError, expected
 from dtrain.base.promotion import common_dtype
 from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.graph.inference import expect_rules, infer_types
 from dtrain.graph.op import Op, all_ops
 from dtrain.kernels.array_module import Array
 from dtrain.kernels.candidate import Candidate
@@ -37,14 +38,14 @@ class Dispatch:
 
     def __init__(self, op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> None:
         self.op = op
+        expect_rules(op, types)
         self.cast_to = _common_dtype(op, types)
         if self.cast_to is not None:
             return
         device = _common_device(op, types, attrs)
-        inferred = op.infer(*types, **attrs)
+        self.types = infer_types(op, types, attrs)
         _check_dtypes(op, types)
-        self.types = inferred if isinstance(inferred, tuple) else (inferred,)
-        self.outputs = [(type.shape, type.dtype.numpy) for type in self.types]
+        self.outputs = [(type.array_shape, type.array_dtype) for type in self.types]
         self.kernel: Candidate | None = None
         self.workspace_nbytes = 0
         # Where the outputs live: `to_device` has its input elsewhere.
@@ -110,7 +111,8 @@ def _common_dtype(op: Op, types: tuple[TensorType, ...]) -> DType | None:
 def _check_dtypes(op: Op, types: tuple[TensorType, ...]) -> None:
     """What inference let pass, since it looks at shapes: dtypes that no kernel of the op is meant for."""
     for position, type in enumerate(types):
-        if type.dtype not in op.dtypes and position not in op.beside:
+        # An op that takes a quantized input by a rule of its own works on the stored integers.
+        if type.element.storage not in op.dtypes and position not in op.beside:
             wanted = "inputs of dtype " + ", ".join(dtype.tag for dtype in op.dtypes)
             usual = next((dtype for dtype in (int64, float32) if dtype in op.dtypes), op.dtypes[-1])
             raise DtypeError(expected(op.name, wanted, ", ".join(map(str, types)), f"cast with .to('{usual.tag}')"))

@@ -158,7 +158,7 @@ class Executor:
         self._bound_states = [state.concrete("a traced function's state") for state in self.states]
         self._updated = [self.states[position] for position in self.graph.updates]
         for value, array in zip(self.graph.states, self._bound_states):
-            if array.shape != value.type.shape or array.dtype != value.type.dtype.numpy:
+            if array.shape != value.type.array_shape or array.dtype != value.type.array_dtype:
                 given = f"an array of shape {array.shape} and dtype {array.dtype} put in its place"
                 raise StateTypeError(expected("traced function", f"state {value.name} of type {value.type}", given))
         self._written = expect_separate_states(self._named_states(), list(self.graph.updates))
@@ -245,12 +245,12 @@ class Executor:
         """The array of a value at its planned place."""
         storage = self.plan.storage[value]
         if storage.place == "state":
-            return self._state_memory[storage.position].reshape(value.type.shape)
+            return self._state_memory[storage.position].reshape(value.type.array_shape)
         return self._in_arena(value, storage)
 
     def _in_arena(self, value: Value, storage: Storage) -> Array:
         raw = self._raw(storage)[: value.type.nbytes]
-        return raw.view(value.type.dtype.numpy).reshape(value.type.shape)
+        return raw.view(value.type.array_dtype).reshape(value.type.array_shape)
 
     def _raw(self, storage: Storage) -> Array:
         """The bytes of a storage in an arena or a block."""
@@ -294,7 +294,7 @@ def _allocate(nbytes: int, device: Device) -> Array:
 
 def _empty(value: Value) -> Array:
     raw = _allocate(value.type.nbytes, value.type.device)
-    return raw.view(value.type.dtype.numpy).reshape(value.type.shape)
+    return raw.view(value.type.array_dtype).reshape(value.type.array_shape)
 
 
 def _to_device(array: np.ndarray, device: Device) -> Array:

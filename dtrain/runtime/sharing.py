@@ -106,7 +106,7 @@ class _Sharing:
         """An array that lies as the value will, in bytes. Its elements mean nothing: pages not touched cost nothing."""
         laid = self._laid.get(value)
         if laid is None:
-            laid = self._laid[value] = np.empty(value.type.shape, np.uint8)
+            laid = self._laid[value] = np.empty(value.type.array_shape, np.uint8)
         return laid
 
     def _share_aliases(self, position: int, node: Node) -> None:

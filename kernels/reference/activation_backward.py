@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dtrain.base.layout import LAID_OUT
 from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.registry import reference
 
@@ -12,7 +13,7 @@ def where_sloped(sloped: Array, grad: Array, value: Array) -> Array:
     return xp.where(sloped, grad, xp.where(value != value, value, value.dtype.type(0)).astype(grad.dtype, copy=False))
 
 
-@reference("relu_backward")
+@reference("relu_backward", layouts=LAID_OUT)
 def relu_backward(grad: Array, y: Array, out: Array) -> None:
     """dx = grad where the output y (or, equally, the input) is positive, else 0."""
     out[...] = where_sloped(y > 0, grad, y)

@@ -1,6 +1,7 @@
 """Elementwise arithmetic: NumPy's ufuncs have exactly the form of a kernel and hand CuPy arrays on to CuPy.
 
-On f16 and bf16 they compute in f32 and round once.
+On f16 and bf16 they compute in f32 and round once. Each element is computed from those in its place, so that every
+layout is taken as it lies, padding lanes and all.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from dtrain.base.errors import expected
+from dtrain.base.layout import LAID_OUT
 from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.precision import store, widen
 from dtrain.kernels.registry import reference
@@ -66,7 +68,7 @@ UFUNCS = {
 }
 
 for _name, _ufunc in UFUNCS.items():
-    reference(_name)(_ufunc)
+    reference(_name, layouts=LAID_OUT)(_ufunc)
 
 
 def _expect_divisors(op: str, y: Array) -> None:
@@ -74,21 +76,21 @@ def _expect_divisors(op: str, y: Array) -> None:
         raise ZeroDivisionError(expected(op, "integers divided by others than 0", "0", "divide floats for ∞ and NaN"))
 
 
-@reference("floor_divide")
+@reference("floor_divide", layouts=LAID_OUT)
 def floor_divide(x: Array, y: Array, out: Array) -> None:
     """⌊x / y⌋. Raises ZeroDivisionError for integers divided by 0."""
     _expect_divisors("floor_divide", y)
     np.floor_divide(x, y, out=out)
 
 
-@reference("mod")
+@reference("mod", layouts=LAID_OUT)
 def mod(x: Array, y: Array, out: Array) -> None:
     """x − y·⌊x / y⌋. Raises ZeroDivisionError for integers modulo 0."""
     _expect_divisors("mod", y)
     np.remainder(x, y, out=out)
 
 
-@reference("pow")
+@reference("pow", layouts=LAID_OUT)
 def pow(x: Array, y: Array, out: Array) -> None:
     """x to the power y. Raises ValueError for integers to a negative power."""
     if y.dtype.kind == "i" and y.size and y.min() < 0:
@@ -96,19 +98,19 @@ def pow(x: Array, y: Array, out: Array) -> None:
     np.power(x, y, out=out)
 
 
-@reference("reciprocal")
+@reference("reciprocal", layouts=LAID_OUT)
 def reciprocal(x: Array, out: Array) -> None:
     """1 / x."""
     np.divide(x.dtype.type(1), x, out=out)
 
 
-@reference("rsqrt")
+@reference("rsqrt", layouts=LAID_OUT)
 def rsqrt(x: Array, out: Array) -> None:
     """1 / √x."""
     store(out, 1 / array_module(x).sqrt(widen(x)))
 
 
-@reference("clip")
+@reference("clip", layouts=LAID_OUT)
 def clip(x: Array, out: Array, *, low: float | None, high: float | None) -> None:
     """x limited to [low, high]; NaN stays."""
     if low is None:
@@ -120,7 +122,7 @@ def clip(x: Array, out: Array, *, low: float | None, high: float | None) -> None
         np.minimum(out, x.dtype.type(high), out=out)
 
 
-@reference("where")
+@reference("where", layouts=LAID_OUT)
 def where(condition: Array, x: Array, y: Array, out: Array) -> None:
     """x where the condition holds, else y."""
     out[...] = array_module(x).where(condition, x, y)

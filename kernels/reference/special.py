@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dtrain.base.layout import LAID_OUT
 from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.precision import store
 from dtrain.kernels.registry import reference
@@ -42,7 +43,7 @@ def erf_of(x: Array) -> Array:
     return xp.copysign(xp.where(size <= 1, near, far), wide).astype(x.dtype, copy=False)
 
 
-@reference("erf")
+@reference("erf", layouts=LAID_OUT)
 def erf(x: Array, out: Array) -> None:
     """2/√π · ∫₀ˣ exp(−t²) dt."""
     store(out, erf_of(x))

@@ -12,6 +12,7 @@ from dtrain.base.errors import DtrainError, expected
 BUILT_IN = {
     "ShapeError": ValueError,
     "DtypeError": TypeError,
+    "LayoutError": ValueError,
     "DeviceError": ValueError,
     "TraceError": RuntimeError,
     "GraphError": ValueError,

@@ -86,7 +86,7 @@ def test_all_at_once() -> None:
 
 @pytest.mark.parametrize("value", [object(), [1], {"a": 1}, 1j, b"x", np.int64(3)], ids=lambda v: type(v).__name__)
 def test_what_cannot_be_read_back_is_refused(value: object) -> None:
-    with pytest.raises(GraphError, match="an attribute of literals, dtypes, devices or arrays"):
+    with pytest.raises(GraphError, match="an attribute of literals, dtypes, devices, layouts, types or arrays"):
         print_attr(value)
 
 

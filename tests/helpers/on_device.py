@@ -115,7 +115,7 @@ def _gradients(
     total: Tensor | None = None
     for output, weight in zip(apply_all(op, tensors, attrs_on(op, number, device)), weights):
         if output.requires_grad and from_numpy(weight.dtype).is_floating:
-            term = (output * wrap(weight.astype(output.dtype.numpy)).to(device)).sum()
+            term = (output.relayout("NCHW") * wrap(weight.astype(output.dtype.numpy)).to(device)).sum()
             total = term if total is None else total + term
     leaves = [tensor for tensor in tensors if tensor.requires_grad]
     return [None] * len(leaves) if total is None else list(grad(total, leaves, allow_unused=True))

@@ -91,7 +91,7 @@ def weighted_sum(outputs: Sequence[Tensor], weights: Sequence[np.ndarray]) -> Te
     total: Tensor | None = None
     for output, weight in zip(outputs, weights):
         if output.requires_grad:
-            term = (output * wrap(weight.astype(output.dtype.numpy))).sum()
+            term = (output.relayout("NCHW") * wrap(weight.astype(output.dtype.numpy))).sum()
             total = term if total is None else total + term
     return total
 

@@ -149,7 +149,7 @@ WITHOUT_ARITHMETIC = words(
     chunk flip pad roll split stack unbind add_axis broadcast_to expand expand_dims flatten move_axis permute
     remove_axis repeat reshape squeeze swap_axes tile transpose unsqueeze numel masked_fill ravel select t
     unflatten hstack vstack meshgrid count_nonzero diag diagonal diagonal_scatter tril triu cast isclose allclose
-    pad_sequence
+    pad_sequence relayout
     pixel_shuffle pixel_unshuffle tensor_split block_diag bincount bucketize
     """
 )

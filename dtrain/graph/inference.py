@@ -1,0 +1,55 @@
+"""Output types from input types, for all who ask: dispatch, graphs, verify. Layouts and quantizations follow rules.
+
+`Op.infer` sees logical shapes and plain dtypes only, so that none of them can claim what nobody computes. What is laid
+out or quantized passes an op only by a rule of its own (`layout_rules.py`, `quantization_rules.py`); an op without one
+refuses it here, before anything runs or is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dtrain.base.errors import DtypeError, LayoutError, expected
+from dtrain.base.layout import PLAIN
+from dtrain.base.tensor_type import TensorType
+from dtrain.graph.layout_rules import layout_rule
+from dtrain.graph.op import Op
+from dtrain.graph.quantization_rules import quantization_rule
+
+Attrs = Mapping[str, Any]
+
+
+def infer_types(op: Op, types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    """The types of all outputs of `op` on inputs of these types.
+
+    Raises:
+        LayoutError, DtypeError: the op has no rule for a layout or a quantization among them.
+        ShapeError, DtypeError: what the op's own inference refuses.
+    """
+    expect_rules(op, types)
+    if any(type.element.quantization is not None for type in types):
+        stored = [type.with_(dtype=type.element.storage) for type in types]
+        elements = quantization_rule(op.name)
+        assert elements is not None
+        return elements(op, types, attrs, infer_types(op, stored, attrs))
+    if any(type.layout is not PLAIN for type in types):
+        lay = layout_rule(op.name)
+        assert lay is not None
+        return lay(op, types, attrs)
+    inferred = op.infer(*types, **attrs)
+    return inferred if isinstance(inferred, tuple) else (inferred,)
+
+
+def expect_rules(op: Op, types: Sequence[TensorType]) -> None:
+    """Raise unless the op has a rule for every layout and quantization among its inputs."""
+    for type in types:
+        if type.is_plain:
+            continue
+        given = ", ".join(map(str, types))
+        if type.element.quantization is not None and quantization_rule(op.name) is None:
+            advice = "it has no rule for quantized elements: give it the numbers that they stand for"
+            raise DtypeError(expected(op.name, "plain numbers", given, advice))
+        if type.layout is not PLAIN and layout_rule(op.name) is None:
+            advice = f"it has no rule for {type.layout}: write x.relayout('{PLAIN}') before it"
+            raise LayoutError(expected(op.name, "tensors in the plain layout", given, advice))
