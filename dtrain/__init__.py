@@ -165,6 +165,7 @@ for _name, _dtype in {
 }.items():  # fmt: skip
     globals()[_name] = _typed(_name, _dtype)
 
+names.set_importer(importlib.import_module)
 _module_names.install()
 _IMPORTED_WHEN_USED = ("amp", "backends", "cuda", "checkpoint", "collectives", "launcher", "models", "testing")
 

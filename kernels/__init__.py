@@ -6,6 +6,7 @@ compiled families and `cuda/` the CUDA sources. Imports only `dtrain.base`.
 
 from __future__ import annotations
 
+from dtrain.kernels import loaders
 from dtrain.kernels.array_module import array_module
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.choice import candidates, choose
@@ -14,6 +15,8 @@ from dtrain.kernels.problem import Problem
 from dtrain.kernels.registry import all_kernels, kernels_of, load, reference_of, register_kernel
 
 assert __name__ == "dtrain.kernels", "import dtrain.kernels, never the bare name `kernels`"
+
+loaders.install()
 
 __all__ = [
     "Candidate",

@@ -7,21 +7,27 @@ have exactly this form. The NumPy reference of an op is the oracle of all its ot
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 from dtrain.base.errors import expected
 from dtrain.base.layout import Layout
 from dtrain.kernels.candidate import Candidate, KernelFunction
 from dtrain.kernels.signature import Signature
 
+LoaderKind = Literal["reference", "cpu", "cuda"]
+
 _KERNELS: dict[str, list[Candidate]] = {}
 _SIGNATURES: dict[str, Signature] = {}
 _is_loaded = False
 
-# Importing one of these registers kernels; those of the GPU come when one is first asked for.
-KERNEL_MODULES = ("dtrain.kernels.reference", "dtrain.kernels.cpu_kernels")
-CUDA_KERNEL_MODULES = ("dtrain.kernels.cuda_kernels",)
+# What registers the kernels of one kind. They import this file: the package hands them in.
+_loaders: dict[LoaderKind, Callable[[], None]] = {}
+
+
+def set_loader(kind: LoaderKind, loader: Callable[[], None]) -> None:
+    """Let `loader` register the kernels of this kind. It is called when one is first asked for, and again."""
+    _loaders[kind] = loader
 
 
 def load() -> None:
@@ -29,16 +35,15 @@ def load() -> None:
     global _is_loaded
     if not _is_loaded:
         # Ranks may be threads: none may look before the list is complete. The import lock makes late ones wait.
-        for module in KERNEL_MODULES:
-            importlib.import_module(module)
+        _loaders["reference"]()
+        _loaders["cpu"]()
         _is_loaded = True
 
 
 def load_cuda() -> None:
     """List the CUDA kernels too. Needs neither CuPy nor a GPU until one of them is called."""
     load()
-    for module in CUDA_KERNEL_MODULES:
-        importlib.import_module(module)
+    _loaders["cuda"]()
 
 
 def register_kernel(candidate: Candidate) -> Candidate:
@@ -73,7 +78,7 @@ def reference(
 
 def signature_of(op: str) -> Signature:
     """The roles of an op's inputs, as its reference declares them."""
-    importlib.import_module(KERNEL_MODULES[0])  # not `load`: the lists of kernels ask while they are being made
+    _loaders["reference"]()  # not `load`: the lists of kernels ask while they are being made
     return _SIGNATURES[op]
 
 

@@ -70,7 +70,7 @@ class _Finder(MetaPathFinder):
             return None
         ours = _ours(fullname)
         if ours is not None:
-            return ModuleSpec(fullname, _Loader(importlib.import_module(ours)))
+            return ModuleSpec(fullname, _Loader(names.module_of(ours)))
         place = names.place_of(fullname)
         if place is not None and names.is_names_only(place):
             return ModuleSpec(fullname, _Loader(_Names(fullname, place)))

@@ -7,9 +7,8 @@ path below `dtrain`, with F, dist for functional, collectives. `docs/coming-from
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dtrain.base import name_hints
@@ -27,6 +26,9 @@ _MODULES |= {place: f"dtrain.{place}" for place in _NAMES_ONLY}
 # The differentiable collectives of torch.distributed.nn: ours are so where they lie.
 _DIFFERENTIABLE = {"dist.nn": "dtrain.collectives.nn", "dist.nn.functional": "dtrain.collectives.nn.functional"}
 _MODULES |= _DIFFERENTIABLE
+
+
+_importer: Callable[[str], Any] | None = None
 
 
 def _same(words: str, place: str = "F") -> dict[str, str]:
@@ -148,14 +150,26 @@ IMPORTS: Mapping[str, str] = {
 }  # fmt: skip
 
 
+def set_importer(importer: Callable[[str], Any]) -> None:
+    """Find the modules of the table with `importer`. They lie on floors above: the package's root hands itself in."""
+    global _importer
+    _importer = importer
+
+
+def module_of(path: str) -> Any:
+    """The module of this name."""
+    assert _importer is not None, "dtrain/__init__.py sets it"
+    return _importer(path)
+
+
 def resolve(path: str) -> Any:
     """The object that a path of the table names: `F.clip`, `dt.float32`, `Tensor.max`."""
     if path in _MODULES:
-        return importlib.import_module(_MODULES[path])
+        return module_of(_MODULES[path])
     head, *rest = path.split(".")
-    found = importlib.import_module("dtrain").Tensor if head == "Tensor" else importlib.import_module(_MODULES[head])
+    found = module_of("dtrain").Tensor if head == "Tensor" else module_of(_MODULES[head])
     for word in rest:
-        found = getattr(found, word, None) or importlib.import_module(f"{found.__name__}.{word}")
+        found = getattr(found, word, None) or module_of(f"{found.__name__}.{word}")
     return found
 
 

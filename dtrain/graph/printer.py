@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 
 from dtrain.base.errors import GraphError, expected
 from dtrain.base.tensor_type import TensorType, parse_tensor_type
 from dtrain.graph.attrs import parse_attrs, print_attrs, split_top_level
 from dtrain.graph.graph import Graph, Node, Value
-from dtrain.graph.op import get_op
+from dtrain.graph.op import Op, get_op
 
 
 def print_graph(graph: Graph, *, sources: bool = True) -> str:
@@ -70,8 +71,11 @@ _NODE = re.compile(
 )
 
 
-def parse_graph(text: str) -> Graph:
-    """Read back what `print_graph` wrote. Raises GraphError with the line that does not fit."""
+def parse_graph(text: str, *, find_op: Callable[[str], Op] = get_op) -> Graph:
+    """Read back what `print_graph` wrote. `find_op` gives the op of a name, or raises KeyError.
+
+    Raises GraphError with the line that does not fit.
+    """
     lines = [line.strip() for line in text.strip().splitlines()]
     header = _HEADER.fullmatch(lines[0]) if lines else None
     if header is None or len(lines) < 3 or lines[-1] != "}":
@@ -87,7 +91,7 @@ def parse_graph(text: str) -> Graph:
         name, type = _typed(part)
         _define(values, name, graph.add_state(type, name))
     for line in lines[1:-2]:
-        _parse_node(graph, values, line)
+        _parse_node(graph, values, line, find_op)
     _parse_return(graph, values, lines[-2])
     return graph
 
@@ -110,12 +114,12 @@ def _lookup(values: dict[str, Value], name: str) -> Value:
     return values[name]
 
 
-def _parse_node(graph: Graph, values: dict[str, Value], line: str) -> None:
+def _parse_node(graph: Graph, values: dict[str, Value], line: str, find_op: Callable[[str], Op]) -> None:
     match = _NODE.fullmatch(line)
     if match is None:
         raise GraphError(expected("graph text", "%out: type = op(%in){attrs}", line))
     try:
-        op = get_op(match["op"])
+        op = find_op(match["op"])
     except KeyError as error:
         raise GraphError(f"graph text: {error.args[0]}, in {line}") from None
     inputs = [_lookup(values, part) for part in split_top_level(match["inputs"])]

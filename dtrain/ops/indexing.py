@@ -17,8 +17,9 @@ from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Array, Tensor, as_tensor, install_methods
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
+from dtrain.kernels import views
 from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis
 from dtrain.ops.nonzero import nonzero
 from dtrain.ops.one_element import as_vector, of_one_element
@@ -30,15 +31,6 @@ Gradient = Tensor | None
 
 
 # Basic index: a view --------------------------------------------------------------------------------------------------
-
-
-def as_key(index: BasicIndex) -> tuple[Any, ...]:
-    """The entries as NumPy takes them. The Ellipsis keeps a 0-d result an array, where NumPy would give a scalar."""
-    return (*(slice(*entry) if isinstance(entry, tuple) else entry for entry in index), ...)
-
-
-def _view_item(array: Array, *, index: BasicIndex) -> Array:
-    return array[as_key(index)]
 
 
 def infer_get_item(x: TensorType, *, index: BasicIndex) -> TensorType:
@@ -63,7 +55,7 @@ GET_ITEM = register_op(
         name="get_item",
         infer=infer_get_item,
         grad=_grad_get_item,
-        view=_view_item,
+        view=views.get_item,
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((4, 5),), attrs={"index": (1,)}),

@@ -16,9 +16,9 @@ from dtrain.base.layout import PLAIN
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Array, Tensor, as_tensor, install_methods
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.kernels.array_module import array_module
+from dtrain.kernels import views
 from dtrain.ops.cast import as_floating
 from dtrain.ops.infer import boolean, floating, normalize_axes, reduced_shape
 from dtrain.ops.relayout import relayout
@@ -73,12 +73,6 @@ def _spread_infer(x: TensorType, *, axis: Axes, shape: Shape) -> TensorType:
     return x.with_(shape=shape)
 
 
-def _spread_view(x: Array, *, axis: Axes, shape: Shape) -> Array:
-    if axis:
-        x = x.reshape(reduced_shape(shape, axis, keepdims=True))
-    return array_module(x).broadcast_to(x, shape)
-
-
 def _spread_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     source = node.inputs[0].shape
     axis = node.attrs["axis"]
@@ -90,7 +84,7 @@ SPREAD = register_op(
         name="spread",
         infer=_spread_infer,
         grad=_spread_grad,
-        view=_spread_view,
+        view=views.spread,
         samples=lambda: [
             Sample(inputs=((2, 3),), attrs={"axis": (1,), "shape": (2, 4, 3)}),
             Sample(inputs=((2, 1),), attrs={"axis": (), "shape": (4, 2, 3)}),

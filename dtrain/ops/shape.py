@@ -16,9 +16,9 @@ from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
 from dtrain.core.strides import shares_memory
 from dtrain.core.tape import TapeNode
-from dtrain.core.tensor import Array, Tensor, as_tensor, install_methods
+from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, get_op, register_op
-from dtrain.kernels.array_module import array_module
+from dtrain.kernels import views
 from dtrain.ops.infer import broadcast_shapes, normalize_axes, normalize_axis
 
 Axes = int | Sequence[int]
@@ -48,7 +48,7 @@ RESHAPE = register_op(
         name="reshape",
         infer=_infer_reshape,
         grad=_grad_reshape,
-        view=lambda array, *, shape: array.reshape(shape),
+        view=views.reshape,
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((2, 6),), attrs={"shape": (3, 4)}),
@@ -176,7 +176,7 @@ TRANSPOSE = register_op(
         name="transpose",
         infer=_infer_transpose,
         grad=_grad_transpose,
-        view=lambda array, *, axes: array.transpose(axes),
+        view=views.transpose,
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((2, 3, 4),), attrs={"axes": (2, 0, 1)}),
@@ -257,16 +257,12 @@ def _grad_broadcast(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (sum_to_shape(grad, node.inputs[0].shape),)
 
 
-def _broadcast(array: Array, *, shape: Shape) -> Array:
-    return array_module(array).broadcast_to(array, shape)
-
-
 BROADCAST_TO = register_op(
     Op(
         name="broadcast_to",
         infer=_infer_broadcast,
         grad=_grad_broadcast,
-        view=_broadcast,
+        view=views.broadcast_to,
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((3, 1),), attrs={"shape": (2, 3, 4)}),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from dtrain.base.dtype import DType, float32, int64
 from dtrain.base.errors import DeviceError, DtypeError, expected
 from dtrain.base.promotion import common_dtype
 from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.graph.graph import Node
 from dtrain.graph.inference import expect_rules, infer_types
 from dtrain.graph.op import Op, all_ops
 from dtrain.kernels.array_module import Array
@@ -55,11 +56,7 @@ class Dispatch:
         if op.view is not None and device.is_cuda:
             self.view = _under(op.view, device)  # a reshape of an array with gaps copies it
         if op.view is None and op.name != "constant":
-            problem = Problem(op.name, types, self.types, attrs)
-            self.kernel = choose(problem)
-            self.workspace_nbytes = self.kernel.workspace_nbytes(problem)
-            if gpu := target if target.is_cuda else device if device.is_cuda else None:
-                self.kernel = _on_gpu(self.kernel, gpu)
+            self.kernel, self.workspace_nbytes = _choose(Problem(op.name, types, self.types, attrs), target)
             # Collectives find their communicator in the caller's context.
             self.compute = self.kernel.function if op.is_collective else quiet(self.kernel.function)
 
@@ -99,6 +96,27 @@ class Dispatch:
         for target, computed in zip(into, out):
             if target is not computed:
                 overwrite(target, computed)
+
+
+class Chosen(NamedTuple):
+    """A kernel for one problem, and the bytes of scratch memory that a call of it uses."""
+
+    kernel: Candidate
+    workspace_nbytes: int
+
+
+def kernel_of(node: Node) -> Chosen:
+    """The kernel of a node. Its values have their types: nothing is inferred."""
+    inputs, outputs = ([value.type for value in values] for values in (node.inputs, node.outputs))
+    problem = Problem(node.op.name, inputs, outputs, node.attrs)
+    return _choose(problem, outputs[0].device if outputs else problem.device)
+
+
+def _choose(problem: Problem, target: Device) -> Chosen:
+    """The kernel for a problem whose outputs shall lie on `target`."""
+    kernel = choose(problem)
+    gpu = target if target.is_cuda else problem.device
+    return Chosen(_on_gpu(kernel, gpu) if gpu.is_cuda else kernel, kernel.workspace_nbytes(problem))
 
 
 def _common_dtype(op: Op, types: tuple[TensorType, ...]) -> DType | None:

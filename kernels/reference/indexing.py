@@ -15,14 +15,10 @@ from dtrain.kernels.reference.check_range import check_range
 from dtrain.kernels.reference.precision import accumulation_dtype, store, widen
 from dtrain.kernels.reference.write_at import write_at
 from dtrain.kernels.registry import reference
+from dtrain.kernels.views import as_key
 
 BasicIndex = tuple[Any, ...]
 Axes = tuple[int, ...]
-
-
-def _basic_key(index: BasicIndex) -> tuple[Any, ...]:
-    """Entries (start, stop, step) as slices; ints and None as they are."""
-    return (*(slice(*entry) if isinstance(entry, tuple) else entry for entry in index), ...)
 
 
 Kernel = Callable[..., None]
@@ -66,14 +62,14 @@ def _array_key(indices: tuple[Array, ...], axes: Axes) -> tuple[Any, ...]:
 def get_item_backward(grad: Array, out: Array, *, input_shape: tuple[int, ...], index: BasicIndex) -> None:
     """Zeros with the gradient at the index."""
     out[...] = 0
-    out[_basic_key(index)] = grad
+    out[as_key(index)] = grad
 
 
 @reference("set_item")
 def set_item(x: Array, values: Array, out: Array, *, index: BasicIndex) -> None:
     """A copy of x with `values` at the index."""
     out[...] = x
-    out[_basic_key(index)] = values
+    out[as_key(index)] = values
 
 
 @reference("diagonal_scatter")

@@ -242,9 +242,7 @@ def resnet_step(communicator: Any, bucket_mb: float | None) -> dict[str, Any]:
 def _gradients_read_in_buckets(executor: Any) -> int:
     """How many arrays the bound update kernel reads inside of the memory of a bucket."""
     memory = [(address_of(array), array.size) for array in executor._blocks.values()]
-    (update,) = [
-        step for step, node in zip(executor._steps, executor._sources) if node and node.op.name == "sgd_update"
-    ]
+    (update,) = [step.call for step in executor.steps if step.node and step.node.op.name == "sgd_update"]
     return sum(any(begin <= address_of(array) < begin + nbytes for begin, nbytes in memory) for array in update.args)
 
 

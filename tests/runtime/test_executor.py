@@ -92,7 +92,7 @@ def test_arrays_are_aligned_and_blocks_adjacent() -> None:
     seen: list[tuple[int, ...]] = []
     executor = Executor(graph, [])
     executor.run([np.ones((2, 3), np.float32)] * 3)
-    packed = executor._steps[-1]
+    packed = executor.steps[-1].call
     seen = [array.ctypes.data for array in packed.args]  # type: ignore[attr-defined]
     assert [address - seen[0] for address in seen] == [0, 64, 128]
     assert seen[0] % ALIGNMENT == 0
@@ -126,7 +126,7 @@ def test_kernels_get_the_workspace_of_the_plan() -> None:
     graph.outputs = list(graph.add_node(UPDATE, [x, w]).outputs)
     executor = Executor(graph, [wrap(np.ones((2, 3), np.float32))])
     executor.run([np.ones((2, 3), np.float32)])
-    (step,) = executor._steps
+    (step,) = [step.call for step in executor.steps]
     given = step.keywords["workspace"]  # type: ignore[attr-defined]
     assert (given.nbytes, given.dtype) == (aligned(WORKSPACE_NBYTES), np.uint8)
     assert given.ctypes.data % ALIGNMENT == 0

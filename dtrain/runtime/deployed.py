@@ -1,0 +1,49 @@
+"""Graphs from text, run by kernels alone: in a process where no families of ops, tensors or gradients are loaded.
+
+The text of a graph holds the types of all its values, so that a run infers nothing. Of an op it needs the kernels of
+its name, or the function that shows its input (`kernels/views.py`).
+
+What stays above: passes and `verify` infer types, rules for layouts and quantized elements come from the families of
+ops, and collectives have their kernels from `dtrain.collectives`. Which input an update op may overwrite is known to
+its family only: without it the new value is computed beside the old one and copied over it at the end of the run.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+import dtrain.graph.constant  # noqa: F401  registers its op
+from dtrain.base.errors import GraphError, expected
+from dtrain.graph.graph import Graph
+from dtrain.graph.op import Op, get_op
+from dtrain.graph.printer import parse_graph
+from dtrain.kernels.registry import all_kernels, kernels_of
+from dtrain.kernels.views import VIEWS
+
+
+def parse_to_run(text: str) -> Graph:
+    """Read back what `print_graph` wrote, for an `Executor`. Ops whose families are not loaded are taken as they run.
+
+    Raises:
+        GraphError: a line does not fit, or names an op of which no kernel is known.
+    """
+    return parse_graph(text, find_op=op_to_run)
+
+
+def op_to_run(name: str) -> Op:
+    """The registered op of this name, else a record of what a run needs. KeyError where nothing computes it."""
+    try:
+        return get_op(name)
+    except KeyError:
+        if name not in VIEWS and not kernels_of(name):
+            known = {info.op for info in all_kernels()} | set(VIEWS)
+            near = ", ".join(get_close_matches(name, known)) or "no similar name"
+            advice = "import dtrain.collectives if it is one of theirs"
+            raise KeyError(expected("op", f"a kernel or a view of this name (near: {near})", name, advice)) from None
+        return Op(name=name, infer=_no_inference, view=VIEWS.get(name))
+
+
+def _no_inference(*types: Any, **attrs: Any) -> NoReturn:
+    advice = "import dtrain.ops, which registers its family, before you change or verify the graph"
+    raise GraphError(expected("infer", "an op whose family is loaded", "one known by its kernels alone", advice))
