@@ -82,41 +82,57 @@ class Packed:
 
     Attributes:
         nbytes: bytes of the message, padding between pieces included.
-        single: the only piece, as bytes, where there is no more than one.
+        only: the only piece, as it was given, where there is no more than one.
     """
 
+    __slots__ = ("_offsets", "_pieces", "_single", "nbytes", "only")
+
     def __init__(self, pieces: Sequence[Array]) -> None:
-        self.single: Array | None = None
+        self.only: Array | None = None
+        self._single: Array | None = None
+        self._pieces: list[Array] = []
+        self._offsets: list[int] = []
         if len(pieces) == 1:
-            self.single = pieces[0].view(np.uint8)
-            self._pieces, self._offsets, self.nbytes = [self.single], [0], self.single.size
+            self.only = pieces[0]
+            self.nbytes: int = self.only.nbytes
         else:
             self._pieces = [piece.view(np.uint8) for piece in pieces]
             self._offsets, self.nbytes = packed_offsets([piece.size for piece in self._pieces])
 
     @property
+    def single(self) -> Array | None:
+        """The bytes of the only piece."""
+        if self._single is None and self.only is not None:
+            self._single = self.only.view(np.uint8)
+        return self._single
+
+    @property
     def runs(self) -> tuple[tuple[int, int], ...]:
         """Where the pieces are, without the padding, which may be anybody's."""
-        return runs_of(tuple([piece.size for piece in self._pieces]))
+        return runs_of((self.nbytes,) if self.only is not None else tuple([piece.size for piece in self._pieces]))
 
     def read(self, start: int, target: Array) -> None:
         """Copy bytes `start : start + target.size` of the message into `target`; padding is left as it is."""
-        if self.single is not None:
-            target[...] = self.single[start : start + target.size]
+        single = self.single
+        if single is not None:
+            target[...] = single[start : start + target.size]
             return
         for piece, offset, first, last in self._overlaps(start, start + target.size):
             target[first - start : last - start] = piece[first - offset : last - offset]
 
     def write(self, start: int, source: Array) -> None:
         """Copy `source` to bytes `start : start + source.size` of the message; padding is dropped."""
-        if self.single is not None:
-            self.single[start : start + source.size] = source
+        single = self.single
+        if single is not None:
+            single[start : start + source.size] = source
             return
         for piece, offset, first, last in self._overlaps(start, start + source.size):
             piece[first - offset : last - offset] = source[first - start : last - start]
 
     def address(self) -> int | None:
         """The address of the message if its pieces lie in memory exactly as in the canonical layout."""
+        if self.only is not None:
+            return address_of(self.only)
         begin = address_of(self._pieces[0])
         in_place = all(
             address_of(piece) == begin + offset

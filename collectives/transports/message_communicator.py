@@ -1,8 +1,7 @@
-"""MPI ranks on several hosts: collectives by messages.
+"""MPI ranks on several hosts: the programs of `exchanges`, carried out by messages.
 
-They follow the rule of summation too: slices are exchanged (all-to-all), each rank reduces its slice in rank order, and
-the slices are gathered; MPI's own reductions, whose order changes with the algorithm it picks, are not used. Whatever
-MPI reads or writes is memory of our own: it may still do so when an error has ended the call.
+MPI's own reductions, whose order changes with the algorithm it picks, are not used: it only moves bytes. Whatever it
+reads or writes is memory of our own: it may still do so when an error has ended the call.
 """
 
 from __future__ import annotations
@@ -18,10 +17,14 @@ from dtrain.collectives.communicator.absence import gone_error, late_error
 from dtrain.collectives.communicator.group_calls import ordinary_memory
 from dtrain.collectives.communicator.signature import DIGEST_BYTES, SIGNATURE_BYTES, mismatch
 from dtrain.collectives.communicator.work import Work
-from dtrain.collectives.memory.packed import Packed, slices
+from dtrain.collectives.memory.packed import Packed
 from dtrain.collectives.memory.shared_window import State
-from dtrain.collectives.programs.rank_order import Array, ReduceOp, Reduction, reduce_in_rank_order
+from dtrain.collectives.programs import exchanges
+from dtrain.collectives.programs.bound import Bound, BoundProgram, Call, Kept, bind
+from dtrain.collectives.programs.program import Exchange, Program
+from dtrain.collectives.programs.rank_order import Array, ReduceOp
 from dtrain.collectives.programs.weighing import SHOWN_BYTES, Weighted
+from dtrain.collectives.transports.message_steps import binder
 from dtrain.collectives.transports.mpi_mailroom import Departure
 from dtrain.collectives.transports.mpi_rank import MpiJob, MpiRank
 from dtrain.collectives.transports.mpi_start import wait_until
@@ -48,7 +51,9 @@ class MpiMessageCommunicator(MpiRank):
     ) -> None:
         super().__init__(job, key, comm.Get_rank(), comm.Get_size(), world_ranks, timeout)
         self._comm = comm
+        self._byte = _byte()
         self._transfers = Transfers()
+        self._bound: Kept[BoundProgram] = Kept()
         self._splits: list[threading.Thread] = []  # each waits in MPI
         self._others = [rank for rank in self.world_ranks if rank != self.world_ranks[self.rank]]
 
@@ -135,91 +140,96 @@ class MpiMessageCommunicator(MpiRank):
             wait_until(is_over, SPLIT_SECONDS)
 
     def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
-        reduction: Reduction
-        if isinstance(op, Weighted):
-            reduction = op.coefficients(self._agree(text, op.shown()))
-        else:
-            self._agree(text)
-            reduction = op
-        source, out, dtype = Packed(sources), Packed(outs), sources[0].dtype
-        for start in range(0, source.nbytes, CHUNK_BYTES):
-            chunk = np.zeros(min(CHUNK_BYTES, source.nbytes - start), np.uint8)
-            source.read(start, chunk)
-            one_exchange = source.nbytes <= ONE_EXCHANGE_BYTES
-            (self._reduce_everything if one_exchange else self._reduce_slices)(chunk, dtype, reduction)
-            out.write(start, chunk)
-
-    def _reduce_everything(self, chunk: Array, dtype: np.dtype[Any], op: Reduction) -> None:
-        everyone = np.empty((self.size, chunk.size), np.uint8)
-        self._gather(chunk, everyone)
-        reduce_in_rank_order([part.view(dtype) for part in everyone], op, chunk.view(dtype))
-
-    def _reduce_slices(self, chunk: Array, dtype: np.dtype[Any], op: Reduction) -> None:
-        borders = slices(chunk.size, self.size)
-        starts = [first for first, _ in borders]
-        counts = [last - first for first, last in borders]
-        mine = counts[self.rank]
-        parts = np.empty((self.size, mine), np.uint8)
-        received = [mine] * self.size
-        self._wait(
-            lambda: self._comm.Ialltoallv(
-                [chunk, counts, starts, _byte()],
-                [parts, received, [mine * rank for rank in range(self.size)], _byte()],
-            ),
-            chunk,
-            parts,
-        )
-        result = np.empty(mine, np.uint8)
-        reduce_in_rank_order([part.view(dtype) for part in parts], op, result.view(dtype))
-        self._wait(
-            lambda: self._comm.Iallgatherv([result, mine, _byte()], [chunk, counts, starts, _byte()]), result, chunk
-        )
+        self._move("all_reduce", Call(text, Packed(sources), Packed(outs), op), sources[0].dtype)
 
     def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
-        parts = np.empty((self.size, out.size), out.dtype)
-        self._all_to_all(text, source, parts.reshape(-1))
-        reduce_in_rank_order(list(parts), op, out)
+        self._move("reduce_scatter", Call(text, Packed([source]), Packed([out]), op), out.dtype)
 
     def _all_gather(self, text: str, source: Array, out: Array) -> None:
-        self._agree(text)
-        rows = out.view(np.uint8).reshape(self.size, -1) if out.size else out.view(np.uint8)
-        data = source.view(np.uint8)
-        for start in range(0, data.size, CHUNK_BYTES):
-            piece = data[start : start + CHUNK_BYTES].copy()
-            everyone = np.empty((self.size, piece.size), np.uint8)
-            self._gather(piece, everyone)
-            rows[:, start : start + CHUNK_BYTES] = everyone
+        self._move("all_gather", Call(text, Packed([source]), Packed([out])))
 
     def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
-        self._agree(text)
-        data = (source if self.rank == root else out).view(np.uint8)
-        for start in range(0, data.size, CHUNK_BYTES):
-            # A copy on every rank: after an error the transport may still write, and `out` is the caller's again.
-            buffer = data[start : start + CHUNK_BYTES].copy()
-            self._broadcast_chunk(buffer, root)
-            if self.rank != root:
-                data[start : start + CHUNK_BYTES] = buffer
-        if self.rank == root:
-            np.copyto(out, source)
-
-    def _broadcast_chunk(self, buffer: Array, root: int) -> None:
-        self._wait(lambda: self._comm.Ibcast([buffer, buffer.size, _byte()], root), buffer)
+        self._move("broadcast", Call(text, Packed([source]), Packed([out])), None, root)
 
     def _all_to_all(self, text: str, source: Array, out: Array) -> None:
-        self._agree(text)
-        if not source.size:
-            return
-        blocks = source.view(np.uint8).reshape(self.size, -1)
-        rows = out.view(np.uint8).reshape(self.size, -1)
-        width = max(CHUNK_BYTES // self.size, 1)
-        for start in range(0, blocks.shape[1], width):
-            sent = np.array(blocks[:, start : start + width], order="C")
-            rows[:, start : start + width] = self._exchange_rows(sent)
+        self._move("all_to_all", Call(text, Packed([source]), Packed([out])))
 
-    def _exchange_rows(self, sent: Array) -> Array:
-        received, count = np.empty_like(sent), sent.shape[1]
-        self._wait(lambda: self._comm.Ialltoall([sent, count, _byte()], [received, count, _byte()]), sent, received)
-        return received
+    def _move(self, kind: str, call: Call, dtype: np.dtype[Any] | None = None, *root: int) -> None:
+        """Carry out the program of this kind of call. MPI reads and writes scratch, which is given to nobody else."""
+        key = kind, call.source.nbytes, dtype, *root
+        bound = self._bound.get(key)
+        if bound is None:
+            program = self._program(kind, call.source.nbytes, *root)
+            bound = self._bound.keep(key, bind(program, binder(program, dtype, self._begin, self._exchange)))
+        for name, nbytes in bound.program.scratch.items():
+            call.scratch[name] = np.empty(nbytes, np.uint8)
+        if call.source.only is None and "chunk" in call.scratch:
+            call.scratch["chunk"][...] = 0  # nobody should read in padding what memory held before
+        for halves, starts in bound.parts:
+            for start in starts:
+                for step in halves[0]:
+                    step(call, start)
+
+    def _program(self, kind: str, nbytes: int, *root: int) -> Program:
+        """The program of a kind of call, which has the name of its function."""
+        if kind == "all_reduce" and nbytes <= ONE_EXCHANGE_BYTES:
+            return exchanges.one_exchange(self.rank, self.size, nbytes)
+        write = exchanges.in_slices if kind == "all_reduce" else getattr(exchanges, kind)
+        program: Program = write(self.rank, self.size, nbytes, *root, CHUNK_BYTES)
+        return program
+
+    def _begin(self, call: Call, start: int) -> None:
+        """The first meeting of a call: after it the reduction is known."""
+        if call.weighted is None:
+            self._agree(call.text)
+        else:
+            call.op = call.weighted.coefficients(self._agree(call.text, call.weighted.shown()))
+
+    def _exchange(self, exchange: Exchange) -> Bound:
+        """One call of MPI for what all ranks send and receive together."""
+        if exchange.pattern == "broadcast":
+            return self._broadcast_step(exchange)
+        start_it = self._start_of(exchange)
+        sent_from, received_in = exchange.sent.whole, exchange.received.whole
+
+        def step(call: Call, start: int) -> None:
+            sent, received = call.scratch[sent_from.buffer], call.scratch[received_in.buffer]
+            if sent.size != sent_from.nbytes:
+                sent = sent[sent_from.start : sent_from.stop]
+            if received.size != received_in.nbytes:
+                received = received[received_in.start : received_in.stop]
+            self._wait(lambda: start_it(sent, received), sent, received)
+
+        return step
+
+    def _start_of(self, exchange: Exchange) -> Callable[[Array, Array], MPI.Request]:
+        """MPI's function for an exchange in which everybody sends to everybody."""
+        comm, byte = self._comm, self._byte
+        (_, counts, starts, sends_alike), (_, its_counts, its_starts, receives_alike) = exchange.sent, exchange.received
+        count = counts[0]
+        if exchange.pattern == "all_gather" and receives_alike:
+            return lambda sent, received: comm.Iallgather([sent, count, byte], [received, count, byte])
+        if exchange.pattern == "all_gather":
+            return lambda sent, received: comm.Iallgatherv(
+                [sent, count, byte], [received, its_counts, its_starts, byte]
+            )
+        if sends_alike and receives_alike:  # on all ranks, whose messages are cut alike
+            return lambda sent, received: comm.Ialltoall([sent, count, byte], [received, count, byte])
+        return lambda sent, received: comm.Ialltoallv(
+            [sent, counts, starts, byte], [received, its_counts, its_starts, byte]
+        )
+
+    def _broadcast_step(self, exchange: Exchange) -> Bound:
+        if not exchange.sends and not exchange.receives:  # a world of one
+            return lambda call, start: None
+        root = exchange.receives[0].peer if exchange.receives else self.rank
+        data = (exchange.receives or exchange.sends)[0].data
+
+        def step(call: Call, start: int) -> None:
+            array = call.scratch[data.buffer][data.start : data.stop]
+            self._wait(lambda: self._comm.Ibcast([array, array.size, self._byte], root), array)
+
+        return step
 
     def _barrier(self, text: str) -> None:
         self._agree(text)
@@ -252,7 +262,9 @@ class MpiMessageCommunicator(MpiRank):
 
     def _gather(self, mine: Array, everyone: Array) -> None:
         count = mine.size
-        self._wait(lambda: self._comm.Iallgather([mine, count, _byte()], [everyone, count, _byte()]), mine, everyone)
+        self._wait(
+            lambda: self._comm.Iallgather([mine, count, self._byte], [everyone, count, self._byte]), mine, everyone
+        )
 
     def _wait(self, start: Callable[[], MPI.Request], *arrays: Array) -> None:
         """Begin a transfer of `arrays` and wait for it. They must be ours alone: an error may leave it under way."""

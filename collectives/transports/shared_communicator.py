@@ -1,25 +1,23 @@
-"""Collectives in shared memory: copy in, meet, and read what the others have put there.
+"""Collectives in shared memory: the programs of `shared_memory`, carried out in a window.
 
-A message moves in chunks of one staging half. Small reductions are read by everyone from everywhere (one meeting);
-in larger ones each rank reduces its slice in place and everyone reads the slices (two meetings per chunk). Arrays
-from `allocate` are reduced where they lie: the owner of a slice writes the result into everybody's array.
+Which program a call takes, the meetings at which ranks compare their calls, and memory in which nothing needs to be
+copied: whether arrays lie there is known only when all ranks have met.
 """
 
 from __future__ import annotations
 
 import struct
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from dtrain.base.alignment import ALIGNMENT
 from dtrain.base.errors import CollectiveError
 from dtrain.collectives.communicator.absence import gone_error, late_error
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.communicator.signature import SIGNATURE_BYTES, mismatch, text_of
-from dtrain.collectives.memory.packed import Packed, address_of, slices
+from dtrain.collectives.memory.packed import Packed, address_of
 from dtrain.collectives.memory.shared_window import (
     FLAG_BYTES,
     FRAME_BYTES,
@@ -31,8 +29,12 @@ from dtrain.collectives.memory.shared_window import (
     SharedWindow,
     State,
 )
+from dtrain.collectives.programs import shared_memory
+from dtrain.collectives.programs.bound import BoundProgram, Call, Kept, bind
+from dtrain.collectives.programs.program import Program
 from dtrain.collectives.programs.rank_order import Array, ReduceOp, Reduction, reduce_in_rank_order
 from dtrain.collectives.programs.weighing import SHOWN_BYTES, Weighted
+from dtrain.collectives.transports.shared_steps import Meetings, bind_in_place, binder
 
 # Bytes that a rank reads at most where every rank reduces everything. That saves the second meeting, which costs more
 # up to here; docs/performance.md has the measurement.
@@ -77,6 +79,9 @@ class SharedCommunicator(Communicator):
             [region[HEADER_BYTES + half * staging_bytes :][:staging_bytes] for region in window.regions]
             for half in (0, 1)
         ]
+        self._bound: Kept[BoundProgram] = Kept()
+        self._bound_in_place: Kept[list[tuple[list[Array], list[Array]]]] = Kept()
+        self._meetings: Meetings = {"call": self._begin, "chunk": self._begin_chunk, "end": self._end_chunk}
 
     def algorithm(self, kind: str, nbytes: int) -> str:
         if kind in ("all_reduce", "all_reduce_many"):
@@ -97,6 +102,8 @@ class SharedCommunicator(Communicator):
         """Let go of every view, so that the window can give its memory back."""
         self._frames, self._staging = [], []
         self._segments, self._own_segments = [], []
+        self._bound.clear()
+        self._bound_in_place.clear()
 
     def _tell_broken(self, state: State, text: str) -> None:
         self._window.leave(state, text)
@@ -104,182 +111,120 @@ class SharedCommunicator(Communicator):
     # Reductions
 
     def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
-        source, dtype = Packed(sources), sources[0].dtype
+        call, dtype = Call(text, Packed(sources), Packed(outs), op), sources[0].dtype
+        nbytes = call.source.nbytes
         self._show_weight(op)
-        if source.nbytes <= self._one_shot_bytes:
-            self._stage(source, 0, self._next_half())
-            self._meet(text)
-            self._reduce_everything(source.nbytes, outs, self._settled(op))
-            return
-        out = Packed(outs)
-        if not self._segments:
-            self._stage(source, 0, self._next_half())
-            self._meet(text)
-        elif self._meet_in_window(text, source, out, dtype, op):
-            return
-        self._reduce_staged(source, out, dtype, self._settled(op))
+        key = "all_reduce", nbytes, dtype
+        bound = self._bound.get(key) or self._bind(key, self._all_reduce_program(nbytes))
+        if nbytes <= self._one_shot_bytes or not self._segments:
+            self._carry(bound, call)
+        elif not self._meet_in_window(call, dtype):
+            self._carry(bound, call, is_behind_call=True)
+
+    def _all_reduce_program(self, nbytes: int) -> Program:
+        if nbytes <= self._one_shot_bytes:
+            return shared_memory.one_shot(self.rank, self.size, nbytes)
+        return shared_memory.in_slices(self.rank, self.size, nbytes, self._staging_bytes)
 
     def _show_weight(self, op: ReduceOp | Weighted) -> None:
         """Put this rank's weight into the frame of the meeting to come."""
         if isinstance(op, Weighted):
             self._frames[(self._calls + 1) % 2][self.rank][_WEIGHT] = op.shown()
 
-    def _settled(self, op: ReduceOp | Weighted) -> Reduction:
+    def _settled(self, weighted: Weighted) -> Reduction:
         """The reduction, now that all ranks have shown their weights."""
-        if not isinstance(op, Weighted):
-            return op
-        return op.coefficients([bytes(frame[_WEIGHT]) for frame in self._frames[self._calls % 2]])
+        return weighted.coefficients([bytes(frame[_WEIGHT]) for frame in self._frames[self._calls % 2]])
 
-    def _reduce_everything(self, nbytes: int, outs: list[Array], op: Reduction) -> None:
-        """Reduce all of a small message on every rank: one meeting, and the same bits everywhere."""
-        dtype = outs[0].dtype
-        parts = [part[:nbytes].view(dtype) for part in self._met()]
-        if len(outs) == 1:
-            reduce_in_rank_order(parts, op, outs[0])
-        else:
-            result = np.empty(nbytes, np.uint8)
-            reduce_in_rank_order(parts, op, result.view(dtype))
-            Packed(outs).write(0, result)
-
-    def _meet_in_window(
-        self, text: str, source: Packed, out: Packed, dtype: np.dtype[Any], op: ReduceOp | Weighted
-    ) -> bool:
+    def _meet_in_window(self, call: Call, dtype: np.dtype[Any]) -> bool:
         """Reduce where the arrays lie, if all ranks' arrays lie in the window; otherwise stage the first chunk."""
-        places = self._places(source, out)
+        places = self._places(call.source, call.out)
         if places is None:
-            self._stage(source, 0, self._next_half())
-        self._meet(text, places or _NOWHERE)
+            self._stage(call.source, self._next_half())
+        self._begin(call, places=places or _NOWHERE)
         shown = self._shown_places()
         if all(shown):
-            self._reduce_in_place(shown, source, dtype, self._settled(op))
+            for parts, targets in self._in_place(tuple(shown), call.source, dtype):
+                reduce_in_rank_order(parts, call.op, *targets)
+            self._synchronize()
             return True
         if any(shown):  # those who have staged nothing do it now, and all meet once more
             if places is not None:
-                self._stage(source, 0, self._half())
+                self._stage(call.source, self._half())
             self._synchronize()
         return False
 
-    def _stage(self, source: Packed, start: int, half: int) -> None:
-        """Copy one chunk into this rank's staging."""
-        nbytes = min(self._staging_bytes, source.nbytes - start)
-        source.read(start, self._staging[half][self.rank][:nbytes])
+    def _stage(self, source: Packed, half: int) -> None:
+        """Copy the first chunk into this rank's staging."""
+        nbytes = min(self._staging_bytes, source.nbytes)
+        source.read(0, self._staging[half][self.rank][:nbytes])
 
-    def _reduce_staged(self, source: Packed, out: Packed, dtype: np.dtype[Any], op: Reduction) -> None:
-        start = 0
-        while True:
-            nbytes = min(self._staging_bytes, source.nbytes - start)
-            parts = [part[:nbytes] for part in self._met()]
-            self._reduce_slice(parts, [parts[self.rank]], dtype, op)
-            self._synchronize()
-            for part, (first, last) in zip(parts, slices(nbytes, self.size), strict=True):
-                out.write(start + first, part[first:last])
-            start += nbytes
-            if start >= source.nbytes:
-                return
-            self._stage(source, start, self._next_half())
-            self._next_chunk()
-
-    def _reduce_in_place(self, places: Sequence[bytes], source: Packed, dtype: np.dtype[Any], op: Reduction) -> None:
-        sources: list[Array] = []
-        outs: list[Array] = []
-        for rank, place in enumerate(places):
-            segment, offset, out_segment, out_offset = _PLACE.unpack(place)
-            sources.append(self._segments[segment][rank][offset : offset + source.nbytes])
-            outs.append(self._segments[out_segment][rank][out_offset : out_offset + source.nbytes])
-        # What lies in the padding between the pieces is somebody else's.
-        for first, last in source.runs:
-            self._reduce_slice(sources, outs, dtype, op, within=(first, last))
-        self._synchronize()
-
-    def _reduce_slice(
-        self,
-        parts: list[Array],
-        targets: list[Array],
-        dtype: np.dtype[Any],
-        op: Reduction,
-        within: tuple[int, int] | None = None,
-    ) -> None:
-        """Reduce this rank's slice of `parts`, or what of it lies `within`, into the same slice of each target."""
-        first, last = slices(parts[0].size, self.size)[self.rank]
-        if within is not None:
-            first, last = max(first, within[0]), min(last, within[1])
-            if first >= last:
-                return
-        reduce_in_rank_order(
-            [part[first:last].view(dtype) for part in parts], op, *(to[first:last].view(dtype) for to in targets)
-        )
+    def _in_place(
+        self, places: tuple[bytes, ...], source: Packed, dtype: np.dtype[Any]
+    ) -> list[tuple[list[Array], list[Array]]]:
+        """Parts and targets of the reductions of this rank, where everybody's arrays lie."""
+        key = "in_place", source.nbytes, dtype, source.runs, places
+        if (found := self._bound_in_place.get(key)) is None:
+            sources: list[Array] = []
+            outs: list[Array] = []
+            for rank, place in enumerate(places):
+                segment, offset, out_segment, out_offset = _PLACE.unpack(place)
+                sources.append(self._segments[segment][rank][offset : offset + source.nbytes])
+                outs.append(self._segments[out_segment][rank][out_offset : out_offset + source.nbytes])
+            program = shared_memory.in_place(self.rank, self.size, source.nbytes, source.runs)
+            found = self._bound_in_place.keep(key, bind_in_place(program, sources, outs, dtype))
+        return found
 
     def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
-        def reduce(parts: list[Array], first: int, last: int) -> None:
-            reduce_in_rank_order([part.view(out.dtype) for part in parts], op, out_bytes[first:last].view(out.dtype))
-
-        out_bytes = out.view(np.uint8)
-        self._exchange_blocks(text, source, out.nbytes, reduce)
+        self._move(text, ("reduce_scatter", source.nbytes, source.dtype), source, out, op)
 
     # Exchanges
 
     def _all_to_all(self, text: str, source: Array, out: Array) -> None:
-        def copy(parts: list[Array], first: int, last: int) -> None:
-            for row, part in zip(rows, parts, strict=True):
-                row[first:last] = part
-
-        rows = np.array_split(out.view(np.uint8), self.size)
-        self._exchange_blocks(text, source, out.nbytes // self.size, copy)
-
-    def _exchange_blocks(
-        self, text: str, source: Array, block_bytes: int, consume: Callable[[list[Array], int, int], None]
-    ) -> None:
-        """Show every rank its block of `source`, piece by piece; `consume` gets what all have for us."""
-        blocks = np.array_split(source.view(np.uint8), self.size)
-        limit = self._staging_bytes // self.size // ALIGNMENT * ALIGNMENT
-        start = 0
-        while True:
-            stop = min(start + limit, block_bytes)
-            mine = self._mine()
-            for rank, block in enumerate(blocks):
-                mine[rank * limit :][: stop - start] = block[start:stop]
-            if start == 0:
-                self._meet(text)
-            else:
-                self._next_chunk()
-            consume([part[self.rank * limit :][: stop - start] for part in self._met()], start, stop)
-            start = stop
-            if start >= block_bytes:
-                return
+        self._move(text, ("all_to_all", source.nbytes), source, out)
 
     def _all_gather(self, text: str, source: Array, out: Array) -> None:
-        def copy(parts: list[Array], first: int, last: int) -> None:
-            for row, part in zip(rows, parts, strict=True):
-                row[first:last] = part
-
-        rows = np.array_split(out.view(np.uint8), self.size)
-        self._show(text, source.view(np.uint8), range(self.size), copy)
+        self._move(text, ("all_gather", source.nbytes), source, out)
 
     def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
-        def copy(parts: list[Array], first: int, last: int) -> None:
-            out_bytes[first:last] = parts[0]
+        self._move(text, ("broadcast", source.nbytes, None, root), source, out)
 
-        out_bytes = out.view(np.uint8)
-        self._show(text, source.view(np.uint8), [root], copy)
+    def _move(self, text: str, key: tuple[Any, ...], source: Array, out: Array, op: ReduceOp | None = None) -> None:
+        """Carry out the program of this kind of call, whose name is that of its function."""
+        bound = self._bound.get(key)
+        if bound is None:
+            kind, nbytes = key[:2]
+            write = getattr(shared_memory, kind)
+            bound = self._bind(key, write(self.rank, self.size, nbytes, self._staging_bytes, *key[3:]))
+        self._carry(bound, Call(text, Packed([source]), Packed([out]), op))
 
-    def _show(
-        self, text: str, source: Array, owners: Sequence[int], consume: Callable[[list[Array], int, int], None]
-    ) -> None:
-        """Let everybody read `source` of the owners, chunk by chunk."""
-        start = 0
-        while True:
-            stop = min(start + self._staging_bytes, source.size)
-            if self.rank in owners:
-                self._mine()[: stop - start] = source[start:stop]
-            if start == 0:
-                self._meet(text)
-            else:
-                self._next_chunk()
-            parts = self._met()
-            consume([parts[owner][: stop - start] for owner in owners], start, stop)
-            start = stop
-            if start >= source.size:
-                return
+    # Programs: bound once for each shape of a call, and carried out chunk by chunk
+
+    def _bind(self, key: tuple[Any, ...], program: Program) -> BoundProgram:
+        dtype = key[2] if len(key) > 2 else None
+        return self._bound.keep(key, bind(program, binder(self._staging, dtype, self._meetings)))
+
+    def _carry(self, bound: BoundProgram, call: Call, *, is_behind_call: bool = False) -> None:
+        for halves, starts in bound.parts:
+            for start in starts:
+                if is_behind_call:
+                    is_behind_call, steps = False, halves[self._half()][bound.behind_call :]
+                else:
+                    steps = halves[(self._chunks + 1) % 2]
+                for step in steps:
+                    step(call, start)
+
+    def _begin(self, call: Call, start: int = 0, *, places: bytes = _NOWHERE) -> None:
+        """The first meeting of a call: after it the reduction is known."""
+        self._meet(call.text, places)
+        if call.weighted is not None:
+            call.op = self._settled(call.weighted)
+
+    def _begin_chunk(self, call: Call, start: int) -> None:
+        self._synchronize()
+        self._chunks += 1
+
+    def _end_chunk(self, call: Call, start: int) -> None:
+        self._synchronize()
 
     def _barrier(self, text: str) -> None:
         self._meet(text)
@@ -331,14 +276,6 @@ class SharedCommunicator(Communicator):
     def _next_half(self) -> int:
         return (self._chunks + 1) % 2
 
-    def _mine(self) -> Array:
-        """Where this rank puts bytes for the chunk to come."""
-        return self._staging[self._next_half()][self.rank]
-
-    def _met(self) -> list[Array]:
-        """What everybody has put there for this chunk."""
-        return self._staging[self._half()]
-
     def _meet(self, text: str, places: bytes = _NOWHERE) -> None:
         """Begin a collective and its first chunk: show the call, wait for all ranks, compare."""
         frame = self._shown_frame(text)
@@ -354,10 +291,6 @@ class SharedCommunicator(Communicator):
         if not agrees:
             shown = [bytes(other[:SIGNATURE_BYTES]) for other in self._frames[half]]
             raise self._agreed(mismatch(self.group, self._begun, shown, self.world_ranks))
-
-    def _next_chunk(self) -> None:
-        self._synchronize()
-        self._chunks += 1
 
     def _synchronize(self, half: int = NO_FRAME) -> bool:
         """Meet all ranks; return whether what their frames of this half show, if one is given, is the same."""
