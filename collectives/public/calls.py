@@ -25,6 +25,8 @@ from dtrain.core.context import context, no_grad
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import zeros_like
 from dtrain.functional import stack
+from dtrain.graph.inference import expect_rules
+from dtrain.graph.op import get_op
 
 Group = str | Communicator | None
 
@@ -100,6 +102,7 @@ def _begun(where: str, x: Tensor, start: Callable[[Communicator, Any], Work[Any]
     """A collective under way that overwrites x."""
     advice = "leave async_op out: a traced function overlaps its collectives by itself"
     expect_untraced(f"{where}(async_op=True)", advice)
+    expect_rules(get_op(where), [x.type])
     array = x.concrete(where)
     x.version += 1
     return start(communicator_for(array, as_group(group)), array)

@@ -11,13 +11,14 @@ from types import MappingProxyType
 
 import numpy as np
 
+from dtrain.base.layout import PLAIN
 from dtrain.core.tensor import Array, Tensor
 from dtrain.kernels.device_arrays import extent, owner_of
 
 
 def lies_in_order(x: Tensor) -> bool:
     """Whether the elements lie in the order of the axes, without gaps."""
-    return bool((_twin(x) if x.array is None else x.array).flags.c_contiguous)
+    return x.type.layout is PLAIN and bool((_twin(x) if x.array is None else x.array).flags.c_contiguous)
 
 
 def shares_memory(view: Tensor, base: Tensor) -> bool:

@@ -14,7 +14,9 @@ from typing import Any
 from dtrain.base.device import as_device
 from dtrain.base.dtype import as_dtype
 from dtrain.base.errors import GraphError, expected
+from dtrain.base.layout import as_layout
 from dtrain.base.tensor_type import parse_tensor_type
+from dtrain.graph.inference import infer_types
 from dtrain.graph.op import Op, all_ops, get_op
 from dtrain.kernels.problem import Problem, attribute_text
 
@@ -27,7 +29,7 @@ def parse_problem(text: str) -> Problem:
 
     Raises:
         GraphError: an unknown op, a word that is neither type nor attribute, or attributes that the op lacks.
-        ShapeError, DtypeError: inputs that the op does not take.
+        ShapeError, DtypeError, LayoutError: inputs that the op does not take.
     """
     name, *words = _WORD.findall(text.partition("->")[0]) or [""]
     op = _op(name)
@@ -35,11 +37,11 @@ def parse_problem(text: str) -> Problem:
     attrs = dict(_attribute(word) for word in words if "=" in word)
     _expect_attributes(op, attrs)
     try:
-        inferred = op.infer(*inputs, **attrs)
+        outputs = infer_types(op, inputs, attrs)
     except TypeError as error:  # too many inputs, or too few
         example = f"for example {_example(op)}" if op.samples else ""
         raise GraphError(expected(name, "the inputs of the op", str(error), example)) from None
-    return Problem(name, inputs, inferred if isinstance(inferred, tuple) else (inferred,), attrs)
+    return Problem(name, inputs, outputs, attrs)
 
 
 def _op(name: str) -> Op:
@@ -56,6 +58,8 @@ def _attribute(word: str) -> tuple[str, Any]:
         return name, as_dtype(text)
     if name == "device":
         return name, as_device(text)
+    if name in ("layout", "source"):
+        return name, as_layout(text)
     try:
         return name, literal_eval(text)  # `1,1` is a tuple as well
     except (ValueError, SyntaxError):

@@ -12,6 +12,7 @@ from dtrain.base import names
 from dtrain.base.device import DeviceLike
 from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import expected
+from dtrain.base.layout import NHWC, PLAIN
 from dtrain.base.memory_format import MemoryFormat, channels_last, contiguous_format, preserve_format
 from dtrain.base.tensor_type import Shape
 from dtrain.core.apply import to
@@ -20,6 +21,7 @@ from dtrain.core.tensor import Tensor, install_methods
 from dtrain.ops.axes import numel
 from dtrain.ops.cast import copy as copy_of
 from dtrain.ops.infer import normalize_axis
+from dtrain.ops.relayout import relayout
 from dtrain.ops.repeating import tile
 from dtrain.ops.shape import broadcast_to, permute, reshape
 
@@ -105,6 +107,7 @@ def _cuda(x: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
 
 def _contiguous(x: Tensor) -> Tensor:
     """The tensor in the order of its axes in memory; itself if it lies so."""
+    x = relayout(x, PLAIN)
     return x if lies_in_order(x) else copy_of(x)
 
 
@@ -117,6 +120,8 @@ def _is_contiguous(x: Tensor, memory_format: MemoryFormat = contiguous_format) -
         return lies_in_order(x)
     if memory_format is preserve_format:
         return True
+    if x.type.layout is not PLAIN:
+        return x.type.layout is NHWC
     if x.ndim != (4 if memory_format is channels_last else 5):
         return False
     return lies_in_order(permute(x, 0, *range(2, x.ndim), 1))

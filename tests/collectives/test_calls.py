@@ -11,7 +11,9 @@ from helpers.thread_ranks import draw, on_ranks
 
 import dtrain as dt
 from dtrain import collectives as dist
-from dtrain.base.errors import CollectiveError, ShapeError, TraceError
+from dtrain.base.element import quantized
+from dtrain.base.errors import CollectiveError, DtypeError, LayoutError, ShapeError, TraceError
+from dtrain.base.tensor_type import tensor_type
 
 SIZES = [1, 2, 3, 5]
 
@@ -117,6 +119,22 @@ def test_a_traced_statement_changes_the_tensor_too() -> None:
     for first, second, seen in on_ranks(3, program):
         assert first == second == 1 + 4 + 9 + 3 * 4
         assert seen == [3 * first]
+
+
+def test_what_no_op_takes_is_not_reduced_behind_its_back() -> None:
+    """A call that works on the array alone would add stored integers, whatever they stand for."""
+
+    def program(rank: int, size: int) -> None:
+        laid_out = dt.ones((1, 3, 1, 1)).relayout("NCHW4c")
+        counts = dt.Tensor(np.ones(3, np.int8), tensor_type((3,), quantized("s8", 0.5)))
+        for x, error in ((laid_out, LayoutError), (counts, DtypeError)):
+            for is_async in (False, True):
+                with pytest.raises(error, match="all_reduce: expected "):
+                    dist.all_reduce(x, async_op=is_async)
+                with pytest.raises(error, match="broadcast: expected "):
+                    dist.broadcast(x, src=0, async_op=is_async)
+
+    on_ranks(2, program)
 
 
 @pytest.mark.parametrize("size", [1, 3])

@@ -14,7 +14,7 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import checkpoint, nn, optim
 from dtrain.base.errors import CheckpointError, GraphError, LayoutError
-from dtrain.base.layout import NCHW8C, NCHW16C
+from dtrain.base.layout import LAID_OUT, NCHW8C, NCHW16C, NHWC
 from dtrain.base.tensor_type import tensor_type
 from dtrain.checkpoint.structure import decode
 from dtrain.graph.constant import CONSTANT
@@ -48,6 +48,14 @@ def test_shown_in_logical_order() -> None:
     assert x.tolist() == ARRAY.tolist() and np.asarray(x).tobytes() == ARRAY.tobytes()
     assert laid_out(ARRAY[:1, :1, :1, :1], NCHW16C).item() == ARRAY[0, 0, 0, 0]
     np.testing.assert_array_equal(np.from_dlpack(x), ARRAY)
+
+
+def test_contiguous_means_the_order_of_the_axes() -> None:
+    for layout in LAID_OUT:
+        x = laid_out(ARRAY, layout)
+        assert not x.is_contiguous()
+        assert x.is_contiguous(memory_format=dt.channels_last) is (layout is NHWC)
+        assert x.contiguous().type is tensor_type(SHAPE, dt.float32) and x.contiguous().is_contiguous()
 
 
 def test_copies_and_pickles_stay_laid_out() -> None:

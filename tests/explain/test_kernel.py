@@ -7,7 +7,7 @@ import json
 import pytest
 
 from dtrain.base.dtype import float32
-from dtrain.base.errors import DtypeError, GraphError, ShapeError
+from dtrain.base.errors import DtypeError, GraphError, LayoutError, ShapeError
 from dtrain.base.tensor_type import tensor_type
 from dtrain.explain.problem_text import parse_problem
 from dtrain.graph.op import all_ops
@@ -35,6 +35,15 @@ def samples() -> list[Problem]:
                 outputs = inferred if isinstance(inferred, tuple) else (inferred,)
                 found.append(Problem(op.name, types, outputs, sample.attrs))
     return found
+
+
+def test_types_are_those_that_graphs_print() -> None:
+    (x,) = parse_problem("exp f32[1,13,2,2]{NCHW16c}").inputs
+    assert str(x) == "f32[1,13,2,2]{NCHW16c}@cpu"
+    problem = parse_problem("relayout qs8<0.05:3>[1,13,2,2] source=NCHW layout=NHWC")
+    assert str(problem.outputs[0]) == "qs8<0.05:3>[1,13,2,2]{NHWC}@cpu"
+    with pytest.raises(LayoutError, match="it has no rule for NHWC"):
+        parse_problem("sum f32[1,2,3,4]{NHWC} axis=1 keepdims=True")
 
 
 def test_what_is_printed_parses_back() -> None:
