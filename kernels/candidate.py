@@ -25,8 +25,8 @@ class Candidate:
     isa: `reference`, `cuda`, or the instruction set that it was compiled for.
     conditions: whoever meets all of them, and has the features of `isa`, can be run.
     cost: about how many vector instructions it issues; only compared among the candidates of one problem.
-    workspace: bytes of scratch memory that a call uses. Who planned that much hands it over as `workspace`, a u8 array
-        that begins at a multiple of `base.alignment.ALIGNMENT`; without one, the kernel takes its thread's own.
+    workspace: bytes of scratch memory that a call uses. Where there are any, the caller hands them over as `workspace`,
+        a u8 array that begins at a multiple of `base.alignment.ALIGNMENT`: planned, or lent (`with_workspace`).
     needs_contiguous: inputs and outputs are C-contiguous.
     layouts: those it takes besides the plain one; laid-out inputs never go to a kernel that does not name theirs.
     quantized: it takes quantized inputs, as the integers they are stored as.

@@ -6,7 +6,7 @@ columns stay in the cache. Over a chunk of B images, with P output pixels, K = C
     columns[G, K, B·P] = im2col(x)          y[G, O/G, B·P] = w[G, O/G, K] · columns
     dw += dy[G, O/G, B·P] · columnsᵀ        dx = col2im(wᵀ · dy)
 
-Columns and products lie in a workspace: memory that the caller planned, or what this thread keeps for such calls.
+Columns and products lie in the workspace that the caller hands over.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dtrain.kernels.convolution_cost import im2col_cost
 from dtrain.kernels.convolution_shape import convolution_shape
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.registry import signature_of
-from dtrain.kernels.workspace import Take, workspace_of
+from dtrain.kernels.workspace import Take, Workspace
 
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
@@ -88,7 +88,7 @@ class Im2colConvolution:
             images = x.reshape(x.shape[0], groups, channels // groups, pixels)
             np.matmul(weights, images, out=out.reshape(out.shape[0], groups, outputs // groups, pixels))
             return
-        take = workspace_of(workspace)
+        take = Workspace(workspace).take
         for chunk in _chunks(x.shape[0], pixels):
             columns = self._columns(x[chunk], out.shape[2:], geometry, groups, take)
             part = out[chunk]
@@ -122,7 +122,7 @@ class Im2colConvolution:
             grads = dy.reshape(dy.shape[0], groups, w.shape[0] // groups, pixels)
             np.matmul(transposed, grads, out=out.reshape(dy.shape[0], groups, channels // groups, pixels))
             return
-        take = workspace_of(workspace)
+        take = Workspace(workspace).take
         for chunk in _chunks(dy.shape[0], pixels):
             grad = _side_by_side(dy[chunk], take, groups)
             part = out[chunk]
@@ -156,7 +156,7 @@ class Im2colConvolution:
             "padding": padding,
             "dilation": dilation,
         }
-        take = workspace_of(workspace)
+        take = Workspace(workspace).take
         for chunk in _chunks(dy.shape[0], pixels):
             grad = _side_by_side(dy[chunk], take, groups)
             columns = self._columns(x[chunk], dy.shape[2:], geometry, groups, take)

@@ -29,6 +29,7 @@ from dtrain.kernels.features import detected, processor
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.quiet import quiet
 from dtrain.kernels.timing import interleaved_seconds
+from dtrain.kernels.workspace import bind_alone
 
 Microseconds = Mapping[str, float]  # by the name of the kernel
 
@@ -74,7 +75,7 @@ def measure(problem: Problem, kernels: Sequence[Candidate], *, repeats: int = 7)
         raise ValueError(expected("measure", "one process", f"{ranks} ranks", advice))
     inputs, outputs = _arrays(problem.inputs), _arrays(problem.outputs)
     out = outputs[0] if len(outputs) == 1 else tuple(outputs)
-    calls = [quiet(kernel.bind(inputs, out, dict(problem.attrs))) for kernel in kernels]
+    calls = [quiet(bind_alone(kernel, problem, inputs, out)) for kernel in kernels]
     samples = interleaved_seconds(calls, repeats)
     found = {kernel.name: median(seconds) * 1e6 for kernel, seconds in zip(kernels, samples)}
     _add(problem, found)

@@ -28,6 +28,7 @@ from dtrain.kernels.device_arrays import contiguous, overwrite
 from dtrain.kernels.policy import when_policy_changes
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.quiet import quiet, quiet_context
+from dtrain.kernels.workspace import with_workspace
 
 _MAX_CACHED = 4096
 
@@ -35,7 +36,18 @@ _MAX_CACHED = 4096
 class Dispatch:
     """What an op does on given input types: its output types, and the kernel that computes them."""
 
-    __slots__ = ("cast_to", "compute", "empty", "kernel", "op", "outputs", "types", "view", "workspace_nbytes")
+    __slots__ = (
+        "cast_to",
+        "compute",
+        "empty",
+        "function",
+        "kernel",
+        "op",
+        "outputs",
+        "types",
+        "view",
+        "workspace_nbytes",
+    )
 
     def __init__(self, op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> None:
         self.op = op
@@ -57,8 +69,9 @@ class Dispatch:
             self.view = _under(op.view, device)  # a reshape of an array with gaps copies it
         if op.view is None and op.name != "constant":
             self.kernel, self.workspace_nbytes = _choose(Problem(op.name, types, self.types, attrs), target)
+            self.function = with_workspace(self.kernel.function, self.workspace_nbytes, device)
             # Collectives find their communicator in the caller's context.
-            self.compute = self.kernel.function if op.is_collective else quiet(self.kernel.function)
+            self.compute = self.function if op.is_collective else quiet(self.function)
 
     def run(self, arrays: Sequence[Array], attrs: dict[str, Any]) -> list[Array]:
         """Compute into new arrays.
@@ -77,9 +90,9 @@ class Dispatch:
         if len(self.outputs) == 1:
             out = self.empty(*self.outputs[0])
             if self.op.is_collective:
-                kernel.function(*arrays, out=out, **attrs)
+                self.function(*arrays, out=out, **attrs)
             else:  # `self.compute`, in place
-                quiet_context().run(kernel.function, *arrays, out=out, **attrs)
+                quiet_context().run(self.function, *arrays, out=out, **attrs)
             return [out]
         into = [self.empty(shape, dtype) for shape, dtype in self.outputs]
         self.compute(*arrays, out=tuple(into), **attrs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dtrain.base.alignment import ALIGNMENT
+from dtrain.base.alignment import empty_bytes
 from dtrain.base.device import CPU, Device
 from dtrain.graph.graph import Graph, Value
 from dtrain.kernels.array_module import Array
@@ -24,9 +24,7 @@ def allocate(nbytes: int, device: Device) -> Array:
 
         with current_gpu(device):
             return cupy.empty(nbytes, np.uint8)
-    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + nbytes]
+    return empty_bytes(nbytes)
 
 
 def array_for(value: Value) -> Array:

@@ -12,6 +12,7 @@ from dtrain.kernels.bench.shapes import Workload
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.choice import candidates
 from dtrain.kernels.timing import interleaved_seconds
+from dtrain.kernels.workspace import bind_alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,9 @@ def measure(workload: Workload, dtype: DType, repeats: int) -> Iterator[Timing]:
     """One `Timing` per candidate."""
     inputs, outputs = workload.make_inputs(dtype.numpy), workload.make_outputs(dtype.numpy)
     out = outputs[0] if len(outputs) == 1 else tuple(outputs)
-    chosen = candidates(workload.problem(dtype))
-    calls = [info.bind(inputs, out, dict(workload.attrs)) for info in chosen]
+    problem = workload.problem(dtype)
+    chosen = candidates(problem)
+    calls = [bind_alone(info, problem, inputs, out) for info in chosen]
     samples = interleaved_seconds(calls, repeats)
     yield from summarize(workload, dtype, chosen, samples, sum(array.nbytes for array in (*inputs, *outputs)))
 

@@ -14,6 +14,8 @@ from dtrain.kernels.bench.measure import Timing, summarize
 from dtrain.kernels.bench.shapes import Workload
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.choice import candidates
+from dtrain.kernels.problem import Problem
+from dtrain.kernels.workspace import with_workspace
 
 # Launches between two events: enough that the events' own cost does not show.
 LAUNCHES = 20
@@ -31,8 +33,9 @@ def measure_on_gpu(workload: Workload, dtype: DType, repeats: int, index: int = 
     with cupy.cuda.Device(index):
         inputs = [cupy.asarray(array) for array in workload.make_inputs(dtype.numpy)]
         outputs = [cupy.asarray(array) for array in workload.make_outputs(dtype.numpy)]
-        chosen = gpu_candidates(workload, dtype, as_device(f"cuda:{index}"))
-        calls = [_bound(info, inputs, outputs, workload) for info in chosen]
+        device = as_device(f"cuda:{index}")
+        chosen, problem = gpu_candidates(workload, dtype, device), workload.problem(dtype, device)
+        calls = [_bound(info, inputs, outputs, dict(workload.attrs), problem) for info in chosen]
         samples: list[list[float]] = [[] for _ in calls]
         for call in calls:
             call()  # compiles
@@ -52,10 +55,12 @@ def copy_gigabytes_per_second(index: int = 0, nbytes: int = 2**30) -> float:
     return 2 * nbytes / seconds / 1e9
 
 
-def _bound(info: Candidate, inputs: list[Any], outputs: list[Any], workload: Workload) -> Callable[[], None]:
+def _bound(
+    info: Candidate, inputs: list[Any], outputs: list[Any], attrs: dict[str, Any], problem: Problem
+) -> Callable[[], None]:
     out = outputs[0] if len(outputs) == 1 else tuple(outputs)
-    attrs = dict(workload.attrs)
-    return lambda: info.function(*inputs, out=out, **attrs)
+    function = with_workspace(info.function, info.workspace_nbytes(problem), problem.device)
+    return lambda: function(*inputs, out=out, **attrs)
 
 
 def _seconds(call: Callable[[], None]) -> float:

@@ -17,7 +17,10 @@ from dtrain import collectives
 from dtrain.base.errors import DeviceError
 from dtrain.collectives.transports.self_communicator import SelfCommunicator
 from dtrain.collectives.transports.thread_communicator import run_threads
+from dtrain.core.apply import apply
 from dtrain.core.random import normal
+from dtrain.graph.op import Op
+from dtrain.kernels import Candidate, kernels_of, register_kernel
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,6 +71,29 @@ def test_a_traced_function_may_cross_devices() -> None:
         assert (str(on_gpu.device), str(back.device)) == ("cuda:0", "cpu")
         np.testing.assert_array_equal(on_gpu.numpy(), x.numpy() * 2 + 1)
         np.testing.assert_array_equal(back.numpy(), (x.numpy() * 2 + 1) ** 2 - x.numpy())
+
+
+def test_kernels_get_workspaces_on_their_gpu() -> None:
+    """Lent by CuPy's pool eagerly, planned in the arena of that GPU in a trace; another GPU is current."""
+    op = Op(name="test_scratch_negative", infer=lambda x: x)
+    given = []
+
+    def negative(x, *, out, workspace) -> None:
+        given.append((workspace.nbytes, workspace.device.id))
+        workspace.fill(255)
+        out[...] = -x
+
+    if not kernels_of(op.name):
+        register_kernel(
+            Candidate(op=op.name, name=op.name, isa="reference", function=negative, workspace=lambda problem: 128)
+        )
+    x = dt.arange(3, dtype="f32", device="cuda:1")
+    function = dt.trace(lambda x: apply(op, x * 2))
+    for result in (apply(op, x * 2), function(x)):
+        np.testing.assert_array_equal(result.numpy(), [0, -2, -4])
+        assert str(result.device) == "cuda:1"
+    assert given == [(128, 1), (128, 1)]
+    assert [str(device) for device in function.compiled[0].executor.plan.arenas] == ["cuda:1"]
 
 
 def test_gradients_cross_devices_and_sums_stay_where_they_are() -> None:

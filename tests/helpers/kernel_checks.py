@@ -9,6 +9,7 @@ from helpers.tolerance import assert_close
 from dtrain.base.dtype import as_dtype, from_numpy
 from dtrain.base.tensor_type import tensor_type
 from dtrain.kernels import Candidate, Problem, all_kernels, reference_of
+from dtrain.kernels.workspace import with_workspace
 
 LISTED = [info for info in all_kernels() if not info.is_reference and info.device_kind == "cpu"]
 COMPILED = [info for info in LISTED if info.is_supported]
@@ -57,6 +58,12 @@ def applicable_cases(info: Candidate) -> list[tuple[Case, list[np.ndarray]]]:
         if info.usable(problem_of(info.op, case, inputs, dtype)):
             found.append((case, inputs))
     return found
+
+
+def run(info: Candidate, case: Case, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
+    """Call a kernel, with the workspace that it asks for."""
+    nbytes = info.workspace_nbytes(problem_of(info.op, case, inputs, dtype_of(info)))
+    call(with_workspace(info.function, nbytes), inputs, outputs, case.attrs)
 
 
 def compare(case: Case, info: Candidate, got: list[np.ndarray], wanted: list[np.ndarray]) -> None:

@@ -12,6 +12,7 @@ from dtrain.base.dtype import float32, float64
 from dtrain.base.tensor_type import tensor_type
 from dtrain.kernels import Candidate, Policy, Problem, candidates, choose, reference_of, using
 from dtrain.kernels.explanation import explain
+from dtrain.kernels.workspace import bind_alone
 
 CONV = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
 
@@ -32,7 +33,7 @@ def test_every_kernel_is_taken_by_its_name(info: Candidate) -> None:
         assert taken is info
         assert explain(problem).reason == "DTRAIN_KERNELS forces it"
     wanted = wanted_outputs(case, info, inputs)
-    taken.bind(inputs, outputs[0] if len(outputs) == 1 else tuple(outputs), dict(case.attrs))()
+    bind_alone(taken, problem, inputs, outputs[0] if len(outputs) == 1 else tuple(outputs))()
     compare(case, info, outputs, wanted)
 
 

@@ -1,4 +1,4 @@
-"""im2col convolution beyond its kernels: chunks of images, scratch that is reused, threads that do not share."""
+"""im2col convolution beyond its kernels: chunks of images, threads that compute side by side."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import threading
 import numpy as np
 import pytest
 
-from dtrain.kernels import kernels_of, reference_of
+from dtrain.base.dtype import float32
+from dtrain.base.tensor_type import tensor_type
+from dtrain.kernels import Problem, kernels_of, reference_of
 from dtrain.kernels.cpu_convolution import _chunks
-from dtrain.kernels.workspace import scratch_array
+from dtrain.kernels.workspace import with_workspace
 
 ATTRS = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
 
@@ -19,22 +21,6 @@ def test_chunks_cover_the_batch_once() -> None:
         images = [i for chunk in _chunks(batch, pixels) for i in range(batch)[chunk]]
         assert images == list(range(batch))
         assert all((chunk.stop - chunk.start) * pixels <= max(1024, pixels) for chunk in _chunks(batch, pixels))
-
-
-def test_scratch_is_reused_and_grows() -> None:
-    first = scratch_array("test", (4, 5), np.float32)
-    assert first.shape == (4, 5)
-    assert np.shares_memory(first, scratch_array("test", (10,), np.float32))
-    assert scratch_array("test", (100, 3), np.float32).shape == (100, 3)
-    assert not np.shares_memory(scratch_array("test", (4,), np.float64), scratch_array("test", (4,), np.float32))
-
-
-def test_threads_have_their_own_scratch() -> None:
-    mine, theirs = scratch_array("test", (8,), np.float32), []
-    thread = threading.Thread(target=lambda: theirs.append(scratch_array("test", (8,), np.float32)))
-    thread.start()
-    thread.join()
-    assert not np.shares_memory(mine, theirs[0])
 
 
 def test_threads_compute_side_by_side() -> None:
@@ -48,8 +34,11 @@ def test_threads_compute_side_by_side() -> None:
         x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((6, 3, 12 + seed, 11), (5, 3, 3, 3)))
         wanted, got = (np.empty((6, 5, 12 + seed, 11), np.float32) for _ in range(2))
         reference_of("conv2d").function(x, w, wanted, **ATTRS)
+        types = [tensor_type(array.shape, float32) for array in (x, w, got)]
+        nbytes = compiled[0].workspace_nbytes(Problem("conv2d", types[:2], types[2:], ATTRS))
+        function = with_workspace(compiled[0].function, nbytes)
         for _ in range(20):
-            compiled[0].function(x, w, got, **ATTRS)
+            function(x, w, out=got, **ATTRS)
             if not np.allclose(got, wanted, rtol=1e-4, atol=1e-4):
                 failures.append(seed)
 

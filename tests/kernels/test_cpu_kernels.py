@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.kernel_cases import CASES, call
+from helpers.kernel_cases import CASES
 from helpers.kernel_checks import (
     COMPILED,
     LISTED,
@@ -12,6 +12,7 @@ from helpers.kernel_checks import (
     compare,
     dtype_of,
     problem_of,
+    run,
     wanted_outputs,
 )
 
@@ -30,7 +31,7 @@ def test_against_reference(info: Candidate) -> None:
     for case, inputs in cases:
         outputs = case.empty_outputs(dtype_of(info))
         wanted = wanted_outputs(case, info, inputs)
-        call(info.function, inputs, outputs, case.attrs)
+        run(info, case, inputs, outputs)
         compare(case, info, outputs, wanted)
 
 
@@ -38,7 +39,7 @@ def test_against_reference(info: Candidate) -> None:
 def test_inputs_are_left_alone(info: Candidate) -> None:
     for case, inputs in applicable_cases(info)[:40]:
         before = [array.copy() for array in inputs]
-        call(info.function, inputs, case.empty_outputs(dtype_of(info)), case.attrs)
+        run(info, case, inputs, case.empty_outputs(dtype_of(info)))
         for array, copy in zip(inputs, before):
             np.testing.assert_array_equal(
                 array.view(np.uint8) if array.ndim else array, copy.view(np.uint8) if copy.ndim else copy
@@ -56,7 +57,7 @@ def test_outputs_may_be_inputs(info: Candidate) -> None:
         wanted = wanted_outputs(case, info, inputs)
         outputs = case.empty_outputs(dtype_of(info))
         outputs = [inputs[case.aliases[i]] if i in case.aliases else output for i, output in enumerate(outputs)]
-        call(info.function, inputs, outputs, case.attrs)
+        run(info, case, inputs, outputs)
         compare(case, info, outputs, wanted)
 
 

@@ -1,6 +1,9 @@
-"""Scratch memory: what a candidate asks for is what its call uses, and no more."""
+"""Scratch memory: what a candidate asks for is what its call uses, and no more; what is lent is one call's."""
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from dtrain.base.alignment import ALIGNMENT
 from dtrain.base.dtype import from_numpy
 from dtrain.base.tensor_type import tensor_type
 from dtrain.kernels import Problem, candidates
-from dtrain.kernels.workspace import Workspace
+from dtrain.kernels.workspace import Workspace, with_workspace
 
 F32 = np.dtype(np.float32)
 
@@ -36,11 +39,13 @@ def test_a_planned_workspace_gives_the_same_bits(op: str) -> None:
                 continue
             uses += 1
             own, given = case.empty_outputs(F32), case.empty_outputs(F32)
-            call(candidate.function, inputs, own, case.attrs)
+            call(with_workspace(candidate.function, nbytes), inputs, own, case.attrs)
             candidate.bind(inputs, given[0], dict(case.attrs), planned(nbytes))()
             assert own[0].tobytes() == given[0].tobytes(), (case.label, candidate.name)
             with pytest.raises(ValueError, match="workspace: expected at least"):
                 candidate.bind(inputs, given[0], dict(case.attrs), planned(nbytes - ALIGNMENT))()
+            with pytest.raises(ValueError, match="got 0: plan what"):
+                call(candidate.function, inputs, given, case.attrs)
     if len(candidates(problem)) > 1:
         assert uses > 10
 
@@ -53,3 +58,59 @@ def test_pieces_do_not_overlap_and_are_aligned() -> None:
     assert np.shares_memory(cut.take("a", (2,), np.float32), first)
     with pytest.raises(ValueError, match="workspace: expected at least 256 bytes, got 192: plan what"):
         cut.take("c", (16,), np.float64)
+
+
+# Lent -----------------------------------------------------------------------------------------------------------------
+
+
+def lending(nbytes: int, then: Callable[[], object] = lambda: None) -> Callable[[], np.ndarray]:
+    """A call that says which workspace it was lent, after doing something else."""
+
+    def kernel(*, workspace: np.ndarray) -> np.ndarray:
+        then()
+        return workspace
+
+    return with_workspace(kernel, nbytes)
+
+
+def test_a_kernel_without_a_workspace_is_called_as_it_is() -> None:
+    assert with_workspace(np.add, 0) is np.add
+
+
+def test_calls_one_after_another_are_lent_the_same_memory() -> None:
+    first, second = lending(3000)(), lending(1000)()
+    assert (first.nbytes, second.nbytes) == (3000, 1000)
+    assert first.ctypes.data == second.ctypes.data and first.ctypes.data % ALIGNMENT == 0
+
+
+def test_the_pool_grows_to_the_largest_call() -> None:
+    size = lending(1000)().base.nbytes
+    grown = lending(size + 1)()
+    assert grown.nbytes == size + 1
+    assert np.shares_memory(lending(1000)(), grown)
+
+
+def test_a_call_inside_another_is_lent_other_memory() -> None:
+    """A signal handler may compute while a kernel does."""
+    inner: list[np.ndarray] = []
+    outer = lending(2000, lambda: inner.append(lending(4000)()))()
+    assert not np.shares_memory(outer, inner[0])
+
+
+def test_memory_comes_back_from_a_call_that_fails() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    before = lending(1000)()
+    with pytest.raises(ZeroDivisionError):
+        lending(1000, fail)()
+    assert np.shares_memory(lending(1000)(), before)
+
+
+def test_threads_are_lent_memory_of_their_own() -> None:
+    theirs: list[np.ndarray] = []
+    mine = lending(1000, lambda: None)()
+    thread = threading.Thread(target=lambda: theirs.append(lending(1000)()))
+    thread.start()
+    thread.join()
+    assert not np.shares_memory(mine, theirs[0])

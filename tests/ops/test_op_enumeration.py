@@ -25,6 +25,7 @@ from dtrain.core.tensor import Tensor, wrap
 from dtrain.core.tensor_factory import ones_like
 from dtrain.graph.op import Op, all_ops
 from dtrain.kernels import Problem, candidates, kernels_of, reference_of
+from dtrain.kernels.workspace import with_workspace
 from dtrain.ops.cast import copy
 from dtrain.runtime.buckets import has_bucket
 
@@ -261,10 +262,12 @@ def test_every_kernel_agrees_with_the_reference(op: Op, number: int):
         types = [wrap(array).type for array in arrays]
         inferred = op.infer(*types, **attrs)
         outputs = inferred if isinstance(inferred, tuple) else (inferred,)
-        for kernel in candidates(Problem(op.name, types, outputs, attrs)):
+        problem = Problem(op.name, types, outputs, attrs)
+        for kernel in candidates(problem):
             if kernel.is_reference:
                 continue
-            got, wanted = _call(kernel.function, arrays, inferred, attrs), None
+            function = with_workspace(kernel.function, kernel.workspace_nbytes(problem))
+            got, wanted = _call(function, arrays, inferred, attrs), None
             wanted = _call(reference_of(op.name).function, arrays, inferred, attrs)
             for ours, reference in zip(got, wanted, strict=True):
                 magnitude = max(1.0, float(np.abs(reference.astype(np.float64)).max(initial=0.0)))

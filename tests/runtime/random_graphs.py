@@ -20,9 +20,8 @@ SIZES = ((2, 3), (3, 2), (6,), (1, 6))
 WORKSPACE_NBYTES = 100
 
 
-def _scale_add(target, other, *, out, workspace=None) -> None:
-    if workspace is not None:
-        workspace.fill(255)  # whatever else lay there is lost
+def _scale_add(target, other, *, out, workspace) -> None:
+    workspace[:WORKSPACE_NBYTES] = 255  # whatever else lay there is lost
     np.multiply(target, 0.5, out=out)
     np.add(out, other, out=out)
 

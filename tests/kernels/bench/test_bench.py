@@ -12,6 +12,7 @@ from dtrain.kernels import all_kernels, candidates, reference_of
 from dtrain.kernels.bench.__main__ import main, select
 from dtrain.kernels.bench.measure import measure
 from dtrain.kernels.bench.shapes import Workload, workloads
+from dtrain.kernels.workspace import with_workspace
 
 
 def test_every_compiled_op_has_workloads() -> None:
@@ -27,7 +28,8 @@ def test_a_workload_is_a_valid_call(workload: Workload) -> None:
     if len(listed) > 1:
         outputs = workload.make_outputs(float32.numpy)
         inputs = workload.make_inputs(float32.numpy)
-        listed[0].function(*inputs, out=outputs[0] if len(outputs) == 1 else tuple(outputs), **workload.attrs)
+        function = with_workspace(listed[0].function, listed[0].workspace_nbytes(workload.problem(float32)))
+        function(*inputs, out=outputs[0] if len(outputs) == 1 else tuple(outputs), **workload.attrs)
         assert all(np.isfinite(output).all() for output in outputs)
 
 
