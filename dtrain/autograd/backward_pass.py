@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from dtrain.base.errors import DtypeError, ShapeError, expected
@@ -24,6 +24,7 @@ from dtrain.graph.op import get_op
 from dtrain.kernels.device_arrays import copy_of, owner_of
 
 Gradients = dict[Tensor, Tensor]
+_NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 @dataclass(slots=True)
@@ -189,17 +190,21 @@ def _walk(
     only: set[TapeNode] | None = None,
 ) -> Gradients:
     walk = _Walk()
+    tracer = context.tracer
     with set_grad_enabled(create_graph):
         for root, seed in zip(roots, seeds):
             walk.add(root, root.node, root.index, seed)
-        while walk.heap:
-            _, node = heapq.heappop(walk.heap)
-            if only is not None and node not in only:
-                del walk.pending[node]
-                continue
-            _step(walk, node, walk.pending.pop(node))
-            if not retain_graph:
-                node.release()
+        with tracer.origins.backward() if tracer is not None else _NOTHING:
+            while walk.heap:
+                _, node = heapq.heappop(walk.heap)
+                if only is not None and node not in only:
+                    del walk.pending[node]
+                    continue
+                if tracer is not None:
+                    tracer.origins.begin_gradient_of(node)
+                _step(walk, node, walk.pending.pop(node))
+                if not retain_graph:
+                    node.release()
         # Leaves that were frozen after forward get none, as those that were frozen before.
         return {leaf: _run_hooks(leaf.hooks, value) for leaf, value in walk.leaves.items() if leaf.requires_grad}
 

@@ -141,6 +141,8 @@ class Function:
         reads: GradReads = "all" if self._hands_on is None else "none"
         node = TapeNode(self._name, self._input_grads, inputs, types, {}, None, True, reads)
         node.hands_on = self._hands_on
+        if context.tracer is not None:
+            context.tracer.origins.note_entry(node, results)
         for index, tensor in enumerate(outputs):
             if tensor.type.dtype.is_floating and id(results[index]) not in self._without_gradient:
                 tensor.requires_grad, tensor.node, tensor.index = True, node, index

@@ -265,6 +265,10 @@ class Reads:
         for item in content:
             self.note_value(item)
 
+    def watched(self) -> list[Watched]:
+        """The modules and optimizers that were read, in order."""
+        return [owner for owner in self._owners.values() if isinstance(owner, Watched)]
+
     def settle(self) -> ReadFacts:
         """The capture is over: what must hold from now on. What it changed itself is left out: every capture does."""
         facts = ReadFacts()

@@ -18,6 +18,7 @@ import numpy as np
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.user_source import user_source
 from dtrain.capture.capture import Capture
+from dtrain.capture.naming import name_capture, variables_of
 from dtrain.capture.structure import LEAF, flatten, unflatten, values_of
 from dtrain.capture.tracer import Tracer, both_ways
 from dtrain.capture.watched import reporting_reads
@@ -244,6 +245,7 @@ class TracedFunction(Generic[Parameters, Result]):
             tracer.restore_changes()
             tracer.restore_histories()
         capture.structure = output_structure
+        name_capture(capture, tracer.reads.watched(), variables_of(self._function, args, kwargs), tracer.origins.owners)
         return capture
 
 

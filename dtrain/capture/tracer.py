@@ -17,6 +17,7 @@ from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.base.user_source import user_source
 from dtrain.capture.capture import ArgumentGradient, Capture, Change, GradientState, Guard, NumberGuard, TwinGuard
+from dtrain.capture.origins import Origins
 from dtrain.capture.reads import Reads
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_numbers import RETURN_IT, named
@@ -32,6 +33,7 @@ class Tracer:
     def __init__(self, name: str) -> None:
         self.graph = Graph(name)
         self.reads = Reads()
+        self.origins = Origins()
         self.state_tensors: list[Tensor] = []
         self._arguments: list[Tensor] = []
         self._given: dict[int, Tensor] = {}  # id of an argument's array -> the argument itself
@@ -59,7 +61,7 @@ class Tracer:
         self, op: Op, inputs: Sequence[Tensor], types: tuple[TensorType, ...], attrs: dict[str, Any]
     ) -> list[Tensor]:
         """Append a node and return symbolic tensors for its outputs."""
-        source = user_source()
+        source = self.origins.source()
         if op.is_dynamic:
             raise TraceError(
                 expected(
@@ -75,7 +77,7 @@ class Tracer:
         """The elements of `tensor` as a constant of the graph."""
         array = tensor.array.copy() if tensor.device.is_cpu else to_host(tensor.array)
         array.flags.writeable = False
-        node = Node(CONSTANT, (), (tensor.type,), _constant_attrs(array, tensor), source=user_source())
+        node = Node(CONSTANT, (), (tensor.type,), _constant_attrs(array, tensor), source=self.origins.source())
         return self._append(node)[0]
 
     def knows(self, tensor: Tensor) -> bool:
@@ -324,6 +326,7 @@ class Tracer:
         for tensor, value in zip(outputs, node.outputs):
             tensor.value = value
             value.function = self.graph.name
+        self.origins.note(node, outputs)
         return outputs
 
     def _mark_views_stale(self, value: Value) -> None:

@@ -8,13 +8,16 @@ get such a hook too once a capture has reached an object of theirs; nobody count
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dtrain.core.context import context
+
+if TYPE_CHECKING:
+    from dtrain.core.tensor import Tensor
 
 _NUMBERS = count(1)
 
@@ -40,6 +43,16 @@ class Watched:
 
     # Lists and dicts that the class replaces, but never changes: their contents need no look.
     _replaced: ClassVar[frozenset[str]] = frozenset()
+    # Whether it names tensors by their place in a tree, which needs no name of its own as long as there is one tree.
+    _is_tree: ClassVar[bool] = False
+
+    def _named_parts(self, prefix: str) -> Iterator[tuple[str, Watched]]:
+        """What it consists of, itself first, and how graphs call that; its own name is `prefix`."""
+        yield prefix, self
+
+    def _named_tensors(self, prefix: str, names: Mapping[int, str]) -> Iterator[tuple[str, Tensor]]:
+        """The tensors that it holds, and how graphs call them. `names` are those known by now, by id of the array."""
+        return iter(())
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

@@ -6,11 +6,13 @@ These are the shapes that `context` is typed by. The classes that have them, `Tr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from dtrain.base.tensor_type import TensorType
+    from dtrain.core.tape import TapeNode
     from dtrain.core.tensor import Tensor
     from dtrain.graph.graph import Graph
     from dtrain.graph.op import Op
@@ -40,6 +42,16 @@ class ReadListener(Protocol):
     def note_read(self, owner: Any, name: str, value: Any) -> None: ...
 
 
+class OriginListener(Protocol):
+    """Who notes where nodes come from: modules and optimizers say when they begin, a backward pass what it is at."""
+
+    def enter(self, owner: Any) -> None: ...
+    def leave(self) -> None: ...
+    def note_entry(self, entry: TapeNode, results: Sequence[Tensor]) -> None: ...
+    def backward(self) -> AbstractContextManager[None]: ...
+    def begin_gradient_of(self, entry: TapeNode) -> None: ...
+
+
 class TraceListener(Protocol):
     """A capture under way: ops are told to it instead of being computed, tensors tell it what happens to them."""
 
@@ -47,6 +59,8 @@ class TraceListener(Protocol):
     def graph(self) -> Graph: ...
     @property
     def reads(self) -> ReadListener: ...
+    @property
+    def origins(self) -> OriginListener: ...
 
     # Ops and the tensors that they give.
     def record(

@@ -112,7 +112,7 @@ class Editor:
     def insert_before(
         self, neighbour: Node, op: Op, inputs: Iterable[Value], attrs: Mapping[str, Any] | None = None, *, reason: str
     ) -> Node:
-        """A new node right before another one, whose source line it gets. Its types come from the op's inference."""
+        """A new node right before another one, whose line and scope it gets. Its types come from the op's inference."""
         node = _new_node(op, inputs, attrs, neighbour)
         self._link(self._previous[neighbour], node, neighbour, place=self._place[neighbour])
         return self._inserted(node, reason)
@@ -130,7 +130,7 @@ class Editor:
         """A new node right behind another one; behind None is the beginning.
 
         Args:
-            like: the node whose source line it gets, if not its neighbour.
+            like: the node whose source line and scope it gets, if not its neighbour.
         """
         node = _new_node(op, inputs, attrs, like or neighbour)
         place = -1 if neighbour is None else self._place[neighbour]
@@ -204,5 +204,5 @@ def _new_node(op: Op, inputs: Iterable[Value], attrs: Mapping[str, Any] | None, 
     inputs = tuple(inputs)
     node = Node(op, inputs, infer_types(op, [value.type for value in inputs], attrs or {}), attrs)
     if like is not None:
-        node.source = like.source
+        node.source, node.scope = like.source, like.scope
     return node

@@ -36,9 +36,9 @@ class Value:
 
 
 class Node:
-    """One application of an op. `source` is the user's line `file.py:12`, for messages."""
+    """One application of an op. For people: `source` is the line `file.py:12`, `scope` the module `layer1.conv`."""
 
-    __slots__ = ("attrs", "inputs", "op", "outputs", "source")
+    __slots__ = ("attrs", "inputs", "op", "outputs", "scope", "source")
 
     def __init__(
         self,
@@ -48,11 +48,13 @@ class Node:
         attrs: Mapping[str, Any] | None = None,
         *,
         source: str = "",
+        scope: str = "",
     ) -> None:
         self.op = op
         self.inputs = tuple(inputs)
         self.attrs = dict(attrs or {})
         self.source = source
+        self.scope = scope
         self.outputs = tuple(Value(type, node=self, index=i) for i, type in enumerate(output_types))
 
     def __repr__(self) -> str:

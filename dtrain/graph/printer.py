@@ -1,11 +1,12 @@
 """The text form of a graph, stable enough to diff and complete enough to parse back.
 
     graph step(%0: f32[8,64]@cpu; %w: f32[64,10]@cpu) {
-      %1: f32[8,10]@cpu = matmul(%0, %w)  # train.py:12
+      %1: f32[8,10]@cpu = matmul(%0, %w)  # [head] train.py:12
       return %1; %w <- %1
     }
 
-Arguments stand before the semicolon, states after it; `%w <- %1` is the update of a state.
+Arguments stand before the semicolon, states after it; `%w <- %1` is the update of a state. Behind `#` stand the module
+and the line of the user's code that a node comes from.
 """
 
 from __future__ import annotations
@@ -62,13 +63,21 @@ def _print_node(node: Node, names: dict[Value, str], sources: bool) -> str:
     inputs = ", ".join(f"%{names[v]}" for v in node.inputs)
     text = f"{outputs} = " if outputs else ""
     text += f"{node.op.name}({inputs}){print_attrs(node.attrs)}"
-    return f"{text}  # {node.source}" if sources and node.source else text
+    origin = _print_origin(node) if sources else ""
+    return f"{text}  # {origin}" if origin else text
+
+
+def _print_origin(node: Node) -> str:
+    """`[layer1.conv] train.py:12`; brackets are left out with an empty scope, unless the rest begins with some."""
+    scope = _word(node.scope)
+    return f"[{scope}] {node.source}".rstrip() if scope or node.source.startswith("[") else node.source
 
 
 _HEADER = re.compile(r"graph ([\w.]+)\((.*); ?(.*)\) \{")
 _NODE = re.compile(
     r"(?:(?P<outputs>%.*?) = )?(?P<op>\w+)\((?P<inputs>[%\w., ]*)\)(?:\{(?P<attrs>.*)\})?(?:  # (?P<source>.*))?"
 )
+_ORIGIN = re.compile(r"(?:\[([\w.]*)\] ?)?(.*)")
 
 
 def parse_graph(text: str, *, find_op: Callable[[str], Op] = get_op) -> Graph:
@@ -125,7 +134,8 @@ def _parse_node(graph: Graph, values: dict[str, Value], line: str, find_op: Call
     inputs = [_lookup(values, part) for part in split_top_level(match["inputs"])]
     outputs = [_typed(part) for part in split_top_level(match["outputs"] or "")]
     attrs = parse_attrs(match["attrs"] or "")
-    node = Node(op, inputs, [type for _, type in outputs], attrs, source=match["source"] or "")
+    scope, source = _ORIGIN.fullmatch(match["source"] or "").groups("")  # type: ignore[union-attr]  # matches all texts
+    node = Node(op, inputs, [type for _, type in outputs], attrs, source=source, scope=scope)
     graph.nodes.append(node)
     for (name, _), value in zip(outputs, node.outputs):
         _define(values, name, value)

@@ -53,6 +53,7 @@ class Module(ModuleMethods, Watched):
     # What every call goes through; copies of the module keep it.
     _boundary: ForwardBoundary | None = None
     _replaced = frozenset({"_buffers", "_hooks"})
+    _is_tree = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; call the module itself instead, which also runs hooks."""
@@ -66,18 +67,24 @@ class Module(ModuleMethods, Watched):
     def forward_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
         """`forward` between its hooks: what a call does inside of the module's boundary."""
         before, after = self._hooks
-        if context.tracer is not None:
+        tracer = context.tracer
+        if tracer is not None:
             for hook in (*before, *after):
-                context.tracer.reads.note_value(hook)
-        for pre_hook in before:
-            replaced = pre_hook(self, args)
-            if replaced is not None:
-                args = replaced if isinstance(replaced, tuple) else (replaced,)
-        output = self.forward(*args, **kwargs)
-        for hook in after:
-            replaced = hook(self, args, output)
-            if replaced is not None:
-                output = replaced
+                tracer.reads.note_value(hook)
+            tracer.origins.enter(self)
+        try:
+            for pre_hook in before:
+                replaced = pre_hook(self, args)
+                if replaced is not None:
+                    args = replaced if isinstance(replaced, tuple) else (replaced,)
+            output = self.forward(*args, **kwargs)
+            for hook in after:
+                replaced = hook(self, args, output)
+                if replaced is not None:
+                    output = replaced
+        finally:
+            if tracer is not None:
+                tracer.origins.leave()
         return output
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -194,6 +201,15 @@ class Module(ModuleMethods, Watched):
     def buffers(self) -> Iterator[Tensor]:
         """Every buffer of the tree, each once."""
         return (buffer for _, buffer in self.named_buffers())
+
+    def _named_parts(self, prefix: str) -> Iterator[tuple[str, Module]]:
+        return self.named_modules(prefix)
+
+    def _named_tensors(self, prefix: str, names: Mapping[int, str]) -> Iterator[tuple[str, Tensor]]:
+        for module_name, module in self.named_modules(prefix):
+            for name, value in module.members():
+                if isinstance(value, Tensor):
+                    yield _join(module_name, name), value
 
     def get_module(self, name: str) -> Module:
         """The module of this dotted name. Raises KeyError with the names that exist."""

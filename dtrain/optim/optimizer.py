@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -123,13 +123,18 @@ class Optimizer(Watched, ABC):
         if context.tracer is not None:
             context.tracer.guard(self, "num_groups", self.num_groups)
             context.tracer.guard(self, "holdings", self.holdings)
-        for group in self.param_groups:
-            if self.counts_steps:
-                group.split_batches()
+            context.tracer.origins.enter(self)
+        try:
+            for group in self.param_groups:
+                if self.counts_steps:
+                    group.split_batches()
+                if context.tracer is not None:
+                    context.tracer.guard(group, "version", group.version)
+                for batch in group.batches:
+                    self._step_batch(group, batch)
+        finally:
             if context.tracer is not None:
-                context.tracer.guard(group, "version", group.version)
-            for batch in group.batches:
-                self._step_batch(group, batch)
+                context.tracer.origins.leave()
 
     @property
     def holdings(self) -> tuple[int, ...]:
@@ -253,6 +258,17 @@ class Optimizer(Watched, ABC):
             _load_settings(group, saved)
             group.make_batches(self.state, num_steps, self._names_for(group))
             group.holdings = self._holdings_of(group)
+
+    def _named_tensors(self, prefix: str, names: Mapping[int, str]) -> Iterator[tuple[str, Tensor]]:
+        """Parameters that nobody else names, the state of each, and what the batches share."""
+        for index, parameter in enumerate(self._parameters()):
+            name = names.get(id(parameter.array)) or f"{prefix}.params.{index}"
+            yield name, parameter
+            for kind, tensor in self.state.get(parameter, {}).items():
+                yield f"{name}.{kind}", tensor
+        for batch in (batch for group in self.param_groups for batch in group.batches):
+            yield f"{prefix}.lr", batch.lr
+            yield f"{prefix}.step", batch.step
 
     def _parameters(self) -> list[Parameter]:
         return [parameter for group in self.param_groups for parameter in group["params"]]

@@ -60,6 +60,17 @@ def test_a_whole_step_reads_back() -> None:
     verify(graph)
 
 
+@pytest.mark.parametrize("scope", ["", "layer1.0.conv1", "β"])
+@pytest.mark.parametrize("source", ["", "train.py:12", "[x] y.py:3", "] z.py:4", "a # b.py:1", "[train.py:5"])
+def test_where_a_node_comes_from_reads_back(scope: str, source: str) -> None:
+    graph = parse_graph(STEP)
+    graph.nodes[0].scope, graph.nodes[0].source = scope, source
+    text = print_graph(graph)
+    parsed = parse_graph(text)
+    assert (parsed.nodes[0].scope, parsed.nodes[0].source) == (scope, source)
+    assert print_graph(parsed) == text
+
+
 def test_sources_can_be_left_out() -> None:
     without = print_graph(parse_graph(STEP), sources=False)
     assert "#" not in without
