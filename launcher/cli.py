@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from dtrain.base.errors import LaunchError, expected
 from dtrain.base.version import VERSION
 from dtrain.control.exit_codes import BROKEN_PIPE, COULD_NOT_START, FAILED, INTERRUPTED, WRONG_USAGE
-from dtrain.launcher.command.command_line import UsageError
+from dtrain.launcher.plan.spec import UsageError
 
 HELP = """\
 usage: dtrain COMMAND …

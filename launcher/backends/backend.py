@@ -1,14 +1,13 @@
-"""The table of launchers. A new one is a file with a `Backend` and a line here."""
+"""What a backend is: one way to start ranks. `table.py` lists them."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from importlib import import_module
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from dtrain.base.errors import LaunchError, expected
 from dtrain.launcher.plan.environment import RankVariables
-from dtrain.launcher.plan.launch_plan import LOCAL_NAMES, LaunchPlan, Machine
+from dtrain.launcher.plan.launch_plan import LaunchPlan, Machine
 from dtrain.launcher.plan.spec import LaunchSpec
 
 
@@ -28,46 +27,40 @@ class Started(Protocol):
         ...
 
     def messages(self) -> str:
-        """What the starter itself wrote, for when no rank can tell."""
+        """What the backend's own programs wrote, for when no rank can tell."""
         ...
 
 
-class Backend(Protocol):
-    """One way to start ranks."""
+class Backend(ABC):
+    """One way to start ranks. Made for a spec, which raises `LaunchError` where something it needs is not installed."""
 
-    passes_input: bool  # rank 0 inherits our standard input; otherwise it comes over the control channel
+    passes_input: bool = False  # rank 0 inherits our standard input; otherwise it comes over the control channel
+    is_optional: ClassVar[bool] = False  # the doctor calls it absent, and not missing
+    takes_address: ClassVar[bool] = False  # of a running cluster (--address)
+    takes_allocation: ClassVar[bool] = True  # without -np it starts as many ranks as a batch system gave room for
 
+    @abstractmethod
+    def __init__(self, spec: LaunchSpec) -> None: ...
+
+    @classmethod
+    def detect(cls, spec: LaunchSpec) -> str | None:
+        """Why `auto` takes this one for a job, in a few words; None where it does not."""
+        return None
+
+    @classmethod
+    @abstractmethod
+    def installed(cls) -> str:
+        """What is here, in a few words, for the doctor. Raises `LaunchError` that says what to install."""
+
+    @classmethod
+    def refusal(cls, spec: LaunchSpec) -> str:
+        """Why what was asked for cannot be had from this one, as `expected` words it; "" where it can."""
+        return ""
+
+    @abstractmethod
     def plan(self, spec: LaunchSpec, machine: Machine, variables: RankVariables) -> LaunchPlan:
-        """Make the commands without starting anything. Raises `LaunchError` where something needed is missing."""
-        ...
+        """Make the commands without starting anything."""
 
+    @abstractmethod
     def start(self, plan: LaunchPlan, control: Mapping[str, str]) -> Started:
-        """Start the ranks with the plan's environment and the control variables."""
-        ...
-
-
-# Modules are imported when chosen: Ray's costs a second and may be absent.
-BACKENDS: dict[str, tuple[str, str]] = {
-    "local": ("dtrain.launcher.backends.local", "LocalBackend"),
-    "mpirun": ("dtrain.launcher.backends.mpirun", "MpirunBackend"),
-    "ray": ("dtrain.launcher.backends.ray_cluster.backend", "RayBackend"),
-}
-
-
-def choose(spec: LaunchSpec) -> tuple[str, str]:
-    """The launcher's name and why it is this one."""
-    if spec.launcher != "auto":
-        return spec.launcher, "asked for"
-    is_here = spec.allocation is None or (spec.allocation.is_inside and not spec.allocation.hosts)
-    if spec.world_size == 1 and is_here and all(host.name in LOCAL_NAMES for host in spec.hosts):
-        return "local", "one rank here needs no MPI"
-    return "mpirun", f"{spec.world_size} ranks talk through MPI"
-
-
-def make_backend(name: str, spec: LaunchSpec) -> Backend:
-    """The backend of a name in the table. Raises `LaunchError` for any other."""
-    if name not in BACKENDS:
-        raise LaunchError(expected("--launcher", "one of auto, " + ", ".join(BACKENDS), repr(name)))
-    module, class_name = BACKENDS[name]
-    backend: Backend = getattr(import_module(module), class_name)(spec)
-    return backend
+        """Start the commands of the plan, with its environment and the control variables. Raises `LaunchError`."""

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from dtrain.base.errors import expected
+from dtrain.launcher.backends.backend import Backend
 from dtrain.launcher.backends.processes import StartedProcesses
 from dtrain.launcher.plan.environment import RankVariables
 from dtrain.launcher.plan.launch_plan import Command, LaunchPlan, Machine, crowding_note, planned_ranks, rank_command
@@ -13,21 +15,38 @@ from dtrain.launcher.plan.machine import reads_a_terminal
 from dtrain.launcher.plan.spec import LaunchSpec
 
 
-class LocalBackend:
+class LocalBackend(Backend):
     """`--launcher local`."""
+
+    takes_allocation = False
 
     def __init__(self, spec: LaunchSpec) -> None:
         # A rank is a session of its own, which may not read the terminal of ours.
         self.passes_input = not reads_a_terminal()
-        self._reason = "asked for" if spec.launcher == "local" else "one rank here needs no MPI"
+
+    @classmethod
+    def detect(cls, spec: LaunchSpec) -> str | None:
+        is_here = spec.allocation is None or (spec.allocation.is_inside and not spec.allocation.hosts)
+        if spec.world_size == 1 and is_here and all(host.is_local for host in spec.hosts):
+            return "one rank here needs no MPI"
+        return None
+
+    @classmethod
+    def installed(cls) -> str:
+        return "plain processes"
+
+    @classmethod
+    def refusal(cls, spec: LaunchSpec) -> str:
+        remote = next((host for host in spec.hosts if not host.is_local), None)
+        if remote is None:
+            return ""
+        return expected("--launcher local", "ranks on this machine only", str(remote), "use --launcher mpirun")
 
     def plan(self, spec: LaunchSpec, machine: Machine, variables: RankVariables) -> LaunchPlan:
         """One command a rank."""
         ranks = planned_ranks(spec, machine)
         argv = rank_command(spec, machine)
         return LaunchPlan(
-            launcher="local",
-            reason=self._reason,
             size=len(ranks),
             commands=tuple(
                 Command(argv, {"DTRAIN_RANK": str(rank.rank), "DTRAIN_WORLD_SIZE": str(len(ranks))}) for rank in ranks

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from dtrain.launcher.backends.backend import Backend
 from dtrain.launcher.backends.processes import StartedProcesses
 from dtrain.launcher.plan.environment import RankVariables
 from dtrain.launcher.plan.launch_plan import (
@@ -31,15 +32,19 @@ ONE_HOST_VARIABLES = {"OMPI_MCA_btl": "^tcp"}
 SESSION_VARIABLES = ("PRTE_MCA_prte_local_tmpdir_base", "OMPI_MCA_orte_local_tmpdir_base")
 
 
-class MpirunBackend:
+class MpirunBackend(Backend):
     """`--launcher mpirun`."""
-
-    passes_input = False
 
     def __init__(self, spec: LaunchSpec, installation: MpiInstallation | None = None) -> None:
         self._installation = installation or find_mpi()
-        asked = spec.launcher == "mpirun"
-        self._reason = f"{'asked for' if asked else f'{spec.world_size} ranks talk through MPI'}; {self._installation}"
+
+    @classmethod
+    def detect(cls, spec: LaunchSpec) -> str | None:
+        return f"{spec.world_size} ranks talk through MPI"
+
+    @classmethod
+    def installed(cls) -> str:
+        return str(find_mpi())
 
     def plan(self, spec: LaunchSpec, machine: Machine, variables: RankVariables) -> LaunchPlan:
         """One mpirun command."""
@@ -55,8 +60,7 @@ class MpirunBackend:
         wanted = QUIET_VARIABLES | (ONE_HOST_VARIABLES if all_local else {})
         settings = {name: value for name, value in wanted.items() if name not in variables.all}
         return LaunchPlan(
-            launcher="mpirun",
-            reason=self._reason,
+            reason=str(self._installation),
             size=spec.world_size,
             commands=(Command((*argv, *rank_command(spec, machine))),),
             variables=variables,

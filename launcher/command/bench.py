@@ -16,8 +16,9 @@ from typing import Any
 
 from dtrain.base.errors import DtrainError, expected
 from dtrain.base.rank_info import rank_tag
-from dtrain.launcher.command.command_line import UnknownFlagError, UsageError, read_flag, split_flag
+from dtrain.launcher.command.command_line import UnknownFlagError, read_flag, split_flag
 from dtrain.launcher.command.flags import SPELLINGS, TeachingParser
+from dtrain.launcher.plan.spec import UsageError
 
 BENCHMARKS = {
     "all_reduce": "dtrain.collectives.bench.all_reduce",

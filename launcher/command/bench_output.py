@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import IO
 
 from dtrain.base.errors import expected
-from dtrain.launcher.command.command_line import UsageError
 from dtrain.launcher.command.flags import parse_run
 from dtrain.launcher.plan.mpi_installation import find_mpirun, root_allowed
+from dtrain.launcher.plan.spec import UsageError
 
 STARTS_RANKS = True  # flags of `dtrain run` are for the jobs it starts
 MEGA = 1_000_000

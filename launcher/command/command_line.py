@@ -12,17 +12,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dtrain.base.errors import LaunchError
 from dtrain.base.flag_names import FLAGS as PEERS_FLAGS
 
 # A value right behind a short flag, as in `-n4`; anything else there is another word.
 _ATTACHED = {"-n": r"\d+", "-N": r"\d+", "-x": r"[A-Za-z_]\w*(=.*)?", "-H": r"[^,]*[:,].*"}
 _MODULE = ("-m", "--module")
 _HELP = ("-h", "--help")
-
-
-class UsageError(LaunchError):
-    """A command line that cannot be understood: exit code 2."""
 
 
 class TakesValue(Protocol):

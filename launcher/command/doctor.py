@@ -12,10 +12,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from dtrain.base.cores import cpu_quota
 from dtrain.base.errors import LaunchError
+from dtrain.launcher.backends.table import BACKENDS
 from dtrain.launcher.command import doctor_system
 from dtrain.launcher.command.flags import TeachingParser
 from dtrain.launcher.plan.machine import visible_devices
@@ -63,11 +65,12 @@ def _cores() -> Finding:
     return Finding("cores", True, f"{len(cores)} usable ({ranges(cores)}){limit}")
 
 
-def _mpirun() -> Finding:
+def _backend(name: str) -> Finding:
+    backend = BACKENDS[name].load()
     try:
-        return Finding("mpirun", True, str(find_mpi()))
+        return Finding(name, True, backend.installed())
     except LaunchError as error:
-        return Finding("mpirun", False, str(error))
+        return Finding(name, None if backend.is_optional else False, str(error))
 
 
 def _mpi4py() -> Finding:
@@ -120,13 +123,6 @@ def _cuda() -> Finding:
     return Finding("cuda", True if devices else None, f"{seen}, {packages[0]} {_version_of(packages[0])}")
 
 
-def _ray() -> Finding:
-    found = _version_of("ray")
-    if found is None:
-        return Finding("ray", None, "not installed; pip install 'dtrain[ray]' for --launcher ray")
-    return Finding("ray", True, found)
-
-
 def _version_of(package: str) -> str | None:
     try:
         return version(package)
@@ -162,11 +158,10 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _python,
     _dtrain,
     _cores,
-    _mpirun,
+    *(partial(_backend, name) for name in BACKENDS),
     _mpi4py,
     _kernels,
     _cuda,
-    _ray,
     _system("shm", doctor_system.shared_memory),
     _system("files", doctor_system.open_files),
     _system("tmp", doctor_system.temporary_folder),

@@ -16,12 +16,12 @@ from typing import Any, NoReturn
 
 from dtrain.base.errors import DtrainError, LaunchError, expected
 from dtrain.control.exit_codes import COULD_NOT_START, INTERRUPTED, RANKS_DISAGREE, TIMED_OUT, WRONG_USAGE
-from dtrain.launcher.backends.backend import BACKENDS
-from dtrain.launcher.command.command_line import UnknownFlagError, UsageError, take_apart
-from dtrain.launcher.plan.launch_plan import LOCAL_NAMES
+from dtrain.launcher.backends.table import BACKENDS, row_of, summary
+from dtrain.launcher.command.command_line import UnknownFlagError, take_apart
 from dtrain.launcher.plan.spec import (
-    Host,
+    AUTO,
     LaunchSpec,
+    UsageError,
     parse_hosts,
     parse_variable,
     read_environment_file,
@@ -136,8 +136,8 @@ FLAGS = (
     Flag(
         name="launcher",
         convert=str,
-        choices=("auto", *BACKENDS),
-        help="what starts the ranks; auto: local for one rank here, mpirun otherwise",
+        choices=(AUTO, *BACKENDS),
+        help=f"what starts the ranks; {AUTO}: the first that takes the job (local for one rank here); {summary()}",
     ),
     Flag(
         name="x",
@@ -290,18 +290,10 @@ def _validated(spec: LaunchSpec) -> LaunchSpec:
         spec.ranks_per_host()
     except DtrainError as error:
         raise UsageError(str(error)) from None
-    remote = [host for host in spec.hosts if not is_local(host)]
-    if spec.launcher == "local" and remote:
-        raise UsageError(
-            expected("--launcher local", "ranks on this machine only", str(remote[0]), "use --launcher mpirun")
-        )
-    if spec.launcher == "ray" and spec.hosts:
-        raise UsageError(expected("--launcher ray", "Ray to choose the nodes", "--hosts", "leave hosts out"))
-    if spec.address and spec.launcher != "ray":
-        raise UsageError(expected("--address", "--launcher ray beside it", f"--launcher {spec.launcher}"))
+    if spec.launcher != AUTO and (refusal := row_of(spec.launcher).load().refusal(spec)):
+        raise UsageError(refusal)
+    takers = [name for name, row in BACKENDS.items() if row.load().takes_address] if spec.address else [spec.launcher]
+    if spec.launcher not in takers:
+        wanted = f"--launcher {' or '.join(takers)} beside it"
+        raise UsageError(expected("--address", wanted, f"--launcher {spec.launcher}"))
     return spec
-
-
-def is_local(host: Host) -> bool:
-    """True for the names that mean this machine everywhere."""
-    return host.name in LOCAL_NAMES

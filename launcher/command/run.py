@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dtrain.base.errors import expected
-from dtrain.launcher.backends.backend import choose, make_backend
-from dtrain.launcher.command.command_line import UsageError
+from dtrain.launcher.backends.table import make_plan, within_allocation
 from dtrain.launcher.command.flags import parse_run
 from dtrain.launcher.command.misplaced import misplaced_program, near_script
 from dtrain.launcher.command.module_file import problem_of_module
 from dtrain.launcher.job.job import run_job
-from dtrain.launcher.plan.allocation import find_allocation, refuse_several_launchers
+from dtrain.launcher.plan.allocation import refuse_several_launchers
 from dtrain.launcher.plan.environment import rank_variables
 from dtrain.launcher.plan.launch_plan import Machine
 from dtrain.launcher.plan.screen import Words, show_plan
-from dtrain.launcher.plan.spec import LaunchSpec
+from dtrain.launcher.plan.spec import LaunchSpec, UsageError
 
 
 def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
@@ -28,11 +27,10 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 def launch(spec: LaunchSpec, env: Mapping[str, str]) -> int:
     """Plan a job and run it, or only show the plan."""
     refuse_several_launchers(env)
-    spec = spec.within(find_allocation(env))
+    spec = within_allocation(spec, env)
     variables = rank_variables(env, spec.environment or {})
     _check_script(spec)
-    backend = make_backend(choose(spec)[0], spec)
-    plan = backend.plan(spec, Machine.here(env), variables)
+    backend, plan = make_plan(spec, Machine.here(env), variables)
     if spec.plan_only:
         words = Words(is_terminal=sys.stdout.isatty())
         show_plan(plan, words)

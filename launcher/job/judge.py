@@ -92,7 +92,7 @@ class Judge:
         if leavers and is_consequence(first):
             return silent_leaver_verdict(*self._backend(), leavers[0], self._roster.ends)
         said = self._started.messages() if first.lost else ""
-        names = {"backend": self._plan.launcher, "scheduler": self._scheduler}
+        names = {"backend": self._plan.backend, "scheduler": self._scheduler}
         return failure_verdict(first, self._plan.size, others, said=said, **names)
 
     def _all_ended(self) -> Outcome:
@@ -135,11 +135,11 @@ class Judge:
         return self._spec.allocation.scheduler if self._spec.allocation is not None else ""
 
     def _backend(self) -> tuple[str, int, str]:
-        return self._plan.launcher, self._started.poll() or 0, self._started.messages()
+        return self._plan.backend, self._started.poll() or 0, self._started.messages()
 
     def _start_timed_out(self) -> Verdict:
         return start_timed_out_verdict(
-            self._plan.launcher,
+            self._plan.backend,
             self._spec.start_timeout,
             self._started.messages(),
             missing=self._roster.missing,

@@ -14,7 +14,7 @@ from dtrain.launcher.job.roster import Roster
 from dtrain.launcher.job.standard_input import StandardInput
 from dtrain.launcher.plan.launch_plan import LaunchPlan
 from dtrain.launcher.plan.machine import network_address
-from dtrain.launcher.plan.placement import PlacedRank, ReadyRank, place, rank_environment
+from dtrain.launcher.plan.placement import KnownRank, PlacedRank, place, rank_environment
 from dtrain.launcher.plan.screen import Words, show_start
 from dtrain.launcher.plan.spec import LaunchSpec
 
@@ -58,7 +58,7 @@ class Muster:
         if self._input is not None:
             self._input.want_more()
 
-    def _begin(self, server: ControlServer, ready: list[ReadyRank]) -> None:
+    def _begin(self, server: ControlServer, ready: list[KnownRank]) -> None:
         placed = place(ready)
         if not self._spec.quiet:
             words = Words(is_terminal=self._output.stderr_is_terminal)
@@ -95,7 +95,7 @@ def listening_addresses(plan: LaunchPlan) -> tuple[str, list[str]]:
     return "0.0.0.0", own_addresses(network_address(plan.remote_host))
 
 
-def _seen_from_others(first: ReadyRank, ready: list[ReadyRank]) -> str:
+def _seen_from_others(first: KnownRank, ready: list[KnownRank]) -> str:
     """Rank 0's address: as we see it, unless it is on this machine; then as a rank of another host sees us."""
     if not is_loopback(first.address) and first.address not in own_addresses():
         return first.address

@@ -15,7 +15,7 @@ from dtrain.control.peer import Peer
 from dtrain.control.verdict import Failure
 from dtrain.launcher.job.rank_end import RankEnd
 from dtrain.launcher.job.stacks import asked_stack, crash_stack
-from dtrain.launcher.plan.placement import ReadyRank
+from dtrain.launcher.plan.placement import KnownRank
 
 STOPPED = "nowhere: a signal (SIGSTOP, Ctrl-Z) or a debugger holds the process, which runs no code"
 SILENT = "no answer: it was still starting, or in the end of the process"
@@ -28,7 +28,7 @@ class Roster:
         self.size = size
         self.ends = [RankEnd(rank=rank, log=str(log_of(rank) or "")) for rank in range(size)]
         self.failures: list[RankEnd] = []
-        self.ready: dict[int, ReadyRank] = {}
+        self.ready: dict[int, KnownRank] = {}
         self.supervisors: dict[int, Peer] = {}
         self._joining: set[int] = set()  # in dist.init(), which ends when all ranks are in it
         self._joined: set[int] = set()
@@ -90,9 +90,8 @@ class Roster:
         self.supervisors[peer.rank] = peer
         end = self.ends[peer.rank]
         end.host, end.pid = peer.host, message.child_pid
-        self.ready[peer.rank] = ReadyRank(
+        self.ready[peer.rank] = KnownRank(
             rank=peer.rank,
-            size=self.size,
             host=peer.host,
             address=peer.address,
             pid=end.pid,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dtrain.base.errors import expected
 from dtrain.base.rank_info import ENVIRONMENTS
-from dtrain.launcher.command.command_line import UsageError
+from dtrain.launcher.plan.spec import UsageError
 
 _SECRET = re.compile(
     r"(^|_)(SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|API_?KEY|ACCESS_KEY|PRIVATE_KEY|AUTH)(_|$|\d)", re.I

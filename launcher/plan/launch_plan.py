@@ -15,10 +15,8 @@ from pathlib import Path
 from dtrain.base.cores import usable_cores
 from dtrain.launcher.plan.environment import RankVariables
 from dtrain.launcher.plan.machine import visible_devices
-from dtrain.launcher.plan.placement import PlacedRank
-from dtrain.launcher.plan.spec import LaunchSpec
-
-LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+from dtrain.launcher.plan.placement import KnownRank, PlacedRank, place
+from dtrain.launcher.plan.spec import LOCAL_NAMES, LaunchSpec
 
 # Variables that Job sets when it knows its address: shown in a plan, never with their values.
 CONTROL_VARIABLES = ("DTRAIN_CONTROL_ADDRESS", "DTRAIN_JOB_ID", "DTRAIN_JOB_TOKEN")
@@ -64,12 +62,12 @@ class Command:
 class LaunchPlan:
     """How a job will be started. `ranks` is empty where only the cluster knows the places."""
 
-    launcher: str
-    reason: str
+    reason: str = ""  # why it is started so: a backend says what it found, the table puts before it why it was chosen
+    backend: str = ""  # its name in the table, which fills it in
     size: int
     commands: tuple[Command, ...]
     variables: RankVariables
-    settings: Mapping[str, str] = field(default_factory=dict)  # what the starter itself needs, such as root's consent
+    settings: Mapping[str, str] = field(default_factory=dict)  # what the backend itself needs, such as root's consent
     ranks: tuple[PlacedRank, ...] = ()
     notes: tuple[str, ...] = ()
     all_local: bool = True
@@ -89,27 +87,15 @@ def rank_command(spec: LaunchSpec, machine: Machine) -> tuple[str, ...]:
 
 def planned_ranks(spec: LaunchSpec, machine: Machine) -> tuple[PlacedRank, ...]:
     """The rank table as the spec implies it; cores and devices only for this machine."""
-    ranks: list[PlacedRank] = []
-    for node_rank, (host, count) in enumerate(spec.ranks_per_host()):
-        for local_rank in range(count):
-            ranks.append(_planned_rank(len(ranks), host, node_rank, local_rank, count, machine))
-    return tuple(ranks)
+    hosts = [host for host, count in spec.ranks_per_host() for _ in range(count)]
+    return tuple(place(_expected_rank(rank, host, machine) for rank, host in enumerate(hosts)))
 
 
-def _planned_rank(
-    rank: int, host: str, node_rank: int, local_rank: int, local_size: int, machine: Machine
-) -> PlacedRank:
-    here = host in (*LOCAL_NAMES, machine.host)
-    device = f"cuda:{local_rank}" if local_rank < len(machine.devices) else "cpu"
-    return PlacedRank(
-        rank=rank,
-        host=machine.host if here else host,
-        node_rank=node_rank,
-        local_rank=local_rank,
-        local_size=local_size,
-        cores=machine.cores if here else (),
-        num_threads=max(1, machine.num_cores // local_size) if here else 0,
-        device=device if here else "",
+def _expected_rank(rank: int, host: str, machine: Machine) -> KnownRank:
+    if host not in (*LOCAL_NAMES, machine.host):
+        return KnownRank(rank=rank, host=host)
+    return KnownRank(
+        rank=rank, host=machine.host, cores=machine.cores, num_cores=machine.num_cores, devices=machine.devices
     )
 
 

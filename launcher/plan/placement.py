@@ -1,6 +1,7 @@
-"""Where the ranks are and what each is told: made of what every rank's supervisor reports, before any script starts.
+"""Where the ranks are and what each is told: of a plan as far as it can be known, and of what every rank's supervisor
+reports before any script starts. Both tables are made by `place`.
 
-Pure. The node numbers, threads and rendezvous address come from the machines themselves, not from the plan.
+Pure. What the ranks are told comes from the machines themselves, not from the plan.
 """
 
 from __future__ import annotations
@@ -12,23 +13,31 @@ from dtrain.base.cores import THREAD_VARIABLES, share_of_cores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadyRank:
-    """One rank as its supervisor reports it; `address` is where the launcher sees its host."""
+class KnownRank:
+    """One rank as it is planned (`cores` are empty on another host) or as its supervisor reports it.
+
+    `address` is where the launcher sees its host.
+    """
 
     rank: int
-    size: int
     host: str
-    address: str
-    pid: int
-    cores: tuple[int, ...]
-    num_cores: int
+    address: str = ""
+    pid: int = 0
+    cores: tuple[int, ...] = ()
+    num_cores: int = 0
     devices: tuple[str, ...] = ()
     free_port: int = 0
+
+    def device(self, local_rank: int) -> str:
+        """What the rank computes on; "" where that is not known."""
+        if not self.cores:
+            return ""
+        return f"cuda:{local_rank}" if local_rank < len(self.devices) else "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedRank:
-    """One row of the rank table. `pid` is 0 and `cores` empty where that is not known yet."""
+    """One row of the rank table. Numbers are 0, and `cores` and `device` empty, where they are not known."""
 
     rank: int
     host: str
@@ -41,15 +50,15 @@ class PlacedRank:
     pid: int = 0
 
 
-def place(ready: Iterable[ReadyRank]) -> list[PlacedRank]:
+def place(ranks: Iterable[KnownRank]) -> list[PlacedRank]:
     """Number nodes in the order of their first rank, ranks within a node in rank order, and divide cores."""
-    ranks = sorted(ready, key=lambda one: one.rank)
-    nodes: dict[str, list[ReadyRank]] = {}
-    for one in ranks:
+    in_order = sorted(ranks, key=lambda one: one.rank)
+    nodes: dict[str, list[KnownRank]] = {}
+    for one in in_order:
         nodes.setdefault(one.host, []).append(one)
     numbers = {host: number for number, host in enumerate(nodes)}
     placed = []
-    for one in ranks:
+    for one in in_order:
         peers = nodes[one.host]
         local_rank = peers.index(one)
         placed.append(
@@ -61,15 +70,17 @@ def place(ready: Iterable[ReadyRank]) -> list[PlacedRank]:
                 local_size=len(peers),
                 cores=one.cores,
                 num_threads=num_threads(one, peers),
-                device=f"cuda:{local_rank}" if local_rank < len(one.devices) else "cpu",
+                device=one.device(local_rank),
                 pid=one.pid,
             )
         )
     return placed
 
 
-def num_threads(one: ReadyRank, peers: Sequence[ReadyRank]) -> int:
-    """Cores of the affinity mask, divided among the ranks of the node whose masks meet this one."""
+def num_threads(one: KnownRank, peers: Sequence[KnownRank]) -> int:
+    """Cores of the affinity mask, divided among the ranks of the node whose masks meet this one; 0 if not known."""
+    if not one.cores:
+        return 0
     return share_of_cores(one.cores, one.num_cores, [peer.cores for peer in peers])
 
 

@@ -68,7 +68,7 @@ def _console(sink: TextIO) -> Console:
 
 def _head(console: Console, plan: LaunchPlan) -> None:
     ranks = "1 rank" if plan.size == 1 else f"{plan.size} ranks"
-    console.print(f"dtrain: {ranks} by {plan.launcher} ({plan.reason})", markup=False)
+    console.print(f"dtrain: {ranks} by {plan.backend} ({plan.reason})", markup=False)
 
 
 def _table(console: Console, ranks: Sequence[PlacedRank]) -> None:

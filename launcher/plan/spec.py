@@ -1,6 +1,6 @@
 """What the user asked for: `LaunchSpec`, and the small languages of its fields (hosts, hostfiles, NAME=value).
 
-Pure: nothing here looks at the machine. `flags.py` fills a spec from the command line, `plan.py` makes commands of it.
+Pure: nothing here looks at the machine. `command/flags.py` fills a spec, backends make commands of it.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from dtrain.base.errors import LaunchError, expected
 from dtrain.launcher.plan.allocation import Allocation
 
-LauncherName = Literal["auto", "local", "mpirun", "ray"]
+AUTO = "auto"
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+class UsageError(LaunchError):
+    """A command line that cannot be understood: exit code 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,11 @@ class Host:
     def __str__(self) -> str:
         return self.name if self.slots is None else f"{self.name}:{self.slots}"
 
+    @property
+    def is_local(self) -> bool:
+        """True for the names that mean this machine everywhere."""
+        return self.name in LOCAL_NAMES
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSpec:
@@ -38,7 +47,7 @@ class LaunchSpec:
     num_proc: int | None = None
     nproc_per_node: int | None = None
     hosts: tuple[Host, ...] = ()
-    launcher: LauncherName = "auto"
+    launcher: str = AUTO  # a name in the table of backends, or `auto`
     environment: Mapping[str, str | None] | None = None  # None as a value: take the launcher's own
     tag_output: bool | None = None  # None: tag when there is more than one rank
     timestamp_output: bool = False
@@ -54,9 +63,9 @@ class LaunchSpec:
 
     def within(self, allocation: Allocation | None) -> LaunchSpec:
         """This job inside of an allocation: all of it where the user has not said how many ranks. Hosts that the user
-        names, ranks of this machine only, and Ray take no allocation.
+        names take no allocation.
         """
-        if allocation is None or self.hosts or self.launcher in ("local", "ray"):
+        if allocation is None or self.hosts:
             return self
         if allocation.hosts:
             return replace(self, allocation=allocation, hosts=tuple(Host(*host) for host in allocation.hosts))

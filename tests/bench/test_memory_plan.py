@@ -10,7 +10,7 @@ import pytest
 from dtrain.base.device import CPU
 from dtrain.bench.memory_plan import bound_step, measure, most_alive
 from dtrain.launcher.command.bench import bench
-from dtrain.launcher.command.command_line import UsageError
+from dtrain.launcher.plan.spec import UsageError
 from dtrain.runtime.storage import Storage
 
 

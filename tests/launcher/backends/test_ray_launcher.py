@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from dtrain.base.errors import LaunchError
-from dtrain.launcher.backends.ray_cluster.backend import LOCAL, import_ray, merged_hosts, node_problem, ray_address
+from dtrain.launcher.backends.ray_cluster.cluster import LOCAL, import_ray, merged_hosts, node_problem, ray_address
 from dtrain.launcher.command.flags import parse_run
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra `ray`)")
@@ -91,7 +91,7 @@ def test_a_cluster_is_joined_by_the_token_that_is_here(monkeypatch, tmp_path, ad
 
 def test_address(monkeypatch, tmp_path):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("dtrain.launcher.backends.ray_cluster.backend.CURRENT_CLUSTER", tmp_path / "current")
+    monkeypatch.setattr("dtrain.launcher.backends.ray_cluster.cluster.CURRENT_CLUSTER", tmp_path / "current")
     spec = parse_run(["--launcher", "ray", "train.py"], {})
     assert ray_address(spec) == LOCAL
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -11,8 +11,8 @@ import pytest
 from dtrain.launcher.command import bench as bench_module
 from dtrain.launcher.command import bench_output
 from dtrain.launcher.command.bench import BENCHMARKS, bench
-from dtrain.launcher.command.command_line import UsageError
 from dtrain.launcher.command.flags import SPELLINGS, TeachingParser, parse_run
+from dtrain.launcher.plan.spec import UsageError
 
 pytestmark = pytest.mark.alone
 

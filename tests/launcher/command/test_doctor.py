@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dtrain.launcher.backends.table import BACKENDS
 from dtrain.launcher.command import doctor as doctor_module
 from dtrain.launcher.command import doctor_system
 from dtrain.launcher.command.doctor import CHECKS, Finding, doctor
@@ -21,11 +22,11 @@ def test_one_line_for_each_check(capsys):
     assert len(lines) == len(CHECKS)
     assert code == (1 if any(line.startswith("MISSING") for line in lines) else 0)
     assert [line.split()[1] for line in lines] == [
-        "python", "dtrain", "cores", "mpirun", "mpi4py", "kernels", "cuda", "ray",
+        "python", "dtrain", "cores", *BACKENDS, "mpi4py", "kernels", "cuda",
         "shm", "files", "tmp", "loopback", "ranks",
     ]  # fmt: skip
     if find_mpirun() is not None:
-        assert "linked to" in lines[4]
+        assert "linked to" in next(line for line in lines if line.split()[1] == "mpi4py")
         assert "two started and added up: sum 3 by" in lines[-1]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dtrain.base.flag_names import FLAGS as PEERS_FLAGS
-from dtrain.launcher.command.command_line import UsageError, unknown_flag
+from dtrain.launcher.command.command_line import unknown_flag
 from dtrain.launcher.command.flags import FLAGS, SPELLINGS, make_run_parser, parse_run
-from dtrain.launcher.plan.spec import Host
+from dtrain.launcher.plan.spec import Host, UsageError
 
 
 @pytest.fixture

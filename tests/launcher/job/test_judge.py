@@ -34,7 +34,7 @@ def job():
     roster, backend = Roster(2), Backend()
     peers = [SimpleNamespace(rank=rank, role="supervisor", host="h") for rank in range(2)]
     roster.supervisors = dict(enumerate(peers))
-    plan = SimpleNamespace(launcher="mpirun", size=2, all_local=True)
+    plan = SimpleNamespace(backend="mpirun", size=2, all_local=True)
     judge = Judge(plan, SimpleNamespace(start_timeout=math.inf, allocation=None), roster, backend)
     return SimpleNamespace(
         plan=plan, roster=roster, backend=backend, peers=peers, look=lambda now, since=0.0: judge.look(now, since)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dtrain.base.errors import LaunchError
-from dtrain.launcher.backends.backend import choose
+from dtrain.launcher.backends.table import choose, within_allocation
 from dtrain.launcher.command.flags import parse_run
 from dtrain.launcher.plan.allocation import find_allocation, refuse_several_launchers
 
@@ -15,7 +15,7 @@ ON_NODE = {"SLURMD_NODENAME": "n1"}
 
 
 def spec_in(env, *arguments):
-    return parse_run([*arguments, "train.py"], {}).within(find_allocation(env))
+    return within_allocation(parse_run([*arguments, "train.py"], {}), env)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dtrain.launcher.command.command_line import UsageError
 from dtrain.launcher.plan.environment import rank_variables
+from dtrain.launcher.plan.spec import UsageError
 
 SHELL = {
     "PATH": "/bin",

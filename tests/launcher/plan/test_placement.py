@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dtrain.base.rank_info import RankInfo
+from dtrain.launcher.command.flags import parse_run
+from dtrain.launcher.plan.launch_plan import Machine, planned_ranks
 from dtrain.launcher.plan.placement import (
     THREAD_VARIABLES,
-    ReadyRank,
+    KnownRank,
     place,
     ranges,
     rank_environment,
@@ -16,9 +20,8 @@ from dtrain.launcher.plan.placement import (
 
 
 def ready(rank, host, cores=(0, 1, 2, 3), num_cores=None, devices=()):
-    return ReadyRank(
+    return KnownRank(
         rank=rank,
-        size=4,
         host=host,
         address="10.0.0.1",
         pid=100 + rank,
@@ -78,3 +81,20 @@ def test_thread_counts_the_user_set_stay():
 @pytest.mark.parametrize(("cores", "text"), [((), ""), ((3,), "3"), ((0, 1, 2, 8), "0-2,8"), ((5, 4), "4-5")])
 def test_ranges(cores, text):
     assert ranges(cores) == text
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-np", "3"), ("-H", "here:2,b:1"), ("-H", "b:1,localhost:2"), ("-H", "b:2,here:1,localhost:1")]
+)
+def test_a_plan_and_its_job_place_ranks_alike(arguments):
+    """The plan knows nothing of other hosts; all else is what the supervisors' reports make of it."""
+    spec = parse_run([*arguments, "train.py"], {})
+    machine = Machine(host="here", cores=(0, 1, 2, 3), num_cores=4, devices=("0",), python="python", is_root=False)
+    planned = planned_ranks(spec, machine)
+    run = place([ready(one.rank, one.host, devices=("0",)) for one in planned])
+    assert [one.rank for one in planned] == list(range(spec.world_size))
+    for before, after in zip(planned, run):
+        known = before if before.host == "here" else replace(before, cores=after.cores, device=after.device)
+        num_threads = before.num_threads if before.host == "here" else after.num_threads
+        assert replace(known, num_threads=num_threads) == replace(after, pid=0)
+        assert before.host == "here" or (before.cores, before.device, before.num_threads) == ((), "", 0)

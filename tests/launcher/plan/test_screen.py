@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from dtrain.launcher.backends.local import LocalBackend
+from dtrain.launcher.backends.table import make_plan
 from dtrain.launcher.command.flags import parse_run
 from dtrain.launcher.plan.environment import rank_variables
 from dtrain.launcher.plan.launch_plan import Machine
@@ -15,7 +15,7 @@ MACHINE = Machine(host="here", cores=(0, 1, 2, 3), num_cores=4, devices=("0",), 
 
 def plan_of(*arguments, env=None):
     spec = parse_run([*arguments, "--launcher", "local", "train.py"], {})
-    return LocalBackend(spec).plan(spec, MACHINE, rank_variables(env or {"PATH": "/bin"}, spec.environment))
+    return make_plan(spec, MACHINE, rank_variables(env or {"PATH": "/bin"}, spec.environment))[1]
 
 
 def shown(show, *arguments):
