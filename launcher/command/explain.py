@@ -10,8 +10,8 @@ from importlib import import_module
 
 from dtrain.base.errors import DtrainError, expected
 from dtrain.base.rank_info import rank_tag
-from dtrain.launcher.command.command_line import UsageError
 from dtrain.launcher.command.flags import TeachingParser
+from dtrain.launcher.plan.spec import UsageError
 
 SUBJECTS = {"kernel": "dtrain.explain.kernel"}
 
