@@ -1,6 +1,6 @@
 """What compiled kernels ask of a problem beyond its dtypes: a function each, beside the rows that it holds for.
 
-A row is named by its op in a kernels.inc. Where that is a special case of an op, its prefix says so.
+Rows are named by their op in a kernels.inc, and by their algorithm where the list says one: `conv2d by depthwise`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from dtrain.base.layout import LAID_OUT, Layout
 from dtrain.kernels.candidate import Condition
 from dtrain.kernels.problem import Problem
-
-SPECIAL_PREFIXES = ("depthwise_",)
 
 _CONDITIONS: dict[str, list[Condition]] = {}
 
@@ -28,30 +26,27 @@ def layouts_of(row_op: str) -> tuple[Layout, ...]:
     return LAID_OUT if row_op in _LANE_BY_LANE else ()
 
 
-def served_op(row_op: str) -> str:
-    """The op that a row computes: `conv2d` for `depthwise_conv2d`."""
-    for prefix in SPECIAL_PREFIXES:
-        row_op = row_op.removeprefix(prefix)
-    return row_op
+def conditions_of(op: str, algorithm: str) -> Iterator[Condition]:
+    """What the rows of this op and algorithm ask."""
+    yield from _CONDITIONS.get(_key(op, algorithm), ())
 
 
-def conditions_of(row_op: str) -> Iterator[Condition]:
-    """What the rows of this op ask."""
-    yield from _CONDITIONS.get(row_op, ())
+def _key(op: str, algorithm: str) -> str:
+    return f"{op} by {algorithm}" if algorithm else op
 
 
-def asked_by(*row_ops: str) -> Callable[[Condition], Condition]:
+def asked_by(*rows: str) -> Callable[[Condition], Condition]:
     """Decorate a condition with the rows that ask it."""
 
     def decorate(condition: Condition) -> Condition:
-        for row_op in row_ops:
-            _CONDITIONS.setdefault(row_op, []).append(condition)
+        for row in rows:
+            _CONDITIONS.setdefault(row, []).append(condition)
         return condition
 
     return decorate
 
 
-@asked_by("depthwise_conv2d", "depthwise_conv2d_backward_data", "depthwise_conv2d_backward_weights")
+@asked_by("conv2d by depthwise", "conv2d_backward_data by depthwise", "conv2d_backward_weights by depthwise")
 def one_channel_a_group(problem: Problem) -> str | None:
     """Of (x, w), (dy, w) or (dy, x): each group is one input channel."""
     groups: int = problem.attrs["groups"]

@@ -19,15 +19,19 @@ from dtrain.kernels.build_advice import advice_without_module
 from dtrain.kernels.build_digest import expect_current
 from dtrain.kernels.candidate import Candidate, KernelFunction
 from dtrain.kernels.convolution_cost import direct_cost
-from dtrain.kernels.cpu_conditions import conditions_of, layouts_of, served_op
+from dtrain.kernels.cpu_conditions import conditions_of, layouts_of
 from dtrain.kernels.cpu_convolution import im2col_candidates
 from dtrain.kernels.registry import register_kernel, signature_of
 
 
 class CompiledRow(NamedTuple):
-    """One line of a kernels.inc, as the compiled table reports it."""
+    """A line of a kernels.inc for one instruction set and element type, as the compiled table reports it.
+
+    `algorithm` is empty where the list has one way to compute the op.
+    """
 
     op: str
+    algorithm: str
     name: str
     isa: str
     dtype: str
@@ -54,14 +58,13 @@ def compiled_rows() -> tuple[CompiledRow, ...]:
 def candidates_of_rows(rows: Sequence[CompiledRow]) -> Iterator[Candidate]:
     """The candidates of compiled rows: one each, and convolutions on top of each pair of im2col and col2im."""
     for row in rows:
-        op = served_op(row.op)
         yield Candidate(
-            op=op,
+            op=row.op,
             name=row.name,
             isa=row.isa,
             function=row.kernel,
-            conditions=(signature_of(op).takes(row.dtype), *conditions_of(row.op)),
-            cost=direct_cost(row.isa) if row.op.startswith("depthwise_") else None,
+            conditions=(signature_of(row.op).takes(row.dtype), *conditions_of(row.op, row.algorithm)),
+            cost=direct_cost(row.isa) if row.algorithm == "depthwise" else None,
             needs_contiguous=True,
             is_supported=row.is_supported,
             layouts=layouts_of(row.op),

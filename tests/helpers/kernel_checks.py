@@ -18,7 +18,7 @@ TAGS = ("bool", "u8", "s8", "s16", "s32", "s64", "f16", "bf16", "f32", "f64")
 
 def dtype_of(info: Candidate) -> np.dtype:
     """The dtype in a kernel's name."""
-    parts = info.name.removeprefix(info.op).removeprefix("depthwise_").split("_")
+    parts = info.name.removeprefix(info.op).split("_")
     return as_dtype(next(part for part in parts if part in TAGS)).numpy
 
 

@@ -57,7 +57,7 @@ def test_the_explanation_names_every_candidate() -> None:
         pytest.skip("the compiled module is not built")
     by_name = {finding.name: finding for finding in found.findings}
     assert by_name["conv2d_f64_im2col_scalar"].objection == "takes f64 for input 0"
-    assert by_name["depthwise_conv2d_f32_scalar"].objection == "takes several groups of one input channel each"
+    assert by_name["conv2d_f32_depthwise_scalar"].objection == "takes several groups of one input channel each"
     assert by_name["conv2d_f32_im2col_scalar"].workspace == 64 * 9 * 8 * 81 * 4 + 4 * 8 * 81 * 4 + 0
     assert [finding.name for finding in found.findings if finding.is_taken] == [found.taken]
     assert found.reason == "it costs least"

@@ -13,16 +13,22 @@
 namespace dtrain {
 
 #define KERNEL(isa, op, type, tag) extern op##_fn<type>* const op##_##tag##_##isa;
+#define KERNEL_BY(isa, op, algorithm, type, tag) extern op##_fn<type>* const op##_##tag##_##algorithm##_##isa;
 #include DTRAIN_KERNELS
 #undef KERNEL
+#undef KERNEL_BY
 
-#define KERNEL(isa, op, type, tag) \
-  add_row<type, op##_fn<type>, DTRAIN_READER(op)<type>>(table, #op, #op "_" #tag "_" #isa, #isa, op##_##tag##_##isa);
+#define DTRAIN_ROW(isa, op, algorithm, type, kernel) \
+  add_row<type, op##_fn<type>, DTRAIN_READER(op)<type>>(table, #op, algorithm, #kernel, #isa, kernel);
+#define KERNEL(isa, op, type, tag) DTRAIN_ROW(isa, op, "", type, op##_##tag##_##isa)
+#define KERNEL_BY(isa, op, algorithm, type, tag) \
+  DTRAIN_ROW(isa, op, #algorithm, type, op##_##tag##_##algorithm##_##isa)
 #define DTRAIN_JOIN(first, second) first##second
 #define DTRAIN_ADD(family) DTRAIN_JOIN(add_, family)
 void DTRAIN_ADD(DTRAIN_FAMILY)(Table& table) {
 #include DTRAIN_KERNELS
 }
 #undef KERNEL
+#undef KERNEL_BY
 
 }  // namespace dtrain

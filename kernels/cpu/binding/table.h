@@ -10,6 +10,7 @@ namespace dtrain {
 
 struct Row {
   const char* op;
+  const char* algorithm;  // empty where a list has one way to compute the op
   const char* name;
   const char* isa;
   const char* dtype;
@@ -41,9 +42,10 @@ PyObject* enter(PyObject* self, PyObject* const* args, Py_ssize_t num_inputs, Py
 }
 
 template <typename T, typename Function, void (*bind)(Call&, Function*)>
-void add_row(Table& table, const char* op, const char* name, const char* isa, Function* kernel) {
+void add_row(Table& table, const char* op, const char* algorithm, const char* name, const char* isa,
+             Function* kernel) {
   auto* entry = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&enter<Function, bind>));
-  table.push_back({op, name, isa, Element<T>::tag, reinterpret_cast<const void*>(kernel),
+  table.push_back({op, algorithm, name, isa, Element<T>::tag, reinterpret_cast<const void*>(kernel),
                    PyMethodDef{name, entry, METH_FASTCALL | METH_KEYWORDS, nullptr}});
 }
 

@@ -67,7 +67,7 @@ ConvolutionShape read_depthwise(Call& call, Sizes x, Sizes weights, Sizes y) {
 }
 
 template <typename T>
-void bind_depthwise_conv2d(Call& call, depthwise_conv2d_fn<T>* kernel) {
+void bind_conv2d(Call& call, conv2d_fn<T>* kernel) {
   const auto x = call.input<T>(0, 4), weights = call.input<T>(1, 4);
   const auto y = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, x.shape, weights.shape, y.shape);
@@ -76,7 +76,7 @@ void bind_depthwise_conv2d(Call& call, depthwise_conv2d_fn<T>* kernel) {
 }
 
 template <typename T>
-void bind_depthwise_conv2d_backward_data(Call& call, depthwise_conv2d_backward_data_fn<T>* kernel) {
+void bind_conv2d_backward_data(Call& call, conv2d_backward_data_fn<T>* kernel) {
   const auto dy = call.input<T>(0, 4), weights = call.input<T>(1, 4);
   const auto dx = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, dx.shape, weights.shape, dy.shape);
@@ -85,7 +85,7 @@ void bind_depthwise_conv2d_backward_data(Call& call, depthwise_conv2d_backward_d
 }
 
 template <typename T>
-void bind_depthwise_conv2d_backward_weights(Call& call, depthwise_conv2d_backward_weights_fn<T>* kernel) {
+void bind_conv2d_backward_weights(Call& call, conv2d_backward_weights_fn<T>* kernel) {
   const auto dy = call.input<T>(0, 4), x = call.input<T>(1, 4);
   const auto dweights = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, x.shape, dweights.shape, dy.shape);

@@ -151,7 +151,7 @@ inline void for_each_depthwise_tap(const ConvolutionShape& shape, Body body) {
 }
 
 template <typename V>
-void depthwise_conv2d(const typename V::Element* x, const typename V::Element* weights, typename V::Element* y,
+void conv2d_depthwise(const typename V::Element* x, const typename V::Element* weights, typename V::Element* y,
                       const ConvolutionShape& shape) {
   const std::int64_t outputs = shape.out_height * shape.out_width, inputs = shape.height * shape.width;
   fill_zero<V>(y, shape.batch * shape.out_channels * outputs);
@@ -164,7 +164,7 @@ void depthwise_conv2d(const typename V::Element* x, const typename V::Element* w
 }
 
 template <typename V>
-void depthwise_conv2d_backward_data(const typename V::Element* dy, const typename V::Element* weights,
+void conv2d_backward_data_depthwise(const typename V::Element* dy, const typename V::Element* weights,
                                     typename V::Element* dx, const ConvolutionShape& shape) {
   const std::int64_t outputs = shape.out_height * shape.out_width, inputs = shape.height * shape.width;
   fill_zero<V>(dx, shape.batch * shape.channels * inputs);
@@ -192,7 +192,7 @@ inline typename V::Element dot_row(const typename V::Element* a, const typename 
 }
 
 template <typename V>
-void depthwise_conv2d_backward_weights(const typename V::Element* dy, const typename V::Element* x,
+void conv2d_backward_weights_depthwise(const typename V::Element* dy, const typename V::Element* x,
                                        typename V::Element* dweights, const ConvolutionShape& shape) {
   const std::int64_t outputs = shape.out_height * shape.out_width, inputs = shape.height * shape.width;
   fill_zero<V>(dweights, shape.out_channels * shape.kernel_height * shape.kernel_width);
