@@ -71,6 +71,13 @@ def no_amsgrad(problem: Problem) -> str | None:
     return "knows no amsgrad" if "amsgrad" in problem.attrs else None
 
 
+@asked_by("average_pool2d by plane")
+def one_window_a_plane(problem: Problem) -> str | None:
+    attrs, size = problem.attrs, problem.inputs[0].shape[2:]
+    is_whole = attrs["kernel_size"] == size and attrs["padding"] == (0, 0) and "divisor" not in attrs
+    return None if is_whole else "takes a window that is the whole plane"
+
+
 @asked_by("max_pool2d", "average_pool2d", "average_pool2d_backward")
 def plain_windows(problem: Problem) -> str | None:
     """Neither dilated, nor sticking out, nor divided by a number of their own."""

@@ -114,6 +114,10 @@ def _pooling() -> Iterator[Workload]:
     )
     yield Workload(op="average_pool2d", label=label, inputs=(x,), outputs=(y,), attrs=average)
     yield Workload(op="average_pool2d_backward", label=label, inputs=(y,), outputs=(x,), attrs={**shaped, **average})
+    plane, whole = (16, 512, 7, 7), {**average, "kernel_size": (7, 7), "stride": (7, 7)}
+    yield Workload(
+        op="average_pool2d", label="16x512x7x7, 7x7/7", inputs=(plane,), outputs=((16, 512, 1, 1),), attrs=whole
+    )
     for size in ((1, 1), (4, 4)):
         small, label = (16, 64, *size), f"16x64x32x32 to {size[0]}x{size[1]}"
         to = {"output_size": size}

@@ -186,6 +186,15 @@ void average_pool2d(const typename V::Element* x, typename V::Element* y, const 
   }
 }
 
+// A window that is the whole plane.
+template <typename V>
+void average_pool2d_plane(const typename V::Element* x, typename V::Element* y, const PoolingShape& shape) {
+  const Cell plane{0, shape.height, 0, shape.width};
+  for (std::int64_t i = 0; i < shape.planes; ++i) {
+    y[i] = cell_sum<V>(x + i * plane.area(), shape.width, plane) / static_cast<typename V::Element>(plane.area());
+  }
+}
+
 template <typename V>
 void average_pool2d_backward(const typename V::Element* dy, typename V::Element* dx, const PoolingShape& shape) {
   using T = typename V::Element;
