@@ -9,6 +9,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
+from typing import Any
+
+from dtrain.collectives.communicator.work import Work
 
 
 class _Clock(threading.local):
@@ -31,3 +34,17 @@ def measure() -> Iterator[None]:
 def seconds() -> float:
     """Seconds of exposed communication in this thread so far; subtract two readings."""
     return _clock.seconds
+
+
+class Waiting:
+    """A work, the wait for which is exposed communication."""
+
+    __slots__ = ("_work",)
+
+    def __init__(self, work: Work[Any]) -> None:
+        self._work = work
+
+    def wait(self) -> None:
+        """Return once it has ended; raise what it raised."""
+        with measure():
+            self._work.wait()

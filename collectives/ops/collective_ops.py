@@ -40,6 +40,7 @@ from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.registry import register_kernel
 from dtrain.passes.pipeline import Pass, register_pass_for
 from dtrain.runtime.buckets import BucketRequest, register_bucket_op, set_bucket_provider
+from dtrain.runtime.under_way import register_starter
 from dtrain.runtime.unfinished_runs import set_unfinished_listener
 
 # The registry test runs these alone, where every collective is an identity up to shape.
@@ -224,17 +225,33 @@ def miss_collectives(nodes: Sequence[Node]) -> None:
 set_unfinished_listener(miss_collectives)
 
 
+def _named(labels: tuple[str, ...]) -> str:
+    return ", ".join(filter(None, labels[:3])) or f"{len(labels)} tensors"
+
+
 def _run_all_reduce_many(
     *inputs: Array, out: Array | tuple[Array, ...], group: str, op: str, labels: tuple[str, ...]
 ) -> None:
     outs = out if isinstance(out, tuple) else (out,)
     xs, weight = inputs[: len(labels)], inputs[len(labels) :]
-    named = ", ".join(filter(None, labels[:3])) or f"{len(labels)} tensors"
-    with exchange(xs[0], group, f"all_reduce_many of {named}") as communicator:
+    with exchange(xs[0], group, f"all_reduce_many of {_named(labels)}") as communicator:
         communicator.all_reduce_many(xs, op=op, outs=outs, weight=weight_of(weight))
 
 
 _kernel("all_reduce_many", _run_all_reduce_many)
+
+
+def _start_all_reduce_many(
+    *inputs: Array, out: Array | tuple[Array, ...], group: str, op: str, labels: tuple[str, ...]
+) -> exposed_time.Waiting:
+    outs = out if isinstance(out, tuple) else (out,)
+    xs, weight = inputs[: len(labels)], inputs[len(labels) :]
+    with exchange(xs[0], group, f"all_reduce_many of {_named(labels)}") as communicator:
+        work = communicator.all_reduce_many_async(xs, op=op, outs=outs, weight=weight_of(weight))
+    return exposed_time.Waiting(work)
+
+
+register_starter(ALL_REDUCE_MANY, _start_all_reduce_many)
 
 
 def all_reduce_many(

@@ -39,6 +39,7 @@ def pack_all_reduce(graph: Graph) -> None:
     """Merge the all-reduces with a `bucket` attribute above 0."""
     if not any(map(_may_be_packed, graph.nodes)):
         return
+    _put_weights_first(graph)
     with Editor(graph) as editor:
         nodes = graph.nodes
         buckets = [bucket for members in _candidates(editor).values() for bucket in _divide(members)]
@@ -54,6 +55,17 @@ def pack_all_reduce(graph: Graph) -> None:
         for bucket, values in packed:
             for member, value in zip(bucket, values):
                 editor.replace(member.node, [value], reason=f"one message for {len(bucket)} gradients")
+
+
+def _put_weights_first(graph: Graph) -> None:
+    """A weight is known before backward and named behind it, where averaging begins: no bucket shall wait for that."""
+    packed = [node for node in graph.nodes if _may_be_packed(node)]
+    weights = [value.node for node in packed for value in node.inputs[1:] if value.node is not None]
+    with Editor(graph) as editor:
+        for weight in dict.fromkeys(node for node in weights if node.op.name == "constant"):
+            reason = "a constant that buckets read"
+            moved = editor.insert_after(None, weight.op, (), weight.attrs, like=weight, reason=reason)
+            editor.replace(weight, moved.outputs, reason=reason)
 
 
 def _may_be_packed(node: Node) -> bool:

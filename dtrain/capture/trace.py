@@ -49,7 +49,7 @@ def add_first_run_listener(listener: FirstRunListener) -> None:
 class CompiledGraph:
     """One capture: its graph, what it relies on, its effects, and the executor."""
 
-    def __init__(self, capture: Capture) -> None:
+    def __init__(self, capture: Capture, *, overlap: bool = False) -> None:
         self.graph = capture.graph
         self.capture = capture
         # Gradients that stay behind in leaves; all other outputs leave the executor's memory.
@@ -66,7 +66,11 @@ class CompiledGraph:
         changed = [capture.states[position] for position in self.graph.updates]
         self._changed = {id(tensor) for tensor in [*changed, *(leaf for leaf, _ in capture.effects)]}
         self.executor = Executor(
-            self.graph, capture.states, num_results=num_results, written_arguments=capture.written_arguments
+            self.graph,
+            capture.states,
+            num_results=num_results,
+            written_arguments=capture.written_arguments,
+            overlap=overlap,
         )
 
     def is_valid(self) -> bool:
@@ -140,11 +144,14 @@ class CompiledGraph:
 class TracedFunction(Generic[Parameters, Result]):
     """A function whose calls run as graphs, one per combination of input types and non-tensor arguments."""
 
-    def __init__(self, function: Callable[Parameters, Result], *, passes: GraphPasses | None = None) -> None:
+    def __init__(
+        self, function: Callable[Parameters, Result], *, passes: GraphPasses | None = None, overlap: bool = False
+    ) -> None:
         functools.update_wrapper(self, function)
         self.name = getattr(function, "__name__", "graph").strip("<>")
         self._function = function
         self._passes = passes
+        self._overlap = overlap
         self._compiled: dict[Any, list[CompiledGraph]] = {}
         self._warned: set[str] = set()
 
@@ -212,7 +219,7 @@ class TracedFunction(Generic[Parameters, Result]):
                 f"traced function {self.name} was captured for {_MAX_KEYS} combinations of input types and values: "
                 "pass what changes at every call as a tensor, and pad inputs to few shapes"
             )
-        compiled = _optimize(self._capture(arguments, structure), passes)
+        compiled = _optimize(self._capture(arguments, structure), passes, self._overlap)
         for listener in _first_run_listeners:
             listener(compiled.graph)
         variants.append(compiled)
@@ -249,11 +256,11 @@ class TracedFunction(Generic[Parameters, Result]):
         return capture
 
 
-def _optimize(capture: Capture, passes: GraphPasses | None) -> CompiledGraph:
+def _optimize(capture: Capture, passes: GraphPasses | None, overlap: bool) -> CompiledGraph:
     verify(capture.graph, after="capture")
     if passes is not None:
         capture.graph = passes(capture.graph)
-    return CompiledGraph(capture)
+    return CompiledGraph(capture, overlap=overlap)
 
 
 @functools.cache
@@ -283,9 +290,9 @@ def _as_result(value: Any) -> Tensor | None:
 def trace(function: Callable[Parameters, Result], /) -> TracedFunction[Parameters, Result]: ...
 @overload
 def trace(
-    *, passes: GraphPasses | None = None
+    *, passes: GraphPasses | None = None, overlap: bool = False
 ) -> Callable[[Callable[Parameters, Result]], TracedFunction[Parameters, Result]]: ...
-def trace(function: Any = None, /, *, passes: GraphPasses | None = None) -> Any:
+def trace(function: Any = None, /, *, passes: GraphPasses | None = None, overlap: bool = False) -> Any:
     """Capture a function of tensors as one graph per input types, optimize it, and run that.
 
     Forward, `backward()`, collectives and optimizer updates inside all become part of the graph. Python runs only
@@ -315,10 +322,12 @@ def trace(function: Any = None, /, *, passes: GraphPasses | None = None) -> Any:
         function: takes tensors (also NumPy arrays, and both nested in lists, tuples and dicts), slices and hashable
             values.
         passes: what optimizes the graph, instead of the pipeline of the thread (`dtrain.graph_passes`).
+        overlap: begin the all-reduce of a bucket of gradients where the last of them is computed, and wait for it where
+            its results are read: kernels in between run meanwhile. The numbers are the same, bit for bit.
     """
     if function is None:
-        return lambda inner: TracedFunction(inner, passes=passes)
+        return lambda inner: TracedFunction(inner, passes=passes, overlap=overlap)
     if not callable(function):
         advice = "for the sum of a matrix' diagonal write x.diagonal().sum()"
         raise TypeError(expected("trace", "a function of tensors", type(function).__name__, advice))
-    return TracedFunction(function, passes=passes)
+    return TracedFunction(function, passes=passes, overlap=overlap)

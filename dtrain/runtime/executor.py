@@ -25,8 +25,9 @@ from dtrain.runtime.dispatch import Chosen, current_gpu, kernel_of
 from dtrain.runtime.memory import allocate, array_for, devices_of, to_device
 from dtrain.runtime.memory_plan import MemoryPlan, plan_memory
 from dtrain.runtime.state import State
-from dtrain.runtime.steps import Step, copy_step
+from dtrain.runtime.steps import Step, copy_step, nodes_to_come
 from dtrain.runtime.storage import Block, Storage
+from dtrain.runtime.under_way import UnderWay
 from dtrain.runtime.unfinished_runs import tell_unfinished
 from dtrain.runtime.written_memory import WrittenMemory, expect_separate_arguments, expect_separate_states
 
@@ -41,6 +42,7 @@ class Executor:
     `states` hold the graph's states: tensors, or cells. The first `num_results` outputs are handed out as new arrays;
     further outputs stay in the executor's memory and are found in `kept` (valid until the next run). The caller writes
     results into the arguments at `written_arguments`. `provide` gives the memory of the plan's buckets.
+    With `overlap`, collectives on buckets are under way until their results are read.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Executor:
         num_results: int | None = None,
         written_arguments: Sequence[int] = (),
         provide: BucketProvider = provide_buckets,
+        overlap: bool = False,
     ) -> None:
         self.graph = graph
         self._provide = provide
@@ -68,6 +71,8 @@ class Executor:
         self._is_bound = False
         self._bound_states: list[Array] = []
         self._written = WrittenMemory(())
+        self._overlaps = overlap
+        self._under_way = UnderWay(self.plan.storage)
         self.steps: list[Step] = []
         self._calls: list[Callable[[], Any]] = []  # of the steps
 
@@ -96,7 +101,7 @@ class Executor:
             try:
                 self._expect_separate(arguments)
             except BaseException:
-                tell_unfinished([None, *(step.node for step in self.steps)])
+                tell_unfinished([None, *nodes_to_come(self.steps)])
                 raise
         for buffer, argument in zip(self._arguments, arguments):
             if self._gpu is None:
@@ -109,7 +114,8 @@ class Executor:
                 call()
         except BaseException as error:
             reached = len(self._calls) - length_hint(calls) - 1
-            tell_unfinished([step.node for step in self.steps[reached:]])
+            tell_unfinished(nodes_to_come(self.steps[reached:]))
+            self._under_way.end(error)
             node = self.steps[reached].node
             if node is not None and node.source and hasattr(error, "add_note"):
                 error.add_note(f"in {node.op.name}, traced from {node.source}")
@@ -135,23 +141,26 @@ class Executor:
     @property
     def kernel_names(self) -> list[str]:
         """Which kernels the steps call, in order; "copy" for copies."""
-        return [step.name for step in self.steps]
+        return [step.name for step in self.steps if step.kind != "wait"]
 
     def run_collectives(self) -> None:
         """Run only the collectives, on whatever their memory holds: for measuring what they cost alone."""
         for step in self.steps:
-            if step.kind == "collective":
+            if step.kind in ("collective", "start", "wait"):
                 step.call()
 
     def _bind(self) -> None:
         self._is_bound = False
         self.steps = []
+        self._under_way = UnderWay(self.plan.storage)
         self._home: list[tuple[Array, Array]] = []
         self._bind_states()
         arrays: dict[Value, Array] = dict(zip(self.graph.arguments, self._arguments))
         arrays.update(zip(self.graph.states, self._state_memory))
         for node in self.graph.nodes:
+            self.steps += self._under_way.waits_before(node)
             self._bind_node(node, arrays)
+        self.steps += self._under_way.waits_at_end()
         self._results = [arrays[value] for value in self.graph.outputs[: self.num_results]]
         self._bind_kept(arrays)
         self._bind_updates(arrays)
@@ -224,6 +233,9 @@ class Executor:
         if kernel.needs_contiguous:
             inputs = [self._made_contiguous(array, node) for array in inputs]
         out = outputs[0] if len(outputs) == 1 else tuple(outputs)
+        if self._overlaps and self._under_way.takes(node):
+            self.steps.append(self._under_way.start(node, inputs, out, kernel.name))
+            return
         workspace = self._raw(self.plan.workspaces[node]) if node in self.plan.workspaces else None
         call = kernel.bind(inputs, out, node.attrs, workspace)
         self.steps.append(Step("collective" if node.op.is_collective else "kernel", call, node, kernel.name))
