@@ -23,25 +23,21 @@ from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.collectives import exposed_time
 from dtrain.collectives.communicator.contract import Communicator
-from dtrain.collectives.memory.bucket_pool import pool_of
 from dtrain.collectives.passes.pack_all_reduce import pack_all_reduce
-from dtrain.collectives.world.context import communicator_for, get_communicator, is_initialized
-from dtrain.collectives.world.missed_calls import counted, miss
+from dtrain.collectives.world.context import communicator_for, get_communicator
+from dtrain.collectives.world.missed_calls import counted
 from dtrain.control.client import control_client
 from dtrain.core.apply import apply, apply_all
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import zeros_like
 from dtrain.functional import equal, logical_or, not_equal, stack, where
-from dtrain.graph.graph import Node
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.kernels.array_module import Array
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.registry import register_kernel
 from dtrain.passes.pipeline import Pass, register_pass_for
-from dtrain.runtime.buckets import BucketRequest, register_bucket_op, set_bucket_provider
-from dtrain.runtime.under_way import register_starter
-from dtrain.runtime.unfinished_runs import set_unfinished_listener
+from dtrain.runtime.buckets import register_bucket_op
 
 # The registry test runs these alone, where every collective is an identity up to shape.
 _ALONE = [Sample(inputs=((1, 3),), attrs={"group": "world"}), Sample(inputs=((1, 0),), attrs={"group": "world"})]
@@ -203,29 +199,8 @@ ALL_REDUCE_MANY = _collective(
 register_bucket_op(ALL_REDUCE_MANY, lambda node: node.inputs[: len(node.attrs["labels"])])
 
 
-def borrow_buckets(requests: Sequence[BucketRequest]) -> list[Array | None]:
-    """The buckets of one compiled graph, from the pools of their communicators as far as there is room."""
-    found: list[Array | None] = [None] * len(requests)
-    for request in sorted(requests, key=lambda request: -request.nbytes):
-        if request.device.is_cpu and is_initialized():
-            pool = pool_of(get_communicator(request.node.attrs["group"]))
-            found[request.number] = pool.lend(request.nbytes)
-    return found
-
-
-set_bucket_provider(borrow_buckets)
-
-
-def miss_collectives(nodes: Sequence[Node]) -> None:
-    """A traced function ended by an exception before these, once for each group: the next call of each tells."""
-    for group in dict.fromkeys(node.attrs["group"] for node in nodes):
-        miss(group)
-
-
-set_unfinished_listener(miss_collectives)
-
-
-def _named(labels: tuple[str, ...]) -> str:
+def first_of(labels: tuple[str, ...]) -> str:
+    """The first few labels of a message, for people."""
     return ", ".join(filter(None, labels[:3])) or f"{len(labels)} tensors"
 
 
@@ -234,24 +209,11 @@ def _run_all_reduce_many(
 ) -> None:
     outs = out if isinstance(out, tuple) else (out,)
     xs, weight = inputs[: len(labels)], inputs[len(labels) :]
-    with exchange(xs[0], group, f"all_reduce_many of {_named(labels)}") as communicator:
+    with exchange(xs[0], group, f"all_reduce_many of {first_of(labels)}") as communicator:
         communicator.all_reduce_many(xs, op=op, outs=outs, weight=weight_of(weight))
 
 
 _kernel("all_reduce_many", _run_all_reduce_many)
-
-
-def _start_all_reduce_many(
-    *inputs: Array, out: Array | tuple[Array, ...], group: str, op: str, labels: tuple[str, ...]
-) -> exposed_time.Waiting:
-    outs = out if isinstance(out, tuple) else (out,)
-    xs, weight = inputs[: len(labels)], inputs[len(labels) :]
-    with exchange(xs[0], group, f"all_reduce_many of {_named(labels)}") as communicator:
-        work = communicator.all_reduce_many_async(xs, op=op, outs=outs, weight=weight_of(weight))
-    return exposed_time.Waiting(work)
-
-
-register_starter(ALL_REDUCE_MANY, _start_all_reduce_many)
 
 
 def all_reduce_many(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.run_ranks import run_ranks
 from helpers.thread_ranks import draw, on_ranks
 
 import dtrain as dt
@@ -57,6 +58,16 @@ def test_training_gives_the_same_bits(size: int, make: Any) -> None:
         assert one["gradients"] == other["gradients"]
         assert not {"start", "wait"} & set(one["kinds"])
         assert other["kinds"].count("start") == other["kinds"].count("wait") == one["kinds"].count("collective") > 1
+
+
+def under_mpirun(communicator: Any) -> dict[str, Any]:
+    with dist.using(communicator):
+        made = [training(communicator.rank, overlap=overlap, num_steps=3) for overlap in (False, True)]
+    return {"same": made[0]["parameters"] == made[1]["parameters"], "starts": made[1]["kinds"].count("start")}
+
+
+def test_training_under_mpirun_gives_the_same_bits() -> None:
+    assert run_ranks(__file__, "under_mpirun", 3) == [{"same": True, "starts": 3}] * 3
 
 
 def test_kernels_run_between_a_start_and_its_wait() -> None:
