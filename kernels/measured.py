@@ -85,7 +85,7 @@ def measure(problem: Problem, kernels: Sequence[Candidate], *, repeats: int = 7)
 def _arrays(types: Sequence[TensorType]) -> list[np.ndarray]:
     generator = np.random.default_rng(0)
     return [
-        (0.5 + generator.random(type.array_shape)).astype(type.array_dtype)
+        np.asarray(0.5 + generator.random(type.array_shape), type.array_dtype)
         if type.dtype.is_floating
         else np.zeros(type.array_shape, type.array_dtype)
         for type in types

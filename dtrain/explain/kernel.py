@@ -41,7 +41,9 @@ def run(args: argparse.Namespace) -> int:
     if args.isa:
         policy = replace(policy, isa=args.isa)
     if args.measure:
-        measure(problem, candidates(problem, policy))
+        usable = candidates(problem, policy)
+        if len(usable) > 1:
+            measure(problem, usable)
         policy = replace(policy, order="measured")
     found = explain(problem, policy)
     print(json.dumps(found.as_dict(), indent=1) if args.json else found)

@@ -13,7 +13,7 @@ from typing import Any
 
 from dtrain.base.device import as_device
 from dtrain.base.dtype import as_dtype
-from dtrain.base.errors import GraphError, expected
+from dtrain.base.errors import DtrainError, GraphError, expected
 from dtrain.base.layout import as_layout
 from dtrain.base.tensor_type import parse_tensor_type
 from dtrain.graph.inference import infer_types
@@ -38,9 +38,10 @@ def parse_problem(text: str) -> Problem:
     _expect_attributes(op, attrs)
     try:
         outputs = infer_types(op, inputs, attrs)
+    except DtrainError:
+        raise
     except TypeError as error:  # too many inputs, or too few
-        example = f"for example {_example(op)}" if op.samples else ""
-        raise GraphError(expected(name, "the inputs of the op", str(error), example)) from None
+        raise GraphError(expected(name, "the inputs of the op", str(error), _example(op))) from None
     return Problem(name, inputs, outputs, attrs)
 
 
@@ -49,7 +50,10 @@ def _op(name: str) -> Op:
     if name not in known:
         near = ", ".join(get_close_matches(name, known)) or "no similar name"
         raise GraphError(expected("problem", "the name of an op first", repr(name), f"names like it: {near}"))
-    return get_op(name)
+    op = get_op(name)
+    if op.view is not None or name == "constant":
+        raise GraphError(expected("problem", "an op that a kernel computes", f"{name}, which shows memory as it is"))
+    return op
 
 
 def _attribute(word: str) -> tuple[str, Any]:
@@ -74,16 +78,17 @@ def _expect_attributes(op: Op, attrs: dict[str, Any]) -> None:
     unknown = [] if takes_any else [name for name in attrs if name not in keywords]
     if missing or unknown:
         given = ", ".join(attrs) or "none"
-        advice = f"for example {_example(op)}" if op.samples else ""
-        raise GraphError(expected(op.name, f"the attributes {', '.join(keywords) or 'none'}", given, advice))
+        raise GraphError(expected(op.name, f"the attributes {', '.join(keywords) or 'none'}", given, _example(op)))
 
 
 def _example(op: Op) -> str:
-    """The op's first sample as text."""
-    assert op.samples is not None
-    sample = op.samples()[0]
+    """The op's first sample as advice."""
+    samples = op.samples() if op.samples is not None else []
+    if not samples:
+        return ""
+    sample = samples[0]
     shapes = [getattr(given, "shape", given) for given in sample.inputs]
     dtypes = [as_dtype(given.dtype).tag if hasattr(given, "dtype") else "f32" for given in sample.inputs]
     inputs = [f"{tag}[{','.join(map(str, shape))}]" for tag, shape in zip(dtypes, shapes)]
     attrs = [f"{name}={attribute_text(value)}" for name, value in sample.attrs.items()]
-    return f'"{" ".join([op.name, *inputs, *attrs])}"'
+    return f'for example "{" ".join([op.name, *inputs, *attrs])}"'

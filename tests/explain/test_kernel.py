@@ -64,6 +64,9 @@ def test_what_is_printed_parses_back() -> None:
         ("conv2d f32[8,6,9,9] f32[4,6,3,3] stride=1,1", GraphError, 'groups, got stride; for example "conv2d f32'),
         ("softmax f32[4] axis=0 slope=1", GraphError, "softmax: expected the attributes axis, got axis, slope"),
         (CONV.replace("f32[4,6", "f32[4,5"), ShapeError, "weight"),
+        (CONV.replace("f32[4,6", "f64[4,6"), DtypeError, "conv2d: expected inputs of one dtype"),
+        ("reshape f32[4] shape=2,2", GraphError, "an op that a kernel computes, got reshape, which shows memory"),
+        ("constant", GraphError, "an op that a kernel computes, got constant"),
     ],
 )
 def test_a_wrong_problem_is_told_what_is_wrong(text: str, error: type[Exception], match: str) -> None:
@@ -89,6 +92,19 @@ def test_the_command_measures(capsys: pytest.CaptureFixture[str], monkeypatch, t
     assert main(["explain", "kernel", "relu f32[64]", "--measure"]) == 0
     assert "µs" in capsys.readouterr().out
     assert list(tmp_path.glob("dtrain/kernels-*.json"))
+
+
+def test_what_one_kernel_computes_is_not_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "kernel", "nonzero f32[4]", "--measure"]) == 0
+    assert "nonzero_reference is taken: nothing else is usable" in capsys.readouterr().out
+
+
+def test_a_problem_on_a_gpu_needs_none(capsys: pytest.CaptureFixture[str]) -> None:
+    problem = "softmax_cross_entropy f32[4,10]@cuda:0 s64[4]@cuda:0 label_smoothing=0.0"
+    assert main(["explain", "kernel", problem]) == 0
+    assert "softmax_cross_entropy_f32_cuda is taken" in capsys.readouterr().out
+    assert main(["explain", "kernel", problem, "--measure"]) == 2
+    assert "expected a problem on the CPU" in capsys.readouterr().err
 
 
 def test_help_and_errors_teach(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.kernel_cases import CASES
+from helpers.kernel_checks import problem_of
 
 from dtrain.base.device import as_device
-from dtrain.base.dtype import float32, int64
+from dtrain.base.dtype import float32
 from dtrain.base.errors import DeviceError
 from dtrain.base.tensor_type import tensor_type
 from dtrain.kernels import Policy, Problem, candidates, choose, measured
@@ -90,10 +92,14 @@ def test_a_file_that_is_none_is_named() -> None:
         times_of(PROBLEM)
 
 
-def test_integers_are_places_that_exist() -> None:
-    logits, targets, losses = tensor_type((5, 3), float32), tensor_type((5,), int64), tensor_type((5,), float32)
-    problem = Problem("softmax_cross_entropy", [logits, targets], [losses, logits], {"label_smoothing": 0.0})
-    assert len(measure(problem, candidates(problem), repeats=1)) == len(candidates(problem))
+@pytest.mark.parametrize("op", sorted(CASES))
+def test_every_op_can_be_measured(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Integers among the made-up inputs are places that exist, scalars are arrays."""
+    monkeypatch.setattr("dtrain.kernels.timing._SAMPLE_SECONDS", 0.0)
+    for case in list(CASES[op]())[-3:]:
+        problem = problem_of(op, case, case.cast_inputs(float32.numpy), float32.numpy)
+        usable = candidates(problem)
+        assert len(measure(problem, usable, repeats=1)) == len(usable)
 
 
 def test_a_gpu_is_measured_elsewhere() -> None:
