@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -21,7 +20,7 @@ from dtrain.core.tensor import Tensor
 from dtrain.functional import cross_entropy
 from dtrain.runtime.executor import Executor
 from dtrain.runtime.memory_plan import plan_memory
-from dtrain.runtime.storage import Storage
+from dtrain.runtime.memory_report import fullest
 
 MEBI = 1 << 20
 IMAGE_SIZE = 32
@@ -117,23 +116,10 @@ def measure(model: str, executor: Executor, repeats: int) -> Row:
         plan_ms=median(times),
         least_ms=min(times),
         arena_mib=plan.arena_nbytes / MEBI,
-        alive_mib=most_alive(storages) / MEBI,
+        alive_mib=fullest(storages)[1] / MEBI,
         workspace_mib=plan.workspace_nbytes / MEBI,
         unshared_mib=plan.total_nbytes / MEBI,
     )
-
-
-def most_alive(storages: Iterable[Storage]) -> int:
-    """The bytes that live at once at the worst moment."""
-    changes: dict[int, int] = {}
-    for storage in storages:
-        changes[storage.first] = changes.get(storage.first, 0) + storage.nbytes
-        changes[storage.last + 1] = changes.get(storage.last + 1, 0) - storage.nbytes
-    alive = most = 0
-    for position in sorted(changes):
-        alive += changes[position]
-        most = max(most, alive)
-    return most
 
 
 def _line(row: Row) -> str:

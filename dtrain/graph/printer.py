@@ -24,7 +24,7 @@ from dtrain.graph.op import Op, get_op
 
 def print_graph(graph: Graph, *, sources: bool = True) -> str:
     """The text of a graph. Values are numbered in order; inputs keep their names where they are unique."""
-    names = _number(graph)
+    names = value_names(graph)
     arguments = ", ".join(f"%{names[v]}: {v.type}" for v in graph.arguments)
     states = ", ".join(f"%{names[v]}: {v.type}" for v in graph.states)
     lines = [f"graph {_word(graph.name) or 'graph'}({arguments}; {states}) {{"]
@@ -40,7 +40,8 @@ def _word(name: str) -> str:
     return re.sub(r"[^\w.]", "_", name)
 
 
-def _number(graph: Graph) -> dict[Value, str]:
+def value_names(graph: Graph) -> dict[Value, str]:
+    """What the text of a graph calls its values, without the %."""
     names: dict[Value, str] = {}
     given = {_word(value.name) for value in graph.inputs}
     taken: set[str] = set()

@@ -13,12 +13,13 @@ from dtrain.base.rank_info import rank_tag
 from dtrain.launcher.command.flags import TeachingParser
 from dtrain.launcher.plan.spec import UsageError
 
-SUBJECTS = {"kernel": "dtrain.explain.kernel"}
+SUBJECTS = {"kernel": "dtrain.explain.kernel", "memory": "dtrain.explain.memory"}
 
 HELP = """\
 usage: dtrain explain SUBJECT …
 
   dtrain explain kernel "relu f32[4096]"    which kernel computes an op on given types, and why
+  dtrain explain memory resnet50            where the memory of a training step goes
 
 dtrain explain SUBJECT --help says more.
 """

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dtrain.base.device import CPU
-from dtrain.bench.memory_plan import bound_step, measure, most_alive
+from dtrain.bench.memory_plan import bound_step, measure
 from dtrain.launcher.command.bench import bench
 from dtrain.launcher.plan.spec import UsageError
-from dtrain.runtime.storage import Storage
 
 
 def test_it_prints_and_writes_a_row_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,12 +31,6 @@ def test_a_row_says_what_the_plan_says() -> None:
     assert (row.nodes, row.storages) == (len(executor.graph.nodes), len(plan.arena_storages))
     assert row.workspace_mib == plan.workspace_nbytes / 2**20
     assert row.arena_mib == plan.arena_nbytes / 2**20
-
-
-def test_most_alive_counts_both_ends_of_a_lifetime() -> None:
-    lives = [(64, 0, 2), (128, 2, 3), (256, 3, 3)]
-    assert most_alive([Storage(nbytes, CPU, "arena", first=first, last=last) for nbytes, first, last in lives]) == 384
-    assert most_alive([]) == 0
 
 
 @pytest.mark.parametrize("flag", ["--repeats", "--batch-size"])
