@@ -168,10 +168,8 @@ def promote(*dtypes: DType) -> DType:
 
 def promote_scalar(dtype: DType, scalar: bool | int | float) -> DType:
     """Promotion with a Python number, which is weak: it changes the kind, never the width. Floats come in as f32."""
-    if dtype.kind == "quantized":  # no op takes the two together; the error is its own
-        dtype = bool_
     if isinstance(scalar, float) and not dtype.is_floating:
         return float32
-    if isinstance(scalar, int) and not isinstance(scalar, bool) and dtype.kind == "bool":
+    if isinstance(scalar, int) and not isinstance(scalar, bool) and dtype.kind in ("bool", "quantized"):
         return int64
     return dtype

@@ -15,9 +15,9 @@ from dtrain.base.dtype import from_numpy
 from dtrain.base.errors import CheckpointError, DtrainError, expected
 from dtrain.base.layout import PLAIN
 from dtrain.base.tensor_type import parse_tensor_type
+from dtrain.core.relayout import relayout
 from dtrain.core.tensor import Tensor, wrap
 from dtrain.kernels.device_arrays import to_host
-from dtrain.ops.relayout import relayout
 
 # What JSON cannot say is a dict with one of these keys. A tensor that is laid out or quantized is `typed`: beside the
 # name of the array stands the type. The array holds the elements, as they are stored, in the order of the axes and

@@ -16,6 +16,7 @@ from dtrain.base.errors import DtypeError, ShapeError, TraceError, expected
 from dtrain.base.user_source import user_source
 from dtrain.core.apply import apply, cast, refresh_views
 from dtrain.core.context import context
+from dtrain.core.relayout import relayout
 from dtrain.core.strides import is_argument, root_of, shares_memory
 from dtrain.core.tensor import Array, Tensor, install_methods
 from dtrain.graph.op import get_op
@@ -219,11 +220,16 @@ def _any_requires_grad(values: Sequence[Any]) -> bool:
 def _fitted(name: str, target: Tensor, new: Tensor) -> Tensor:
     if new.shape != target.shape:
         raise ShapeError(expected(name, f"a result of shape {target.shape}, as what it is written into", str(new.type)))
+    if new.type.element is target.type.element:
+        return relayout(new, target.type.layout)
+    if "quantized" in (new.dtype.kind, target.dtype.kind):
+        given = f"{new.type} for {target.type}"
+        raise DtypeError(expected(name, "elements that stand for the same numbers where one is quantized", given))
     if _BREADTH[new.dtype.kind] > _BREADTH[target.dtype.kind]:
         raise DtypeError(
             expected(name, f"a result that {target.dtype.tag} can hold", str(new.type), "cast one of the two first")
         )
-    return cast(new, target.dtype)
+    return relayout(cast(new, target.dtype), target.type.layout)
 
 
 install_methods({"assign_": assign_})

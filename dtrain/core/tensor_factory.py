@@ -13,10 +13,10 @@ from dtrain.base.cuda import placement
 from dtrain.base.device import CPU, DeviceLike
 from dtrain.base.dtype import DType, DTypeLike, as_dtype, bool_, expect_held, float32, int64
 from dtrain.base.errors import ShapeError, expected
-from dtrain.base.layout import PLAIN
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
 from dtrain.core.context import is_tracing
+from dtrain.core.relayout import relayout
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.graph.op import get_op
 from dtrain.kernels.device_arrays import copy_of
@@ -82,10 +82,8 @@ def full_like(
     """`full` with the shape and layout of `other`, and its dtype and device unless others are given."""
     type = other.type if isinstance(other, Tensor) else other
     device = type.device if device is None else device
-    if type.layout is PLAIN:
-        return full(type.shape, value, dtype=dtype or type.dtype, device=device, requires_grad=requires_grad)
     made = full(type.shape, value, dtype=dtype or type.dtype, device=device)
-    return _leaf(apply(get_op("relayout"), made, source=PLAIN, layout=type.layout), requires_grad)
+    return _leaf(relayout(made, type.layout), requires_grad)
 
 
 def zeros_like(

@@ -9,8 +9,8 @@ from dtrain.base.device import Device, DeviceLike
 from dtrain.base.dtype import DTypeLike, as_dtype
 from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.core.context import context, no_grad
+from dtrain.core.relayout import relayout
 from dtrain.core.tensor import Tensor, as_tensor
-from dtrain.ops.relayout import relayout
 
 _MAX_LISTED = 8
 

@@ -16,12 +16,12 @@ from dtrain.base.layout import NHWC, PLAIN
 from dtrain.base.memory_format import MemoryFormat, channels_last, contiguous_format, preserve_format
 from dtrain.base.tensor_type import Shape
 from dtrain.core.apply import to
+from dtrain.core.relayout import relayout
 from dtrain.core.strides import lies_in_order
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.ops.axes import numel
 from dtrain.ops.cast import copy as copy_of
 from dtrain.ops.infer import normalize_axis
-from dtrain.ops.relayout import relayout
 from dtrain.ops.repeating import tile
 from dtrain.ops.shape import broadcast_to, permute, reshape
 

@@ -15,13 +15,13 @@ from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.layout import PLAIN
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply, cast
+from dtrain.core.relayout import relayout
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
 from dtrain.kernels import views
 from dtrain.ops.cast import as_floating
 from dtrain.ops.infer import boolean, floating, normalize_axes, reduced_shape
-from dtrain.ops.relayout import relayout
 
 Axis = int | Sequence[int] | None
 Axes = tuple[int, ...]

@@ -6,7 +6,7 @@ from dtrain.base.dtype import ALL
 from dtrain.base.errors import LayoutError, expected
 from dtrain.base.layout import NCHW8C, NHWC, PLAIN, Layout, LayoutLike, as_layout
 from dtrain.base.tensor_type import TensorType
-from dtrain.core.apply import apply
+from dtrain.core.relayout import relayout as relaid
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.layout_rules import register_layout_rule
@@ -21,7 +21,7 @@ def _infer(x: TensorType, *, source: Layout, layout: Layout) -> TensorType:
 
 
 def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
-    return (relayout(grad, node.inputs[0].type.layout),)
+    return (relaid(grad, node.inputs[0].type.layout),)
 
 
 def _samples() -> list[Sample]:
@@ -46,13 +46,7 @@ def relayout(x: Tensor, layout: LayoutLike) -> Tensor:
     >>> relayout(ones((1, 13, 2, 2)), "NCHW16c").type
     f32[1,13,2,2]{NCHW16c}@cpu
     """
-    x, wanted = as_tensor(x), as_layout(layout)
-    source = x.type.layout
-    if source is wanted:
-        return x
-    if source is not PLAIN and wanted is not PLAIN:
-        return relayout(relayout(x, PLAIN), wanted)
-    return apply(RELAYOUT, x, source=source, layout=wanted)
+    return relaid(as_tensor(x), as_layout(layout))
 
 
 install_methods({"relayout": relayout})

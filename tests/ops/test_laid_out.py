@@ -139,6 +139,23 @@ def test_gradients_have_the_layout_of_their_tensor(layout: Layout) -> None:
         np.testing.assert_array_equal(mine.grad.numpy(), right.grad.numpy())
 
 
+@pytest.mark.parametrize("layout", LAID_OUT, ids=str)
+def test_what_is_written_into_a_tensor_lies_as_it_does(layout: Layout) -> None:
+    array = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    x, plain = laid_out(-array, layout), wrap(array)
+    memory = x.array
+    np.testing.assert_array_equal(x.copy_(plain).numpy(), array)
+    np.testing.assert_array_equal(dt.zeros(SHAPE).copy_(x).numpy(), array)
+    np.testing.assert_array_equal(x.copy_(dt.as_tensor(2 * array.astype(np.float64))).numpy(), 2 * array)
+    np.testing.assert_array_equal(x.copy_(laid_out(array, NCHW16C)).numpy(), array)
+    np.testing.assert_array_equal(x.add_(1).mul_(x).numpy(), (array + 1) * (array + 1))
+    assert not x.zero_().numpy().any() and x.fill_(3).numpy().all()
+    assert np.unique(x.normal_().numpy()).size > 50
+    assert x.array is memory and x.type.layout is layout
+    with pytest.raises(LayoutError, match="add: expected inputs of one layout"):
+        x.add_(plain)
+
+
 def test_what_lies_in_padding_lanes_reaches_no_sum() -> None:
     """e⁰ is 1 and 1/0 is ∞ there: no reduction takes such a tensor, and what leaves the layout leaves them behind."""
     x = dt.full(SHAPE, 2.0).relayout("NCHW16c")

@@ -147,6 +147,15 @@ def test_copies_and_pickles_keep_the_element() -> None:
         assert other.type is x.type and other.array.tobytes() == x.array.tobytes()
 
 
+def test_only_equal_elements_are_written_into_a_quantized_tensor() -> None:
+    x, same, other = _tensor((2, 2)), _tensor((2, 2)), _tensor((2, 2), quantized("s8", 0.05, 4))
+    same.array[...] = 7
+    assert x.copy_(same).array.tolist() == [[7, 7], [7, 7]]
+    with pytest.raises(DtypeError, match=r"copy_.*elements that stand for the same numbers .*qs8<0.05:4>.*qs8<0.05:3>"):
+        x.copy_(other)
+    assert x.array.tolist() == [[7, 7], [7, 7]]
+
+
 @pytest.mark.parametrize(
     "function",
     [
