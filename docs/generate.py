@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dtrain import events
 from dtrain.base.environment_variables import ENVIRONMENT_VARIABLES
 from dtrain.base.rank_info import ENVIRONMENTS
 from dtrain.control.exit_codes import EXIT_CODES
@@ -36,6 +38,7 @@ NAMESPACES = {
     "dtrain.amp": "Mixed precision that is switched off.",
     "dtrain.backends": "Switches that scripts set.",
     "dtrain.testing": "Tensors compared in tests.",
+    "dtrain.events": "What happens in a job, as typed events.",
     "dtrain.passes": "The passes that rewrite traced graphs.",
 }
 OWNERS = {
@@ -49,6 +52,7 @@ def pages() -> dict[str, str]:
     """Markdown by path below docs/."""
     made = {
         "reference/environment.md": environment_page(),
+        "reference/events.md": events_page(),
         "reference/exit-codes.md": exit_codes_page(),
         "reference/flags.md": flags_page(),
     }
@@ -69,6 +73,22 @@ def environment_page() -> str:
             [(row.source, *map(names, (row.rank, row.size, row.local_rank, row.local_size))) for row in ENVIRONMENTS],
         ),
     ]
+    return "\n\n".join(parts) + "\n"
+
+
+def events_page() -> str:
+    """Every kind of event with its fields: the schema of a file of `--events`."""
+    parts = [
+        "# Events",
+        inspect.cleandoc(events.__doc__ or ""),
+        "A file holds a line of JSON an event: its kind as `event`, the `time` in seconds since the epoch, the `job`, "
+        "the `rank` (null: the launcher's own), and the fields of the kind. Numbers that JSON does not have are texts "
+        "(`nan`). `dtrain.events.read(file)` gives them back as records.",
+    ]
+    for kind, made in events.KINDS.items():
+        rows = [(f"`{field.name}`", f"`{field.type}`") for field in fields(made)]
+        parts += [f"## `{kind}`", f"`dtrain.events.{made.__name__}`: {inspect.cleandoc(made.__doc__ or '')}"]
+        parts.append(table(("field", "type"), rows))
     return "\n\n".join(parts) + "\n"
 
 

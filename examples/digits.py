@@ -2,6 +2,7 @@
 
     python examples/digits.py                     # one process
     dtrain run -np 2 examples/digits.py           # two ranks: sync-BN, gradients packed into buckets
+    dtrain run -np 2 --events digits.jsonl examples/digits.py    # and every step and epoch of both in a file
 
 Forward, backward, all-reduce and update are one optimized graph. The global batch is split over the ranks, so the
 numbers do not depend on how many there are.
@@ -17,7 +18,7 @@ import time
 import dtrain as dt
 import dtrain.functional as F
 from dtrain import collectives as dist
-from dtrain import data, models, optim
+from dtrain import data, events, models, optim
 from dtrain.collectives import exposed_time
 
 
@@ -108,16 +109,21 @@ def main() -> None:
         loader.set_epoch(epoch)
         begin, waited = time.perf_counter(), exposed_time.seconds()
         for number, (images, labels) in enumerate(loader, 1):
+            step_begin = time.perf_counter()
             losses.append(step(images, labels).item())
             schedule.step()
+            step_seconds = time.perf_counter() - step_begin
+            events.emit(events.Step(step=len(losses), seconds=step_seconds, values={"loss": losses[-1]}))
             progress.show(epoch, number, len(loader), losses[-1])
         seconds, exposed = time.perf_counter() - begin, exposed_time.seconds() - waited
         right = accuracy(model, test_set, options.batch_size)
+        mean_loss = sum(losses[-len(loader) :]) / len(loader)
+        measured = {"loss": mean_loss, "test_accuracy": right, "exposed_seconds": exposed}
+        events.emit(events.Epoch(epoch=epoch, step=len(losses), seconds=seconds, values=measured))
         progress.clear()
         if is_first:
             if epoch == 1 and world.size > 1:
                 print_bucket_plan(step, world)
-            mean_loss = sum(losses[-len(loader) :]) / len(loader)
             print(
                 f"epoch {epoch:2}  step {len(losses):4}  loss {mean_loss:.4f}  test accuracy {right:.4f}  "
                 f"{len(train_set) / seconds:7.0f} samples/s  "

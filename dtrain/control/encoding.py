@@ -7,6 +7,7 @@ type is a `MessageError` that names it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import MappingProxyType, NoneType, UnionType
@@ -74,8 +75,7 @@ def _checked(annotation: Any, value: Any, where: str) -> Any:
     """`value` as the annotation has it: JSON's lists become tuples, its objects records."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
-        inner = [choice for choice in get_args(annotation) if choice is not NoneType]
-        return None if value is None else _checked(inner[0], value, where)
+        return _checked_choice(get_args(annotation), value, where)
     if origin is Literal:
         if value in get_args(annotation) and type(value) is str:
             return value
@@ -84,7 +84,7 @@ def _checked(annotation: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise MessageError(expected(where, "a list", shown(value)))
         return tuple(_checked(get_args(annotation)[0], one, where) for one in value)
-    if origin is dict:
+    if origin in (dict, Mapping):
         if not isinstance(value, dict):
             raise MessageError(expected(where, "names with values", shown(value)))
         return {name: _checked(get_args(annotation)[1], one, f"{where}, {name}") for name, one in value.items()}
@@ -96,6 +96,17 @@ def _checked(annotation: Any, value: Any, where: str) -> Any:
     if type(value) is annotation or (annotation is float and type(value) is int):
         return value
     raise MessageError(expected(where, _TYPES[annotation], shown(value)))
+
+
+def _checked_choice(choices: tuple[Any, ...], value: Any, where: str) -> Any:
+    """One of several types: the first that takes it."""
+    if value is None and NoneType in choices:
+        return None
+    inner = [choice for choice in choices if choice is not NoneType]
+    for choice in inner[:-1]:
+        with suppress(MessageError):
+            return _checked(choice, value, where)
+    return _checked(inner[-1], value, where)
 
 
 _TYPES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", bytes: "bytes"}

@@ -166,6 +166,12 @@ FLAGS = (
         metavar="DIR",
         help="also write DIR/rank.NN/stdout and stderr, and DIR/failure.json",
     ),
+    Flag(
+        name="events",
+        convert=str,
+        metavar="FILE",
+        help="append what happens to FILE, a line of JSON an event; ranks write theirs with dtrain.events.emit",
+    ),
     Flag(name="timeout", convert=_seconds, metavar="S", help="end the job after this long, with every rank's stack"),
     Flag(
         name="start-timeout", convert=_seconds, metavar="S", help="how long ranks may take to come up (default: 60 s)"

@@ -29,8 +29,11 @@ from dtrain.control.messages import Credit, DumpStacks, InputTaken, Message, Out
 from dtrain.control.peer import Peer
 from dtrain.control.server import ControlServer
 from dtrain.control.verdict import Verdict
+from dtrain.events.kinds import JobEnded, JobStarted
+from dtrain.events.stream import JOB_VARIABLE
 from dtrain.launcher.backends.backend import Backend, Started
 from dtrain.launcher.job.backend_verdicts import start_verdict
+from dtrain.launcher.job.journal import Journal
 from dtrain.launcher.job.judge import Judge
 from dtrain.launcher.job.muster import RANK_GRACE, Muster, listening_addresses
 from dtrain.launcher.job.output_thread import OutputThreads
@@ -41,7 +44,6 @@ from dtrain.launcher.plan.launch_plan import LaunchPlan
 from dtrain.launcher.plan.machine import kill_processes_with
 from dtrain.launcher.plan.spec import LaunchSpec
 
-JOB_VARIABLE = "DTRAIN_JOB_ID"
 TURN = 0.05  # seconds between looks at clocks and processes
 STACKS_WAIT = 1.0
 SIGNAL_GRACE = 10.0
@@ -74,20 +76,36 @@ class Job:
             on_written=self._give_credit,
             on_error=lambda name, error: self._events.put(partial(self._note_unwritable, name, error)),
         )
-        self._roster = Roster(plan.size, log_of=lambda rank: self._output.log_path(rank, "stderr"))
         self._job_id = secrets.token_hex(8)
+        self._journal = Journal(spec.events, self._job_id)
+        self._roster = Roster(
+            plan.size,
+            log_of=lambda rank: self._output.log_path(rank, "stderr"),
+            on_end=self._journal.rank_ended,
+        )
         self._signals = JobSignals()
         self._interrupts: list[int] = []
         self._verdict: Verdict | None = None
-        self._muster = Muster(plan, spec, self._roster, self._output, passes_input=backend.passes_input)
+        self._muster = Muster(plan, spec, self._roster, self._output, self._journal, passes_input=backend.passes_input)
         self._server: ControlServer
         self._started: Started
 
     def run(self) -> int:
         """Start, watch, stop, show the rest; returns the exit code."""
+        begin = time.monotonic()
+        self._journal.note(
+            JobStarted(
+                size=self._plan.size,
+                backend=self._plan.backend,
+                reason=self._plan.reason,
+                script=self._spec.script,
+                arguments=self._spec.arguments,
+            )
+        )
         with self._signals.noted():
-            code = self._run()
-            return self._show_the_rest(code)
+            code = self._show_the_rest(self._run())
+        self._journal.note(JobEnded(exit_code=code, seconds=time.monotonic() - begin))
+        return code
 
     def _run(self) -> int:
         try:
@@ -253,6 +271,7 @@ class Job:
         self._verdict = verdict
         self._output.finish_lines()
         self._output.say(verdict.text)
+        self._journal.note(verdict)
         if self._spec.log_dir is not None:
             try:
                 verdict.write(self._spec.log_dir)

@@ -9,6 +9,7 @@ from dtrain.base.network import address_towards, is_loopback, own_addresses
 from dtrain.control.messages import Input, Ready, Start, Stop
 from dtrain.control.peer import Peer
 from dtrain.control.server import ControlServer
+from dtrain.launcher.job.journal import Journal
 from dtrain.launcher.job.output_thread import OutputThreads, credit_of_rank
 from dtrain.launcher.job.roster import Roster
 from dtrain.launcher.job.standard_input import StandardInput
@@ -25,7 +26,14 @@ class Muster:
     """`running_since` (monotonic) is infinite until all ranks have come up and their scripts run."""
 
     def __init__(
-        self, plan: LaunchPlan, spec: LaunchSpec, roster: Roster, output: OutputThreads, *, passes_input: bool
+        self,
+        plan: LaunchPlan,
+        spec: LaunchSpec,
+        roster: Roster,
+        output: OutputThreads,
+        journal: Journal,
+        *,
+        passes_input: bool,
     ) -> None:
         """`passes_input`: rank 0 has our standard input already."""
         self.running_since = math.inf
@@ -33,6 +41,7 @@ class Muster:
         self._spec = spec
         self._roster = roster
         self._output = output
+        self._journal = journal
         self._passes_input = passes_input
         self._input: StandardInput | None = None
         self._stop_order: Stop | None = None
@@ -68,6 +77,7 @@ class Muster:
         one_host = len({rank.host for rank in placed}) == 1
         address = "127.0.0.1" if one_host else _seen_from_others(first, ready)
         for rank in placed:
+            self._journal.rank_started(rank)
             server.send(self._roster.supervisors[rank.rank], self._orders(rank, (address, first.free_port)))
         if not self._passes_input:
             self._input = StandardInput(lambda data: self._send_input(server, data))
@@ -75,7 +85,8 @@ class Muster:
 
     def _orders(self, rank: PlacedRank, master: tuple[str, int]) -> Start:
         return Start(
-            environment=rank_environment(rank, self._plan.size, master, self._plan.variables.all),
+            environment=rank_environment(rank, self._plan.size, master, self._plan.variables.all)
+            | self._journal.variables,
             credit=credit_of_rank(self._plan.size),
             grace=self._spec.grace if self._spec.grace is not None else RANK_GRACE,
             has_input=rank.rank == 0 and not self._passes_input,

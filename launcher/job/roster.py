@@ -24,8 +24,15 @@ SILENT = "no answer: it was still starting, or in the end of the process"
 class Roster:
     """`ends[rank]` for every rank; `failures` in the order they were learnt; `supervisors` still connected."""
 
-    def __init__(self, size: int, *, log_of: Callable[[int], Path | None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        log_of: Callable[[int], Path | None] = lambda _: None,
+        on_end: Callable[[RankEnd], None] = lambda _: None,
+    ) -> None:
         self.size = size
+        self._on_end = on_end
         self.ends = [RankEnd(rank=rank, log=str(log_of(rank) or "")) for rank in range(size)]
         self.failures: list[RankEnd] = []
         self.ready: dict[int, KnownRank] = {}
@@ -130,6 +137,7 @@ class Roster:
         if not end.has_ended:
             end.signal, end.lost, end.time = signal.SIGKILL, True, time.time()
             self.failures.append(end)
+            self._on_end(end)
 
     def _note_exit(self, end: RankEnd, message: Exited) -> None:
         end.code = None if message.signal else message.code
@@ -138,6 +146,7 @@ class Roster:
         end.faults = crash_stack(message.faults)
         if end.has_failed:
             self.failures.append(end)
+        self._on_end(end)
 
 
 def _other_version(peer: Peer, message: Ready) -> str:

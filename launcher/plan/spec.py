@@ -52,6 +52,7 @@ class LaunchSpec:
     tag_output: bool | None = None  # None: tag when there is more than one rank
     timestamp_output: bool = False
     log_dir: str | None = None
+    events: str | None = None
     timeout: float | None = None
     start_timeout: float = 60.0
     grace: float | None = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import dtrain
-from dtrain import collectives
+from dtrain import collectives, events
 from dtrain.base.environment_variables import ENVIRONMENT_VARIABLES
 from dtrain.base.rank_info import ENVIRONMENTS
 from dtrain.control.exit_codes import EXIT_CODES
@@ -38,6 +39,13 @@ def test_every_variable_has_a_row(generate):
 def test_every_exit_code_has_a_row(generate):
     rows = generate.exit_codes_page().count("\n| `")
     assert rows == len(EXIT_CODES) and "| `137`" not in generate.exit_codes_page()
+
+
+def test_every_kind_of_event_has_its_fields(generate):
+    page = generate.events_page()
+    for kind, made in events.KINDS.items():
+        part = page.partition(f"## `{kind}`\n")[2].partition("\n## ")[0]
+        assert all(f"| `{field.name}` |" in part for field in fields(made))
 
 
 def test_every_flag_has_a_row_with_its_spellings_and_its_variable(generate):

@@ -29,6 +29,7 @@ def samples(tmp_path):
         "no-tag": (None, "tag_output", False),
         "timestamp-output": (None, "timestamp_output", True),
         "log-dir": ("logs", "log_dir", "logs"),
+        "events": ("job.jsonl", "events", "job.jsonl"),
         "timeout": ("2m", "timeout", 120.0),
         "start-timeout": ("5", "start_timeout", 5.0),
         "grace": ("0.5", "grace", 0.5),

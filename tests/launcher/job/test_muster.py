@@ -10,6 +10,7 @@ import pytest
 
 from dtrain.base.version import VERSION
 from dtrain.control.messages import Ready, Start, Stop
+from dtrain.launcher.job.journal import Journal
 from dtrain.launcher.job.muster import Muster
 from dtrain.launcher.job.roster import Roster
 
@@ -45,7 +46,7 @@ class Server:
 def job():
     roster = Roster(2)
     server = Server(roster.supervisors)
-    muster = Muster(PLAN, SPEC, roster, SimpleNamespace(), passes_input=True)
+    muster = Muster(PLAN, SPEC, roster, SimpleNamespace(), Journal(None, ""), passes_input=True)
     peers = [SimpleNamespace(rank=rank, role="supervisor", host="h", address="127.0.0.1") for rank in range(2)]
     come = [lambda peer=peer: muster.note_ready(server, peer, READY) for peer in peers]
     return SimpleNamespace(roster=roster, server=server, muster=muster, peers=peers, come=come)
