@@ -14,7 +14,7 @@ from dtrain.base.errors import expected
 from dtrain.base.version import VERSION
 
 # What the table of kernels depends on. How a kernel computes is no part of it.
-KERNEL_SOURCES = ("cpu/*/kernels.inc", "cpu/*/bind.cpp", "cpu/binding/*.cpp", "cpu/binding/*.h")
+KERNEL_SOURCES = ("cpu/*/kernels.inc", "cpu/*/bind.cpp", "cpu/binding/*.cpp", "cpu/binding/*.h", "formula/*.py")
 _COMMAND = "make install, or pip install -e . in the tree (pip install . where no tree is worked on)"
 
 

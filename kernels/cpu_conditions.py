@@ -9,16 +9,14 @@ from collections.abc import Callable, Iterator
 
 from dtrain.base.layout import LAID_OUT, Layout
 from dtrain.kernels.candidate import Condition
+from dtrain.kernels.formula.table import KERNELS
 from dtrain.kernels.problem import Problem
 
 _CONDITIONS: dict[str, list[Condition]] = {}
 
 
 # They run over whole arrays, each element from those in its place: any layout is taken as it lies.
-_LANE_BY_LANE = {
-    *("relu", "relu_backward", "relu6", "relu6_backward", "sigmoid", "sigmoid_backward", "silu", "silu_backward"),
-    *("hswish", "hswish_backward", "gelu", "gelu_backward", "tanh_backward"),
-}
+_LANE_BY_LANE = {"gelu", "gelu_backward", *(kernel.name for kernel in KERNELS)}
 
 
 def layouts_of(row_op: str) -> tuple[Layout, ...]:

@@ -1,24 +1,13 @@
-"""Activations, one row each: the op, its fused backward op, and the gradient of that.
-
-Backward ops are `<name>_backward(grad, x or y)`: elementwise grad · f′. Their own gradient rule makes them
-differentiable again: towards `grad` it is the same op, towards the saved tensor `second(grad · next grad, saved)`.
-"""
+"""Activations. Their ops follow from the rows of `kernels/formula/table.py`; here is what users call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 from dtrain.base.errors import DtypeError, ShapeError, expected
-from dtrain.base.tensor_type import TensorType
-from dtrain.core.apply import apply, cast
-from dtrain.core.tape import TapeNode
+from dtrain.core.apply import apply
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.layout_rules import computes_lane_by_lane
-from dtrain.graph.op import Op, Sample, register_op
 from dtrain.ops.binary import minimum
 from dtrain.ops.cast import as_floating
-from dtrain.ops.infer import floating, same_dtype
+from dtrain.ops.formulas import OPS, elementwise_op
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import spread
 from dtrain.ops.shape import reshape
@@ -27,71 +16,6 @@ from dtrain.ops.where import where
 
 # The tanh form of GELU: √(2/π) · (x + 0.044715 x³) (Hendrycks, Gimpel 2016).
 GELU_SCALE, GELU_CUBIC = 0.7978845608028654, 0.044715
-
-# (grad · next grad, saved x or y, **attrs) -> gradient towards the saved tensor
-Second = Callable[..., Tensor]
-
-
-def _backward_op(name: str, second: Second | None, attrs: Sequence[dict[str, Any]]) -> Op:
-    def infer(grad: TensorType, saved: TensorType, **attrs: Any) -> TensorType:
-        if grad.shape != saved.shape:
-            raise ShapeError(expected(name, "grad and input of one shape", f"{grad} and {saved}"))
-        same_dtype(name, grad, saved)
-        return grad
-
-    def grad_rule(node: TapeNode, next_grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        grad, saved = node.inputs
-        towards_saved = None
-        if second is not None and node.needs_grad[1]:
-            towards_saved = second(grad * next_grad, saved, **node.attrs)
-        return apply(op, next_grad, saved, **node.attrs) if node.needs_grad[0] else None, towards_saved
-
-    def samples() -> list[Sample]:
-        return [Sample(inputs=(shape, shape), attrs=each) for each in attrs for shape in ((3, 5), (), (0, 2), (17,))]
-
-    op = register_op(Op(name=name, infer=infer, grad=grad_rule, samples=samples))
-    return computes_lane_by_lane(op)
-
-
-def _activation(
-    name: str, *, saves_output: bool = False, second: Second | None = None, attrs: Sequence[dict[str, Any]] = ({},)
-) -> Op:
-    backward = _backward_op(f"{name}_backward", second, attrs)
-
-    def infer(x: TensorType, **attrs: Any) -> TensorType:
-        return floating(name, x)
-
-    def grad_rule(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
-        saved = node.outputs[0] if saves_output else node.inputs[0]
-        return (apply(backward, grad, saved, **node.attrs),)
-
-    def samples() -> list[Sample]:
-        shapes = ((3, 5), (), (0, 2), (17,))
-        return [Sample(inputs=(shape,), attrs=each, low=-4, high=4) for each in attrs for shape in shapes]
-
-    op = Op(name=name, infer=infer, grad=grad_rule, samples=samples, saves_outputs=saves_output)
-    return computes_lane_by_lane(register_op(op))
-
-
-# Second derivatives ---------------------------------------------------------------------------------------------------
-
-
-def _elu_second(grads: Tensor, x: Tensor, *, alpha: float) -> Tensor:
-    return where(x > 0, 0, grads * exp(minimum(x, 0)) * alpha)
-
-
-def _silu_second(grads: Tensor, x: Tensor) -> Tensor:
-    gate = sigmoid(x)
-    return grads * gate * (1 - gate) * (x * (1 - gate * 2) + 2)
-
-
-def _hswish_second(grads: Tensor, x: Tensor) -> Tensor:
-    return grads * cast((x > -3) & (x < 3), x.dtype) / 3
-
-
-def _softplus_second(grads: Tensor, x: Tensor, *, beta: float) -> Tensor:
-    gate = sigmoid(x * beta)
-    return grads * gate * (1 - gate) * beta
 
 
 def _gelu_second(grads: Tensor, x: Tensor, *, approximate: str) -> Tensor:
@@ -103,20 +27,7 @@ def _gelu_second(grads: Tensor, x: Tensor, *, approximate: str) -> Tensor:
     return grads * (1 - inner * inner) * (slope + x * 0.5 * (bend - inner * slope * slope * 2))
 
 
-# The activations ------------------------------------------------------------------------------------------------------
-
-RELU = _activation("relu", saves_output=True)
-RELU6 = _activation("relu6", saves_output=True)
-LEAKY_RELU = _activation("leaky_relu", attrs=[{"negative_slope": 0.01}, {"negative_slope": 0.3}])
-ELU = _activation("elu", second=_elu_second, attrs=[{"alpha": 1.0}, {"alpha": 0.5}])
-SIGMOID = _activation("sigmoid", saves_output=True, second=lambda grads, y: grads * (1 - y * 2))
-SILU = _activation("silu", second=_silu_second)
-HSIGMOID = _activation("hsigmoid", saves_output=True)
-HSWISH = _activation("hswish", second=_hswish_second)
-SOFTPLUS = _activation("softplus", second=_softplus_second, attrs=[{"beta": 1.0}, {"beta": 2.0}])
-GELU = _activation("gelu", second=_gelu_second, attrs=[{"approximate": "none"}, {"approximate": "tanh"}])
-# tanh itself stands with the elementary functions.
-_backward_op("tanh_backward", lambda grads, y: grads * y * -2, ({},))
+GELU = elementwise_op("gelu", second=_gelu_second, attrs=[{"approximate": "none"}, {"approximate": "tanh"}])
 
 erf = unary("erf", "2/√π · ∫₀ˣ exp(−t²) dt.", by_input=lambda g, x: g * exp(neg(x * x)) * 1.1283791670955126)
 
@@ -129,29 +40,29 @@ def relu(x: Tensor) -> Tensor:
     """
     if as_tensor(x).dtype.is_integer:
         return where(x > 0, x, 0)
-    return apply(RELU, x)
+    return apply(OPS["relu"], x)
 
 
 def relu6(x: Tensor) -> Tensor:
     """min(max(x, 0), 6). The gradient at 0 and 6 is 0. Integers stay integers."""
     if as_tensor(x).dtype.is_integer:
         return minimum(relu(x), 6)
-    return apply(RELU6, x)
+    return apply(OPS["relu6"], x)
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x, or negative_slope · x below 0."""
-    return apply(LEAKY_RELU, x, negative_slope=float(negative_slope))
+    return apply(OPS["leaky_relu"], x, negative_slope=float(negative_slope))
 
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x, or alpha · (eˣ − 1) below 0."""
-    return apply(ELU, x, alpha=float(alpha))
+    return apply(OPS["elu"], x, alpha=float(alpha))
 
 
 def sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + e⁻ˣ). Integers and bools give f32."""
-    return apply(SIGMOID, as_floating(x))
+    return apply(OPS["sigmoid"], as_floating(x))
 
 
 def logsigmoid(x: Tensor) -> Tensor:
@@ -161,12 +72,12 @@ def logsigmoid(x: Tensor) -> Tensor:
 
 def silu(x: Tensor) -> Tensor:
     """x · sigmoid(x), also known as swish."""
-    return apply(SILU, x)
+    return apply(OPS["silu"], x)
 
 
 def hsigmoid(x: Tensor) -> Tensor:
     """min(max(x + 3, 0), 6) / 6, the piecewise linear sigmoid of MobileNetV3."""
-    return apply(HSIGMOID, x)
+    return apply(OPS["hsigmoid"], x)
 
 
 def hswish(x: Tensor) -> Tensor:
@@ -175,12 +86,12 @@ def hswish(x: Tensor) -> Tensor:
     >>> hswish(tensor([-4.0, 0.0, 4.0]))
     Tensor([-0.,  0.,  4.], f32[3]@cpu)
     """
-    return apply(HSWISH, x)
+    return apply(OPS["hswish"], x)
 
 
 def softplus(x: Tensor, beta: float = 1.0, threshold: float | None = None) -> Tensor:
     """log(1 + exp(beta·x)) / beta, without overflow; x itself where beta·x is above a `threshold`, if one is given."""
-    y = apply(SOFTPLUS, x, beta=float(beta))
+    y = apply(OPS["softplus"], x, beta=float(beta))
     return y if threshold is None else where(x * beta > threshold, x, y)
 
 

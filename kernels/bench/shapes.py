@@ -16,6 +16,7 @@ from dtrain.base.device import CPU, Device
 from dtrain.base.dtype import DType, as_dtype, float32, float64
 from dtrain.base.tensor_type import tensor_type
 from dtrain.kernels.array_module import Array
+from dtrain.kernels.formula.cpp_text import kernels as compiled_formulas
 from dtrain.kernels.problem import Problem
 
 Shape = tuple[int, ...]
@@ -150,21 +151,7 @@ def _per_channel(channels: int) -> Iterator[Workload]:
 
 
 # How many arrays each reads.
-_ACTIVATIONS = {
-    "relu": 1,
-    "relu6": 1,
-    "gelu": 1,
-    "gelu_backward": 2,
-    "sigmoid": 1,
-    "silu": 1,
-    "hswish": 1,
-    "relu_backward": 2,
-    "relu6_backward": 2,
-    "sigmoid_backward": 2,
-    "tanh_backward": 2,
-    "silu_backward": 2,
-    "hswish_backward": 2,
-}
+_ELEMENTWISE = {"gelu": 1, "gelu_backward": 2, **{kernel.name: len(kernel.inputs) for kernel in compiled_formulas()}}
 
 
 def _losses_and_activations() -> Iterator[Workload]:
@@ -183,7 +170,7 @@ def _losses_and_activations() -> Iterator[Workload]:
             attrs=attrs,
             in_range=c,
         )
-    for op, num_inputs in _ACTIVATIONS.items():
+    for op, num_inputs in _ELEMENTWISE.items():
         for size in (64 * 256, 16 * 64 * 32 * 32):
             form: dict[str, Any] = {"approximate": "none"} if op.startswith("gelu") else {}
             arrays = ((size,),) * num_inputs

@@ -21,6 +21,7 @@ KERNELS = Path(__file__).parents[2] / "kernels"
 def folder(tmp_path: Path) -> Path:
     """The sources alone, as a tree has them."""
     shutil.copytree(KERNELS / "cpu", tmp_path / "cpu")
+    shutil.copytree(KERNELS / "formula", tmp_path / "formula", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 from helpers.kernel_cases.case import SIZES, Case, CaseSource, normal
 
+from dtrain.kernels.formula.cpp_text import kernels
+
 KINKS = np.array(
     [-200.0, -100.0, -88.0, -6.0, -3.0, -1e-30, -0.0, 0.0, 1e-30, 1.0, 3.0, 6.0, 88.0, 100.0, 200.0, np.nan]
 )
@@ -51,14 +53,25 @@ def _gelu(source: CaseSource, magnitude: float) -> CaseSource:
     return cases
 
 
+# What an op's output lies between, where its gradient is taken at the output.
+OUTPUTS = {
+    "relu": (0.0, np.inf),
+    "relu6": (0.0, 6.0),
+    "sigmoid": (0.0, 1.0),
+    "hsigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+}
+
+
+def _of_formulas() -> Iterator[tuple[str, CaseSource]]:
+    """Every compiled kernel of `kernels/formula/table.py`."""
+    for kernel in kernels():
+        op = kernel.name.removesuffix("_backward")
+        yield kernel.name, _unary if op == kernel.name else _gradient(OUTPUTS.get(op, (-np.inf, np.inf)))
+
+
 CASES: dict[str, CaseSource] = {
-    **dict.fromkeys(("sigmoid", "silu", "hswish", "relu", "relu6"), _unary),
+    **dict(_of_formulas()),
     "gelu": _gelu(_unary, 4.0),
     "gelu_backward": _gelu(_gradient((-np.inf, np.inf)), 64.0),
-    "relu_backward": _gradient((0.0, np.inf)),
-    "relu6_backward": _gradient((0.0, 6.0)),
-    "sigmoid_backward": _gradient((0.0, 1.0)),
-    "tanh_backward": _gradient((-1.0, 1.0)),
-    "silu_backward": _gradient((-np.inf, np.inf)),
-    "hswish_backward": _gradient((-np.inf, np.inf)),
 }

@@ -1,0 +1,4 @@
+#include "formula/generic.h"
+
+#define DTRAIN_KERNELS "formula/kernels.inc"
+#include "simd/instances.h"

@@ -1,0 +1,4 @@
+#include "gelu/generic.h"
+
+#define DTRAIN_KERNELS "gelu/kernels.inc"
+#include "simd/instances.h"

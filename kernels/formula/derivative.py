@@ -1,0 +1,89 @@
+"""Derivatives of formulas, and what a gradient kernel computes from one."""
+
+from __future__ import annotations
+
+from dtrain.kernels.formula.expression import (
+    Apply,
+    Expression,
+    Value,
+    apply,
+    depends_on,
+    parts,
+    replaced,
+    where,
+)
+from dtrain.kernels.formula.functions import DERIVATIVES, KINKS
+from dtrain.kernels.formula.simplify import ONE, ZERO, simplified
+
+
+def derivative(formula: Expression, by: Value) -> Expression:
+    """df/dx, simplified.
+
+    A formula with a kink has one on each side of it: at the kink itself that of below for `maximum`, that of above for
+    `minimum`, so that 0 is taken where a limit is reached.
+
+    >>> from dtrain.kernels.formula.expression import clip
+    >>> x = Value("x")
+    >>> print(derivative(x * clip(x + 3, 0, 6) / 6, x))
+    where(greater(x, -3), where(greater(3, x), divide(add(multiply(2, x), 3), 6), 1), 0)
+    """
+    kink = next((part for part in parts(formula) if _is_kink(part, by)), None)
+    if kink is None:
+        return simplified(_derivative(formula, by))
+    assert isinstance(kink, Apply)
+    x, limit = kink.arguments
+    beyond = x > limit if kink.function == "maximum" else limit > x
+    inside, outside = (simplified(replaced(formula, {kink: each})) for each in (x, limit))
+    return simplified(where(beyond, derivative(inside, by), derivative(outside, by)))
+
+
+def _is_kink(part: Expression, by: Value) -> bool:
+    return isinstance(part, Apply) and part.function in KINKS and depends_on(part, by)
+
+
+def _derivative(formula: Expression, by: Value) -> Expression:
+    if formula == by:
+        return ONE
+    if not isinstance(formula, Apply) or not depends_on(formula, by):
+        return ZERO
+    name, arguments = formula.function, formula.arguments
+    if name == "where":
+        condition, x, y = arguments
+        return where(condition, derivative(x, by), derivative(y, by))
+    slopes = [_derivative(argument, by) for argument in arguments]
+    if name in ("add", "subtract", "negative"):
+        return Apply(name, tuple(slopes))
+    if name == "multiply":
+        x, y = arguments
+        return slopes[0] * y + x * slopes[1]
+    if name == "divide":
+        x, y = arguments
+        return slopes[0] / y if slopes[1] == ZERO else (slopes[0] * y - x * slopes[1]) / (y * y)
+    return DERIVATIVES[name](arguments[0], formula) * slopes[0]
+
+
+def scaled(grad: Value, slope: Expression, saved: Value) -> Expression:
+    """grad · slope: 0 where the slope is, whatever the gradient; NaN where what was saved is, so that it is seen."""
+    if isinstance(slope, Apply) and slope.function == "where":
+        return _visible(product_with(grad, slope), saved)
+    return product_with(grad, slope)
+
+
+def product_with(grad: Value, slope: Expression) -> Expression:
+    """grad · slope, branch by branch."""
+    if slope in (ZERO, ONE):
+        return ZERO if slope == ZERO else grad
+    if isinstance(slope, Apply) and slope.function == "where":
+        condition, x, y = slope.arguments
+        return where(condition, product_with(grad, x), product_with(grad, y))
+    if isinstance(slope, Apply) and slope.function == "divide" and slope.arguments[0] == ONE:
+        return grad / slope.arguments[1]
+    return grad * slope
+
+
+def _visible(product: Expression, saved: Value) -> Expression:
+    """No comparison holds for a NaN, so that one comes to the last branch."""
+    if isinstance(product, Apply) and product.function == "where":
+        condition, x, y = product.arguments
+        return where(condition, x, _visible(y, saved))
+    return product if depends_on(product, saved) else apply("keep_nan", product, saved)

@@ -1,0 +1,181 @@
+"""Formulas: derivatives against differences, what simplifying makes of them, and what is written down from a row."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dtrain.kernels import kernels_of, reference_of
+from dtrain.kernels.cpu_kernels import compiled_rows
+from dtrain.kernels.formula import cpp_text
+from dtrain.kernels.formula.cpp_text import NotInVectors, body_of, is_compiled
+from dtrain.kernels.formula.derivative import derivative, scaled
+from dtrain.kernels.formula.expression import Apply, Parameter, apply, clip, maximum, minimum, parts, where
+from dtrain.kernels.formula.functions import DERIVATIVES
+from dtrain.kernels.formula.simplify import simplified
+from dtrain.kernels.formula.table import GRAD, KERNELS, ROWS, Kernel, Row, X, Y
+from dtrain.kernels.reference.formulas import function_of, text_of
+
+WRITE = Path(__file__).parents[3] / "kernels/formula/write_cpp.py"
+SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-310, -1e-310, 1e300, -1e300])
+
+
+def values_of(formula, x: np.ndarray) -> np.ndarray:
+    out = np.empty_like(x)
+    with np.errstate(all="ignore"):
+        function_of(Kernel("f", (X,), formula))(x, out)
+    return out
+
+
+ONE_SIDE = [-5.1, -2.3, -0.7, 0.4, 1.9, 2.8, 4.4, 6.5]  # nowhere near a kink
+FORMULAS = [
+    X * clip(X + 3, 0, 6) / 6,
+    X / (1 + apply("abs", X)),
+    apply("sigmoid", X * 2 - 1) * apply("tanh", X),
+    -apply("softplus", 3 - X) / (1 + X * X),
+    where(X > 0, X, apply("expm1_non_positive", X)),
+    maximum(X, 1) * minimum(2 - X, 3) - X,
+    (X + 1) / (X * X + 2) / 3,
+    clip(X * apply("sigmoid", X), -1, 2) * X,
+]
+
+
+@pytest.mark.parametrize("formula", FORMULAS, ids=str)
+def test_derivatives_are_the_slopes_of_differences(formula) -> None:
+    x, step = np.array(ONE_SIDE), 1e-5
+    slope = (values_of(formula, x + step) - values_of(formula, x - step)) / (2 * step)
+    np.testing.assert_allclose(values_of(derivative(formula, X) + 0 * X, x), slope, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("formula", FORMULAS, ids=str)
+def test_simplifying_changes_no_value_and_makes_nothing_longer(formula) -> None:
+    short = simplified(formula)
+    np.testing.assert_allclose(values_of(short, np.array(ONE_SIDE)), values_of(formula, np.array(ONE_SIDE)), rtol=1e-14)
+    assert sum(isinstance(part, Apply) for part in parts(short)) <= sum(
+        isinstance(part, Apply) for part in parts(formula)
+    )
+
+
+def test_every_function_has_a_derivative_that_holds() -> None:
+    x, step = np.array(ONE_SIDE), 1e-5
+    for name in DERIVATIVES:
+        inner = minimum(X, 0) if name.endswith("non_positive") else X  # they are for one side only
+        formula = apply(name, inner) if inner == X else apply(name, where(X < 0, X, X * 0 - 1))
+        slope = (values_of(formula, x + step) - values_of(formula, x - step)) / (2 * step)
+        np.testing.assert_allclose(
+            values_of(derivative(formula, X) + 0 * X, x), slope, rtol=1e-7, atol=1e-9, err_msg=name
+        )
+
+
+@pytest.mark.parametrize(
+    "given, wanted",
+    [
+        (apply("sigmoid", X), "multiply(sigmoid(x), subtract(1, sigmoid(x)))"),
+        (X * apply("sigmoid", X), "multiply(sigmoid(x), add(1, multiply(x, subtract(1, sigmoid(x)))))"),
+        (X / (1 + apply("abs", X)), "divide(1, multiply(add(1, abs(x)), add(1, abs(x))))"),
+        (X * X - 2 * X, "subtract(multiply(2, x), 2)"),
+        (-(X / 4), "negative(divide(1, 4))"),
+        (clip(X, 0, 6) / 6, "where(greater(x, 0), where(greater(6, x), divide(1, 6), 0), 0)"),
+        (maximum(X * Parameter("a"), 0), "where(greater(multiply(x, a), 0), a, 0)"),
+    ],
+    ids=str,
+)
+def test_derivatives_read_as_one_would_write_them(given, wanted: str) -> None:
+    assert str(derivative(given, X)) == wanted
+
+
+def test_gradients_that_are_flat_are_0_whatever_comes_in_and_show_nan() -> None:
+    gradient = function_of(Kernel("f", (GRAD, X), scaled(GRAD, derivative(clip(X, 0, 6), X), X)))
+    out = np.empty(6)
+    gradient(
+        np.array([np.inf, -2.0, np.nan, 3.0, np.inf, 5.0]), np.array([-1.0, 7.0, -np.inf, 2.0, np.inf, np.nan]), out
+    )
+    np.testing.assert_array_equal(out, [0, 0, 0, 3, 0, np.nan])
+    assert not np.signbit(out[1])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+class TestRows:
+    def test_slopes_by_output_are_those_by_input(self, row: Row) -> None:
+        x = np.array(ONE_SIDE)
+        for number in range(max(map(len, row.parameters.values()), default=1)):
+            attrs = {name: given[number] for name, given in row.parameters.items()}
+            y, slope, wanted = np.empty_like(x), np.empty_like(x), np.empty_like(x)
+            function_of(Kernel("f", (X,), row.formula))(x, y, **attrs)
+            saved = x if row.saved == X else y
+            backward = reference_of(f"{row.name}_backward").function
+            backward(np.ones_like(x), saved, out=slope, **attrs)
+            by_input = scaled(GRAD, derivative(row.formula, X), X)
+            function_of(Kernel("f", (GRAD, X), by_input))(np.ones_like(x), x, wanted, **attrs)
+            np.testing.assert_allclose(slope, wanted, rtol=1e-12, atol=1e-15)
+
+    def test_nan_stays_visible(self, row: Row) -> None:
+        attrs = {name: given[0] for name, given in row.parameters.items()}
+        for kernel in row.kernels:
+            arrays = [np.array([1.0, 1.0]) for _ in kernel.inputs]
+            arrays[-1][1] = np.nan
+            out = np.empty(2)
+            reference_of(kernel.name).function(*arrays, out=out, **attrs)
+            assert np.isfinite(out[0]) and np.isnan(out[1])
+
+
+def test_what_is_compiled_is_what_vectors_know() -> None:
+    listed = {row.op for row in compiled_rows()}
+    if not listed:
+        pytest.skip("the compiled module is not built")
+    names = {kernel.name for kernel in KERNELS}
+    assert listed & names == {kernel.name for kernel in KERNELS if is_compiled(kernel)}
+    assert {"hswish", "hswish_backward", "hsigmoid", "tanh_backward"} <= listed and "elu" not in listed
+
+
+@pytest.mark.parametrize(
+    "kernel", [kernel for kernel in KERNELS if is_compiled(kernel)], ids=lambda kernel: kernel.name
+)
+def test_compiled_kernels_do_at_extremes_what_references_do(kernel: Kernel) -> None:
+    """Infinities, zeros of both signs, subnormals and NaN, against every one of them as a gradient."""
+    exact = all(part.function not in ("sigmoid",) for part in parts(kernel.formula) if isinstance(part, Apply))
+    arrays = [each.ravel().copy() for each in np.meshgrid(*[SPECIAL] * len(kernel.inputs))]
+    for info in kernels_of(kernel.name):
+        if "_f64_" in info.name and info.is_supported:
+            got, wanted = np.empty_like(arrays[0]), np.empty_like(arrays[0])
+            with np.errstate(all="ignore"):
+                info.function(*arrays, out=got)
+                reference_of(kernel.name).function(*arrays, out=wanted)
+            np.testing.assert_allclose(got, wanted, rtol=0 if exact else 1e-14, err_msg=info.name)
+
+
+def test_what_vectors_do_not_know_is_not_written_down() -> None:
+    for formula in (X * Parameter("a"), apply("tanh", X), where(X > 0, X, apply("keep_nan", GRAD, X))):
+        with pytest.raises(NotInVectors):
+            body_of(Kernel("f", (X,), formula))
+
+
+def test_parts_that_are_read_twice_are_computed_once() -> None:
+    (backward,) = (kernel for kernel in KERNELS if kernel.name == "silu_backward")
+    assert body_of(backward) == [
+        "const V part0 = sigmoid_of(x);",
+        "return (grad * (part0 * (V(T(1)) + (x * (V(T(1)) - part0)))));",
+    ]
+    assert text_of(backward).count("sigmoid_of(xp, x)") == 1
+
+
+def test_builds_write_the_same_without_numpy_and_leave_what_is_unchanged(tmp_path: Path) -> None:
+    command = [sys.executable, "-S", "-I", str(WRITE), str(tmp_path)]
+    subprocess.run(command, check=True, timeout=60)
+    texts = {
+        "kernels.inc": cpp_text.list_text(),
+        "contracts.h": cpp_text.contract_text(),
+        "formulas.h": cpp_text.kernel_text(),
+    }
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == texts
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    subprocess.run(command, check=True, timeout=60)
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_a_row_says_where_its_output_says_enough() -> None:
+    assert [row.name for row in ROWS if row.saved == Y] == ["relu", "relu6", "sigmoid", "hsigmoid", "tanh"]
