@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dtrain.graph.editor import Editor
 from dtrain.graph.graph import Graph, Value
-from dtrain.graph.pattern import Match, anything, call
+from dtrain.graph.pattern import Match, anything, call, filled_with
 from dtrain.graph.rewrite import Rule, rewrite
 
 
@@ -17,6 +17,10 @@ def _x(editor: Editor, match: Match) -> Value:
 
 def _has_type_of_x(match: Match) -> bool:
     return match.output.type is match["x"].type
+
+
+def _is_integer_like_x(match: Match) -> bool:
+    return _has_type_of_x(match) and match.output.type.dtype.is_integer
 
 
 RULES = [
@@ -39,6 +43,13 @@ RULES = [
         condition=_has_type_of_x,
         replacement=_x,
         reason="it has this shape already",
+    ),
+    Rule(
+        name="times_one",
+        pattern=call("multiply", anything("x"), filled_with(1)),
+        condition=_is_integer_like_x,  # the product makes signalling NaNs quiet
+        replacement=_x,
+        reason="a product with 1",
     ),
 ]
 

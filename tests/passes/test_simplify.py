@@ -6,18 +6,21 @@ import numpy as np
 import pytest
 
 import dtrain as dt
-from dtrain.base.dtype import ALL, DType
+from dtrain.base.dtype import ALL, INTEGERS, NUMBERS, DType
 from dtrain.core.tensor import wrap
+from dtrain.graph.constant import CONSTANT
 from dtrain.graph.printer import parse_graph
 from dtrain.passes.simplify import RULES, simplify
 
-# For each rule pieces of text, of which `%1` is what the rule turns into x. {0} is the dtype, {1} a constant of ones.
-EXAMPLES: dict[str, tuple[str, ...]] = {
-    "negative_of_negative": ("%0: {0}[{2}]@cpu = negative(%x)\n  %1: {0}[{2}]@cpu = negative(%0)",),
-    "cast_to_same": ("%1: {0}[{2}]@cpu = cast(%x){{dtype=dtype({0})}}",),
-    "reshape_to_same": ("%1: {0}[{2}]@cpu = reshape(%x){{shape=({2},)}}",),
+# For each rule a piece of text, of which `%1` is what the rule turns into x, and the dtypes that it holds for.
+# {0} is the dtype, {1} how many elements x has, {2} and {3} a constant 0 and 1.
+SIGNED = tuple(dtype for dtype in NUMBERS if dtype.tag != "u8")
+EXAMPLES: dict[str, tuple[str, tuple[DType, ...]]] = {
+    "negative_of_negative": ("%0: {0}[{1}]@cpu = negative(%x)\n  %1: {0}[{1}]@cpu = negative(%0)", SIGNED),
+    "cast_to_same": ("%1: {0}[{1}]@cpu = cast(%x){{dtype=dtype({0})}}", ALL),
+    "reshape_to_same": ("%1: {0}[{1}]@cpu = reshape(%x){{shape=({1},)}}", ALL),
+    "times_one": ("%0: {0}[]@cpu = {3}\n  %1: {0}[{1}]@cpu = multiply(%x, %0)", INTEGERS),
 }
-NOT_FOR = {"negative_of_negative": ("bool", "u8")}  # they have no sign
 
 
 def every_pattern(dtype: DType) -> np.ndarray:
@@ -31,14 +34,12 @@ def every_pattern(dtype: DType) -> np.ndarray:
     return np.concatenate([high | low for low in (0, 1, (1 << (width - 16)) - 1)]).view(dtype.numpy)
 
 
+def constant(dtype: DType, number: int) -> str:
+    return f"constant(){{value=array({dtype.tag}[] {np.asarray(number, dtype.numpy).tobytes().hex()})}}"
+
+
 def examples() -> list[tuple[str, str, DType]]:
-    return [
-        (name, text, dtype)
-        for name, texts in EXAMPLES.items()
-        for text in texts
-        for dtype in ALL
-        if dtype.tag not in NOT_FOR.get(name, ())
-    ]
+    return [(name, text, dtype) for name, (text, dtypes) in EXAMPLES.items() for dtype in dtypes]
 
 
 def test_every_rule_has_an_example() -> None:
@@ -49,7 +50,7 @@ def test_every_rule_has_an_example() -> None:
 @pytest.mark.parametrize(("name", "text", "dtype"), examples(), ids=lambda item: getattr(item, "tag", str(item)[:24]))
 def test_no_rule_changes_a_bit(name: str, text: str, dtype: DType) -> None:
     x = every_pattern(dtype)
-    piece = text.format(dtype.tag, None, x.size)
+    piece = text.format(dtype.tag, x.size, constant(dtype, 0), constant(dtype, 1))
     graph = parse_graph(f"graph g(%x: {dtype.tag}[{x.size}]@cpu; ) {{\n  {piece}\n  return %1\n}}")
     (computed,) = evaluate(graph, x)
     assert computed.tobytes() == x.tobytes()
@@ -63,6 +64,9 @@ def evaluate(graph, x: np.ndarray) -> list[np.ndarray]:
 
     arrays = {graph.arguments[0]: x}
     for node in graph.nodes:
+        if node.op is CONSTANT:
+            arrays[node.outputs[0]] = node.attrs["value"]
+            continue
         types = tuple(value.type for value in node.inputs)
         computed = dispatch(node.op, types, node.attrs).run([arrays[value] for value in node.inputs], node.attrs)
         arrays.update(zip(node.outputs, computed))
