@@ -51,6 +51,13 @@ RULES = [
         replacement=_x,
         reason="a product with 1",
     ),
+    Rule(
+        name="plus_zero",
+        pattern=call("add", anything("x"), filled_with(0)),
+        condition=_is_integer_like_x,  # −0.0 + 0.0 is 0.0
+        replacement=_x,
+        reason="a sum with 0",
+    ),
 ]
 
 

@@ -20,6 +20,7 @@ EXAMPLES: dict[str, tuple[str, tuple[DType, ...]]] = {
     "cast_to_same": ("%1: {0}[{1}]@cpu = cast(%x){{dtype=dtype({0})}}", ALL),
     "reshape_to_same": ("%1: {0}[{1}]@cpu = reshape(%x){{shape=({1},)}}", ALL),
     "times_one": ("%0: {0}[]@cpu = {3}\n  %1: {0}[{1}]@cpu = multiply(%x, %0)", INTEGERS),
+    "plus_zero": ("%0: {0}[]@cpu = {2}\n  %1: {0}[{1}]@cpu = add(%x, %0)", INTEGERS),
 }
 
 
