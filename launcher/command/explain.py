@@ -13,13 +13,14 @@ from dtrain.base.rank_info import rank_tag
 from dtrain.launcher.command.flags import TeachingParser
 from dtrain.launcher.plan.spec import UsageError
 
-SUBJECTS = {"kernel": "dtrain.explain.kernel", "memory": "dtrain.explain.memory"}
+SUBJECTS = {"kernel": "dtrain.explain.kernel", "memory": "dtrain.explain.memory", "graph": "dtrain.explain.graph"}
 
 HELP = """\
 usage: dtrain explain SUBJECT …
 
   dtrain explain kernel "relu f32[4096]"    which kernel computes an op on given types, and why
   dtrain explain memory resnet50            where the memory of a training step goes
+  dtrain explain graph train.py             the graph of a traced function, and what each pass changed and why
 
 dtrain explain SUBJECT --help says more.
 """
