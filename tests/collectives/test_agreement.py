@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,3 +105,35 @@ def test_a_world_of_one_posts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         dt.trace(dist.all_reduce)(dt.tensor([1.0]))
 
     assert posts_of(1, body, monkeypatch) == [[]]
+
+
+_STEP = """
+import dtrain as dt
+from dtrain import collectives as dist, nn
+
+model = nn.Linear(2, 2)
+
+@dt.trace
+def step(x):
+    loss = dist.all_reduce(model(x).sum(), label="loss")
+    loss.backward()
+    return model.weight.grad
+"""
+
+
+def test_ranks_whose_scripts_lie_in_different_folders_post_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The backward of the all-reduce comes from its line in the file, not from where the file is."""
+    for number in range(2):
+        (tmp_path / f"host{number}").mkdir()
+        (tmp_path / f"host{number}" / "train.py").write_text(_STEP)
+
+    def body(communicator: Any) -> None:
+        step = runpy.run_path(str(tmp_path / f"host{communicator.rank}" / "train.py"))["step"]
+        step(dt.tensor(np.ones((1 + communicator.rank, 2), np.float32)))
+
+    first, second = posts_of(2, body, monkeypatch)
+    assert first == second
+    assert str(tmp_path) not in first[0].text
+    assert [line.split("# ")[1] for line in first[0].text.splitlines()] == ["train.py:9", "train.py:9"]
