@@ -37,6 +37,7 @@ def test_what_only_type_checkers_see_is_left_out(tmp_path: Path, monkeypatch: py
     path = tmp_path / "probe.py"
     path.write_text("if TYPE_CHECKING:\n    from dtrain.nn import Module\nimport numpy")
     assert import_graph.imports_of(path) == []
+    assert import_graph.imports_of(path, for_checkers=True) == [(2, "dtrain.nn.Module")]
 
 
 def test_circles_are_found() -> None:

@@ -40,6 +40,7 @@ Time a training step on this many ranks: computation alone, communication alone,
 examples:
   dtrain bench step -np 2 --model resnet18
   dtrain bench step -np 2 --model resnet18 --sync-bn --bucket-mb 1 -J step.json
+  dtrain bench step -np 2 --model resnet18 --bucket-mb 4 --overlap
 """
 
 
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--warmup", type=int, default=2, help="steps before measuring (2)")
     parser.add_argument("--sync-bn", action="store_true", help="batch norm over all ranks")
     parser.add_argument("--bucket-mb", type=float, default=None, help="cap of a gradient bucket in MiB (25); 0: none")
+    parser.add_argument("--overlap", action="store_true", help="buckets under way while backward computes on")
     parser.add_argument("-J", "--json", metavar="FILE", help="write the figures as JSON too")
 
 
@@ -108,7 +110,7 @@ def _build(args: argparse.Namespace, world: Communicator) -> tuple[TracedFunctio
         optimizer.zero_grad()
         return loss
 
-    return trace(step), workload.batch(args.batch_size, image_size, seed=world.rank)
+    return trace(overlap=args.overlap)(step), workload.batch(args.batch_size, image_size, seed=world.rank)
 
 
 def _measure(
@@ -149,6 +151,7 @@ def _report(args: argparse.Namespace, world: Communicator, executor: Executor, t
         "algorithm": world.algorithm("all_reduce_many", max((bucket.nbytes for bucket in plan), default=0)),
         "batch_size_per_rank": args.batch_size,
         "sync_bn": args.sync_bn,
+        "overlap": args.overlap,
         "compute_ms": compute,
         "communication_ms": communication,
         "step_ms": step,

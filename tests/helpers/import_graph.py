@@ -27,17 +27,17 @@ def source_files() -> list[Path]:
 
 
 @cache
-def imports_of(path: Path) -> list[tuple[int, str]]:
+def imports_of(path: Path, *, for_checkers: bool = False) -> list[tuple[int, str]]:
     """(line, what) of every import that runs: `dtrain.base.errors.expected`, or `dtrain.ops.*` for any module there.
 
-    Left out is what stands under `if TYPE_CHECKING`. An import by a string that is made elsewhere counts as one of all
-    modules that the file names in strings.
+    What stands under `if TYPE_CHECKING` does not run, and is added `for_checkers`. An import by a string that is made
+    elsewhere counts as one of all modules that the file names in strings.
     """
     tree = ast.parse(path.read_text())
     own = module_name(path)
     package = own if path.name == "__init__.py" else own.rpartition(".")[0]
     found: list[tuple[int, str]] = []
-    for node in _running(tree):
+    for node in ast.walk(tree) if for_checkers else _running(tree):
         if isinstance(node, ast.ImportFrom):
             base = _absolute(node, package)
             found += [(node.lineno, f"{base}.{alias.name}") for alias in node.names]
