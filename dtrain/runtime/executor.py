@@ -18,7 +18,7 @@ from dtrain.base.errors import TraceError, expected
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.inference import expect_rules
 from dtrain.kernels.array_module import Array
-from dtrain.kernels.device_arrays import copy_of, overwrite
+from dtrain.kernels.device_arrays import contiguous, copy_of, overwrite
 from dtrain.kernels.quiet import quiet_context
 from dtrain.runtime.buckets import BucketProvider, provide_buckets
 from dtrain.runtime.dispatch import Chosen, current_gpu, kernel_of
@@ -62,7 +62,8 @@ class Executor:
         self._written_arguments = written_arguments
         self._kernels = _kernels_of(graph)
         asked = {node: chosen.workspace_nbytes for node, chosen in self._kernels.items() if chosen.workspace_nbytes}
-        self.plan: MemoryPlan = plan_memory(graph, asked)
+        ordered = {node for node, chosen in self._kernels.items() if chosen.kernel.needs_contiguous}
+        self.plan: MemoryPlan = plan_memory(graph, asked, ordered)
         self._arenas = {device: allocate(nbytes, device) for device, nbytes in self.plan.arenas.items()}
         self._talks = any(node.op.is_collective for node in graph.nodes)
         self._gpu = next((device for device in devices_of(graph) if device.is_cuda), None)
@@ -213,7 +214,7 @@ class Executor:
     def _bind_node(self, node: Node, arrays: dict[Value, Array]) -> None:
         inputs = [arrays[value] for value in node.inputs]
         if node.op.name == "constant":
-            arrays[node.outputs[0]] = to_device(node.attrs["value"], node.outputs[0].type.device)
+            arrays[node.outputs[0]] = contiguous(to_device(node.attrs["value"], node.outputs[0].type.device))
             return
         if node.op.view is not None:
             viewed = node.op.view(inputs[0], **node.attrs)
@@ -231,7 +232,7 @@ class Executor:
     def _bind_kernel(self, node: Node, inputs: list[Array], outputs: list[Array]) -> None:
         kernel, _ = self._kernels[node]
         if kernel.needs_contiguous:
-            inputs = [self._made_contiguous(array, node) for array in inputs]
+            inputs = self._made_contiguous(node, inputs)
         out = outputs[0] if len(outputs) == 1 else tuple(outputs)
         if self._overlaps and self._under_way.takes(node):
             self.steps.append(self._under_way.start(node, inputs, out, kernel.name))
@@ -240,12 +241,14 @@ class Executor:
         call = kernel.bind(inputs, out, node.attrs, workspace)
         self.steps.append(Step("collective" if node.op.is_collective else "kernel", call, node, kernel.name))
 
-    def _made_contiguous(self, array: Array, node: Node) -> Array:
-        if array.flags.c_contiguous:
-            return array
-        copy = copy_of(array)
-        self.steps.append(copy_step(partial(_copy_into, array, out=copy), node))
-        return copy
+    def _made_contiguous(self, node: Node, inputs: list[Array]) -> list[Array]:
+        """The inputs of a node, those with gaps as copies that the plan has room for."""
+        copies: dict[Value, Array] = {}
+        for value, array in zip(node.inputs, inputs):
+            if not array.flags.c_contiguous and value not in copies:
+                copy = copies[value] = self._in_arena(value, self.plan.copies[node, value])
+                self.steps.append(copy_step(partial(_copy_into, array, out=copy), node))
+        return [copies.get(value, array) for value, array in zip(node.inputs, inputs)]
 
     def _place_blocks(self, blocks: Sequence[Block]) -> dict[int, Array]:
         """The memory of each block, by its identity."""

@@ -1,15 +1,15 @@
 """Where every value of a graph lies in memory: decided once, before the first run, without allocating anything.
 
 Values live in *storages* (`sharing`: a view shares that of what it views, an update op's output that of the input it
-overwrites). Storages of states, arguments and constants are given from outside; the others, and the workspaces that
-kernels ask for, are placed in the arena of their device by lifetime, so that memory is used again (`placement`).
-Inputs that an op reads in a bucket (`buckets`) form one block, in order, in memory of its own (which may be shared with
-other ranks), so that packing needs no copy.
+overwrites). Storages of states, arguments and constants are given from outside; the others, the workspaces that kernels
+ask for, and copies of inputs with gaps are placed in the arena of their device by lifetime, so that memory is used
+again (`placement`). Inputs that an op reads in a bucket (`buckets`) form one block, in order, in memory of its own
+(which may be shared with other ranks), so that packing needs no copy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -19,26 +19,28 @@ from dtrain.graph.graph import Graph, Node, Value
 from dtrain.runtime.buckets import bucket_members
 from dtrain.runtime.placement import place
 from dtrain.runtime.sharing import share_storages
-from dtrain.runtime.storage import Block, Storage, padded
+from dtrain.runtime.storage import Block, Storage, padded, storage_of
 
 
 @dataclass(slots=True)
 class MemoryPlan:
     """The storage of every value and workspace, and the bytes of each device's arena.
 
+    `copies` are of inputs of nodes whose elements do not lie in order, where the kernel wants them so.
     `copied_updates` are the state updates that must be copied home at the end of a run.
     """
 
     storage: dict[Value, Storage]
     workspaces: dict[Node, Storage]
+    copies: dict[tuple[Node, Value], Storage]
     arenas: dict[Device, int]
     copied_updates: dict[int, Value]
     blocks: list[Block]
 
     @property
     def arena_storages(self) -> list[Storage]:
-        """What lies in the arenas, of values and of workspaces."""
-        return _in_arenas([*self.storage.values(), *self.workspaces.values()])
+        """What lies in the arenas: values, workspaces and copies."""
+        return _in_arenas([*self.storage.values(), *self.workspaces.values(), *self.copies.values()])
 
     @property
     def arena_nbytes(self) -> int:
@@ -56,20 +58,27 @@ class MemoryPlan:
         return sum(storage.nbytes for storage in self.arena_storages)
 
 
-def plan_memory(graph: Graph, workspace_nbytes: Mapping[Node, int] = MappingProxyType({})) -> MemoryPlan:
+def plan_memory(
+    graph: Graph,
+    workspace_nbytes: Mapping[Node, int] = MappingProxyType({}),
+    needs_contiguous: Container[Node] = (),
+) -> MemoryPlan:
     """Assign a storage to every value of the graph, and an offset to every storage of an arena.
 
     Args:
         workspace_nbytes: bytes of scratch memory that the kernels of some nodes use while they run.
+        needs_contiguous: nodes whose kernels read inputs only where their elements lie in order.
     """
     shared = share_storages(graph)
     blocks = _make_blocks(graph, shared.storage)
     workspaces = _make_workspaces(graph, workspace_nbytes)
+    copies = _make_copies(graph, shared.scattered, needs_contiguous)
+    plan = MemoryPlan(shared.storage, workspaces, copies, {}, shared.copied_updates, blocks)
     by_device: dict[Device, list[Storage]] = {}
-    for storage in _in_arenas([*shared.storage.values(), *workspaces.values()]):
+    for storage in plan.arena_storages:
         by_device.setdefault(storage.device, []).append(storage)
-    arenas = {device: place(storages) for device, storages in by_device.items()}
-    return MemoryPlan(shared.storage, workspaces, arenas, shared.copied_updates, blocks)
+    plan.arenas.update((device, place(storages)) for device, storages in by_device.items())
+    return plan
 
 
 def _in_arenas(storages: Iterable[Storage]) -> list[Storage]:
@@ -81,6 +90,18 @@ def _make_workspaces(graph: Graph, workspace_nbytes: Mapping[Node, int]) -> dict
         node: Storage(padded(workspace_nbytes[node]), node.outputs[0].type.device, "arena", 0, position, position)
         for position, node in enumerate(graph.nodes)
         if node in workspace_nbytes
+    }
+
+
+def _make_copies(
+    graph: Graph, scattered: set[Value], needs_contiguous: Container[Node]
+) -> dict[tuple[Node, Value], Storage]:
+    return {
+        (node, value): storage_of(value.type, "arena", first=position, last=position)
+        for position, node in enumerate(graph.nodes)
+        if node in needs_contiguous
+        for value in node.inputs
+        if value in scattered
     }
 
 

@@ -17,8 +17,7 @@ def memory_report(graph: Graph, plan: MemoryPlan, *, most: int = 12) -> str:
     Lifetimes are positions of nodes, first to last. Values are named as `print(graph)` names them.
     """
     lines = [f"memory of {graph.name}: {len(graph.nodes)} nodes"]
-    held = _held_values(plan)
-    names = value_names(graph)
+    contents = _contents(graph, plan)
     for device, nbytes in plan.arenas.items():
         storages = [storage for storage in plan.arena_storages if storage.device is device]
         lines += _arena_lines(graph, plan, device, nbytes, storages)
@@ -29,8 +28,7 @@ def memory_report(graph: Graph, plan: MemoryPlan, *, most: int = 12) -> str:
         lines.append(f"  {'bytes':>12}  {'nodes':<11} {'offset':>12}  what")
         for storage in there[:most]:
             lifetime = f"{storage.first}–{storage.last}"
-            what = _what(held.get(storage, []), names, graph, storage)
-            lines.append(f"  {storage.nbytes:>12,}  {lifetime:<11} {storage.offset:>12,}  {what}")
+            lines.append(f"  {storage.nbytes:>12,}  {lifetime:<11} {storage.offset:>12,}  {contents[storage]}")
         if len(there) > most:
             rest = sum(storage.nbytes for storage in there[most:])
             lines.append(f"  {rest:>12,}  in {len(there) - most} more")
@@ -66,20 +64,20 @@ def _arena_lines(graph: Graph, plan: MemoryPlan, device: Device, nbytes: int, st
     return lines
 
 
-def _held_values(plan: MemoryPlan) -> dict[Storage, list[Value]]:
+def _contents(graph: Graph, plan: MemoryPlan) -> dict[Storage, str]:
+    """What lies in each storage, in words."""
+    names = value_names(graph)
     held: dict[Storage, list[Value]] = {}
     for value, storage in plan.storage.items():
         held.setdefault(storage, []).append(value)
-    return held
-
-
-def _what(values: list[Value], names: dict[Value, str], graph: Graph, storage: Storage) -> str:
-    if not values:
-        return f"workspace of {_at(graph, storage.first)}"
-    first, *others = values
-    also = f" and {len(others)} more over it" if others else ""
-    made = f" = {_node_text(first.node)}" if first.node is not None else ""
-    return f"%{names[first]}: {first.type}{made}{also}"
+    found = {storage: f"workspace of {_node_text(node)}" for node, storage in plan.workspaces.items()}
+    for (node, value), storage in plan.copies.items():
+        found[storage] = f"%{names[value]} in order, for {_node_text(node)}"
+    for storage, (first, *others) in held.items():
+        made = f" = {_node_text(first.node)}" if first.node is not None else ""
+        also = f" and {len(others)} more over it" if others else ""
+        found[storage] = f"%{names[first]}: {first.type}{made}{also}"
+    return found
 
 
 def _at(graph: Graph, position: int) -> str:

@@ -22,10 +22,15 @@ _NEVER = -1
 
 @dataclass(slots=True)
 class Shared:
-    """The storage of every value, and the updates whose values must be copied into their states at the end of a run."""
+    """The storage of every value.
+
+    `copied_updates` are the updates whose values must be copied into their states at the end of a run. The elements of
+    `scattered` values do not lie in order: these are views.
+    """
 
     storage: dict[Value, Storage]
     copied_updates: dict[int, Value]
+    scattered: set[Value]
 
 
 def share_storages(graph: Graph) -> Shared:
@@ -35,7 +40,7 @@ def share_storages(graph: Graph) -> Shared:
     for position, node in enumerate(graph.nodes):
         sharing.assign_outputs(position, node)
     copied = sharing.place_updates()
-    return Shared(sharing.storage, copied)
+    return Shared(sharing.storage, copied, sharing.scattered)
 
 
 @dataclass(slots=True)
@@ -55,6 +60,7 @@ class _Sharing:
         self._last_read = self._last_reads()
         self._laid: dict[Value, np.ndarray] = {}
         self._views: set[Value] = set()  # those that share memory with what they show
+        self.scattered: set[Value] = set()
         self._packed = {value for node in graph.nodes for value in bucket_members(node)}
 
     def _last_reads(self) -> dict[Value, int]:
@@ -100,6 +106,8 @@ class _Sharing:
         self._laid[value] = viewed
         self._assign(value, self.storage[node.inputs[0]])
         self._views.add(value)
+        if not viewed.flags.c_contiguous:
+            self.scattered.add(value)
         return True
 
     def _lay(self, value: Value) -> np.ndarray:

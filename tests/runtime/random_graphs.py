@@ -44,7 +44,12 @@ if not kernels_of(UPDATE.name):
     ):
         register_kernel(
             Candidate(
-                op=_op.name, name=f"{_op.name}_reference", isa="reference", function=_function, workspace=_workspace
+                op=_op.name,
+                name=f"{_op.name}_reference",
+                isa="reference",
+                function=_function,
+                workspace=_workspace,
+                needs_contiguous=_op is UPDATE,
             )
         )
 

@@ -120,6 +120,21 @@ def test_a_failed_run_can_be_repeated() -> None:
     assert executor.run([np.array([1])])[0].tolist() == [[1]]
 
 
+def test_copies_of_inputs_with_gaps_lie_in_the_arena() -> None:
+    graph = Graph()
+    x = graph.add_argument(tensor_type((3, 2), float32))
+    turned = graph.add_node(get_op("transpose"), [x], {"axes": (1, 0)}).outputs[0]
+    graph.outputs = list(graph.add_node(UPDATE, [turned, turned]).outputs)
+    executor = Executor(graph, [])
+    given = np.arange(6, dtype=np.float32).reshape(3, 2)
+    for _ in range(2):
+        executor._arenas[CPU].fill(255)
+        assert executor.run([given])[0].tolist() == (given.T * 1.5).tolist()
+    copy, update = executor.steps
+    assert (copy.kind, update.kind) == ("copy", "kernel")
+    assert np.shares_memory(copy.call.keywords["out"], executor._arenas[CPU])  # type: ignore[attr-defined]
+
+
 def test_kernels_get_the_workspace_of_the_plan() -> None:
     graph = Graph()
     x, w = graph.add_argument(TYPE), graph.add_state(TYPE)

@@ -144,6 +144,43 @@ def test_workspaces_overlap_nothing_that_their_node_touches(seed: int) -> None:
                 assert apart or workspace.offset + workspace.nbytes <= storage.offset
 
 
+# Copies ---------------------------------------------------------------------------------------------------------------
+
+SCATTERED = """
+graph g(%x: f32[8,16]@cpu; ) {
+  %0: f32[8,16]@cpu = negative(%x)
+  %1: f32[16,8]@cpu = transpose(%0){axes=(1, 0)}
+  %2: f32[16,8]@cpu = add(%1, %1)
+  %3: f32[128]@cpu = reshape(%0){shape=(128,)}
+  %4: f32[128]@cpu = add(%3, %3)
+  return %2, %4
+}"""
+
+
+def test_inputs_with_gaps_have_room_for_a_copy_where_their_kernel_needs_one() -> None:
+    graph = parse_graph(SCATTERED)
+    transposed, add, flat_add = (graph.nodes[index] for index in (1, 2, 4))
+    assert not plan_memory(graph).copies
+    plan = plan_memory(graph, needs_contiguous={add, flat_add})
+    ((key, copy),) = plan.copies.items()
+    assert key == (add, transposed.outputs[0]), "a reshape of what lies in order does too"
+    assert (copy.nbytes, copy.first, copy.last) == (512, 2, 2)
+    assert plan.arena_nbytes == 3 * 512
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_copies_overlap_nothing_that_their_node_touches(seed: int) -> None:
+    graph = make_graph(seed)
+    plan = plan_memory(graph, needs_contiguous=set(graph.nodes))
+    for (node, value), copy in plan.copies.items():
+        assert value in node.inputs
+        touched = [plan.storage[other] for other in (*node.inputs, *node.outputs)]
+        touched += [storage for (other, _), storage in plan.copies.items() if other is node and storage is not copy]
+        for storage in touched:
+            if storage.place == "arena" and storage.block is None:
+                assert storage.offset + storage.nbytes <= copy.offset or copy.offset + copy.nbytes <= storage.offset
+
+
 # Views ----------------------------------------------------------------------------------------------------------------
 
 VIEWS = """
