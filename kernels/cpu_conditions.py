@@ -21,7 +21,7 @@ _LANE_BY_LANE = {"gelu", "gelu_backward", *(kernel.name for kernel in KERNELS)}
 
 def layouts_of(row_op: str) -> tuple[Layout, ...]:
     """The layouts that the rows of this op name besides the plain one."""
-    return LAID_OUT if row_op in _LANE_BY_LANE else ()
+    return LAID_OUT if row_op in _LANE_BY_LANE or row_op == "relayout" else ()
 
 
 def conditions_of(op: str, algorithm: str) -> Iterator[Condition]:
@@ -51,6 +51,12 @@ def one_channel_a_group(problem: Problem) -> str | None:
     second = problem.inputs[1].shape[1]
     channels = second // groups if "weight_shape" in problem.attrs else second
     return None if groups > 1 and channels == 1 else "takes several groups of one input channel each"
+
+
+@asked_by("relayout")
+def blocks_of_channels(problem: Problem) -> str | None:
+    is_blocked = problem.attrs["source"].is_blocked or problem.attrs["layout"].is_blocked
+    return None if is_blocked else "only moves channels into blocks or out of them"
 
 
 @asked_by("softmax", "softmax_backward", "log_softmax", "log_softmax_backward")

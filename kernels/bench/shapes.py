@@ -14,6 +14,7 @@ import numpy as np
 
 from dtrain.base.device import CPU, Device
 from dtrain.base.dtype import DType, as_dtype, float32, float64
+from dtrain.base.layout import NCHW16C, PLAIN
 from dtrain.base.tensor_type import tensor_type
 from dtrain.kernels.array_module import Array
 from dtrain.kernels.formula.cpp_text import kernels as compiled_formulas
@@ -233,6 +234,14 @@ def _random() -> Iterator[Workload]:
                 yield Workload(op=op, label=f"{size} as {dtype.tag}", inputs=(state,), outputs=outputs, attrs=facts)
 
 
+def _layouts() -> Iterator[Workload]:
+    for x in ((16, 64, 32, 32), (16, 13, 32, 32), (16, 512, 7, 7)):
+        blocked, label = NCHW16C.array_shape(x), "x".join(map(str, x))
+        there, back = {"source": PLAIN, "layout": NCHW16C}, {"source": NCHW16C, "layout": PLAIN}
+        yield Workload(op="relayout", label=f"{label} to {NCHW16C}", inputs=(x,), outputs=(blocked,), attrs=there)
+        yield Workload(op="relayout", label=f"{label} from {NCHW16C}", inputs=(blocked,), outputs=(x,), attrs=back)
+
+
 def workloads() -> Iterator[Workload]:
     """Every workload, by family."""
     yield from _convolutions()
@@ -243,3 +252,4 @@ def workloads() -> Iterator[Workload]:
     yield from _optimizers()
     yield from _rank_order()
     yield from _random()
+    yield from _layouts()

@@ -6,6 +6,7 @@ from helpers.kernel_cases import (
     activation_cases,
     batch_norm_cases,
     convolution_cases,
+    layout_cases,
     loss_cases,
     optimizer_cases,
     pooling_cases,
@@ -18,6 +19,7 @@ from helpers.kernel_cases.case import Case, CaseSource, call
 CASES: dict[str, CaseSource] = {
     **convolution_cases.CASES,
     **pooling_cases.CASES,
+    **layout_cases.CASES,
     **batch_norm_cases.CASES,
     **loss_cases.CASES,
     **optimizer_cases.CASES,

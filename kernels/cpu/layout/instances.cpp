@@ -1,0 +1,4 @@
+#include "layout/generic.h"
+
+#define DTRAIN_KERNELS "layout/kernels.inc"
+#include "simd/instances.h"
