@@ -70,7 +70,7 @@ format: $(STAMP) ## let ruff format the code
 	@$(BIN)/ruff check --fix .
 
 bench: $(STAMP) ## kernels, output of ranks, all-reduce and a training step, as tables
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m dtrain.kernels.bench
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/dtrain bench kernels
 	@$(BIN)/dtrain bench output --megabytes 50
 	@$(BIN)/dtrain bench all_reduce -np 2 -b 8 -e 16M -f 4
 	@$(BIN)/dtrain bench step -np 2 --model resnet18 --batch-size 4 --steps 5

@@ -2,7 +2,7 @@
 
 import sys
 
-from dtrain.launcher.cli import main
+from dtrain.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

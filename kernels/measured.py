@@ -15,7 +15,6 @@ from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 from tempfile import NamedTemporaryFile
 
 import numpy as np
@@ -23,14 +22,15 @@ import numpy as np
 from dtrain.base.errors import DeviceError, expected
 from dtrain.base.rank_info import RankInfo
 from dtrain.base.tensor_type import TensorType
+from dtrain.base.turns import repeated, take_turns
 from dtrain.base.version import VERSION
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.features import detected, processor
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.quiet import quiet
-from dtrain.kernels.timing import interleaved_seconds
 from dtrain.kernels.workspace import bind_alone
 
+SAMPLE_SECONDS = 0.002  # of repeated calls: long enough for the clock
 Microseconds = Mapping[str, float]  # by the name of the kernel
 
 
@@ -67,7 +67,7 @@ def measure(problem: Problem, kernels: Sequence[Candidate], *, repeats: int = 7)
     Floats are drawn from [0.5, 1.5), integers are 0: a place that every array of at least one element has.
     """
     if problem.device_kind != "cpu":
-        advice = "python -m dtrain.kernels.bench --device cuda times those of a GPU"
+        advice = "dtrain bench kernels --device cuda times those of a GPU"
         raise DeviceError(expected("measure", "a problem on the CPU", str(problem), advice))
     ranks = RankInfo.from_environment().size
     if ranks > 1:
@@ -75,9 +75,9 @@ def measure(problem: Problem, kernels: Sequence[Candidate], *, repeats: int = 7)
         raise ValueError(expected("measure", "one process", f"{ranks} ranks", advice))
     inputs, outputs = _arrays(problem.inputs), _arrays(problem.outputs)
     out = outputs[0] if len(outputs) == 1 else tuple(outputs)
-    calls = [quiet(bind_alone(kernel, problem, inputs, out)) for kernel in kernels]
-    samples = interleaved_seconds(calls, repeats)
-    found = {kernel.name: median(seconds) * 1e6 for kernel, seconds in zip(kernels, samples)}
+    calls = {kernel.name: quiet(bind_alone(kernel, problem, inputs, out)) for kernel in kernels}
+    measured = take_turns({name: repeated(call, least_seconds=SAMPLE_SECONDS) for name, call in calls.items()}, repeats)
+    found = {name: samples.median * 1e6 for name, samples in measured.items()}
     _add(problem, found)
     return found
 

@@ -72,7 +72,7 @@ def test_our_flags_exist(starter: str, flag: str) -> None:
 def test_the_commands_named_exist() -> None:
     texts = [text for table in FLAGS.values() for text in table.values()]
     words = set(re.findall(r"run dtrain (\w+)", " ".join(texts)))
-    command = [sys.executable, "-m", "dtrain.launcher.cli", "--help"]
+    command = [sys.executable, "-m", "dtrain.cli", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
     assert words and [word for word in words if word not in shown.stdout] == []
 

@@ -24,8 +24,7 @@ FLOORS = (
     ("dtrain.nn", "dtrain.optim", "dtrain.passes", "dtrain.data", "dtrain.checkpoint"),
     ("dtrain.models",),
     ("dtrain.collectives",),
-    ("dtrain.bench",),
-    ("dtrain.explain",),
+    ("dtrain.bench", "dtrain.explain", "dtrain.cli"),
 )
 # The lower storey of the collectives knows arrays only; everything else of the room is its upper storey.
 LOWER_STOREY = ("communicator", "programs", "memory", "transports", "world")
@@ -38,7 +37,7 @@ MAX_LINES = {".py": 400, ".cpp": 500, ".h": 500, ".cu": 500, ".inc": 500}
 
 
 # Commands whose work is a program of an upper floor: the launcher starts it by its name, as it starts a user's script.
-STARTED_BY_NAME = {f"dtrain.launcher.command.{name}" for name in ("bench", "doctor_ranks", "explain")}
+STARTED_BY_NAME = {f"dtrain.launcher.command.{name}" for name in ("doctor_ranks",)}
 
 
 def floor_of(module: str) -> int | None:

@@ -24,7 +24,7 @@ DATA = (
     "dtrain/kernels/cuda/rank_order.cu",
     "dtrain/kernels/_cpu.pyi",
     "dtrain/collectives/_native.pyi",
-    "dtrain/launcher/cli.py",
+    "dtrain/cli.py",
     "dtrain/launcher/bundle/install.sh",
     "dtrain/launcher/bundle/gpu_check.sh",
     "dtrain/collectives/public/session.py",
@@ -138,7 +138,7 @@ class TestBuilt:
         with tarfile.open(built.sdist) as archive:
             archive.extractall(tmp_path, filter="data")
         (unpacked,) = tmp_path.iterdir()
-        code = f"import dtrain.models, dtrain.launcher.cli, dtrain.collectives.public.session; {IMPORT}"
+        code = f"import dtrain.models, dtrain.cli, dtrain.collectives.public.session; {IMPORT}"
         printed = run(sys.executable, "-S", "-c", code, cwd=unpacked, env=only(tmp_path / "nothing"))
         assert f"\n{unpacked}/dtrain/" in f"\n{printed}"
         assert "source tree" in printed and "pip install -e ." in printed

@@ -1,1 +1,1 @@
-"""Benchmarks of the framework itself: the top floor, which may import everything below."""
+"""`dtrain bench`: one room for measuring. A benchmark is one file in `benchmarks/`; loop and report are shared."""

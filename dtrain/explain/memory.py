@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 
 from dtrain.base.errors import expected
-from dtrain.bench.memory_plan import bound_step
-from dtrain.collectives.bench.workloads import WORKLOADS
+from dtrain.bench.benchmarks.memory_plan import bound_step
+from dtrain.bench.training.workloads import WORKLOADS
 from dtrain.runtime.memory_report import memory_report
 
 

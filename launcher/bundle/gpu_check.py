@@ -37,7 +37,7 @@ def steps(folder: Path) -> list[tuple[str, list[str]]]:
         ("driver", ["nvidia-smi"]),
         ("doctor", [dtrain, "doctor"]),
         ("tests", tests),
-        ("kernels", [python, "-m", "dtrain.kernels.bench", "--device", "cuda", "--json", str(folder / "kernels.json")]),
+        ("kernels", [dtrain, "bench", "kernels", "--device", "cuda", "--json", str(folder / "kernels.json")]),
     ]
 
 

@@ -136,7 +136,7 @@ def _system(name: str, check: Callable[[], tuple[bool, str]]) -> Callable[[], Fi
 
 def _ranks() -> Finding:
     """Start two: what all other lines promise."""
-    command = [sys.executable, "-m", "dtrain.launcher.cli", "run", "--quiet", "--no-tag", "-np", "2"]
+    command = [sys.executable, "-m", "dtrain.cli", "run", "--quiet", "--no-tag", "-np", "2"]
     command += ["--launcher", "mpirun", "-H", "localhost:2", "--start-timeout", "20", "--timeout", "30"]
     try:
         done = subprocess.run(

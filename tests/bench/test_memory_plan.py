@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dtrain.bench.memory_plan import bound_step, measure
-from dtrain.launcher.command.bench import bench
+from dtrain.bench.benchmarks.memory_plan import bound_step, measure
+from dtrain.bench.command import bench
 from dtrain.launcher.plan.spec import UsageError
 
 
@@ -18,7 +18,7 @@ def test_it_prints_and_writes_a_row_a_model(tmp_path: Path, capsys: pytest.Captu
     header, *lines = capsys.readouterr().out.splitlines()
     assert header.split()[:4] == ["model", "nodes", "storages", "plan"]
     assert [line.split()[0] for line in lines] == ["digits_cnn", "mlp"]
-    rows = json.loads(written.read_text())
+    rows = json.loads(written.read_text())["rows"]
     assert [row["model"] for row in rows] == ["digits_cnn", "mlp"]
     for row in rows:
         assert 0 < row["least_ms"] <= row["plan_ms"]

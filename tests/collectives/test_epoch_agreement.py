@@ -136,7 +136,7 @@ for _ in range(100):
 @pytest.mark.distributed
 def test_the_job_ends_with_a_verdict(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "dtrain.launcher.cli", "run", "-np", "2", "script.py"]
+    command = [sys.executable, "-m", "dtrain.cli", "run", "-np", "2", "script.py"]
     environment = {**mpi_environment(), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 120, done.stdout + done.stderr

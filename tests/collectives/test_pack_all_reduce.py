@@ -11,7 +11,7 @@ import pytest
 import dtrain as dt
 from dtrain import collectives as dist
 from dtrain import models, optim
-from dtrain.collectives.bench.step import gradients_read_in_buckets
+from dtrain.bench.benchmarks.step import gradients_read_in_buckets
 from dtrain.collectives.memory.bucket import divide
 from dtrain.collectives.memory.bucket_pool import pool_of
 from dtrain.collectives.memory.packed import address_of

@@ -81,6 +81,8 @@ def test_every_namespace_that_users_import_has_a_page(generate):
     public = {name for name in dir(dtrain) if inspect.ismodule(getattr(dtrain, name)) and not name.startswith("_")}
     inner = {
         "base",
+        "bench",
+        "cli",
         "capture",
         "control",
         "core",

@@ -10,7 +10,7 @@ import pytest
 
 import dtrain as dt
 from dtrain import collectives as dist
-from dtrain.launcher.cli import COMMANDS
+from dtrain.cli import COMMANDS
 from dtrain.launcher.command.flags import parse_run
 
 ROOT = Path(__file__).parents[2]

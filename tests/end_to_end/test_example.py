@@ -20,7 +20,7 @@ def run_example(launcher: str, losses: Path, *, epochs: int = 2) -> tuple[str, l
     command = [
         sys.executable,
         "-m",
-        "dtrain.launcher.cli",
+        "dtrain.cli",
         "run",
         "--launcher",
         launcher,

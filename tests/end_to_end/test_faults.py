@@ -21,7 +21,7 @@ def launch(
     tmp_path: Path, fault: str, culprit: int = 1, size: int = 3
 ) -> tuple[subprocess.CompletedProcess[str], float]:
     require_mpi()
-    command = [sys.executable, "-m", "dtrain.launcher.cli", "run", "-np", str(size), "--timeout", "60"]
+    command = [sys.executable, "-m", "dtrain.cli", "run", "-np", str(size), "--timeout", "60"]
     command += [SCRIPT, fault, str(culprit), str(tmp_path)]
     job = subprocess.run(command, capture_output=True, text=True, timeout=90, env=mpi_environment(), check=False)
     return job, time.time()

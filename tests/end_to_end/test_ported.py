@@ -56,7 +56,7 @@ def on_one_rank(script: Path, arguments: list[str], monkeypatch, capsys) -> str:
 
 def on_three_ranks(script: Path, arguments: list[str]) -> str:
     require_mpi()
-    launcher = [sys.executable, "-m", "dtrain.launcher.cli", "run", "-np", "3", "-q"]
+    launcher = [sys.executable, "-m", "dtrain.cli", "run", "-np", "3", "-q"]
     environment = {**mpi_environment(), "PWD": str(script.parent)}
     job = run_command([*launcher, str(script), *arguments], timeout=120, env=environment)
     assert job.returncode == 0, job.stdout

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dtrain.cli import main
 from dtrain.graph.printer import parse_graph
-from dtrain.launcher.cli import main
 
 SCRIPT = """
 import sys

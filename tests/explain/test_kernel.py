@@ -9,10 +9,10 @@ import pytest
 from dtrain.base.dtype import float32
 from dtrain.base.errors import DtypeError, GraphError, LayoutError, ShapeError
 from dtrain.base.tensor_type import tensor_type
+from dtrain.cli import main
 from dtrain.explain.problem_text import parse_problem
 from dtrain.graph.op import all_ops
 from dtrain.kernels.problem import Problem
-from dtrain.launcher.cli import main
 
 CONV = "conv2d f32[8,6,9,9] f32[4,6,3,3] stride=1,1 padding=1,1 dilation=1,1 groups=1"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dtrain.launcher.cli import main
+from dtrain.cli import main
 
 
 def test_the_report_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:

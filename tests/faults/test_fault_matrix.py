@@ -76,7 +76,7 @@ def command_of(cell: Cell, folder: Path, ray_address: str) -> list[str]:
         flags += ["--timeout", str(TIMEOUT)]
     if cell.starter == "ray" and ray_address:
         flags += ["--address", ray_address]
-    return [sys.executable, "-m", "dtrain.launcher.cli", "run", *flags, *script]
+    return [sys.executable, "-m", "dtrain.cli", "run", *flags, *script]
 
 
 def check(cell: Cell, folder: Path, ray_address: str = "") -> None:

@@ -51,7 +51,7 @@ class Runner:
 
     def start(self, *arguments, command="run", **options):
         process = subprocess.Popen(
-            [sys.executable, "-m", "dtrain.launcher.cli", command, *arguments],
+            [sys.executable, "-m", "dtrain.cli", command, *arguments],
             cwd=self.folder,
             env=self.env,
             stdin=options.pop("stdin", subprocess.DEVNULL),

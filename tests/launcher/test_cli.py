@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dtrain.launcher.cli import main
+from dtrain.cli import main
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"]])
@@ -48,7 +48,10 @@ def test_version(capsys):
         (["run", "no/such/script.py"], "expected a script file, got 'no/such/script.py', which does not exist"),
         (["run", "-m", "no_such_module"], "expected a module that can be run, got 'no_such_module'"),
         (["run", "-x", "NO_SUCH_VARIABLE", "x.py"], "expected a variable that is set here, got none"),
-        (["bench", "nothing"], "dtrain bench: expected one of all_reduce, step"),
+        (
+            ["bench", "nothing"],
+            "dtrain bench: expected one of all_reduce, kernels, memory_plan, output, overhead, peer_step, step",
+        ),
         (["doctor", "--nope"], "dtrain doctor: unrecognized arguments: --nope"),
     ],
 )
@@ -78,7 +81,7 @@ def test_plan_only_starts_nothing(run):
 def test_no_mpi_is_code_125(run, tmp_path):
     """An environment whose Python has no mpirun beside it and none on PATH."""
     code = (
-        "import sys; from dtrain.launcher import cli; from dtrain.launcher.plan import mpi_installation\n"
+        "import sys; from dtrain import cli; from dtrain.launcher.plan import mpi_installation\n"
         "mpi_installation.find_mpirun = lambda: None\n"
         "sys.exit(cli.main(['run', '-np', '2', sys.argv[1]]))"
     )
@@ -92,7 +95,7 @@ def test_no_mpi_is_code_125(run, tmp_path):
 
 def test_the_launcher_loads_no_framework_of_others():
     code = (
-        "import sys; import dtrain.launcher.cli, dtrain.launcher.command.run\n"
+        "import sys; import dtrain.cli, dtrain.launcher.command.run\n"
         "print([name for name in ('mpi4py', 'ray', 'cupy', 'rich') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -103,6 +106,6 @@ def test_ctrl_c_before_a_job_is_no_traceback(monkeypatch, capsys):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dtrain.launcher.cli._command", interrupted)
+    monkeypatch.setattr("dtrain.cli._command", interrupted)
     assert main(["run", "x.py"]) == 130
     assert capsys.readouterr().err == "dtrain: stopped by SIGINT\n"

@@ -294,7 +294,7 @@ def test_ranks_that_cannot_be_started(run):
     )
     fake.chmod(0o755)
     code = (
-        "import sys; from dtrain.launcher import cli; from dtrain.launcher.plan import mpi_installation;"
+        "import sys; from dtrain import cli; from dtrain.launcher.plan import mpi_installation;"
         f"mpi_installation.find_mpirun = lambda: {str(fake)!r};"
         "sys.exit(cli.main(['run', '-np', '2', sys.argv[1]]))"
     )

@@ -136,7 +136,7 @@ def test_a_signal_while_the_ranks_start(run):
     starter = run.folder / "starter.py"
     starter.write_text(
         "import time\n"
-        "from dtrain.launcher import cli\n"
+        "from dtrain import cli\n"
         "from dtrain.launcher.backends import local\n"
         "def start(self, plan, control):\n"
         "    print('starting', flush=True)\n"
@@ -178,7 +178,7 @@ def test_lines_of_any_length_pass_whole(run):
 def test_a_launcher_without_streams(run):
     """Started by a daemon that has closed them: the job runs, its logs are kept."""
     script = run.script("import os, sys\nprint('out')\nprint('err', file=sys.stderr)\nos._exit(3)\n")
-    code = f"exec {sys.executable} -m dtrain.launcher.cli run --log-dir logs {script} >&- 2>&- <&-"
+    code = f"exec {sys.executable} -m dtrain.cli run --log-dir logs {script} >&- 2>&- <&-"
     done = subprocess.run(["/bin/sh", "-c", code], cwd=run.folder, env=run.env, timeout=60, check=False)
     assert done.returncode == 3
     assert (run.folder / "logs" / "rank.00" / "stdout").read_text() == "out\n"
@@ -188,7 +188,7 @@ def test_a_launcher_without_streams(run):
 def test_a_full_disk_under_our_output_is_said_and_ends_nothing(run):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "dtrain.launcher.cli", "run", "--quiet", run.script("print('a')\nprint('b')\n")],
+            [sys.executable, "-m", "dtrain.cli", "run", "--quiet", run.script("print('a')\nprint('b')\n")],
             cwd=run.folder,
             env=run.env,
             stdout=full,

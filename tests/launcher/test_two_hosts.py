@@ -154,7 +154,7 @@ def test_ray_over_two_hosts(run, site, hosts, tmp_path):
             name = hosts[address]
             node = ray_node(tmp_path / f"{name}.log", ["--num-cpus=1", *flags], env, address, inside(name))
             nodes.enter_context(node)
-        code = "import sys; from dtrain.launcher.cli import main; sys.exit(main(sys.argv[1:]))"
+        code = "import sys; from dtrain.cli import main; sys.exit(main(sys.argv[1:]))"
         flags = ["--launcher", "ray", "--address", f"{head}:6399", "-np", "2", f"--mpi-args={site.mpi_args}"]
         command = [*inside(hosts[head]), sys.executable, "-c", code, "run", *flags, run.script(MEET)]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100)

@@ -79,7 +79,7 @@ def test_a_submitted_job_has_the_threads_of_its_cores(run, head):
     """Ray sets OMP_NUM_THREADS=1 for what it starts without CPUs of its own; what the user sets for the job stays."""
     seen = {}
     for name, variables in (("of Ray", {}), ("of the user", {"OMP_NUM_THREADS": "3"})):
-        job = [sys.executable, "-m", "dtrain.launcher.cli", "run", "--launcher", "ray", "-np", "1", run.script(THREADS)]
+        job = [sys.executable, "-m", "dtrain.cli", "run", "--launcher", "ray", "-np", "1", run.script(THREADS)]
         environment = ["--runtime-env-json", json.dumps({"env_vars": variables})]
         done = head.ask("job", "submit", "--address", head.server, *environment, "--", *job, timeout=120)
         said = done.stdout + done.stderr

@@ -18,7 +18,7 @@ from dtrain.base.cores import usable_cores
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed]
 
 CLUSTER = Path(__file__).parents[3] / "cluster" / "slurm"
-DTRAIN = [sys.executable, "-m", "dtrain.launcher.cli", "run"]
+DTRAIN = [sys.executable, "-m", "dtrain.cli", "run"]
 
 MEET = """
 import os

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from dtrain import cli
 from dtrain.base.errors import LaunchError
-from dtrain.launcher import cli
 from dtrain.launcher.bundle import command, gpu_check, manifest, own_packages, verify
 from dtrain.launcher.bundle.target import Target
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dtrain.launcher import cli
+from dtrain import cli
 from dtrain.launcher.bundle import command
 
 pytestmark = [pytest.mark.slow, pytest.mark.wheel, pytest.mark.timeout(600)]

@@ -18,7 +18,7 @@ COMMANDS = (
 
 
 def start(arguments, **options):
-    command = [sys.executable, "-m", "dtrain.launcher.cli", *arguments]
+    command = [sys.executable, "-m", "dtrain.cli", *arguments]
     return subprocess.run(command, stdin=subprocess.DEVNULL, timeout=60, **options)
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from dtrain.launcher.cli import main
+from dtrain.cli import main
 from dtrain.launcher.command.module_file import find_module, problem_of_module
 
 

@@ -46,7 +46,7 @@ def test_a_terminal(run):
     script = run.script("print('hello', input('name? '))\nimport sys\nprint(repr(sys.stdin.read()))\n")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "dtrain.launcher.cli", "run", "--quiet", script],
+        [sys.executable, "-m", "dtrain.cli", "run", "--quiet", script],
         cwd=run.folder,
         env=run.env,
         stdin=theirs,

@@ -1,1 +1,0 @@
-"""Measuring how ranks talk: `all_reduce` sweeps message sizes; `step` sets communication against computation."""

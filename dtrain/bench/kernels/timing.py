@@ -1,0 +1,69 @@
+"""Time kernels against the reference of their op: interleaved, so that a slow moment of the machine hits all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dtrain.base.dtype import DType
+from dtrain.base.turns import Samples, repeated, take_turns
+from dtrain.bench.kernels.workloads import Workload
+from dtrain.kernels.candidate import Candidate
+from dtrain.kernels.choice import candidates
+from dtrain.kernels.measured import SAMPLE_SECONDS
+from dtrain.kernels.workspace import bind_alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Median and spread of one kernel on one workload. `spread` is (90th − 10th percentile) / median."""
+
+    op: str
+    workload: str
+    dtype: str
+    kernel: str
+    isa: str
+    microseconds: float
+    spread: float
+    gigabytes_per_second: float
+    gigaflops: float | None
+    speedup_over_reference: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measure(workload: Workload, dtype: DType, repeats: int) -> Iterator[Timing]:
+    """One `Timing` per candidate."""
+    inputs, outputs = workload.make_inputs(dtype.numpy), workload.make_outputs(dtype.numpy)
+    out = outputs[0] if len(outputs) == 1 else tuple(outputs)
+    problem = workload.problem(dtype)
+    chosen = candidates(problem)
+    samples = {
+        info.name: repeated(bind_alone(info, problem, inputs, out), least_seconds=SAMPLE_SECONDS) for info in chosen
+    }
+    measured = take_turns(samples, repeats)
+    nbytes = sum(array.nbytes for array in (*inputs, *outputs))
+    yield from summarize(workload, dtype, chosen, measured, nbytes)
+
+
+def summarize(
+    workload: Workload, dtype: DType, kernels: Sequence[Candidate], measured: Mapping[str, Samples], nbytes: int
+) -> Iterator[Timing]:
+    """One `Timing` per kernel; the last kernel is the reference."""
+    reference = measured[kernels[-1].name]
+    for info in kernels:
+        samples = measured[info.name]
+        yield Timing(
+            op=workload.op,
+            workload=workload.label,
+            dtype=dtype.tag,
+            kernel=info.name,
+            isa=info.isa,
+            microseconds=samples.median * 1e6,
+            spread=samples.spread,
+            gigabytes_per_second=nbytes / samples.median / 1e9,
+            gigaflops=workload.flops / samples.median / 1e9 if workload.flops else None,
+            speedup_over_reference=reference.ratio_to(samples).median,
+        )

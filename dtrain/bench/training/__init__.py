@@ -1,0 +1,1 @@
+"""Models that steps are measured on, here and in PyTorch."""

@@ -1,1 +1,0 @@
-"""How fast each listed CPU kernel is: `python -m dtrain.kernels.bench --help`."""
