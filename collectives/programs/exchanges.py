@@ -28,9 +28,23 @@ from dtrain.collectives.programs.program import (
 )
 
 _Pattern = Literal["all_to_all", "all_gather"]
+# Bytes. Up to here everybody gets everything in one exchange.
+ONE_EXCHANGE_BYTES = 4096
+
 _KEPT = 512  # programs, which a training step wants again and again
 
 _CALL = Part((Meet("call"),), range(1))
+
+
+def program_of(kind: str, rank: int, size: int, nbytes: int, *, root: int = 0, chunk_bytes: int = 0) -> Program:
+    """The program of a kind of call, which has the name of its function."""
+    if kind == "barrier":
+        return barrier(rank, size)
+    if kind == "broadcast":
+        return broadcast(rank, size, nbytes, root, chunk_bytes)
+    if kind == "all_reduce" and chunk_bytes and nbytes <= ONE_EXCHANGE_BYTES:
+        return one_exchange(rank, size, nbytes)
+    return _WRITERS[kind](rank, size, nbytes, chunk_bytes)
 
 
 @lru_cache(_KEPT)
@@ -176,3 +190,11 @@ def _through_chunk(chunk_bytes: int, length: int, *steps: Step) -> tuple[Step, .
 
 def _after_call(nbytes: int, chunk_bytes: int, chunk: Callable[[int, bool], tuple[Step, ...]]) -> tuple[Part, ...]:
     return (_CALL, *in_chunks(nbytes, chunk_bytes or nbytes, chunk)) if nbytes else (_CALL,)
+
+
+_WRITERS: dict[str, Callable[[int, int, int, int], Program]] = {
+    "all_reduce": in_slices,
+    "reduce_scatter": reduce_scatter,
+    "all_gather": all_gather,
+    "all_to_all": all_to_all,
+}

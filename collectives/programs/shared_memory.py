@@ -16,6 +16,24 @@ from dtrain.collectives.programs.program import STAGE, Copy, Meet, Part, Program
 _Take = Callable[[tuple[Slice, ...]], tuple[Step, ...]]
 
 
+def program_of(
+    kind: str, rank: int, size: int, nbytes: int, *, stage_bytes: int, one_shot_bytes: int = 0, root: int = 0
+) -> Program:
+    """The program of a kind of call, which has the name of its function."""
+    if kind == "barrier":
+        return barrier(rank, size)
+    if kind == "broadcast":
+        return broadcast(rank, size, nbytes, stage_bytes, root)
+    if kind == "all_reduce" and nbytes <= one_shot_bytes:
+        return one_shot(rank, size, nbytes)
+    return _WRITERS[kind](rank, size, nbytes, stage_bytes)
+
+
+def barrier(rank: int, size: int) -> Program:
+    """All ranks meet."""
+    return Program("shared_barrier", rank, size, (Part((Meet("call"),), range(1)),))
+
+
 def one_shot(rank: int, size: int, nbytes: int) -> Program:
     """All-reduce: every rank reduces everything. One meeting; reads size·nbytes."""
     parts = tuple(Slice(STAGE, 0, nbytes, other) for other in range(size))
@@ -117,3 +135,11 @@ def _blocks(rank: int, size: int, block: int, stage_bytes: int, take: _Take) -> 
         return (*put, Meet("call" if is_first else "chunk"), *take(shown))
 
     return Program("shared_copy", rank, size, in_chunks(block, room, chunk), stage_bytes=stage_bytes)
+
+
+_WRITERS: dict[str, Callable[[int, int, int, int], Program]] = {
+    "all_reduce": in_slices,
+    "reduce_scatter": reduce_scatter,
+    "all_gather": all_gather,
+    "all_to_all": all_to_all,
+}

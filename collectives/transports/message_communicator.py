@@ -21,7 +21,7 @@ from dtrain.collectives.memory.packed import Packed
 from dtrain.collectives.memory.shared_window import State
 from dtrain.collectives.programs import exchanges
 from dtrain.collectives.programs.bound import Bound, BoundProgram, Call, Kept, bind
-from dtrain.collectives.programs.program import Exchange, Program
+from dtrain.collectives.programs.program import Exchange
 from dtrain.collectives.programs.rank_order import Array, ReduceOp
 from dtrain.collectives.programs.weighing import SHOWN_BYTES, Weighted
 from dtrain.collectives.transports.message_steps import binder
@@ -33,9 +33,7 @@ from dtrain.collectives.transports.mpi_transfers import Transfers
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-# Bytes. Up to here everybody gets everything in one exchange; above, slices travel in chunks of this many bytes.
-ONE_EXCHANGE_BYTES = 4096
-CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 8 << 20  # in which messages travel
 # Seconds in which ranks that close a broken group see to the splits that some of them have begun.
 SPLIT_SECONDS = 10.0
 NEWS_SECONDS = 0.5
@@ -59,7 +57,7 @@ class MpiMessageCommunicator(MpiRank):
 
     def algorithm(self, kind: str, nbytes: int) -> str:
         if kind in ("all_reduce", "all_reduce_many"):
-            return "messages_all_gather" if nbytes <= ONE_EXCHANGE_BYTES else "messages_slices"
+            return "messages_all_gather" if nbytes <= exchanges.ONE_EXCHANGE_BYTES else "messages_slices"
         return "messages_" + kind
 
     def close(self, reason: str = "has closed this communicator") -> None:
@@ -154,12 +152,14 @@ class MpiMessageCommunicator(MpiRank):
     def _all_to_all(self, text: str, source: Array, out: Array) -> None:
         self._move("all_to_all", Call(text, Packed([source]), Packed([out])))
 
-    def _move(self, kind: str, call: Call, dtype: np.dtype[Any] | None = None, *root: int) -> None:
+    def _move(self, kind: str, call: Call, dtype: np.dtype[Any] | None = None, root: int = 0) -> None:
         """Carry out the program of this kind of call. MPI reads and writes scratch, which is given to nobody else."""
-        key = kind, call.source.nbytes, dtype, *root
+        key = kind, call.source.nbytes, dtype, root
         bound = self._bound.get(key)
         if bound is None:
-            program = self._program(kind, call.source.nbytes, *root)
+            program = exchanges.program_of(
+                kind, self.rank, self.size, call.source.nbytes, root=root, chunk_bytes=CHUNK_BYTES
+            )
             bound = self._bound.keep(key, bind(program, binder(program, dtype, self._begin, self._exchange)))
         for name, nbytes in bound.program.scratch.items():
             call.scratch[name] = np.empty(nbytes, np.uint8)
@@ -169,14 +169,6 @@ class MpiMessageCommunicator(MpiRank):
             for start in starts:
                 for step in halves[0]:
                     step(call, start)
-
-    def _program(self, kind: str, nbytes: int, *root: int) -> Program:
-        """The program of a kind of call, which has the name of its function."""
-        if kind == "all_reduce" and nbytes <= ONE_EXCHANGE_BYTES:
-            return exchanges.one_exchange(self.rank, self.size, nbytes)
-        write = exchanges.in_slices if kind == "all_reduce" else getattr(exchanges, kind)
-        program: Program = write(self.rank, self.size, nbytes, *root, CHUNK_BYTES)
-        return program
 
     def _begin(self, call: Call, start: int) -> None:
         """The first meeting of a call: after it the reduction is known."""

@@ -115,16 +115,22 @@ class SharedCommunicator(Communicator):
         nbytes = call.source.nbytes
         self._show_weight(op)
         key = "all_reduce", nbytes, dtype
-        bound = self._bound.get(key) or self._bind(key, self._all_reduce_program(nbytes))
+        bound = self._bound.get(key) or self._bind(key)
         if nbytes <= self._one_shot_bytes or not self._segments:
             self._carry(bound, call)
         elif not self._meet_in_window(call, dtype):
             self._carry(bound, call, is_behind_call=True)
 
-    def _all_reduce_program(self, nbytes: int) -> Program:
-        if nbytes <= self._one_shot_bytes:
-            return shared_memory.one_shot(self.rank, self.size, nbytes)
-        return shared_memory.in_slices(self.rank, self.size, nbytes, self._staging_bytes)
+    def _program(self, kind: str, nbytes: int, root: int = 0) -> Program:
+        return shared_memory.program_of(
+            kind,
+            self.rank,
+            self.size,
+            nbytes,
+            stage_bytes=self._staging_bytes,
+            one_shot_bytes=self._one_shot_bytes,
+            root=root,
+        )
 
     def _show_weight(self, op: ReduceOp | Weighted) -> None:
         """Put this rank's weight into the frame of the meeting to come."""
@@ -190,17 +196,18 @@ class SharedCommunicator(Communicator):
 
     def _move(self, text: str, key: tuple[Any, ...], source: Array, out: Array, op: ReduceOp | None = None) -> None:
         """Carry out the program of this kind of call, whose name is that of its function."""
-        bound = self._bound.get(key)
-        if bound is None:
-            kind, nbytes = key[:2]
-            write = getattr(shared_memory, kind)
-            bound = self._bind(key, write(self.rank, self.size, nbytes, self._staging_bytes, *key[3:]))
-        self._carry(bound, Call(text, Packed([source]), Packed([out]), op))
+        self._carry(self._bound.get(key) or self._bind(key), Call(text, Packed([source]), Packed([out]), op))
 
     # Programs: bound once for each shape of a call, and carried out chunk by chunk
 
-    def _bind(self, key: tuple[Any, ...], program: Program) -> BoundProgram:
-        dtype = key[2] if len(key) > 2 else None
+    def _bind(self, key: tuple[Any, ...]) -> BoundProgram:
+        """The program of a kind of call, bound.
+
+        Args:
+            key: the kind, the bytes, and the dtype and root where they matter.
+        """
+        kind, nbytes, dtype, *root = (*key, None)[: max(3, len(key))]
+        program = self._program(kind, nbytes, *root)
         return self._bound.keep(key, bind(program, binder(self._staging, dtype, self._meetings)))
 
     def _carry(self, bound: BoundProgram, call: Call, *, is_behind_call: bool = False) -> None:

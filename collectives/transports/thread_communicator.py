@@ -41,12 +41,13 @@ from dtrain.collectives.programs.rank_order import Array
 from dtrain.collectives.transports.shared_communicator import SharedCommunicator
 
 Result = TypeVar("Result")
+Rank = TypeVar("Rank", bound="ThreadCommunicator")
 
 # Small, so that tests send messages of many chunks; a multiple of 64 with room for a line per rank.
 THREAD_STAGING_BYTES = 4096
 
 
-class _World:
+class ThreadWorld:
     """What the ranks of one group share. Groups made by `split` are worlds of their own under the same failure."""
 
     def __init__(
@@ -64,7 +65,7 @@ class _World:
         self.mail: dict[tuple[int, int, int], deque[Array]] = defaultdict(deque)
         self.states: dict[int, tuple[State, str]] = {}
         self.left: dict[int, str] = {}
-        self.children: dict[tuple[int, tuple[int, ...]], _World] = {}
+        self.children: dict[tuple[int, tuple[int, ...]], ThreadWorld] = {}
 
     def close(self) -> None:
         """One rank is done with this group; the last one gives it back."""
@@ -106,7 +107,7 @@ class _Failure:
 
 
 class _ThreadWindow(SharedWindow):
-    def __init__(self, world: _World, rank: int) -> None:
+    def __init__(self, world: ThreadWorld, rank: int) -> None:
         self._world = world
         self.rank = rank
         self.size = world.size
@@ -122,7 +123,8 @@ class _ThreadWindow(SharedWindow):
             world.arrivals[self.rank] += 1
             self._is_waiting = True  # behind the count: `leave` takes one back where this is set
             arrived = world.arrivals[self.rank]
-            world.changed.notify_all()
+            if min(world.arrivals) >= arrived:  # the last one wakes the others, and nobody before it does
+                world.changed.notify_all()
             came = world.failure.wait_until(
                 lambda: bool(self._gone(arrived)) or min(world.arrivals) >= arrived, timeout
             )
@@ -183,7 +185,7 @@ class ThreadCommunicator(SharedCommunicator):
     name = "thread"
 
     def __init__(
-        self, world: _World, rank: int, world_ranks: Sequence[int] | None, timeout: float | None = None
+        self, world: ThreadWorld, rank: int, world_ranks: Sequence[int] | None, timeout: float | None = None
     ) -> None:
         super().__init__(_ThreadWindow(world, rank), world_ranks, staging_bytes=world.staging_bytes, timeout=timeout)
         self._world = world
@@ -230,10 +232,16 @@ class ThreadCommunicator(SharedCommunicator):
         world, key = self._world, (number, tuple(ranks))
         with world.changed:
             if key not in world.children:
-                world.children[key] = _World(len(ranks), world.staging_bytes, world.failure, lambda: world.forget(key))
+                world.children[key] = ThreadWorld(
+                    len(ranks), world.staging_bytes, world.failure, lambda: world.forget(key)
+                )
             child = world.children[key]
         members = [self.world_ranks[rank] for rank in ranks]
-        return ThreadCommunicator(child, ranks.index(self.rank), members, self.timeout)
+        return self._child(child, ranks.index(self.rank), members)
+
+    def _child(self, world: ThreadWorld, rank: int, members: Sequence[int]) -> ThreadCommunicator:
+        """The communicator of a group of this one's ranks."""
+        return ThreadCommunicator(world, rank, members, self.timeout)
 
 
 def run_threads(
@@ -254,17 +262,29 @@ def run_threads(
     Raises:
         Exception: of the first rank that raised. The others' collectives raise PeerLostError instead of waiting.
     """
+    return run_ranks_as_threads(
+        size, program, lambda world, rank: ThreadCommunicator(world, rank, None, timeout), staging_bytes
+    )
+
+
+def run_ranks_as_threads(
+    size: int,
+    program: Callable[[Rank], Result],
+    make: Callable[[ThreadWorld, int], Rank],
+    staging_bytes: int,
+) -> list[Result]:
+    """`run_threads` of communicators that `make` makes of their world and rank."""
     from dtrain.collectives.world.context import using
 
     if size < 1:
         raise ValueError(f"run_threads: expected a world size of at least 1, got {size}")
     failure = _Failure()
-    world = _World(size, max(staging_bytes, 64 * size), failure)
+    world = ThreadWorld(size, max(staging_bytes, 64 * size), failure)
     results: dict[int, Result] = {}
     errors: list[BaseException] = []
 
     def run(rank: int) -> None:
-        communicator = ThreadCommunicator(world, rank, None, timeout)
+        communicator = make(world, rank)
         try:
             prefer_gpu(rank)
             with using(communicator):

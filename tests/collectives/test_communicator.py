@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from dtrain.collectives.communicator.contract import TIMEOUT_VARIABLE, Communicator, default_timeout
+from dtrain.collectives.programs.network import Network
 from dtrain.collectives.transports.self_communicator import SelfCommunicator
 from dtrain.collectives.transports.thread_communicator import ThreadCommunicator, run_threads
+from dtrain.collectives.transports.virtual_communicator import run_virtual
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
@@ -29,10 +31,19 @@ def test_self(name: str) -> None:
     CHECKS[name](SelfCommunicator())
 
 
-@pytest.mark.parametrize("size", WORLD_SIZES)
+# Worlds of ranks that are threads, one row each: how to run one, and of which sizes.
+IN_THREADS = {
+    "thread": (lambda size, run_check: run_threads(size, run_check), WORLD_SIZES),
+    "virtual host": (lambda size, run_check: run_virtual(run_check, Network.of_shape(size)), (1, 3)),
+    "virtual hosts": (lambda size, run_check: run_virtual(run_check, Network.of_shape(1, size - 1)), (2, 5)),
+}
+WORLDS = [(world, size) for world, (_, sizes) in IN_THREADS.items() for size in sizes]
+
+
+@pytest.mark.parametrize(("world", "size"), WORLDS)
 @pytest.mark.parametrize("name", CHECKS)
-def test_thread(name: str, size: int) -> None:
-    run_threads(size, CHECKS[name])
+def test_in_threads(world: str, size: int, name: str) -> None:
+    IN_THREADS[world][0](size, CHECKS[name])
 
 
 @pytest.mark.distributed

@@ -152,7 +152,7 @@ def test_an_interrupt_on_the_way_into_a_meeting_leaves_the_one_before_as_it_was(
             before = world.arrivals[0]
             world.arrivals = InterruptedOnce(world.arrivals)
         with pytest.raises(KeyboardInterrupt):
-            window.synchronize(5.0)
+            window.meet(5.0)
         window.leave(State.BROKEN, "rank 0 was interrupted")
         assert world.arrivals[0] == before
 
