@@ -7,28 +7,22 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from dtrain.collectives.programs.network import Line
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlphaBeta:
+class AlphaBeta(Line):
     """A fitted line and how well it fits.
 
     Attributes:
-        alpha: start-up, seconds.
-        beta: seconds per byte.
         residual: root mean square of the relative errors.
         worst: the largest relative error.
         worst_nbytes: the message size where it is.
     """
 
-    alpha: float
-    beta: float
     residual: float
     worst: float
     worst_nbytes: int
-
-    def predict(self, nbytes: float) -> float:
-        """Seconds for a message of `nbytes`."""
-        return self.alpha + self.beta * nbytes
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
