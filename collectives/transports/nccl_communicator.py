@@ -27,8 +27,10 @@ from dtrain.base.tensor_type import tensor_type
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.communicator.ordered_calls import Prepare
 from dtrain.collectives.communicator.work import Work
-from dtrain.collectives.memory.packed import Packed, address_of, packed_offsets, slices
+from dtrain.collectives.memory.packed import Packed, address_of, packed_offsets
 from dtrain.collectives.memory.shared_window import State
+from dtrain.collectives.programs import exchanges
+from dtrain.collectives.programs.program import Copy, Exchange, Reduce, Slice
 from dtrain.collectives.programs.rank_order import Array, ReduceOp
 from dtrain.collectives.programs.weighing import Weighted
 
@@ -194,13 +196,7 @@ class NcclCommunicator(Communicator):
             return
         reduction = self._coefficients(op) if isinstance(op, Weighted) else op
         source, out = self._message(sources), self._message(outs, is_output=True)
-        borders = slices(source.size, self.size)
-        first, last = borders[self.rank]
-        parts = self._cupy.empty((self.size, last - first), self._cupy.uint8)
-        self._exchange([source[begin:end] for begin, end in borders], list(parts))
-        mine = self._cupy.empty(last - first, self._cupy.uint8)
-        self._reduce([part.view(sources[0].dtype) for part in parts], reduction, mine.view(sources[0].dtype))
-        self._exchange([mine] * self.size, [out[begin:end] for begin, end in borders])
+        self._carry("all_reduce", source, out, sources[0].dtype, reduction)
         if address_of(out) != address_of(outs[0]):
             offsets, _ = packed_offsets([piece.nbytes for piece in outs])
             for piece, offset in zip(outs, offsets, strict=True):
@@ -263,43 +259,79 @@ class NcclCommunicator(Communicator):
 
     def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
         self._agree(text)
-        parts = self._cupy.empty((self.size, out.size), out.dtype)
-        self._exchange(list(source.reshape(self.size, -1)) if source.size else [source] * self.size, list(parts))
-        self._reduce(list(parts), op, out)
+        self._carry("reduce_scatter", source, out, out.dtype, op)
 
     # Exchanges
 
     def _all_gather(self, text: str, source: Array, out: Array) -> None:
         self._agree(text)
-        if source.size:
-            self._link.allGather(
-                address_of(source), address_of(out), source.nbytes, self._nccl.NCCL_INT8, self._stream.ptr
-            )
+        self._carry("all_gather", source, out)
 
     def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
         self._agree(text)
-        if source.size:
-            self._link.broadcast(
-                address_of(source), address_of(out), source.nbytes, self._nccl.NCCL_INT8, root, self._stream.ptr
-            )
+        self._carry("broadcast", source, out, root=root)
 
     def _all_to_all(self, text: str, source: Array, out: Array) -> None:
         self._agree(text)
-        if source.size:
-            self._exchange(list(source.reshape(self.size, -1)), list(out.reshape(self.size, -1)))
+        self._carry("all_to_all", source, out)
 
     def _barrier(self, text: str) -> None:
         self._stream.synchronize()
         self._agree(text, always=True)
 
-    def _exchange(self, sent: list[Array], received: list[Array]) -> None:
-        """Send `sent[r]` to each rank r and receive `received[r]` from it, all at the same time."""
+    # Programs of `exchanges`, whose messages leave and arrive where the arrays lie
+
+    def _carry(
+        self,
+        kind: str,
+        source: Array,
+        out: Array,
+        dtype: np.dtype[Any] | None = None,
+        op: ReduceOp | Array = "sum",
+        root: int = 0,
+    ) -> None:
+        """Hand the steps of a kind of call to the stream, behind the meeting with which its program begins."""
+        program = exchanges.program_of(kind, self.rank, self.size, source.nbytes, root=root)
+        buffers = {"source": source.view(self._cupy.uint8), "out": out.view(self._cupy.uint8)}
+        for name, nbytes in program.scratch.items():
+            buffers[name] = self._cupy.empty(nbytes, self._cupy.uint8)
+
+        def view(data: Slice) -> Array:
+            part: Array = buffers[data.buffer][data.start : data.stop]
+            return part
+
+        for step in program.steps():
+            match step:
+                case Exchange():
+                    self._exchange(step, view)
+                case Reduce(parts, (target,)):
+                    assert dtype is not None
+                    self._reduce([view(part).view(dtype) for part in parts], op, view(target).view(dtype))
+                case Copy(begin, end) if address_of(source) != address_of(out):
+                    view(end)[...] = view(begin)
+
+    def _exchange(self, exchange: Exchange, view: Callable[[Slice], Array]) -> None:
+        """One call of NCCL where it has one for arrays as they lie; otherwise single messages, all at the same time."""
+        if exchange.pattern == "broadcast":
+            for peer, data in exchange.receives or exchange.sends[:1]:
+                root, array = peer if exchange.receives else self.rank, view(data)
+                pointer = address_of(array)
+                self._link.broadcast(pointer, pointer, array.nbytes, self._nccl.NCCL_INT8, root, self._stream.ptr)
+            return
+        if exchange.pattern == "all_gather" and exchange.sends[0].data.buffer == "source":
+            sent, received = view(exchange.sent.whole), view(exchange.received.whole)
+            self._link.allGather(
+                address_of(sent), address_of(received), sent.nbytes, self._nccl.NCCL_INT8, self._stream.ptr
+            )
+            return
         self._nccl.groupStart()
-        for rank, (outgoing, incoming) in enumerate(zip(sent, received, strict=True)):
+        for (rank, outgoing), (_, incoming) in zip(exchange.sends, exchange.receives, strict=True):
             if outgoing.nbytes:
-                self._link.send(address_of(outgoing), outgoing.nbytes, self._nccl.NCCL_INT8, rank, self._stream.ptr)
+                sent = view(outgoing)
+                self._link.send(address_of(sent), sent.nbytes, self._nccl.NCCL_INT8, rank, self._stream.ptr)
             if incoming.nbytes:
-                self._link.recv(address_of(incoming), incoming.nbytes, self._nccl.NCCL_INT8, rank, self._stream.ptr)
+                received = view(incoming)
+                self._link.recv(address_of(received), received.nbytes, self._nccl.NCCL_INT8, rank, self._stream.ptr)
         self._nccl.groupEnd()
 
     def _agree(self, text: str, *, always: bool = False) -> None:
