@@ -79,6 +79,7 @@ class Communicator(GroupCalls):
         self._number_of_name = 1  # of the groups that have the same members
         self._names_given: Counter[str] = Counter()
         self._is_closing = False
+        self._lane = ""  # the text of a lane
         self._collectives.name = f"collectives of {self.group}"
         self._inboxes: dict[tuple[int, int], WorkQueue] = {}
 
@@ -94,8 +95,10 @@ class Communicator(GroupCalls):
     def group(self) -> str:
         """The same text on every member: "world", or "world/" and the members' world ranks, as in "world/0,2".
 
-        The second group of the same members is "world/0,2#2".
+        The second group of the same members is "world/0,2#2", a lane of the world "world statistics".
         """
+        if self._lane:
+            return self._lane
         number = "" if self._number_of_name == 1 else f"#{self._number_of_name}"
         return "world" if self._is_world else f"world/{compact(self.world_ranks)}{number}"
 
@@ -317,6 +320,30 @@ class Communicator(GroupCalls):
             is_taken = child.on_hosts is not child and child.group in self.groups
             self.adopt(f"{child.group} on {child.place}" if is_taken else child.group, child)
         return child
+
+    def lane(self, name: str) -> Communicator:
+        """The same ranks once more, beside this communicator: neither's calls wait for the other's.
+
+        A lane has an order of calls of its own, and breaks for itself. It is more urgent than what it came of, which
+        gives way at every chunk, though not for long. The first use is collective, as `split` is; a world of one needs
+        none, nor do devices, where the kernels of two NCCL communicators may wait for one another.
+        """
+        if self.size == 1:
+            return self
+        if name not in self._lanes:
+            child = self._now(lambda: lambda: self._open_lane(name))
+            if child is self:
+                return self
+            child.timeout, child.counters, child._lane = self.timeout, self.counters, f"{self.group} {name}"
+            self.adopt(child.group, child)
+            self._lanes[name] = child
+        lane: Communicator = self._lanes[name]  # type: ignore[assignment]
+        return lane
+
+    def _open_lane(self, name: str) -> Communicator:
+        self._call_text = f"lane {name}"
+        self._barrier(self._call_text)
+        return self._split([list(range(self.size))]) or self
 
     def adopt(self, name: str, child: Communicator) -> None:
         """Let a communicator that came of this one be found under `name` and be closed with the world."""

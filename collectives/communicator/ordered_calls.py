@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import ClassVar, TypeVar
 
@@ -31,6 +32,7 @@ Result = TypeVar("Result")
 Prepare = Callable[[], Callable[[], Result]]
 
 _KINDS = (PeerLostError, CollectiveMismatchError, CollectiveError)
+GIVES_WAY_SECONDS = 2e-3  # at a time
 _MAX_REMARK = 120  # characters of an exception's message: frames have little room
 
 _generation = 0  # how many forks lie between this process and the first
@@ -60,6 +62,7 @@ class OrderedCalls(DataPlane):
         self._remark = ""
         self._is_underway = False
         self._broken: CollectiveError | None = None
+        self._lanes: dict[str, OrderedCalls] = {}
 
     @property
     def is_broken(self) -> bool:
@@ -90,7 +93,20 @@ class OrderedCalls(DataPlane):
         self._check_process()
         number = self._next_number()
         call = prepare()
-        return self._collectives.submit(lambda: self._carry_out(number, call))
+        return self._collectives.submit(lambda: self._carry_out_behind_lanes(number, call))
+
+    def _carry_out_behind_lanes(self, number: int, call: Callable[[], Result]) -> Result:
+        self._give_way()
+        return self._carry_out(number, call)
+
+    def _give_way(self) -> None:
+        """Let calls of lanes that are under way here end first.
+
+        Not for long: they may be waiting for a rank that waits for a call of this communicator before it joins them.
+        """
+        end = time.monotonic() + GIVES_WAY_SECONDS
+        while any(lane._is_underway for lane in self._lanes.values()) and time.monotonic() < end:
+            time.sleep(GIVES_WAY_SECONDS / 40)
 
     @property
     def is_inherited(self) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from dtrain.base.device import Device
 from dtrain.base.dtype import float32, float64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
@@ -28,6 +29,8 @@ from dtrain.nn.batch_norm import BatchNorm, SyncBatchNorm
 from dtrain.nn.module import Module
 from dtrain.nn.replacement import replace_modules
 from dtrain.ops.batch_norm import MERGE
+
+STATISTICS = "statistics"
 
 AnyModule = TypeVar("AnyModule", bound=Module)
 
@@ -88,13 +91,19 @@ class WorldExchange:
 
     def combine_statistics(self, stats: Tensor) -> Tensor:
         """The statistics [2C+1] = [count | mean | M2] of all ranks' samples together."""
-        return apply(MERGE, all_gather(stats, group=self.group))
+        return apply(MERGE, all_gather(stats, group=self._lane_for(stats.device)))
 
     def combine_sums(self, grad_sums: Tensor, product_sums: Tensor) -> tuple[Tensor, Tensor]:
         """The backward sums Σdy and Σdy·x̂, [C] each, over all ranks, in the unit of this rank's gradients."""
         weights = () if self._pass is None else (self._pass.unit_and_weight(grad_sums.device),)
-        combined = apply_tuple(COMBINE_SUMS, grad_sums, product_sums, *weights, group=self.group)
+        group = self._lane_for(grad_sums.device)
+        combined = apply_tuple(COMBINE_SUMS, grad_sums, product_sums, *weights, group=group)
         return combined[0], combined[1]
+
+    def _lane_for(self, device: Device) -> str:
+        """The group's lane for statistics, which are few bytes that a layer waits for: no bucket goes before them."""
+        lane = get_communicator(self.group, device=device).lane(STATISTICS)
+        return self.group if lane.group == get_communicator(self.group).group else lane.group
 
 
 def exchange_through_world(layer: SyncBatchNorm) -> WorldExchange | None:

@@ -167,6 +167,8 @@ class MpiMessageCommunicator(MpiRank):
             call.scratch["chunk"][...] = 0  # nobody should read in padding what memory held before
         for halves, starts in bound.parts:
             for start in starts:
+                if start and self._lanes:
+                    self._give_way()
                 for step in halves[0]:
                     step(call, start)
 

@@ -120,6 +120,9 @@ class NcclCommunicator(Communicator):
     def on_hosts(self) -> Communicator:
         return self._parent
 
+    def lane(self, name: str) -> Communicator:
+        return self
+
     @property
     def place(self) -> str:
         return f"cuda:{self._device_index}"

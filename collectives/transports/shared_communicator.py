@@ -227,6 +227,8 @@ class SharedCommunicator(Communicator):
             call.op = self._settled(call.weighted)
 
     def _begin_chunk(self, call: Call, start: int) -> None:
+        if self._lanes:
+            self._give_way()
         self._synchronize()
         self._chunks += 1
 

@@ -47,6 +47,35 @@ def async_calls_run_beside_the_caller(comm: Communicator) -> None:
 
 
 @check
+def a_lane_does_not_wait_for_the_calls_of_its_group(comm: Communicator) -> None:
+    lane = comm.lane("statistics")
+    assert comm.lane("statistics") is lane and lane.size == comm.size and lane.rank == comm.rank
+    if lane is comm:  # nothing waits there for other ranks, or a device takes one call at a time
+        return
+    assert lane.group == f"{comm.group} statistics" and comm.groups[lane.group] is lane
+    for salt in range(3):
+        gradient, statistics = data_of(comm.rank, LARGE, salt=salt), data_of(comm.rank, 17, salt=salt + 10)
+        # One rank has begun the call of the group before that of the lane, which the others end before they begin it.
+        work = comm.all_reduce_async(gradient) if comm.rank == 0 else None
+        assert_bits(lane.all_reduce(statistics), reduced(comm, 17, salt=salt + 10))
+        work = work or comm.all_reduce_async(gradient)
+        assert_bits(work.wait(20), reduced(comm, LARGE, salt=salt))
+    works = [lane.all_reduce_async(np.array([comm.rank * n])) for n in range(5)]
+    total = comm.size * (comm.size - 1) // 2
+    assert [work.wait(20)[0] for work in works] == [total * n for n in range(5)]
+
+
+@check
+def a_mismatch_in_a_lane_names_it(comm: Communicator) -> None:
+    lane = comm.lane("statistics")
+    if lane is comm:
+        return
+    with pytest.raises(CollectiveMismatchError, match=f"group '{comm.group} statistics', collective"):
+        lane.all_reduce(np.ones(2 if comm.rank else 3))
+    assert lane.all_reduce(np.ones(1))[0] == comm.all_reduce(np.ones(1))[0] == comm.size
+
+
+@check
 def every_mismatch_is_raised_on_every_rank(comm: Communicator) -> None:
     if comm.size == 1:
         return

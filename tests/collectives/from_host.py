@@ -22,6 +22,8 @@ class FromHost:
         value = getattr(self._communicator, name)
         if name == "split":
             return lambda *args, **kwargs: self._wrapped(value(*args, **kwargs))
+        if name == "lane":
+            return lambda lane: self if value(lane) is self._communicator else self._wrapped(value(lane))
         if not callable(value) or name.endswith("_object") or name in ("algorithm", "close", "barrier"):
             return value
         return lambda *args, **kwargs: self._call(value, args, kwargs)

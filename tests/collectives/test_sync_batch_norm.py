@@ -207,3 +207,20 @@ def test_gradients_of_weight_and_bias_lie_in_the_buckets() -> None:
     for labels, gradient in results:
         assert labels == ["norm.bias", "norm.weight"]
         assert gradient.tobytes() == results[0][1].tobytes()
+
+
+def test_statistics_have_a_lane_of_their_own() -> None:
+    """A bucket of gradients that is under way, and that another rank has not begun, holds no layer up."""
+
+    def program(communicator: Any) -> None:
+        with dist.using(communicator):
+            layer = prepared(SyncBatchNorm(CHANNELS), "f32")
+            layer(dt.tensor(draw(3, seed=communicator.rank, dtype="f32")))  # which opens the lane
+            bucket = np.full(100_000, communicator.rank, np.float32)
+            work = communicator.all_reduce_async(bucket) if communicator.rank == 0 else None
+            layer(dt.tensor(draw(3, seed=communicator.rank, dtype="f32"))).sum().backward()
+            work = work or communicator.all_reduce_async(bucket)
+            assert work.wait(20)[0] == 1
+            assert communicator.groups["world statistics"].calls_made == 3
+
+    dist.run_threads(2, program)
