@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -33,6 +32,7 @@ from dtrain.collectives.programs import exchanges
 from dtrain.collectives.programs.program import Copy, Exchange, Reduce, Slice
 from dtrain.collectives.programs.rank_order import Array, ReduceOp
 from dtrain.collectives.programs.weighing import Weighted
+from dtrain.collectives.transports.stream_work import StreamWork
 
 Result = TypeVar("Result")
 
@@ -50,24 +50,6 @@ _NCCL_TYPES = {
 }
 _NCCL_OPS = {"sum": "NCCL_SUM", "mean": "NCCL_SUM", "prod": "NCCL_PROD", "min": "NCCL_MIN", "max": "NCCL_MAX"}
 _BOOL_OPS = {"sum": "NCCL_MAX", "max": "NCCL_MAX", "prod": "NCCL_MIN", "min": "NCCL_MIN"}
-
-
-class StreamWork(Work[Result]):
-    """A call that has been handed to the device; `wait` makes the caller's stream wait, not the host."""
-
-    def __init__(self, task: Callable[[], Result], stream: Any, current_stream: Callable[[], Any]) -> None:
-        """Hand `task` to `stream`, which has to be the current one; what it raises is kept for `wait`."""
-        super().__init__(task)
-        self._current_stream = current_stream
-        self.carry_out()
-        self.end = stream.record()
-
-    def is_completed(self) -> bool:
-        return bool(self.end.done)
-
-    def wait(self, timeout: float | timedelta | None = None) -> Result:
-        self._current_stream().wait_event(self.end)
-        return super().wait(timeout)
 
 
 class NcclCommunicator(Communicator):

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from dtrain.base.errors import CollectiveError, CollectiveMismatchError, PeerLostError
-from dtrain.collectives.communicator import ordered_calls
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.communicator.ordered_calls import OrderedCalls
 from dtrain.collectives.transports.thread_communicator import ThreadCommunicator, run_threads
@@ -382,36 +381,3 @@ def test_tracebacks_show_the_callers_lines() -> None:
         return len(caught.traceback)
 
     assert max(run_threads(2, program)) <= 3
-
-
-def test_a_lane_breaks_for_itself() -> None:
-    def program(comm: ThreadCommunicator) -> None:
-        lane = comm.lane("statistics")
-        if comm.rank == 1:
-            with pytest.raises(KeyboardInterrupt):
-                lane.all_reduce(np.ones(3).view(Interrupted))
-        else:
-            text = message_of(lambda: lane.all_reduce(np.ones(3)), PeerLostError)
-            assert "group 'world statistics', collective 1" in text and "rank 1 left" in text
-        assert comm.all_reduce(np.ones(1))[0] == 3
-        message_of(lambda: lane.barrier(), CollectiveError)
-        assert comm.all_reduce(np.ones(1))[0] == 3 and not comm.is_broken
-
-    run_threads(3, program)
-
-
-def test_calls_give_way_to_lanes_but_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ordered_calls, "GIVES_WAY_SECONDS", 0.1)
-
-    def program(comm: ThreadCommunicator) -> tuple[float, float]:
-        lane, seconds = comm.lane("statistics"), []
-        for is_underway in (True, False):
-            comm.barrier()
-            lane._is_underway = is_underway
-            begin = time.monotonic()
-            comm.all_reduce_async(np.ones(3)).wait(5)
-            seconds.append(time.monotonic() - begin)
-        return seconds[0], seconds[1]
-
-    for beside, alone in run_threads(2, program):
-        assert beside >= 0.1 > alone
