@@ -26,7 +26,7 @@ def test_a_lane_breaks_for_itself() -> None:
             with pytest.raises(KeyboardInterrupt):
                 lane.all_reduce(np.ones(3).view(Interrupted))
         else:
-            with pytest.raises(PeerLostError, match="group 'world statistics', collective 1 .* but rank 1 left"):
+            with pytest.raises(PeerLostError, match=r"group 'world statistics', collective 1 .* but rank 1 left"):
                 lane.all_reduce(np.ones(3))
         assert comm.all_reduce(np.ones(1))[0] == 3
         with pytest.raises(CollectiveError, match="expected a communicator whose calls all ended"):
