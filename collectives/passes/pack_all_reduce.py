@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from dtrain.collectives.memory.bucket import Bucket
 from dtrain.graph.editor import Editor
+from dtrain.graph.effects import group_of
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.op import get_op
 from dtrain.runtime.buckets import may_lie_in_bucket
@@ -80,7 +81,7 @@ def _candidates(editor: Editor) -> dict[Hashable, list[_Member]]:
     first: dict[Hashable, int] = {}
     other = -1  # the last collective that stays where it is
     for position, node in enumerate(nodes):
-        if node.op.is_collective and not _may_be_packed(node):
+        if group_of(node) is not None and not _may_be_packed(node):
             other = position
         elif _may_be_packed(node):
             value, *weights = node.inputs

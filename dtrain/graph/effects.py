@@ -43,8 +43,7 @@ def group_of(node: Node) -> str | None:
 
 def checks_values(node: Node) -> bool:
     """Whether some values of its inputs make it raise, which a graph promises to do whoever reads its outputs."""
-    checks = node.op.checks
-    return checks([value.type for value in node.inputs]) if callable(checks) else checks
+    return bool(node.op.checks) and node.op.checks_values([value.type for value in node.inputs])
 
 
 def writes_of(node: Node) -> tuple[Value, ...]:

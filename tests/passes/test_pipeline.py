@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 import pytest
+from runtime.random_graphs import evaluate, make_graph, random_arrays
 
 import dtrain as dt
 from dtrain.base.errors import GraphError
@@ -62,6 +63,21 @@ def test_passes_run_in_order_on_the_same_graph() -> None:
 def test_a_broken_rewrite_is_caught_behind_its_pass() -> None:
     with pytest.raises(GraphError, match=r"^verify after reverse: expected inputs of exp that are defined before it"):
         Pipeline([Pass(leave, ""), Pass(reverse, ""), Pass(leave, "")])(parse_graph(TEXT))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_graphs_compute_the_same_bits_after_all_passes(seed: int) -> None:
+    """Views, updates and late reads in any order; no pass breaks an effect, and in the end nothing more changes."""
+    graph = make_graph(seed, 60)
+    arrays = random_arrays(graph.arguments, seed), random_arrays(graph.states, seed + 1)
+    before, count = evaluate(graph, *arrays), len(graph.nodes)
+    DEFAULT_PIPELINE(graph)
+    assert len(graph.nodes) < count
+    for values, wanted in zip(evaluate(graph, *arrays), before):
+        assert [value.tobytes() for value in values] == [value.tobytes() for value in wanted]
+    DEFAULT_PIPELINE(DEFAULT_PIPELINE(graph))  # dead updates that are gone let more be merged
+    text = print_graph(graph)
+    assert print_graph(DEFAULT_PIPELINE(graph)) == text
 
 
 def test_an_error_inside_names_the_pass() -> None:
