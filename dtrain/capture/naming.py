@@ -3,6 +3,7 @@
     %layer1.0.conv1.weight      a parameter or buffer of the one model that a function uses
     %generator.0.weight         of one of several, by the variable that holds it, else by its class
     %layer1.0.conv1.weight.momentum_buffer, %optimizer.lr      what an optimizer keeps
+    %images, %batch.0           an argument, by the name that the function gives it
     %weights.0, %net.hidden     tensors that variables hold, directly, in containers or in plain objects
     %layer1.0.conv1.weight.grad                                a gradient from before
 
@@ -12,6 +13,7 @@ Names follow from the program alone, so all ranks and runs have the same ones. T
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from inspect import CO_VARARGS
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -27,11 +29,16 @@ _MAX_ITEMS = 1000  # of one container
 
 
 def name_capture(
-    capture: Capture, watched: Sequence[Watched], variables: Mapping[str, Any], owners: Mapping[Node, Watched]
+    capture: Capture,
+    arguments: Sequence[Tensor],
+    watched: Sequence[Watched],
+    variables: Mapping[str, Any],
+    owners: Mapping[Node, Watched],
 ) -> None:
-    """Name the states of a captured graph, and the scope of its nodes.
+    """Name the arguments and states of a captured graph, and the scope of its nodes.
 
     Args:
+        arguments: the symbolic tensors of the arguments.
         watched: modules and optimizers that the function read, in order.
         variables: what the function knows by which name.
         owners: the module or optimizer that recorded a node.
@@ -54,6 +61,9 @@ def name_capture(
     taken: set[str] = set()
     for value, tensor in zip(capture.graph.states, capture.states):
         value.name = _unique(names.get(id(tensor.array), ""), taken)
+    given = {id(tensor): name for name, tensor in _tensors_of(variables) if tensor.array is None}
+    for value, tensor in zip(capture.graph.arguments, arguments):
+        value.name = _unique(given.get(id(tensor), value.name), taken)
     scopes: dict[Watched, str] = {}
     for root, prefix in prefixes.items():
         for name, part in root._named_parts(prefix):
@@ -70,6 +80,8 @@ def variables_of(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) 
         return dict(kwargs)
     code = function.__code__
     found = dict(zip(code.co_varnames[: code.co_argcount], args))
+    if code.co_flags & CO_VARARGS:
+        found[code.co_varnames[code.co_argcount + code.co_kwonlyargcount]] = args[code.co_argcount :]
     found.update(kwargs)
     for name, cell in zip(code.co_freevars, function.__closure__ or ()):
         try:

@@ -252,7 +252,8 @@ class TracedFunction(Generic[Parameters, Result]):
             tracer.restore_changes()
             tracer.restore_histories()
         capture.structure = output_structure
-        name_capture(capture, tracer.reads.watched(), variables_of(self._function, args, kwargs), tracer.origins.owners)
+        variables = variables_of(self._function, args, kwargs)
+        name_capture(capture, symbolic, tracer.reads.watched(), variables, tracer.origins.owners)
         return capture
 
 

@@ -142,6 +142,19 @@ def test_a_custom_function_is_the_origin_of_its_gradient() -> None:
     assert multiply.source == add.source == line_of(Double.forward, "x + x")
 
 
+def test_arguments_have_the_names_that_the_function_gives_them() -> None:
+    weight = dt.Parameter(np.ones(2, np.float32), name="x")
+
+    @dt.trace
+    def run(x: dt.Tensor, batch: Any, *rest: dt.Tensor, scale: dt.Tensor) -> dt.Tensor:
+        return x * weight + batch[0] * batch[1]["mask"] + rest[0] * scale
+
+    x = x_of(2)
+    run(x, (x_of(2), {"mask": x_of(2)}), x_of(2), scale=x_of(2))
+    assert names(run) == ["x"]
+    assert [value.name for value in run.graphs[0].arguments] == ["x_2", "batch.0", "batch.1.mask", "rest.0", "scale"]
+
+
 def test_two_models_are_told_apart_by_the_variables_that_hold_them() -> None:
     generator, critic = nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 1))
 
