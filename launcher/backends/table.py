@@ -34,6 +34,7 @@ class Row:
 
 BACKENDS = {
     "local": Row("local:LocalBackend", "plain processes of this machine, without MPI"),
+    "srun": Row("srun:SrunBackend", "a step of Slurm"),
     "mpirun": Row("mpirun:MpirunBackend", "Open MPI, MPICH or Intel MPI"),
     "ray": Row("ray_cluster.backend:RayBackend", "a Ray cluster places the ranks, Open MPI starts them"),
 }

