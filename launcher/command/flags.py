@@ -183,7 +183,12 @@ FLAGS = (
         help="time between SIGTERM and SIGKILL (default: 1 s after a failure, 10 s after Ctrl-C or SIGTERM)",
     ),
     Flag(name="plan-only", help="print the exact command and the rank table, start nothing"),
-    Flag(name="mpi-args", convert=_words, metavar='"..."', help="more arguments for mpirun; write it with ="),
+    Flag(
+        name="mpi-args",
+        convert=_words,
+        metavar='"..."',
+        help="more arguments for mpirun, or for what else starts the ranks; write it with =",
+    ),
     Flag(name="quiet", also=("-q",), help="print nothing of the launcher's own but errors"),
     Flag(
         name="address",

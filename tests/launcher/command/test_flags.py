@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dtrain.base.flag_names import FLAGS as PEERS_FLAGS
+from dtrain.launcher.backends.table import BACKENDS
 from dtrain.launcher.command.command_line import unknown_flag
 from dtrain.launcher.command.flags import FLAGS, SPELLINGS, make_run_parser, parse_run
 from dtrain.launcher.plan.spec import Host, UsageError
@@ -172,7 +173,7 @@ def test_refused(arguments, message):
     [
         ({"DTRAIN_NUM_PROC": "many"}, "DTRAIN_NUM_PROC: expected a whole number of at least 1, got 'many'"),
         ({"DTRAIN_QUIET": "perhaps"}, "DTRAIN_QUIET: expected 0 or 1, got 'perhaps'"),
-        ({"DTRAIN_LAUNCHER": "slurm"}, "DTRAIN_LAUNCHER: expected one of auto, local, mpirun, ray, got 'slurm'"),
+        ({"DTRAIN_LAUNCHER": "bogus"}, f"DTRAIN_LAUNCHER: expected one of auto, {', '.join(BACKENDS)}, got 'bogus'"),
     ],
 )
 def test_refused_in_the_environment(env, message):
