@@ -48,9 +48,14 @@ class _Flight:
         self.work = self.begin()
 
     def wait(self) -> None:
-        work, self.work = self.work, None
-        if work is not None:
-            work.wait()
+        if self.work is None:
+            return
+        try:
+            self.work.wait()
+        except Exception:
+            self.work = None
+            raise
+        self.work = None  # and not where an interrupt ended the wait: the work goes on
 
 
 class UnderWay:
