@@ -27,18 +27,23 @@ def infer_types(op: Op, types: Sequence[TensorType], attrs: Attrs) -> tuple[Tens
         LayoutError, DtypeError: the op has no rule for a layout or a quantization among them.
         ShapeError, DtypeError: what the op's own inference refuses.
     """
+    for type in types:  # the usual ones are plain, and asked about for every node after every pass
+        if not type.is_plain:
+            return _by_rules(op, types, attrs)
+    inferred = op.infer(*types, **attrs)
+    return inferred if isinstance(inferred, tuple) else (inferred,)
+
+
+def _by_rules(op: Op, types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     expect_rules(op, types)
     if any(type.element.quantization is not None for type in types):
         stored = [type.with_(dtype=type.element.storage) for type in types]
         elements = quantization_rule(op.name)
         assert elements is not None
         return elements(op, types, attrs, infer_types(op, stored, attrs))
-    if any(type.layout is not PLAIN for type in types):
-        lay = layout_rule(op.name)
-        assert lay is not None
-        return lay(op, types, attrs)
-    inferred = op.infer(*types, **attrs)
-    return inferred if isinstance(inferred, tuple) else (inferred,)
+    lay = layout_rule(op.name)
+    assert lay is not None
+    return lay(op, types, attrs)
 
 
 def expect_rules(op: Op, types: Sequence[TensorType]) -> None:
