@@ -164,6 +164,11 @@ class VirtualCommunicator(ThreadCommunicator):
         """This rank's time in seconds."""
         return self._clock.now
 
+    @property
+    def spans(self) -> list[Span]:
+        """Every step of every rank in the collectives that have ended so far, in virtual seconds."""
+        return self._universe.spans
+
     def compute(self, seconds: float) -> None:
         """Let this rank's time go on."""
         self._clock.now += seconds

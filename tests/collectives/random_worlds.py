@@ -12,7 +12,7 @@ from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.programs.network import Line, Network
 
 KINDS = ("all_reduce", "all_reduce_many", "reduce_scatter", "all_gather", "broadcast", "all_to_all")
-STAGING = 2048  # bytes, so that most messages have several chunks
+STAGING = 4096  # bytes, so that larger messages have several chunks
 MAX_SIZE = 16
 
 
@@ -53,7 +53,7 @@ def run_random_program(comm: Communicator, seed: int) -> str:
     draw, digest = np.random.default_rng([seed, 1]), hashlib.blake2b(digest_size=16)
     for number in range(4):
         kind, dtype = KINDS[draw.integers(len(KINDS))], dtypes.ALL[draw.integers(len(dtypes.ALL))]
-        count = int(2 ** draw.uniform(0, 11))
+        count = int(2 ** draw.uniform(0, 10))
         if kind in ("reduce_scatter", "all_to_all"):
             count = (count // comm.size + 1) * comm.size
         op = str(

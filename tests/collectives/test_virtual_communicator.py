@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from dtrain.base.rank_info import rank_tag
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.programs import exchanges
 from dtrain.collectives.programs.network import Line, Network
-from dtrain.collectives.programs.timeline import timeline
+from dtrain.collectives.programs.program import Meet
+from dtrain.collectives.programs.timeline import Span, timeline
 from dtrain.collectives.transports.thread_communicator import run_threads
 from dtrain.collectives.transports.virtual_communicator import VirtualCommunicator, run_virtual
 
@@ -144,6 +146,21 @@ def test_asynchronous_calls_overlap_with_computation() -> None:
     for is_async, wanted in ((False, 1.0 + 0.7), (True, 1.0)):
         seen = run_virtual(lambda comm, it=is_async: program(comm, it, 0.7), network, staging_bytes=1 << 20)
         assert seen == pytest.approx([wanted] * 2, rel=1e-3)
+
+
+def test_the_steps_of_all_ranks_can_be_looked_at() -> None:
+    def program(comm: VirtualCommunicator) -> list[Span]:
+        comm.compute(1.0 if comm.rank == 1 else 0.0)
+        comm.all_gather(np.zeros(125))
+        return list(comm.spans)
+
+    spans, *_ = run_virtual(program, Network(hosts=(0, 1, 1), copy=0.0))
+    assert spans is not None
+    kinds = {rank: [type(span.step).__name__ for span in spans if span.rank == rank] for rank in range(3)}
+    assert kinds == {rank: ["Meet", "Copy", "Exchange", "Copy"] for rank in range(3)}
+    waits = {span.rank: span.end - span.begin for span in spans if isinstance(span.step, Meet)}
+    assert waits[0] == waits[2] > 1 > waits[1]
+    assert all(one.end <= other.begin for one, other in pairwise(spans) if one.rank == other.rank)
 
 
 def test_letters_take_their_time() -> None:
