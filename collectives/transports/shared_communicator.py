@@ -104,6 +104,7 @@ class SharedCommunicator(Communicator):
         self._segments, self._own_segments = [], []
         self._bound.clear()
         self._bound_in_place.clear()
+        self._meetings.clear()  # methods of this object, which would keep it until cycles are looked for
 
     def _tell_broken(self, state: State, text: str) -> None:
         self._window.leave(state, text)
