@@ -1,8 +1,8 @@
 """How ranks talk.
 
 The lower storey exchanges arrays: `communicator` is the contract, `programs` say what happens to arrays, `transports`
-carry them out in `memory` or by messages, `world` finds the one to use. The upper storey trains with it: `ops`, `passes`,
-`training`, `horovod`, and what scripts call in `public`. Names are imported on first use, so that importing
+carry them out in `memory` or by messages, `world` finds the one to use. The upper storey trains with it: `ops`,
+`passes`, `training`, `horovod`, and what scripts call in `public`. Names are imported on first use, so that importing
 this package starts no MPI and loads nothing of the framework.
 """
 

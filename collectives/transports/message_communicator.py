@@ -77,6 +77,7 @@ class MpiMessageCommunicator(MpiRank):
         if self.is_broken:
             self._end_splits()
         self._job.mailroom.forget(self._key)
+        self._bound.clear()  # methods of this object, which would keep it until cycles are looked for
         # MPI lets each rank free its handle for itself. The world's own goes with the process.
         if self._comm is not self._job.comm and not self._transfers.collect():
             self._comm.Free()

@@ -93,14 +93,15 @@ def groups_over_hosts(world: Communicator) -> list[str]:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_close_gives_memory_back(transport: str, results: list[dict[str, Any]]) -> None:
     for result in results:
-        grown, open_files, num_boxes = result[f"growth {transport}"]
+        grown, open_files, num_boxes, is_gone = result[f"growth {transport}"]
+        assert is_gone, "something of a closed group leads back to it"
         assert grown < 8.0, f"KiB a group: {grown}"
         assert open_files < 10
         assert num_boxes == 0, "the mail of groups that are closed is kept"
 
 
-def growth(world: Communicator, transport: Any, count: int = 100) -> tuple[float, int, int]:
-    """KiB that stay for each group that was made and closed, how many more files are open, and boxes for letters."""
+def growth(world: Communicator, transport: Any, count: int = 100) -> tuple[float, int, int, bool]:
+    """What stays of groups that were made and closed: KiB for each, files, boxes for letters; whether it is gone."""
     comm: Any = make(transport)
 
     def make_groups(number: int) -> None:
@@ -111,16 +112,24 @@ def growth(world: Communicator, transport: Any, count: int = 100) -> tuple[float
                 group.send(np.full(3, 1.0), destination=1 - group.rank)
                 group.recv(source=1 - group.rank)
             group.barrier()
+            group.all_reduce(np.ones(3))
             group.close()
             group.close()  # harmless
+            last[:] = [weakref.ref(group)]
 
+    last: list[weakref.ref[Communicator]] = []
     make_groups(30)
     memory_before, files_before = _resident(), len(list(Path("/proc/self/fd").iterdir()))
     make_groups(count)
     grown, files = (_resident() - memory_before) / count, len(list(Path("/proc/self/fd").iterdir())) - files_before
     num_boxes = len(comm._job.mailroom._inboxes) + len(comm._job.mailroom._outboxes)
+    gc.collect()
+    gc.disable()
+    make_groups(1)
+    is_gone = last[0]() is None
+    gc.enable()
     comm.close()
-    return grown, files, num_boxes
+    return grown, files, num_boxes, is_gone
 
 
 def _resident() -> int:
