@@ -35,6 +35,7 @@ from dtrain.ops.activation import relu6 as relu6
 from dtrain.ops.activation import sigmoid as sigmoid
 from dtrain.ops.activation import silu as silu
 from dtrain.ops.activation import softplus as softplus
+from dtrain.ops.activation import softsign as softsign
 from dtrain.ops.argreduce import argmax as argmax
 from dtrain.ops.argreduce import argmin as argmin
 from dtrain.ops.arithmetic import exp2 as exp2
@@ -99,7 +100,6 @@ from dtrain.ops.composed_activation import hardtanh as hardtanh
 from dtrain.ops.composed_activation import mish as mish
 from dtrain.ops.composed_activation import selu as selu
 from dtrain.ops.composed_activation import softmin as softmin
-from dtrain.ops.composed_activation import softsign as softsign
 from dtrain.ops.composed_activation import tanhshrink as tanhshrink
 from dtrain.ops.convolution import conv1d as conv1d
 from dtrain.ops.convolution import conv2d as conv2d

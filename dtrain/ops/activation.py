@@ -95,6 +95,11 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float | None = None) -> Te
     return y if threshold is None else where(x * beta > threshold, x, y)
 
 
+def softsign(x: Tensor) -> Tensor:
+    """x / (1 + |x|). Integers and bools give f32."""
+    return apply(OPS["softsign"], as_floating(x))
+
+
 def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
     """x · Φ(x), Φ the standard normal distribution function; `approximate="tanh"` is the cheaper tanh form."""
     if approximate not in ("none", "tanh"):

@@ -12,7 +12,6 @@ from dtrain.ops.infer import normalize_axis
 from dtrain.ops.joining import chunk
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.softmax import softmax
-from dtrain.ops.unary import abs as absolute
 from dtrain.ops.unary import tanh
 
 # Klambauer et al. 2017: with these, activations keep mean 0 and variance 1.
@@ -43,12 +42,6 @@ def selu(x: Tensor) -> Tensor:
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where x > 0, else alpha · (e^(x/alpha) − 1)."""
     return elu(x / alpha, 1.0) * alpha
-
-
-@rounded_once
-def softsign(x: Tensor) -> Tensor:
-    """x / (1 + |x|)."""
-    return x / (1 + absolute(x))
 
 
 @rounded_once

@@ -112,6 +112,7 @@ ROWS = (
         apply("softplus", X * Parameter("beta")) / Parameter("beta"),
         parameters={"beta": (1.0, 2.0)},
     ),
+    Row("softsign", X / (1 + apply("abs", X))),
     Row("tanh", apply("tanh", X), is_elementary=True),
 )
 KERNELS = tuple(kernel for row in ROWS for kernel in row.kernels)
