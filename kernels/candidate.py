@@ -13,6 +13,7 @@ from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.problem import Problem
 
 KernelFunction = Callable[..., Any]  # writes into `out`; only kernels of dynamic ops return their results
+Binder = Callable[..., Callable[[], Any]]  # of the same arguments
 # What speaks against a kernel for a problem, in words, or None.
 Condition = Callable[[Problem], str | None]
 
@@ -22,6 +23,7 @@ class Candidate:
     """One kernel of one op.
 
     function: `(*inputs, out=array or tuple, **attrs)`, which writes into `out`.
+    binder: takes the same arguments, checks them, and returns the call without arguments; it keeps the arrays.
     isa: `reference`, `cuda`, or the instruction set that it was compiled for.
     conditions: whoever meets all of them, and has the features of `isa`, can be run.
     cost: about how many vector instructions it issues; only compared among the candidates of one problem.
@@ -37,6 +39,7 @@ class Candidate:
     name: str
     isa: str
     function: KernelFunction
+    binder: Binder | None = None
     conditions: tuple[Condition, ...] = ()
     cost: Callable[[Problem], float] | None = None
     workspace: Callable[[Problem], int] | None = None
@@ -93,5 +96,5 @@ class Candidate:
     ) -> Callable[[], Any]:
         """The call on these arrays, for a run that makes it again and again."""
         if workspace is None:
-            return partial(self.function, *inputs, out=out, **attrs)
+            return (self.binder or partial(partial, self.function))(*inputs, out=out, **attrs)
         return partial(self.function, *inputs, out=out, workspace=workspace, **attrs)

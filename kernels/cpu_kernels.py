@@ -17,7 +17,7 @@ import numpy as np
 from dtrain.base.errors import expected
 from dtrain.kernels.build_advice import advice_without_module
 from dtrain.kernels.build_digest import expect_current
-from dtrain.kernels.candidate import Candidate, KernelFunction
+from dtrain.kernels.candidate import Binder, Candidate, KernelFunction
 from dtrain.kernels.convolution_cost import direct_cost
 from dtrain.kernels.cpu_conditions import conditions_of, layouts_of
 from dtrain.kernels.cpu_convolution import im2col_candidates
@@ -37,6 +37,7 @@ class CompiledRow(NamedTuple):
     dtype: str
     is_supported: bool
     kernel: KernelFunction
+    bind: Binder | None
 
 
 def compiled_rows() -> tuple[CompiledRow, ...]:
@@ -63,6 +64,7 @@ def candidates_of_rows(rows: Sequence[CompiledRow]) -> Iterator[Candidate]:
             name=row.name,
             isa=row.isa,
             function=row.kernel,
+            binder=row.bind,
             conditions=(signature_of(row.op).takes(row.dtype), *conditions_of(row.op, row.algorithm)),
             cost=direct_cost(row.isa) if row.algorithm == "depthwise" else None,
             needs_contiguous=True,

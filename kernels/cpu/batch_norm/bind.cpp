@@ -28,65 +28,75 @@ T* write_vector(Call& call, int index, std::int64_t size) {
 }
 
 template <typename T>
-void bind_batch_norm_statistics(Call& call, batch_norm_statistics_fn<T>* kernel) {
+auto bind_batch_norm_statistics(Call& call, batch_norm_statistics_fn<T>* kernel) {
   const auto x = call.input<T>(0);
   const ChannelShape shape = read_shape(call, x);
   T* stats = write_vector<T>(call, 0, 2 * shape.channels + 1);
-  ReleaseGil unlocked(x.size * sizeof(T));
-  kernel(x.data, stats, shape);
+  return [=] {
+    ReleaseGil unlocked(x.size * sizeof(T));
+    kernel(x.data, stats, shape);
+  };
 }
 
 template <typename T>
-void bind_batch_norm_merge(Call& call, batch_norm_merge_fn<T>* kernel) {
+auto bind_batch_norm_merge(Call& call, batch_norm_merge_fn<T>* kernel) {
   const auto gathered = call.input<T>(0, 2);
   call.expect(gathered.shape[0] > 0 && gathered.shape[1] % 2 == 1, "gathered[R,2C+1] of at least one rank");
   T* stats = write_vector<T>(call, 0, gathered.shape[1]);
-  kernel(gathered.data, gathered.shape[0], (gathered.shape[1] - 1) / 2, stats);
+  const std::int64_t ranks = gathered.shape[0], channels = (gathered.shape[1] - 1) / 2;
+  return [=] { kernel(gathered.data, ranks, channels, stats); };
 }
 
 template <typename T>
-void bind_batch_norm_moments(Call& call, batch_norm_moments_fn<T>* kernel) {
+auto bind_batch_norm_moments(Call& call, batch_norm_moments_fn<T>* kernel) {
   const auto stats = call.input<T>(0, 1);
   const std::int64_t channels = (stats.size - 1) / 2;
   call.expect(stats.size % 2 == 1, "stats[2C+1]");
-  kernel(stats.data, channels, static_cast<T>(call.number("eps")), write_vector<T>(call, 0, channels),
-         write_vector<T>(call, 1, channels), write_vector<T>(call, 2, channels));
+  const T eps = static_cast<T>(call.number("eps"));
+  T *mean = write_vector<T>(call, 0, channels), *inv_std = write_vector<T>(call, 1, channels);
+  T* variance = write_vector<T>(call, 2, channels);
+  return [=] { kernel(stats.data, channels, eps, mean, inv_std, variance); };
 }
 
 template <typename T>
-void bind_batch_norm_normalize(Call& call, batch_norm_normalize_fn<T>* kernel) {
+auto bind_batch_norm_normalize(Call& call, batch_norm_normalize_fn<T>* kernel) {
   const auto x = call.input<T>(0);
   const auto y = call.output<T>();
   const ChannelShape shape = read_shape(call, x);
   call.expect(y.size == x.size, "y of the size of x");
   const T *mean = read_vector<T>(call, 1, shape.channels), *inv_std = read_vector<T>(call, 2, shape.channels);
   const T *weight = read_vector<T>(call, 3, shape.channels), *bias = read_vector<T>(call, 4, shape.channels);
-  ReleaseGil unlocked(x.size * sizeof(T));
-  kernel(x.data, mean, inv_std, weight, bias, y.data, shape);
+  return [=] {
+    ReleaseGil unlocked(x.size * sizeof(T));
+    kernel(x.data, mean, inv_std, weight, bias, y.data, shape);
+  };
 }
 
 template <typename T>
-void bind_batch_norm_update_running(Call& call, batch_norm_update_running_fn<T>* kernel) {
+auto bind_batch_norm_update_running(Call& call, batch_norm_update_running_fn<T>* kernel) {
   const auto mean = call.input<T>(0, 1);
   const std::int64_t channels = mean.size;
   const T *variance = read_vector<T>(call, 1, channels), *stats = read_vector<T>(call, 2, 2 * channels + 1);
-  kernel(mean.data, variance, stats, channels, static_cast<T>(call.number("momentum")),
-         write_vector<T>(call, 0, channels), write_vector<T>(call, 1, channels));
+  const T momentum = static_cast<T>(call.number("momentum"));
+  T *new_mean = write_vector<T>(call, 0, channels), *new_variance = write_vector<T>(call, 1, channels);
+  return [=] { kernel(mean.data, variance, stats, channels, momentum, new_mean, new_variance); };
 }
 
 template <typename T>
-void bind_batch_norm_backward_sums(Call& call, batch_norm_backward_sums_fn<T>* kernel) {
+auto bind_batch_norm_backward_sums(Call& call, batch_norm_backward_sums_fn<T>* kernel) {
   const auto dy = call.input<T>(0), x = call.input<T>(1);
   const ChannelShape shape = read_shape(call, x);
   call.expect(dy.size == x.size, "dy of the size of x");
   const T *mean = read_vector<T>(call, 2, shape.channels), *inv_std = read_vector<T>(call, 3, shape.channels);
   T *grad_sums = write_vector<T>(call, 0, shape.channels), *product_sums = write_vector<T>(call, 1, shape.channels);
-  ReleaseGil unlocked(x.size * sizeof(T));
-  kernel(dy.data, x.data, mean, inv_std, grad_sums, product_sums, shape);
+  return [=] {
+    ReleaseGil unlocked(x.size * sizeof(T));
+    kernel(dy.data, x.data, mean, inv_std, grad_sums, product_sums, shape);
+  };
 }
 
 template <typename T>
-void bind_batch_norm_backward_data(Call& call, batch_norm_backward_data_fn<T>* kernel) {
+auto bind_batch_norm_backward_data(Call& call, batch_norm_backward_data_fn<T>* kernel) {
   const auto dy = call.input<T>(0), x = call.input<T>(1);
   const auto dx = call.output<T>();
   const ChannelShape shape = read_shape(call, x);
@@ -95,8 +105,10 @@ void bind_batch_norm_backward_data(Call& call, batch_norm_backward_data_fn<T>* k
   const BackwardInputs<T> inputs{dy.data, x.data, read_vector<T>(call, 2, channels), read_vector<T>(call, 3, channels),
                                  read_vector<T>(call, 4, channels), read_vector<T>(call, 5, channels),
                                  read_vector<T>(call, 6, channels), read_vector<T>(call, 7, 2 * channels + 1)};
-  ReleaseGil unlocked(x.size * sizeof(T));
-  kernel(inputs, dx.data, shape);
+  return [=] {
+    ReleaseGil unlocked(x.size * sizeof(T));
+    kernel(inputs, dx.data, shape);
+  };
 }
 
 }  // namespace

@@ -64,9 +64,9 @@ Array<void> Call::untyped_view(PyObject* object, int ndim, bool written) {
   return result;
 }
 
-double Call::scalar_input(int index) {
-  if (input_is(index, &Element<float>::is)) return *view<const float>(args_[index], 0, false).data;
-  if (input_is(index, &Element<double>::is)) return *view<const double>(args_[index], 0, false).data;
+Scalar Call::scalar_input(int index) {
+  if (input_is(index, &Element<float>::is)) return {view<const float>(args_[index], 0, false).data, false};
+  if (input_is(index, &Element<double>::is)) return {view<const double>(args_[index], 0, false).data, true};
   wrong_type(index, "f32 or f64");
 }
 

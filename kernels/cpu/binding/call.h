@@ -30,10 +30,22 @@ struct Array {
   std::int64_t size;
 };
 
+// A number in an array, read when it is asked for.
+struct Scalar {
+  const void* data;
+  bool is_f64;
+  double value() const { return is_f64 ? *static_cast<const double*>(data) : *static_cast<const float*>(data); }
+};
+
 class Call {
  public:
   Call(const char* kernel, PyObject* const* args, Py_ssize_t num_inputs, PyObject* keywords)
       : kernel_(kernel), args_(args), num_inputs_(num_inputs), keywords_(keywords) {}
+
+  // All that was passed: inputs, and what keywords give.
+  std::vector<PyObject*> arguments() const {
+    return {args_, args_ + num_inputs_ + (keywords_ == nullptr ? 0 : PyTuple_GET_SIZE(keywords_))};
+  }
 
   int num_inputs() const { return static_cast<int>(num_inputs_); }
 
@@ -54,7 +66,7 @@ class Call {
   }
 
   bool input_is(int index, bool (*test)(int)) { return has_type(argument(index), test); }
-  double scalar_input(int index);  // a 0-d f32 or f64 array
+  Scalar scalar_input(int index);  // a 0-d f32 or f64 array
 
   PyObject* attribute(const char* name);
   std::int64_t integer(const char* name);

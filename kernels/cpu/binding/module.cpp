@@ -31,7 +31,12 @@ pybind11::list kernel_table() {
   for (Row& row : table()) {
     auto self = py::capsule(&row);
     auto function = py::reinterpret_steal<py::object>(PyCFunction_NewEx(&row.method, self.ptr(), nullptr));
-    result.append(py::make_tuple(row.op, row.algorithm, row.name, row.isa, row.dtype, cpu_supports(row.isa), function));
+    auto bind = py::object(py::none());
+    if (row.bind.ml_meth != nullptr) {
+      bind = py::reinterpret_steal<py::object>(PyCFunction_NewEx(&row.bind, self.ptr(), nullptr));
+    }
+    result.append(py::make_tuple(row.op, row.algorithm, row.name, row.isa, row.dtype, cpu_supports(row.isa), function,
+                                 bind));
   }
   return result;
 }
@@ -45,7 +50,7 @@ PYBIND11_MODULE(_cpu, m) {
   m.attr("source_digest") = DTRAIN_SOURCE_DIGEST;
   m.attr("version") = DTRAIN_VERSION;
   m.def("kernel_table", &dtrain::kernel_table,
-        "Rows (op, algorithm, name, isa, dtype, is_supported, kernel) of every compiled kernel, as its family lists them.");
+        "Rows (op, algorithm, name, isa, dtype, is_supported, kernel, bind) of every compiled kernel, as listed.");
   m.def(
       "set_bfloat16", [](int number) { dtrain::bfloat16_type_number = number; },
       "Tell the module NumPy's type number of ml_dtypes.bfloat16.");

@@ -18,8 +18,12 @@ namespace dtrain {
 #undef KERNEL
 #undef KERNEL_BY
 
-#define DTRAIN_ROW(isa, op, algorithm, type, kernel) \
-  add_row<type, op##_fn<type>, DTRAIN_READER(op)<type>>(table, #op, algorithm, #kernel, #isa, kernel);
+// A reader takes the type of its op's contract; what it returns has a type without a name.
+#define DTRAIN_CLOSURE(op, type) \
+  decltype(DTRAIN_READER(op)<type>(std::declval<Call&>(), static_cast<op##_fn<type>*>(nullptr)))
+#define DTRAIN_ROW(isa, op, algorithm, type, kernel)                                \
+  add_row<type, op##_fn<type>, DTRAIN_CLOSURE(op, type), DTRAIN_READER(op)<type>>( \
+      table, #op, algorithm, #kernel, #isa, kernel);
 #define KERNEL(isa, op, type, tag) DTRAIN_ROW(isa, op, "", type, op##_##tag##_##isa)
 #define KERNEL_BY(isa, op, algorithm, type, tag) \
   DTRAIN_ROW(isa, op, #algorithm, type, op##_##tag##_##algorithm##_##isa)

@@ -35,24 +35,28 @@ void expect_columns(Call& call, Sizes columns, const ConvolutionShape& shape) {
 }
 
 template <typename T>
-void bind_im2col(Call& call, im2col_fn<T>* kernel) {
+auto bind_im2col(Call& call, im2col_fn<T>* kernel) {
   const auto x = call.input<T>(0, 4);
   const auto columns = call.output<T>(0, 6);
   const auto kernel_size = call.integers<2>("kernel_size");
   const ConvolutionShape shape = read_shape(call, x.shape, x.shape[1], kernel_size[0], kernel_size[1]);
   expect_columns(call, columns.shape, shape);
-  ReleaseGil unlocked(columns.size * sizeof(T));
-  kernel(x.data, columns.data, shape);
+  return [=] {
+    ReleaseGil unlocked(columns.size * sizeof(T));
+    kernel(x.data, columns.data, shape);
+  };
 }
 
 template <typename T>
-void bind_col2im(Call& call, col2im_fn<T>* kernel) {
+auto bind_col2im(Call& call, col2im_fn<T>* kernel) {
   const auto columns = call.input<T>(0, 6);
   const auto dx = call.output<T>(0, 4);
   const ConvolutionShape shape = read_shape(call, dx.shape, dx.shape[1], columns.shape[1], columns.shape[2]);
   expect_columns(call, columns.shape, shape);
-  ReleaseGil unlocked(columns.size * sizeof(T));
-  kernel(columns.data, dx.data, shape);
+  return [=] {
+    ReleaseGil unlocked(columns.size * sizeof(T));
+    kernel(columns.data, dx.data, shape);
+  };
 }
 
 // The checks all three depthwise kernels share: x[N,C,H,W], w[O,1,KH,KW], y[N,O,OH,OW].
@@ -67,30 +71,36 @@ ConvolutionShape read_depthwise(Call& call, Sizes x, Sizes weights, Sizes y) {
 }
 
 template <typename T>
-void bind_conv2d(Call& call, conv2d_fn<T>* kernel) {
+auto bind_conv2d(Call& call, conv2d_fn<T>* kernel) {
   const auto x = call.input<T>(0, 4), weights = call.input<T>(1, 4);
   const auto y = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, x.shape, weights.shape, y.shape);
-  ReleaseGil unlocked(y.size * sizeof(T) * 4);
-  kernel(x.data, weights.data, y.data, shape);
+  return [=] {
+    ReleaseGil unlocked(y.size * sizeof(T) * 4);
+    kernel(x.data, weights.data, y.data, shape);
+  };
 }
 
 template <typename T>
-void bind_conv2d_backward_data(Call& call, conv2d_backward_data_fn<T>* kernel) {
+auto bind_conv2d_backward_data(Call& call, conv2d_backward_data_fn<T>* kernel) {
   const auto dy = call.input<T>(0, 4), weights = call.input<T>(1, 4);
   const auto dx = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, dx.shape, weights.shape, dy.shape);
-  ReleaseGil unlocked(dy.size * sizeof(T) * 4);
-  kernel(dy.data, weights.data, dx.data, shape);
+  return [=] {
+    ReleaseGil unlocked(dy.size * sizeof(T) * 4);
+    kernel(dy.data, weights.data, dx.data, shape);
+  };
 }
 
 template <typename T>
-void bind_conv2d_backward_weights(Call& call, conv2d_backward_weights_fn<T>* kernel) {
+auto bind_conv2d_backward_weights(Call& call, conv2d_backward_weights_fn<T>* kernel) {
   const auto dy = call.input<T>(0, 4), x = call.input<T>(1, 4);
   const auto dweights = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, x.shape, dweights.shape, dy.shape);
-  ReleaseGil unlocked(dy.size * sizeof(T) * 4);
-  kernel(dy.data, x.data, dweights.data, shape);
+  return [=] {
+    ReleaseGil unlocked(dy.size * sizeof(T) * 4);
+    kernel(dy.data, x.data, dweights.data, shape);
+  };
 }
 
 }  // namespace

@@ -11,23 +11,27 @@ bool is_tanh_form(Call& call) {
 }
 
 template <typename T>
-void bind_gelu(Call& call, gelu_fn<T>* kernel) {
+auto bind_gelu(Call& call, gelu_fn<T>* kernel) {
   const auto x = call.input<T>(0);
   const auto out = call.output<T>();
   call.expect(x.size == out.size, "x and out of one size");
   const bool tanh_form = is_tanh_form(call);
-  ReleaseGil unlocked(out.size * sizeof(T) * 4);
-  kernel(x.data, out.data, out.size, tanh_form);
+  return [=] {
+    ReleaseGil unlocked(out.size * sizeof(T) * 4);
+    kernel(x.data, out.data, out.size, tanh_form);
+  };
 }
 
 template <typename T>
-void bind_gelu_backward(Call& call, gelu_backward_fn<T>* kernel) {
+auto bind_gelu_backward(Call& call, gelu_backward_fn<T>* kernel) {
   const auto grad = call.input<T>(0), x = call.input<T>(1);
   const auto out = call.output<T>();
   call.expect(grad.size == out.size && x.size == out.size, "grad, x and out of one size");
   const bool tanh_form = is_tanh_form(call);
-  ReleaseGil unlocked(out.size * sizeof(T) * 4);
-  kernel(grad.data, x.data, out.data, out.size, tanh_form);
+  return [=] {
+    ReleaseGil unlocked(out.size * sizeof(T) * 4);
+    kernel(grad.data, x.data, out.data, out.size, tanh_form);
+  };
 }
 
 }  // namespace

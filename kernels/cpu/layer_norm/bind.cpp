@@ -26,27 +26,31 @@ const T* read_sized(Call& call, int index, std::int64_t size) {
 }
 
 template <typename T>
-void bind_layer_norm(Call& call, layer_norm_fn<T>* kernel) {
+auto bind_layer_norm(Call& call, layer_norm_fn<T>* kernel) {
   const auto x = call.input<T>(0), weight = call.input<T>(1);
   const RowShape shape = read_rows(call, x, weight);
   const T* bias = read_sized<T>(call, 2, shape.size);
   const LayerNormOutputs<T> out{write_sized<T>(call, 0, x.size), write_sized<T>(call, 1, shape.rows),
                                 write_sized<T>(call, 2, shape.rows)};
   const T eps = static_cast<T>(call.number("eps"));
-  ReleaseGil unlocked(x.size * sizeof(T));
-  kernel(x.data, weight.data, bias, out, shape, eps);
+  return [=] {
+    ReleaseGil unlocked(x.size * sizeof(T));
+    kernel(x.data, weight.data, bias, out, shape, eps);
+  };
 }
 
 template <typename T>
-void bind_layer_norm_backward(Call& call, layer_norm_backward_fn<T>* kernel) {
+auto bind_layer_norm_backward(Call& call, layer_norm_backward_fn<T>* kernel) {
   const auto x = call.input<T>(1), weight = call.input<T>(4);
   const RowShape shape = read_rows(call, x, weight);
   const LayerNormGradientInputs<T> inputs{read_sized<T>(call, 0, x.size), x.data, read_sized<T>(call, 2, shape.rows),
                                           read_sized<T>(call, 3, shape.rows), weight.data};
   const LayerNormGradients<T> out{write_sized<T>(call, 0, x.size), write_sized<T>(call, 1, shape.size),
                                   write_sized<T>(call, 2, shape.size)};
-  ReleaseGil unlocked(x.size * sizeof(T));
-  kernel(inputs, out, shape);
+  return [=] {
+    ReleaseGil unlocked(x.size * sizeof(T));
+    kernel(inputs, out, shape);
+  };
 }
 
 }  // namespace

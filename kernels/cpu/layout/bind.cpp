@@ -6,7 +6,7 @@ namespace {
 
 // Which of the two arrays is blocked follows from their axes: x[N,C,H,W] has four, blocked[N,CB,H,W,B] five.
 template <typename T>
-void bind_relayout(Call& call, relayout_fn<T>* kernel) {
+auto bind_relayout(Call& call, relayout_fn<T>* kernel) {
   const auto from = call.input<T>(0);
   const auto to = call.output<T>(0);
   call.expect((from.ndim == 4 && to.ndim == 5) || (from.ndim == 5 && to.ndim == 4),
@@ -18,8 +18,10 @@ void bind_relayout(Call& call, relayout_fn<T>* kernel) {
   call.expect(blocked[4] > 0 && blocked[0] == x[0] && blocked[1] == (x[1] + blocked[4] - 1) / blocked[4] &&
                   blocked[2] == x[2] && blocked[3] == x[3],
               "blocked[N,CB,H,W,B] with as many blocks as hold C channels");
-  ReleaseGil unlocked(to.size * sizeof(T));
-  kernel(from.data, to.data, shape);
+  return [=] {
+    ReleaseGil unlocked(to.size * sizeof(T));
+    kernel(from.data, to.data, shape);
+  };
 }
 
 }  // namespace

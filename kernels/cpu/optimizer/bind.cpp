@@ -44,50 +44,62 @@ class TensorGroups {
 };
 
 template <typename T>
-void bind_sgd_update(Call& call, sgd_update_fn<T>* kernel) {
+auto bind_sgd_update(Call& call, sgd_update_fn<T>* kernel) {
   const double momentum = call.number("momentum");
   const bool has_buffers = momentum != 0.0;
-  const SgdSettings<T> settings{static_cast<T>(call.scalar_input(0)), static_cast<T>(momentum),
-                                static_cast<T>(call.number("dampening")), static_cast<T>(call.number("weight_decay")),
-                                call.flag("nesterov")};
-  const TensorGroups<T> tensors(call, 1, has_buffers ? 3 : 2, 0, has_buffers ? 2 : 1);
-  ReleaseGil unlocked(tensors.total() * sizeof(T));
-  for (int i = 0; i < tensors.count(); ++i) {
-    kernel(tensors.input(0, i), tensors.input(1, i), has_buffers ? tensors.input(2, i) : nullptr, tensors.output(0, i),
-           has_buffers ? tensors.output(1, i) : nullptr, tensors.size(i), settings);
-  }
+  const Scalar lr = call.scalar_input(0);
+  const SgdSettings<T> fixed{T(0), static_cast<T>(momentum), static_cast<T>(call.number("dampening")),
+                             static_cast<T>(call.number("weight_decay")), call.flag("nesterov")};
+  return [=, tensors = TensorGroups<T>(call, 1, has_buffers ? 3 : 2, 0, has_buffers ? 2 : 1)] {
+    SgdSettings<T> settings = fixed;
+    settings.lr = static_cast<T>(lr.value());
+    ReleaseGil unlocked(tensors.total() * sizeof(T));
+    for (int i = 0; i < tensors.count(); ++i) {
+      kernel(tensors.input(0, i), tensors.input(1, i), has_buffers ? tensors.input(2, i) : nullptr,
+             tensors.output(0, i), has_buffers ? tensors.output(1, i) : nullptr, tensors.size(i), settings);
+    }
+  };
 }
 
+// What a call says of a step; its settings also depend on the rate and on how many there were.
+struct AdamAttributes {
+  double beta1, beta2, eps, weight_decay;
+  bool decoupled;
+};
+
 template <typename T>
-AdamSettings<T> adam_settings(Call& call, double lr, std::int64_t step) {
-  const double beta1 = call.number("beta1"), beta2 = call.number("beta2");
-  const double weight_decay = call.number("weight_decay");
-  const bool decoupled = call.flag("decoupled");
-  const double correction1 = 1 - std::pow(beta1, static_cast<double>(step));
-  const double correction2 = std::sqrt(1 - std::pow(beta2, static_cast<double>(step)));
+AdamSettings<T> adam_settings(const AdamAttributes& given, double lr, std::int64_t step) {
+  const double correction1 = 1 - std::pow(given.beta1, static_cast<double>(step));
+  const double correction2 = std::sqrt(1 - std::pow(given.beta2, static_cast<double>(step)));
   return {static_cast<T>(lr / correction1),
           static_cast<T>(correction2),
-          static_cast<T>(beta1),
-          static_cast<T>(1 - beta1),
-          static_cast<T>(beta2),
-          static_cast<T>(1 - beta2),
-          static_cast<T>(call.number("eps")),
-          static_cast<T>(decoupled ? 0.0 : weight_decay),
-          static_cast<T>(decoupled ? 1 - lr * weight_decay : 1.0)};
+          static_cast<T>(given.beta1),
+          static_cast<T>(1 - given.beta1),
+          static_cast<T>(given.beta2),
+          static_cast<T>(1 - given.beta2),
+          static_cast<T>(given.eps),
+          static_cast<T>(given.decoupled ? 0.0 : given.weight_decay),
+          static_cast<T>(given.decoupled ? 1 - lr * given.weight_decay : 1.0)};
 }
 
 template <typename T>
-void bind_adam_update(Call& call, adam_update_fn<T>* kernel) {
-  const std::int64_t step = *call.input<std::int64_t>(1, 0).data + 1;
-  const AdamSettings<T> settings = adam_settings<T>(call, call.scalar_input(0), step);
-  const TensorGroups<T> tensors(call, 2, 4, 1, 3);
-  *call.output<std::int64_t>(0, 0).data = step;
-  ReleaseGil unlocked(tensors.total() * sizeof(T));
-  for (int i = 0; i < tensors.count(); ++i) {
-    const AdamState<T> updated{tensors.output(0, i), tensors.output(1, i), tensors.output(2, i)};
-    kernel(tensors.input(0, i), tensors.input(1, i), tensors.input(2, i), tensors.input(3, i), updated,
-           tensors.size(i), settings);
-  }
+auto bind_adam_update(Call& call, adam_update_fn<T>* kernel) {
+  const std::int64_t* steps = call.input<std::int64_t>(1, 0).data;
+  std::int64_t* new_steps = call.output<std::int64_t>(0, 0).data;
+  const Scalar lr = call.scalar_input(0);
+  const AdamAttributes given{call.number("beta1"), call.number("beta2"), call.number("eps"),
+                             call.number("weight_decay"), call.flag("decoupled")};
+  return [=, tensors = TensorGroups<T>(call, 2, 4, 1, 3)] {
+    const std::int64_t step = *steps + 1;
+    const AdamSettings<T> settings = adam_settings<T>(given, lr.value(), step);
+    *new_steps = step;
+    ReleaseGil unlocked(tensors.total() * sizeof(T));
+    for (int i = 0; i < tensors.count(); ++i) {
+      const AdamState<T> updated{tensors.output(0, i), tensors.output(1, i), tensors.output(2, i)};
+      kernel(tensors.input(0, i), tensors.input(1, i), tensors.input(2, i), tensors.input(3, i), updated,
+             tensors.size(i), settings);
+    }
+  };
 }
 
 }  // namespace

@@ -39,25 +39,27 @@ void read_window(Call& call, PoolingShape& shape) {
 }
 
 template <typename T>
-void run_max_pool(Call& call, max_pool2d_fn<T>* kernel, bool has_window) {
+auto read_max_pool(Call& call, max_pool2d_fn<T>* kernel, bool has_window) {
   const auto x = call.input<T>(0, 4);
   const auto y = call.output<T>(0, 4);
   const auto indices = call.output<std::int32_t>(1, 4);
   call.expect(indices.size == y.size, "indices of the size of y");
   PoolingShape shape = read_planes(call, x.shape, y.shape);
   if (has_window) read_window(call, shape);
-  ReleaseGil unlocked(x.size * sizeof(T));
-  kernel(x.data, y.data, indices.data, shape);
+  return [=] {
+    ReleaseGil unlocked(x.size * sizeof(T));
+    kernel(x.data, y.data, indices.data, shape);
+  };
 }
 
 template <typename T>
-void bind_max_pool2d(Call& call, max_pool2d_fn<T>* kernel) {
-  run_max_pool<T>(call, kernel, true);
+auto bind_max_pool2d(Call& call, max_pool2d_fn<T>* kernel) {
+  return read_max_pool<T>(call, kernel, true);
 }
 
 template <typename T>
-void bind_adaptive_max_pool2d(Call& call, adaptive_max_pool2d_fn<T>* kernel) {
-  run_max_pool<T>(call, kernel, false);
+auto bind_adaptive_max_pool2d(Call& call, adaptive_max_pool2d_fn<T>* kernel) {
+  return read_max_pool<T>(call, kernel, false);
 }
 
 template <typename T>
@@ -77,7 +79,7 @@ void bind_max_pool2d_backward(Call& call, max_pool2d_backward_fn<T>* kernel) {
 
 // Forward takes x to y, backward dy to dx; both read the same attributes.
 template <typename T>
-void run_average(Call& call, average_pool2d_fn<T>* kernel, bool is_backward, bool has_window) {
+auto read_average(Call& call, average_pool2d_fn<T>* kernel, bool is_backward, bool has_window) {
   const auto from = call.input<T>(0, 4);
   const auto to = call.output<T>(0, 4);
   PoolingShape shape = is_backward ? read_planes(call, to.shape, from.shape) : read_planes(call, from.shape, to.shape);
@@ -85,28 +87,30 @@ void run_average(Call& call, average_pool2d_fn<T>* kernel, bool is_backward, boo
     read_window(call, shape);
     shape.count_include_pad = call.flag("count_include_pad");
   }
-  ReleaseGil unlocked((from.size + to.size) * sizeof(T));
-  kernel(from.data, to.data, shape);
+  return [=] {
+    ReleaseGil unlocked((from.size + to.size) * sizeof(T));
+    kernel(from.data, to.data, shape);
+  };
 }
 
 template <typename T>
-void bind_average_pool2d(Call& call, average_pool2d_fn<T>* kernel) {
-  run_average<T>(call, kernel, false, true);
+auto bind_average_pool2d(Call& call, average_pool2d_fn<T>* kernel) {
+  return read_average<T>(call, kernel, false, true);
 }
 
 template <typename T>
-void bind_average_pool2d_backward(Call& call, average_pool2d_backward_fn<T>* kernel) {
-  run_average<T>(call, kernel, true, true);
+auto bind_average_pool2d_backward(Call& call, average_pool2d_backward_fn<T>* kernel) {
+  return read_average<T>(call, kernel, true, true);
 }
 
 template <typename T>
-void bind_adaptive_average_pool2d(Call& call, adaptive_average_pool2d_fn<T>* kernel) {
-  run_average<T>(call, kernel, false, false);
+auto bind_adaptive_average_pool2d(Call& call, adaptive_average_pool2d_fn<T>* kernel) {
+  return read_average<T>(call, kernel, false, false);
 }
 
 template <typename T>
-void bind_adaptive_average_pool2d_backward(Call& call, adaptive_average_pool2d_backward_fn<T>* kernel) {
-  run_average<T>(call, kernel, true, false);
+auto bind_adaptive_average_pool2d_backward(Call& call, adaptive_average_pool2d_backward_fn<T>* kernel) {
+  return read_average<T>(call, kernel, true, false);
 }
 
 }  // namespace

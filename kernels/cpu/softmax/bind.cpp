@@ -13,23 +13,27 @@ std::int64_t read_classes(Call& call, const Array<const T>& x) {
 }
 
 template <typename T>
-void bind_row_wise(Call& call, softmax_fn<T>* kernel) {
+auto bind_row_wise(Call& call, softmax_fn<T>* kernel) {
   const auto x = call.input<T>(0);
   const auto out = call.output<T>();
   const std::int64_t classes = read_classes(call, x);
   call.expect(x.size == out.size, "x and out of one size");
-  ReleaseGil unlocked(out.size * sizeof(T) * 4);
-  kernel(x.data, out.data, classes > 0 ? x.size / classes : 0, classes);
+  return [=] {
+    ReleaseGil unlocked(out.size * sizeof(T) * 4);
+    kernel(x.data, out.data, classes > 0 ? x.size / classes : 0, classes);
+  };
 }
 
 template <typename T>
-void bind_row_wise(Call& call, softmax_backward_fn<T>* kernel) {
+auto bind_row_wise(Call& call, softmax_backward_fn<T>* kernel) {
   const auto grad = call.input<T>(0), y = call.input<T>(1);
   const auto out = call.output<T>();
   const std::int64_t classes = read_classes(call, y);
   call.expect(grad.size == out.size && y.size == out.size, "grad, y and out of one size");
-  ReleaseGil unlocked(out.size * sizeof(T) * 2);
-  kernel(grad.data, y.data, out.data, classes > 0 ? y.size / classes : 0, classes);
+  return [=] {
+    ReleaseGil unlocked(out.size * sizeof(T) * 2);
+    kernel(grad.data, y.data, out.data, classes > 0 ? y.size / classes : 0, classes);
+  };
 }
 
 }  // namespace
