@@ -119,7 +119,8 @@ class Executor:
             self._under_way.end(error)
             node = self.steps[reached].node
             if node is not None and node.source and hasattr(error, "add_note"):
-                error.add_note(f"in {node.op.name}, traced from {node.source}")
+                where = f"{node.op.name} of {node.scope}" if node.scope else node.op.name
+                error.add_note(f"in {where}, traced from {node.source}")
             raise
         results = [copy_of(array) for array in self._results]
         for target, source in self._home:

@@ -294,6 +294,20 @@ def test_a_capture_keeps_no_model_alive_by_its_names() -> None:
         gc.enable()
 
 
+def test_an_error_of_a_run_names_the_module_and_the_line() -> None:
+    class Pick(nn.Module):
+        def forward(self, x: dt.Tensor, index: dt.Tensor) -> dt.Tensor:
+            return x[index]
+
+    model = nn.Identity()
+    model.pick = Pick()
+    traced = dt.trace(lambda x, index: model.pick(model(x), index))
+    with pytest.raises(IndexError) as caught:
+        traced(x_of(3), dt.tensor([5]))
+    if hasattr(caught.value, "add_note"):  # Python 3.11
+        assert caught.value.__notes__ == [f"in take of model.pick, traced from {line_of(Pick.forward, 'x[index]')}"]
+
+
 def test_an_error_inside_a_module_leaves_its_scope() -> None:
     class Refusing(nn.Module):
         def forward(self, x: dt.Tensor) -> dt.Tensor:
