@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.version import VERSION
+from dtrain.events import BenchmarkResult, emit
 
 Row = Mapping[str, Any]
 
@@ -67,7 +68,12 @@ def _processor() -> str:
 
 
 def write(found: Mapping[str, Any], args: argparse.Namespace, *, label: str, figure: str) -> None:
-    """Write the files that were asked for. `label` and `figure` name the columns that bars are drawn of."""
+    """Write the files that were asked for, and emit an event a row.
+
+    `label` and `figure` name the columns that bars are drawn of.
+    """
+    for row in found["rows"]:
+        emit(BenchmarkResult(benchmark=found["benchmark"], values=row))
     if args.json is not None:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
     if args.html is not None:

@@ -54,7 +54,7 @@ class ControlClient:
         self._on_lost = on_lost
         self._on_message = on_message
         self._outgoing: deque[bytes] = deque()
-        self._progress: Progress | None = None
+        self._progress: tuple[int, str, float] | None = None  # what a `Progress` is made of when one is due
         self._progress_sent = 0.0
         self._wake = threading.Condition()
         self._closed = False
@@ -83,7 +83,7 @@ class ControlClient:
 
     def progress(self, collective_index: int, call_text: str = "") -> None:
         """Note how far this rank is. Costs an assignment; the latest one is sent a few times a second."""
-        self._progress = Progress(collective_index, call_text, time.time())
+        self._progress = (collective_index, call_text, time.time())
 
     def failure(self, error: BaseException, *, timeout: float = 2.0) -> bool:
         """Report the exception this rank dies of; wait up to `timeout` seconds until the server has it."""
@@ -168,7 +168,7 @@ class ControlClient:
             self._idle = False
             progress, self._progress = self._progress, None
             if progress is not None:
-                self._outgoing.append(encode(progress))
+                self._outgoing.append(encode(Progress(*progress)))
                 self._progress_sent = time.monotonic()
             batch = b"".join(self._outgoing)
             self._outgoing.clear()
