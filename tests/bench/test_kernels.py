@@ -11,8 +11,9 @@ from dtrain.base.dtype import float32, float64
 from dtrain.bench.benchmarks.kernels import select
 from dtrain.bench.command import bench
 from dtrain.bench.kernels.timing import measure
-from dtrain.bench.kernels.workloads import Workload, workloads
+from dtrain.bench.kernels.workloads import workloads
 from dtrain.kernels import all_kernels, candidates, reference_of
+from dtrain.kernels.call import Call
 from dtrain.kernels.workspace import with_workspace
 from dtrain.launcher.plan.spec import UsageError
 
@@ -24,7 +25,7 @@ def test_every_compiled_op_has_workloads() -> None:
 
 
 @pytest.mark.parametrize("workload", list(workloads()), ids=lambda w: f"{w.op} {w.label}")
-def test_a_workload_is_a_valid_call(workload: Workload) -> None:
+def test_a_workload_is_a_valid_call(workload: Call) -> None:
     listed = candidates(workload.problem(float32))
     assert listed[-1] is reference_of(workload.op)
     if len(listed) > 1:

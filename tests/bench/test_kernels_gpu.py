@@ -10,7 +10,8 @@ from helpers.cuda_emulation.emulated_cupy import emulated_cuda
 
 from dtrain.base.dtype import float32
 from dtrain.bench.kernels import gpu as bench
-from dtrain.bench.kernels.workloads import Workload, workloads
+from dtrain.bench.kernels.workloads import workloads
+from dtrain.kernels.call import Call
 from dtrain.kernels.cuda.table import TABLE
 
 
@@ -22,10 +23,10 @@ def _emulated() -> Iterator[None]:
         yield
 
 
-def _smallest(op: str) -> Workload | None:
+def _smallest(op: str) -> Call | None:
     of_op = [workload for workload in workloads() if workload.op == op]
 
-    def elements(workload: Workload) -> int:
+    def elements(workload: Call) -> int:
         return sum(array.size for array in workload.make_inputs(float32.numpy))
 
     return min(of_op, key=elements, default=None)

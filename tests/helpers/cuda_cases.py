@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from helpers.kernel_cases.case import CaseSource
 from helpers.tolerance import assert_close
 
 from dtrain.kernels import reference_of
+from dtrain.kernels.call import Call, Typed
 from dtrain.kernels.cuda.table import TABLE, CudaRow
 from dtrain.kernels.cuda_kernels import kernel_of
 from dtrain.kernels.signature import accumulation_dtype, element_dtype, weight_dtype
@@ -22,22 +23,23 @@ SIZES = (0, 1, 31, 32, 33, 255, 256, 257, 1009, 5000)
 PLANES = ((0, 3, 4, 4), (1, 1, 1, 1), (7, 5), (2, 3, 16, 16), (3, 2, 5, 17), (4, 2, 50, 50), (2, 0, 3, 3))
 
 
-@dataclass
-class Case:
-    """One call: inputs, the types of the outputs, attributes; `aliases` are outputs that are inputs themselves."""
-
-    inputs: list[np.ndarray]
-    outputs: list[tuple[tuple[int, ...], np.dtype]]
-    attrs: dict[str, Any] = field(default_factory=dict)
-    aliases: dict[int, int] = field(default_factory=dict)
-    length: int = 1
-    magnitude: float = 4.0
+Cases = Callable[[str, np.random.Generator], Iterator[Call]]
 
 
-Cases = Callable[[str, np.random.Generator], Iterator[Case]]
+def _typed(
+    inputs: Sequence[np.ndarray],
+    outputs: Sequence[tuple[tuple[int, ...], np.dtype]],
+    attrs: Mapping[str, Any] = MappingProxyType({}),
+    aliases: Mapping[int, int] = MappingProxyType({}),
+    length: int = 1,
+    magnitude: float = 4.0,
+) -> Call:
+    """A call whose arrays have the dtypes of a tag already."""
+    typed = tuple(Typed(shape, dtype) for shape, dtype in outputs)
+    return Call(inputs=tuple(inputs), outputs=typed, attrs=attrs, aliases=aliases, length=length, magnitude=magnitude)
 
 
-def _rank_order_reduce(tag: str, random: np.random.Generator) -> Iterator[Case]:
+def _rank_order_reduce(tag: str, random: np.random.Generator) -> Iterator[Call]:
     dtype = element_dtype(tag).numpy
     for size in SIZES:
         for count, op in ((1, "sum"), (3, "mean"), (5, "sum"), (4, "prod"), (3, "min"), (3, "max")):
@@ -45,12 +47,12 @@ def _rank_order_reduce(tag: str, random: np.random.Generator) -> Iterator[Case]:
             if op in ("min", "max") and size > 1:
                 arrays[1][0] = arrays[0][1] = np.nan
             aliases = {0: count - 1} if size % 2 else {}
-            yield Case(arrays, [((size,), dtype)], {"op": op}, aliases, length=count)
+            yield _typed(arrays, [((size,), dtype)], {"op": op}, aliases, length=count)
         for weights in ((0.25, 0.5, 0.25), (0.0, 1 / 3, 2 / 3), (0.0, 0.0)):
             arrays = [random.normal(size=size).astype(dtype) for _ in weights]
             arrays[0][...] = np.nan if weights[0] == 0 else arrays[0]
             attrs = {"op": "weighted", "weights": weights}
-            yield Case(arrays, [((size,), dtype)], attrs, {0: 1} if size % 2 else {}, length=len(weights))
+            yield _typed(arrays, [((size,), dtype)], attrs, {0: 1} if size % 2 else {}, length=len(weights))
 
 
 def _normal(random: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, center: float = 0.0) -> np.ndarray:
@@ -66,64 +68,64 @@ def _channel_inputs(tag: str, shape: tuple[int, ...], random: np.random.Generato
     return _normal(random, shape, element), _normal(random, shape, element), mean, inv_std, weight, bias
 
 
-def _batch_norm_statistics(tag: str, random: np.random.Generator) -> Iterator[Case]:
+def _batch_norm_statistics(tag: str, random: np.random.Generator) -> Iterator[Call]:
     element, wide = element_dtype(tag).numpy, accumulation_dtype(element_dtype(tag)).numpy
     for shape in PLANES:
         # A large offset is what E[x²] − E[x]² fails at; short floats cannot hold one.
         for center in (0.0, 1000.0 if element.itemsize > 2 else 3.0):
             x = _normal(random, shape, element, center)
             length = max(x.size // max(shape[1], 1), 1)
-            yield Case([x], [((2 * shape[1] + 1,), wide)], length=length, magnitude=4.0)
+            yield _typed([x], [((2 * shape[1] + 1,), wide)], length=length, magnitude=4.0)
 
 
-def _batch_norm_backward_sums(tag: str, random: np.random.Generator) -> Iterator[Case]:
+def _batch_norm_backward_sums(tag: str, random: np.random.Generator) -> Iterator[Call]:
     for shape in PLANES:
         x, dy, mean, inv_std, *_ = _channel_inputs(tag, shape, random)
         length = max(x.size // max(shape[1], 1), 1)
         outputs = [((shape[1],), mean.dtype)] * 2
-        yield Case([dy, x, mean, inv_std], outputs, length=length, magnitude=float(length))
+        yield _typed([dy, x, mean, inv_std], outputs, length=length, magnitude=float(length))
 
 
-def _batch_norm_normalize(tag: str, random: np.random.Generator) -> Iterator[Case]:
+def _batch_norm_normalize(tag: str, random: np.random.Generator) -> Iterator[Call]:
     for shape in PLANES:
         x, _, *channels = _channel_inputs(tag, shape, random)
-        yield Case([x, *channels], [(shape, x.dtype)])
+        yield _typed([x, *channels], [(shape, x.dtype)])
 
 
-def _batch_norm_backward_data(tag: str, random: np.random.Generator) -> Iterator[Case]:
+def _batch_norm_backward_data(tag: str, random: np.random.Generator) -> Iterator[Call]:
     for shape in PLANES:
         x, dy, mean, inv_std, weight, _ = _channel_inputs(tag, shape, random)
         grad_sums, product_sums = (_normal(random, (shape[1],), mean.dtype) for _ in range(2))
         stats = _normal(random, (2 * shape[1] + 1,), mean.dtype)
         stats[0] = x.size // max(shape[1], 1)
-        yield Case([dy, x, mean, inv_std, weight, grad_sums, product_sums, stats], [(shape, x.dtype)])
+        yield _typed([dy, x, mean, inv_std, weight, grad_sums, product_sums, stats], [(shape, x.dtype)])
 
 
-def _softmax_cross_entropy(tag: str, random: np.random.Generator) -> Iterator[Case]:
+def _softmax_cross_entropy(tag: str, random: np.random.Generator) -> Iterator[Call]:
     dtype = element_dtype(tag).numpy
     for rows, classes in ((0, 3), (1, 1), (5, 10), (3, 33), (2, 1000)):
         for smoothing, integer in ((0.0, np.int64), (0.1, np.int32)):
             logits = (4 * random.normal(size=(rows, classes))).astype(dtype)
             targets = random.integers(0, classes, rows).astype(integer)
             outputs = [((rows,), dtype), ((rows, classes), dtype)]
-            yield Case([logits, targets], outputs, {"label_smoothing": smoothing}, length=classes)
+            yield _typed([logits, targets], outputs, {"label_smoothing": smoothing}, length=classes)
 
 
-def _softmax_cross_entropy_backward(tag: str, random: np.random.Generator) -> Iterator[Case]:
+def _softmax_cross_entropy_backward(tag: str, random: np.random.Generator) -> Iterator[Call]:
     dtype = element_dtype(tag).numpy
     for rows, classes in ((0, 3), (1, 1), (5, 10), (700, 3)):
         for smoothing, integer in ((0.0, np.int32), (0.2, np.int64)):
             grad, probabilities = _normal(random, (rows,), dtype), random.uniform(size=(rows, classes)).astype(dtype)
             targets = random.integers(0, classes, rows).astype(integer)
             attrs = {"label_smoothing": smoothing}
-            yield Case([grad, probabilities, targets], [((rows, classes), dtype)], attrs)
+            yield _typed([grad, probabilities, targets], [((rows, classes), dtype)], attrs)
 
 
 # Sizes of the tensors of one update: none, empty ones among others, one above a chunk.
 _UPDATES = ((), (1,), (0, 5, 300), (9000, 3, 257))
 
 
-def _sgd_update(tag: str, random: np.random.Generator) -> Iterator[Case]:
+def _sgd_update(tag: str, random: np.random.Generator) -> Iterator[Call]:
     dtype = element_dtype(tag).numpy
     settings = ((0.0, 0.0, 0.0, False), (0.9, 0.0, 1e-2, False), (0.9, 0.0, 1e-2, True), (0.5, 0.25, 0.0, False))
     for sizes in _UPDATES:
@@ -137,10 +139,10 @@ def _sgd_update(tag: str, random: np.random.Generator) -> Iterator[Case]:
             }  # fmt: skip
             outputs = [((size,), dtype) for _ in range(groups - 1) for size in sizes]
             sources = [*range(1, 1 + len(sizes)), *range(1 + 2 * len(sizes), 1 + 3 * len(sizes))]
-            yield Case([lr, *arrays], outputs, attrs, dict(enumerate(sources[: len(outputs)])) if in_place else {})
+            yield _typed([lr, *arrays], outputs, attrs, dict(enumerate(sources[: len(outputs)])) if in_place else {})
 
 
-def _adam_update(tag: str, random: np.random.Generator) -> Iterator[Case]:
+def _adam_update(tag: str, random: np.random.Generator) -> Iterator[Call]:
     dtype = element_dtype(tag).numpy
     settings = ((True, 0, 0.0, False), (True, 7, 0.1, True), (False, 99, 0.1, False))
     for sizes in _UPDATES[1:]:
@@ -155,20 +157,20 @@ def _adam_update(tag: str, random: np.random.Generator) -> Iterator[Case]:
             outputs = [((), np.dtype(np.int64)), *[((size,), dtype) for _ in range(3) for size in sizes]]
             count = len(sizes)
             sources = [1, *range(2, 2 + count), *range(2 + 2 * count, 2 + 4 * count)]
-            yield Case(inputs, outputs, attrs, dict(enumerate(sources)) if in_place else {})
+            yield _typed(inputs, outputs, attrs, dict(enumerate(sources)) if in_place else {})
 
 
-def _add_at(tag: str, random: np.random.Generator) -> Iterator[Case]:
+def _add_at(tag: str, random: np.random.Generator) -> Iterator[Call]:
     dtype = element_dtype(tag).numpy
     for size, places in ((0, 5), (1, 1), (300, 7), (257, 1000)):
         for in_place in (True, False):
             total, values = (10 * _normal(random, (count,), np.dtype(np.float64)) for count in (places, size))
             numbers = [np.abs(array).astype(dtype) for array in (total, values)]
             positions = random.integers(0, places, size)
-            yield Case([numbers[0], positions, numbers[1]], [((places,), dtype)], {}, {0: 0} if in_place else {})
+            yield _typed([numbers[0], positions, numbers[1]], [((places,), dtype)], {}, {0: 0} if in_place else {})
 
 
-def _range_check(tag: str, random: np.random.Generator) -> Iterator[Case]:
+def _range_check(tag: str, random: np.random.Generator) -> Iterator[Call]:
     dtype = element_dtype(tag).numpy
     for size in SIZES:
         for low, high, bad in ((0, 9, 9), (0, 9, -1), (-9, 9, -10), (-9, 9, None)):
@@ -178,18 +180,18 @@ def _range_check(tag: str, random: np.random.Generator) -> Iterator[Case]:
             for before in (0, 3):
                 attrs = {"low": low, "high": high, "number": 7}
                 flag = np.array([before, before], np.int64)
-                yield Case([index, flag], [((2,), np.dtype(np.int64))], attrs, {0: 1} if size % 2 else {})
+                yield _typed([index, flag], [((2,), np.dtype(np.int64))], attrs, {0: 1} if size % 2 else {})
 
 
 def _of_the_cpu(source: CaseSource, every: int) -> Cases:
     """Every n-th case of a kernel of the CPU: the emulation runs threads one after the other."""
 
-    def cases(tag: str, random: np.random.Generator) -> Iterator[Case]:
+    def cases(tag: str, random: np.random.Generator) -> Iterator[Call]:
         dtype = element_dtype(tag).numpy
         for case in list(source())[::every]:
-            outputs = [(shape, np.dtype(own) if own is not None else dtype) for shape, own in case.outputs]
-            yield Case(
-                case.cast_inputs(dtype), outputs, dict(case.attrs), dict(case.aliases), case.length, 4 * case.magnitude
+            outputs = [(array.shape, array.dtype) for array in case.make_outputs(dtype)]
+            yield _typed(
+                case.make_inputs(dtype), outputs, dict(case.attrs), dict(case.aliases), case.length, 4 * case.magnitude
             )
 
     return cases
@@ -220,16 +222,16 @@ ROWS = [(row, tag) for row in TABLE for tag in row.dtypes]
 ROW_IDS = [f"{row.op}-{tag}" for row, tag in ROWS]
 
 
-def _call(function: Callable[..., None], case: Case, inputs: list[Any], empty: Callable[..., Any]) -> list[Any]:
+def _call(function: Callable[..., None], case: Call, inputs: list[Any], empty: Callable[..., Any]) -> list[Any]:
     outputs = [
-        inputs[case.aliases[index]] if index in case.aliases else empty(shape, dtype)
-        for index, (shape, dtype) in enumerate(case.outputs)
+        inputs[case.aliases[index]] if index in case.aliases else empty(output.shape, output.dtype)
+        for index, output in enumerate(case.outputs)
     ]
     function(*inputs, out=outputs[0] if len(outputs) == 1 else tuple(outputs), **case.attrs)
     return outputs
 
 
-def run_on_cuda(row: CudaRow, tag: str, case: Case) -> list[np.ndarray]:
+def run_on_cuda(row: CudaRow, tag: str, case: Call) -> list[np.ndarray]:
     """The outputs of the CUDA kernel, brought to the host."""
     import cupy
 
@@ -237,7 +239,7 @@ def run_on_cuda(row: CudaRow, tag: str, case: Case) -> list[np.ndarray]:
     return [array.get() for array in _call(kernel_of(row, tag), case, inputs, cupy.empty)]
 
 
-def run_reference(row: CudaRow, case: Case) -> list[np.ndarray]:
+def run_reference(row: CudaRow, case: Call) -> list[np.ndarray]:
     """The outputs of the NumPy reference."""
     return _call(reference_of(row.op).function, case, [array.copy() for array in case.inputs], np.empty)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers.kernel_cases import CASES, Case
+from helpers.kernel_cases import CASES
 from helpers.kernel_checks import COMPILED, applicable_cases, compare, dtype_of, problem_of, wanted_outputs
 
 from dtrain.base.dtype import float32, float64
 from dtrain.base.tensor_type import tensor_type
 from dtrain.kernels import Candidate, Policy, Problem, candidates, choose, reference_of, using
+from dtrain.kernels.call import Call
 from dtrain.kernels.explanation import explain
 from dtrain.kernels.workspace import bind_alone
 
@@ -27,7 +28,7 @@ def test_every_kernel_is_taken_by_its_name(info: Candidate) -> None:
     case, inputs = applicable_cases(info)[-1]
     dtype = dtype_of(info)
     problem = problem_of(info.op, case, inputs, dtype)
-    outputs = case.empty_outputs(dtype)
+    outputs = case.make_outputs(dtype)
     with using(forced=frozenset({info.name})):
         taken = choose(problem)
         assert taken is info
@@ -39,8 +40,8 @@ def test_every_kernel_is_taken_by_its_name(info: Candidate) -> None:
 
 @pytest.mark.parametrize("op", sorted(CASES))
 def test_every_reference_is_taken_by_its_name(op: str) -> None:
-    case: Case = next(iter(CASES[op]()))
-    problem = problem_of(op, case, case.cast_inputs(float32.numpy), float32.numpy)
+    case: Call = next(iter(CASES[op]()))
+    problem = problem_of(op, case, case.make_inputs(float32.numpy), float32.numpy)
     assert choose(problem, Policy(forced=frozenset({f"{op}_reference"}))) is reference_of(op)
     assert choose(problem, Policy(isa="reference")) is reference_of(op)
     assert candidates(problem)[-1] is reference_of(op)

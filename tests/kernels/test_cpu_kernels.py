@@ -29,7 +29,7 @@ def test_against_reference(info: Candidate) -> None:
     cases = applicable_cases(info)
     assert cases, f"no case of {info.op} fits {info.name}"
     for case, inputs in cases:
-        outputs = case.empty_outputs(dtype_of(info))
+        outputs = case.make_outputs(dtype_of(info))
         wanted = wanted_outputs(case, info, inputs)
         run(info, case, inputs, outputs)
         compare(case, info, outputs, wanted)
@@ -39,7 +39,7 @@ def test_against_reference(info: Candidate) -> None:
 def test_inputs_are_left_alone(info: Candidate) -> None:
     for case, inputs in applicable_cases(info)[:40]:
         before = [array.copy() for array in inputs]
-        run(info, case, inputs, case.empty_outputs(dtype_of(info)))
+        run(info, case, inputs, case.make_outputs(dtype_of(info)))
         for array, copy in zip(inputs, before):
             np.testing.assert_array_equal(
                 array.view(np.uint8) if array.ndim else array, copy.view(np.uint8) if copy.ndim else copy
@@ -55,7 +55,7 @@ def test_outputs_may_be_inputs(info: Candidate) -> None:
         if not case.aliases:
             continue
         wanted = wanted_outputs(case, info, inputs)
-        outputs = case.empty_outputs(dtype_of(info))
+        outputs = case.make_outputs(dtype_of(info))
         outputs = [inputs[case.aliases[i]] if i in case.aliases else output for i, output in enumerate(outputs)]
         run(info, case, inputs, outputs)
         compare(case, info, outputs, wanted)
@@ -86,7 +86,7 @@ def test_every_op_has_a_scalar_kernel_per_dtype() -> None:
 @pytest.mark.parametrize("op", sorted(CASES))
 def test_isa_cap_chooses_that_level(op: str, isa: str) -> None:
     case, dtype = next(iter(CASES[op]())), np.dtype(np.float32)
-    problem = problem_of(op, case, case.cast_inputs(dtype), dtype)
+    problem = problem_of(op, case, case.make_inputs(dtype), dtype)
     fitting = candidates(problem)
     with using(isa=isa):
         chosen = choose(problem)

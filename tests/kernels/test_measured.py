@@ -97,7 +97,7 @@ def test_every_op_can_be_measured(op: str, monkeypatch: pytest.MonkeyPatch) -> N
     """Integers among the made-up inputs are places that exist, scalars are arrays."""
     monkeypatch.setattr("dtrain.kernels.timing._SAMPLE_SECONDS", 0.0)
     for case in list(CASES[op]())[-3:]:
-        problem = problem_of(op, case, case.cast_inputs(float32.numpy), float32.numpy)
+        problem = problem_of(op, case, case.make_inputs(float32.numpy), float32.numpy)
         usable = candidates(problem)
         assert len(measure(problem, usable, repeats=1)) == len(usable)
 

@@ -29,8 +29,8 @@ def planned(nbytes: int) -> np.ndarray:
 def test_a_planned_workspace_gives_the_same_bits(op: str) -> None:
     uses = 0
     for case in CASES[op]():
-        inputs = case.cast_inputs(F32)
-        outputs = case.empty_outputs(F32)
+        inputs = case.make_inputs(F32)
+        outputs = case.make_outputs(F32)
         types = [[tensor_type(a.shape, from_numpy(a.dtype)) for a in arrays] for arrays in (inputs, outputs)]
         problem = Problem(op, types[0], types[1], case.attrs)
         for candidate in candidates(problem):
@@ -38,7 +38,7 @@ def test_a_planned_workspace_gives_the_same_bits(op: str) -> None:
             if nbytes == 0:
                 continue
             uses += 1
-            own, given = case.empty_outputs(F32), case.empty_outputs(F32)
+            own, given = case.make_outputs(F32), case.make_outputs(F32)
             call(with_workspace(candidate.function, nbytes), inputs, own, case.attrs)
             candidate.bind(inputs, given[0], dict(case.attrs), planned(nbytes))()
             assert own[0].tobytes() == given[0].tobytes(), (case.label, candidate.name)

@@ -11,8 +11,9 @@ from dtrain.base.dtype import as_dtype
 from dtrain.base.errors import expected
 from dtrain.bench.kernels.gpu import copy_gigabytes_per_second, gpu_candidates, measure_on_gpu
 from dtrain.bench.kernels.timing import Timing, measure
-from dtrain.bench.kernels.workloads import Workload, workloads
+from dtrain.bench.kernels.workloads import workloads
 from dtrain.bench.report import record, write
+from dtrain.kernels.call import Call
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=9, help="interleaved samples of each kernel (default 9)")
 
 
-def select(ops: Sequence[str]) -> list[Workload]:
+def select(ops: Sequence[str]) -> list[Call]:
     """The workloads of these ops, or all. Raises ValueError for an op that has none."""
     known = list(workloads())
     names = sorted({workload.op for workload in known})

@@ -13,7 +13,7 @@ from dtrain.base.device import Device, as_device
 from dtrain.base.dtype import DType
 from dtrain.base.turns import take_turns
 from dtrain.bench.kernels.timing import Timing, summarize
-from dtrain.bench.kernels.workloads import Workload
+from dtrain.kernels.call import Call
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.choice import candidates
 from dtrain.kernels.problem import Problem
@@ -23,12 +23,12 @@ from dtrain.kernels.workspace import with_workspace
 LAUNCHES = 20
 
 
-def gpu_candidates(workload: Workload, dtype: DType, device: Device) -> list[Candidate]:
+def gpu_candidates(workload: Call, dtype: DType, device: Device) -> list[Candidate]:
     """The kernels of the op that run this workload on a GPU, best first, the reference last."""
     return candidates(workload.problem(dtype, device))
 
 
-def measure_on_gpu(workload: Workload, dtype: DType, repeats: int, index: int = 0) -> Iterator[Timing]:
+def measure_on_gpu(workload: Call, dtype: DType, repeats: int, index: int = 0) -> Iterator[Timing]:
     """One `Timing` per candidate on GPU `index`; samples of all candidates are interleaved."""
     import cupy
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dtrain.base.dtype import DType
 from dtrain.base.turns import Samples, repeated, take_turns
-from dtrain.bench.kernels.workloads import Workload
+from dtrain.kernels.call import Call
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.choice import candidates
 from dtrain.kernels.measured import SAMPLE_SECONDS
@@ -34,7 +34,7 @@ class Timing:
         return asdict(self)
 
 
-def measure(workload: Workload, dtype: DType, repeats: int) -> Iterator[Timing]:
+def measure(workload: Call, dtype: DType, repeats: int) -> Iterator[Timing]:
     """One `Timing` per candidate."""
     inputs, outputs = workload.make_inputs(dtype.numpy), workload.make_outputs(dtype.numpy)
     out = outputs[0] if len(outputs) == 1 else tuple(outputs)
@@ -49,7 +49,7 @@ def measure(workload: Workload, dtype: DType, repeats: int) -> Iterator[Timing]:
 
 
 def summarize(
-    workload: Workload, dtype: DType, kernels: Sequence[Candidate], measured: Mapping[str, Samples], nbytes: int
+    workload: Call, dtype: DType, kernels: Sequence[Candidate], measured: Mapping[str, Samples], nbytes: int
 ) -> Iterator[Timing]:
     """One `Timing` per kernel; the last kernel is the reference."""
     reference = measured[kernels[-1].name]

@@ -1,77 +1,21 @@
 """What each op is timed on: shapes as they occur in training ResNet-18, an MLP and their optimizers.
 
-A workload knows its bytes (what must be read and written once) and, where arithmetic decides, its FLOPs.
+Where arithmetic decides how long a call takes, it knows its FLOPs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import replace
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from dtrain.base.device import CPU, Device
-from dtrain.base.dtype import DType, as_dtype, float32, float64
+from dtrain.base.dtype import float32, float64
 from dtrain.base.layout import NCHW16C, PLAIN
-from dtrain.base.tensor_type import tensor_type
-from dtrain.kernels.array_module import Array
+from dtrain.kernels.call import Call, Typed
 from dtrain.kernels.formula.cpp_text import kernels as compiled_formulas
-from dtrain.kernels.problem import Problem
 
 Shape = tuple[int, ...]
-
-
-class Typed(NamedTuple):
-    """An array with a dtype of its own: lr, step, targets, indices."""
-
-    shape: Shape
-    dtype: str
-
-
-# A shape alone is of the dtype under test.
-Spec = Shape | Typed
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workload:
-    """One call to time. `in_range` bounds the integers among the inputs; `flops` is 0 where bytes decide."""
-
-    op: str
-    label: str
-    inputs: tuple[Spec, ...]
-    outputs: tuple[Spec, ...]
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-    in_range: int = 1
-    flops: int = 0
-
-    def make_inputs(self, dtype: np.dtype) -> list[Array]:
-        """Positive values around one, so that no kernel takes a special path; integers below `in_range`."""
-        generator = np.random.default_rng(0)
-        arrays = []
-        for shape, own in map(_shape_and_dtype, self.inputs):
-            integers = generator.integers(0, self.in_range, shape)
-            floats = 0.5 + generator.random(shape)
-            is_integer = own is not None and np.dtype(own).kind == "i"
-            arrays.append(np.asarray(integers if is_integer else floats).astype(own or dtype))
-        return arrays
-
-    def make_outputs(self, dtype: np.dtype) -> list[Array]:
-        return [np.empty(shape, own or dtype) for shape, own in map(_shape_and_dtype, self.outputs)]
-
-    def problem(self, dtype: DType, device: Device = CPU) -> Problem:
-        """What a kernel is chosen for."""
-        inputs, outputs = (
-            [tensor_type(shape, as_dtype(own or dtype), device=device) for shape, own in map(_shape_and_dtype, specs)]
-            for specs in (self.inputs, self.outputs)
-        )
-        return Problem(self.op, inputs, outputs, self.attrs)
-
-
-def _shape_and_dtype(spec: Spec) -> tuple[Shape, str | None]:
-    return (spec.shape, spec.dtype) if isinstance(spec, Typed) else (spec, None)
-
 
 # N, C, H, W, O, groups, kernel, stride
 _CONVOLUTIONS = (
@@ -85,7 +29,7 @@ _CONVOLUTIONS = (
 )
 
 
-def _convolutions() -> Iterator[Workload]:
+def _convolutions() -> Iterator[Call]:
     for n, c, h, w, o, groups, kernel, stride in _CONVOLUTIONS:
         pad, out = kernel // 2, (-(-h // stride), -(-w // stride))
         x, weights, y = (n, c, h, w), (o, c // groups, kernel, kernel), (n, o, *out)
@@ -94,91 +38,84 @@ def _convolutions() -> Iterator[Workload]:
         label = f"{n}x{c}x{h}x{w} to {o}, {kernel}x{kernel}/{stride}" + (f", {groups} groups" if groups > 1 else "")
         flops = 2 * prod(y) * prod(weights[1:])
         backward = (("input_shape", x, "data", (y, weights)), ("weight_shape", weights, "weights", (y, x)))
-        yield Workload(op="conv2d", label=label, inputs=(x, weights), outputs=(y,), attrs=attrs, flops=flops)
+        yield Call(op="conv2d", label=label, inputs=(x, weights), outputs=(y,), attrs=attrs, flops=flops)
         for name, shape, suffix, inputs in backward:
             op, with_shape = f"conv2d_backward_{suffix}", {name: shape, **attrs}
-            yield Workload(op=op, label=label, inputs=inputs, outputs=(shape,), attrs=with_shape, flops=flops)
+            yield Call(op=op, label=label, inputs=inputs, outputs=(shape,), attrs=with_shape, flops=flops)
         if groups == 1 and kernel > 1:
             columns = (c, kernel, kernel, n, *out)
             seen = {"kernel_size": (kernel, kernel), **window}
-            yield Workload(op="im2col", label=label, inputs=(x,), outputs=(columns,), attrs=seen)
-            yield Workload(op="col2im", label=label, inputs=(columns,), outputs=(x,), attrs=window)
+            yield Call(op="im2col", label=label, inputs=(x,), outputs=(columns,), attrs=seen)
+            yield Call(op="col2im", label=label, inputs=(columns,), outputs=(x,), attrs=window)
 
 
-def _pooling() -> Iterator[Workload]:
+def _pooling() -> Iterator[Call]:
     x, y, label = (16, 64, 32, 32), (16, 64, 16, 16), "16x64x32x32, 2x2/2"
     window = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}
-    indices = Typed(y, "int32")
+    indices = Typed(y, "int32", 32 * 32)
     average, shaped = {**window, "count_include_pad": True}, {"input_shape": x}
-    yield Workload(op="max_pool2d", label=label, inputs=(x,), outputs=(y, indices), attrs=window)
-    yield Workload(
-        op="max_pool2d_backward", label=label, inputs=(y, indices), outputs=(x,), attrs=shaped, in_range=32 * 32
-    )
-    yield Workload(op="average_pool2d", label=label, inputs=(x,), outputs=(y,), attrs=average)
-    yield Workload(op="average_pool2d_backward", label=label, inputs=(y,), outputs=(x,), attrs={**shaped, **average})
+    yield Call(op="max_pool2d", label=label, inputs=(x,), outputs=(y, indices), attrs=window)
+    yield Call(op="max_pool2d_backward", label=label, inputs=(y, indices), outputs=(x,), attrs=shaped)
+    yield Call(op="average_pool2d", label=label, inputs=(x,), outputs=(y,), attrs=average)
+    yield Call(op="average_pool2d_backward", label=label, inputs=(y,), outputs=(x,), attrs={**shaped, **average})
     plane, whole = (16, 512, 7, 7), {**average, "kernel_size": (7, 7), "stride": (7, 7)}
-    yield Workload(
-        op="average_pool2d", label="16x512x7x7, 7x7/7", inputs=(plane,), outputs=((16, 512, 1, 1),), attrs=whole
-    )
+    yield Call(op="average_pool2d", label="16x512x7x7, 7x7/7", inputs=(plane,), outputs=((16, 512, 1, 1),), attrs=whole)
     for size in ((1, 1), (4, 4)):
         small, label = (16, 64, *size), f"16x64x32x32 to {size[0]}x{size[1]}"
         to = {"output_size": size}
         outputs = (small, Typed(small, "int32"))
-        yield Workload(op="adaptive_average_pool2d", label=label, inputs=(x,), outputs=(small,), attrs=to)
-        yield Workload(op="adaptive_average_pool2d_backward", label=label, inputs=(small,), outputs=(x,), attrs=shaped)
-        yield Workload(op="adaptive_max_pool2d", label=label, inputs=(x,), outputs=outputs, attrs=to)
+        yield Call(op="adaptive_average_pool2d", label=label, inputs=(x,), outputs=(small,), attrs=to)
+        yield Call(op="adaptive_average_pool2d_backward", label=label, inputs=(small,), outputs=(x,), attrs=shaped)
+        yield Call(op="adaptive_max_pool2d", label=label, inputs=(x,), outputs=outputs, attrs=to)
 
 
-def _batch_norm() -> Iterator[Workload]:
+def _batch_norm() -> Iterator[Call]:
     for x in ((16, 64, 16, 16), (16, 512, 2, 2), (256, 512)):
         channel, stats = (x[1],), (2 * x[1] + 1,)
         label = "x".join(map(str, x))
-        yield Workload(op="batch_norm_statistics", label=label, inputs=(x,), outputs=(stats,))
-        yield Workload(op="batch_norm_normalize", label=label, inputs=(x, *(channel,) * 4), outputs=(x,))
+        yield Call(op="batch_norm_statistics", label=label, inputs=(x,), outputs=(stats,))
+        yield Call(op="batch_norm_normalize", label=label, inputs=(x, *(channel,) * 4), outputs=(x,))
         sums = (channel, channel)
-        yield Workload(op="batch_norm_backward_sums", label=label, inputs=(x, x, channel, channel), outputs=sums)
+        yield Call(op="batch_norm_backward_sums", label=label, inputs=(x, x, channel, channel), outputs=sums)
         data = (x, x, channel, channel, channel, *sums, stats)
-        yield Workload(op="batch_norm_backward_data", label=label, inputs=data, outputs=(x,))
+        yield Call(op="batch_norm_backward_data", label=label, inputs=data, outputs=(x,))
     yield from _per_channel(256)
 
 
-def _per_channel(channels: int) -> Iterator[Workload]:
+def _per_channel(channels: int) -> Iterator[Call]:
     channel, stats, label = (channels,), (2 * channels + 1,), f"{channels}"
     three, eps, momentum = (channel,) * 3, {"eps": 1e-5}, {"momentum": 0.1}
     running = (channel, channel, stats)
-    yield Workload(op="batch_norm_merge", label=f"8 ranks x {label}", inputs=((8, *stats),), outputs=(stats,))
-    yield Workload(op="batch_norm_moments", label=label, inputs=(stats,), outputs=three, attrs=eps)
-    yield Workload(op="batch_norm_update_running", label=label, inputs=running, outputs=three[:2], attrs=momentum)
+    yield Call(op="batch_norm_merge", label=f"8 ranks x {label}", inputs=((8, *stats),), outputs=(stats,))
+    yield Call(op="batch_norm_moments", label=label, inputs=(stats,), outputs=three, attrs=eps)
+    yield Call(op="batch_norm_update_running", label=label, inputs=running, outputs=three[:2], attrs=momentum)
 
 
 # How many arrays each reads.
 _ELEMENTWISE = {"gelu": 1, "gelu_backward": 2, **{kernel.name: len(kernel.inputs) for kernel in compiled_formulas()}}
 
 
-def _losses_and_activations() -> Iterator[Workload]:
+def _losses_and_activations() -> Iterator[Call]:
     for n, c in ((64, 10), (256, 1000)):
         label, attrs = f"{n}x{c}", {"label_smoothing": 0.1}
-        targets = Typed((n,), "int64")
+        targets = Typed((n,), "int64", c)
         outputs = ((n,), (n, c))
-        yield Workload(
-            op="softmax_cross_entropy", label=label, inputs=((n, c), targets), outputs=outputs, attrs=attrs, in_range=c
-        )
-        yield Workload(
+        yield Call(op="softmax_cross_entropy", label=label, inputs=((n, c), targets), outputs=outputs, attrs=attrs)
+        yield Call(
             op="softmax_cross_entropy_backward",
             label=label,
             inputs=((n,), (n, c), targets),
             outputs=((n, c),),
             attrs=attrs,
-            in_range=c,
         )
     for op, num_inputs in _ELEMENTWISE.items():
         for size in (64 * 256, 16 * 64 * 32 * 32):
             form: dict[str, Any] = {"approximate": "none"} if op.startswith("gelu") else {}
             arrays = ((size,),) * num_inputs
-            yield Workload(op=op, label=f"{size}", inputs=arrays, outputs=((size,),), attrs=form)
+            yield Call(op=op, label=f"{size}", inputs=arrays, outputs=((size,),), attrs=form)
 
 
-def _row_wise() -> Iterator[Workload]:
+def _row_wise() -> Iterator[Call]:
     """Attention scores and hidden states of a small Transformer."""
     for rows, size in ((16 * 8 * 64, 64), (16 * 64, 512)):
         x, row, last = (rows, size), (rows,), {"axis": 1}
@@ -189,14 +126,14 @@ def _row_wise() -> Iterator[Workload]:
             ("log_softmax", 1),
             ("log_softmax_backward", 2),
         ):
-            yield Workload(op=op, label=label, inputs=(x,) * num_inputs, outputs=(x,), attrs=last)
+            yield Call(op=op, label=label, inputs=(x,) * num_inputs, outputs=(x,), attrs=last)
         weight = (size,)
         outputs, gradients = (x, row, row), (x, weight, weight)
-        yield Workload(op="layer_norm", label=label, inputs=(x, weight, weight), outputs=outputs, attrs={"eps": 1e-5})
-        yield Workload(op="layer_norm_backward", label=label, inputs=(x, x, row, row, weight), outputs=gradients)
+        yield Call(op="layer_norm", label=label, inputs=(x, weight, weight), outputs=outputs, attrs={"eps": 1e-5})
+        yield Call(op="layer_norm_backward", label=label, inputs=(x, x, row, row, weight), outputs=gradients)
 
 
-def _optimizers() -> Iterator[Workload]:
+def _optimizers() -> Iterator[Call]:
     models: tuple[tuple[str, tuple[Shape, ...]], ...] = (
         ("MLP of 6", ((256, 784), (256,), (256, 256), (256,), (10, 256), (10,))),
         ("62 of 64x64x9", ((64, 64, 9),) * 62),
@@ -206,20 +143,20 @@ def _optimizers() -> Iterator[Workload]:
         sgd = {**count, "momentum": 0.9, "dampening": 0.0, "weight_decay": 1e-4, "nesterov": False}
         adam = {**count, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01, "decoupled": True}
         lr, step = Typed((), "float32"), Typed((), "int64")
-        sgd_inputs: tuple[Spec, ...] = (lr, *shapes * 3)
-        adam_inputs: tuple[Spec, ...] = (lr, step, *shapes * 4)
-        yield Workload(op="sgd_update", label=label, inputs=sgd_inputs, outputs=shapes * 2, attrs=sgd)
-        yield Workload(op="adam_update", label=label, inputs=adam_inputs, outputs=(step, *shapes * 3), attrs=adam)
+        sgd_inputs: tuple[Shape | Typed, ...] = (lr, *shapes * 3)
+        adam_inputs: tuple[Shape | Typed, ...] = (lr, step, *shapes * 4)
+        yield Call(op="sgd_update", label=label, inputs=sgd_inputs, outputs=shapes * 2, attrs=sgd)
+        yield Call(op="adam_update", label=label, inputs=adam_inputs, outputs=(step, *shapes * 3), attrs=adam)
 
 
-def _rank_order() -> Iterator[Workload]:
+def _rank_order() -> Iterator[Call]:
     for ranks, size in ((2, 1 << 14), (8, 1 << 14), (2, 1 << 22)):
         inputs = ((size,),) * ranks
         label = f"{ranks} x {size}"
-        yield Workload(op="rank_order_reduce", label=label, inputs=inputs, outputs=((size,),), attrs={"op": "sum"})
+        yield Call(op="rank_order_reduce", label=label, inputs=inputs, outputs=((size,),), attrs={"op": "sum"})
 
 
-def _random() -> Iterator[Workload]:
+def _random() -> Iterator[Call]:
     """The weights of a layer, and all of a small ResNet's."""
     state = Typed((2,), "int64")
     for size in (1 << 14, 1 << 22):
@@ -231,25 +168,32 @@ def _random() -> Iterator[Workload]:
             for dtype in (float32, float64):
                 facts = {**attrs, "dtype": dtype}
                 outputs = (Typed((size,), dtype.numpy.name), state)
-                yield Workload(op=op, label=f"{size} as {dtype.tag}", inputs=(state,), outputs=outputs, attrs=facts)
+                yield Call(op=op, label=f"{size} as {dtype.tag}", inputs=(state,), outputs=outputs, attrs=facts)
 
 
-def _layouts() -> Iterator[Workload]:
+def _layouts() -> Iterator[Call]:
     for x in ((16, 64, 32, 32), (16, 13, 32, 32), (16, 512, 7, 7)):
         blocked, label = NCHW16C.array_shape(x), "x".join(map(str, x))
         there, back = {"source": PLAIN, "layout": NCHW16C}, {"source": NCHW16C, "layout": PLAIN}
-        yield Workload(op="relayout", label=f"{label} to {NCHW16C}", inputs=(x,), outputs=(blocked,), attrs=there)
-        yield Workload(op="relayout", label=f"{label} from {NCHW16C}", inputs=(blocked,), outputs=(x,), attrs=back)
+        yield Call(op="relayout", label=f"{label} to {NCHW16C}", inputs=(x,), outputs=(blocked,), attrs=there)
+        yield Call(op="relayout", label=f"{label} from {NCHW16C}", inputs=(blocked,), outputs=(x,), attrs=back)
 
 
-def workloads() -> Iterator[Workload]:
-    """Every workload, by family."""
-    yield from _convolutions()
-    yield from _pooling()
-    yield from _batch_norm()
-    yield from _losses_and_activations()
-    yield from _row_wise()
-    yield from _optimizers()
-    yield from _rank_order()
-    yield from _random()
-    yield from _layouts()
+_FAMILIES = (
+    _convolutions,
+    _pooling,
+    _batch_norm,
+    _losses_and_activations,
+    _row_wise,
+    _optimizers,
+    _rank_order,
+    _random,
+    _layouts,
+)
+
+
+def workloads() -> Iterator[Call]:
+    """Every call to time, by family, on values around one, so that no kernel takes a special path."""
+    for family in _FAMILIES:
+        for call in family():
+            yield replace(call, low=0.5, high=1.5)

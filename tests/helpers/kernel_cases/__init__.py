@@ -14,7 +14,7 @@ from helpers.kernel_cases import (
     rank_order_cases,
     row_cases,
 )
-from helpers.kernel_cases.case import Case, CaseSource, call
+from helpers.kernel_cases.case import CaseSource, call
 
 CASES: dict[str, CaseSource] = {
     **convolution_cases.CASES,
@@ -29,4 +29,4 @@ CASES: dict[str, CaseSource] = {
     **random_cases.CASES,
 }
 
-__all__ = ["CASES", "Case", "call"]
+__all__ = ["CASES", "call"]

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from helpers.kernel_cases.case import SIZES, Case, CaseSource, normal
+from helpers.kernel_cases.case import SIZES, CaseSource, normal
 
+from dtrain.kernels.call import Call
 from dtrain.kernels.formula.cpp_text import kernels
 
 KINKS = np.array(
@@ -15,24 +16,24 @@ KINKS = np.array(
 )
 
 
-def _unary() -> Iterator[Case]:
+def _unary() -> Iterator[Call]:
     for size in SIZES:
         x = normal(1, size, scale=4.0)
-        yield Case(label=f"{size}", inputs=(x,), outputs=((x.shape, None),), aliases={0: 0}, magnitude=0.1)
-    yield Case(label="kinks", inputs=(KINKS,), outputs=((KINKS.shape, None),), magnitude=0.1)
+        yield Call(label=f"{size}", inputs=(x,), outputs=(x.shape,), aliases={0: 0}, magnitude=0.1)
+    yield Call(label="kinks", inputs=(KINKS,), outputs=(KINKS.shape,), magnitude=0.1)
 
 
 def _gradient(bounds: tuple[float, float]) -> CaseSource:
     """`bounds` of the output or input the gradient is taken at."""
 
-    def cases() -> Iterator[Case]:
+    def cases() -> Iterator[Call]:
         for size in SIZES:
             at = np.clip(normal(2, size, scale=4.0), *bounds)
-            outputs = ((at.shape, None),)
-            yield Case(label=f"{size}", inputs=(normal(1, size), at), outputs=outputs, aliases={0: 0}, magnitude=4.0)
+            outputs = (at.shape,)
+            yield Call(label=f"{size}", inputs=(normal(1, size), at), outputs=outputs, aliases={0: 0}, magnitude=4.0)
         kinks = np.clip(KINKS[:-1], *bounds)  # which branch a NaN takes is not promised
-        outputs = ((kinks.shape, None),)
-        yield Case(label="kinks", inputs=(normal(1, kinks.size), kinks), outputs=outputs, aliases={0: 1})
+        outputs = (kinks.shape,)
+        yield Call(label="kinks", inputs=(normal(1, kinks.size), kinks), outputs=outputs, aliases={0: 1})
 
     return cases
 
@@ -44,7 +45,7 @@ def _gelu(source: CaseSource, magnitude: float) -> CaseSource:
     the reference is the magnitude.
     """
 
-    def cases() -> Iterator[Case]:
+    def cases() -> Iterator[Call]:
         for case in source():
             for approximate in ("none", "tanh"):
                 attrs = {"approximate": approximate}

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from math import prod
 
 import numpy as np
-from helpers.kernel_cases.case import SIZES, Array, Case, normal
+from helpers.kernel_cases.case import SIZES, Array, normal
+
+from dtrain.kernels.call import Call
 
 SHAPES = (
     *((3, 2, size) for size in SIZES),
@@ -34,69 +36,69 @@ def _moments(channels: int) -> tuple[Array, Array]:
     return normal(7, channels), 0.5 + np.abs(normal(8, channels))
 
 
-def statistics() -> Iterator[Case]:
+def statistics() -> Iterator[Call]:
     for shape in SHAPES:
         for offset in (0.0, 1000.0):
             count = max(_samples(shape), 1)
             # With an offset, what counts is that M2 keeps its digits: inputs are rounded to multiples of 2^-10,
             # which f32 holds exactly at this magnitude.
             x = np.round(normal(1, *shape, offset=offset) * 1024) / 1024
-            yield Case(
+            yield Call(
                 label=f"{shape} offset {offset}",
                 inputs=(x,),
-                outputs=(((2 * shape[1] + 1,), None),),
+                outputs=((2 * shape[1] + 1,),),
                 length=count,
                 magnitude=1.0,
             )
 
 
-def merge() -> Iterator[Case]:
+def merge() -> Iterator[Call]:
     for ranks in (1, 2, 3, 8):
         for channels in SIZES[:-1]:
             shapes = [(3 * (rank % 3), channels, 5) for rank in range(ranks)]
             gathered = np.stack([_stats(shape, seed=10 + 2 * rank) for rank, shape in enumerate(shapes)])
-            outputs = (((2 * channels + 1,), None),)
+            outputs = ((2 * channels + 1,),)
             label = f"{ranks} ranks, {channels} channels"
-            yield Case(label=label, inputs=(gathered,), outputs=outputs, length=ranks, magnitude=50.0)
+            yield Call(label=label, inputs=(gathered,), outputs=outputs, length=ranks, magnitude=50.0)
 
 
-def moments() -> Iterator[Case]:
+def moments() -> Iterator[Call]:
     for shape in SHAPES:
-        channel = ((shape[1],), None)
-        yield Case(label=f"{shape}", inputs=(_stats(shape),), attrs={"eps": 1e-3}, outputs=(channel,) * 3)
+        channel = (shape[1],)
+        yield Call(label=f"{shape}", inputs=(_stats(shape),), attrs={"eps": 1e-3}, outputs=(channel,) * 3)
 
 
-def normalize() -> Iterator[Case]:
+def normalize() -> Iterator[Call]:
     for shape in SHAPES:
         channels = shape[1]
         inputs = (normal(1, *shape), *_moments(channels), normal(2, channels), normal(3, channels))
-        yield Case(label=f"{shape}", inputs=inputs, outputs=((shape, None),), aliases={0: 0}, magnitude=8.0)
+        yield Call(label=f"{shape}", inputs=inputs, outputs=(shape,), aliases={0: 0}, magnitude=8.0)
 
 
-def update_running() -> Iterator[Case]:
+def update_running() -> Iterator[Call]:
     for shape in SHAPES:
         channels = shape[1]
-        yield Case(
+        yield Call(
             label=f"{shape}",
             inputs=(normal(1, channels), np.abs(normal(2, channels)), _stats(shape)),
             attrs={"momentum": 0.1},
-            outputs=(((channels,), None),) * 2,
+            outputs=((channels,),) * 2,
             aliases={0: 0, 1: 1},
         )
 
 
-def backward_sums() -> Iterator[Case]:
+def backward_sums() -> Iterator[Call]:
     for shape in SHAPES:
-        yield Case(
+        yield Call(
             label=f"{shape}",
             inputs=(normal(1, *shape), normal(2, *shape), *_moments(shape[1])),
-            outputs=(((shape[1],), None),) * 2,
+            outputs=((shape[1],),) * 2,
             length=_samples(shape),
             magnitude=8.0,
         )
 
 
-def backward_data() -> Iterator[Case]:
+def backward_data() -> Iterator[Call]:
     for shape in SHAPES:
         channels = shape[1]
         grad_sums, product_sums = normal(4, 2, channels, scale=float(max(_samples(shape), 1)))
@@ -104,7 +106,7 @@ def backward_data() -> Iterator[Case]:
             *(normal(1, *shape), normal(2, *shape), *_moments(channels), normal(3, channels)),
             *(grad_sums, product_sums, _stats(shape)),
         )
-        yield Case(label=f"{shape}", inputs=inputs, outputs=((shape, None),), aliases={0: 0}, magnitude=64.0)
+        yield Call(label=f"{shape}", inputs=inputs, outputs=(shape,), aliases={0: 0}, magnitude=64.0)
 
 
 CASES = {

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
-from helpers.kernel_cases.case import Case, normal
+from helpers.kernel_cases.case import normal
+
+from dtrain.kernels.call import Call
 
 # N, C, H, W, O, groups, KH, KW: dense, grouped, depthwise with one and two outputs a channel, pointwise over one and
 # many images, one grey channel, several chunks of images, none at all.
@@ -39,63 +41,63 @@ def _label(shape: tuple[int, ...], attrs: dict[str, Any]) -> str:
     return f"{shape} {attrs}"
 
 
-def conv2d() -> Iterator[Case]:
+def conv2d() -> Iterator[Call]:
     for shape, output, attrs in _geometries():
         n, c, h, w, o, groups, kh, kw = shape
-        yield Case(
+        yield Call(
             label=_label(shape, attrs),
             inputs=(normal(1, n, c, h, w), normal(2, o, c // groups, kh, kw)),
             attrs=attrs,
-            outputs=(((n, o, *output), None),),
+            outputs=((n, o, *output),),
             length=c // groups * kh * kw,
         )
 
 
-def conv2d_backward_data() -> Iterator[Case]:
+def conv2d_backward_data() -> Iterator[Call]:
     for shape, output, attrs in _geometries():
         n, c, h, w, o, groups, kh, kw = shape
-        yield Case(
+        yield Call(
             label=_label(shape, attrs),
             inputs=(normal(1, n, o, *output), normal(2, o, c // groups, kh, kw)),
             attrs={"input_shape": (n, c, h, w), **attrs},
-            outputs=(((n, c, h, w), None),),
+            outputs=((n, c, h, w),),
             length=o // groups * kh * kw,
         )
 
 
-def conv2d_backward_weights() -> Iterator[Case]:
+def conv2d_backward_weights() -> Iterator[Call]:
     for shape, output, attrs in _geometries():
         n, c, h, w, o, groups, kh, kw = shape
         weight_shape = (o, c // groups, kh, kw)
-        yield Case(
+        yield Call(
             label=_label(shape, attrs),
             inputs=(normal(1, n, o, *output), normal(2, n, c, h, w)),
             attrs={"weight_shape": weight_shape, **attrs},
-            outputs=((weight_shape, None),),
+            outputs=(weight_shape,),
             length=n * output[0] * output[1],
         )
 
 
-def im2col() -> Iterator[Case]:
+def im2col() -> Iterator[Call]:
     for shape, output, attrs in _geometries():
         n, c, h, w, _, _, kh, kw = shape
         window = {"kernel_size": (kh, kw), **{k: v for k, v in attrs.items() if k != "groups"}}
-        yield Case(
+        yield Call(
             label=_label(shape, attrs),
             inputs=(normal(1, n, c, h, w),),
             attrs=window,
-            outputs=(((c, kh, kw, n, *output), None),),
+            outputs=((c, kh, kw, n, *output),),
         )
 
 
-def col2im() -> Iterator[Case]:
+def col2im() -> Iterator[Call]:
     for shape, output, attrs in _geometries():
         n, c, h, w, _, _, kh, kw = shape
-        yield Case(
+        yield Call(
             label=_label(shape, attrs),
             inputs=(normal(1, c, kh, kw, n, *output),),
             attrs={k: v for k, v in attrs.items() if k != "groups"},
-            outputs=(((n, c, h, w), None),),
+            outputs=((n, c, h, w),),
             length=kh * kw,
         )
 

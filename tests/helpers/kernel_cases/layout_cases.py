@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from helpers.kernel_cases.case import Array, Case, normal
+from helpers.kernel_cases.case import Array, normal
 
 from dtrain.base.layout import NCHW4C, NCHW8C, NCHW16C, NCHW32C, PLAIN, Layout
+from dtrain.kernels.call import Call
 
 SHAPES = (
     (2, 13, 3, 2), (1, 16, 4, 4), (2, 17, 5, 7), (1, 1, 1, 1), (3, 35, 1, 31), (0, 5, 2, 2), (2, 0, 3, 1), (1, 4, 0, 3),
@@ -22,15 +23,15 @@ def _blocked(image: Array, layout: Layout) -> Array:
     return array
 
 
-def relayout() -> Iterator[Case]:
+def relayout() -> Iterator[Call]:
     for layout in (NCHW4C, NCHW8C, NCHW16C, NCHW32C):
         for seed, shape in enumerate(SHAPES):
             image, label = normal(seed, *shape), f"{shape} {layout}"
             there, back = {"source": PLAIN, "layout": layout}, {"source": layout, "layout": PLAIN}
-            blocked = (layout.array_shape(shape), None)
-            yield Case(label=f"to {label}", inputs=(image,), attrs=there, outputs=(blocked,))
+            blocked = layout.array_shape(shape)
+            yield Call(label=f"to {label}", inputs=(image,), attrs=there, outputs=(blocked,))
             inputs = (_blocked(image, layout),)
-            yield Case(label=f"from {label}", inputs=inputs, attrs=back, outputs=((shape, None),))
+            yield Call(label=f"from {label}", inputs=inputs, attrs=back, outputs=(shape,))
 
 
 CASES = {"relayout": relayout}

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
-from helpers.kernel_cases.case import SIZES, Array, Case, normal
+from helpers.kernel_cases.case import SIZES, Array, normal
+
+from dtrain.kernels.call import Call, Typed
 
 TENSORS = ([(size,) for size in SIZES], [(5,)], [(3, 7), (), (2, 0), (4, 1, 9)], [])
 
@@ -15,16 +17,16 @@ def _group(shapes: list[tuple[int, ...]], seed: int) -> list[Array]:
     return [normal(seed * 100 + i, *shape) for i, shape in enumerate(shapes)]
 
 
-def sgd_update() -> Iterator[Case]:
+def sgd_update() -> Iterator[Call]:
     settings = [(0.0, 0.0, 0.0, False), (0.0, 0.0, 0.1, False), (0.9, 0.0, 0.01, False), (0.9, 0.2, 0.0, False)]
     for shapes, (momentum, dampening, decay, nesterov) in product(TENSORS, [*settings, (0.9, 0.0, 0.01, True)]):
         count = len(shapes)
         groups = [_group(shapes, seed) for seed in range(3 if momentum else 2)]
         lr = np.array(0.1, np.float32 if nesterov else np.float64)
-        outputs = [(shape, None) for shape in (shapes * 2 if momentum else shapes)]
+        outputs = shapes * 2 if momentum else shapes
         # params are inputs 1…, buffers come after the gradients.
         aliases = {i: 1 + i if i < count else 1 + count + i for i in range(len(outputs))}
-        yield Case(
+        yield Call(
             label=f"{count} tensors {momentum} {dampening} {decay} {nesterov}",
             inputs=(lr, *(array for group in groups for array in group)),
             attrs={
@@ -40,13 +42,13 @@ def sgd_update() -> Iterator[Case]:
         )
 
 
-def adam_update() -> Iterator[Case]:
+def adam_update() -> Iterator[Call]:
     for shapes, (decay, decoupled), step in product(TENSORS, [(0.0, False), (0.01, False), (0.01, True)], [0, 7]):
         count = len(shapes)
         squares = [np.asarray(np.abs(array)) for array in _group(shapes, 3)]
         groups = [_group(shapes, 0), _group(shapes, 1), _group(shapes, 2), squares]
         aliases = {0: 1, **{1 + i: (2 + i if i < count else 2 + count + i) for i in range(3 * count)}}
-        yield Case(
+        yield Call(
             label=f"{count} tensors decay {decay} {decoupled} step {step}",
             inputs=(np.array(0.01), np.array(step, np.int64), *(array for group in groups for array in group)),
             attrs={
@@ -57,7 +59,7 @@ def adam_update() -> Iterator[Case]:
                 "weight_decay": decay,
                 "decoupled": decoupled,
             },
-            outputs=(((), "int64"), *((shape, None) for shape in shapes * 3)),
+            outputs=(Typed((), "int64"), *(shape for shape in shapes * 3)),
             aliases=aliases,
             keep=(0,),
             magnitude=4.0,

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from helpers.kernel_cases.case import Array, Case, normal
+from helpers.kernel_cases.case import Array, normal
+
+from dtrain.kernels.call import Call, Typed
 
 # (N, C, H, W), kernel, stride, padding
 WINDOWS = (
@@ -56,53 +58,53 @@ def _images(shape: tuple[int, ...]) -> Iterator[tuple[str, Array]]:
         yield "nan", with_nan
 
 
-def max_pool2d() -> Iterator[Case]:
+def max_pool2d() -> Iterator[Call]:
     for shape, window, out_shape in _windows():
         for kind, image in _images(shape):
-            outputs = ((out_shape, None), (out_shape, "int32"))
-            yield Case(label=f"{shape} {window} {kind}", inputs=(image,), attrs=window, outputs=outputs)
+            outputs = (out_shape, Typed(out_shape, "int32"))
+            yield Call(label=f"{shape} {window} {kind}", inputs=(image,), attrs=window, outputs=outputs)
 
 
-def adaptive_max_pool2d() -> Iterator[Case]:
+def adaptive_max_pool2d() -> Iterator[Call]:
     for shape, size in ADAPTIVE:
         for kind, image in _images(shape):
-            outputs = (((*shape[:2], *size), None), ((*shape[:2], *size), "int32"))
-            yield Case(label=f"{shape} {size} {kind}", inputs=(image,), attrs={"output_size": size}, outputs=outputs)
+            outputs = ((*shape[:2], *size), Typed((*shape[:2], *size), "int32"))
+            yield Call(label=f"{shape} {size} {kind}", inputs=(image,), attrs={"output_size": size}, outputs=outputs)
 
 
-def max_pool2d_backward() -> Iterator[Case]:
+def max_pool2d_backward() -> Iterator[Call]:
     for shape, window, out_shape in _windows():
         indices = np.random.default_rng(3).integers(0, shape[2] * shape[3], out_shape).astype(np.int32)
-        yield Case(
+        yield Call(
             label=f"{shape} {window}",
             inputs=(normal(1, *out_shape), indices),
             attrs={"input_shape": shape},
-            outputs=((shape, None),),
+            outputs=(shape,),
             length=9,
         )
 
 
-def _average(backward: bool) -> Iterator[Case]:
+def _average(backward: bool) -> Iterator[Call]:
     for shape, window, out_shape in _windows():
         for count_include_pad in (True, False):
             attrs = {**window, "count_include_pad": count_include_pad}
-            yield Case(
+            yield Call(
                 label=f"{shape} {attrs}",
                 inputs=(normal(1, *(out_shape if backward else shape)),),
                 attrs={"input_shape": shape, **attrs} if backward else attrs,
-                outputs=((shape if backward else out_shape, None),),
+                outputs=(shape if backward else out_shape,),
                 length=window["kernel_size"][0] * window["kernel_size"][1],
             )
 
 
-def _adaptive_average(backward: bool) -> Iterator[Case]:
+def _adaptive_average(backward: bool) -> Iterator[Call]:
     for shape, size in ADAPTIVE:
         out_shape = (*shape[:2], *size)
-        yield Case(
+        yield Call(
             label=f"{shape} {size}",
             inputs=(normal(1, *(out_shape if backward else shape)),),
             attrs={"input_shape": shape} if backward else {"output_size": size},
-            outputs=((shape if backward else out_shape, None),),
+            outputs=(shape if backward else out_shape,),
             length=shape[2] * shape[3],
         )
 

@@ -6,23 +6,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from helpers.kernel_cases.case import SIZES, Case, CaseSource
+from helpers.kernel_cases.case import SIZES, CaseSource
 
 from dtrain.base.dtype import float32, float64
+from dtrain.kernels.call import Call, Typed
 
 STATES = ((0, 0), (-3, 7), (2**62 + 11, 2**33 + 5))
 
 
 def _draws(attrs: dict[str, Any], magnitude: float) -> CaseSource:
-    def cases() -> Iterator[Case]:
+    def cases() -> Iterator[Call]:
         for dtype in (float32, float64):
             for size in SIZES:
                 key, offset = STATES[size % len(STATES)]
-                yield Case(
+                yield Call(
                     label=f"{dtype.tag} {size}",
                     inputs=(np.array([key, offset], np.int64),),
                     attrs={**attrs, "dtype": dtype},
-                    outputs=(((size,), dtype.numpy.name), ((2,), "int64")),
+                    outputs=(Typed((size,), dtype.numpy.name), Typed((2,), "int64")),
                     aliases={1: 0},
                     magnitude=magnitude,
                 )

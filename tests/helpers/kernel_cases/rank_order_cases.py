@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from helpers.kernel_cases.case import SIZES, Case, normal
+from helpers.kernel_cases.case import SIZES, normal
+
+from dtrain.kernels.call import Call
 
 
-def rank_order_reduce() -> Iterator[Case]:
+def rank_order_reduce() -> Iterator[Call]:
     for ranks in (1, 2, 3, 5):
         for size in SIZES:
             arrays = [normal(rank, size, scale=60.0) for rank in range(ranks)]
             for op in ("sum", "mean", "prod", "min", "max"):
-                yield Case(
+                yield Call(
                     label=f"{op} of {ranks} x {size}",
                     inputs=tuple(arrays),
                     attrs={"op": op},
-                    outputs=(((size,), None),),
+                    outputs=((size,),),
                     aliases={0: ranks - 1},
                 )
             for weights in _weights(ranks):
                 inputs = tuple(np.where(weight, array, np.nan) for array, weight in zip(arrays, weights))
-                yield Case(
+                yield Call(
                     label=f"weighted {ranks} x {size}",
                     inputs=inputs,
                     attrs={"op": "weighted", "weights": weights},
-                    outputs=(((size,), None),),
+                    outputs=((size,),),
                     aliases={0: ranks - 1},
                 )
     yield from _special_values()
@@ -41,12 +43,12 @@ def _weights(ranks: int) -> Iterator[tuple[float, ...]]:
     yield (0.0,) * ranks
 
 
-def _special_values() -> Iterator[Case]:
+def _special_values() -> Iterator[Call]:
     specials = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 6e-8, 3e-5, 65504.0, 1e30, -7.0])
     first, second = (array.ravel() for array in np.meshgrid(specials, specials))
     for op in ("sum", "mean", "prod", "min", "max"):
-        outputs = (((first.size,), None),)
-        yield Case(label=f"{op} of special values", inputs=(first, second), attrs={"op": op}, outputs=outputs)
+        outputs = ((first.size,),)
+        yield Call(label=f"{op} of special values", inputs=(first, second), attrs={"op": op}, outputs=outputs)
 
 
 CASES = {"rank_order_reduce": rank_order_reduce}

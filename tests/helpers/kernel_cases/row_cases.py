@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from helpers.kernel_cases.case import SIZES, Array, Case, normal
+from helpers.kernel_cases.case import SIZES, Array, normal
+
+from dtrain.kernels.call import Call
 
 ROWS = (0, 1, 5)
 CLASSES = [size for size in SIZES if size > 0]
@@ -28,61 +30,61 @@ def _logits() -> Iterator[tuple[str, Array]]:
     yield "nan and all masked", masked
 
 
-def softmax() -> Iterator[Case]:
+def softmax() -> Iterator[Call]:
     for label, x in _logits():
-        out = ((x.shape, None),)
+        out = (x.shape,)
         # What a logit of 30 was rounded by comes back as a relative error of its exponential.
-        yield Case(
+        yield Call(
             label=label, inputs=(x,), attrs={"axis": x.ndim - 1}, outputs=out, aliases={0: 0}, length=x.shape[-1] or 1
         )
 
 
-def log_softmax() -> Iterator[Case]:
+def log_softmax() -> Iterator[Call]:
     for label, x in _logits():
-        out = ((x.shape, None),)
-        yield Case(label=label, inputs=(x,), attrs={"axis": -1}, outputs=out, aliases={0: 0}, magnitude=30.0)
+        out = (x.shape,)
+        yield Call(label=label, inputs=(x,), attrs={"axis": -1}, outputs=out, aliases={0: 0}, magnitude=30.0)
 
 
-def _backward(is_log: bool) -> Iterator[Case]:
+def _backward(is_log: bool) -> Iterator[Call]:
     for shape in _shapes():
         weights = np.abs(normal(1, *shape)) + 0.01
         y = weights / weights.sum(axis=-1, keepdims=True) if weights.size else weights
-        yield Case(
+        yield Call(
             label=f"{shape}",
             inputs=(normal(2, *shape), np.log(y) if is_log else y),
             attrs={"axis": -1},
-            outputs=((shape, None),),
+            outputs=(shape,),
             aliases={0: 1},
             length=max(shape[-1], 1),
         )
 
 
-def layer_norm() -> Iterator[Case]:
+def layer_norm() -> Iterator[Call]:
     for rows in ROWS:
         for size in CLASSES:
             shape = (rows, size)
-            yield Case(
+            yield Call(
                 label=f"{shape}",
                 inputs=(normal(1, *shape, offset=3.0), normal(2, size), normal(3, size)),
                 attrs={"eps": 1e-3},
-                outputs=((shape, None), ((rows,), None), ((rows,), None)),
+                outputs=(shape, (rows,), (rows,)),
                 aliases={0: 0},
                 length=size,
                 magnitude=16.0,
             )
     inputs = (normal(1, 2, 3, 4, 5), normal(2, 4, 5), normal(3, 4, 5))
-    outputs = (((2, 3, 4, 5), None), ((2, 3), None), ((2, 3), None))
-    yield Case(label="over two axes", inputs=inputs, attrs={"eps": 1e-3}, outputs=outputs, length=20, magnitude=16.0)
+    outputs = ((2, 3, 4, 5), (2, 3), (2, 3))
+    yield Call(label="over two axes", inputs=inputs, attrs={"eps": 1e-3}, outputs=outputs, length=20, magnitude=16.0)
 
 
-def layer_norm_backward() -> Iterator[Case]:
+def layer_norm_backward() -> Iterator[Call]:
     for rows in ROWS:
         for size in CLASSES:
             shape, inv_std = (rows, size), 0.5 + np.abs(normal(5, rows))
-            yield Case(
+            yield Call(
                 label=f"{shape}",
                 inputs=(normal(1, *shape), normal(2, *shape), normal(4, rows), inv_std, normal(3, size)),
-                outputs=((shape, None), ((size,), None), ((size,), None)),
+                outputs=(shape, (size,), (size,)),
                 length=max(size, rows),
                 magnitude=32.0,
             )

@@ -1,0 +1,87 @@
+"""One way to call an op: what tests and benchmarks of ops and kernels enumerate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dtrain.base.device import CPU, Device
+from dtrain.base.dtype import DType, as_dtype, from_numpy
+from dtrain.base.tensor_type import TensorType, tensor_type
+from dtrain.kernels.array_module import Array
+from dtrain.kernels.problem import Problem
+
+Shape = tuple[int, ...]
+
+
+class Typed(NamedTuple):
+    """An array with a dtype of its own: lr, step, class numbers, places. Integers are drawn from [0, below)."""
+
+    shape: Shape
+    dtype: str | np.dtype
+    below: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call, whose floating inputs have the dtype under test.
+
+    op: the name of the op, where the call does not stand under it in a table.
+    inputs: shapes, filled with numbers drawn uniformly from [low, high); `Typed` ones; or arrays, of which those in f64
+        are cast to the dtype under test, but for the positions in `keep`.
+    outputs: shapes, of the dtype under test, and `Typed` ones; empty where the inference of an op says them.
+    aliases: output -> the input that it may be written over.
+    length, magnitude: what the tolerance of a comparison grows with.
+    flops: its arithmetic, 0 where bytes decide how long it takes.
+    """
+
+    op: str = ""
+    label: str = ""
+    inputs: tuple[Any, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    outputs: tuple[Any, ...] = ()
+    aliases: Mapping[int, int] = field(default_factory=dict)
+    keep: tuple[int, ...] = ()
+    low: float = -2.0
+    high: float = 2.0
+    length: int = 1
+    magnitude: float = 1.0
+    flops: int = 0
+
+    def make_inputs(self, dtype: np.dtype) -> list[Array]:
+        """Fresh arrays, which a kernel may write over. They are the same at every call."""
+        random = np.random.default_rng(0)
+        return [self._make_input(position, given, dtype, random) for position, given in enumerate(self.inputs)]
+
+    def _make_input(self, position: int, given: Any, dtype: np.dtype, random: np.random.Generator) -> Array:
+        if isinstance(given, np.ndarray):
+            is_tested = given.dtype == np.float64 and position not in self.keep
+            return given.astype(dtype if is_tested else given.dtype, order="C", copy=True)
+        if isinstance(given, Typed) and np.dtype(given.dtype).kind == "i":
+            return np.asarray(random.integers(0, given.below, given.shape), given.dtype)
+        shape, own = _shape_and_dtype(given, dtype)
+        return np.asarray(random.uniform(self.low, self.high, shape)).astype(own)
+
+    def make_outputs(self, dtype: np.dtype) -> list[Array]:
+        """Arrays filled with a value that no result has by chance."""
+        return [np.full(shape, 77, own) for shape, own in (_shape_and_dtype(given, dtype) for given in self.outputs)]
+
+    def problem(self, dtype: DType, device: Device = CPU, *, op: str = "") -> Problem:
+        """What a kernel of `op`, by default the call's own, is chosen for."""
+
+        def type_of(position: int, given: Any) -> TensorType:
+            if isinstance(given, np.ndarray):
+                is_tested = given.dtype == np.float64 and position not in self.keep
+                return tensor_type(given.shape, dtype if is_tested else from_numpy(given.dtype), device=device)
+            shape, own = _shape_and_dtype(given, dtype.numpy)
+            return tensor_type(shape, as_dtype(own), device=device)
+
+        inputs, outputs = ([type_of(*pair) for pair in enumerate(given)] for given in (self.inputs, self.outputs))
+        return Problem(op or self.op, inputs, outputs, self.attrs)
+
+
+def _shape_and_dtype(given: Shape | Typed, dtype: np.dtype) -> tuple[Shape, np.dtype]:
+    return (given.shape, np.dtype(given.dtype)) if isinstance(given, Typed) else (given, dtype)
