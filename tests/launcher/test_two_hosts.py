@@ -162,3 +162,20 @@ def test_ray_over_two_hosts(run, site, hosts, tmp_path):
         names = sorted(line.split()[1] for line in done.stdout.splitlines())
         assert names == sorted(hosts.values())
         assert all(line.endswith(" 3") for line in done.stdout.splitlines())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra `ray`)")
+def test_a_ray_cluster_of_one_node_runs_the_command_that_the_plan_shows(run, site, hosts, tmp_path):
+    """mpirun's own host is named to it as any other is; nothing has to be started elsewhere."""
+    [head, _] = hosts
+    env = run.env | {"RAY_AUTH_MODE": "disabled"}
+    with contextlib.ExitStack() as nodes:
+        folder = nodes.enter_context(short_folder("ray-"))
+        flags = ["--num-cpus=2", *head_flags(6398, folder)]
+        nodes.enter_context(ray_node(tmp_path / "head.log", flags, env, head, inside(hosts[head])))
+        flags = ["--launcher", "ray", "--address", f"{head}:6398", "-np", "2", f"--mpi-args={site.mpi_args}"]
+        command = [*inside(hosts[head]), sys.executable, "-m", "dtrain.cli", "run", *flags, run.script(MEET)]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        assert [line.split()[1] for line in done.stdout.splitlines()] == [hosts[head]] * 2
+        assert all(line.endswith(" 3") for line in done.stdout.splitlines())
