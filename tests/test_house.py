@@ -74,6 +74,19 @@ def test_the_lower_storey_of_the_collectives_knows_arrays_only() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_folders_of_the_launcher_import_only_down() -> None:
+    floors = (("plan", "rank"), ("backends",), ("job",), ("bundle", "command"))
+    floor = {f"dtrain.launcher.{folder}": number for number, folders in enumerate(floors) for folder in folders}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for folder in floor
+        for path in sorted((ROOT / folder.replace("dtrain.", "").replace(".", "/")).rglob("*.py"))
+        for line, name in imports_of(path)
+        if floor.get(".".join(name.split(".")[:3]), -1) > floor[folder]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_the_launcher_imports_only_base_control_and_events() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
