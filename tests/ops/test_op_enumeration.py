@@ -276,7 +276,7 @@ def test_every_kernel_agrees_with_the_reference(op: Op, number: int):
 
 def _call(function, arrays, inferred, attrs) -> list[np.ndarray]:
     types = inferred if isinstance(inferred, tuple) else (inferred,)
-    out = [np.empty(t.shape, t.dtype.numpy) for t in types]
+    out = [np.empty(t.array_shape, t.array_dtype) for t in types]
     function(*arrays, out=out[0] if len(out) == 1 else tuple(out), **attrs)
     return out
 
