@@ -8,45 +8,45 @@ __device__ inline s64 channel_of(s64 i, s64 channels, s64 plane) {
   return row - quotient(row, channels) * channels;
 }
 
-// y = (x − mean) · inv_std · weight + bias.
+// y = (x − mean) · inverse_std · weight + bias.
 template <typename T, typename W>
-__device__ inline void normalize(const T* x, const Accumulator<T>* mean, const Accumulator<T>* inv_std, const W* weight,
-                                 const W* bias, T* out, s64 size, s64 channels, s64 plane) {
+__device__ inline void normalize(const T* x, const Accumulator<T>* mean, const Accumulator<T>* inverse_std,
+                                 const W* weight, const W* bias, T* out, s64 size, s64 channels, s64 plane) {
   typedef Accumulator<T> A;
   for (s64 i = grid_start(); i < size; i += grid_stride()) {
     const s64 c = channel_of(i, channels, plane);
-    const A scale = inv_std[c] * (A)widen(weight[c]);
+    const A scale = inverse_std[c] * (A)widen(weight[c]);
     store(&out[i], ((A)widen(x[i]) - mean[c]) * scale + (A)widen(bias[c]));
   }
 }
 
-// dx = weight · inv_std · (dy − Σdy / m − x̂ · Σ(dy·x̂) / m), m = stats[0] the count over all ranks.
+// dx = weight · inverse_std · (dy − Σdy / m − x̂ · Σ(dy·x̂) / m), m = stats[0] the count over all ranks.
 template <typename T, typename W>
-__device__ inline void backward_data(const T* dy, const T* x, const Accumulator<T>* mean, const Accumulator<T>* inv_std,
-                                     const W* weight, const Accumulator<T>* grad_sums,
-                                     const Accumulator<T>* product_sums, const Accumulator<T>* stats, T* out, s64 size,
-                                     s64 channels, s64 plane) {
+__device__ inline void backward_data(const T* dy, const T* x, const Accumulator<T>* mean,
+                                     const Accumulator<T>* inverse_std, const W* weight,
+                                     const Accumulator<T>* grad_sums, const Accumulator<T>* product_sums,
+                                     const Accumulator<T>* stats, T* out, s64 size, s64 channels, s64 plane) {
   typedef Accumulator<T> A;
   const A count = stats[0] > 1 ? stats[0] : (A)1;
   for (s64 i = grid_start(); i < size; i += grid_stride()) {
     const s64 c = channel_of(i, channels, plane);
-    const A normalized = ((A)widen(x[i]) - mean[c]) * inv_std[c];
+    const A normalized = ((A)widen(x[i]) - mean[c]) * inverse_std[c];
     const A centred = (A)widen(dy[i]) - grad_sums[c] / count - normalized * (product_sums[c] / count);
-    store(&out[i], (A)widen(weight[c]) * inv_std[c] * centred);
+    store(&out[i], (A)widen(weight[c]) * inverse_std[c] * centred);
   }
 }
 
 #define BATCH_NORM_ELEMENTWISE(TAG, T, W)                                                                        \
   extern "C" __global__ void __launch_bounds__(256) batch_norm_normalize_##TAG(                                  \
-      const T* x, const Accumulator<T>* mean, const Accumulator<T>* inv_std, const W* weight, const W* bias,     \
+      const T* x, const Accumulator<T>* mean, const Accumulator<T>* inverse_std, const W* weight, const W* bias, \
       T* out, s64 size, s64 channels, s64 plane) {                                                               \
-    normalize<T, W>(x, mean, inv_std, weight, bias, out, size, channels, plane);                                 \
+    normalize<T, W>(x, mean, inverse_std, weight, bias, out, size, channels, plane);                             \
   }                                                                                                              \
   extern "C" __global__ void __launch_bounds__(256) batch_norm_backward_data_##TAG(                              \
-      const T* dy, const T* x, const Accumulator<T>* mean, const Accumulator<T>* inv_std, const W* weight,       \
+      const T* dy, const T* x, const Accumulator<T>* mean, const Accumulator<T>* inverse_std, const W* weight,   \
       const Accumulator<T>* grad_sums, const Accumulator<T>* product_sums, const Accumulator<T>* stats, T* out,  \
       s64 size, s64 channels, s64 plane) {                                                                       \
-    backward_data<T, W>(dy, x, mean, inv_std, weight, grad_sums, product_sums, stats, out, size, channels,       \
+    backward_data<T, W>(dy, x, mean, inverse_std, weight, grad_sums, product_sums, stats, out, size, channels,   \
                         plane);                                                                                  \
   }
 

@@ -92,13 +92,13 @@ __device__ inline void merge_statistics(const PartMoments<A>* parts, A* stats, s
 
 template <typename T>
 __device__ inline void part_backward_sums(const T* dy, const T* x, const Accumulator<T>* mean,
-                                          const Accumulator<T>* inv_std, Sums<Accumulator<T>>* parts, s64 batch,
+                                          const Accumulator<T>* inverse_std, Sums<Accumulator<T>>* parts, s64 batch,
                                           s64 channels, s64 plane, int splits) {
   typedef Accumulator<T> A;
   __shared__ Sums<A> shared[BLOCK_SIZE];
   for (s64 job = blockIdx.x; job < channels * splits; job += gridDim.x) {
     const Part part(job, batch * plane, splits);
-    const A center = mean[part.channel], scale = inv_std[part.channel];
+    const A center = mean[part.channel], scale = inverse_std[part.channel];
     Sums<A> mine = {0, 0};
     for (s64 j = part.begin + threadIdx.x; j < part.end; j += blockDim.x) {
       const s64 offset = part.offset(j, channels, plane);
@@ -129,9 +129,9 @@ __device__ inline void merge_backward_sums(const Sums<A>* parts, A* grad_sums, A
     part_statistics<T>(x, parts, batch, channels, plane, splits);                                                \
   }                                                                                                              \
   extern "C" __global__ void __launch_bounds__(256) batch_norm_backward_sums_##TAG(                              \
-      const T* dy, const T* x, const Accumulator<T>* mean, const Accumulator<T>* inv_std,                        \
+      const T* dy, const T* x, const Accumulator<T>* mean, const Accumulator<T>* inverse_std,                    \
       Sums<Accumulator<T>>* parts, s64 batch, s64 channels, s64 plane, int splits) {                             \
-    part_backward_sums<T>(dy, x, mean, inv_std, parts, batch, channels, plane, splits);                          \
+    part_backward_sums<T>(dy, x, mean, inverse_std, parts, batch, channels, plane, splits);                      \
   }
 
 #define BATCH_NORM_MERGE(TAG, A)                                                                                 \

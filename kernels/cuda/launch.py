@@ -139,7 +139,7 @@ def launch_batch_norm_statistics(
 def launch_batch_norm_backward_sums(
     functions: Functions, inputs: Sequence[Array], out: Sequence[Array], attrs: Mapping[str, Any]
 ) -> None:
-    """batch_norm_backward_sums(dy, x, mean, inv_std, out=(grad_sums[C], product_sums[C]))."""
+    """batch_norm_backward_sums(dy, x, mean, inverse_std, out=(grad_sums[C], product_sums[C]))."""
     if out[0].size:
         outs = [_checked(array, inputs[2].dtype) for array in out]
         _reduce_channels(functions, "batch_norm_backward_sums", inputs, outs, 2)
@@ -155,14 +155,14 @@ def _elementwise_over_channels(functions: Functions, name: str, inputs: Sequence
 def launch_batch_norm_normalize(
     functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]
 ) -> None:
-    """batch_norm_normalize(x, mean, inv_std, weight, bias, out=y)."""
+    """batch_norm_normalize(x, mean, inverse_std, weight, bias, out=y)."""
     _elementwise_over_channels(functions, "batch_norm_normalize", inputs, out)
 
 
 def launch_batch_norm_backward_data(
     functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]
 ) -> None:
-    """batch_norm_backward_data(dy, x, mean, inv_std, weight, grad_sums, product_sums, stats, out=dx)."""
+    """batch_norm_backward_data(dy, x, mean, inverse_std, weight, grad_sums, product_sums, stats, out=dx)."""
     _elementwise_over_channels(functions, "batch_norm_backward_data", inputs, out)
 
 

@@ -75,9 +75,9 @@ def batch_norm_moments(stats: Array, out: tuple[Array, Array, Array], *, eps: fl
 
 
 @reference("batch_norm_normalize", inputs="T A A W W")
-def batch_norm_normalize(x: Array, mean: Array, inv_std: Array, weight: Array, bias: Array, out: Array) -> None:
-    """y = (x − mean) · inv_std · weight + bias."""
-    y = (_planes(x) - _column(mean)) * (_column(inv_std) * _column(weight)) + _column(bias)
+def batch_norm_normalize(x: Array, mean: Array, inverse_std: Array, weight: Array, bias: Array, out: Array) -> None:
+    """y = (x − mean) · inverse_std · weight + bias."""
+    y = (_planes(x) - _column(mean)) * (_column(inverse_std) * _column(weight)) + _column(bias)
     store(out, y.reshape(x.shape))
 
 
@@ -97,16 +97,16 @@ def batch_norm_update_running(
     store(out[1], (1 - weight) * widen(running_variance) + weight * unbiased)
 
 
-def _normalized(x: Array, mean: Array, inv_std: Array) -> Array:
-    return (_planes(x) - _column(mean)) * _column(inv_std)
+def _normalized(x: Array, mean: Array, inverse_std: Array) -> Array:
+    return (_planes(x) - _column(mean)) * _column(inverse_std)
 
 
 @reference("batch_norm_backward_sums", inputs="T T A A")
-def batch_norm_backward_sums(dy: Array, x: Array, mean: Array, inv_std: Array, out: tuple[Array, Array]) -> None:
+def batch_norm_backward_sums(dy: Array, x: Array, mean: Array, inverse_std: Array, out: tuple[Array, Array]) -> None:
     """(Σ dy, Σ dy · x̂) of this rank, [C] each, x̂ the normalized input: the gradients of bias and weight."""
     grad = _planes(dy)
     store(out[0], grad.sum(axis=(0, 2)))
-    store(out[1], (grad * _normalized(x, mean, inv_std)).sum(axis=(0, 2)))
+    store(out[1], (grad * _normalized(x, mean, inverse_std)).sum(axis=(0, 2)))
 
 
 @reference("batch_norm_backward_data", inputs="T T A A W A A A")
@@ -114,16 +114,16 @@ def batch_norm_backward_data(
     dy: Array,
     x: Array,
     mean: Array,
-    inv_std: Array,
+    inverse_std: Array,
     weight: Array,
     grad_sums: Array,
     product_sums: Array,
     stats: Array,
     out: Array,
 ) -> None:
-    """dx = weight · inv_std · (dy − Σdy / m − x̂ · Σ(dy · x̂) / m), m = stats[0] the count over all ranks."""
+    """dx = weight · inverse_std · (dy − Σdy / m − x̂ · Σ(dy · x̂) / m), m = stats[0] the count over all ranks."""
     xp = array_module(x)
     count = xp.maximum(stats[0], 1)
     centred = _planes(dy) - _column(grad_sums / count)
-    centred = centred - _normalized(x, mean, inv_std) * _column(product_sums / count)
-    store(out, (_column(weight) * _column(inv_std) * centred).reshape(x.shape))
+    centred = centred - _normalized(x, mean, inverse_std) * _column(product_sums / count)
+    store(out, (_column(weight) * _column(inverse_std) * centred).reshape(x.shape))

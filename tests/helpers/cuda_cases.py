@@ -60,12 +60,12 @@ def _normal(random: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype
 
 
 def _channel_inputs(tag: str, shape: tuple[int, ...], random: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """x, dy, mean, inv_std, weight, bias of a batch norm over `shape`."""
+    """x, dy, mean, inverse_std, weight, bias of a batch norm over `shape`."""
     element, wide = element_dtype(tag).numpy, accumulation_dtype(element_dtype(tag)).numpy
     weights, channels = weight_dtype(tag).numpy, (shape[1],)
-    mean, inv_std = _normal(random, channels, wide), random.uniform(0.5, 2, channels).astype(wide)
+    mean, inverse_std = _normal(random, channels, wide), random.uniform(0.5, 2, channels).astype(wide)
     weight, bias = _normal(random, channels, weights), _normal(random, channels, weights)
-    return _normal(random, shape, element), _normal(random, shape, element), mean, inv_std, weight, bias
+    return _normal(random, shape, element), _normal(random, shape, element), mean, inverse_std, weight, bias
 
 
 def _batch_norm_statistics(tag: str, random: np.random.Generator) -> Iterator[Call]:
@@ -80,10 +80,10 @@ def _batch_norm_statistics(tag: str, random: np.random.Generator) -> Iterator[Ca
 
 def _batch_norm_backward_sums(tag: str, random: np.random.Generator) -> Iterator[Call]:
     for shape in PLANES:
-        x, dy, mean, inv_std, *_ = _channel_inputs(tag, shape, random)
+        x, dy, mean, inverse_std, *_ = _channel_inputs(tag, shape, random)
         length = max(x.size // max(shape[1], 1), 1)
         outputs = [((shape[1],), mean.dtype)] * 2
-        yield _typed([dy, x, mean, inv_std], outputs, length=length, magnitude=float(length))
+        yield _typed([dy, x, mean, inverse_std], outputs, length=length, magnitude=float(length))
 
 
 def _batch_norm_normalize(tag: str, random: np.random.Generator) -> Iterator[Call]:
@@ -94,11 +94,11 @@ def _batch_norm_normalize(tag: str, random: np.random.Generator) -> Iterator[Cal
 
 def _batch_norm_backward_data(tag: str, random: np.random.Generator) -> Iterator[Call]:
     for shape in PLANES:
-        x, dy, mean, inv_std, weight, _ = _channel_inputs(tag, shape, random)
+        x, dy, mean, inverse_std, weight, _ = _channel_inputs(tag, shape, random)
         grad_sums, product_sums = (_normal(random, (shape[1],), mean.dtype) for _ in range(2))
         stats = _normal(random, (2 * shape[1] + 1,), mean.dtype)
         stats[0] = x.size // max(shape[1], 1)
-        yield _typed([dy, x, mean, inv_std, weight, grad_sums, product_sums, stats], [(shape, x.dtype)])
+        yield _typed([dy, x, mean, inverse_std, weight, grad_sums, product_sums, stats], [(shape, x.dtype)])
 
 
 def _softmax_cross_entropy(tag: str, random: np.random.Generator) -> Iterator[Call]:

@@ -1,7 +1,7 @@
 // Batch norm over channels, cut where ranks have to talk.
 //
-// Shapes: x, y, dx, dy [batch][channels][spatial]; mean, inv_std, variance, weight, bias, running values, and the sums
-// of the backward pass, grad_sums = Σdy and product_sums = Σdy·x̂, [channels];
+// Shapes: x, y, dx, dy [batch][channels][spatial]; mean, inverse_std, variance, weight, bias, running values, and the
+// sums of the backward pass, grad_sums = Σdy and product_sums = Σdy·x̂, [channels];
 // stats [1 + 2·channels] = count | mean | M2 with M2 = Σ(x − mean)².
 #pragma once
 
@@ -21,11 +21,11 @@ template <typename T>
 using batch_norm_merge_fn = void(const T* gathered, std::int64_t ranks, std::int64_t channels, T* stats);
 
 template <typename T>
-using batch_norm_moments_fn = void(const T* stats, std::int64_t channels, T eps, T* mean, T* inv_std, T* variance);
+using batch_norm_moments_fn = void(const T* stats, std::int64_t channels, T eps, T* mean, T* inverse_std, T* variance);
 
 template <typename T>
-using batch_norm_normalize_fn = void(const T* x, const T* mean, const T* inv_std, const T* weight, const T* bias, T* y,
-                                     const ChannelShape& shape);
+using batch_norm_normalize_fn = void(const T* x, const T* mean, const T* inverse_std, const T* weight, const T* bias,
+                                     T* y, const ChannelShape& shape);
 
 // The new values may be written over the old ones.
 template <typename T>
@@ -33,12 +33,12 @@ using batch_norm_update_running_fn = void(const T* running_mean, const T* runnin
                                           std::int64_t channels, T momentum, T* new_mean, T* new_variance);
 
 template <typename T>
-using batch_norm_backward_sums_fn = void(const T* dy, const T* x, const T* mean, const T* inv_std, T* grad_sums,
+using batch_norm_backward_sums_fn = void(const T* dy, const T* x, const T* mean, const T* inverse_std, T* grad_sums,
                                          T* product_sums, const ChannelShape& shape);
 
 template <typename T>
 struct BackwardInputs {
-  const T *dy, *x, *mean, *inv_std, *weight, *grad_sums, *product_sums, *stats;
+  const T *dy, *x, *mean, *inverse_std, *weight, *grad_sums, *product_sums, *stats;
 };
 
 template <typename T>

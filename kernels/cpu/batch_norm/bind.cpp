@@ -53,9 +53,9 @@ auto bind_batch_norm_moments(Call& call, batch_norm_moments_fn<T>* kernel) {
   const std::int64_t channels = (stats.size - 1) / 2;
   call.expect(stats.size % 2 == 1, "stats[2C+1]");
   const T eps = static_cast<T>(call.number("eps"));
-  T *mean = write_vector<T>(call, 0, channels), *inv_std = write_vector<T>(call, 1, channels);
+  T *mean = write_vector<T>(call, 0, channels), *inverse_std = write_vector<T>(call, 1, channels);
   T* variance = write_vector<T>(call, 2, channels);
-  return [=] { kernel(stats.data, channels, eps, mean, inv_std, variance); };
+  return [=] { kernel(stats.data, channels, eps, mean, inverse_std, variance); };
 }
 
 template <typename T>
@@ -64,11 +64,11 @@ auto bind_batch_norm_normalize(Call& call, batch_norm_normalize_fn<T>* kernel) {
   const auto y = call.output<T>();
   const ChannelShape shape = read_shape(call, x);
   call.expect(y.size == x.size, "y of the size of x");
-  const T *mean = read_vector<T>(call, 1, shape.channels), *inv_std = read_vector<T>(call, 2, shape.channels);
+  const T *mean = read_vector<T>(call, 1, shape.channels), *inverse_std = read_vector<T>(call, 2, shape.channels);
   const T *weight = read_vector<T>(call, 3, shape.channels), *bias = read_vector<T>(call, 4, shape.channels);
   return [=] {
     ReleaseGil unlocked(x.size * sizeof(T));
-    kernel(x.data, mean, inv_std, weight, bias, y.data, shape);
+    kernel(x.data, mean, inverse_std, weight, bias, y.data, shape);
   };
 }
 
@@ -87,11 +87,11 @@ auto bind_batch_norm_backward_sums(Call& call, batch_norm_backward_sums_fn<T>* k
   const auto dy = call.input<T>(0), x = call.input<T>(1);
   const ChannelShape shape = read_shape(call, x);
   call.expect(dy.size == x.size, "dy of the size of x");
-  const T *mean = read_vector<T>(call, 2, shape.channels), *inv_std = read_vector<T>(call, 3, shape.channels);
+  const T *mean = read_vector<T>(call, 2, shape.channels), *inverse_std = read_vector<T>(call, 3, shape.channels);
   T *grad_sums = write_vector<T>(call, 0, shape.channels), *product_sums = write_vector<T>(call, 1, shape.channels);
   return [=] {
     ReleaseGil unlocked(x.size * sizeof(T));
-    kernel(dy.data, x.data, mean, inv_std, grad_sums, product_sums, shape);
+    kernel(dy.data, x.data, mean, inverse_std, grad_sums, product_sums, shape);
   };
 }
 

@@ -37,22 +37,22 @@ void batch_norm_statistics(const typename V::Element* x, typename V::Element* st
 
 template <typename V>
 void batch_norm_normalize(const typename V::Element* x, const typename V::Element* mean,
-                          const typename V::Element* inv_std, const typename V::Element* weight,
+                          const typename V::Element* inverse_std, const typename V::Element* weight,
                           const typename V::Element* bias, typename V::Element* y, const ChannelShape& shape) {
   for_each_channel_block<V>(shape, [&](const auto& block) {
     // x − mean first: folding the mean into the bias would cancel digits at large offsets.
-    const V centre = block.per(mean), scale = block.per(inv_std) * block.per(weight), shift = block.per(bias);
+    const V centre = block.per(mean), scale = block.per(inverse_std) * block.per(weight), shift = block.per(bias);
     block.walk([&](auto lane, std::int64_t at) { lane.store(fma(lane.load(x + at) - centre, scale, shift), y + at); });
   });
 }
 
 template <typename V>
 void batch_norm_backward_sums(const typename V::Element* dy, const typename V::Element* x,
-                              const typename V::Element* mean, const typename V::Element* inv_std,
+                              const typename V::Element* mean, const typename V::Element* inverse_std,
                               typename V::Element* grad_sums, typename V::Element* product_sums,
                               const ChannelShape& shape) {
   for_each_channel_block<V>(shape, [&](const auto& block) {
-    const V centre = block.per(mean), scale = block.per(inv_std);
+    const V centre = block.per(mean), scale = block.per(inverse_std);
     V grads = V::zero(), products = V::zero();
     block.walk([&](auto lane, std::int64_t at) {
       const V grad = lane.load(dy + at);
@@ -71,11 +71,11 @@ void batch_norm_backward_data(const BackwardInputs<typename V::Element>& inputs,
   using T = typename V::Element;
   const V samples(inputs.stats[0] > T(1) ? inputs.stats[0] : T(1));
   for_each_channel_block<V>(shape, [&](const auto& block) {
-    const V centre = block.per(inputs.mean), inv_std = block.per(inputs.inv_std);
-    const V scale = block.per(inputs.weight) * inv_std;
+    const V centre = block.per(inputs.mean), inverse_std = block.per(inputs.inverse_std);
+    const V scale = block.per(inputs.weight) * inverse_std;
     const V mean_grad = block.per(inputs.grad_sums) / samples;
     // x̂ · Σ(dy·x̂)/m = (x − mean) · slope
-    const V slope = inv_std * (block.per(inputs.product_sums) / samples);
+    const V slope = inverse_std * (block.per(inputs.product_sums) / samples);
     const T *dy = inputs.dy, *x = inputs.x;
     block.walk([&](auto lane, std::int64_t at) {
       const V centred = lane.load(dy + at) - mean_grad - (lane.load(x + at) - centre) * slope;
@@ -105,13 +105,13 @@ void batch_norm_merge(const typename V::Element* gathered, std::int64_t ranks, s
 
 template <typename V>
 void batch_norm_moments(const typename V::Element* stats, std::int64_t channels, typename V::Element eps,
-                        typename V::Element* mean, typename V::Element* inv_std, typename V::Element* variance) {
+                        typename V::Element* mean, typename V::Element* inverse_std, typename V::Element* variance) {
   using T = typename V::Element;
   const T count = stats[0] > T(1) ? stats[0] : T(1);
   for (std::int64_t i = 0; i < channels; ++i) {
     mean[i] = stats[1 + i];
     variance[i] = stats[1 + channels + i] / count;
-    inv_std[i] = T(1) / std::sqrt(variance[i] + eps);
+    inverse_std[i] = T(1) / std::sqrt(variance[i] + eps);
   }
 }
 

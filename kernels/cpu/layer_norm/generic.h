@@ -24,14 +24,14 @@ void layer_norm(const typename V::Element* x, const typename V::Element* weight,
       const V deviation = lane.keep(lane.load(from + i) - centre);
       squares = fma(deviation, deviation, squares);
     });
-    const T inv_std = T(1) / std::sqrt(squares.sum() / size + eps);
-    const V scale(inv_std);
+    const T inverse_std = T(1) / std::sqrt(squares.sum() / size + eps);
+    const V scale(inverse_std);
     for_each_vector<V>(shape.size, [&](std::int64_t i, auto lane) {
       const V standard = (lane.load(from + i) - centre) * scale;
       lane.store(fma(standard, lane.load(weight + i), lane.load(bias + i)), to + i);
     });
     out.mean[row] = mean;
-    out.inv_std[row] = inv_std;
+    out.inverse_std[row] = inverse_std;
   }
 }
 
@@ -44,7 +44,7 @@ void layer_norm_backward(const LayerNormGradientInputs<typename V::Element>& inp
   for (std::int64_t row = 0; row < shape.rows; ++row) {
     const T *grad = inputs.grad + row * shape.size, *x = inputs.x + row * shape.size;
     T* dx = out.dx + row * shape.size;
-    const V centre(inputs.mean[row]), scale(inputs.inv_std[row]);
+    const V centre(inputs.mean[row]), scale(inputs.inverse_std[row]);
     V sum = V::zero(), product = V::zero();
     // Lanes beyond the row read a gradient of zero and add nothing.
     for_each_vector<V>(shape.size, [&](std::int64_t i, auto lane) {

@@ -80,10 +80,10 @@ def layer_norm() -> Iterator[Call]:
 def layer_norm_backward() -> Iterator[Call]:
     for rows in ROWS:
         for size in CLASSES:
-            shape, inv_std = (rows, size), 0.5 + np.abs(normal(5, rows))
+            shape, inverse_std = (rows, size), 0.5 + np.abs(normal(5, rows))
             yield Call(
                 label=f"{shape}",
-                inputs=(normal(1, *shape), normal(2, *shape), normal(4, rows), inv_std, normal(3, size)),
+                inputs=(normal(1, *shape), normal(2, *shape), normal(4, rows), inverse_std, normal(3, size)),
                 outputs=(shape, (size,), (size,)),
                 length=max(size, rows),
                 magnitude=32.0,

@@ -37,9 +37,9 @@ def test_statistics_of_single_numbers() -> None:
 
 def test_no_samples_give_zeros() -> None:
     assert not statistics(np.empty((0, 3, 4))).any()
-    mean, inv_std, variance = moments(np.zeros(7), eps=0.25)
+    mean, inverse_std, variance = moments(np.zeros(7), eps=0.25)
     assert not mean.any() and not variance.any()
-    np.testing.assert_array_equal(inv_std, 2)
+    np.testing.assert_array_equal(inverse_std, 2)
 
 
 def test_a_large_offset_costs_no_digits() -> None:
@@ -61,9 +61,9 @@ def test_merge_equals_the_whole_batch(parts) -> None:
 
 def test_normalize_centres_and_scales() -> None:
     x = np.random.default_rng(2).standard_normal((8, 3, 5)) * 4 + 7
-    mean, inv_std, _ = moments(statistics(x), eps=0.0)
+    mean, inverse_std, _ = moments(statistics(x), eps=0.0)
     y = np.empty_like(x)
-    batch_norm.batch_norm_normalize(x, mean, inv_std, np.full(3, 2.0), np.full(3, -1.0), y)
+    batch_norm.batch_norm_normalize(x, mean, inverse_std, np.full(3, 2.0), np.full(3, -1.0), y)
     np.testing.assert_allclose(y.mean(axis=(0, 2)), -1, atol=1e-12)
     np.testing.assert_allclose(y.std(axis=(0, 2)), 2, rtol=1e-12)
 
@@ -89,16 +89,16 @@ def test_backward_is_the_gradient() -> None:
     )
 
     def loss(x, weight, bias):
-        mean, inv_std, _ = moments(statistics(x))
+        mean, inverse_std, _ = moments(statistics(x))
         y = np.empty_like(x)
-        batch_norm.batch_norm_normalize(x, mean, inv_std, weight, bias, y)
+        batch_norm.batch_norm_normalize(x, mean, inverse_std, weight, bias, y)
         return (y * dy).sum()
 
     stats = statistics(x)
-    mean, inv_std, _ = moments(stats)
+    mean, inverse_std, _ = moments(stats)
     sums, dx = (np.empty(2), np.empty(2)), np.empty_like(x)
-    batch_norm.batch_norm_backward_sums(dy, x, mean, inv_std, sums)
-    batch_norm.batch_norm_backward_data(dy, x, mean, inv_std, weight, *sums, stats, dx)
+    batch_norm.batch_norm_backward_sums(dy, x, mean, inverse_std, sums)
+    batch_norm.batch_norm_backward_data(dy, x, mean, inverse_std, weight, *sums, stats, dx)
     for analytic, position in ((dx, 0), (sums[1], 1), (sums[0], 2)):
         arguments = [x, weight, bias]
         numeric = np.empty_like(arguments[position])
