@@ -2,7 +2,7 @@
 
 `Communicator` is what users call. Of its bases `DataPlane` checks arguments and names what a subclass has to do,
 `OrderedCalls` keeps calls in order on all ranks, and `GroupCalls` makes groups and memory. Results are new arrays
-unless `out` is given, which may share memory with the input. Everything here but letters is collective: all ranks of
+unless `out` is given, which may share memory with the input. Everything here but messages is collective: all ranks of
 the group make the same calls in the same order. Once a call has ended half-way on any rank, all ranks raise.
 """
 
@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 TIMEOUT_VARIABLE = "DTRAIN_COLLECTIVE_TIMEOUT"
 DEFAULT_TIMEOUT = 1800.0
-MAX_INBOXES = 64  # before those that nobody waits at are given up
+MAX_RECEIVE_QUEUES = 64  # before those that nobody waits at are given up
 LONGEST_TIMEOUT = 1e9  # Python's locks take no more
 
 
@@ -81,7 +81,7 @@ class Communicator(GroupCalls):
         self._is_closing = False
         self._lane = ""  # the text of a lane
         self._collectives.name = f"collectives of {self.group}"
-        self._inboxes: dict[tuple[int, int], WorkQueue] = {}
+        self._receive_queues: dict[tuple[int, int], WorkQueue] = {}
 
     @property
     def timeout(self) -> float:
@@ -226,11 +226,11 @@ class Communicator(GroupCalls):
 
     def send(self, array: Array, *, destination: int, tag: int = 0) -> None:
         """Send `array` to one rank. Returns as soon as `array` may be changed, whether or not it was received."""
-        self._letter(lambda: self._send_call(array, destination, tag))()
+        self._message_call(lambda: self._send_call(array, destination, tag))()
 
     def send_async(self, array: Array, *, destination: int, tag: int = 0) -> Work[None]:
         """`send` as a `Work`, for symmetry: sending never waits, so it is done before this returns."""
-        work = Work(self._letter(lambda: self._send_call(array, destination, tag)))
+        work = Work(self._message_call(lambda: self._send_call(array, destination, tag)))
         work.carry_out()
         self._collectives.note_failure(work)
         return work
@@ -253,9 +253,9 @@ class Communicator(GroupCalls):
         Raises:
             CollectiveMismatchError: what came is not what was expected.
         """
-        call = self._letter(lambda: self._recv_call(source, tag, shape, dtype, out))
-        inbox = self._inboxes.get((source, tag))
-        return call() if inbox is None else inbox.run(call)  # behind those that wait already
+        call = self._message_call(lambda: self._recv_call(source, tag, shape, dtype, out))
+        queue = self._receive_queues.get((source, tag))
+        return call() if queue is None else queue.run(call)  # behind those that wait already
 
     def recv_async(
         self,
@@ -266,17 +266,19 @@ class Communicator(GroupCalls):
         dtype: DTypeLike | None = None,
         out: Array | None = None,
     ) -> Work[Array]:
-        """`recv` that returns at once. Letters of one source and tag arrive in order, others when they come."""
-        call = self._letter(lambda: self._recv_call(source, tag, shape, dtype, out))
-        if len(self._inboxes) >= MAX_INBOXES:
-            self._inboxes = {address: inbox for address, inbox in self._inboxes.items() if not inbox.is_idle}
-        if (source, tag) not in self._inboxes:
-            name = f"letters from rank {source} with tag {tag} of {self.group}"
-            self._inboxes[source, tag] = WorkQueue(name, keeps_thread=False)
-        return self._inboxes[source, tag].submit(call)
+        """`recv` that returns at once. Messages of one source and tag arrive in order, others when they come."""
+        call = self._message_call(lambda: self._recv_call(source, tag, shape, dtype, out))
+        if len(self._receive_queues) >= MAX_RECEIVE_QUEUES:
+            self._receive_queues = {
+                address: queue for address, queue in self._receive_queues.items() if not queue.is_idle
+            }
+        if (source, tag) not in self._receive_queues:
+            name = f"messages from rank {source} with tag {tag} of {self.group}"
+            self._receive_queues[source, tag] = WorkQueue(name, keeps_thread=False)
+        return self._receive_queues[source, tag].submit(call)
 
-    def _letter(self, prepare: Prepare[Result]) -> Callable[[], Result]:
-        """A call about a letter, which asks no other rank whether this communicator is still open."""
+    def _message_call(self, prepare: Prepare[Result]) -> Callable[[], Result]:
+        """A call about a message, which asks no other rank whether this communicator is still open."""
         self._check_process()
         if self._is_closing:
             raise CollectiveError(expected(f"group {self.group!r}", "an open communicator", "one that was closed"))
@@ -391,8 +393,8 @@ class Communicator(GroupCalls):
             del self.groups[name]
         with ExitStack() as closing:
             closing.callback(self._collectives.close)
-            for inbox in self._inboxes.values():
-                closing.callback(inbox.close)
+            for queue in self._receive_queues.values():
+                closing.callback(queue.close)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.group!r} rank {self.rank}/{self.size}>"

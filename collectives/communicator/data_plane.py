@@ -21,7 +21,7 @@ from dtrain.collectives.memory.overlap import Span, apart, may_overlap, output_s
 from dtrain.collectives.programs.rank_order import Array, check_reduction
 from dtrain.collectives.programs.weighing import Weight, weighted
 
-MAX_TAG = 1 << 20  # no tag of a letter is as large
+MAX_TAG = 1 << 20  # no tag of a message is as large
 
 
 class DataPlane(ABC):
@@ -256,7 +256,7 @@ class DataPlane(ABC):
 
 
 def check_tag(where: str, tag: int) -> None:
-    """Raise an error for a tag that no letter can have, whatever carries it."""
+    """Raise an error for a tag that no message can have, whatever carries it."""
     if not isinstance(tag, (int, np.integer)):
         raise TypeError(expected(where, "a tag that is a whole number", repr(tag)))
     if not 0 <= tag < MAX_TAG:

@@ -47,7 +47,7 @@ class GroupCalls(OrderedCalls):
         """Ranks of this group as ranks of the job."""
         return rank_list(sorted(self.world_ranks[rank] for rank in ranks))
 
-    def _no_letter(self, source: int, tag: int, gone: str = "") -> CollectiveError:
+    def _no_message(self, source: int, tag: int, gone: str = "") -> CollectiveError:
         """The error of a `recv` that has waited long enough, or for a rank that is `gone`."""
         sender = self._names([source])
         where = f"recv on {self._names([self.rank])} of group {self.group!r}: expected a message with tag {tag} from"

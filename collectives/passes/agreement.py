@@ -1,9 +1,9 @@
 """Do all ranks run the same collectives? Compared before a compiled graph first runs, without waiting for anybody.
 
 Each rank projects the graph onto the collectives of each group (op, reduction, dtype, element count, bucket members,
-order, source line; not the rest, since batch sizes may differ), hashes that, and posts it on the control channel under
+order, source line; not the rest, since batch sizes may differ), hashes that, and sends it on the control channel under
 the number of collectives that the group has run so far. In a correct program all ranks stand at the same number there,
-also where only one of them compiles. Whoever serves the channel compares posts and ends the job when two differ.
+also where only one of them compiles. Whoever serves the channel compares them and ends the job when two differ.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dtrain.control.client import control_client
 from dtrain.graph.graph import Graph, Node
 
 
-def post_schedules(graph: Graph) -> None:
-    """Post the projection of `graph` on each of its groups. Returns at once; without a channel does nothing."""
+def send_schedules(graph: Graph) -> None:
+    """Send the projection of `graph` on each of its groups. Returns at once; without a channel does nothing."""
     if not is_initialized():
         return
     client = control_client()

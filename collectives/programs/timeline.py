@@ -112,7 +112,7 @@ class _Clock:
         self.meetings: dict[int, dict[int, float]] = defaultdict(dict)
         self.num_meetings = Counter[int]()
         self.waiting: dict[int, _Waiting] = {}
-        self.mail: dict[tuple[int, int], deque[_Message]] = defaultdict(deque)
+        self.messages: dict[tuple[int, int], deque[_Message]] = defaultdict(deque)
         self.ports: dict[tuple[str, str, int], float] = defaultdict(float)
 
     def run(self) -> Timeline:
@@ -165,7 +165,7 @@ class _Clock:
             content = None if self.carrier is None else self.carrier.take(rank, data)
             departed, arrival = self._travel(rank, peer, data.nbytes, time)
             left = max(left, departed)
-            self.mail[rank, peer].append(_Message(arrival, content))
+            self.messages[rank, peer].append(_Message(arrival, content))
         self.waiting[rank] = _Waiting(exchange, time, left)
         for receiver in sorted({rank, *(peer for peer, _ in exchange.sends)}):
             self._receive_all(receiver)
@@ -193,7 +193,7 @@ class _Clock:
             return
         exchange, begin, end = self.waiting.pop(rank)
         for peer, data in exchange.receives:
-            arrival, content = self.mail[peer, rank].popleft()
+            arrival, content = self.messages[peer, rank].popleft()
             end = max(end, arrival)
             if self.carrier is not None and content is not None:
                 self.carrier.give(rank, data, content)
@@ -202,7 +202,7 @@ class _Clock:
     def _lacking(self, rank: int) -> list[int]:
         """Whose message a waiting rank lacks."""
         wanted = Counter(peer for peer, _ in self.waiting[rank].exchange.receives)
-        return sorted(peer for peer, count in wanted.items() if len(self.mail[peer, rank]) < count)
+        return sorted(peer for peer, count in wanted.items() if len(self.messages[peer, rank]) < count)
 
     def _note_missing(self) -> None:
         for came in self.meetings.values():

@@ -1,4 +1,4 @@
-"""Words of torch.distributed made of the calls here: batches of letters, a barrier that names who is missing."""
+"""Words of torch.distributed made of the calls here: batches of messages, a barrier that names who is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dtrain.collectives.public.calls import Group, as_group
 from dtrain.collectives.world.context import get_communicator
 from dtrain.core.tensor import Tensor
 
-_TAG = (1 << 20) - 1  # the last one that letters may have, for `monitored_barrier`
+_TAG = (1 << 20) - 1  # the last one that messages may have, for `monitored_barrier`
 _LEAST_SECONDS = 1e-3  # to take what has come, when the time is over
 _ANSWER_SECONDS = 5.0  # that rank 0 may have begun later than those who wait for its answer
 
@@ -31,7 +31,7 @@ def get_backend(group: Group = None) -> str:
     return get_communicator(as_group(group)).name
 
 
-# Letters in batches ---------------------------------------------------------------------------------------------------
+# Messages in batches --------------------------------------------------------------------------------------------------
 
 
 class P2POp:
@@ -111,14 +111,14 @@ def monitored_barrier(group: Group = None, timeout: Any = None, wait_all_ranks: 
         raise CollectiveError(expected("monitored_barrier", text, f"nothing from {_named(ranks, missing)}"))
 
 
-# How many a rank has called. Their letters carry it: one from a barrier that others have given up is told apart.
+# How many a rank has called. Their messages carry it: one from a barrier that others have given up is told apart.
 _numbers: weakref.WeakKeyDictionary[Communicator, int] = weakref.WeakKeyDictionary()
 
 
 def _collect(ranks: Communicator, number: int, seconds: float) -> list[int]:
-    """Rank 0: wait for a letter of every other rank, then send all of them who is missing."""
+    """Rank 0: wait for a message of every other rank, then send all of them who is missing."""
     deadline = time.monotonic() + seconds
-    missing = [other for other in range(1, ranks.size) if _letter(ranks, other, number, deadline) is None]
+    missing = [other for other in range(1, ranks.size) if _message(ranks, other, number, deadline) is None]
     verdict = np.zeros(1 + ranks.size, np.int64)
     verdict[0] = number
     verdict[[1 + rank for rank in missing]] = 1
@@ -132,19 +132,19 @@ def _report(ranks: Communicator, number: int, seconds: float) -> list[int]:
     """The other ranks: tell rank 0, and wait for what it says."""
     with suppress(CollectiveError):
         ranks.send(np.array([number], np.int64), destination=0, tag=_TAG)
-    verdict = _letter(ranks, 0, number, time.monotonic() + seconds + _ANSWER_SECONDS)
+    verdict = _message(ranks, 0, number, time.monotonic() + seconds + _ANSWER_SECONDS)
     return [0] if verdict is None else [int(rank) for rank in np.flatnonzero(verdict[1:])]
 
 
-def _letter(ranks: Communicator, source: int, number: int, deadline: float) -> np.ndarray | None:
-    """The letter of a rank about the barrier of this number; None if it has not come in time, or cannot."""
+def _message(ranks: Communicator, source: int, number: int, deadline: float) -> np.ndarray | None:
+    """The message of a rank about the barrier of this number; None if it has not come in time, or cannot."""
     before = ranks.timeout
     try:
         while True:
             ranks.timeout = max(deadline - time.monotonic(), _LEAST_SECONDS)
-            letter: np.ndarray = ranks.recv(source=source, tag=_TAG, dtype="s64")
-            if letter[0] == number:
-                return letter
+            message: np.ndarray = ranks.recv(source=source, tag=_TAG, dtype="s64")
+            if message[0] == number:
+                return message
     except CollectiveError:
         return None
     finally:

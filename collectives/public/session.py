@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dtrain.capture.trace import add_first_run_listener
 from dtrain.collectives.communicator.contract import Communicator
-from dtrain.collectives.passes.agreement import post_schedules
-from dtrain.collectives.training.epoch_agreement import post_epoch
+from dtrain.collectives.passes.agreement import send_schedules
+from dtrain.collectives.training.epoch_agreement import send_epoch
 from dtrain.collectives.training.sync_batch_norm import convert_sync_batch_norm, exchange_through_world
 from dtrain.collectives.world import context
 from dtrain.core.context import context as tracing
@@ -23,8 +23,8 @@ def guard_world(present: context.Present, world: Communicator | None) -> None:
         tracing.tracer.guard(present, "world", world)
 
 
-add_first_run_listener(post_schedules)
-add_epoch_listener(post_epoch)
+add_first_run_listener(send_schedules)
+add_epoch_listener(send_epoch)
 context.add_question_listener(guard_world)
 SyncBatchNorm.exchange = exchange_through_world
 SyncBatchNorm.convert_sync_batchnorm = staticmethod(convert_sync_batch_norm)

@@ -1,6 +1,6 @@
-"""Do all ranks go through the same epoch of the same data? Posted as schedules are, without waiting for anybody.
+"""Do all ranks go through the same epoch of the same data? Sent as schedules are, without waiting for anybody.
 
-The first time that a rank begins an epoch of a loader which shares its samples out, it posts what must be alike: place,
+The first time that a rank begins an epoch of a loader which shares its samples out, it sends what must be alike: place,
 length, seed, batch size. It also says whether the epoch before, if that led here by itself, had collectives in it: a
 rank that went through a whole epoch alone has not, and stands one epoch further than the others from then on.
 """
@@ -29,8 +29,8 @@ _loaders: weakref.WeakKeyDictionary[object, _Seen] = weakref.WeakKeyDictionary()
 _num_loaders: weakref.WeakKeyDictionary[Communicator, Counter[int]] = weakref.WeakKeyDictionary()
 
 
-def post_epoch(loader: object, start: EpochStart) -> None:
-    """Post the beginning of an epoch, once for each epoch. Without a control channel does nothing."""
+def send_epoch(loader: object, start: EpochStart) -> None:
+    """Send the beginning of an epoch, once for each epoch. Without a control channel does nothing."""
     client = control_client() if is_initialized() else None
     if client is None or get_communicator().size == 1:
         return

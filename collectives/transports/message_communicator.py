@@ -25,7 +25,7 @@ from dtrain.collectives.programs.program import Exchange
 from dtrain.collectives.programs.rank_order import Array, ReduceOp
 from dtrain.collectives.programs.weighing import SHOWN_BYTES, Weighted
 from dtrain.collectives.transports.message_steps import binder
-from dtrain.collectives.transports.mpi_mailroom import Departure
+from dtrain.collectives.transports.mpi_messages import Departure
 from dtrain.collectives.transports.mpi_rank import MpiJob, MpiRank
 from dtrain.collectives.transports.mpi_start import wait_until
 from dtrain.collectives.transports.mpi_transfers import Transfers
@@ -72,11 +72,11 @@ class MpiMessageCommunicator(MpiRank):
 
     def _leave(self, reason: str) -> None:
         departure = Departure(State.LEFT, reason, self._begun, self._splits_begun)
-        self._job.mailroom.notify(self._key, self._others, departure)
+        self._job.messages.notify(self._key, self._others, departure)
         self._flush()
         if self.is_broken:
             self._end_splits()
-        self._job.mailroom.forget(self._key)
+        self._job.messages.forget(self._key)
         self._bound.clear()  # methods of this object, which would keep it until cycles are looked for
         # MPI lets each rank free its handle for itself. The world's own goes with the process.
         if self._comm is not self._job.comm and not self._transfers.collect():
@@ -85,16 +85,16 @@ class MpiMessageCommunicator(MpiRank):
     def _tell_broken(self, state: State, text: str) -> None:
         self._transfers.keep_for_good()
         departure = Departure(state, text, self._begun - 1, self._splits_begun)
-        self._job.mailroom.notify(self._key, self._others, departure)
+        self._job.messages.notify(self._key, self._others, departure)
 
     def _left(self, rank: int) -> str:
-        return self._job.mailroom.has_left(self._key, self.world_ranks[rank])
+        return self._job.messages.has_left(self._key, self.world_ranks[rank])
 
     def _gone(self) -> dict[int, tuple[State, str]]:
         """Ranks that have left before this call, or in it; who has carried it out may have left behind it."""
         return {
             self.world_ranks.index(rank): (departure.state, departure.text)
-            for rank, departure in self._job.mailroom.departures(self._key).items()
+            for rank, departure in self._job.messages.departures(self._key).items()
             if departure.calls < self._begun
         }
 
@@ -125,8 +125,8 @@ class MpiMessageCommunicator(MpiRank):
         from mpi4py import MPI
 
         def is_over() -> bool:
-            self._job.mailroom.poll()
-            departures = self._job.mailroom.departures(self._key)
+            self._job.messages.poll()
+            departures = self._job.messages.departures(self._key)
             most = max((departure.splits for departure in departures.values()), default=0)
             while self._splits_begun < most:
                 self._begin_split(MPI.UNDEFINED, 0)
@@ -269,7 +269,7 @@ class MpiMessageCommunicator(MpiRank):
             self._transfers.end(transfer)
 
     def _wait_until(self, is_done: Callable[[], bool]) -> None:
-        came = wait_until(lambda: is_done() or bool(self._gone()), self.timeout, self._job.mailroom.poll)
+        came = wait_until(lambda: is_done() or bool(self._gone()), self.timeout, self._job.messages.poll)
         if is_done():
             return
         gone = self._gone()

@@ -14,7 +14,7 @@ from dtrain.base.errors import CollectiveError
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.memory.shared_window import NoMemory
 from dtrain.collectives.transports.message_communicator import MpiMessageCommunicator
-from dtrain.collectives.transports.mpi_mailroom import Mailroom
+from dtrain.collectives.transports.mpi_messages import Messages
 from dtrain.collectives.transports.mpi_rank import MpiJob, MpiRank, Transport
 from dtrain.collectives.transports.mpi_window import MpiWindow
 from dtrain.collectives.transports.shared_communicator import DEFAULT_STAGING_BYTES, SharedCommunicator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class MpiSharedCommunicator(MpiRank, SharedCommunicator):
-    """MPI ranks of one host: MPI carries letters; collectives do not go through it."""
+    """MPI ranks of one host: MPI carries messages; collectives do not go through it."""
 
     name = "mpi_shared"
 
@@ -42,7 +42,7 @@ class MpiSharedCommunicator(MpiRank, SharedCommunicator):
         try:
             super().close(reason)
         finally:
-            self._job.mailroom.forget(self._key)
+            self._job.messages.forget(self._key)
 
     def _left(self, rank: int) -> str:
         return self._window.has_left(rank)
@@ -66,13 +66,13 @@ def make_mpi_communicator(
     Raises:
         CollectiveError: on every rank, if shared memory was asked for and one of them has none.
     """
-    mailroom, hosts = Mailroom(comm.Dup()), _hosts(comm)
+    messages, hosts = Messages(comm.Dup()), _hosts(comm)
     staging_bytes = max(staging_bytes, 64 * comm.size)
-    job = MpiJob(comm, mailroom, hosts, transport, staging_bytes, MpiSharedCommunicator, MpiMessageCommunicator)
+    job = MpiJob(comm, messages, hosts, transport, staging_bytes, MpiSharedCommunicator, MpiMessageCommunicator)
     everybody = range(comm.size)
     if job.is_shared(everybody):
         try:
-            window = MpiWindow.make(staging_bytes, everybody, comm.rank, comm.allgather, mailroom.poll)
+            window = MpiWindow.make(staging_bytes, everybody, comm.rank, comm.allgather, messages.poll)
             assert window is not None
             return MpiSharedCommunicator(job, "world", window, None, timeout)
         except NoMemory as error:

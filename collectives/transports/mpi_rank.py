@@ -1,4 +1,4 @@
-"""What MPI ranks share, however their collectives move: letters, groups, notices of who is gone, the end of the job."""
+"""What MPI ranks share, whatever moves collectives: messages, groups, notices of who is gone, the end of the job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.communicator.work import ClosedError
 from dtrain.collectives.memory.shared_window import NoMemory
 from dtrain.collectives.programs.rank_order import Array
-from dtrain.collectives.transports.mpi_mailroom import Mailroom
+from dtrain.collectives.transports.mpi_messages import Messages
 from dtrain.collectives.transports.mpi_start import wait_until
 from dtrain.collectives.transports.mpi_window import MpiWindow
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 Transport = Literal["auto", "shared", "messages"]
 
-# Seconds in which letters of a rank that has left may still come out of shared memory.
-LAST_LETTERS_SECONDS = 0.2
-# Seconds that a communicator waits for its letters to be on their way where its order is lost.
+# Seconds in which messages of a rank that has left may still come out of shared memory.
+LAST_MESSAGES_SECONDS = 0.2
+# Seconds that a communicator waits for its messages to be on their way where its order is lost.
 BROKEN_FLUSH_SECONDS = 0.5
 
 
@@ -34,7 +34,7 @@ class MpiJob:
     """What all groups of one world share."""
 
     comm: MPI.Intracomm
-    mailroom: Mailroom
+    messages: Messages
     hosts: tuple[int, ...]  # of each rank of the world; ranks of one host have the same number
     transport: Transport
     staging_bytes: int
@@ -49,12 +49,12 @@ class MpiJob:
 
 
 class MpiRank(Communicator):
-    """What both ways share: letters, groups and the end of the job."""
+    """What both ways share: messages, groups and the end of the job."""
 
     def __init__(
         self, job: MpiJob, key: str, rank: int, size: int, world_ranks: Sequence[int] | None, timeout: float | None
     ) -> None:
-        """`key` names the group in the mailroom: the same on every member, and no other open group of theirs has it."""
+        """`key` names the group where messages are sorted: alike on all members, and unlike other open groups'."""
         super().__init__(rank, size, world_ranks, timeout)
         self._job = job
         self._key = key
@@ -65,37 +65,37 @@ class MpiRank(Communicator):
 
     def _send(self, array: Array, destination: int, tag: int) -> None:
         with self._mpi_errors():
-            self._job.mailroom.send(self._key, array, self.world_ranks[destination], tag)
+            self._job.messages.send(self._key, array, self.world_ranks[destination], tag)
 
     def _recv(self, source: int, tag: int, shape: tuple[int, ...] | None, dtype: DType | None) -> Array:
-        letter: Array | None = None
+        message: Array | None = None
 
         def has_come() -> bool:
-            nonlocal letter
-            letter = self._job.mailroom.take(self._key, self.world_ranks[source], tag)
-            return letter is not None
+            nonlocal message
+            message = self._job.messages.take(self._key, self.world_ranks[source], tag)
+            return message is not None
 
         with self._mpi_errors():
             wait_until(lambda: has_come() or self._is_closing or bool(self._left(source)), self.timeout)
-            gone = "" if letter is not None else self._left(source)
+            gone = "" if message is not None else self._left(source)
             if gone:
-                wait_until(has_come, LAST_LETTERS_SECONDS)
-        if letter is not None:
-            return letter
+                wait_until(has_come, LAST_MESSAGES_SECONDS)
+        if message is not None:
+            return message
         if self._is_closing:
             raise ClosedError(f"recv of group {self.group!r}: the communicator was closed while it waited")
-        raise self._no_letter(source, tag, gone)
+        raise self._no_message(source, tag, gone)
 
     @abstractmethod
     def _left(self, rank: int) -> str:
-        """Why no letter of this rank will come, or nothing."""
+        """Why no message of this rank will come, or nothing."""
 
     def _flush(self) -> None:
-        """Wait until this group's letters are on their way to everybody who may still want them."""
+        """Wait until this group's messages are on their way to everybody who may still want them."""
 
         def is_over() -> bool:
             return not any(
-                not self._left(self.world_ranks.index(rank)) for rank in self._job.mailroom.unsent(self._key)
+                not self._left(self.world_ranks.index(rank)) for rank in self._job.messages.unsent(self._key)
             )
 
         wait_until(is_over, BROKEN_FLUSH_SECONDS if self.is_broken else self.timeout)
@@ -121,7 +121,7 @@ class MpiRank(Communicator):
     def _make_window(self, members: list[int]) -> MpiWindow | None:
         """The window of this rank's group; every rank of this communicator has to come here."""
         rank = members.index(self.rank) if members else None
-        staging_bytes, progress = self._job.staging_bytes, self._job.mailroom.poll
+        staging_bytes, progress = self._job.staging_bytes, self._job.messages.poll
         try:
             return MpiWindow.make(
                 staging_bytes, members, rank, lambda offer: self._tell_all("split, its memory", offer), progress

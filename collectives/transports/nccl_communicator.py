@@ -55,7 +55,7 @@ _BOOL_OPS = {"sum": "NCCL_MAX", "max": "NCCL_MAX", "prod": "NCCL_MIN", "min": "N
 class NcclCommunicator(Communicator):
     """The ranks of `parent`, each with one CUDA device.
 
-    Python objects, letters (`send`, `recv`) and the agreement on calls travel through the parent.
+    Python objects, messages (`send`, `recv`) and the agreement on calls travel through the parent.
     """
 
     name = "nccl"
@@ -137,7 +137,7 @@ class NcclCommunicator(Communicator):
             self._link.abort()
             self._in_flight.clear()
 
-    # Python objects and letters take the parent's way
+    # Python objects and messages take the parent's way
 
     def all_gather_object(self, value: Any) -> list[Any]:
         return self._parent.all_gather_object(value)

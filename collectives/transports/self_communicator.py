@@ -68,13 +68,13 @@ class SelfCommunicator(Communicator):
             self._changed.notify_all()
 
     def _recv(self, source: int, tag: int, shape: tuple[int, ...] | None, dtype: DType | None) -> Array:
-        letters = self._sent[tag]
+        messages = self._sent[tag]
         # Where the main thread waits nobody is left to send; `recv_async` waits in a thread of its own.
         patience = 0.0 if threading.current_thread() is threading.main_thread() else self.timeout
         with self._changed:
-            self._changed.wait_for(lambda: len(letters) > 0 or self._is_closing, patience)
-            if letters:
-                return letters.popleft()
+            self._changed.wait_for(lambda: len(messages) > 0 or self._is_closing, patience)
+            if messages:
+                return messages.popleft()
         if self._is_closing:
             raise ClosedError(f"recv of group {self.group!r}: the communicator was closed while it waited")
         raise CollectiveError(

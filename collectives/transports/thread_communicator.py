@@ -62,7 +62,7 @@ class ThreadWorld:
         self.regions = [np.zeros(region_bytes(staging_bytes), np.uint8) for _ in range(size)]
         self.arrivals = [0] * size
         self.segments: list[dict[int, Array]] = []
-        self.mail: dict[tuple[int, int, int], deque[Array]] = defaultdict(deque)
+        self.messages: dict[tuple[int, int, int], deque[Array]] = defaultdict(deque)
         self.states: dict[int, tuple[State, str]] = {}
         self.left: dict[int, str] = {}
         self.children: dict[tuple[int, tuple[int, ...]], ThreadWorld] = {}
@@ -206,23 +206,23 @@ class ThreadCommunicator(SharedCommunicator):
     def _send(self, array: Array, destination: int, tag: int) -> None:
         world = self._world
         with world.changed:
-            world.mail[self.rank, destination, tag].append(array.copy())
+            world.messages[self.rank, destination, tag].append(array.copy())
             world.changed.notify_all()
 
     def _recv(self, source: int, tag: int, shape: tuple[int, ...] | None, dtype: DType | None) -> Array:
         world = self._world
         with world.changed:
-            letters = world.mail[source, self.rank, tag]
+            messages = world.messages[source, self.rank, tag]
 
             def is_over() -> bool:
-                return len(letters) > 0 or self._is_closing or bool(self._window.has_left(source))
+                return len(messages) > 0 or self._is_closing or bool(self._window.has_left(source))
 
             world.failure.wait_until(is_over, self.timeout)
-            if letters:
-                return letters.popleft()
+            if messages:
+                return messages.popleft()
             if self._is_closing:
                 raise ClosedError(f"recv of group {self.group!r}: the communicator was closed while it waited")
-            raise self._no_letter(source, tag, self._window.has_left(source))
+            raise self._no_message(source, tag, self._window.has_left(source))
 
     def _split(self, groups: list[list[int]]) -> Communicator | None:
         number, self._num_splits = self._num_splits, self._num_splits + 1

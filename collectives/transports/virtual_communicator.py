@@ -69,19 +69,19 @@ class _Universe:
     Attributes:
         network: of all ranks.
         clocks: one per rank.
-        letters: when each letter on its way arrives, by group, source, destination and tag.
+        messages: when each message on its way arrives, by group, source, destination and tag.
         spans: what each collective was made of, in the order in which collectives ended.
     """
 
     network: Network
     clocks: list[_RankClock]
-    letters: dict[tuple[str, int, int, int], deque[float]] = field(default_factory=lambda: defaultdict(deque))
+    messages: dict[tuple[str, int, int, int], deque[float]] = field(default_factory=lambda: defaultdict(deque))
     boards: dict[ThreadWorld, _Board] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
 
 
 @dataclass
-class _Posted:
+class _Part:
     program: Program
     buffers: Buffers
     begin: float
@@ -91,12 +91,12 @@ class _Posted:
 class _Board:
     """Where the ranks of a group lay what they want to do, and what became of it."""
 
-    posted: dict[int, _Posted] = field(default_factory=dict)
+    parts: dict[int, _Part] = field(default_factory=dict)
     outcome: Timeline = field(default_factory=Timeline)
 
 
 class _Everyone:
-    """Carries out steps on the arrays that all ranks have posted."""
+    """Carries out steps on the arrays that all ranks have laid there."""
 
     def __init__(self, buffers: Mapping[int, Buffers]) -> None:
         self._buffers = buffers
@@ -211,24 +211,24 @@ class VirtualCommunicator(ThreadCommunicator):
         program = self._program(kind, source.nbytes, root)
         board = self._universe.boards.setdefault(self._world, _Board())
         begin, self._made_at = self._clock.now if self._made_at is None else self._made_at, None
-        board.posted[self.rank] = _Posted(program, Buffers(program, source, out, dtype), max(begin, self._busy_until))
+        board.parts[self.rank] = _Part(program, Buffers(program, source, out, dtype), max(begin, self._busy_until))
         self._show_weight(op)
         self._meet(text)
-        posted = [board.posted[rank] for rank in range(self.size)]
-        self._check_in_time([other.begin for other in posted])
+        parts = [board.parts[rank] for rank in range(self.size)]
+        self._check_in_time([other.begin for other in parts])
         if self.rank == 0:
             reduction = self._settled(op) if isinstance(op, Weighted) else op
-            for other in posted:
+            for other in parts:
                 other.buffers.op = reduction
-            board.outcome = self._run(posted)
+            board.outcome = self._run(parts)
         self._synchronize()
         self._end(board.outcome)
 
-    def _run(self, posted: Sequence[_Posted]) -> Timeline:
+    def _run(self, parts: Sequence[_Part]) -> Timeline:
         """One rank carries out the steps of all: they are few, and the arrays are in one process."""
-        everyone = _Everyone({rank: other.buffers for rank, other in enumerate(posted)})
+        everyone = _Everyone({rank: other.buffers for rank, other in enumerate(parts)})
         deaths = {rank: self._universe.clocks[member].death for rank, member in enumerate(self.world_ranks)}
-        programs, begins = [other.program for other in posted], [other.begin for other in posted]
+        programs, begins = [other.program for other in parts], [other.begin for other in parts]
         outcome = timeline(programs, self._network, begins, deaths=deaths, carrier=everyone)
         members = self.world_ranks
         self._universe.spans += [span._replace(rank=members[span.rank]) for span in outcome.spans]
@@ -304,26 +304,26 @@ class VirtualCommunicator(ThreadCommunicator):
         self._clock.now += self.timeout  # nobody says anything, so all wait as long as they may
         return self._late_error(killed)
 
-    def _no_letter(self, source: int, tag: int, gone: str = "") -> CollectiveError:
+    def _no_message(self, source: int, tag: int, gone: str = "") -> CollectiveError:
         if gone == _KILLED:
             self._clock.now, gone = self._clock.now + self.timeout, ""
-        return super()._no_letter(source, tag, gone)
+        return super()._no_message(source, tag, gone)
 
-    # Letters and groups
+    # Messages and groups
 
     def _send(self, array: Array, destination: int, tag: int) -> None:
         self._check_alive()
         line = self._network.link(self.rank, destination)
         arrival = self._clock.now + line.predict(array.nbytes) + self._network.delay(self.rank)
         with self._world.changed:
-            self._universe.letters[self.group, self.rank, destination, tag].append(arrival)
+            self._universe.messages[self.group, self.rank, destination, tag].append(arrival)
         super()._send(array, destination, tag)
 
     def _recv(self, source: int, tag: int, shape: tuple[int, ...] | None, dtype: Any) -> Array:
         self._check_alive()
         array = super()._recv(source, tag, shape, dtype)
         with self._world.changed:
-            arrival = self._universe.letters[self.group, source, self.rank, tag].popleft()
+            arrival = self._universe.messages[self.group, source, self.rank, tag].popleft()
         self._clock.now = max(self._clock.now, arrival)
         return array
 

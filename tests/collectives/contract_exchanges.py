@@ -1,4 +1,4 @@
-"""What all communicators promise of exchanges, objects, letters and groups."""
+"""What all communicators promise of exchanges, objects, messages and groups."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def objects_travel(comm: Communicator) -> None:
 
 
 @check
-def letters_arrive_in_order_and_by_tag(comm: Communicator) -> None:
+def messages_arrive_in_order_and_by_tag(comm: Communicator) -> None:
     following, previous = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
     for tag in (5, 3):
         for n in range(3):
@@ -80,18 +80,18 @@ def everybody_can_send_before_anybody_receives(comm: Communicator) -> None:
 
 
 @check
-def letters_pass_collectives_under_way(comm: Communicator) -> None:
+def messages_pass_collectives_under_way(comm: Communicator) -> None:
     following, previous = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
-    letter = comm.recv_async(source=previous, tag=1)
+    message = comm.recv_async(source=previous, tag=1)
     total = comm.all_reduce(data_of(comm.rank, 100))
     sent = comm.send_async(data_of(comm.rank, (2, 2), dtypes.bfloat16), destination=following, tag=1)
     assert_bits(total, reduced(comm, 100))
-    assert_bits(letter.wait(20), data_of(previous, (2, 2), dtypes.bfloat16))
+    assert_bits(message.wait(20), data_of(previous, (2, 2), dtypes.bfloat16))
     sent.wait(20)
 
 
 @check
-def a_letter_of_another_kind_is_refused(comm: Communicator) -> None:
+def a_message_of_another_kind_is_refused(comm: Communicator) -> None:
     comm.send(np.arange(3), destination=comm.rank)
     with pytest.raises(CollectiveMismatchError, match=r"expected f32 \(4,\), got s64 \(3,\)"):
         comm.recv(source=comm.rank, shape=(4,), dtype="f32")

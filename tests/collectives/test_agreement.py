@@ -1,4 +1,4 @@
-"""What ranks post of a graph before its first run: equal where only batches differ, different where collectives do."""
+"""What ranks send of a graph before its first run: equal where only batches differ, different where collectives do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dtrain import collectives as dist
 from dtrain.collectives.passes import agreement
 
 
-class Post(NamedTuple):
+class Sent(NamedTuple):
     group: str
     position: int
     digest: str
@@ -22,17 +22,17 @@ class Post(NamedTuple):
 
 
 class Channel:
-    """Takes posts instead of a control client."""
+    """Takes what is sent instead of a control client."""
 
     def __init__(self) -> None:
-        self.posts: list[Post] = []
+        self.sent: list[Sent] = []
 
     def send_schedule(self, group: str, position: int, digest: str, text: str) -> None:
-        self.posts.append(Post(group, position, digest, text))
+        self.sent.append(Sent(group, position, digest, text))
 
 
-def posts_of(size: int, body: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[Post]]:
-    """What each thread rank posts while `body(communicator)` runs."""
+def sent_by(size: int, body: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[Sent]]:
+    """What each thread rank sends while `body(communicator)` runs."""
     channels = [Channel() for _ in range(size)]
     monkeypatch.setattr(agreement, "control_client", lambda: channels[dist.get_communicator().rank])
 
@@ -41,7 +41,7 @@ def posts_of(size: int, body: Any, monkeypatch: pytest.MonkeyPatch) -> list[list
             body(communicator)
 
     dist.run_threads(size, program)
-    return [channel.posts for channel in channels]
+    return [channel.sent for channel in channels]
 
 
 def test_a_first_run_is_posted_once_whatever_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def test_a_first_run_is_posted_once_whatever_the_batch(monkeypatch: pytest.Monke
         for _ in range(3):
             step(dt.tensor(np.ones(4 + communicator.rank, np.float32)))
 
-    first, second = posts_of(2, body, monkeypatch)
+    first, second = sent_by(2, body, monkeypatch)
     assert len(first) == 1 and first == second
     assert first[0].group == "world" and first[0].position == 0
     assert first[0].text.startswith("0: all_reduce(sum) f32 x 1 [loss]  # test_agreement.py:")
@@ -66,16 +66,16 @@ def test_a_rank_that_compiles_alone_posts_where_the_group_stands(monkeypatch: py
             return dist.all_reduce(x.sum())
 
         if communicator.rank == 0:
-            communicator.send(np.zeros(1), destination=1)  # letters between two ranks count for nobody
+            communicator.send(np.zeros(1), destination=1)  # messages between two ranks count for nobody
         else:
             communicator.recv(source=0)
         for count in (4, 4, 5 if communicator.rank else 4):
             step(dt.tensor(np.ones(count, np.float32)))
 
-    first, second = posts_of(2, body, monkeypatch)
-    assert [post.position for post in first] == [0]
-    assert [post.position for post in second] == [0, 2]
-    assert len({post.digest for post in [*first, *second]}) == 1
+    first, second = sent_by(2, body, monkeypatch)
+    assert [one.position for one in first] == [0]
+    assert [one.position for one in second] == [0, 2]
+    assert len({one.digest for one in [*first, *second]}) == 1
 
 
 def test_other_collectives_have_other_digests() -> None:
@@ -104,7 +104,7 @@ def test_a_world_of_one_posts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def body(communicator: Any) -> None:
         dt.trace(dist.all_reduce)(dt.tensor([1.0]))
 
-    assert posts_of(1, body, monkeypatch) == [[]]
+    assert sent_by(1, body, monkeypatch) == [[]]
 
 
 _STEP = """
@@ -133,7 +133,7 @@ def test_ranks_whose_scripts_lie_in_different_folders_post_the_same(
         step = runpy.run_path(str(tmp_path / f"host{communicator.rank}" / "train.py"))["step"]
         step(dt.tensor(np.ones((1 + communicator.rank, 2), np.float32)))
 
-    first, second = posts_of(2, body, monkeypatch)
+    first, second = sent_by(2, body, monkeypatch)
     assert first == second
     assert str(tmp_path) not in first[0].text
     assert [line.split("# ")[1] for line in first[0].text.splitlines()] == ["train.py:9", "train.py:9"]

@@ -101,7 +101,7 @@ def test_every_later_call_raises_on_every_rank(kind: type[np.ndarray]) -> None:
             assert f"but rank 1 left all_reduce sum f64[5000] by {name}; this communicator is broken" in text
         for call in LATER:
             assert "broken" in message_of(lambda call=call: call(comm), CollectiveError)
-        comm.send(np.ones(2), destination=(comm.rank + 1) % comm.size)  # letters are no part of the order
+        comm.send(np.ones(2), destination=(comm.rank + 1) % comm.size)  # messages are no part of the order
         assert comm.recv(source=(comm.rank - 1) % comm.size).tolist() == [1, 1]
 
     run_threads(3, program)
@@ -280,7 +280,7 @@ def test_recv_from_a_rank_that_broke_off_and_ended_raises_at_once_too() -> None:
     run_threads(2, program)
 
 
-def test_a_letter_that_failed_and_that_nobody_waited_for_is_raised_by_close() -> None:
+def test_a_message_that_failed_and_that_nobody_waited_for_is_raised_by_close() -> None:
     def program(comm: ThreadCommunicator) -> None:
         comm.send(np.ones(3), destination=comm.rank)
         comm.recv_async(source=comm.rank, shape=(4,))

@@ -19,7 +19,7 @@ from dtrain.collectives.training import epoch_agreement
 
 
 class Channel:
-    """Takes posts as the server does: the first one of a group and position counts."""
+    """Takes what is sent as the server does: the first one of a group and position counts."""
 
     def __init__(self) -> None:
         self.first: dict[tuple[str, int], str] = {}

@@ -31,7 +31,7 @@ def programs(world: Communicator) -> dict[str, Any]:
     results: dict[str, Any] = {"both_transports": both_transports(world), "left_rank": left_rank(world)}
     for transport in ("shared", "messages"):
         results[f"late_rank {transport}"] = late_rank(world, transport)
-        results[f"letters {transport}"] = letters(world, transport)
+        results[f"messages {transport}"] = messages(world, transport)
     return results
 
 
@@ -122,11 +122,11 @@ def failing_rank(world: Communicator) -> None:
 
 
 @pytest.mark.parametrize("transport", ["shared", "messages"])
-def test_letters_are_checked(transport: str, verdicts: list[dict[str, Any]]) -> None:
-    assert [verdict[f"letters {transport}"] for verdict in verdicts] == ["checked"] * 3
+def test_messages_are_checked(transport: str, verdicts: list[dict[str, Any]]) -> None:
+    assert [verdict[f"messages {transport}"] for verdict in verdicts] == ["checked"] * 3
 
 
-def letters(world: Communicator, transport: Any) -> str:
+def messages(world: Communicator, transport: Any) -> str:
     from mpi4py import MPI
 
     from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator

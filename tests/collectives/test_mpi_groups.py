@@ -93,15 +93,15 @@ def groups_over_hosts(world: Communicator) -> list[str]:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_close_gives_memory_back(transport: str, results: list[dict[str, Any]]) -> None:
     for result in results:
-        grown, open_files, num_boxes, is_gone = result[f"growth {transport}"]
+        grown, open_files, num_queues, is_gone = result[f"growth {transport}"]
         assert is_gone, "something of a closed group leads back to it"
         assert grown < 8.0, f"KiB a group: {grown}"
         assert open_files < 10
-        assert num_boxes == 0, "the mail of groups that are closed is kept"
+        assert num_queues == 0, "the messages of groups that are closed is kept"
 
 
 def growth(world: Communicator, transport: Any, count: int = 100) -> tuple[float, int, int, bool]:
-    """What stays of groups that were made and closed: KiB for each, files, boxes for letters; whether it is gone."""
+    """What stays of groups that were made and closed: KiB for each, files, queues of messages; whether it is gone."""
     comm: Any = make(transport)
 
     def make_groups(number: int) -> None:
@@ -122,14 +122,14 @@ def growth(world: Communicator, transport: Any, count: int = 100) -> tuple[float
     memory_before, files_before = _resident(), len(list(Path("/proc/self/fd").iterdir()))
     make_groups(count)
     grown, files = (_resident() - memory_before) / count, len(list(Path("/proc/self/fd").iterdir())) - files_before
-    num_boxes = len(comm._job.mailroom._inboxes) + len(comm._job.mailroom._outboxes)
+    num_queues = len(comm._job.messages._received) + len(comm._job.messages._sending)
     gc.collect()
     gc.disable()
     make_groups(1)
     is_gone = last[0]() is None
     gc.enable()
     comm.close()
-    return grown, files, num_boxes, is_gone
+    return grown, files, num_queues, is_gone
 
 
 def _resident() -> int:
@@ -141,9 +141,9 @@ def _resident() -> int:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_rank_that_has_left_is_named_at_once(transport: str, results: list[dict[str, Any]]) -> None:
     for rank in (0, 2):
-        call, letter, seconds = results[rank][f"gone {transport}"]
+        call, message, seconds = results[rank][f"gone {transport}"]
         assert "but rank 1 has ended its script; was this call made by some ranks only?" in call
-        assert "from rank 1, but rank 1 has ended its script without sending it" in letter
+        assert "from rank 1, but rank 1 has ended its script without sending it" in message
         assert seconds < 8
 
 
@@ -160,10 +160,10 @@ def gone(world: Communicator, transport: Any) -> tuple[str, str, float]:
     call = message_of(lambda: comm.all_reduce(np.ones(3)), CollectiveError)
     if comm.rank == 0:
         assert comm.recv(source=1, tag=2).tolist() == [0, 1, 2, 3, 4], "what was sent before arrives"
-    letter = message_of(lambda: comm.recv(source=1, tag=3), CollectiveError)
+    message = message_of(lambda: comm.recv(source=1, tag=3), CollectiveError)
     seconds = time.monotonic() - begin
     world.barrier()
-    return call, letter, seconds
+    return call, message, seconds
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -227,7 +227,7 @@ def retry(world: Communicator, transport: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_letters_of_a_rank_that_broke_off_arrive_and_its_end_is_known(
+def test_messages_of_a_rank_that_broke_off_arrive_and_its_end_is_known(
     transport: str, results: list[dict[str, Any]]
 ) -> None:
     assert "from rank 1, but rank 1 has" in results[0][f"broken {transport}"]

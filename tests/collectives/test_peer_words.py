@@ -1,4 +1,4 @@
-"""Batches of letters, the barrier that names who is missing, and what else scripts of PyTorch ask of a group."""
+"""Batches of messages, the barrier that names who is missing, and what else scripts of PyTorch ask of a group."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def test_results_are_copies() -> None:
     assert array.tolist() == [1, 1, 1]
 
 
-def test_a_letter_that_cannot_come_is_an_error_at_once() -> None:
+def test_a_message_that_cannot_come_is_an_error_at_once() -> None:
     with pytest.raises(CollectiveError, match="recv with tag 4 in a world of one: expected a message that"):
         SelfCommunicator().recv(source=0, tag=4)
 

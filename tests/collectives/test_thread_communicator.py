@@ -30,7 +30,7 @@ def test_each_thread_has_its_own_world() -> None:
     assert not context.is_initialized()
 
 
-@pytest.mark.parametrize("waiting_in", ["collective", "letter"])
+@pytest.mark.parametrize("waiting_in", ["collective", "message"])
 def test_a_rank_that_raises_ends_the_others(waiting_in: str) -> None:
     seen: list[BaseException] = []
 
@@ -89,7 +89,7 @@ def test_a_rank_that_never_comes_is_named() -> None:
         assert "rank 2 was last in all_gather f64[2]" in text and "DTRAIN_COLLECTIVE_TIMEOUT" in text
 
 
-def test_a_letter_that_never_comes_is_named() -> None:
+def test_a_message_that_never_comes_is_named() -> None:
     has_waited = threading.Event()
 
     def program(comm: ThreadCommunicator) -> None:

@@ -39,7 +39,7 @@ def test_alone(tmp_path: Path) -> None:
     assert failed.returncode == 1 and "MemoryError: no room" in failed.stderr
     assert run(SEEN, tmp_path).returncode == 0
     waiting = run(WAITING, tmp_path)
-    assert waiting.returncode == 0 and not waiting.stderr, "a letter that nobody sends holds no exit and is no error"
+    assert waiting.returncode == 0 and not waiting.stderr, "a message that nobody sends holds no exit and is no error"
 
 
 @pytest.mark.distributed

@@ -163,7 +163,7 @@ def test_the_steps_of_all_ranks_can_be_looked_at() -> None:
     assert all(one.end <= other.begin for one, other in pairwise(spans) if one.rank == other.rank)
 
 
-def test_letters_take_their_time() -> None:
+def test_messages_take_their_time() -> None:
     network = Network(hosts=(0, 1), between=Line(alpha=2.0, beta=1e-3))
 
     def program(comm: VirtualCommunicator) -> float:
@@ -277,7 +277,7 @@ def test_a_group_goes_on_without_a_rank_of_another() -> None:
     assert run_virtual(program, Network.of_shape(2, 2), killed={3: 5.0}) == [2.0, 2.0, 0.0, None]
 
 
-def test_a_killed_rank_sends_no_letter() -> None:
+def test_a_killed_rank_sends_no_message() -> None:
     def program(comm: VirtualCommunicator) -> float:
         if comm.rank == 0:
             comm.compute(2.0)

@@ -73,7 +73,7 @@ def test_other_collectives_on_one_rank_are_shown_side_by_side(tmp_path: Path) ->
     job, ended = launch(tmp_path, "extra collective")
     output = job.stdout + job.stderr
     assert job.returncode == 120, output
-    # Found by the posts on the control channel or, if ranks were faster, at the meeting in the data plane itself.
+    # Found by the messages on the control channel or, if ranks were faster, at the meeting in the data plane itself.
     sides = "schedule mismatch" in output and "  rank 1: 0: all_reduce(sum) f32 x 1" in output
     meeting = "CollectiveMismatchError" in output and "  rank 1: all_reduce sum f32[]" in output
     assert sides or meeting, output

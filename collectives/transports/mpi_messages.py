@@ -1,10 +1,10 @@
-"""Letters and notices between the ranks of an MPI job: one room per process, for all groups of a world.
+"""Messages and notices between the ranks of an MPI job: one `Messages` per process, for all groups of a world.
 
-Both are single messages with one MPI tag, so that they arrive in the order in which a rank sent them; the room sorts
-letters by group, sender and tag. Nothing is received that has not come, so a `recv` that gives up leaves nothing
+Both are single packets with one MPI tag, so that they arrive in the order in which a rank sent them, and are sorted
+here by group, sender and tag. Nothing is received that has not come, so a `recv` that gives up leaves nothing
 behind. A notice says that a rank takes part in a group no longer.
 
-    message:  | bytes of the text (u64) | text, padded to a line | body, padded to a line |
+    packet:  | bytes of the text (u64) | text, padded to a line | body, padded to a line |
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ Address = tuple[str, int, int]  # group key, sender or receiver (rank in the wor
 
 
 @dataclass(slots=True)
-class _Inbox:
-    """What has come for one address, and the number of the next letter."""
+class _Received:
+    """What has come for one address, and the number of the next message."""
 
-    letters: deque[tuple[int, Array]] = field(default_factory=deque)
+    messages: deque[tuple[int, Array]] = field(default_factory=deque)
     next_number: int = 0
 
 
@@ -56,26 +56,26 @@ class Departure:
 
 
 @dataclass(slots=True)
-class _Outbox:
-    """The number of the next letter, and whether one is half sent."""
+class _Sending:
+    """The number of the next message, and whether one is half sent."""
 
     next_number: int = 0
     is_sending: bool = False
 
 
-class Mailroom:
+class Messages:
     """Sends, receives and sorts. Any thread that waits may move it on."""
 
     def __init__(self, comm: MPI.Intracomm) -> None:
-        """`comm` belongs to the room from now on."""
+        """`comm` belongs to this object from now on."""
         from mpi4py import MPI
 
         self._comm = comm
         # Counts of MPI end at 2 GiB; in lines they end at 128 GiB.
         self._line = MPI.BYTE.Create_contiguous(ALIGNMENT).Commit()
         self._lock = threading.RLock()
-        self._inboxes: defaultdict[Address, _Inbox] = defaultdict(_Inbox)
-        self._outboxes: defaultdict[Address, _Outbox] = defaultdict(_Outbox)
+        self._received: defaultdict[Address, _Received] = defaultdict(_Received)
+        self._sending: defaultdict[Address, _Sending] = defaultdict(_Sending)
         self._arriving: dict[int, deque[Transfer]] = defaultdict(deque)
         self._incoming = Transfers()
         self._outgoing = Transfers()
@@ -85,30 +85,30 @@ class Mailroom:
         self._carrier: threading.Thread | None = None
 
     def send(self, key: str, array: Array, destination: int, tag: int) -> None:
-        """Send a letter to a rank of the world; returns at once, and `array` may be changed then."""
+        """Send a message to a rank of the world; returns at once, and `array` may be changed then."""
         facts = {"key": key, "tag": tag, "dtype": from_numpy(array.dtype).tag, "shape": array.shape}
         body = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         with self._sent:
-            outbox = self._outboxes[key, destination, tag]
-            if outbox.is_sending:
+            sending = self._sending[key, destination, tag]
+            if sending.is_sending:
                 raise CollectiveError(
                     expected(
                         "send",
-                        f"letters with tag {tag} to rank {destination} to have been sent whole",
+                        f"messages with tag {tag} to rank {destination} to have been sent whole",
                         "one that an exception interrupted, so that nobody knows whether it was sent",
                         "use another tag",
                     )
                 )
-            outbox.is_sending = True
-            number, outbox.next_number = outbox.next_number, outbox.next_number + 1
-            self._post(facts | {"number": number}, body, destination)
-            outbox.is_sending = False
+            sending.is_sending = True
+            number, sending.next_number = sending.next_number, sending.next_number + 1
+            self._send_packet(facts | {"number": number}, body, destination)
+            sending.is_sending = False
 
     def notify(self, key: str, ranks: list[int], departure: Departure) -> None:
         """Tell ranks of the world that this rank takes part in a group no longer."""
         facts = {"key": key} | asdict(departure) | {"state": int(departure.state)}
         for rank in ranks:
-            self._post(facts, np.empty(0, np.uint8), rank)
+            self._send_packet(facts, np.empty(0, np.uint8), rank)
 
     def poll(self) -> None:
         """Take in what has come and sort it. Returns at once; harmless from any thread."""
@@ -125,24 +125,24 @@ class Mailroom:
             self._lock.release()
 
     def take(self, key: str, source: int, tag: int) -> Array | None:
-        """The next letter of an address, or None while it has not come.
+        """The next message of an address, or None while it has not come.
 
         Raises:
-            CollectiveError: a letter before it is missing.
+            CollectiveError: a message before it is missing.
         """
         self.poll()
         with self._lock:
-            inbox = self._inboxes[key, source, tag]
-            if not inbox.letters:
+            received = self._received[key, source, tag]
+            if not received.messages:
                 return None
-            number, array = inbox.letters.popleft()
-            wanted, inbox.next_number = inbox.next_number, number + 1
+            number, array = received.messages.popleft()
+            wanted, received.next_number = received.next_number, number + 1
         if number != wanted:
             raise CollectiveError(
                 expected(
                     f"recv with tag {tag} from rank {source}",
-                    f"letter {wanted} of this tag",
-                    f"letter {number}",
+                    f"message {wanted} of this tag",
+                    f"message {number}",
                     "an exception has interrupted the rank that sent them or this one",
                 )
             )
@@ -159,13 +159,13 @@ class Mailroom:
     def forget(self, key: str) -> None:
         """This rank takes part in the group no longer."""
         with self._lock, self._sent:
-            self._inboxes = _without(self._inboxes, key)
-            self._outboxes = _without(self._outboxes, key)
+            self._received = _without(self._received, key)
+            self._sending = _without(self._sending, key)
             self._departures.pop(key, None)
             self._left.pop(key, None)
 
     def unsent(self, key: str) -> set[int]:
-        """Ranks of the world to which letters or notices of the group are still under way; moves them on."""
+        """Ranks of the world to which messages or notices of the group are still under way; moves them on."""
         self.poll()
         with self._sent:
             return {destination for group, destination in map(_label, self._outgoing.collect()) if group == key}
@@ -175,21 +175,21 @@ class Mailroom:
         self._outgoing.keep_for_good()
         self._incoming.keep_for_good()
 
-    def _post(self, facts: dict[str, Any], body: Array, destination: int) -> None:
-        message = _envelope(facts, body)
+    def _send_packet(self, facts: dict[str, Any], body: Array, destination: int) -> None:
+        packet = _packet(facts, body)
         with self._sent:
             self._outgoing.begin(
-                lambda: self._comm.Isend([message, message.size // ALIGNMENT, self._line], destination, _MPI_TAG),
-                message,
+                lambda: self._comm.Isend([packet, packet.size // ALIGNMENT, self._line], destination, _MPI_TAG),
+                packet,
                 label=(facts["key"], destination),
             )
             if self._outgoing.collect() and self._carrier is None:
-                self._carrier = threading.Thread(target=self._carry, name="mail", daemon=True)
+                self._carrier = threading.Thread(target=self._carry, name="messages", daemon=True)
                 self._carrier.start()
             self._sent.notify()
 
     def _carry(self) -> None:
-        """Keep MPI moving while letters are under way: it moves bytes only inside of its calls."""
+        """Keep MPI moving while messages are under way: it moves bytes only inside of its calls."""
         while True:
             with self._sent:
                 while not self._outgoing.collect():
@@ -197,21 +197,21 @@ class Mailroom:
             time.sleep(_CARRY_SECONDS)
 
     def _take_in(self) -> bool:
-        """Begin to receive one message, if one has come."""
+        """Begin to receive one packet, if one has come."""
         from mpi4py import MPI
 
         status = MPI.Status()
-        message = self._comm.Improbe(MPI.ANY_SOURCE, _MPI_TAG, status)
-        if message is None:
+        matched = self._comm.Improbe(MPI.ANY_SOURCE, _MPI_TAG, status)
+        if matched is None:
             return False
         lines = status.Get_count(self._line)
         buffer = _aligned(lines * ALIGNMENT)
-        transfer = self._incoming.begin(lambda: message.Irecv([buffer, lines, self._line]), buffer)
+        transfer = self._incoming.begin(lambda: matched.Irecv([buffer, lines, self._line]), buffer)
         self._arriving[status.Get_source()].append(transfer)
         return True
 
-    def _sort(self, source: int, message: Array) -> None:
-        facts, body = _open_envelope(message)
+    def _sort(self, source: int, packet: Array) -> None:
+        facts, body = _open_packet(packet)
         if "state" in facts:
             departure = Departure(State(facts["state"]), facts["text"], facts["calls"], facts["splits"])
             self._departures.setdefault(facts["key"], {}).setdefault(source, departure)
@@ -221,22 +221,22 @@ class Mailroom:
         dtype, shape = as_dtype(facts["dtype"]).numpy, tuple(facts["shape"])
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         array = body[:nbytes].view(dtype).reshape(shape)
-        self._inboxes[facts["key"], source, facts["tag"]].letters.append((facts["number"], array))
+        self._received[facts["key"], source, facts["tag"]].messages.append((facts["number"], array))
 
 
-def _envelope(facts: dict[str, Any], body: Array) -> Array:
+def _packet(facts: dict[str, Any], body: Array) -> Array:
     text = json.dumps(facts).encode()
     begin = _lines(8 + len(text))
-    message = _aligned(begin + _lines(body.size))
-    message[:8].view(np.uint64)[0] = len(text)
-    message[8 : 8 + len(text)] = np.frombuffer(text, np.uint8)
-    message[begin : begin + body.size] = body
-    return message
+    packet = _aligned(begin + _lines(body.size))
+    packet[:8].view(np.uint64)[0] = len(text)
+    packet[8 : 8 + len(text)] = np.frombuffer(text, np.uint8)
+    packet[begin : begin + body.size] = body
+    return packet
 
 
-def _open_envelope(message: Array) -> tuple[dict[str, Any], Array]:
-    end = 8 + int(message[:8].view(np.uint64)[0])
-    return json.loads(message[8:end].tobytes()), message[_lines(end) :]
+def _open_packet(packet: Array) -> tuple[dict[str, Any], Array]:
+    end = 8 + int(packet[:8].view(np.uint64)[0])
+    return json.loads(packet[8:end].tobytes()), packet[_lines(end) :]
 
 
 def _without(boxes: defaultdict[Address, Box], key: str) -> defaultdict[Address, Box]:

@@ -1,4 +1,4 @@
-"""Letters: in order whichever way they are waited for, and nothing left behind by many tags."""
+"""Messages: in order whichever way they are waited for, and nothing left behind by many tags."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_tags_that_were_used_leave_no_thread() -> None:
     assert max(dist.run_threads(2, program, timeout=20)) <= 8
 
 
-def test_an_error_that_nobody_waits_for_outlives_the_clearing_of_inboxes() -> None:
+def test_an_error_that_nobody_waits_for_outlives_the_clearing_of_queues() -> None:
     def program(comm: Any) -> None:
         if comm.rank == 0:
             for tag in range(150):
@@ -76,7 +76,7 @@ def test_a_wait_takes_a_timedelta() -> None:
 
 
 @pytest.mark.parametrize("tag", [-1, 1 << 20, 1.5, "a", None])
-def test_tags_that_no_letter_can_have_are_refused_by_whoever_carries_it(tag: Any) -> None:
+def test_tags_that_no_message_can_have_are_refused_by_whoever_carries_it(tag: Any) -> None:
     def program(comm: Any) -> None:
         for call in (comm.recv, comm.recv_async):
             with pytest.raises((ValueError, TypeError), match="expected a tag"):
