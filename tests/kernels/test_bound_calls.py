@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from helpers.kernel_cases import CASES, Case
+from helpers.kernel_cases import CASES
 from helpers.kernel_checks import applicable_cases, dtype_of
 from helpers.tolerance import assert_close
 
 from dtrain.kernels import Candidate, all_kernels, kernels_of, reference_of
+from dtrain.kernels.call import Call
 from dtrain.kernels.cpu_kernels import compiled_rows
 
 BOUND = [each for each in all_kernels() if each.binder is not None and each.is_supported]
@@ -28,7 +29,7 @@ def out_of(outputs: list[np.ndarray]) -> object:
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
-def some_cases(info: Candidate) -> Iterator[tuple[Case, list[np.ndarray], np.dtype]]:
+def some_cases(info: Candidate) -> Iterator[tuple[Call, list[np.ndarray], np.dtype]]:
     for case, inputs in applicable_cases(info)[:25]:
         yield case, inputs, dtype_of(info)
 
@@ -37,7 +38,7 @@ def some_cases(info: Candidate) -> Iterator[tuple[Case, list[np.ndarray], np.dty
 def test_a_bound_call_does_what_a_call_does(info: Candidate) -> None:
     count = 0
     for case, inputs, dtype in some_cases(info):
-        outputs, wanted = case.empty_outputs(dtype), case.empty_outputs(dtype)
+        outputs, wanted = case.make_outputs(dtype), case.make_outputs(dtype)
         bound = info.bind(inputs, out_of(outputs), dict(case.attrs))
         for scale in (1, 0.5):  # the same call on other elements
             for array in inputs:
