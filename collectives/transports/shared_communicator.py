@@ -152,12 +152,12 @@ class SharedCommunicator(Communicator):
         if all(shown):
             for parts, targets in self._in_place(tuple(shown), call.source, dtype):
                 reduce_in_rank_order(parts, call.op, *targets)
-            self._synchronize()
+            self._meet()
             return True
         if any(shown):  # those who have staged nothing do it now, and all meet once more
             if places is not None:
                 self._stage(call.source, self._half())
-            self._synchronize()
+            self._meet()
         return False
 
     def _stage(self, source: Packed, half: int) -> None:
@@ -223,26 +223,26 @@ class SharedCommunicator(Communicator):
 
     def _begin(self, call: Call, start: int = 0, *, places: bytes = _NOWHERE) -> None:
         """The first meeting of a call: after it the reduction is known."""
-        self._meet(call.text, places)
+        self._begin_collective(call.text, places)
         if call.weighted is not None:
             call.op = self._settled(call.weighted)
 
     def _begin_chunk(self, call: Call, start: int) -> None:
         if self._lanes:
             self._give_way()
-        self._synchronize()
+        self._meet()
         self._chunks += 1
 
     def _end_chunk(self, call: Call, start: int) -> None:
-        self._synchronize()
+        self._meet()
 
     def _barrier(self, text: str) -> None:
-        self._meet(text)
+        self._begin_collective(text)
 
     # Memory in which nothing needs to be copied
 
     def _allocate(self, text: str, nbytes: int) -> Array:
-        self._meet(text)
+        self._begin_collective(text)
         try:
             segment = self._window.allocate(nbytes, lambda offer: self._tell_all("allocate, its memory", offer))
         except NoMemory as error:
@@ -286,7 +286,7 @@ class SharedCommunicator(Communicator):
     def _next_half(self) -> int:
         return (self._chunks + 1) % 2
 
-    def _meet(self, text: str, places: bytes = _NOWHERE) -> None:
+    def _begin_collective(self, text: str, places: bytes = _NOWHERE) -> None:
         """Begin a collective and its first chunk: show the call, wait for all ranks, compare."""
         frame = self._shown_frame(text)
         self._calls += 1
@@ -296,13 +296,13 @@ class SharedCommunicator(Communicator):
             self._own_frames[half] = frame
         if self._segments:
             self._frames[half][self.rank][SIGNATURE_BYTES : SIGNATURE_BYTES + _PLACE.size] = places
-        agrees = self._synchronize(half)
+        agrees = self._meet(half)
         self._chunks += 1
         if not agrees:
             shown = [bytes(other[:SIGNATURE_BYTES]) for other in self._frames[half]]
             raise self._agreed(mismatch(self.group, self._begun, shown, self.world_ranks))
 
-    def _synchronize(self, half: int = NO_FRAME) -> bool:
+    def _meet(self, half: int = NO_FRAME) -> bool:
         """Meet all ranks; return whether what their frames of this half show, if one is given, is the same."""
         try:
             return self._window.meet(self.timeout, half)

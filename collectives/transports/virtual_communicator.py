@@ -213,7 +213,7 @@ class VirtualCommunicator(ThreadCommunicator):
         begin, self._made_at = self._clock.now if self._made_at is None else self._made_at, None
         board.parts[self.rank] = _Part(program, Buffers(program, source, out, dtype), max(begin, self._busy_until))
         self._show_weight(op)
-        self._meet(text)
+        self._begin_collective(text)
         parts = [board.parts[rank] for rank in range(self.size)]
         self._check_in_time([other.begin for other in parts])
         if self.rank == 0:
@@ -221,7 +221,7 @@ class VirtualCommunicator(ThreadCommunicator):
             for other in parts:
                 other.buffers.op = reduction
             board.outcome = self._run(parts)
-        self._synchronize()
+        self._meet()
         self._end(board.outcome)
 
     def _run(self, parts: Sequence[_Part]) -> Timeline:
@@ -251,7 +251,7 @@ class VirtualCommunicator(ThreadCommunicator):
             late = [rank for rank, begin in enumerate(begins) if begin > begins[self.rank] + self.timeout]
             self._give_up(begins[self.rank], late)
         if early:
-            self._synchronize()
+            self._meet()
 
     def _give_up(self, since: float, late: Sequence[int]) -> None:
         self._clock.now = max(self._clock.now, since + self.timeout)

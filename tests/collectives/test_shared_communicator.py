@@ -75,13 +75,13 @@ def test_large_messages_are_cut_into_chunks(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(("nbytes", "meetings"), [(8192, 1), (8193, 2), (1 << 14, 2), ((1 << 14) + 1, 4)])
 def test_meetings_per_message(nbytes: int, meetings: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    original = SharedCommunicator._synchronize
+    original = SharedCommunicator._meet
 
     def count(self, *args) -> bool:
         seen.append(self.rank)
         return original(self, *args)
 
-    monkeypatch.setattr(SharedCommunicator, "_synchronize", count)
+    monkeypatch.setattr(SharedCommunicator, "_meet", count)
     monkeypatch.setattr(shared_communicator, "ONE_SHOT_READ_BYTES", 1 << 14)
     run_threads(2, lambda comm: comm.all_reduce(np.zeros(nbytes, np.uint8)), staging_bytes=1 << 14)
     assert len(seen) == 2 * meetings
