@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from enum import IntEnum
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from dtrain.base.errors import expected
 from dtrain.collectives.memory.shared_window import NO_FRAME
 from dtrain.collectives.programs.rank_order import Array
 from dtrain.collectives.transports.mpi_start import SLEEP_SECONDS, SPINS, memory_fence
@@ -90,7 +93,7 @@ class ArrivalMeeting:
 
 @cache
 def native_meeting() -> type[Any] | None:
-    """The compiled `Meeting`; None where it is not built, of which the kernels warn.
+    """The compiled `Meeting`; None, with a warning, where it is not built.
 
     Raises:
         ImportError: it was compiled from other sources.
@@ -98,6 +101,10 @@ def native_meeting() -> type[Any] | None:
     try:
         import dtrain.collectives._native as _native
     except ModuleNotFoundError:
+        if find_spec("dtrain.kernels._cpu") is not None:  # else the kernels warn of both
+            wanted = "the compiled module _native, made with that of the kernels"
+            advice = "ranks wait for one another in Python, which takes longer; run make install, or pip install ."
+            warnings.warn(expected("dtrain.collectives", wanted, "none", advice), stacklevel=2)
         return None
     expect_current(_native, Path(__file__).parents[1], NATIVE_SOURCES)
     return _native.Meeting

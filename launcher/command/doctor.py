@@ -111,7 +111,9 @@ def mismatch(installation: MpiInstallation, library: str) -> str:
 def _kernels() -> Finding:
     if importlib.util.find_spec("dtrain.kernels._cpu") is None:
         return Finding("kernels", None, "not compiled: the NumPy reference is used; pip install . compiles them")
-    return Finding("kernels", True, "compiled")
+    if importlib.util.find_spec("dtrain.collectives._native") is None:
+        return Finding("kernels", None, "compiled, but ranks meet in Python: pip install . compiles that too")
+    return Finding("kernels", True, "compiled, and so are the meetings of ranks")
 
 
 def _cuda() -> Finding:

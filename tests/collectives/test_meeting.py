@@ -298,3 +298,15 @@ class TestWindow:
 
 
 assert STATE == 1, "flags are written as (arrivals, state) above"
+
+
+def test_ranks_that_meet_in_python_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that is not there is no silent loss of speed, where that of the kernels is there."""
+    monkeypatch.setitem(sys.modules, "dtrain.collectives._native", None)
+    native_meeting.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="expected the compiled module _native, .*; ranks wait for one another in"):
+            assert native_meeting() is None
+        assert native_meeting() is None  # once
+    finally:
+        native_meeting.cache_clear()
