@@ -1,4 +1,4 @@
-"""What mpirun calls in place of ssh under Ray: `ray_agent.py HOST COMMAND…`, with the command meant for HOST's shell.
+"""What mpirun calls in place of ssh under Ray: `agent.py HOST COMMAND…`, with the command meant for HOST's shell.
 
 It hands the command to the launcher, which runs it (MPI's daemon) inside a Ray actor on that node, and stays until told
 that it ended, as ssh would. It speaks the control channel and so needs no Ray itself.
