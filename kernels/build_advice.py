@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 
 _PATTERN = "_cpu*.so"
@@ -10,9 +11,10 @@ _PATTERN = "_cpu*.so"
 
 def advice_without_module() -> str:
     """One sentence: install, install again, or keep this folder out of the way of what is installed."""
-    import dtrain
-
-    here = Path(dtrain.__file__).parent
+    root = find_spec("dtrain")
+    assert root is not None
+    assert root.origin is not None
+    here = Path(root.origin).parent
     if not (here.parent / "pyproject.toml").exists():
         return "reinstall dtrain with a C++ compiler, or go on with slow NumPy kernels"
     installed = _installed()
