@@ -27,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=64, help="samples of one step over all ranks (64)")
     parser.add_argument("--lr", type=float, default=0.1, help="learning rate at the start; falls to 0 by a cosine")
-    parser.add_argument("--bucket-mb", type=float, default=None, help="cap of a gradient bucket in MiB (25)")
+    parser.add_argument("--bucket-mb", type=float, default=None, help="largest gradient bucket in MiB (25)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--losses", metavar="FILE", help="write the loss of every step as JSON")
     return parser.parse_args()

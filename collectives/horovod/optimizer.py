@@ -62,7 +62,7 @@ def _reduce_gradients(optimizer: Any, op: str) -> None:
         return
     for parameter in parameters:
         label = optimizer.parameter_names.get(parameter, "")
-        parameter.grad = ops.all_reduce(parameter.grad, op=op, label=label, bucket=DEFAULT_BUCKET_BYTES)
+        parameter.grad = ops.all_reduce(parameter.grad, op=op, label=label, bucket_bytes=DEFAULT_BUCKET_BYTES)
 
 
 def _reduce_together(gradients: list[Tensor], op: str) -> None:

@@ -1,7 +1,7 @@
 """Which gradients travel in which message.
 
-`divide` is the classic rule: fill a bucket in the given order, and close it before it would pass the cap. It is a
-pure function of sizes, so every rank comes to the same buckets.
+`divide` is the classic rule: fill a bucket in the given order, and close it before it would pass `bucket_bytes`. It is
+a pure function of sizes, so every rank comes to the same buckets.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Bucket:
         return {"members": len(self.labels), "dtype": self.dtype, "nbytes": self.nbytes, "labels": list(self.labels)}
 
 
-def divide(sizes: Sequence[int], cap: int) -> list[list[int]]:
-    """Positions of consecutive sizes, cut so that each part sums to at most `cap`; a larger size stays alone.
+def divide(sizes: Sequence[int], bucket_bytes: int) -> list[list[int]]:
+    """Positions of consecutive sizes, cut so that each part sums to at most `bucket_bytes`; a larger size stays alone.
 
     >>> divide([100, 300, 400, 300], 1000)
     [[0, 1, 2], [3]]
@@ -34,7 +34,7 @@ def divide(sizes: Sequence[int], cap: int) -> list[list[int]]:
     parts: list[list[int]] = []
     filled = 0
     for position, size in enumerate(sizes):
-        if not parts or filled + size > cap:
+        if not parts or filled + size > bucket_bytes:
             parts.append([])
             filled = 0
         parts[-1].append(position)

@@ -77,7 +77,7 @@ def _all_reduce_infer(
     group: str,
     op: str = "sum",
     label: str = "",
-    bucket: int = 0,
+    bucket_bytes: int = 0,
     bunch: int = 0,
 ) -> TensorType:
     _check_weight("all_reduce", weight)
@@ -128,7 +128,7 @@ def _run_all_reduce(
     group: str,
     op: str = "sum",
     label: str = "",
-    bucket: int = 0,
+    bucket_bytes: int = 0,
     bunch: int = 0,
 ) -> None:
     with exchange(x, group, f"all_reduce {label}") as communicator:
@@ -145,7 +145,7 @@ def all_reduce(
     op: str = "sum",
     group: str = "world",
     label: str = "",
-    bucket: int = 0,
+    bucket_bytes: int = 0,
     bunch: int = 0,
     weight: Tensor | None = None,
 ) -> Tensor:
@@ -154,14 +154,14 @@ def all_reduce(
     Args:
         op: sum, mean, max, min or prod.
         label: what is reduced (a parameter's name), for plans and messages.
-        bucket: bytes up to which the graph pass `pack_all_reduce` may pack this with others; 0 keeps it alone.
+        bucket_bytes: bytes up to which the graph pass `pack_all_reduce` may pack this with others; 0 keeps it alone.
         bunch: only all-reduces of one number are packed together. Those of a number above 0 follow each other, in an
             order that is the same on all ranks, and none depends on another.
         weight: f64[2] beside x, (w, n) of this rank: Σ w·x, and the mean Σ w·x / Σ n. Gradients are reduced with the
             same weights: they are in units of the rank's own mean.
     """
     weights = () if weight is None else (weight,)
-    attrs = {"group": group, "op": op, "label": label, "bucket": bucket}
+    attrs = {"group": group, "op": op, "label": label, "bucket_bytes": bucket_bytes}
     return apply(ALL_REDUCE, x, *weights, **attrs, **({"bunch": bunch} if bunch else {}))
 
 

@@ -5,8 +5,8 @@ the gradients write them there. Each bucket stands right behind the node that co
 
 What is merged, and in which order collectives run, must not depend on anything that may differ between ranks: nodes
 vanish where a batch has one sample or none. So packed all-reduces have one key (group, reduce op, weight, dtype,
-device, cap) and one bunch (a backward pass), they keep the bunch's order, and no bucket passes another collective.
-Those without a bunch are taken in the order in which their inputs become ready.
+device, bucket_bytes) and one bunch (a backward pass), they keep the bunch's order, and no bucket passes another
+collective. Those without a bunch are taken in the order in which their inputs become ready.
 
 An all-reduce is only ever moved towards the begin of the graph: a bucket stands before the first of its members. Its
 inputs are complete there, so none of them depends on a result of the bucket, and whoever reads a result comes later.
@@ -70,7 +70,7 @@ def _put_weights_first(graph: Graph) -> None:
 
 
 def _may_be_packed(node: Node) -> bool:
-    return node.op.name == "all_reduce" and bool(node.attrs.get("bucket"))
+    return node.op.name == "all_reduce" and bool(node.attrs.get("bucket_bytes"))
 
 
 def _candidates(editor: Editor) -> dict[Hashable, list[_Member]]:
@@ -95,7 +95,7 @@ def _candidates(editor: Editor) -> dict[Hashable, list[_Member]]:
                 *weights,
                 value.type.dtype,
                 value.type.device,
-                attrs["bucket"],
+                attrs["bucket_bytes"],
             )
             before = first.setdefault(key, position) if bunch else position
             readers = {reader: places[reader] for reader in editor.readers(value)}
@@ -117,7 +117,7 @@ def _lies_in_bucket(node: Node) -> bool:
 
 
 def _divide(members: list[_Member]) -> list[list[_Member]]:
-    """Buckets, each closed before it would pass the cap or wait for a result of its own."""
+    """Buckets, each closed before it would pass `bucket_bytes` or wait for a result of its own."""
     if not members[0].node.attrs.get("bunch"):
         members = sorted(members, key=lambda member: member.begin)
     buckets: list[list[_Member]] = []
@@ -125,7 +125,7 @@ def _divide(members: list[_Member]) -> list[list[_Member]]:
     for member in members:
         size = member.node.inputs[0].type.nbytes
         begin, first = max(begin, member.begin), min(first, member.position)
-        if not buckets or filled + size > member.node.attrs["bucket"] or begin >= first:
+        if not buckets or filled + size > member.node.attrs["bucket_bytes"] or begin >= first:
             buckets.append([])
             filled, begin, first = 0, member.begin, member.position
         buckets[-1].append(member)

@@ -122,7 +122,7 @@ def all_reduce(
     """
     if async_op:
         return _begun("all_reduce", x, lambda ranks, a: ranks.all_reduce_async(a, op=op, out=a), group)
-    return _given(x, ops.all_reduce(x, op=op, group=as_group(group), label=label, bucket=bucket))
+    return _given(x, ops.all_reduce(x, op=op, group=as_group(group), label=label, bucket_bytes=bucket))
 
 
 @counted

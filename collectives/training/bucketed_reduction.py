@@ -19,11 +19,11 @@ from dtrain.core.tensor import Tensor, as_tensor
 class BucketOptions:
     """The classic controls of packing.
 
-    cap: bytes of a bucket, 0 for one message per gradient. ignore_first: so many gradients, counted from the end of
-    the model, where backward begins, stay out of buckets.
+    bucket_bytes: what a bucket holds at most, 0 for one message per gradient. ignore_first: so many gradients, counted
+    from the end of the model, where backward begins, stay out of buckets.
     """
 
-    cap: int
+    bucket_bytes: int
     ignore_first: int = 0
 
 
@@ -59,25 +59,25 @@ def _reduce_traced(
     names: list[str], values: list[Tensor], op: str, group: str, options: BucketOptions, weight: Tensor | None
 ) -> list[Tensor]:
     """One all-reduce per tensor; the graph pass `pack_all_reduce` merges them."""
-    caps = [0 if i < options.ignore_first else options.cap for i in range(len(values))]
+    sizes = [0 if i < options.ignore_first else options.bucket_bytes for i in range(len(values))]
     assert context.tracer is not None
     bunch = len(context.tracer.graph.nodes) + 1  # a number that no other pass of this graph has
     return [
-        all_reduce(value, op=op, group=group, label=name, bucket=cap, bunch=bunch, weight=weight)
-        for name, value, cap in zip(names, values, caps)
+        all_reduce(value, op=op, group=group, label=name, bucket_bytes=size, bunch=bunch, weight=weight)
+        for name, value, size in zip(names, values, sizes)
     ]
 
 
 def _reduce_eagerly(
     names: list[str], values: list[Tensor], op: str, group: str, options: BucketOptions, weight: Tensor | None
 ) -> list[Tensor]:
-    first = options.ignore_first if options.cap else len(values)
+    first = options.ignore_first if options.bucket_bytes else len(values)
     reduced = [
         all_reduce(value, op=op, group=group, label=name, weight=weight)
         for name, value in zip(names[:first], values[:first])
     ]
     rest, labels = values[first:], names[first:]
-    for part in divide([value.type.nbytes for value in rest], options.cap):
+    for part in divide([value.type.nbytes for value in rest], options.bucket_bytes):
         some, some_labels = [rest[i] for i in part], [labels[i] for i in part]
         reduced += all_reduce_many(some, op=op, group=group, labels=some_labels, weight=weight)
     return reduced

@@ -115,7 +115,7 @@ class DataParallelBoundary:
 
     def _make_room(self, tensors: Sequence[Tensor], communicator: Communicator) -> None:
         """Let the gradients of compiled graphs lie where all ranks see them."""
-        if self.averager.options.cap:
+        if self.averager.options.bucket_bytes:
             parameters = [tensor for tensor in tensors if isinstance(tensor, Parameter) and tensor.device.is_cpu]
             new = [parameter for parameter in parameters if parameter not in self._with_room]
             self._with_room.update(dict.fromkeys(new))
@@ -331,14 +331,14 @@ def data_parallel(
     norm) become rank 0's at its end. In a world of one nothing is averaged.
 
     Args:
-        bucket_mb: cap of a gradient bucket in MiB, default DTRAIN_FUSION_THRESHOLD_MB or 25; 0 packs nothing.
+        bucket_mb: largest gradient bucket in MiB, default DTRAIN_FUSION_THRESHOLD_MB or 25; 0 packs nothing.
         ignore_first: keep the first so many gradients of the backward pass out of buckets.
 
     Raises:
         ShapeError: on every rank, where ranks have built different models.
     """
     communicator = init() if group == "world" else get_communicator(group)
-    options = BucketOptions(cap=_bucket_bytes(bucket_mb), ignore_first=ignore_first)
+    options = BucketOptions(bucket_bytes=_bucket_bytes(bucket_mb), ignore_first=ignore_first)
     if communicator.size == 1:
         return DataParallel.in_a_world_of_one(module)
     boundary = DataParallelBoundary(GradientAverager(group, options))
@@ -359,5 +359,5 @@ def _bucket_bytes(bucket_mb: float | None) -> int:
         chosen = -1.0
     if chosen < 0:
         given = str(bucket_mb) if bucket_mb is not None else f"{BUCKET_VARIABLE}={text}"
-        raise ValueError(expected("data_parallel", "a bucket cap of at least 0 MiB", given))
+        raise ValueError(expected("data_parallel", "a bucket of at least 0 MiB", given))
     return int(chosen * 2**20)

@@ -16,7 +16,7 @@ class DistributedDataParallel(DataParallel):
     Args:
         device_ids, output_device: not needed; move the model with `.to(device)` first.
         process_group: a group of `new_group`, by default the world.
-        bucket_cap_mb: cap of a gradient bucket in MiB.
+        bucket_cap_mb: largest gradient bucket in MiB.
         options: PyTorch's others are taken and not needed: parameters without a gradient are found without
             `find_unused_parameters`, and buffers follow rank 0 whatever `broadcast_buffers` says.
     """

@@ -71,7 +71,7 @@ class WrittenBuffers:
                 [buffer.detach() for buffer in floats],
                 "mean",
                 self._group,
-                BucketOptions(cap=DEFAULT_BUCKET_BYTES),
+                BucketOptions(bucket_bytes=DEFAULT_BUCKET_BYTES),
                 weight_of_root(self._group),
             )
             for buffer, value in zip(floats, values):

@@ -33,7 +33,7 @@ ENVIRONMENT_VARIABLES = (
         "DTRAIN_FUSION_THRESHOLD_MB",
         "user",
         "25",
-        "cap of a gradient bucket in MiB, 0 packs nothing; `dist.data_parallel(bucket_mb=…)` wins",
+        "largest gradient bucket in MiB, 0 packs nothing; `dist.data_parallel(bucket_mb=…)` wins",
     ),
     EnvironmentVariable(
         "DTRAIN_LOG_LEVEL", "user", "warning", "what loggers of `dt.get_logger` show: debug, info, warning or error"

@@ -20,7 +20,10 @@ from dtrain.collectives.passes.pack_all_reduce import bucket_plan, pack_all_redu
 from dtrain.functional import cross_entropy
 from dtrain.graph.printer import parse_graph, print_graph
 from dtrain.graph.verify import verify
+from dtrain.kernels import Candidate
 from dtrain.runtime.memory_plan import plan_memory
+
+Bound = list[tuple[Any, Any]]  # calls, and the inputs that they are bound to
 
 
 def graph_of(*lines: str) -> Any:
@@ -28,14 +31,21 @@ def graph_of(*lines: str) -> Any:
 
 
 def reduce(
-    out: int, source: str, label: str, *, shape: str = "2,3", bucket: int = 1000, dtype: str = "f32", bunch: int = 0
+    out: int,
+    source: str,
+    label: str,
+    *,
+    shape: str = "2,3",
+    bucket_bytes: int = 1000,
+    dtype: str = "f32",
+    bunch: int = 0,
 ) -> str:
     numbered = f", bunch={bunch}" if bunch else ""
-    attrs = f"{{group='world', op='sum', label='{label}', bucket={bucket}{numbered}}}"
+    attrs = f"{{group='world', op='sum', label='{label}', bucket_bytes={bucket_bytes}{numbered}}}"
     return f"  %{out}: {dtype}[{shape}]@cpu = all_reduce(%{source}){attrs}"
 
 
-def test_divide_closes_a_bucket_before_it_passes_the_cap() -> None:
+def test_divide_closes_a_bucket_before_it_passes_its_size() -> None:
     assert divide([100, 300, 400, 300, 500, 200, 100], 1000) == [[0, 1, 2], [3, 4, 5], [6]]
     assert divide([2000, 10], 1000) == [[0], [1]]
     assert divide([], 1000) == []
@@ -65,7 +75,7 @@ def test_dtypes_caps_and_unpackable_nodes_stay_apart() -> None:
         reduce(4, "0", "a"),
         reduce(5, "1", "b"),
         reduce(6, "2", "c", dtype="f64"),
-        reduce(7, "3", "alone", bucket=0),
+        reduce(7, "3", "alone", bucket_bytes=0),
         "  return %4, %5, %6, %7",
     )
     pack_all_reduce(graph)
@@ -202,7 +212,7 @@ def test_a_gradient_that_stays_behind_outlives_other_graphs_with_the_same_bucket
         assert free == 0, "what the first graph's gradient lies in is not lent again while it lives"
 
 
-def resnet_step(communicator: Any, bucket_mb: float | None) -> dict[str, Any]:
+def resnet_step(communicator: Any, bucket_mb: float | None, bound: Bound) -> dict[str, Any]:
     """Three traced ResNet-18 steps on this rank: the plan, what the communicator counted, and the parameters' sum."""
     with dist.using(communicator):
         dt.seed(1)
@@ -230,7 +240,7 @@ def resnet_step(communicator: Any, bucket_mb: float | None) -> dict[str, Any]:
             "unpacked": sum(node.op is ALL_REDUCE for node in nodes),
             "packed": sum(node.op is ALL_REDUCE_MANY for node in nodes),
             "nodes": Counter(node.op.name for node in nodes),
-            "read in buckets": _gradients_read_in_buckets(run.compiled[0].executor),
+            "read in buckets": _gradients_read_in_buckets(run.compiled[0].executor, bound),
             "read in buckets by the plan": gradients_read_in_buckets(run.compiled[0].executor),
             "arena": run.compiled[0].executor.plan.arena_nbytes,
             # Counts of batches are, 8 bytes for each batch norm; nothing that is computed with may be.
@@ -239,17 +249,33 @@ def resnet_step(communicator: Any, bucket_mb: float | None) -> dict[str, Any]:
         }
 
 
-def _gradients_read_in_buckets(executor: Any) -> int:
+def _gradients_read_in_buckets(executor: Any, bound: Bound) -> int:
     """How many arrays the bound update kernel reads inside of the memory of a bucket."""
     memory = [(address_of(array), array.size) for array in executor._blocks.values()]
     (update,) = [step.call for step in executor.steps if step.node and step.node.op.name == "sgd_update"]
-    return sum(any(begin <= address_of(array) < begin + nbytes for begin, nbytes in memory) for array in update.args)
+    (inputs,) = [inputs for call, inputs in bound if call is update]
+    return sum(any(begin <= address_of(array) < begin + nbytes for begin, nbytes in memory) for array in inputs)
+
+
+@pytest.fixture
+def bound(monkeypatch: pytest.MonkeyPatch) -> Bound:
+    """What kernels are bound to from now on: the call, which does not show its arrays, and its inputs."""
+    seen: Bound = []
+    bind = Candidate.bind
+
+    def note(self: Candidate, inputs: Any, *rest: Any) -> Any:
+        call = bind(self, inputs, *rest)
+        seen.append((call, inputs))
+        return call
+
+    monkeypatch.setattr(Candidate, "bind", note)
+    return seen
 
 
 @pytest.mark.slow
-def test_resnet18_has_at_most_five_messages_and_the_plan_is_what_runs() -> None:
-    packed = dist.run_threads(2, lambda communicator: resnet_step(communicator, None))
-    single = dist.run_threads(2, lambda communicator: resnet_step(communicator, 0))
+def test_resnet18_has_at_most_five_messages_and_the_plan_is_what_runs(bound: Bound) -> None:
+    packed = dist.run_threads(2, lambda communicator: resnet_step(communicator, None, bound))
+    single = dist.run_threads(2, lambda communicator: resnet_step(communicator, 0, bound))
     assert single[0]["unpacked"] == 62
     gradients = [label for bucket in packed[0]["plan"] for label in bucket.labels]
     assert len(gradients) == 62

@@ -85,7 +85,7 @@ def test_a_result_that_nobody_reads_is_there_when_the_run_ends() -> None:
     def run(rank: int, size: int) -> tuple[list[Any], list[str]]:
         @dt.trace(overlap=True)
         def total(x: dt.Tensor) -> tuple[dt.Tensor, ...]:
-            parts = [all_reduce(x * factor, label=f"p{factor}", bucket=1000) for factor in (2.0, 3.0)]
+            parts = [all_reduce(x * factor, label=f"p{factor}", bucket_bytes=1000) for factor in (2.0, 3.0)]
             return (*parts, x * 5.0)
 
         results = [total(dt.tensor(draw(rank + 7 * turn, 4))) for turn in range(2)]
@@ -109,7 +109,7 @@ def test_an_error_behind_a_start_leaves_no_work_behind(fails_on: int | None) -> 
 
         @dt.trace(overlap=True)
         def step(x: dt.Tensor, index: dt.Tensor) -> tuple[dt.Tensor, ...]:
-            parts = [all_reduce(x * factor, label=f"p{factor}", bucket=1000) for factor in (2.0, 3.0)]
+            parts = [all_reduce(x * factor, label=f"p{factor}", bucket_bytes=1000) for factor in (2.0, 3.0)]
             return (F.embedding(index, table), *parts)
 
         x = dt.tensor(draw(rank, 4))
@@ -136,7 +136,7 @@ def test_what_a_work_raises_ends_the_run_at_the_wait() -> None:
     def run(rank: int, size: int) -> str:
         @dt.trace(overlap=True)
         def step(x: dt.Tensor) -> tuple[dt.Tensor, ...]:
-            return tuple(all_reduce(x * factor, label="p", bucket=1000) for factor in (2.0, 3.0))
+            return tuple(all_reduce(x * factor, label="p", bucket_bytes=1000) for factor in (2.0, 3.0))
 
         x = dt.tensor(draw(rank, 4))
         step(x)

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=10, help="measured steps of each kind (10)")
     parser.add_argument("--warmup", type=int, default=2, help="steps before measuring (2)")
     parser.add_argument("--sync-bn", action="store_true", help="batch norm over all ranks")
-    parser.add_argument("--bucket-mb", type=float, default=None, help="cap of a gradient bucket in MiB (25); 0: none")
+    parser.add_argument("--bucket-mb", type=float, default=None, help="largest gradient bucket in MiB (25); 0: none")
     parser.add_argument("--overlap", action="store_true", help="buckets under way while backward computes on")
 
 
