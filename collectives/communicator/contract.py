@@ -20,10 +20,10 @@ import numpy as np
 
 from dtrain.base.dtype import DTypeLike
 from dtrain.base.errors import CollectiveError, expected
+from dtrain.collectives.communicator.call_text import call_text_of, compact
 from dtrain.collectives.communicator.group_calls import GroupCalls
 from dtrain.collectives.communicator.objects import from_bytes, to_bytes
 from dtrain.collectives.communicator.ordered_calls import Prepare
-from dtrain.collectives.communicator.signature import compact, signature
 from dtrain.collectives.communicator.work import Work, WorkQueue
 from dtrain.collectives.programs.rank_order import Array
 from dtrain.collectives.programs.weighing import Weight
@@ -212,15 +212,15 @@ class Communicator(GroupCalls):
     def barrier(self) -> None:
         """Return once every rank has come here."""
         self.counters.add("barrier", 0)
-        self._now(lambda: lambda: self._barrier(signature("barrier")))
+        self._now(lambda: lambda: self._barrier(call_text_of("barrier")))
 
-    def meet(self, text: str) -> None:
-        """A barrier that all ranks must reach with the same `text`; it is not counted.
+    def meet(self, call_text: str) -> None:
+        """A barrier that all ranks must reach with the same `call_text`; it is not counted.
 
         Raises:
             CollectiveMismatchError: on every rank, with all texts, if they differ.
         """
-        self._now(lambda: lambda: self._barrier(text))
+        self._now(lambda: lambda: self._barrier(call_text))
 
     # From one rank to another
 

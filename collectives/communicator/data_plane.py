@@ -15,8 +15,8 @@ import numpy as np
 
 from dtrain.base.dtype import DType, DTypeLike, as_dtype, from_numpy
 from dtrain.base.errors import CollectiveMismatchError, DeviceError, DtypeError, ShapeError, expected
+from dtrain.collectives.communicator.call_text import call_text_of
 from dtrain.collectives.communicator.counters import Counters
-from dtrain.collectives.communicator.signature import signature
 from dtrain.collectives.memory.overlap import Span, apart, may_overlap, output_spans, overlaps_itself
 from dtrain.collectives.programs.rank_order import Array, check_reduction
 from dtrain.collectives.programs.weighing import Weight, weighted
@@ -38,25 +38,25 @@ class DataPlane(ABC):
     def group(self) -> str:
         """The same text on every member."""
 
-    # What a subclass does. Arrays are flat and contiguous; `text` is what all ranks have to agree on.
+    # What a subclass does. Arrays are flat and contiguous; `call_text` is what all ranks have to agree on.
 
     @abstractmethod
-    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: Any) -> None: ...
+    def _all_reduce(self, call_text: str, sources: list[Array], outs: list[Array], op: Any) -> None: ...
 
     @abstractmethod
-    def _reduce_scatter(self, text: str, source: Array, out: Array, op: Any) -> None: ...
+    def _reduce_scatter(self, call_text: str, source: Array, out: Array, op: Any) -> None: ...
 
     @abstractmethod
-    def _all_gather(self, text: str, source: Array, out: Array) -> None: ...
+    def _all_gather(self, call_text: str, source: Array, out: Array) -> None: ...
 
     @abstractmethod
-    def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None: ...
+    def _broadcast(self, call_text: str, source: Array, out: Array, root: int) -> None: ...
 
     @abstractmethod
-    def _all_to_all(self, text: str, source: Array, out: Array) -> None: ...
+    def _all_to_all(self, call_text: str, source: Array, out: Array) -> None: ...
 
     @abstractmethod
-    def _barrier(self, text: str) -> None: ...
+    def _barrier(self, call_text: str) -> None: ...
 
     @abstractmethod
     def _send(self, array: Array, destination: int, tag: int) -> None: ...
@@ -102,15 +102,15 @@ class DataPlane(ABC):
         spans: list[Span | None] | None = None
         if outs[0] is not None and (len(outs) > 1 or (outs[0] is not arrays[0] and may_overlap(arrays[0], outs[0]))):
             spans = output_spans(kind, results)
-        text = signature(kind, dtype.tag, tuple([array.shape for array in arrays]), op)
+        call_text = call_text_of(kind, dtype.tag, tuple([array.shape for array in arrays]), op)
         self.counters.add(kind, sum([array.nbytes for array in arrays]))
 
         def call() -> list[Array]:
-            self._call_text = text
+            self._call_text = call_text
             flat, sources = [_flat(result) for result in results], [_flat(array) for array in arrays]
             if spans is not None:
                 sources = apart(sources, spans, own=spans)
-            self._all_reduce(text, sources, flat, reduction)
+            self._all_reduce(call_text, sources, flat, reduction)
             return [_finished(result, target) for result, target in zip(results, flat, strict=True)]
 
         return call
@@ -128,14 +128,18 @@ class DataPlane(ABC):
         dtype = self._check_array("reduce_scatter", array)
         checked_op = check_reduction("reduce_scatter", op, dtype)
         rows = self._rows_per_rank("reduce_scatter", array)
-        text = signature("reduce_scatter", dtype.tag, (array.shape,), op)
+        call_text = call_text_of("reduce_scatter", dtype.tag, (array.shape,), op)
         shape = (rows, *array.shape[1:])
         return self._simple_call(
-            "reduce_scatter", array, shape, out, lambda source, to: self._reduce_scatter(text, source, to, checked_op)
+            "reduce_scatter",
+            array,
+            shape,
+            out,
+            lambda source, to: self._reduce_scatter(call_text, source, to, checked_op),
         )
 
     def _all_gather_call(self, array: Array, out: Array | None) -> Callable[[], Array]:
-        text = signature("all_gather", self._check_array("all_gather", array).tag, (array.shape,))
+        call_text = call_text_of("all_gather", self._check_array("all_gather", array).tag, (array.shape,))
         shape = (self.size, *array.shape)
 
         def own_part(out: Span) -> Span:
@@ -147,28 +151,28 @@ class DataPlane(ABC):
             array,
             shape,
             out,
-            lambda source, to: self._all_gather(text, source, to),
+            lambda source, to: self._all_gather(call_text, source, to),
             own_part=own_part,
         )
 
     def _broadcast_call(self, array: Array, root: int, out: Array | None) -> Callable[[], Array]:
         self._check_rank("broadcast", "root", root)
-        text = signature("broadcast", self._check_array("broadcast", array).tag, (array.shape,), root=root)
+        call_text = call_text_of("broadcast", self._check_array("broadcast", array).tag, (array.shape,), root=root)
         return self._simple_call(
             "broadcast",
             array,
             array.shape,
             out,
-            lambda source, to: self._broadcast(text, source, to, root),
+            lambda source, to: self._broadcast(call_text, source, to, root),
             own_part=lambda out: out,
         )
 
     def _all_to_all_call(self, array: Array, out: Array | None) -> Callable[[], Array]:
         dtype = self._check_array("all_to_all", array)
         self._rows_per_rank("all_to_all", array)
-        text = signature("all_to_all", dtype.tag, (array.shape,))
+        call_text = call_text_of("all_to_all", dtype.tag, (array.shape,))
         return self._simple_call(
-            "all_to_all", array, array.shape, out, lambda source, to: self._all_to_all(text, source, to)
+            "all_to_all", array, array.shape, out, lambda source, to: self._all_to_all(call_text, source, to)
         )
 
     def _simple_call(

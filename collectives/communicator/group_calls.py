@@ -10,9 +10,9 @@ import numpy as np
 
 from dtrain.base.alignment import ALIGNMENT
 from dtrain.base.errors import CollectiveError, PeerLostError, expected
+from dtrain.collectives.communicator.call_text import call_text_of, rank_list
 from dtrain.collectives.communicator.objects import from_bytes, padded, to_bytes
 from dtrain.collectives.communicator.ordered_calls import OrderedCalls
-from dtrain.collectives.communicator.signature import rank_list, signature
 from dtrain.collectives.memory.packed import address_of
 from dtrain.collectives.memory.shared_window import NoMemory
 from dtrain.collectives.programs.rank_order import Array
@@ -36,8 +36,8 @@ class GroupCalls(OrderedCalls):
         """The one of these groups of this group's ranks that this rank is in, or None. All ranks are here."""
 
     @abstractmethod
-    def _allocate(self, text: str, nbytes: int) -> Array:
-        """Memory for `allocate`, after all ranks have agreed on `text`."""
+    def _allocate(self, call_text: str, nbytes: int) -> Array:
+        """Memory for `allocate`, after all ranks have agreed on `call_text`."""
 
     def _own_of(self, groups: list[list[int]]) -> list[int]:
         """The ranks of this rank's group, or none."""
@@ -66,21 +66,21 @@ class GroupCalls(OrderedCalls):
     def _all_gather_object_call(self, value: Any) -> Callable[[], list[Any]]:
         data = to_bytes(value)
         self.counters.add("all_gather_object", data.size)
-        return lambda: [from_bytes(row) for row in self._gather_bytes(signature("all_gather_object"), data)]
+        return lambda: [from_bytes(row) for row in self._gather_bytes(call_text_of("all_gather_object"), data)]
 
-    def _gather_bytes(self, text: str, data: Array) -> list[Array]:
+    def _gather_bytes(self, call_text: str, data: Array) -> list[Array]:
         """Every rank's bytes, which may differ in number: how many first, then all of them."""
         lengths = np.empty(self.size, np.int64)
-        self._all_gather(text, np.array([data.size], np.int64), lengths)
+        self._all_gather(call_text, np.array([data.size], np.int64), lengths)
         longest = int(lengths.max())
         everyone = np.empty(self.size * longest, np.uint8)
-        self._all_gather(text, padded(data, longest), everyone)
+        self._all_gather(call_text, padded(data, longest), everyone)
         return [row[:length] for row, length in zip(everyone.reshape(self.size, -1), lengths, strict=True)]
 
-    def _tell_all(self, text: str, mine: str) -> list[str]:
+    def _tell_all(self, call_text: str, mine: str) -> list[str]:
         """Every rank's words, inside of a call, for what ranks have to tell one another to carry it out."""
         words = np.frombuffer(mine.encode("utf-8", "backslashreplace"), np.uint8)
-        return [bytes(row).decode() for row in self._gather_bytes(text, words)]
+        return [bytes(row).decode() for row in self._gather_bytes(call_text, words)]
 
     def _no_memory(self, error: NoMemory, nbytes: int) -> CollectiveError:
         return CollectiveError(
@@ -91,14 +91,14 @@ class GroupCalls(OrderedCalls):
     def _broadcast_object_call(self, value: Any, root: int) -> Callable[[], Any]:
         self._check_rank("broadcast_object", "root", root)
         data = to_bytes(value) if self.rank == root else np.empty(0, np.uint8)
-        text = signature("broadcast_object", root=root)
+        call_text = call_text_of("broadcast_object", root=root)
         self.counters.add("broadcast_object", data.size)
 
         def call() -> Any:
             length = np.array([data.size], np.int64)
-            self._broadcast(text, length, length, root)
+            self._broadcast(call_text, length, length, root)
             received = data.copy() if self.rank == root else np.empty(int(length[0]), np.uint8)
-            self._broadcast(text, received, received, root)
+            self._broadcast(call_text, received, received, root)
             return value if self.rank == root else from_bytes(received)
 
         return call
@@ -112,7 +112,7 @@ class GroupCalls(OrderedCalls):
         self.counters.add("split", data.size)
 
         def call() -> Communicator | None:
-            rows = self._gather_bytes(signature("split"), data)
+            rows = self._gather_bytes(call_text_of("split"), data)
             everyone: list[tuple[int | None, int]] = [from_bytes(row) for row in rows]
             groups: dict[int, list[tuple[int, int]]] = {}
             for rank, (its_color, its_key) in enumerate(everyone):
@@ -127,8 +127,8 @@ class GroupCalls(OrderedCalls):
             raise TypeError(expected("allocate", "a whole number of bytes", repr(nbytes)))
         if nbytes < 0:
             raise ValueError(expected("allocate", "a number of bytes of 0 or more", str(nbytes)))
-        text = f"{signature('allocate')} {int(nbytes)}"
-        return lambda: self._allocate(text, int(nbytes))
+        call_text = f"{call_text_of('allocate')} {int(nbytes)}"
+        return lambda: self._allocate(call_text, int(nbytes))
 
 
 def ordinary_memory(nbytes: int) -> Array:

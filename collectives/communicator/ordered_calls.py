@@ -23,8 +23,8 @@ from typing import ClassVar, TypeVar
 from dtrain.base.errors import CollectiveError, CollectiveMismatchError, PeerLostError, expected
 from dtrain.base.exception_text import exception_message, exception_name
 from dtrain.base.rank_info import rank_tag
+from dtrain.collectives.communicator.call_text import frame_of
 from dtrain.collectives.communicator.data_plane import DataPlane
-from dtrain.collectives.communicator.signature import frame_of
 from dtrain.collectives.communicator.work import Work, WorkQueue
 from dtrain.collectives.memory.shared_window import State
 
@@ -181,17 +181,17 @@ class OrderedCalls(DataPlane):
         self._is_underway = False
         return error
 
-    def _shown_frame(self, text: str) -> bytes:
+    def _shown_frame(self, call_text: str) -> bytes:
         """What a call shows the other ranks, with what it does not have to agree on."""
-        return frame_of(self._shown(text), self._remark)
+        return frame_of(self._shown(call_text), self._remark)
 
-    def _shown(self, text: str) -> str:
+    def _shown(self, call_text: str) -> str:
         """What calls of all ranks must have alike: the text, and how many calls of this rank are missing before it."""
         if self._skipped:
             calls = "1 call" if self._skipped == 1 else f"{self._skipped} calls"
-            text = f"{text} (after {calls} of this rank that ended before the others could see it)"
-        self._call_text = text
-        return text
+            call_text = f"{call_text} (after {calls} of this rank that ended before the others could see it)"
+        self._call_text = call_text
+        return call_text
 
 
 def _while_handling(error: BaseException) -> str:

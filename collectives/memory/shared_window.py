@@ -6,7 +6,7 @@ Each rank owns one region and may read, and by agreement write, everyone's:
 
 The flag (one line) counts the rank's arrivals and says when it takes part no longer; the note then says why.
 
-Frames (the signature of a call, and where its arrays lie) alternate from call to call, staging halves from chunk to
+Frames (the text of a call, and where its arrays lie) alternate from call to call, staging halves from chunk to
 chunk. A rank can write to a half again only after it has met everybody in between, that is, after everybody has read
 what the half held: two halves are enough, and nothing is ever reset.
 """
@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 
-from dtrain.collectives.communicator.signature import SIGNATURE_BYTES
+from dtrain.collectives.communicator.call_text import CALL_TEXT_BYTES
 from dtrain.collectives.programs.rank_order import Array
 
 Exchange = Callable[[str], list[str]]
@@ -25,7 +25,7 @@ Exchange = Callable[[str], list[str]]
 FLAG_BYTES = 64
 NOTE_BYTES = 512
 PLACE_BYTES = 64
-FRAME_BYTES = SIGNATURE_BYTES + PLACE_BYTES
+FRAME_BYTES = CALL_TEXT_BYTES + PLACE_BYTES
 NO_FRAME = -1  # where frames are numbered
 HEADER_BYTES = FLAG_BYTES + NOTE_BYTES + 2 * FRAME_BYTES
 assert HEADER_BYTES % 64 == 0

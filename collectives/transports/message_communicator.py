@@ -14,8 +14,8 @@ import numpy as np
 
 from dtrain.base.errors import CollectiveError
 from dtrain.collectives.communicator.absence import gone_error, late_error
+from dtrain.collectives.communicator.call_text import CALL_TEXT_BYTES, DIGEST_BYTES, mismatch
 from dtrain.collectives.communicator.group_calls import ordinary_memory
-from dtrain.collectives.communicator.signature import DIGEST_BYTES, SIGNATURE_BYTES, mismatch
 from dtrain.collectives.communicator.work import Work
 from dtrain.collectives.memory.packed import Packed
 from dtrain.collectives.memory.shared_window import State
@@ -138,20 +138,20 @@ class MpiMessageCommunicator(MpiRank):
         if not wait_until(is_over, min(NEWS_SECONDS, self.timeout)) and is_waiting():
             wait_until(is_over, SPLIT_SECONDS)
 
-    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
-        self._move("all_reduce", Call(text, Packed(sources), Packed(outs), op), sources[0].dtype)
+    def _all_reduce(self, call_text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
+        self._move("all_reduce", Call(call_text, Packed(sources), Packed(outs), op), sources[0].dtype)
 
-    def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
-        self._move("reduce_scatter", Call(text, Packed([source]), Packed([out]), op), out.dtype)
+    def _reduce_scatter(self, call_text: str, source: Array, out: Array, op: ReduceOp) -> None:
+        self._move("reduce_scatter", Call(call_text, Packed([source]), Packed([out]), op), out.dtype)
 
-    def _all_gather(self, text: str, source: Array, out: Array) -> None:
-        self._move("all_gather", Call(text, Packed([source]), Packed([out])))
+    def _all_gather(self, call_text: str, source: Array, out: Array) -> None:
+        self._move("all_gather", Call(call_text, Packed([source]), Packed([out])))
 
-    def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
-        self._move("broadcast", Call(text, Packed([source]), Packed([out])), None, root)
+    def _broadcast(self, call_text: str, source: Array, out: Array, root: int) -> None:
+        self._move("broadcast", Call(call_text, Packed([source]), Packed([out])), None, root)
 
-    def _all_to_all(self, text: str, source: Array, out: Array) -> None:
-        self._move("all_to_all", Call(text, Packed([source]), Packed([out])))
+    def _all_to_all(self, call_text: str, source: Array, out: Array) -> None:
+        self._move("all_to_all", Call(call_text, Packed([source]), Packed([out])))
 
     def _move(self, kind: str, call: Call, dtype: np.dtype[Any] | None = None, root: int = 0) -> None:
         """Carry out the program of this kind of call. MPI reads and writes scratch, which is given to nobody else."""
@@ -226,11 +226,11 @@ class MpiMessageCommunicator(MpiRank):
 
         return step
 
-    def _barrier(self, text: str) -> None:
-        self._agree(text)
+    def _barrier(self, call_text: str) -> None:
+        self._agree(call_text)
 
-    def _allocate(self, text: str, nbytes: int) -> Array:
-        self._agree(text)
+    def _allocate(self, call_text: str, nbytes: int) -> Array:
+        self._agree(call_text)
         memory, trouble = None, ""
         try:
             memory = ordinary_memory(nbytes)
@@ -242,18 +242,18 @@ class MpiMessageCommunicator(MpiRank):
             raise self._agreed(CollectiveError(f"{self._here()}: {self._names([rank])} has no memory: {reason}"))
         return memory
 
-    def _agree(self, text: str, weight: bytes = b"") -> list[bytes]:
+    def _agree(self, call_text: str, weight: bytes = b"") -> list[bytes]:
         """Begin a collective: exchange the calls and compare them. Nobody leaves before everybody has come.
 
         Returns what every rank has shown as its `weight`.
         """
-        frame = self._shown_frame(text)
-        frames = np.empty((self.size, SIGNATURE_BYTES + SHOWN_BYTES), np.uint8)
+        frame = self._shown_frame(call_text)
+        frames = np.empty((self.size, CALL_TEXT_BYTES + SHOWN_BYTES), np.uint8)
         self._gather(np.frombuffer(frame + weight.ljust(SHOWN_BYTES, b"\0"), np.uint8), frames)
-        shown = [row[:SIGNATURE_BYTES].tobytes() for row in frames]
+        shown = [row[:CALL_TEXT_BYTES].tobytes() for row in frames]
         if any(other[:DIGEST_BYTES] != frame[:DIGEST_BYTES] for other in shown):
             raise self._agreed(mismatch(self.group, self._begun, shown, self.world_ranks))
-        return [row[SIGNATURE_BYTES:].tobytes() for row in frames]
+        return [row[CALL_TEXT_BYTES:].tobytes() for row in frames]
 
     def _gather(self, mine: Array, everyone: Array) -> None:
         count = mine.size

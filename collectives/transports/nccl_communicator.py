@@ -1,8 +1,8 @@
 """CUDA arrays through NCCL, one rank per device (or several, where NCCL allows it), under a communicator of hosts.
 
 Work goes to a stream of its own: it begins after an event of the caller's stream and the caller's stream waits for an
-event at its end, so the host never waits. Before each call the ranks compare signatures through the parent, on the
-host.
+event at its end, so the host never waits. Before each call the ranks compare their call texts through the parent, on
+the host.
 
 The rule of summation holds on devices as well: NCCL only moves bytes (grouped sends and receives, as many on the wire
 as a ring needs) and each rank reduces its slice in rank order. With `reduction="nccl"` NCCL adds, with algorithm Ring
@@ -160,8 +160,8 @@ class NcclCommunicator(Communicator):
             array: Array = self._cupy.asarray(received)
         return array
 
-    def _gather_bytes(self, text: str, data: Array) -> list[Array]:
-        self._agree(text)
+    def _gather_bytes(self, call_text: str, data: Array) -> list[Array]:
+        self._agree(call_text)
         return [np.frombuffer(row, np.uint8) for row in self._parent.all_gather_object(data.tobytes())]
 
     def _split(self, groups: list[list[int]]) -> Communicator | None:
@@ -174,8 +174,8 @@ class NcclCommunicator(Communicator):
 
     # Reductions
 
-    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
-        self._agree(text)
+    def _all_reduce(self, call_text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
+        self._agree(call_text)
         if self._reduction == "nccl" and not isinstance(op, Weighted):
             self._reduce_by_nccl(sources, outs, op)
             return
@@ -242,27 +242,27 @@ class NcclCommunicator(Communicator):
         attrs = {"op": op} if isinstance(op, str) else {"op": "weighted", "weights": op}
         kernel.function(*parts, out=out, **attrs)
 
-    def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
-        self._agree(text)
+    def _reduce_scatter(self, call_text: str, source: Array, out: Array, op: ReduceOp) -> None:
+        self._agree(call_text)
         self._carry("reduce_scatter", source, out, out.dtype, op)
 
     # Exchanges
 
-    def _all_gather(self, text: str, source: Array, out: Array) -> None:
-        self._agree(text)
+    def _all_gather(self, call_text: str, source: Array, out: Array) -> None:
+        self._agree(call_text)
         self._carry("all_gather", source, out)
 
-    def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
-        self._agree(text)
+    def _broadcast(self, call_text: str, source: Array, out: Array, root: int) -> None:
+        self._agree(call_text)
         self._carry("broadcast", source, out, root=root)
 
-    def _all_to_all(self, text: str, source: Array, out: Array) -> None:
-        self._agree(text)
+    def _all_to_all(self, call_text: str, source: Array, out: Array) -> None:
+        self._agree(call_text)
         self._carry("all_to_all", source, out)
 
-    def _barrier(self, text: str) -> None:
+    def _barrier(self, call_text: str) -> None:
         self._stream.synchronize()
-        self._agree(text, always=True)
+        self._agree(call_text, always=True)
 
     # Programs of `exchanges`, whose messages leave and arrive where the arrays lie
 
@@ -319,11 +319,11 @@ class NcclCommunicator(Communicator):
                 self._link.recv(address_of(received), received.nbytes, self._nccl.NCCL_INT8, rank, self._stream.ptr)
         self._nccl.groupEnd()
 
-    def _agree(self, text: str, *, always: bool = False) -> None:
+    def _agree(self, call_text: str, *, always: bool = False) -> None:
         """Compare the call on all ranks: a barrier of the parent under the name of this call."""
         if self._checks_calls or always:
             try:
-                self._parent.meet(self._shown(text))
+                self._parent.meet(self._shown(call_text))
             except CollectiveMismatchError as error:
                 raise self._agreed(error) from None
 
@@ -345,8 +345,8 @@ class NcclCommunicator(Communicator):
             array: Array = self._cupy.empty(shape, like.dtype)
         return array
 
-    def _allocate(self, text: str, nbytes: int) -> Array:
-        self._agree(text, always=True)
+    def _allocate(self, call_text: str, nbytes: int) -> Array:
+        self._agree(call_text, always=True)
         memory: Array | None = None
         trouble = ""
         try:

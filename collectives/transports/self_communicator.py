@@ -40,26 +40,26 @@ class SelfCommunicator(Communicator):
     def abort(self, code: int = 1) -> NoReturn:
         raise SystemExit(code)
 
-    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
+    def _all_reduce(self, call_text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
         for source, out in zip(sources, outs, strict=True):
             if isinstance(op, Weighted):
                 reduce_in_rank_order([source], op.coefficients([op.shown()]), out)
             else:
                 np.copyto(out, source)
 
-    def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
+    def _reduce_scatter(self, call_text: str, source: Array, out: Array, op: ReduceOp) -> None:
         np.copyto(out, source)
 
-    def _all_gather(self, text: str, source: Array, out: Array) -> None:
+    def _all_gather(self, call_text: str, source: Array, out: Array) -> None:
         np.copyto(out, source)
 
-    def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
+    def _broadcast(self, call_text: str, source: Array, out: Array, root: int) -> None:
         np.copyto(out, source)
 
-    def _all_to_all(self, text: str, source: Array, out: Array) -> None:
+    def _all_to_all(self, call_text: str, source: Array, out: Array) -> None:
         np.copyto(out, source)
 
-    def _barrier(self, text: str) -> None:
+    def _barrier(self, call_text: str) -> None:
         pass
 
     def _send(self, array: Array, destination: int, tag: int) -> None:
@@ -89,5 +89,5 @@ class SelfCommunicator(Communicator):
     def _split(self, groups: list[list[int]]) -> Communicator | None:
         return SelfCommunicator((self.world_ranks[0],)) if groups else None
 
-    def _allocate(self, text: str, nbytes: int) -> Array:
+    def _allocate(self, call_text: str, nbytes: int) -> Array:
         return ordinary_memory(nbytes)

@@ -15,8 +15,8 @@ import numpy as np
 
 from dtrain.base.errors import CollectiveError
 from dtrain.collectives.communicator.absence import gone_error, late_error
+from dtrain.collectives.communicator.call_text import CALL_TEXT_BYTES, call_text_in, mismatch
 from dtrain.collectives.communicator.contract import Communicator
-from dtrain.collectives.communicator.signature import SIGNATURE_BYTES, mismatch, text_of
 from dtrain.collectives.memory.packed import Packed, address_of
 from dtrain.collectives.memory.shared_window import (
     FLAG_BYTES,
@@ -45,7 +45,7 @@ DEFAULT_STAGING_BYTES = 1 << 20
 _PLACE = struct.Struct("<4q")
 _NOWHERE = _PLACE.pack(-1, 0, -1, 0)
 # Behind the places in a frame: the rank's weight.
-_WEIGHT = slice(SIGNATURE_BYTES + _PLACE.size, SIGNATURE_BYTES + _PLACE.size + SHOWN_BYTES)
+_WEIGHT = slice(CALL_TEXT_BYTES + _PLACE.size, CALL_TEXT_BYTES + _PLACE.size + SHOWN_BYTES)
 
 
 class SharedCommunicator(Communicator):
@@ -111,8 +111,8 @@ class SharedCommunicator(Communicator):
 
     # Reductions
 
-    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
-        call, dtype = Call(text, Packed(sources), Packed(outs), op), sources[0].dtype
+    def _all_reduce(self, call_text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
+        call, dtype = Call(call_text, Packed(sources), Packed(outs), op), sources[0].dtype
         nbytes = call.source.nbytes
         self._show_weight(op)
         key = "all_reduce", nbytes, dtype
@@ -181,23 +181,25 @@ class SharedCommunicator(Communicator):
             found = self._bound_in_place.keep(key, bind_in_place(program, sources, outs, dtype))
         return found
 
-    def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
-        self._move(text, ("reduce_scatter", source.nbytes, source.dtype), source, out, op)
+    def _reduce_scatter(self, call_text: str, source: Array, out: Array, op: ReduceOp) -> None:
+        self._move(call_text, ("reduce_scatter", source.nbytes, source.dtype), source, out, op)
 
     # Exchanges
 
-    def _all_to_all(self, text: str, source: Array, out: Array) -> None:
-        self._move(text, ("all_to_all", source.nbytes), source, out)
+    def _all_to_all(self, call_text: str, source: Array, out: Array) -> None:
+        self._move(call_text, ("all_to_all", source.nbytes), source, out)
 
-    def _all_gather(self, text: str, source: Array, out: Array) -> None:
-        self._move(text, ("all_gather", source.nbytes), source, out)
+    def _all_gather(self, call_text: str, source: Array, out: Array) -> None:
+        self._move(call_text, ("all_gather", source.nbytes), source, out)
 
-    def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
-        self._move(text, ("broadcast", source.nbytes, None, root), source, out)
+    def _broadcast(self, call_text: str, source: Array, out: Array, root: int) -> None:
+        self._move(call_text, ("broadcast", source.nbytes, None, root), source, out)
 
-    def _move(self, text: str, key: tuple[Any, ...], source: Array, out: Array, op: ReduceOp | None = None) -> None:
+    def _move(
+        self, call_text: str, key: tuple[Any, ...], source: Array, out: Array, op: ReduceOp | None = None
+    ) -> None:
         """Carry out the program of this kind of call, whose name is that of its function."""
-        self._carry(self._bound.get(key) or self._bind(key), Call(text, Packed([source]), Packed([out]), op))
+        self._carry(self._bound.get(key) or self._bind(key), Call(call_text, Packed([source]), Packed([out]), op))
 
     # Programs: bound once for each shape of a call, and carried out chunk by chunk
 
@@ -236,13 +238,13 @@ class SharedCommunicator(Communicator):
     def _end_chunk(self, call: Call, start: int) -> None:
         self._meet()
 
-    def _barrier(self, text: str) -> None:
-        self._begin_collective(text)
+    def _barrier(self, call_text: str) -> None:
+        self._begin_collective(call_text)
 
     # Memory in which nothing needs to be copied
 
-    def _allocate(self, text: str, nbytes: int) -> Array:
-        self._begin_collective(text)
+    def _allocate(self, call_text: str, nbytes: int) -> Array:
+        self._begin_collective(call_text)
         try:
             segment = self._window.allocate(nbytes, lambda offer: self._tell_all("allocate, its memory", offer))
         except NoMemory as error:
@@ -275,7 +277,7 @@ class SharedCommunicator(Communicator):
     def _shown_places(self) -> list[bytes]:
         """Where each rank's arrays lie in the window; empty for a rank whose arrays do not."""
         frames = self._frames[self._calls % 2]
-        places = [bytes(frame[SIGNATURE_BYTES : SIGNATURE_BYTES + _PLACE.size]) for frame in frames]
+        places = [bytes(frame[CALL_TEXT_BYTES : CALL_TEXT_BYTES + _PLACE.size]) for frame in frames]
         return [b"" if place == _NOWHERE else place for place in places]
 
     # Order. `_calls` counts collectives and `_chunks` their chunks; both advance alike on all ranks, mismatch or not.
@@ -286,20 +288,20 @@ class SharedCommunicator(Communicator):
     def _next_half(self) -> int:
         return (self._chunks + 1) % 2
 
-    def _begin_collective(self, text: str, places: bytes = _NOWHERE) -> None:
+    def _begin_collective(self, call_text: str, places: bytes = _NOWHERE) -> None:
         """Begin a collective and its first chunk: show the call, wait for all ranks, compare."""
-        frame = self._shown_frame(text)
+        frame = self._shown_frame(call_text)
         self._calls += 1
         half = self._calls % 2
         if self._own_frames[half] is not frame:
-            self._frames[half][self.rank][:SIGNATURE_BYTES] = frame
+            self._frames[half][self.rank][:CALL_TEXT_BYTES] = frame
             self._own_frames[half] = frame
         if self._segments:
-            self._frames[half][self.rank][SIGNATURE_BYTES : SIGNATURE_BYTES + _PLACE.size] = places
+            self._frames[half][self.rank][CALL_TEXT_BYTES : CALL_TEXT_BYTES + _PLACE.size] = places
         agrees = self._meet(half)
         self._chunks += 1
         if not agrees:
-            shown = [bytes(other[:SIGNATURE_BYTES]) for other in self._frames[half]]
+            shown = [bytes(other[:CALL_TEXT_BYTES]) for other in self._frames[half]]
             raise self._agreed(mismatch(self.group, self._begun, shown, self.world_ranks))
 
     def _meet(self, half: int = NO_FRAME) -> bool:
@@ -313,7 +315,7 @@ class SharedCommunicator(Communicator):
         if absence.gone:
             return gone_error(self._here(), absence.gone, self._names)
         previous = self._frames[(self._calls - 1) % 2]
-        last_calls = {rank: text_of(bytes(previous[rank][:SIGNATURE_BYTES])) for rank in absence.late}
+        last_calls = {rank: call_text_in(bytes(previous[rank][:CALL_TEXT_BYTES])) for rank in absence.late}
         return late_error(self._here(), absence.late, last_calls, self.timeout, self._names)
 
     @abstractmethod

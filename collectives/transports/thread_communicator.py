@@ -21,9 +21,9 @@ from dtrain.base.cuda import prefer_gpu
 from dtrain.base.dtype import DType
 from dtrain.base.errors import CollectiveError, PeerLostError
 from dtrain.base.exception_text import exception_message, exception_name
+from dtrain.collectives.communicator.call_text import DIGEST_BYTES
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.communicator.group_calls import ordinary_memory
-from dtrain.collectives.communicator.signature import DIGEST_BYTES
 from dtrain.collectives.communicator.work import ClosedError
 from dtrain.collectives.memory.shared_parts import check_offers
 from dtrain.collectives.memory.shared_window import (

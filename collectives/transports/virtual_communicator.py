@@ -179,24 +179,24 @@ class VirtualCommunicator(ThreadCommunicator):
 
     # Collectives
 
-    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
-        self._simulate("all_reduce", text, Packed(sources), Packed(outs), sources[0].dtype, op)
+    def _all_reduce(self, call_text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
+        self._simulate("all_reduce", call_text, Packed(sources), Packed(outs), sources[0].dtype, op)
 
-    def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
-        self._simulate("reduce_scatter", text, Packed([source]), Packed([out]), out.dtype, op)
+    def _reduce_scatter(self, call_text: str, source: Array, out: Array, op: ReduceOp) -> None:
+        self._simulate("reduce_scatter", call_text, Packed([source]), Packed([out]), out.dtype, op)
 
-    def _all_gather(self, text: str, source: Array, out: Array) -> None:
-        self._simulate("all_gather", text, Packed([source]), Packed([out]), source.dtype, "sum")
+    def _all_gather(self, call_text: str, source: Array, out: Array) -> None:
+        self._simulate("all_gather", call_text, Packed([source]), Packed([out]), source.dtype, "sum")
 
-    def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
-        self._simulate("broadcast", text, Packed([source]), Packed([out]), source.dtype, "sum", root)
+    def _broadcast(self, call_text: str, source: Array, out: Array, root: int) -> None:
+        self._simulate("broadcast", call_text, Packed([source]), Packed([out]), source.dtype, "sum", root)
 
-    def _all_to_all(self, text: str, source: Array, out: Array) -> None:
-        self._simulate("all_to_all", text, Packed([source]), Packed([out]), source.dtype, "sum")
+    def _all_to_all(self, call_text: str, source: Array, out: Array) -> None:
+        self._simulate("all_to_all", call_text, Packed([source]), Packed([out]), source.dtype, "sum")
 
-    def _barrier(self, text: str) -> None:
+    def _barrier(self, call_text: str) -> None:
         nothing = Packed([np.empty(0, np.uint8)])
-        self._simulate("barrier", text, nothing, nothing, np.dtype(np.uint8), "sum")
+        self._simulate("barrier", call_text, nothing, nothing, np.dtype(np.uint8), "sum")
 
     def _program(self, kind: str, nbytes: int, root: int = 0) -> Program:
         """What ranks of such hosts do: they share memory if all are on one host, and send messages otherwise."""
@@ -205,7 +205,7 @@ class VirtualCommunicator(ThreadCommunicator):
         return exchanges.program_of(kind, self.rank, self.size, nbytes, root=root, chunk_bytes=self._staging_bytes)
 
     def _simulate(
-        self, kind: str, text: str, source: Packed, out: Packed, dtype: Any, op: ReduceOp | Weighted, root: int = 0
+        self, kind: str, call_text: str, source: Packed, out: Packed, dtype: Any, op: ReduceOp | Weighted, root: int = 0
     ) -> None:
         self._check_alive()
         program = self._program(kind, source.nbytes, root)
@@ -213,7 +213,7 @@ class VirtualCommunicator(ThreadCommunicator):
         begin, self._made_at = self._clock.now if self._made_at is None else self._made_at, None
         board.parts[self.rank] = _Part(program, Buffers(program, source, out, dtype), max(begin, self._busy_until))
         self._show_weight(op)
-        self._begin_collective(text)
+        self._begin_collective(call_text)
         parts = [board.parts[rank] for rank in range(self.size)]
         self._check_in_time([other.begin for other in parts])
         if self.rank == 0:

@@ -8,8 +8,8 @@ from contract_table import LARGE, assert_bits, check, data_of, oracle, reduced
 
 from dtrain.base import dtype as dtypes
 from dtrain.base.errors import CollectiveMismatchError
+from dtrain.collectives.communicator.call_text import compact
 from dtrain.collectives.communicator.contract import Communicator
-from dtrain.collectives.communicator.signature import compact
 
 
 @check

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dtrain.base.errors import CollectiveMismatchError
-from dtrain.collectives.communicator.signature import DIGEST_BYTES, SIGNATURE_BYTES, frame_of, text_of
+from dtrain.collectives.communicator.call_text import CALL_TEXT_BYTES, DIGEST_BYTES, call_text_in, frame_of
 from dtrain.collectives.transports.thread_communicator import run_threads
 
 
@@ -65,6 +65,6 @@ def test_an_exception_of_before_is_no_longer_told() -> None:
 @pytest.mark.parametrize("text", ["barrier", "all_reduce sum f32[8]" * 40])
 def test_a_remark_changes_no_digest(text: str) -> None:
     plain, remarked = frame_of(text), frame_of(text, " (while handling ValueError: \ud800 é)")
-    assert plain[:DIGEST_BYTES] == remarked[:DIGEST_BYTES] and len(plain) == len(remarked) == SIGNATURE_BYTES
-    assert text_of(remarked).startswith(text[:200])
-    assert "while handling" in text_of(remarked) or len(text) > SIGNATURE_BYTES
+    assert plain[:DIGEST_BYTES] == remarked[:DIGEST_BYTES] and len(plain) == len(remarked) == CALL_TEXT_BYTES
+    assert call_text_in(remarked).startswith(text[:200])
+    assert "while handling" in call_text_in(remarked) or len(text) > CALL_TEXT_BYTES

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from dtrain.base.errors import CollectiveMismatchError
-from dtrain.collectives.communicator.signature import (
-    SIGNATURE_BYTES,
+from dtrain.collectives.communicator.call_text import (
+    CALL_TEXT_BYTES,
+    call_text_in,
+    call_text_of,
     compact,
     frame_of,
     mismatch,
     rank_list,
-    signature,
-    text_of,
 )
 
 
-def test_signature_names_all_that_must_agree() -> None:
-    assert signature("all_reduce", "f32", ((8, 3),), "sum") == "all_reduce sum f32[8,3]"
-    assert signature("broadcast", "s64", ((2,), ()), root=1) == "broadcast s64[2] s64[] root=1"
-    assert signature("barrier") == "barrier"
+def test_call_text_names_all_that_must_agree() -> None:
+    assert call_text_of("all_reduce", "f32", ((8, 3),), "sum") == "all_reduce sum f32[8,3]"
+    assert call_text_of("broadcast", "s64", ((2,), ()), root=1) == "broadcast s64[2] s64[] root=1"
+    assert call_text_of("barrier") == "barrier"
 
 
 def test_frames_have_one_size_and_differ_where_texts_do() -> None:
     short, long = "all_reduce sum f32[3]", "all_reduce_many sum " + " ".join(f"f32[{n}]" for n in range(1000))
-    assert len(frame_of(short)) == len(frame_of(long)) == SIGNATURE_BYTES
-    assert text_of(frame_of(short)) == short
-    assert text_of(frame_of(long)).startswith("all_reduce_many sum f32[0] f32[1]")
-    assert f"({len(long)} bytes, digest " in text_of(frame_of(long))
+    assert len(frame_of(short)) == len(frame_of(long)) == CALL_TEXT_BYTES
+    assert call_text_in(frame_of(short)) == short
+    assert call_text_in(frame_of(long)).startswith("all_reduce_many sum f32[0] f32[1]")
+    assert f"({len(long)} bytes, digest " in call_text_in(frame_of(long))
     assert frame_of(long) != frame_of(long.replace("999", "998")), "a difference beyond the cut counts too"
     assert frame_of(short) is frame_of(short), "shown again without copying"
 
 
 def test_an_empty_frame_says_so() -> None:
-    assert text_of(bytes(SIGNATURE_BYTES)) == "(no collective yet)"
+    assert call_text_in(bytes(CALL_TEXT_BYTES)) == "(no collective yet)"
 
 
 def test_mismatch_shows_the_odd_ranks_first() -> None:
@@ -62,7 +62,7 @@ def test_mismatch_does_not_grow_with_the_ranks() -> None:
 def test_a_text_that_no_encoding_knows_is_shown_all_the_same() -> None:
     """Names of groups and of exceptions are the user's, and names of files may be any bytes."""
     frame = frame_of("meet caf\udcff")
-    assert len(frame) == SIGNATURE_BYTES and text_of(frame) == "meet caf\\udcff"
+    assert len(frame) == CALL_TEXT_BYTES and call_text_in(frame) == "meet caf\\udcff"
     assert frame != frame_of("meet caf\udcfe")
 
 

@@ -8,22 +8,22 @@ from functools import lru_cache
 
 from dtrain.base.errors import CollectiveMismatchError
 
-# Room for a signature in the frames that ranks show each other.
-SIGNATURE_BYTES = 448
+# Room for a call text in the frames that ranks show each other.
+CALL_TEXT_BYTES = 448
 DIGEST_BYTES = 8
 # Different calls that a mismatch spells out: enough to see the kind, however many ranks there are.
 MAX_SIDES = 4
 
 
 @lru_cache(maxsize=4096)
-def signature(
+def call_text_of(
     kind: str, tag: str = "", shapes: tuple[tuple[int, ...], ...] = (), op: str = "", root: int | None = None
 ) -> str:
     """The text of a call.
 
-    >>> signature("all_reduce", "f32", ((8, 3),), "sum")
+    >>> call_text_of("all_reduce", "f32", ((8, 3),), "sum")
     'all_reduce sum f32[8,3]'
-    >>> signature("broadcast", "s64", ((2,), ()), root=1)
+    >>> call_text_of("broadcast", "s64", ((2,), ()), root=1)
     'broadcast s64[2] s64[] root=1'
     """
     words = [kind, op, *(f"{tag}[{','.join(map(str, shape))}]" for shape in shapes)]
@@ -33,23 +33,23 @@ def signature(
 
 
 @lru_cache(maxsize=4096)
-def frame_of(text: str, remark: str = "") -> bytes:
-    """`text` in exactly SIGNATURE_BYTES bytes: a digest of it, which is what ranks compare, and as much as fits.
+def frame_of(call_text: str, remark: str = "") -> bytes:
+    """`call_text` in exactly CALL_TEXT_BYTES bytes: a digest of it, which is what ranks compare, and as much as fits.
 
     The same bytes object for the same text, as long as it is in use. A `remark` is shown behind it, and not compared.
     """
-    encoded = text.encode("utf-8", "backslashreplace")
+    encoded = call_text.encode("utf-8", "backslashreplace")
     digest = hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).digest()
     encoded += remark.encode(errors="replace")
-    room = SIGNATURE_BYTES - DIGEST_BYTES
+    room = CALL_TEXT_BYTES - DIGEST_BYTES
     if len(encoded) > room:
         tail = f"… ({len(encoded)} bytes, digest {digest.hex()})".encode()
         encoded = encoded[: room - len(tail)] + tail
     return digest + encoded.ljust(room, b"\0")
 
 
-def text_of(frame: bytes) -> str:
-    """The text of a frame, as far as it fitted."""
+def call_text_in(frame: bytes) -> str:
+    """The call text of a frame, as far as it fitted."""
     return frame[DIGEST_BYTES:].rstrip(b"\0").decode(errors="replace") or "(no collective yet)"
 
 
@@ -66,7 +66,7 @@ def mismatch(group: str, call: int, frames: Sequence[bytes], world_ranks: Sequen
     for rank, frame in zip(world_ranks, frames, strict=True):
         ranks_of.setdefault(bytes(frame), []).append(rank)
     sides = sorted(ranks_of.items(), key=lambda side: (len(side[1]), side[1]))
-    said = [f"{rank_list(sorted(ranks))}: {text_of(frame)}" for frame, ranks in sides[:MAX_SIDES]]
+    said = [f"{rank_list(sorted(ranks))}: {call_text_in(frame)}" for frame, ranks in sides[:MAX_SIDES]]
     if len(sides) > MAX_SIDES:
         said.append(f"{len(sides) - MAX_SIDES} more differ")
     error = CollectiveMismatchError(
