@@ -75,14 +75,14 @@ def no_amsgrad(problem: Problem) -> str | None:
     return "knows no amsgrad" if "amsgrad" in problem.attrs else None
 
 
-@asked_by("average_pool2d by plane")
+@asked_by("avg_pool2d by plane")
 def one_window_a_plane(problem: Problem) -> str | None:
     attrs, size = problem.attrs, problem.inputs[0].shape[2:]
     is_whole = attrs["kernel_size"] == size and attrs["padding"] == (0, 0) and "divisor" not in attrs
     return None if is_whole else "takes a window that is the whole plane"
 
 
-@asked_by("max_pool2d", "average_pool2d", "average_pool2d_backward")
+@asked_by("max_pool2d", "avg_pool2d", "avg_pool2d_backward")
 def plain_windows(problem: Problem) -> str | None:
     """Neither dilated, nor sticking out, nor divided by a number of their own."""
     unknown = [name for name in ("dilation", "ceil_mode", "divisor") if name in problem.attrs]

@@ -36,8 +36,8 @@ def _infer_average(
     divisor: int | None = None,
     ceil_mode: bool = False,
 ) -> TensorType:
-    expect_images("average_pool2d", x)
-    return window_type("average_pool2d", x, kernel_size, stride, padding, ceil_mode=ceil_mode)
+    expect_images("avg_pool2d", x)
+    return window_type("avg_pool2d", x, kernel_size, stride, padding, ceil_mode=ceil_mode)
 
 
 def _grad_average(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
@@ -77,7 +77,7 @@ _AVERAGE_CASES: tuple[tuple[Shape, Shape, dict[str, Any]], ...] = (
 
 AVERAGE = register_op(
     Op(
-        name="average_pool2d",
+        name="avg_pool2d",
         infer=_infer_average,
         grad=_grad_average,
         samples=lambda: [Sample(inputs=(x,), attrs=attrs) for x, _, attrs in _AVERAGE_CASES],
@@ -89,7 +89,7 @@ def _infer_average_backward(grad: TensorType, *, input_shape: Shape, **attrs: An
     x = grad.with_(shape=input_shape)
     wanted = _infer_average(x, **attrs)
     if grad.shape != wanted.shape:
-        raise ShapeError(expected("average_pool2d_backward", f"a gradient of shape {wanted.shape}", str(grad)))
+        raise ShapeError(expected("avg_pool2d_backward", f"a gradient of shape {wanted.shape}", str(grad)))
     return x
 
 
@@ -100,7 +100,7 @@ def _grad_average_backward(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
 
 AVERAGE_BACKWARD = register_op(
     Op(
-        name="average_pool2d_backward",
+        name="avg_pool2d_backward",
         infer=_infer_average_backward,
         grad=_grad_average_backward,
         samples=lambda: [Sample(inputs=(y,), attrs={"input_shape": x, **attrs}) for x, y, attrs in _AVERAGE_CASES],
@@ -163,7 +163,7 @@ def avg_pool1d(
 
 
 def _infer_adaptive_average(x: TensorType, *, output_size: Pair) -> TensorType:
-    return cell_type("adaptive_average_pool2d", x, output_size)
+    return cell_type("adaptive_avg_pool2d", x, output_size)
 
 
 def _grad_adaptive_average(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
@@ -172,7 +172,7 @@ def _grad_adaptive_average(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
 
 ADAPTIVE_AVERAGE = register_op(
     Op(
-        name="adaptive_average_pool2d",
+        name="adaptive_avg_pool2d",
         infer=_infer_adaptive_average,
         grad=_grad_adaptive_average,
         samples=adaptive_samples,
@@ -181,7 +181,7 @@ ADAPTIVE_AVERAGE = register_op(
 
 
 def _infer_adaptive_average_backward(grad: TensorType, *, input_shape: Shape) -> TensorType:
-    expect_images("adaptive_average_pool2d_backward", grad)
+    expect_images("adaptive_avg_pool2d_backward", grad)
     return grad.with_(shape=input_shape)
 
 
@@ -191,7 +191,7 @@ def _grad_adaptive_average_backward(node: TapeNode, grad: Tensor) -> tuple[Tenso
 
 ADAPTIVE_AVERAGE_BACKWARD = register_op(
     Op(
-        name="adaptive_average_pool2d_backward",
+        name="adaptive_avg_pool2d_backward",
         infer=_infer_adaptive_average_backward,
         grad=_grad_adaptive_average_backward,
         samples=lambda: [

@@ -73,12 +73,14 @@ LEFT_SHIFT = _bits("left_shift", 0)
 RIGHT_SHIFT = _bits("right_shift", 0)
 
 
-def _invert_infer(x: TensorType) -> TensorType:
-    return _expect_bits("invert", x)
+def _bitwise_not_infer(x: TensorType) -> TensorType:
+    return _expect_bits("bitwise_not", x)
 
 
-INVERT = register_op(Op(name="invert", infer=_invert_infer, samples=unary_samples(-5, 5, grad=False), dtypes=BITS))
-computes_lane_by_lane(INVERT)
+BITWISE_NOT = register_op(
+    Op(name="bitwise_not", infer=_bitwise_not_infer, samples=unary_samples(-5, 5, grad=False), dtypes=BITS)
+)
+computes_lane_by_lane(BITWISE_NOT)
 
 
 # Numbers beyond the range of a tensor's dtype ------------------------------------------------------------------------
@@ -216,7 +218,7 @@ def bitwise_xor(x: Any, y: Any) -> Tensor:
 
 def bitwise_not(x: Any) -> Tensor:
     """Every bit flipped; for bools, logical not."""
-    return apply(INVERT, x)
+    return apply(BITWISE_NOT, x)
 
 
 def left_shift(x: Any, y: Any) -> Tensor:

@@ -49,7 +49,7 @@ UFUNCS = {
     "bitwise_and": np.bitwise_and,
     "bitwise_or": np.bitwise_or,
     "bitwise_xor": np.bitwise_xor,
-    "invert": np.invert,
+    "bitwise_not": np.invert,
     "left_shift": np.left_shift,
     "right_shift": np.right_shift,
     "logical_and": np.logical_and,

@@ -129,16 +129,16 @@ class _Windows:
             yield h, w, _slice(rows), _slice(columns), self.divisor or seen
 
 
-@reference("average_pool2d")
-def average_pool2d(x: Array, out: Array, **window: Any) -> None:
+@reference("avg_pool2d")
+def avg_pool2d(x: Array, out: Array, **window: Any) -> None:
     """The sum of each window over the kernel's size, over the inputs in it if padding does not count, or `divisor`."""
     wide = widen(x)
     for h, w, rows, columns, divisor in _Windows(x.shape[2:], out.shape[2:], **window).cells():
         store(out[:, :, h, w], wide[:, :, rows, columns].sum(axis=(2, 3)) / divisor)
 
 
-@reference("average_pool2d_backward")
-def average_pool2d_backward(dy: Array, out: Array, *, input_shape: Shape4, **window: Any) -> None:
+@reference("avg_pool2d_backward")
+def avg_pool2d_backward(dy: Array, out: Array, *, input_shape: Shape4, **window: Any) -> None:
     """dx: every dy is shared evenly by the inputs of its window."""
     grad = widen(dy)
     total = array_module(dy).zeros(input_shape, dtype=grad.dtype)
@@ -147,8 +147,8 @@ def average_pool2d_backward(dy: Array, out: Array, *, input_shape: Shape4, **win
     store(out, total)
 
 
-@reference("adaptive_average_pool2d")
-def adaptive_average_pool2d(x: Array, out: Array, *, output_size: Pair) -> None:
+@reference("adaptive_avg_pool2d")
+def adaptive_avg_pool2d(x: Array, out: Array, *, output_size: Pair) -> None:
     """The mean of each adaptive cell."""
     wide = widen(x)
     rows, columns = adaptive_places(x.shape[2], output_size[0]), adaptive_places(x.shape[3], output_size[1])
@@ -156,8 +156,8 @@ def adaptive_average_pool2d(x: Array, out: Array, *, output_size: Pair) -> None:
         store(out[:, :, h, w], wide[:, :, _slice(tall), _slice(across)].mean(axis=(2, 3)))
 
 
-@reference("adaptive_average_pool2d_backward")
-def adaptive_average_pool2d_backward(dy: Array, out: Array, *, input_shape: Shape4) -> None:
+@reference("adaptive_avg_pool2d_backward")
+def adaptive_avg_pool2d_backward(dy: Array, out: Array, *, input_shape: Shape4) -> None:
     """dx: every dy is shared evenly by the inputs of its cell."""
     grad = widen(dy)
     total = array_module(dy).zeros(input_shape, dtype=grad.dtype)

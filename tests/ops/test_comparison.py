@@ -73,7 +73,7 @@ def test_not_flips_bits_of_integers_and_truth_of_bools():
 def test_bits_of_floats_are_refused():
     with pytest.raises(TypeError, match="bitwise_and: expected integers or bools, got f32"):
         tensor([1.0]) & tensor([2.0])
-    with pytest.raises(TypeError, match="invert: expected integers or bools, got f32"):
+    with pytest.raises(TypeError, match="bitwise_not: expected integers or bools, got f32"):
         ~tensor([1.0])
 
 

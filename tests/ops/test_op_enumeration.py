@@ -35,7 +35,7 @@ WITHOUT_WIDE_TWIN = {
     "random_normal": "the number of random bits follows the dtype; tests/core/test_random.py checks each",
 }
 # ~True is False, but in integers ~1 is −2.
-BOOL_IS_NOT_A_SMALL_INTEGER = {"invert"}
+BOOL_IS_NOT_A_SMALL_INTEGER = {"bitwise_not"}
 
 # Ops with a gradient rule whose samples are not checked against central differences here.
 GRADIENT_CHECKED_ELSEWHERE = {

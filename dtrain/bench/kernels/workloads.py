@@ -56,16 +56,16 @@ def _pooling() -> Iterator[Call]:
     average, shaped = {**window, "count_include_pad": True}, {"input_shape": x}
     yield Call(op="max_pool2d", label=label, inputs=(x,), outputs=(y, indices), attrs=window)
     yield Call(op="max_pool2d_backward", label=label, inputs=(y, indices), outputs=(x,), attrs=shaped)
-    yield Call(op="average_pool2d", label=label, inputs=(x,), outputs=(y,), attrs=average)
-    yield Call(op="average_pool2d_backward", label=label, inputs=(y,), outputs=(x,), attrs={**shaped, **average})
+    yield Call(op="avg_pool2d", label=label, inputs=(x,), outputs=(y,), attrs=average)
+    yield Call(op="avg_pool2d_backward", label=label, inputs=(y,), outputs=(x,), attrs={**shaped, **average})
     plane, whole = (16, 512, 7, 7), {**average, "kernel_size": (7, 7), "stride": (7, 7)}
-    yield Call(op="average_pool2d", label="16x512x7x7, 7x7/7", inputs=(plane,), outputs=((16, 512, 1, 1),), attrs=whole)
+    yield Call(op="avg_pool2d", label="16x512x7x7, 7x7/7", inputs=(plane,), outputs=((16, 512, 1, 1),), attrs=whole)
     for size in ((1, 1), (4, 4)):
         small, label = (16, 64, *size), f"16x64x32x32 to {size[0]}x{size[1]}"
         to = {"output_size": size}
         outputs = (small, Typed(small, "int32"))
-        yield Call(op="adaptive_average_pool2d", label=label, inputs=(x,), outputs=(small,), attrs=to)
-        yield Call(op="adaptive_average_pool2d_backward", label=label, inputs=(small,), outputs=(x,), attrs=shaped)
+        yield Call(op="adaptive_avg_pool2d", label=label, inputs=(x,), outputs=(small,), attrs=to)
+        yield Call(op="adaptive_avg_pool2d_backward", label=label, inputs=(small,), outputs=(x,), attrs=shaped)
         yield Call(op="adaptive_max_pool2d", label=label, inputs=(x,), outputs=outputs, attrs=to)
 
 

@@ -79,7 +79,7 @@ void bind_max_pool2d_backward(Call& call, max_pool2d_backward_fn<T>* kernel) {
 
 // Forward takes x to y, backward dy to dx; both read the same attributes.
 template <typename T>
-auto read_average(Call& call, average_pool2d_fn<T>* kernel, bool is_backward, bool has_window) {
+auto read_average(Call& call, avg_pool2d_fn<T>* kernel, bool is_backward, bool has_window) {
   const auto from = call.input<T>(0, 4);
   const auto to = call.output<T>(0, 4);
   PoolingShape shape = is_backward ? read_planes(call, to.shape, from.shape) : read_planes(call, from.shape, to.shape);
@@ -94,22 +94,22 @@ auto read_average(Call& call, average_pool2d_fn<T>* kernel, bool is_backward, bo
 }
 
 template <typename T>
-auto bind_average_pool2d(Call& call, average_pool2d_fn<T>* kernel) {
+auto bind_avg_pool2d(Call& call, avg_pool2d_fn<T>* kernel) {
   return read_average<T>(call, kernel, false, true);
 }
 
 template <typename T>
-auto bind_average_pool2d_backward(Call& call, average_pool2d_backward_fn<T>* kernel) {
+auto bind_avg_pool2d_backward(Call& call, avg_pool2d_backward_fn<T>* kernel) {
   return read_average<T>(call, kernel, true, true);
 }
 
 template <typename T>
-auto bind_adaptive_average_pool2d(Call& call, adaptive_average_pool2d_fn<T>* kernel) {
+auto bind_adaptive_avg_pool2d(Call& call, adaptive_avg_pool2d_fn<T>* kernel) {
   return read_average<T>(call, kernel, false, false);
 }
 
 template <typename T>
-auto bind_adaptive_average_pool2d_backward(Call& call, adaptive_average_pool2d_backward_fn<T>* kernel) {
+auto bind_adaptive_avg_pool2d_backward(Call& call, adaptive_avg_pool2d_backward_fn<T>* kernel) {
   return read_average<T>(call, kernel, true, false);
 }
 

@@ -172,7 +172,7 @@ inline T window_share(const PoolingShape& shape, std::int64_t h, std::int64_t w)
 }
 
 template <typename V>
-void average_pool2d(const typename V::Element* x, typename V::Element* y, const PoolingShape& shape) {
+void avg_pool2d(const typename V::Element* x, typename V::Element* y, const PoolingShape& shape) {
   using T = typename V::Element;
   for (std::int64_t row = 0; row < shape.planes * shape.out_height; ++row) {
     const std::int64_t h = row % shape.out_height;
@@ -188,7 +188,7 @@ void average_pool2d(const typename V::Element* x, typename V::Element* y, const 
 
 // A window that is the whole plane.
 template <typename V>
-void average_pool2d_plane(const typename V::Element* x, typename V::Element* y, const PoolingShape& shape) {
+void avg_pool2d_plane(const typename V::Element* x, typename V::Element* y, const PoolingShape& shape) {
   const Cell plane{0, shape.height, 0, shape.width};
   for (std::int64_t i = 0; i < shape.planes; ++i) {
     y[i] = cell_sum<V>(x + i * plane.area(), shape.width, plane) / static_cast<typename V::Element>(plane.area());
@@ -196,7 +196,7 @@ void average_pool2d_plane(const typename V::Element* x, typename V::Element* y, 
 }
 
 template <typename V>
-void average_pool2d_backward(const typename V::Element* dy, typename V::Element* dx, const PoolingShape& shape) {
+void avg_pool2d_backward(const typename V::Element* dy, typename V::Element* dx, const PoolingShape& shape) {
   using T = typename V::Element;
   zero_planes(dx, shape);
   for (std::int64_t row = 0; row < shape.planes * shape.out_height; ++row) {
@@ -212,7 +212,7 @@ void average_pool2d_backward(const typename V::Element* dy, typename V::Element*
 }
 
 template <typename V>
-void adaptive_average_pool2d(const typename V::Element* x, typename V::Element* y, const PoolingShape& shape) {
+void adaptive_avg_pool2d(const typename V::Element* x, typename V::Element* y, const PoolingShape& shape) {
   using T = typename V::Element;
   for_each_cell<adaptive_cell>(shape, [&](std::int64_t plane, std::int64_t output, const Cell& cell) {
     const T sum = cell_sum<V>(x + plane * shape.height * shape.width, shape.width, cell);
@@ -221,7 +221,7 @@ void adaptive_average_pool2d(const typename V::Element* x, typename V::Element* 
 }
 
 template <typename V>
-void adaptive_average_pool2d_backward(const typename V::Element* dy, typename V::Element* dx,
+void adaptive_avg_pool2d_backward(const typename V::Element* dy, typename V::Element* dx,
                                       const PoolingShape& shape) {
   using T = typename V::Element;
   zero_planes(dx, shape);

@@ -25,15 +25,15 @@ template <typename T>
 using max_pool2d_backward_fn = void(const T* dy, const std::int32_t* indices, T* dx, const PoolingShape& shape);
 
 template <typename T>
-using average_pool2d_fn = void(const T* x, T* y, const PoolingShape& shape);
+using avg_pool2d_fn = void(const T* x, T* y, const PoolingShape& shape);
 
 template <typename T>
-using average_pool2d_backward_fn = void(const T* dy, T* dx, const PoolingShape& shape);
+using avg_pool2d_backward_fn = void(const T* dy, T* dx, const PoolingShape& shape);
 
 template <typename T>
-using adaptive_average_pool2d_fn = void(const T* x, T* y, const PoolingShape& shape);
+using adaptive_avg_pool2d_fn = void(const T* x, T* y, const PoolingShape& shape);
 
 template <typename T>
-using adaptive_average_pool2d_backward_fn = void(const T* dy, T* dx, const PoolingShape& shape);
+using adaptive_avg_pool2d_backward_fn = void(const T* dy, T* dx, const PoolingShape& shape);
 
 }  // namespace dtrain

@@ -113,8 +113,8 @@ CASES = {
     "max_pool2d": max_pool2d,
     "adaptive_max_pool2d": adaptive_max_pool2d,
     "max_pool2d_backward": max_pool2d_backward,
-    "average_pool2d": lambda: _average(False),
-    "average_pool2d_backward": lambda: _average(True),
-    "adaptive_average_pool2d": lambda: _adaptive_average(False),
-    "adaptive_average_pool2d_backward": lambda: _adaptive_average(True),
+    "avg_pool2d": lambda: _average(False),
+    "avg_pool2d_backward": lambda: _average(True),
+    "adaptive_avg_pool2d": lambda: _adaptive_average(False),
+    "adaptive_avg_pool2d_backward": lambda: _adaptive_average(True),
 }

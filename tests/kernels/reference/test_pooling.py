@@ -81,11 +81,11 @@ def test_average(kind, shape, attrs, size, cells, count_include_pad) -> None:
     y, dx = np.empty(dy.shape), np.empty(shape)
     if kind == "window":
         attrs = {**attrs, "count_include_pad": count_include_pad}
-        pooling.average_pool2d(x, y, **attrs)
-        pooling.average_pool2d_backward(dy, dx, input_shape=shape, **attrs)
+        pooling.avg_pool2d(x, y, **attrs)
+        pooling.avg_pool2d_backward(dy, dx, input_shape=shape, **attrs)
     else:
-        pooling.adaptive_average_pool2d(x, y, **attrs)
-        pooling.adaptive_average_pool2d_backward(dy, dx, input_shape=shape)
+        pooling.adaptive_avg_pool2d(x, y, **attrs)
+        pooling.adaptive_avg_pool2d_backward(dy, dx, input_shape=shape)
     wanted_y, wanted_dx = np.zeros(dy.shape), np.zeros(shape)
     for n, c in np.ndindex(*shape[:2]):
         for at, cell in cells.items():
