@@ -158,13 +158,13 @@ NORMALIZE = register_op(
 
 
 def _infer_update_running(
-    running_mean: TensorType, running_variance: TensorType, stats: TensorType, *, momentum: float
+    running_mean: TensorType, running_var: TensorType, stats: TensorType, *, momentum: float
 ) -> tuple[TensorType, TensorType]:
     wanted = (_channels("batch_norm_update_running", stats),)
-    if running_mean.shape != wanted or running_variance.shape != wanted:
-        given = f"{running_mean} and {running_variance}"
+    if running_mean.shape != wanted or running_var.shape != wanted:
+        given = f"{running_mean} and {running_var}"
         raise ShapeError(expected("batch_norm_update_running", f"running values of shape {wanted}", given))
-    return running_mean, running_variance
+    return running_mean, running_var
 
 
 UPDATE_RUNNING = register_op(

@@ -83,7 +83,7 @@ def batch_norm_normalize(x: Array, mean: Array, inverse_std: Array, weight: Arra
 
 @reference("batch_norm_update_running")
 def batch_norm_update_running(
-    running_mean: Array, running_variance: Array, stats: Array, out: tuple[Array, Array], *, momentum: float
+    running_mean: Array, running_var: Array, stats: Array, out: tuple[Array, Array], *, momentum: float
 ) -> None:
     """running = (1 − momentum) · running + momentum · new, with the unbiased variance M2 / (count − 1).
 
@@ -94,7 +94,7 @@ def batch_norm_update_running(
     weight = momentum * xp.minimum(stats[0], 1)
     unbiased = stats[1 + channels :] / xp.maximum(stats[0] - 1, 1)
     store(out[0], (1 - weight) * widen(running_mean) + weight * stats[1 : 1 + channels])
-    store(out[1], (1 - weight) * widen(running_variance) + weight * unbiased)
+    store(out[1], (1 - weight) * widen(running_var) + weight * unbiased)
 
 
 def _normalized(x: Array, mean: Array, inverse_std: Array) -> Array:

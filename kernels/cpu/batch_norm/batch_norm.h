@@ -29,8 +29,8 @@ using batch_norm_normalize_fn = void(const T* x, const T* mean, const T* inverse
 
 // The new values may be written over the old ones.
 template <typename T>
-using batch_norm_update_running_fn = void(const T* running_mean, const T* running_variance, const T* stats,
-                                          std::int64_t channels, T momentum, T* new_mean, T* new_variance);
+using batch_norm_update_running_fn = void(const T* running_mean, const T* running_var, const T* stats,
+                                          std::int64_t channels, T momentum, T* new_mean, T* new_var);
 
 template <typename T>
 using batch_norm_backward_sums_fn = void(const T* dy, const T* x, const T* mean, const T* inverse_std, T* grad_sums,

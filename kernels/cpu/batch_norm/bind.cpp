@@ -78,8 +78,8 @@ auto bind_batch_norm_update_running(Call& call, batch_norm_update_running_fn<T>*
   const std::int64_t channels = mean.size;
   const T *variance = read_vector<T>(call, 1, channels), *stats = read_vector<T>(call, 2, 2 * channels + 1);
   const T momentum = static_cast<T>(call.number("momentum"));
-  T *new_mean = write_vector<T>(call, 0, channels), *new_variance = write_vector<T>(call, 1, channels);
-  return [=] { kernel(mean.data, variance, stats, channels, momentum, new_mean, new_variance); };
+  T *new_mean = write_vector<T>(call, 0, channels), *new_var = write_vector<T>(call, 1, channels);
+  return [=] { kernel(mean.data, variance, stats, channels, momentum, new_mean, new_var); };
 }
 
 template <typename T>

@@ -116,16 +116,16 @@ void batch_norm_moments(const typename V::Element* stats, std::int64_t channels,
 }
 
 template <typename V>
-void batch_norm_update_running(const typename V::Element* running_mean, const typename V::Element* running_variance,
+void batch_norm_update_running(const typename V::Element* running_mean, const typename V::Element* running_var,
                                const typename V::Element* stats, std::int64_t channels, typename V::Element momentum,
-                               typename V::Element* new_mean, typename V::Element* new_variance) {
+                               typename V::Element* new_mean, typename V::Element* new_var) {
   using T = typename V::Element;
   // Zero samples say nothing: the running values stay.
   const T fresh = stats[0] > T(0) ? momentum : T(0);
   const T degrees = stats[0] > T(2) ? stats[0] - T(1) : T(1);
   for (std::int64_t i = 0; i < channels; ++i) {
     new_mean[i] = (T(1) - fresh) * running_mean[i] + fresh * stats[1 + i];
-    new_variance[i] = (T(1) - fresh) * running_variance[i] + fresh * (stats[1 + channels + i] / degrees);
+    new_var[i] = (T(1) - fresh) * running_var[i] + fresh * (stats[1 + channels + i] / degrees);
   }
 }
 
