@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from statistics import median
 
@@ -145,3 +146,20 @@ def test_every_file_is_on_a_floor() -> None:
     """Of what lies in folders; the root's own file and its entry point stand on top."""
     lost = {name for path in source_files() if floor_of(name := module_name(path)) == len(FLOORS) - 1}
     assert lost == {"dtrain", "dtrain.__main__"}
+
+
+def test_names_in_strings_are_names_of_modules() -> None:
+    """`sys.modules.get("dtrain.…")` and the like would find nothing, in silence, once a file has moved."""
+    modules = {module_name(path) for path in source_files()} | {"dtrain.kernels._cpu", "dtrain.collectives._native"}
+    tables_of_others = {"dtrain.base.module_names", "dtrain.base.names"}  # PyTorch's names, with what is behind them
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} names {node.value}"
+        for path in source_files()
+        if module_name(path) not in tables_of_others
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if re.fullmatch(r"dtrain(\.[a-z_]\w*)+", node.value)
+        # A module, or something in one.
+        and not {node.value, node.value.rpartition(".")[0]} & modules
+    ]
+    assert not wrong, "\n".join(wrong)

@@ -21,8 +21,9 @@ _RULES: dict[str, LayoutRule] = {}
 
 
 def register_layout_rule(op: Op, rule: LayoutRule) -> None:
-    """Let `op` take laid-out inputs under this rule."""
-    _RULES[op.name] = rule
+    """Let `op` take laid-out inputs under this rule. Raises ValueError for an op that has one."""
+    if _RULES.setdefault(op.name, rule) is not rule:
+        raise ValueError(expected("register_layout_rule", "one rule an op", f"a second one for {op.name}"))
 
 
 def layout_rule(name: str) -> LayoutRule | None:

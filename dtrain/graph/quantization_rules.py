@@ -25,8 +25,9 @@ _RULES: dict[str, QuantizationRule] = {}
 
 
 def register_quantization_rule(op: Op, rule: QuantizationRule) -> None:
-    """Let `op` take quantized inputs under this rule."""
-    _RULES[op.name] = rule
+    """Let `op` take quantized inputs under this rule. Raises ValueError for an op that has one."""
+    if _RULES.setdefault(op.name, rule) is not rule:
+        raise ValueError(expected("register_quantization_rule", "one rule an op", f"a second one for {op.name}"))
 
 
 def quantization_rule(name: str) -> QuantizationRule | None:

@@ -105,9 +105,16 @@ _wanted: dict[str, tuple[Pass, str]] = {}
 def register_pass_for(op: Op, item: Pass, *, after: str) -> None:
     """Let graphs with a node of `op` be optimized by `item` too, behind the pass named `after`.
 
-    A pipeline that has no pass of that name goes without it.
+    A pipeline without a pass of that name goes without this one: it was made to leave out what this one builds on.
+
+    Raises:
+        ValueError: the op has another pass already.
     """
-    _wanted[op.name] = (item, after)
+    before = _wanted.setdefault(op.name, (item, after))
+    if before != (item, after):
+        raise ValueError(
+            expected("register_pass_for", f"no second pass for {op.name} beside {before[0].name}", item.name)
+        )
 
 
 DEFAULT_PIPELINE = Pipeline(

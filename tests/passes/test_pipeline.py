@@ -200,3 +200,12 @@ def test_traced_functions_run_the_default_pipeline_unless_told_otherwise() -> No
     counts = [sum(node.op.name == "multiply" for node in traced.graphs[0].nodes) for traced in (optimized, plain)]
     assert counts == [1, 3]
     assert print_graph(optimized.graphs[0]).count("multiply") == 1
+
+
+def test_an_op_wants_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_wanted", {})
+    item = Pass(leave, "for the test")
+    for _ in range(2):  # again, as a module that is loaded anew
+        register_pass_for(get_op("exp"), item, after="eliminate_dead_code")
+    with pytest.raises(ValueError, match="register_pass_for: expected no second pass for exp beside leave, got fail"):
+        register_pass_for(get_op("exp"), Pass(fail, "for the test"), after="eliminate_dead_code")
