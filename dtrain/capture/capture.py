@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from dtrain.base.tensor_type import TensorType
 from dtrain.capture.read_facts import ReadFacts
 from dtrain.core.tensor import Tensor
 from dtrain.graph.graph import Graph
@@ -38,7 +39,7 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class TwinGuard:
-    """Two tensors were handles on one array, and so one state."""
+    """Two tensors were handles on one array, and so one state. A type goes with its array (`Tensor.data`)."""
 
     first: Tensor
     second: Tensor
@@ -55,10 +56,13 @@ class NumberGuard:
     """Numbers of a tensor went into Python: `first`, its array then (kept, so that its id stays its own), held them."""
 
     tensor: Tensor
+    type: TensorType
     first: Any
     bits: bytes
 
     def holds(self) -> bool:
+        if self.tensor.type is not self.type:  # the same bits, and other numbers
+            return False
         array = self.tensor.array
         if array.dtype != self.first.dtype or array.shape != self.first.shape:
             return False

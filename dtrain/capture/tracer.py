@@ -197,7 +197,7 @@ class Tracer:
                 advice = "use dtrain.functional.where, or move this line out of the traced function"
                 raise TraceError(expected(f"{wanted} at {user_source()}", "a tensor that holds numbers", given, advice))
         if id(array) not in self._numbers:
-            self._numbers[id(array)] = NumberGuard(tensor, array, to_host(array).tobytes())
+            self._numbers[id(array)] = NumberGuard(tensor, tensor.type, array, to_host(array).tobytes())
 
     def read_grad(self, leaf: Tensor) -> None:
         """Note that the function looks at `leaf.grad`: whether there is one must be as now at every run."""
@@ -257,6 +257,7 @@ class Tracer:
         graph.outputs += [self.value_of(item.gradient) for item in argument_gradients if item.gradient is not None]
         effects = self._effects()
         graph.outputs += [self.value_of(grad) for _, grad in effects if grad is not None and grad.is_symbolic]
+        self._guard_types(effects)
         gradient_states = self._gradient_states()
         for key, position in self._states.items():
             if self._current[key] is not graph.states[position]:
@@ -306,6 +307,13 @@ class Tracer:
             if not leaf.is_symbolic and (leaf._grad is not before or leaf not in self._grads_read)
         ]
 
+    def _guard_types(self, effects: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+        """A gradient that stays behind has the type of its leaf. That of a state is looked at by every run."""
+        states = set(self.state_tensors)
+        for leaf, gradient in effects:
+            if gradient is not None and leaf not in states:
+                self.guard(leaf, "type", leaf.type)
+
     def _gradient_states(self) -> list[GradientState]:
         """Gradients that were there before and are read: whatever tensor a leaf holds at a run takes that place."""
         found: list[GradientState] = []
@@ -352,6 +360,9 @@ class Tracer:
             self._known.add(value)
             return key
         first = self.state_tensors[self._states[key]]
+        if first.type is not tensor.type:
+            given = f"{first.type} and {tensor.type} on one array"
+            raise TraceError(expected(f"trace at {user_source()}", "one type for the elements of a state", given))
         if first is not tensor and not any(guard.second is tensor for guard in self._twin_guards):
             self._twin_guards.append(TwinGuard(first, tensor))
         return key

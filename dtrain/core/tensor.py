@@ -209,10 +209,12 @@ class Tensor(TensorGradient, TensorMethods, TensorNumbers):
             given = str(new.type) if isinstance(new, Tensor) else type(new).__name__
             raise TypeError(expected("x.data = y", f"a {self.dtype.tag} tensor on {self.device}", given, "y.to(…)"))
         if context.tracer is not None:
-            if new.value is not self.value or new.array is not self.array:
+            if new.value is not self.value or new.array is not self.array or new.type is not self.type:
                 self.assign_(new.detach())
-        elif new.array is not self.array:
-            self.array, self.type = new.concrete("x.data = y"), new.type
+        elif new.array is not self.array or new.type is not self.type:
+            array = new.concrete("x.data = y")
+            # The type goes with the array, so that whoever relied on it notices another one.
+            self.array, self.type = array[...] if array is self.array else array, new.type
             self.base = self.shown = None
             self.version += 1
 

@@ -3,9 +3,10 @@
 The text of a graph holds the types of all its values, so that a run infers nothing. Of an op it needs the kernels of
 its name, or the function that shows its input (`kernels/views.py`).
 
-What stays above: passes and `verify` infer types, rules for layouts and quantized elements come from the families of
-ops, and collectives have their kernels from `dtrain.collectives`. Which input an update op may overwrite is known to
-its family only: without it the new value is computed beside the old one and copied over it at the end of the run.
+What stays above: passes and `verify` infer types; rules for layouts and quantized elements come from the families of
+ops, and only tensors say how an array is laid out, so graphs with such types are refused; collectives have their
+kernels from `dtrain.collectives`. Which input an update op may overwrite is known to its family only: without it the
+new value is computed beside the old one and copied over it at the end of the run.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import dtrain.graph.constant  # noqa: F401  registers its op
-from dtrain.base.errors import GraphError, expected
-from dtrain.graph.graph import Graph
+from dtrain.base.errors import DtrainError, DtypeError, GraphError, LayoutError, expected
+from dtrain.base.layout import PLAIN
+from dtrain.graph.graph import Graph, Value
 from dtrain.graph.op import Op, get_op
 from dtrain.graph.printer import parse_graph
 from dtrain.kernels.registry import all_kernels, kernels_of
@@ -27,8 +29,21 @@ def parse_to_run(text: str) -> Graph:
 
     Raises:
         GraphError: a line does not fit, or names an op of which no kernel is known.
+        LayoutError, DtypeError: a value is laid out or quantized.
     """
-    return parse_graph(text, find_op=op_to_run)
+    graph = parse_graph(text, find_op=op_to_run)
+    for value in (*graph.arguments, *graph.states, *(value for node in graph.nodes for value in node.outputs)):
+        if not value.type.is_plain:
+            raise _not_plain(value)
+    return graph
+
+
+def _not_plain(value: Value) -> DtrainError:
+    advice = "import dtrain.ops, which has the rules for these, and read the text with parse_graph"
+    given = f"{value.name or 'a value'} {value.type}"
+    if value.type.layout is not PLAIN:
+        return LayoutError(expected("parse_to_run", "values in the plain layout", given, advice))
+    return DtypeError(expected("parse_to_run", "plain numbers", given, advice))
 
 
 def op_to_run(name: str) -> Op:

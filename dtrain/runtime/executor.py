@@ -33,7 +33,7 @@ from dtrain.runtime.written_memory import WrittenMemory, expect_separate_argumen
 
 
 class StateTypeError(TraceError):
-    """A state holds an array of another type than when its graph was captured. Raised before anything has run."""
+    """A state, or its array, is of another type than when its graph was captured. Raised before anything has run."""
 
 
 class Executor:
@@ -173,11 +173,14 @@ class Executor:
         """Kernels work in the arrays of the states themselves, or in a contiguous copy where one has gaps."""
         self._bound_states = [state.array for state in self.states]
         self._updated = [self.states[position] for position in self.graph.updates]
-        for value, array in zip(self.graph.states, self._bound_states):
+        for value, state, array in zip(self.graph.states, self.states, self._bound_states):
             if array is None:
                 raise TraceError(expected("traced function", f"numbers in state {value.name}", "a tensor without any"))
             if array.shape != value.type.array_shape or array.dtype != value.type.array_dtype:
                 given = f"an array of shape {array.shape} and dtype {array.dtype} put in its place"
+                raise StateTypeError(expected("traced function", f"state {value.name} of type {value.type}", given))
+            if state.type is not None and state.type is not value.type:  # an array of this shape, in another order
+                given = f"{state.type} put in its place"
                 raise StateTypeError(expected("traced function", f"state {value.name} of type {value.type}", given))
         self._written = expect_separate_states(self._named_states(), list(self.graph.updates))
         self._state_memory = list(self._bound_states)

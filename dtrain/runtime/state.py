@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from dtrain.base.tensor_type import TensorType
 from dtrain.kernels.array_module import Array
 
 
@@ -12,6 +13,10 @@ class State(Protocol):
     """What keeps a state between runs. A tensor is one."""
 
     array: Array  # exchanged by whoever holds it; a run binds itself to the new one
+
+    @property
+    def type(self) -> TensorType | None:
+        """What the array stands for, with its layout and quantization; None: what the graph says. Changes with it."""
 
     @property
     def version(self) -> int:
@@ -27,3 +32,4 @@ class StateCell:
 
     array: Array
     version: int = 0
+    type: TensorType | None = None

@@ -14,7 +14,7 @@ import pytest
 import dtrain as dt
 import dtrain.functional as F
 from dtrain import nn, optim
-from dtrain.base.errors import GraphError, LayoutError
+from dtrain.base.errors import DtypeError, GraphError, LayoutError
 from dtrain.graph.op import all_ops
 from dtrain.graph.printer import parse_graph, print_graph
 from dtrain.kernels.views import VIEWS
@@ -154,6 +154,30 @@ def test_cells_keep_states_between_runs() -> None:
 @pytest.mark.parametrize("op", ["cumsum(%x){axis=0}", "transpose(%x){axes=(0, 1, 3, 2)}"])
 def test_a_layout_that_an_op_has_no_rule_for_is_refused(op: str) -> None:
     kind = "f32[3,16,4,4]{NCHW16c}@cpu"
-    graph = parse_to_run(f"graph g(%x: {kind}; ) {{\n  %0: {kind} = {op}\n  return %0\n}}")
+    graph = parse_graph(f"graph g(%x: {kind}; ) {{\n  %0: {kind} = {op}\n  return %0\n}}")
     with pytest.raises(LayoutError, match=r"no rule for NCHW16c"):
         Executor(graph, [])
+
+
+PLAIN_TYPE, LAID_OUT, QUANTIZED = "f32[2,3,2,3]@cpu", "f32[2,3,2,3]{NHWC}@cpu", "qs8<0.5:3>[2,3]@cpu"
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "given"),
+    [
+        (f"(%x: {LAID_OUT}; ) {{\n  return %x\n}}", LayoutError, "NHWC"),
+        (f"(; %w: {LAID_OUT}) {{\n  return %w\n}}", LayoutError, "NHWC"),
+        (
+            f"(%x: {PLAIN_TYPE}; ) {{\n  %0: {LAID_OUT} = relayout(%x){{layout='NHWC'}}\n  return %0\n}}",
+            LayoutError,
+            "NHWC",
+        ),
+        (f"(%x: {QUANTIZED}; ) {{\n  return %x\n}}", DtypeError, "qs8<0.5:3>"),
+    ],
+    ids=["argument", "state", "result", "quantized"],
+)
+def test_a_type_that_only_tensors_can_say_is_refused_wherever_it_stands(
+    text: str, error: type[Exception], given: str
+) -> None:
+    with pytest.raises(error, match=rf"parse_to_run: expected .*, got .*{given}.*parse_graph"):
+        parse_to_run(f"graph g{text}")
