@@ -5,10 +5,14 @@
 Each event is one write at the end of the file, into no buffer of ours: lines of several processes of a host never mix,
 and what was emitted is in the file whatever happens next. Network file systems promise less between hosts; there let
 the name hold `{host}` or `{rank}`, which each process fills in.
+
+No process ever waits for whoever reads: a pipe or a terminal may stand for the file (`/dev/stderr`), but a pipe that
+nobody reads is refused, and one whose reader does not keep up is given up.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -19,24 +23,30 @@ from pathlib import Path
 from typing import Any
 
 from dtrain.base.errors import LaunchError, expected
+from dtrain.base.exception_text import exception_message, exception_name
 from dtrain.control.encoding import MessageError, from_fields, shown, to_fields
 from dtrain.events.kinds import KIND_OF, KINDS, Recorded
 
 FRAME = ("event", "time", "job", "rank")
 WHERE = "event"
+# Not to wait where a pipe has no reader, or a terminal or a pipe takes nothing more; files have no use for it.
+FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class JsonLines:
-    """A sink. `take` never raises: a file that can no longer be written is said once on stderr, and given up."""
+    """A sink. `take` never raises: a file that can no longer be written is said once on stderr, and given up.
+
+    A value that no line can hold is left out, and an event that is none at all; the first is said on stderr.
+    """
 
     def __init__(self, path: str, *, rank: int | None) -> None:
-        """Open for appending, as more than one process does. Raises `LaunchError` where that cannot be."""
+        """Open for appending, as more than one process does. Raises `LaunchError` where that cannot be at once."""
         self.path = filled_in(path, rank)
+        self._has_complained = False
         try:
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._descriptor = os.open(self.path, FLAGS, 0o666)
         except (OSError, ValueError) as error:
-            what = error.strerror if isinstance(error, OSError) else str(error)
-            given = f"{self.path!r}: {what}"
+            given = f"{self.path!r}: {_why(self.path, error)}"
             raise LaunchError(
                 expected("--events", "a file that can be written", given, "name another, or make its folder")
             ) from None
@@ -45,13 +55,22 @@ class JsonLines:
         """Append one event."""
         if self._descriptor < 0:
             return
+        faults: list[str] = []
         try:
-            line = as_line(recorded)
+            line = as_line(recorded, faults)
+        except Exception as error:  # training goes on, whatever an event's own methods do
+            line = b""
+            faults.append(expected(type(recorded.event).__name__, "fields that JSON has", _shown_error(error)))
+        if faults and not self._has_complained:
+            self._has_complained = True
+            _say(f"dtrain: cannot write all events to {self.path}: {faults[0]}; the job goes on without them\n")
+        try:
             while line:
                 line = line[os.write(self._descriptor, line) :]
-        except Exception as error:  # training goes on, whatever the disk or a value's own methods do
+        except Exception as error:  # … and whatever the disk does
             self.close()
-            _say(f"dtrain: cannot write events to {self.path} any more: {error}; the job goes on without them\n")
+            why = "its reader does not keep up" if isinstance(error, BlockingIOError) else error
+            _say(f"dtrain: cannot write events to {self.path} any more: {why}; the job goes on without them\n")
 
     def close(self) -> None:
         """Safe to call twice."""
@@ -66,14 +85,16 @@ def filled_in(path: str, rank: int | None) -> str:
     return path.replace("{rank}", name).replace("{host}", platform.node())
 
 
-def as_line(recorded: Recorded) -> bytes:
-    """One event as a line of ASCII."""
-    fields = {
+def as_line(recorded: Recorded, faults: list[str] | None = None) -> bytes:
+    """One event as a line of ASCII, without the values that are no numbers and no texts: `faults` hears of those."""
+    fields: dict[str, Any] = {
         "event": KIND_OF[type(recorded.event)],
         "time": recorded.time,
         "job": recorded.job,
         "rank": recorded.rank,
     } | to_fields(recorded.event)
+    if "values" in fields:
+        fields["values"] = _values(fields["values"], [] if faults is None else faults)
     return json.dumps(_plain(fields), separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
@@ -97,6 +118,21 @@ def read(path: str | Path) -> Iterator[Recorded]:
         yield from map(from_line, stream)
 
 
+def _values(values: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            plain = _plain(value)
+            fault = shown(plain) if isinstance(plain, (dict, list)) else ""
+        except Exception as error:
+            fault = _shown_error(error)
+        if fault:
+            faults.append(expected(f"values, {name}", "a number, a text, True, False or None", fault))
+        else:
+            kept[str(name)] = plain
+    return kept
+
+
 def _plain(value: Any) -> Any:
     """As JSON has it: numbers that are none become texts (`nan`, `inf`), scalars of arrays and tensors numbers."""
     if isinstance(value, float):
@@ -108,6 +144,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     return _plain(value.item()) if hasattr(value, "item") else str(value)
+
+
+def _why(path: str, error: OSError | ValueError) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    if error.errno == errno.ENXIO:
+        return "a pipe that nobody reads" if Path(path).is_fifo() else "a socket or a device of nobody"
+    return error.strerror or str(error)
+
+
+def _shown_error(error: Exception) -> str:
+    return f"{exception_name(error)}: {exception_message(error)}"
 
 
 def _say(text: str) -> None:

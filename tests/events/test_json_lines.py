@@ -17,6 +17,7 @@ from dtrain import events
 from dtrain.base.errors import LaunchError
 from dtrain.control.verdict import Failure, Verdict
 from dtrain.events.json_lines import as_line, from_line
+from dtrain.launcher.job.journal import Journal
 
 EVENTS: list[events.Event] = [
     events.JobStarted(size=2, backend="local", reason="γ", script="t.py", arguments=("--a", "caf\udcff")),
@@ -97,6 +98,69 @@ def test_a_value_that_raises_is_said_and_training_goes_on(tmp_path: Path, capfd:
     values: Any = {"bad": Bad()}
     sink.take(events.Recorded(events.Step(step=1, seconds=0.0, values=values), 0.0, "", 0))
     assert "of the user's; the job goes on without them" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("bad", [np.ones(2), [1.0], {"a": 1}])
+def test_what_is_no_value_is_left_out_and_the_file_goes_on(
+    bad: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sink = events.JsonLines(str(tmp_path / "e"), rank=0)
+    for step in range(3):
+        values: Any = {"loss": 0.5, "bad": bad if step < 2 else 1.0}
+        sink.take(events.Recorded(events.Step(step=step, seconds=0.0, values=values), 0.0, "", 0))
+    found = [recorded.event for recorded in events.read(tmp_path / "e")]
+    assert found == [
+        events.Step(step=step, seconds=0.0, values={"loss": 0.5} | ({"bad": 1.0} if step == 2 else {}))
+        for step in range(3)
+    ]
+    told = capfd.readouterr().err
+    assert told.count("values, bad: expected a number, a text, True, False or None, got ") == 1
+
+
+def test_an_event_that_no_line_can_hold_is_left_out_and_the_file_goes_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sink = events.JsonLines(str(tmp_path / "e"), rank=0)
+    whole: Any = np.ones(2)
+    sink.take(events.Recorded(events.Step(step=whole, seconds=0.0), 0.0, "", 0))
+    sink.take(events.Recorded(EVENTS[0], 0.0, "", 0))
+    assert [recorded.event for recorded in events.read(tmp_path / "e")] == EVENTS[:1]
+    assert "Step: expected fields that JSON has, got " in capfd.readouterr().err
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> str:
+    os.mkfifo(tmp_path / "pipe")
+    return str(tmp_path / "pipe")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_that_nobody_reads_is_refused_at_once(pipe: str) -> None:
+    with pytest.raises(LaunchError, match=r"--events: expected a file .*, got '.*pipe': a pipe that nobody reads; "):
+        Journal(pipe, "job")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_written_as_long_as_its_reader_keeps_up(pipe: str, capfd: pytest.CaptureFixture[str]) -> None:
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    sink = events.JsonLines(pipe, rank=0)
+    sink.take(events.Recorded(EVENTS[0], 0.0, "", 0))
+    assert from_line(os.read(reader, 1 << 16)).event == EVENTS[0]
+    for _ in range(2000):  # more than a pipe holds
+        sink.take(events.Recorded(EVENTS[0], 0.0, "", 0))
+    assert capfd.readouterr().err.count("any more: its reader does not keep up; the job goes on without them") == 1
+    os.close(reader)
+
+
+def test_devices_and_streams_that_never_wait_are_taken() -> None:
+    read, write = os.pipe()
+    for path in ("/dev/null", f"/dev/fd/{write}"):  # the latter is what /dev/stderr is under a launcher
+        sink = events.JsonLines(path, rank=0)
+        sink.take(events.Recorded(EVENTS[0], 0.0, "", 0))
+        sink.close()
+    os.close(write)
+    assert from_line(os.read(read, 1 << 16)).event == EVENTS[0]
+    os.close(read)
 
 
 WRITER = """
