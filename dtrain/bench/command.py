@@ -14,8 +14,8 @@ from importlib import import_module
 from pathlib import Path
 
 from dtrain.base.errors import DtrainError, expected
-from dtrain.base.rank_info import rank_tag
-from dtrain.bench.report import add_report_flags
+from dtrain.base.rank_info import RankInfo, rank_tag
+from dtrain.bench.report import add_report_flags, check_report_files
 from dtrain.launcher.command.command_line import UnknownFlagError, read_flag, split_flag
 from dtrain.launcher.command.flags import SPELLINGS, TeachingParser
 from dtrain.launcher.plan.spec import UsageError
@@ -51,7 +51,10 @@ def bench(arguments: Sequence[str]) -> int:
     parser.epilog = "\n".join(filter(None, (parser.epilog, taken)))
     launch, own = _sorted_flags(parser, rest)
     args = parser.parse_args(own)
+    elsewhere = any(flag.startswith("--host") for flag in launch)  # whose files this host cannot see
     try:
+        if _rank() == 0 and not elsewhere:  # which alone writes
+            check_report_files(args)
         getattr(module, "check", lambda args: None)(args)
     except (ValueError, DtrainError) as error:
         parser.error(str(error).removeprefix(rank_tag()))
@@ -60,6 +63,13 @@ def bench(arguments: Sequence[str]) -> int:
     elif launch:
         return _launched(name, launch, own)
     return int(module.run(args))
+
+
+def _rank() -> int:
+    try:
+        return RankInfo.from_environment().rank
+    except DtrainError:  # an environment that contradicts itself, of which others complain
+        return 0
 
 
 def listing() -> str:

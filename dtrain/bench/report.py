@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.base.errors import expected
 from dtrain.base.version import VERSION
 from dtrain.events import BenchmarkResult, emit
 
@@ -30,6 +31,26 @@ def add_report_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of every benchmark for what it leaves behind."""
     parser.add_argument("-J", "--json", type=Path, metavar="FILE", help="write everything measured to FILE")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with tables and bars to FILE")
+
+
+def check_report_files(args: argparse.Namespace) -> None:
+    """Raises `ValueError` for a file that could not be written, before anything is measured for it."""
+    for flag, path in (("--json", args.json), ("--html", args.html)):
+        if path is not None and (fault := _fault(path)):
+            raise ValueError(expected(flag, "a file that can be written", f"{str(path)!r}: {fault}", "name another"))
+
+
+def _fault(path: Path) -> str:
+    """Why it cannot be written. Its contents stay, and what was not there is gone again."""
+    try:
+        if not os.path.lexists(path):
+            path.open("xb").close()
+            path.unlink()
+        elif path.is_file() or path.is_dir():  # no pipe, whose reader would take the end of this for the end of all
+            path.open("ab").close()
+    except (OSError, ValueError) as error:
+        return (error.strerror if isinstance(error, OSError) else "") or str(error)
+    return ""
 
 
 def record(benchmark: str, args: argparse.Namespace, rows: Sequence[Row], **facts: Any) -> dict[str, Any]:

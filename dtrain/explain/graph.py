@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the script and print what was captured; the exit status. Raises ValueError where nothing was."""
     if not os.path.isfile(args.script):
-        raise ValueError(expected("dtrain explain graph", "a script", f"{args.script!r}, which is no file"))
+        raise ValueError(expected("SCRIPT", "a script", f"{args.script!r}, which is no file"))
     explained = _Explained(args.function, args.graphs)
     try:
         with graph_passes(explained), redirect_stdout(sys.stderr):
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     if not explained.graphs:
         wanted = f"a script that calls the traced function {args.function}" if args.function else _WANTED
-        raise ValueError(expected("dtrain explain graph", wanted, f"no capture in {args.script}"))
+        raise ValueError(expected("SCRIPT", wanted, f"no capture in {args.script}"))
     if args.json:
         print(json.dumps([graph.as_dict() for graph in explained.graphs], indent=1))
     else:

@@ -15,7 +15,7 @@ from typing import Any
 
 from dtrain.base.errors import LaunchError, expected
 from dtrain.launcher.bundle import manifest
-from dtrain.launcher.bundle.own_packages import add_own, extras, for_tests, name_of, requirements
+from dtrain.launcher.bundle.own_packages import add_own, expect_python, extras, for_tests, name_of, requirements
 from dtrain.launcher.bundle.pip import download
 from dtrain.launcher.bundle.target import Target, parse_names, parse_python, this_glibc
 from dtrain.launcher.command.flags import TeachingParser
@@ -60,8 +60,10 @@ def bundle(arguments: Sequence[str]) -> int:
     """Make the folder and print what is in it."""
     options = parser().parse_args(list(arguments))
     wanted = parse_names("--extras", options.extras, extras())
+    python = parse_python(options.python)
+    expect_python(python)
     target = Target(
-        python=parse_python(options.python),
+        python=python,
         machine=options.machine,
         extras=wanted,
         present=parse_names("--present", options.present),
@@ -69,7 +71,7 @@ def bundle(arguments: Sequence[str]) -> int:
         from_sources=options.sources,
     )
     folder: Path = options.folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if os.path.exists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise LaunchError(expected("dtrain bundle", "a new or an empty folder", str(folder), "name another"))
     fill(folder, target, gpu_check=options.gpu_check)
     found = manifest.write(folder, target)
@@ -81,8 +83,12 @@ def bundle(arguments: Sequence[str]) -> int:
 def fill(folder: Path, target: Target, *, gpu_check: bool) -> None:
     """Wheels and scripts. A folder that could not be filled is removed again."""
     wheels = folder / "wheels"
-    was_there = folder.exists()
-    wheels.mkdir(parents=True)
+    was_there = os.path.exists(folder)
+    try:
+        wheels.mkdir(parents=True)
+    except OSError as error:
+        given = f"{str(folder)!r}: {error.strerror}"
+        raise LaunchError(expected("dtrain bundle", "a folder that can be made", given, "name another")) from None
     try:
         print(f"dtrain for Python {target.version} on {target.machine} …", flush=True)
         add_own(wheels, target, with_sources=gpu_check)

@@ -36,6 +36,14 @@ def extras() -> list[str]:
         ) from None
 
 
+def expect_python(python: tuple[int, int]) -> None:
+    """Raises LaunchError for a Python that is older than dtrain's package allows."""
+    oldest = re.search(r">=\s*(\d+)\.(\d+)", " ".join(metadata("dtrain").get_all("Requires-Python") or []))
+    if oldest is not None and python < (int(oldest[1]), int(oldest[2])):
+        wanted = f"at least {oldest[1]}.{oldest[2]}, which dtrain needs"
+        raise LaunchError(expected("--python", wanted, ".".join(map(str, python)), "name the target's newer Python"))
+
+
 def requirements(target: Target) -> list[str]:
     """What dtrain with the target's extras needs, without what the machine has already."""
     wanted = []

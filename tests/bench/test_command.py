@@ -51,6 +51,23 @@ def test_wrong_flags(fake):
     assert fake == []
 
 
+@pytest.mark.parametrize("flag", ["-J", "--html"])
+@pytest.mark.parametrize("ranks", [[], ["-np", "2"]])
+def test_files_that_cannot_be_written_are_refused_before_anything_is_measured(fake, monkeypatch, tmp_path, flag, ranks):
+    monkeypatch.setattr("dtrain.launcher.command.run.run", lambda arguments, env: fake.append("launched") or 0)
+    (tmp_path / "kept").write_text("kept")
+    for name in ("none/f", "", "kept/f", "n" * 300):
+        with pytest.raises(
+            UsageError, match=r"dtrain bench step: --(json|html): expected a file that can be written, got"
+        ):
+            bench(["step", *ranks, flag, str(tmp_path / name)])
+    assert fake == []
+    for name in ("new", "kept"):
+        assert bench(["step", *ranks, flag, str(tmp_path / name)]) == (0 if ranks else 3)
+    assert len(fake) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"] and (tmp_path / "kept").read_text() == "kept"
+
+
 @pytest.mark.parametrize(
     ("given", "launch", "own"),
     [

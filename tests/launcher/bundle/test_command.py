@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -58,15 +59,22 @@ def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path, capsys: pytest.Ca
     ("flags", "text"),
     [
         (["--python", "three"], "--python: expected a version such as 3.11, got 'three'"),
+        (["--python", "3.9"], r"--python: expected at least 3\.10, which dtrain needs, got 3\.9"),
         (["--extras", "openmpi,gpus"], "--extras: expected names among .*got gpus"),
     ],
 )
 def test_wrong_flags(flags: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import re
-
     assert cli.main(["bundle", str(tmp_path / "new"), *flags]) != 0
     assert re.search(text, capsys.readouterr().err)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["file/new", "n" * 300])
+def test_a_folder_that_cannot_be_made(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("kept")
+    assert cli.main(["bundle", str(tmp_path / name)]) != 0
+    assert re.search("dtrain bundle: expected a folder that can be made, got '.*': .*; name", capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_folder_that_could_not_be_filled_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
