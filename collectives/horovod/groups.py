@@ -20,7 +20,6 @@ from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import zeros
 from dtrain.functional import cat, copy, split
 from dtrain.graph.inference import expect_rules
-from dtrain.graph.op import get_op
 
 Reduce = Callable[[Tensor, str], Tensor]
 
@@ -73,7 +72,7 @@ def begin_together(tensors: list[Tensor], op: str) -> GroupWork:
         )
     works = []
     for places in kinds_of(tensors):
-        expect_rules(get_op("all_reduce_many"), [tensors[place].type for place in places])
+        expect_rules("all_reduce_many", [tensors[place].type for place in places])
         arrays = [tensors[place].concrete("grouped_allreduce_async") for place in places]
         for place in places:
             tensors[place].version += 1

@@ -13,6 +13,7 @@ from dtrain.collectives.world.context import communicator_for
 from dtrain.core.context import context as _tracing
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import zeros_like
+from dtrain.graph.inference import expect_rules
 from dtrain.optim.optimizer import Optimizer
 
 
@@ -71,6 +72,7 @@ def _reduce_together(gradients: list[Tensor], op: str) -> None:
     for gradient in gradients:
         kinds.setdefault((gradient.dtype, gradient.device), []).append(gradient)
     for tensors in kinds.values():
+        expect_rules("all_reduce_many", [tensor.type for tensor in tensors])
         arrays = [tensor.concrete("DistributedOptimizer") for tensor in tensors]
         communicator_for(arrays[0]).all_reduce_many(arrays, op=op, outs=arrays)
         for tensor in tensors:

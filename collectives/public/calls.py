@@ -26,7 +26,6 @@ from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import zeros_like
 from dtrain.functional import stack
 from dtrain.graph.inference import expect_rules
-from dtrain.graph.op import get_op
 
 Group = str | Communicator | None
 
@@ -102,10 +101,15 @@ def _begun(where: str, x: Tensor, start: Callable[[Communicator, Any], Work[Any]
     """A collective under way that overwrites x."""
     advice = "leave async_op out: a traced function overlaps its collectives by itself"
     expect_untraced(f"{where}(async_op=True)", advice)
-    expect_rules(get_op(where), [x.type])
-    array = x.concrete(where)
+    array = _plain_array(where, x)
     x.version += 1
     return start(communicator_for(array, as_group(group)), array)
+
+
+def _plain_array(where: str, x: Tensor) -> Any:
+    """The array of a tensor that travels as it lies. Raises where another rank cannot know what that stands for."""
+    expect_rules(where, [x.type])
+    return x.concrete(where)
 
 
 @counted
@@ -272,7 +276,7 @@ def recv(x: Tensor, src: int | None = None, *, source: int | None = None, group:
     """Receive a tensor from one rank into x. Returns the world's number of the rank it came from."""
     expect_untraced("recv")
     number = in_group("recv", group, src, source, None)
-    array = x.concrete("recv")
+    array = _plain_array("recv", x)
     x.version += 1
     communicator_for(array, as_group(group)).recv(source=number, tag=tag, out=array)
     return get_communicator(as_group(group)).world_ranks[number]
@@ -284,7 +288,7 @@ def isend(
     """`send` as a `Work`, for symmetry: sending never waits."""
     expect_untraced("send")
     number = in_group("send", group, dst, destination, None)
-    array = as_tensor(x).concrete("send")
+    array = _plain_array("send", as_tensor(x))
     return communicator_for(array, as_group(group)).send_async(array, destination=number, tag=tag)
 
 
@@ -294,7 +298,7 @@ def irecv(
     """`recv` that returns at once; x holds what came after the `wait()` of the `Work`."""
     expect_untraced("recv")
     number = in_group("recv", group, src, source, None)
-    array = x.concrete("recv")
+    array = _plain_array("recv", x)
     x.version += 1
     return communicator_for(array, as_group(group)).recv_async(source=number, tag=tag, out=array)
 

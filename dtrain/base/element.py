@@ -12,9 +12,11 @@ with every scale exact. Elements are interned: compare with `is`. Those without 
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -104,7 +106,8 @@ def quantized(
         given = f"{scale!r} with axis {axis}"
         raise DtypeError(expected("quantized", "one scale, or several along an axis of at least 0", given))
     scales = tuple(map(float, scale if isinstance(scale, Sequence) else (scale,)))
-    zero_points = tuple(map(int, zero_point if isinstance(zero_point, Sequence) else [zero_point] * len(scales)))
+    given_points = zero_point if isinstance(zero_point, Sequence) else [zero_point] * len(scales)
+    zero_points = tuple(map(_whole, given_points))
     if not all(0 < each < math.inf for each in scales):
         raise DtypeError(expected("quantized", "scales that are positive and finite", str(scales)))
     limits = np.iinfo(dtype.numpy)
@@ -112,6 +115,13 @@ def quantized(
         wanted = f"{len(scales)} zero points from {limits.min} to {limits.max}"
         raise DtypeError(expected("quantized", wanted, str(zero_points)))
     return element(dtype, Quantization(scales, zero_points, axis))
+
+
+def _whole(zero_point: Any) -> int:
+    try:
+        return operator.index(zero_point)
+    except TypeError:
+        raise DtypeError(expected("quantized", "zero points that are integers", repr(zero_point))) from None
 
 
 _NUMBER = r"[0-9.e+-]+"

@@ -16,6 +16,7 @@ import numpy as np
 from dtrain.base.cuda import placement
 from dtrain.base.device import CPU, Device, DeviceLike, as_device
 from dtrain.base.dtype import DType, DTypeLike, as_dtype, expect_held, float32, float64, from_numpy
+from dtrain.base.element import element
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.spelling import spelled
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
@@ -290,6 +291,8 @@ def as_tensor(data: Any, dtype: DTypeLike | None = None, device: DeviceLike | No
 
 
 def _to_array(data: Any, dtype: DTypeLike | None) -> Array:
+    if isinstance(dtype, DType) and dtype.kind == "quantized":
+        element(dtype)  # raises: numbers without scale and zero point stand for none of these
     if isinstance(data, np.ndarray | np.generic) or type(data).__module__.partition(".")[0] == "cupy":
         array = np.asarray(data) if isinstance(data, np.generic) else data
     elif hasattr(data, "__dlpack__"):

@@ -35,7 +35,7 @@ def infer_types(op: Op, types: Sequence[TensorType], attrs: Attrs) -> tuple[Tens
 
 
 def _by_rules(op: Op, types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    expect_rules(op, types)
+    expect_rules(op.name, types)
     if any(type.element.quantization is not None for type in types):
         stored = [type.with_(dtype=type.element.storage) for type in types]
         elements = quantization_rule(op.name)
@@ -46,15 +46,15 @@ def _by_rules(op: Op, types: Sequence[TensorType], attrs: Attrs) -> tuple[Tensor
     return lay(op, types, attrs)
 
 
-def expect_rules(op: Op, types: Sequence[TensorType]) -> None:
-    """Raise unless the op has a rule for every layout and quantization among its inputs."""
+def expect_rules(name: str, types: Sequence[TensorType]) -> None:
+    """Raise unless the op (or call) of this name has a rule for every layout and quantization among its inputs."""
     for type in types:
         if type.is_plain:
             continue
         given = ", ".join(map(str, types))
-        if type.element.quantization is not None and quantization_rule(op.name) is None:
+        if type.element.quantization is not None and quantization_rule(name) is None:
             advice = "it has no rule for quantized elements: give it the numbers that they stand for"
-            raise DtypeError(expected(op.name, "plain numbers", given, advice))
-        if type.layout is not PLAIN and layout_rule(op.name) is None:
+            raise DtypeError(expected(name, "plain numbers", given, advice))
+        if type.layout is not PLAIN and layout_rule(name) is None:
             advice = f"it has no rule for {type.layout}: write x.relayout('{PLAIN}') before it"
-            raise LayoutError(expected(op.name, "tensors in the plain layout", given, advice))
+            raise LayoutError(expected(name, "tensors in the plain layout", given, advice))

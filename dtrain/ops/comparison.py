@@ -119,6 +119,8 @@ def _compare_with_number(op: Op, name: str, x: Tensor, number: float) -> Tensor:
         down = {"less": "less_equal", "less_equal": "less_equal", "greater": "greater", "greater_equal": "greater"}
         beyond = get_op((up if number > 0 else down).get(name, name))
         return apply(beyond, x, inf if number > 0 else -inf)
+    if dtype.kind == "quantized":
+        return apply(op, x, number)  # which says why it takes none
     low, high = _INTEGER_LIMITS[dtype]
     if isinstance(number, float) or low <= number <= high:
         return apply(op, x, number)

@@ -1,6 +1,7 @@
 """Writing by index: functions that give a changed copy, differentiable in the tensor and in the written values.
 
-`x[index] = values` writes in place, and x gets the history of that copy.
+`x[index] = values` writes in place, and x gets the history of that copy. Values in another layout are laid out plainly
+first; into a quantized x go only elements that stand for the same numbers.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.dtype import ALL
-from dtrain.base.errors import ShapeError, expected
+from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.base.layout import PLAIN
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.context import context
 from dtrain.core.inplace import overwrite, update_in_place
+from dtrain.core.relayout import relayout
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import arange, full
@@ -147,9 +150,20 @@ def add_item(x: Tensor, index: Any, values: Any) -> Tensor:
 
 
 def _like(values: Any, x: Tensor) -> Tensor:
+    """`values` as elements of x, in the plain layout."""
+    if x.type.element.quantization is not None:
+        _expect_same_numbers(values, x)
     if isinstance(values, bool | int | float | list | tuple):
         return as_tensor(values, x.dtype, x.device)  # Python's numbers have to be in range
-    return cast(as_tensor(values, device=x.device), x.dtype)
+    return relayout(cast(as_tensor(values, device=x.device), x.dtype), PLAIN)
+
+
+def _expect_same_numbers(values: Any, x: Tensor) -> None:
+    """A cast between quantized elements of one dtype changes nothing, whatever they stand for."""
+    if isinstance(values, Tensor) and values.type.element is x.type.element:
+        return
+    given = f"{values.type if isinstance(values, Tensor) else type(values).__name__} for {x.type}"
+    raise DtypeError(expected(_WRITE, "elements that stand for the same numbers where one is quantized", given))
 
 
 def _put(x: Tensor, parsed: ParsedIndex, values: Tensor, *, accumulate: bool) -> Tensor:

@@ -51,7 +51,7 @@ class Dispatch:
 
     def __init__(self, op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> None:
         self.op = op
-        expect_rules(op, types)
+        expect_rules(op.name, types)
         self.cast_to = _common_dtype(op, types)
         if self.cast_to is not None:
             return

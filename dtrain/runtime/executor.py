@@ -290,5 +290,5 @@ def _copy_view(view: Callable[..., Array], attrs: dict[str, Any], source: Array,
 def _kernels_of(graph: Graph) -> dict[Node, Chosen]:
     """What every node computes with: chosen once, since the plan has room for what these kernels use."""
     for node in graph.nodes:
-        expect_rules(node.op, [value.type for value in node.inputs])
+        expect_rules(node.op.name, [value.type for value in node.inputs])
     return {node: kernel_of(node) for node in graph.nodes if node.op.view is None and node.op.name != "constant"}

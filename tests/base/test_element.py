@@ -74,6 +74,16 @@ def test_zero_points_fit_storage_and_scales(storage, scale, zero_point, axis) ->
         quantized(storage, scale, zero_point, axis=axis)
 
 
+@pytest.mark.parametrize(
+    ("zero_point", "given"), [(1.5, "1.5"), (3.0, "3.0"), ([0, 0.5], "0.5"), ("3", "'3'"), (None, "None")]
+)
+def test_zero_points_are_integers(zero_point, given) -> None:
+    scale, axis = ([0.5, 0.25], 0) if isinstance(zero_point, list) else (0.5, None)
+    with pytest.raises(DtypeError, match=f"zero points that are integers, got {given}"):
+        quantized("s8", scale, zero_point, axis=axis)
+    assert quantized("s8", 0.5, np.int64(3)) is quantized("s8", 0.5, 3)
+
+
 @pytest.mark.parametrize(("scale", "axis"), [(1.0, 0), ([1.0], None), ([1.0], -1)])
 def test_several_scales_go_with_an_axis(scale, axis) -> None:
     with pytest.raises(DtypeError, match="one scale, or several along an axis of at least 0"):

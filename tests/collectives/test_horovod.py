@@ -13,6 +13,7 @@ from helpers.thread_ranks import on_ranks as on_threads
 import dtrain as dt
 import dtrain.collectives.horovod as hvd
 from dtrain import nn, optim
+from dtrain.base.errors import LayoutError
 
 
 def on_ranks(size: int, program: Callable[[int, int], Any]) -> list[Any]:
@@ -118,6 +119,19 @@ def test_a_gradient_that_one_rank_lacks_counts_as_zero() -> None:
         return w.item(), v.item()
 
     assert on_ranks(3, program) == [(-1.0, -10 / 3)] * 3
+
+
+def test_laid_out_gradients_are_refused() -> None:
+    """Each rank may have laid out its own, and sums are those of what lies where."""
+
+    def program(rank: int, size: int) -> None:
+        p = dt.Parameter(dt.ones((2, 2, 2, 2)).relayout("NHWC"))
+        optimizer = hvd.DistributedOptimizer(dt.optim.SGD([p], lr=0.1))
+        p.grad = dt.ones((2, 2, 2, 2)).relayout("NHWC")
+        with pytest.raises(LayoutError, match="all_reduce_many: expected tensors in the plain layout"):
+            optimizer.step()
+
+    on_ranks(2, program)
 
 
 def test_compression_is_refused_and_words_that_are_not_here_are_said() -> None:

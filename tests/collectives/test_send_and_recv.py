@@ -12,7 +12,9 @@ import pytest
 
 import dtrain as dt
 from dtrain import collectives as dist
-from dtrain.base.errors import CollectiveMismatchError
+from dtrain.base.element import quantized
+from dtrain.base.errors import CollectiveMismatchError, DtypeError, LayoutError
+from dtrain.base.tensor_type import tensor_type
 
 
 def test_who_waits_in_a_call_stands_behind_those_that_wait_already() -> None:
@@ -32,6 +34,30 @@ def test_who_waits_in_a_call_stands_behind_those_that_wait_already() -> None:
         return got
 
     assert dist.run_threads(2, program, timeout=20)[1] == [(1, 2, "three")] * 20
+
+
+@pytest.mark.parametrize(
+    ("x", "error"),
+    [
+        (dt.ones((2, 2, 2, 2)).relayout("NHWC"), LayoutError),
+        (dt.Tensor(np.ones(3, np.int8), tensor_type((3,), quantized("s8", 0.5))), DtypeError),
+    ],
+    ids=["laid out", "quantized"],
+)
+def test_what_lies_otherwise_is_no_message(x: dt.Tensor, error: type[Exception]) -> None:
+    """The other rank's tensor would take the array as it came, whatever it stood for."""
+
+    def program(comm: Any) -> None:
+        other = 1 - comm.rank
+        for name, call in [("send", dist.send), ("send", dist.isend), ("recv", dist.recv), ("recv", dist.irecv)]:
+            with pytest.raises(error, match=f"{name}: expected .*no rule for"):
+                call(x, other)
+        for name, call in [("send", dist.isend), ("recv", dist.irecv)]:
+            with pytest.raises(error, match=f"{name}: expected .*no rule for"):
+                dist.batch_isend_irecv([dist.P2POp(call, x, other)])
+        assert x.version == 0
+
+    dist.run_threads(2, program, timeout=20)
 
 
 def test_tags_that_were_used_leave_no_thread() -> None:

@@ -156,6 +156,34 @@ def test_what_is_written_into_a_tensor_lies_as_it_does(layout: Layout) -> None:
         x.add_(plain)
 
 
+WRITES = [
+    ((2, 2, 2, 2), (2, 2, 2, 2), ...),
+    ((2, 2, 2, 2), (2, 2, 2, 2), slice(None)),
+    ((1, 4, 1, 1), (1, 4, 2, 4), ...),  # as they lie, these would broadcast along W
+    ((2, 2, 2, 2), (2, 4, 2, 2), (slice(None), slice(1, 3))),
+    (SHAPE, (3, *SHAPE), 1),
+    ((1, 2, 2, 2), (3, 2, 2, 2), [2]),
+]
+
+
+@pytest.mark.parametrize("is_recorded", [False, True], ids=["plainly", "recorded"])
+@pytest.mark.parametrize("wrap", [lambda write: write, dt.trace], ids=["eager", "traced"])
+@pytest.mark.parametrize("layout", LAID_OUT, ids=str)
+def test_an_index_writes_laid_out_values_in_the_order_of_the_axes(layout: Layout, wrap, is_recorded: bool) -> None:
+    for shape, target, index in WRITES:
+        values = np.arange(1, 1 + np.prod(shape), dtype=np.float32).reshape(shape)
+        given = laid_out(values, layout).requires_grad_(is_recorded)
+
+        def write(x, given, index=index):
+            x[index] = given
+            return x * 1
+
+        x, right = dt.zeros(target), np.zeros(target, np.float32)
+        right[index] = values
+        np.testing.assert_array_equal(wrap(write)(x, given).numpy(), right)
+        np.testing.assert_array_equal(x.numpy(), right)
+
+
 def test_what_lies_in_padding_lanes_reaches_no_sum() -> None:
     """e⁰ is 1 and 1/0 is ∞ there: no reduction takes such a tensor, and what leaves the layout leaves them behind."""
     x = dt.full(SHAPE, 2.0).relayout("NCHW16c")

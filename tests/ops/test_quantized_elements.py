@@ -156,6 +156,40 @@ def test_only_equal_elements_are_written_into_a_quantized_tensor() -> None:
     assert x.array.tolist() == [[7, 7], [7, 7]]
 
 
+@pytest.mark.parametrize("wrap", [lambda write: write, dt.trace], ids=["eager", "traced"])
+@pytest.mark.parametrize(
+    "values",
+    [1, 1.5, True, [7, 8], np.array([7, 8], np.int8), dt.tensor([7, 8], dtype="s8"),
+     _tensor((2,), quantized("s8", 0.025, 3)), _tensor((2,), quantized("u8", 0.05, 3))],
+    ids=str,
+)  # fmt: skip
+def test_an_index_writes_only_equal_elements_into_a_quantized_tensor(values, wrap) -> None:
+    def write(x: Tensor) -> None:
+        x[0] = values
+
+    x = _tensor((2, 2))
+    said = r"x\[\.\.\.\] = values: expected elements that stand for the same numbers .* for qs8<0.05:3>"
+    with pytest.raises(DtypeError, match=said):
+        wrap(write)(x)
+    assert x.array.tolist() == [[0, 1], [2, 3]]
+    x[0] = x[1]
+    assert x.array.tolist() == [[2, 3], [2, 3]]
+
+
+def test_numbers_do_not_become_quantized_by_naming_a_dtype() -> None:
+    for data in (3, [1, 2], np.ones(2, np.int8), dt.ones(2)):
+        with pytest.raises(DtypeError, match="give scale and zero point"):
+            dt.tensor(data, dtype=PER_TENSOR.dtype)
+
+
+@pytest.mark.parametrize("number", [3, 1.5, True, 0])
+def test_comparing_with_a_number_is_refused_in_words(number) -> None:
+    x = _tensor((2, 2))
+    for compare in (lambda: number in x, lambda: x == number, lambda: number != x, lambda: x < number):
+        with pytest.raises(DtypeError, match=r"expected plain numbers, got .*it has no rule for quantized elements"):
+            compare()
+
+
 @pytest.mark.parametrize(
     "function",
     [
