@@ -275,14 +275,14 @@ def _unshared(gradients: Gradients, seed: Tensor) -> Gradients:
 
 
 def _accumulate(leaf: Tensor, value: Tensor) -> None:
-    """Set or add. A traced update writes in place, so that the gradient stays one state of the graph."""
+    """Set or add: a sum is a new tensor, and a gradient that somebody has kept stays as it is."""
     before = grad_where_it_lies(leaf)
     if before is None:
         leaf.grad = value
-    elif context.tracer is not None and not before.is_symbolic:
-        before.assign_(_add(before, value))
-    else:
+    elif context.tracer is None:
         leaf.grad = _add(before, value)
+    else:
+        context.tracer.add_to_grad(leaf, _add(before, value))
 
 
 install_methods({"backward": backward})

@@ -53,17 +53,22 @@ class TwinGuard:
 
 @dataclass(frozen=True, slots=True)
 class NumberGuard:
-    """Numbers of a tensor went into Python: `first`, its array then (kept, so that its id stays its own), held them."""
+    """Numbers of a tensor went into Python: `first`, its array then (kept, so that its id stays its own), held them.
+
+    If it was the gradient of `leaf`, it is the gradient that the leaf has now which must hold them.
+    """
 
     tensor: Tensor
     type: TensorType
     first: Any
     bits: bytes
+    leaf: Tensor | None = None
 
     def holds(self) -> bool:
-        if self.tensor.type is not self.type:  # the same bits, and other numbers
+        tensor = self.tensor if self.leaf is None else self.leaf._grad
+        if tensor is None or tensor.type is not self.type:  # of another type the same bits are other numbers
             return False
-        array = self.tensor.array
+        array = tensor.array
         if array.dtype != self.first.dtype or array.shape != self.first.shape:
             return False
         return to_host(array).tobytes() == self.bits
@@ -91,11 +96,15 @@ class ArgumentGradient:
 
 @dataclass(frozen=True, slots=True)
 class GradientState:
-    """A leaf whose `grad` the function looked at, and the state behind that gradient if it was read."""
+    """A leaf whose `grad` the function looked at, and the state behind that gradient if it was read.
+
+    Where backward has only added to that gradient, the sum is computed in its place (`is_added_to`).
+    """
 
     leaf: Tensor
     is_present: bool
     position: int | None
+    is_added_to: bool
 
 
 @dataclass(slots=True, kw_only=True)

@@ -63,7 +63,8 @@ class CompiledGraph:
             self._effects.append((leaf, grad))
         num_results = len(self.graph.outputs) - len(self.gradients)
         self._result_types = [value.type for value in self.graph.outputs]
-        changed = [capture.states[position] for position in self.graph.updates]
+        added_to = {item.position for item in capture.gradient_states if item.is_added_to}
+        changed = [capture.states[position] for position in self.graph.updates if position not in added_to]
         self._changed = {id(tensor) for tensor in [*changed, *(leaf for leaf, _ in capture.effects)]}
         self.executor = Executor(
             self.graph,
@@ -88,7 +89,10 @@ class CompiledGraph:
                 raise
         for item in capture.gradient_states:
             if item.position is not None and item.leaf._grad is not None:
-                executor.states[item.position] = self._outside_of_kept_memory(item.position, item.leaf._grad)
+                if item.is_added_to:
+                    executor.states[item.position] = self._to_add_to(item.leaf, item.leaf._grad)
+                else:
+                    executor.states[item.position] = self._outside_of_kept_memory(item.position, item.leaf._grad)
         arrays = executor.run([tensor.concrete("a traced function's argument") for tensor in arguments])
         results = [Tensor(array, type) for array, type in zip(arrays, self._result_types)]
         for gradient, array in zip(self.gradients, executor.kept):
@@ -100,6 +104,12 @@ class CompiledGraph:
         if capture.written_arguments or capture.argument_gradients:
             self._change_arguments(arguments, results[capture.num_results :])
         return unflatten(capture.structure, results)
+
+    def _to_add_to(self, leaf: Tensor, gradient: Tensor) -> Tensor:
+        """The gradient of `leaf` in memory that this run may write: a copy, once, of one that somebody may keep."""
+        if type(gradient) is not LentGradient or any(gradient is kept for kept in self.gradients):
+            gradient = leaf._grad = LentGradient(copy_of(gradient.concrete("a gradient")), gradient.type)
+        return gradient
 
     def _outside_of_kept_memory(self, position: int, gradient: Tensor) -> Tensor:
         """A gradient that a run finds; a copy if an earlier run has left it in memory that this one writes."""

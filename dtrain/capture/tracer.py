@@ -9,6 +9,7 @@ and repeated after every run; what it depends on besides types (training mode, a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ import numpy as np
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.base.user_source import user_source
-from dtrain.capture.capture import ArgumentGradient, Capture, Change, GradientState, Guard, NumberGuard, TwinGuard
+from dtrain.capture.capture import Capture, Change, GradientState, Guard, NumberGuard, TwinGuard
+from dtrain.capture.leaf_gradients import LeafGradients
 from dtrain.capture.origins import Origins
 from dtrain.capture.reads import Reads
 from dtrain.core.tensor import Tensor
@@ -52,8 +54,7 @@ class Tracer:
         self._shown: dict[Tensor, Value] = {}  # a view -> the value of its base that it shows
         self._histories: dict[Tensor, tuple[bool, Any, int]] = {}  # of tensors with numbers, as before the capture
         self._changes: dict[tuple[int, str], Change] = {}
-        self._grads_before: dict[Tensor, Tensor | None] = {}
-        self._grads_read: set[Tensor] = set()
+        self._gradients = LeafGradients()
 
     # Called by apply and Tensor -------------------------------------------------------------------------------------
 
@@ -201,15 +202,18 @@ class Tracer:
 
     def read_grad(self, leaf: Tensor) -> None:
         """Note that the function looks at `leaf.grad`: whether there is one must be as now at every run."""
-        if leaf not in self._grads_before:
+        if leaf not in self._gradients.found:
             self._expect_no_argument(leaf)
-            self._grads_before[leaf] = leaf._grad
-            self._grads_read.add(leaf)
+            self._gradients.note_read(leaf)
 
     def overwrite_grad(self, leaf: Tensor) -> None:
         """Note that the function sets `leaf.grad` whatever it was."""
         self._expect_no_argument(leaf)
-        self._grads_before.setdefault(leaf, leaf._grad)
+        self._gradients.note_overwrite(leaf)
+
+    def add_to_grad(self, leaf: Tensor, total: Tensor) -> None:
+        """Let `leaf.grad` be `total`, the sum of what it was and what backward adds."""
+        self._gradients.add(leaf, total)
 
     def guard(self, owner: Any, attribute: str, value: Any) -> None:
         """The capture is valid only while `owner.attribute` is `value`."""
@@ -253,12 +257,12 @@ class Tracer:
         if written and (known := self._states.keys() & self._given.keys()):
             raise both_ways(user_source(), self._given[known.pop()])
         graph.outputs += [self.value_of(self._arguments[i]) for i in written]
-        argument_gradients = self._argument_gradients()
+        argument_gradients = self._gradients.of_arguments(self._arguments)
         graph.outputs += [self.value_of(item.gradient) for item in argument_gradients if item.gradient is not None]
-        effects = self._effects()
+        gradient_states = self._gradient_states()
+        effects = self._gradients.effects({item.leaf for item in gradient_states if item.is_added_to})
         graph.outputs += [self.value_of(grad) for _, grad in effects if grad is not None and grad.is_symbolic]
         self._guard_types(effects)
-        gradient_states = self._gradient_states()
         for key, position in self._states.items():
             if self._current[key] is not graph.states[position]:
                 graph.updates[position] = self._current[key]
@@ -266,7 +270,7 @@ class Tracer:
             graph=graph,
             states=self.state_tensors,
             reads=self.reads.settle(),
-            guards=[*self._guards.values(), *self._twin_guards, *self._numbers.values()],
+            guards=[*self._guards.values(), *self._twin_guards, *self._number_guards()],
             num_results=len(outputs),
             written_arguments=written,
             argument_gradients=argument_gradients,
@@ -283,29 +287,15 @@ class Tracer:
 
     def restore_grads(self) -> None:
         """Put every `grad` back as it was before the capture."""
-        for leaf, gradient in self._grads_before.items():
-            leaf._grad = gradient
+        self._gradients.restore()
 
     def restore_changes(self) -> None:
         """Put every attribute that the function sets back as it was before the capture."""
         for owner, attribute, before in self._changes.values():
             setattr(owner, attribute, before)
 
-    def _argument_gradients(self) -> list[ArgumentGradient]:
-        positions = {tensor: position for position, tensor in enumerate(self._arguments)}
-        return [
-            ArgumentGradient(positions[leaf], leaf._grad, adds=leaf in self._grads_read)
-            for leaf in self._grads_before
-            if leaf in positions
-        ]
-
-    def _effects(self) -> list[tuple[Tensor, Tensor | None]]:
-        """Which leaf has which `grad` after a run; those that keep the one they had are left out."""
-        return [
-            (leaf, leaf._grad)
-            for leaf, before in self._grads_before.items()
-            if not leaf.is_symbolic and (leaf._grad is not before or leaf not in self._grads_read)
-        ]
+    def _number_guards(self) -> list[NumberGuard]:
+        return [replace(guard, leaf=self._gradients.leaf_with(guard.tensor)) for guard in self._numbers.values()]
 
     def _guard_types(self, effects: Sequence[tuple[Tensor, Tensor | None]]) -> None:
         """A gradient that stays behind has the type of its leaf. That of a state is looked at by every run."""
@@ -317,15 +307,26 @@ class Tracer:
     def _gradient_states(self) -> list[GradientState]:
         """Gradients that were there before and are read: whatever tensor a leaf holds at a run takes that place."""
         found: list[GradientState] = []
-        for leaf in [leaf for leaf in self._grads_before if leaf in self._grads_read and not leaf.is_symbolic]:
-            before = self._grads_before[leaf]
+        for leaf in self._gradients.looked_at():
+            before = self._gradients.found[leaf]
             position = None if before is None or before.is_symbolic else self._states.get(id(before.array))
-            if position is not None and any(other.position == position for other in found):
+            same = [other.leaf for other in found if position is not None and other.position == position]
+            for holder in [*same, leaf] if same else []:
                 # Two leaves hold one gradient; only exactly this situation was captured.
-                self.guard(leaf, "_grad", before)
+                self.guard(holder, "_grad", before)
                 position = None
-            found.append(GradientState(leaf, before is not None, position))
+            is_added_to = position is not None and self._compute_in_place(leaf, position)
+            found.append(GradientState(leaf, before is not None, position, is_added_to))
         return found
+
+    def _compute_in_place(self, leaf: Tensor, position: int) -> bool:
+        """Make what backward added an update of the gradient's state, unless the function itself has written there."""
+        key = id(self.state_tensors[position].array)
+        if leaf not in self._gradients.added_to or self._current[key] is not self.graph.states[position]:
+            return False
+        assert leaf._grad is not None
+        self._current[key] = self.value_of(leaf._grad)
+        return True
 
     def _append(self, node: Node) -> list[Tensor]:
         self.graph.nodes.append(node)
