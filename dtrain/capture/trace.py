@@ -113,6 +113,9 @@ class CompiledGraph:
 
     def _outside_of_kept_memory(self, position: int, gradient: Tensor) -> Tensor:
         """A gradient that a run finds; a copy if an earlier run has left it in memory that this one writes."""
+        type = self.graph.states[position].type
+        if gradient.type is not type:  # this may be another tensor on the array that the executor is bound to
+            raise StateTypeError(expected("traced function", f"a gradient of type {type}", str(gradient.type)))
         if not any(gradient is kept for kept in self.gradients):
             return gradient
         array = gradient.concrete("a gradient")

@@ -123,6 +123,17 @@ def test_a_gradient_that_is_read_has_its_layout_of_now() -> None:
     expect_as_eager(lambda: weight.grad * 2, change)
 
 
+def test_a_gradient_that_is_read_may_be_another_tensor_on_the_same_array() -> None:
+    weight = nn.Parameter(dt.tensor(NUMBERS))
+    weight.grad = dt.tensor(OTHER)
+
+    def change() -> None:
+        weight.data = laid(NUMBERS, "NHWC")
+        weight.grad = Tensor(weight.grad.array, weight.type)
+
+    expect_as_eager(lambda: weight.grad * 2, change)
+
+
 def test_a_gradient_that_is_set_does_not_fit_another_layout() -> None:
     weight = nn.Parameter(dt.tensor(NUMBERS))  # no state: only its gradient is set
 
