@@ -327,19 +327,19 @@ class Communicator(GroupCalls):
         """The same ranks once more, beside this communicator: neither's calls wait for the other's.
 
         A lane has an order of calls of its own, and breaks for itself. It is more urgent than what it came of, which
-        gives way at every chunk, though not for long. The first use is collective, as `split` is; a world of one needs
-        none, nor do devices, where the kernels of two NCCL communicators may wait for one another.
+        gives way at every chunk, though not for long. The first use, also after all ranks have closed it, is collective
+        as `split` is; a world of one needs none, nor do devices, where kernels of two NCCL communicators may lock up.
         """
         if self.size == 1:
             return self
-        if name not in self._lanes:
-            child = self._now(lambda: lambda: self._open_lane(name))
-            if child is self:
+        lane = self._lanes.get(name)
+        if not isinstance(lane, Communicator) or lane._is_closing:  # one that was closed is followed by a new one
+            lane = self._now(lambda: lambda: self._open_lane(name))
+            if lane is self:
                 return self
-            child.timeout, child.counters, child._lane = self.timeout, self.counters, f"{self.group} {name}"
-            self.adopt(child.group, child)
-            self._lanes[name] = child
-        lane: Communicator = self._lanes[name]  # type: ignore[assignment]
+            lane.timeout, lane.counters, lane._lane = self.timeout, self.counters, f"{self.group} {name}"
+            self._lanes[name] = lane
+            self.adopt(lane.group, lane)
         return lane
 
     def _open_lane(self, name: str) -> Communicator:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dtrain.base.errors import CollectiveError
+from dtrain.base.errors import CollectiveError, expected
 from dtrain.collectives.communicator.absence import late_error
 from dtrain.collectives.communicator.ordered_calls import Prepare
 from dtrain.collectives.communicator.work import Work
@@ -170,7 +170,9 @@ class VirtualCommunicator(ThreadCommunicator):
         return self._universe.spans
 
     def compute(self, seconds: float) -> None:
-        """Let this rank's time go on."""
+        """Let this rank's time go on. Raises `ValueError` unless `seconds` is finite and at least 0."""
+        if not 0 <= seconds < _NEVER:
+            raise ValueError(expected("compute", "a finite time of at least 0 s", f"{seconds} s"))
         self._clock.now += seconds
         self._check_alive()
 
@@ -349,10 +351,12 @@ def run_virtual(
         staging_bytes: bytes of a chunk, a multiple of 64 and at least 64 per rank.
 
     Raises:
+        ValueError: `killed` names a rank that there is not or a time below 0, or `timeout` is not above 0.
         Exception: of the first rank that raised.
     """
     killed = killed or {}
     size = len(network.hosts)
+    _expect_times(killed, timeout, size)
     universe = _Universe(network, [_RankClock(death=killed.get(rank, _NEVER)) for rank in range(size)])
 
     def run(communicator: VirtualCommunicator) -> Result | None:
@@ -367,3 +371,13 @@ def run_virtual(
     return run_ranks_as_threads(
         size, run, lambda world, rank: VirtualCommunicator(universe, world, rank, None, timeout), staging_bytes
     )
+
+
+def _expect_times(killed: Mapping[int, float], timeout: float, size: int) -> None:
+    if not timeout > 0:  # so that NaN is refused too
+        raise ValueError(expected("run_virtual, timeout", "more than 0 s", f"{timeout} s"))
+    for rank, time in killed.items():
+        if rank not in range(size):
+            raise ValueError(expected("run_virtual, killed", f"ranks from 0 to {size - 1}", f"rank {rank!r}"))
+        if not time >= 0:
+            raise ValueError(expected("run_virtual, killed", "times of at least 0 s", f"{time} s of rank {rank}"))

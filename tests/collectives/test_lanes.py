@@ -36,6 +36,21 @@ def test_a_lane_breaks_for_itself() -> None:
     run_threads(3, program)
 
 
+def test_a_lane_that_was_closed_is_followed_by_a_new_one() -> None:
+    def program(comm: ThreadCommunicator) -> None:
+        first = comm.lane("statistics")
+        assert first.all_reduce(np.full(1, comm.rank))[0] == 3
+        first.close()
+        second = comm.lane("statistics")
+        assert second is not first and comm.lane("statistics") is second
+        assert second.all_reduce(np.full(2, comm.rank + 1.0)).tolist() == [6, 6]
+        with pytest.raises(CollectiveError, match="expected an open communicator"):
+            first.barrier()
+        assert comm.all_reduce(np.ones(1))[0] == 3
+
+    run_threads(3, program)
+
+
 def test_calls_give_way_to_lanes_but_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ordered_calls, "GIVES_WAY_SECONDS", 0.1)
 

@@ -287,3 +287,23 @@ def test_a_killed_rank_sends_no_message() -> None:
         return comm.now
 
     assert run_virtual(program, Network.of_shape(2), killed={0: 1.0}) == [None, 60.0]
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), -1.0, float("inf")])
+def test_computing_takes_a_time_that_there_is(seconds: float) -> None:
+    with pytest.raises(ValueError, match=r"compute: expected a finite time of at least 0 s, got (nan|-1\.0|inf) s"):
+        run_virtual(lambda comm: comm.compute(seconds), Network.of_shape(2))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"timeout": float("nan")}, "timeout: expected more than 0 s, got nan s"),
+        ({"timeout": 0.0}, r"timeout: expected more than 0 s, got 0\.0 s"),
+        ({"killed": {9: 1.0}}, "killed: expected ranks from 0 to 1, got rank 9"),
+        ({"killed": {0: float("nan")}}, "killed: expected times of at least 0 s, got nan s of rank 0"),
+    ],
+)
+def test_times_and_ranks_that_there_are_not(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=f"run_virtual, {words}"):
+        run_virtual(lambda comm: comm.barrier(), Network.of_shape(2), **given)
