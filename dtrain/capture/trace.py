@@ -63,6 +63,7 @@ class CompiledGraph:
             self._effects.append((leaf, grad))
         num_results = len(self.graph.outputs) - len(self.gradients)
         self._result_types = [value.type for value in self.graph.outputs]
+        self._state_types = [value.type for value in self.graph.states]
         added_to = {item.position for item in capture.gradient_states if item.is_added_to}
         changed = [capture.states[position] for position in self.graph.updates if position not in added_to]
         self._changed = {id(tensor) for tensor in [*changed, *(leaf for leaf, _ in capture.effects)]}
@@ -113,9 +114,10 @@ class CompiledGraph:
 
     def _outside_of_kept_memory(self, position: int, gradient: Tensor) -> Tensor:
         """A gradient that a run finds; a copy if an earlier run has left it in memory that this one writes."""
-        type = self.graph.states[position].type
-        if gradient.type is not type:  # this may be another tensor on the array that the executor is bound to
-            raise StateTypeError(expected("traced function", f"a gradient of type {type}", str(gradient.type)))
+        # Looked at here too, since this may be another tensor on the array that the executor is bound to.
+        if gradient.type is not self._state_types[position]:
+            wanted = f"a gradient of type {self._state_types[position]}"
+            raise StateTypeError(expected("traced function", wanted, str(gradient.type)))
         if not any(gradient is kept for kept in self.gradients):
             return gradient
         array = gradient.concrete("a gradient")
