@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dtrain.capture.capture import ArgumentGradient
-from dtrain.core.tensor import Tensor
+from dtrain.core.tensor import LentGradient, Tensor
 
 
 class LeafGradients:
@@ -13,6 +13,7 @@ class LeafGradients:
 
     def __init__(self) -> None:
         self.found: dict[Tensor, Tensor | None] = {}  # leaf -> its grad before the capture
+        self._handles: dict[int, Tensor] = {}  # id of a gradient that others may have too -> what stands for it here
         self._read: set[Tensor] = set()
         self.added_to: set[Tensor] = set()  # leaves whose grad is the one they had, and what backward added
 
@@ -21,6 +22,20 @@ class LeafGradients:
         if leaf not in self.found:
             self.found[leaf] = leaf._grad
             self._read.add(leaf)
+            leaf._grad = self._shown(leaf._grad)
+
+    def _shown(self, found: Tensor | None) -> Tensor | None:
+        """A handle of its own, so that who reads the same tensor by another way is seen to hold it as well."""
+        if found is None or found.is_symbolic or found.requires_grad or isinstance(found, LentGradient):
+            return found
+        if id(found) not in self._handles:
+            handle = self._handles[id(found)] = Tensor(found.array, found.type, name=found.name)
+            handle.share_writes(found)
+        return self._handles[id(found)]
+
+    def _is_found(self, leaf: Tensor, gradient: Tensor | None) -> bool:
+        before = self.found[leaf]
+        return gradient is before or (gradient is not None and self._handles.get(id(before)) is gradient)
 
     def note_overwrite(self, leaf: Tensor) -> None:
         """The function sets the gradient of `leaf`, whatever it was."""
@@ -29,7 +44,7 @@ class LeafGradients:
 
     def add(self, leaf: Tensor, total: Tensor) -> None:
         """The gradient of `leaf`, which was looked at, becomes `total`: what it was, and what backward adds."""
-        if leaf._grad is self.found[leaf]:
+        if self._is_found(leaf, leaf._grad):
             self.added_to.add(leaf)
         leaf._grad = total
 
@@ -44,14 +59,16 @@ class LeafGradients:
 
     def leaf_with(self, gradient: Tensor) -> Tensor | None:
         """The leaf that was found with this gradient, if that was read there."""
-        return next((leaf for leaf in self.looked_at() if self.found[leaf] is gradient), None)
+        return next((leaf for leaf in self.looked_at() if self._is_found(leaf, gradient)), None)
 
     def effects(self, done: set[Tensor]) -> list[tuple[Tensor, Tensor | None]]:
         """Which leaf has which `grad` after a run; not of those that keep the one they had or are done."""
         return [
             (leaf, leaf._grad)
-            for leaf, before in self.found.items()
-            if not leaf.is_symbolic and leaf not in done and (leaf._grad is not before or leaf not in self._read)
+            for leaf in self.found
+            if not leaf.is_symbolic
+            and leaf not in done
+            and not (leaf in self._read and self._is_found(leaf, leaf._grad))
         ]
 
     def of_arguments(self, arguments: Sequence[Tensor]) -> list[ArgumentGradient]:

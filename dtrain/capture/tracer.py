@@ -311,13 +311,17 @@ class Tracer:
             before = self._gradients.found[leaf]
             position = None if before is None or before.is_symbolic else self._states.get(id(before.array))
             same = [other.leaf for other in found if position is not None and other.position == position]
-            for holder in [*same, leaf] if same else []:
-                # Two leaves hold one gradient; only exactly this situation was captured.
-                self.guard(holder, "_grad", before)
+            if position is not None and (same or self._has_twin(before)):
+                # Two leaves, or a leaf and others, hold one gradient; only exactly this situation was captured.
+                for holder in [*same, leaf]:
+                    self.guard(holder, "_grad", before)
                 position = None
             is_added_to = position is not None and self._compute_in_place(leaf, position)
             found.append(GradientState(leaf, before is not None, position, is_added_to))
         return found
+
+    def _has_twin(self, gradient: Tensor | None) -> bool:
+        return gradient is not None and any(guard.first.array is gradient.array for guard in self._twin_guards)
 
     def _compute_in_place(self, leaf: Tensor, position: int) -> bool:
         """Make what backward added an update of the gradient's state, unless the function itself has written there."""

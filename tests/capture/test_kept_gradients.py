@@ -177,6 +177,26 @@ def test_two_leaves_that_hold_one_gradient_part_when_it_is_added_to() -> None:
     assert outcomes(traced=True) == outcomes(traced=False)
 
 
+@pytest.mark.parametrize("twin", [lambda held: held, lambda held: held.detach()], ids=["itself", "twin"])
+@pytest.mark.parametrize("is_zeroed", [False, True], ids=["read", "zeroed"])
+def test_a_gradient_that_the_function_also_knows_by_another_name(twin, is_zeroed: bool) -> None:
+    def outcomes(traced: bool) -> list[object]:
+        p = dt.Parameter([1.0, 2.0])
+        p.grad = given = dt.tensor([10.0, 10.0])
+        held = twin(given)
+
+        def step(x):
+            if is_zeroed:
+                held.zero_()
+            (p * x).sum().backward()
+            return held * 1, p.grad * 1, p.grad - held
+
+        run = dt.trace(step) if traced else step
+        return [*[bits(run(dt.tensor([1.0, 3.0]))) for _ in range(4)], bits(held), bits(p.grad)]
+
+    assert outcomes(traced=True) == outcomes(traced=False)
+
+
 def test_a_gradient_that_is_added_to_may_be_an_argument_too() -> None:
     p = dt.Parameter([1.0, 2.0])
     p.grad = given = dt.tensor([10.0, 10.0])
