@@ -8,7 +8,7 @@ DRY_RUN := .venv-dry-run
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml CMakeLists.txt $(shell find kernels collectives -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
 
-.PHONY: help install demo test test-gpu test-dry-run test-cluster test-wheel test-programs test-faults test-peers check format bench docs pictures bundle clean
+.PHONY: help install demo test test-gpu test-emulation test-dry-run test-cluster test-wheel test-programs test-faults test-peers check format bench docs pictures bundle clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,9 @@ test: $(STAMP) ## the whole test suite, distributed tests under a real mpirun in
 
 test-gpu: $(STAMP) ## the tests that need a CUDA device; says why where there is none
 	@$(BIN)/python -m pytest -m gpu $(ARGS)
+
+test-emulation: $(STAMP) ## CUDA kernels without a GPU: emulated on the CPU, and compiled for every architecture
+	@$(BIN)/python -m pytest -m emulation $(ARGS)
 
 test-dry-run: $(DRY_RUN)/.installed ## real CuPy without a GPU: every call accepted, every array on its GPU, launches counted
 	@$(DRY_RUN)/bin/python -m pytest -m dry_run $(ARGS) tests/dry_run
@@ -51,6 +54,7 @@ test-wheel: $(STAMP) ## build what users get, look at what is in it, install it 
 
 test-programs: $(STAMP) ## 2,000 random training programs on ranks against one process, 300 under a real mpirun
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m programs --count 2000 --mpi 300 $(ARGS)
+	@$(BIN)/python -m pytest -q -m many tests/collectives
 
 test-faults: $(STAMP) ## the fault matrix, and random exceptions in collectives; fifteen minutes; FAULTS_EVERYTHING=1 for all 2,228 cells, 2/12 for a part
 	@$(BIN)/python -m pytest -m faults -s $(ARGS)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SELECTION = "not cluster and not dry_run and not peers and not wheel"
+SELECTION = "not cluster and not dry_run and not peers and not wheel and not emulation and not many"
 NOTHING_COLLECTED = 5
 _COUNT = re.compile(r"(\d+) (failed|passed|skipped|deselected|xfailed|xpassed|warnings?|errors?)\b")
 

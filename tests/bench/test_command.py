@@ -14,8 +14,6 @@ from dtrain.bench.command import bench, listing, names
 from dtrain.launcher.command.flags import SPELLINGS, TeachingParser, parse_run
 from dtrain.launcher.plan.spec import UsageError
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture
 def fake(monkeypatch):

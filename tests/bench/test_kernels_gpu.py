@@ -14,6 +14,8 @@ from dtrain.bench.kernels.workloads import workloads
 from dtrain.kernels.call import Call
 from dtrain.kernels.cuda.table import TABLE
 
+pytestmark = pytest.mark.emulation
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _emulated() -> Iterator[None]:

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -297,7 +298,9 @@ def test_a_waiting_recv_does_not_hold_close() -> None:
         comm.barrier()
 
     begin = time.monotonic()
-    run_threads(2, program)
+    # Whoever leaves first tells the other, whose message will never come.
+    with suppress(PeerLostError):
+        run_threads(2, program)
     assert time.monotonic() - begin < 20
 
 

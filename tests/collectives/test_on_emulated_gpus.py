@@ -28,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from from_host import FromHost
 
+pytestmark = pytest.mark.emulation
+
 
 def _to_host(array: Any) -> np.ndarray:
     assert not isinstance(array, np.ndarray), "a host array at the communicator of a GPU"

@@ -22,6 +22,8 @@ from dtrain.core.random import normal
 from dtrain.graph.op import Op
 from dtrain.kernels import Candidate, kernels_of, register_kernel
 
+pytestmark = pytest.mark.emulation
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _emulated() -> Iterator[None]:

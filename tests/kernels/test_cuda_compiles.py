@@ -8,6 +8,8 @@ from helpers.cuda_compilers import CudaCompiler, find_compilers
 from dtrain.kernels.cuda.module import FOLDER, OPTIONS, source_files, source_of
 from dtrain.kernels.cuda.table import TABLE, functions_of
 
+pytestmark = pytest.mark.emulation
+
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")  # Turing, Ampere, Hopper
 
 

@@ -23,6 +23,8 @@ from dtrain.kernels.cuda_kernels import kernel_of
 from dtrain.kernels.registry import signature_of
 from dtrain.kernels.signature import element_dtype
 
+pytestmark = pytest.mark.emulation
+
 
 @pytest.fixture(scope="module")
 def cupy() -> Iterator[ModuleType]:

@@ -12,6 +12,8 @@ from helpers.cuda_emulation.emulated_cupy import emulated_cuda
 from dtrain.kernels import cuda_kernels
 from dtrain.kernels.cuda import module
 
+pytestmark = pytest.mark.emulation
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:

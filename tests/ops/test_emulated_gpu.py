@@ -16,6 +16,8 @@ from helpers.op_samples import case_id
 
 from dtrain.graph.op import Op
 
+pytestmark = pytest.mark.emulation
+
 # Not the GPU that is current: an array that lands there by accident is found.
 DEVICE = "cuda:1"
 
