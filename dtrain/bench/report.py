@@ -16,6 +16,7 @@ import numpy as np
 from dtrain.base.errors import expected
 from dtrain.base.version import VERSION
 from dtrain.events import BenchmarkResult, emit
+from dtrain.kernels.features import processor
 
 Row = Mapping[str, Any]
 
@@ -72,20 +73,12 @@ def record(benchmark: str, args: argparse.Namespace, rows: Sequence[Row], **fact
 def machine() -> dict[str, Any]:
     """This host, as far as figures depend on it."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "system": f"{platform.machine()} {platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def write(found: Mapping[str, Any], args: argparse.Namespace, *, label: str, figure: str) -> None:
