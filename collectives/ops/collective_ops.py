@@ -36,8 +36,9 @@ from dtrain.graph.op import Op, Sample, register_op
 from dtrain.kernels.array_module import Array
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.registry import register_kernel
+from dtrain.passes.eliminate_common_subexpressions import eliminate_common_subexpressions
 from dtrain.passes.pipeline import Pass, register_pass_for
-from dtrain.runtime.buckets import register_bucket_op
+from dtrain.runtime.buckets import BUCKET_MEMBERS
 
 # The registry test runs these alone, where every collective is an identity up to shape.
 _ALONE = [Sample(inputs=((1, 3),), attrs={"group": "world"}), Sample(inputs=((1, 0),), attrs={"group": "world"})]
@@ -109,7 +110,7 @@ ALL_REDUCE = _collective("all_reduce", infer=_all_reduce_infer, grad=_all_reduce
 register_pass_for(
     ALL_REDUCE,
     Pass(pack_all_reduce, "behind common subexpressions, so that no gradient is sent twice"),
-    after="eliminate_common_subexpressions",
+    after=eliminate_common_subexpressions,
 )
 
 
@@ -196,7 +197,7 @@ ALL_REDUCE_MANY = _collective(
 )
 
 
-register_bucket_op(ALL_REDUCE_MANY, lambda node: node.inputs[: len(node.attrs["labels"])])
+BUCKET_MEMBERS.register(ALL_REDUCE_MANY, lambda node: node.inputs[: len(node.attrs["labels"])])
 
 
 def first_of(labels: tuple[str, ...]) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 from dtrain.base.errors import DtypeError, LayoutError, expected
 from dtrain.base.layout import PLAIN
 from dtrain.base.tensor_type import TensorType
-from dtrain.graph.layout_rules import layout_rule
+from dtrain.graph.layout_rules import LAYOUT_RULES
 from dtrain.graph.op import Op
-from dtrain.graph.quantization_rules import quantization_rule
+from dtrain.graph.quantization_rules import QUANTIZATION_RULES
 
 Attrs = Mapping[str, Any]
 
@@ -38,10 +38,10 @@ def _by_rules(op: Op, types: Sequence[TensorType], attrs: Attrs) -> tuple[Tensor
     expect_rules(op.name, types)
     if any(type.element.quantization is not None for type in types):
         stored = [type.with_(dtype=type.element.storage) for type in types]
-        elements = quantization_rule(op.name)
+        elements = QUANTIZATION_RULES.of(op.name)
         assert elements is not None
         return elements(op, types, attrs, infer_types(op, stored, attrs))
-    lay = layout_rule(op.name)
+    lay = LAYOUT_RULES.of(op.name)
     assert lay is not None
     return lay(op, types, attrs)
 
@@ -52,9 +52,9 @@ def expect_rules(name: str, types: Sequence[TensorType]) -> None:
         if type.is_plain:
             continue
         given = ", ".join(map(str, types))
-        if type.element.quantization is not None and quantization_rule(name) is None:
+        if type.element.quantization is not None and name not in QUANTIZATION_RULES:
             advice = "it has no rule for quantized elements: give it the numbers that they stand for"
             raise DtypeError(expected(name, "plain numbers", given, advice))
-        if type.layout is not PLAIN and layout_rule(name) is None:
+        if type.layout is not PLAIN and name not in LAYOUT_RULES:
             advice = f"it has no rule for {type.layout}: write x.relayout('{PLAIN}') before it"
             raise LayoutError(expected(name, "tensors in the plain layout", given, advice))

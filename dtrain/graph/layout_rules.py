@@ -12,28 +12,18 @@ from typing import Any
 from dtrain.base.errors import LayoutError, expected
 from dtrain.base.layout import PLAIN, Layout
 from dtrain.base.tensor_type import TensorType
+from dtrain.graph.facet import Facet
 from dtrain.graph.op import Op
 
 Attrs = Mapping[str, Any]
 LayoutRule = Callable[[Op, Sequence[TensorType], Attrs], tuple[TensorType, ...]]
 
-_RULES: dict[str, LayoutRule] = {}
-
-
-def register_layout_rule(op: Op, rule: LayoutRule) -> None:
-    """Let `op` take laid-out inputs under this rule. Raises ValueError for an op that has one."""
-    if _RULES.setdefault(op.name, rule) is not rule:
-        raise ValueError(expected("register_layout_rule", "one rule an op", f"a second one for {op.name}"))
-
-
-def layout_rule(name: str) -> LayoutRule | None:
-    """The rule of the op of this name."""
-    return _RULES.get(name)
+LAYOUT_RULES: Facet[LayoutRule] = Facet("layout rule")
 
 
 def computes_lane_by_lane(op: Op) -> Op:
     """Let `op` take inputs of one layout, and numbers (tensors without axes) beside them. Returns the op."""
-    register_layout_rule(op, lane_by_lane)
+    LAYOUT_RULES.register(op, lane_by_lane)
     return op
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from dtrain.base.element import element
 from dtrain.base.errors import DtypeError, expected
 from dtrain.base.tensor_type import TensorType
+from dtrain.graph.facet import Facet
 from dtrain.graph.op import Op
 
 Attrs = Mapping[str, Any]
@@ -21,18 +22,7 @@ QuantizationRule = Callable[[Op, Sequence[TensorType], Attrs, Types], Types]
 # (axis, type of the input, type of the output, attributes) -> where the output has this axis, or None if nowhere
 AxisMap = Callable[[int, TensorType, TensorType, Attrs], int | None]
 
-_RULES: dict[str, QuantizationRule] = {}
-
-
-def register_quantization_rule(op: Op, rule: QuantizationRule) -> None:
-    """Let `op` take quantized inputs under this rule. Raises ValueError for an op that has one."""
-    if _RULES.setdefault(op.name, rule) is not rule:
-        raise ValueError(expected("register_quantization_rule", "one rule an op", f"a second one for {op.name}"))
-
-
-def quantization_rule(name: str) -> QuantizationRule | None:
-    """The rule of the op of this name."""
-    return _RULES.get(name)
+QUANTIZATION_RULES: Facet[QuantizationRule] = Facet("quantization rule")
 
 
 def carries_elements(op: Op, axis_map: AxisMap) -> None:
@@ -49,4 +39,4 @@ def carries_elements(op: Op, axis_map: AxisMap) -> None:
             raise DtypeError(expected(op.name, wanted, f"{types[0]} to {outputs[0].shape}"))
         return (outputs[0].with_(dtype=element(types[0].element.storage, replace(given, axis=axis))),)
 
-    register_quantization_rule(op, rule)
+    QUANTIZATION_RULES.register(op, rule)

@@ -12,7 +12,9 @@ from dtrain.core.context import GraphPasses, context
 def graph_passes(pipeline: GraphPasses) -> Iterator[None]:
     """Optimize what traced functions capture inside with `pipeline`, in this thread.
 
-        with dt.graph_passes(dt.passes.DEFAULT_PIPELINE.with_pass(mine, after="fold_constants")):
+        from dtrain.passes.fold_constants import fold_constants
+
+        with dt.graph_passes(dt.passes.DEFAULT_PIPELINE.with_pass(mine, after=fold_constants)):
             step(images, labels)
 
     A function that has `trace(passes=…)` keeps its own. Captures belong to the pipeline that was there: called under

@@ -1,7 +1,7 @@
 """A pipeline is a value: passes in order. It optimizes graphs, verifies them after each pass, and shows what changed.
 
 Which one a traced function uses is a matter of the thread (`graph_passes`) or of the function (`trace(passes=…)`).
-An op may want a pass of its own (`register_pass_for`): it runs for graphs that have such a node, and for no others,
+An op may want passes of its own (`register_pass_for`): they run for graphs that have such a node, and for no others,
 so what happens to a graph follows from the pipeline and the graph alone.
 
 `DTRAIN_DUMP_PASSES=1` prints a diff per pass to standard error; a comma-separated list of names prints only those.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dtrain.base.errors import expected
 from dtrain.graph.graph import Change, Graph
@@ -23,12 +24,14 @@ from dtrain.passes.eliminate_dead_code import eliminate_dead_code
 from dtrain.passes.fold_constants import fold_constants
 from dtrain.passes.simplify import simplify
 
+Rewrite = Callable[[Graph], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Pass:
     """A rewrite of a graph in place. `reason` says why it stands where it stands in the order."""
 
-    run: Callable[[Graph], None]
+    run: Rewrite
     reason: str
 
     @property
@@ -54,7 +57,7 @@ class Pipeline:
             GraphError: a pass left a graph that is not well formed, or broke an effect (`graph/verify_effects.py`).
         """
         passes = self._with_wanted(graph)
-        dumped = selected_dumps([item.name for item in passes], [item.name for item, _ in _wanted.values()])
+        dumped = selected_dumps([item.name for item in passes], [wanted.item.name for wanted in _wanted])
         graph.changes.clear()
         effects = record_effects(graph)
         for item in passes:
@@ -72,14 +75,17 @@ class Pipeline:
             graph.changes.clear()
         return graph
 
-    def with_pass(self, item: Pass, *, after: str) -> Pipeline:
-        """This pipeline with one more pass, behind the one named `after`."""
+    def with_pass(self, item: Pass, *, after: Rewrite) -> Pipeline:
+        """This pipeline with one more pass, behind the one that runs `after`."""
         names = [other.name for other in self.passes]
-        if after not in names:
-            raise ValueError(expected("Pipeline.with_pass", "one of " + ", ".join(names), after))
+        functions = [other.run for other in self.passes]
+        if after not in functions:
+            raise ValueError(
+                expected("Pipeline.with_pass", f"the function of one of {', '.join(names)}", _words(after))
+            )
         if item.name in names:
             raise ValueError(expected("Pipeline.with_pass", f"a pass besides {', '.join(names)}", item.name))
-        place = names.index(after) + 1
+        place = functions.index(after) + 1
         return Pipeline([*self.passes[:place], item, *self.passes[place:]], observers=self.observers)
 
     def with_observer(self, observer: Observer) -> Pipeline:
@@ -87,34 +93,59 @@ class Pipeline:
         return Pipeline(self.passes, observers=[*self.observers, observer])
 
     def _with_wanted(self, graph: Graph) -> tuple[Pass, ...]:
-        pipeline, names = self, {item.name for item in self.passes}
-        for op in sorted({node.op.name for node in graph.nodes if node.op.name in _wanted}):
-            item, after = _wanted[op]
-            if item.name not in names and after in names:
-                pipeline = pipeline.with_pass(item, after=after)
-                names.add(item.name)
+        pipeline, ops = self, {node.op.name for node in graph.nodes}
+        # By name: what happens to a graph does not depend on which op was registered first.
+        wanted = sorted([item for item in _wanted if item.op in ops], key=lambda item: item.item.name)
+        while found := next((item for item in wanted if pipeline._has_room_for(item)), None):
+            pipeline = pipeline.with_pass(found.item, after=found.after)
         return pipeline.passes
+
+    def _has_room_for(self, wanted: _Wanted) -> bool:
+        names, functions = [item.name for item in self.passes], [item.run for item in self.passes]
+        return wanted.item.name not in names and wanted.after in functions
 
     def __repr__(self) -> str:
         return f"Pipeline({' → '.join(item.name for item in self.passes)})"
 
 
-_wanted: dict[str, tuple[Pass, str]] = {}
+class _Wanted(NamedTuple):
+    """That graphs with a node of the op of this name want a pass behind another one."""
+
+    op: str
+    item: Pass
+    after: Rewrite
 
 
-def register_pass_for(op: Op, item: Pass, *, after: str) -> None:
-    """Let graphs with a node of `op` be optimized by `item` too, behind the pass named `after`.
+_wanted: list[_Wanted] = []
 
-    A pipeline without a pass of that name goes without this one: it was made to leave out what this one builds on.
+
+def register_pass_for(op: Op, item: Pass, *, after: Rewrite) -> None:
+    """Let graphs with a node of `op` be optimized by `item` too, behind the pass that runs `after`.
+
+    An op may want several passes, and several ops the same one. A pipeline that does not run `after` goes without this
+    one: it was made to leave out what this one builds on. One that has a pass of this name runs its own.
 
     Raises:
-        ValueError: the op has another pass already.
+        ValueError: neither the default pipeline nor an op has a pass that runs `after`; or another pass has this name.
     """
-    before = _wanted.setdefault(op.name, (item, after))
-    if before != (item, after):
-        raise ValueError(
-            expected("register_pass_for", f"no second pass for {op.name} beside {before[0].name}", item.name)
-        )
+    known = [*DEFAULT_PIPELINE.passes, *(wanted.item for wanted in _wanted)]
+    if after not in [other.run for other in known]:
+        names = ", ".join(dict.fromkeys(other.name for other in known))
+        raise ValueError(expected("register_pass_for", f"after: the function of one of {names}", _words(after)))
+    wanted = _Wanted(op.name, item, after)
+    if wanted in _wanted:
+        return
+    for other in _wanted:
+        if other.item.name == item.name and (other.item.run is not item.run or other.after is not after):
+            given = f"another {item.name}, or the same one behind {_words(after)}"
+            raise ValueError(
+                expected("register_pass_for", f"one pass {item.name}, behind {_words(other.after)}", given)
+            )
+    _wanted.append(wanted)
+
+
+def _words(function: object) -> str:
+    return str(getattr(function, "__qualname__", function))
 
 
 DEFAULT_PIPELINE = Pipeline(

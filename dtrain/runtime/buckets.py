@@ -1,6 +1,6 @@
 """Buckets: memory in which some inputs of a node lie one after another, so that a packed collective copies nothing.
 
-The op says which inputs (`register_bucket_op`), the memory plan numbers the buckets of a graph, and whoever knows a
+The op says which inputs (`BUCKET_MEMBERS`), the memory plan numbers the buckets of a graph, and whoever knows a
 better place than ordinary memory for them (shared memory, say) hands itself in through `set_bucket_provider`.
 """
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtrain.base.device import Device
+from dtrain.graph.facet import Facet
 from dtrain.graph.graph import Node, Value
-from dtrain.graph.op import Op
 
 Array = Any
 Members = Callable[[Node], Sequence[Value]]
@@ -32,23 +32,15 @@ class BucketRequest:
 # anybody holds the arrays or views of them.
 BucketProvider = Callable[[Sequence[BucketRequest]], Sequence[Array | None]]
 
-_members: dict[str, Members] = {}
+# Which inputs of every node of an op lie in a bucket.
+BUCKET_MEMBERS: Facet[Members] = Facet("bucket")
+
 _provider: BucketProvider | None = None
-
-
-def register_bucket_op(op: Op, members: Members) -> None:
-    """Let the inputs `members(node)` of every node of this op lie in a bucket."""
-    _members[op.name] = members
-
-
-def has_bucket(op: Op) -> bool:
-    """Whether nodes of this op read a bucket."""
-    return op.name in _members
 
 
 def bucket_members(node: Node) -> Sequence[Value]:
     """The inputs of a node that lie in a bucket, in order."""
-    found = _members.get(node.op.name)
+    found = BUCKET_MEMBERS.of(node.op.name)
     return found(node) if found is not None else ()
 
 

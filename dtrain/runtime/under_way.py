@@ -1,6 +1,6 @@
 """Collectives that are under way while kernels run: begun at their node, waited for where their results are read.
 
-How an op is begun is said by the floor that has the communicators (`register_starter`). Only what lies in a bucket may
+How an op is begun is said by the floor that has the communicators (`STARTERS`). Only what lies in a bucket may
 be under way: a bucket is memory of its own, in which no other value ever lies, so that a step has to wait only if it
 touches a member.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from dtrain.graph.facet import Facet
 from dtrain.graph.graph import Node, Value
-from dtrain.graph.op import Op
 from dtrain.runtime.buckets import bucket_members
 from dtrain.runtime.steps import Step
 from dtrain.runtime.storage import Storage
@@ -27,12 +27,8 @@ class Work(Protocol):
 # (*inputs, out=…, **attrs) -> the work. Inputs outside of the bucket are read before it returns.
 Starter = Callable[..., Work]
 
-_starters: dict[str, Starter] = {}
-
-
-def register_starter(op: Op, starter: Starter) -> None:
-    """Let nodes of this op be under way while others run. `dtrain.collectives` does this."""
-    _starters[op.name] = starter
+# Nodes of these ops may be under way while others run.
+STARTERS: Facet[Starter] = Facet("starter")
 
 
 class _Flight:
@@ -71,14 +67,15 @@ class UnderWay:
         members = bucket_members(node)
         return (
             bool(members)
-            and node.op.name in _starters
+            and node.op.name in STARTERS
             and members[0].type.device.is_cpu
             and all(self._storage[value].block is not None for value in (*members, *node.outputs))
         )
 
     def start(self, node: Node, inputs: Iterable[Any], out: Any, name: str) -> Step:
         """The step that begins the node."""
-        starter, attrs, inputs = _starters[node.op.name], node.attrs, list(inputs)
+        starter, attrs, inputs = STARTERS.of(node.op.name), node.attrs, list(inputs)
+        assert starter is not None, node.op
         flight = _Flight(lambda: starter(*inputs, out=out, **attrs), node)
         self._flights.append(flight)
         self._open.update((self._storage[value], flight) for value in (*bucket_members(node), *node.outputs))

@@ -16,7 +16,7 @@ from dtrain.base.tensor_type import tensor_type
 from dtrain.core.apply import apply_all
 from dtrain.core.tensor import wrap
 from dtrain.graph.inference import infer_types
-from dtrain.graph.layout_rules import lane_by_lane, layout_rule
+from dtrain.graph.layout_rules import LAYOUT_RULES, lane_by_lane
 from dtrain.graph.op import Op, all_ops
 from dtrain.kernels import registry
 from dtrain.kernels.candidate import Candidate
@@ -24,9 +24,9 @@ from dtrain.kernels.choice import candidates, choose
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.registry import all_kernels, reference_of
 
-LANES = [op for op in all_ops() if layout_rule(op.name) is lane_by_lane]
+LANES = [op for op in all_ops() if LAYOUT_RULES.of(op.name) is lane_by_lane]
 CASES = [(op, dtype) for op in LANES for dtype in (op.dtypes[0], op.dtypes[-1])]
-REFUSING = [op for op in all_ops() if layout_rule(op.name) is None and op.name not in WITHOUT_SAMPLES]
+REFUSING = [op for op in all_ops() if op.name not in LAYOUT_RULES and op.name not in WITHOUT_SAMPLES]
 
 
 def _arrays(op: Op, dtype: DType) -> list[np.ndarray]:
@@ -199,7 +199,7 @@ def test_what_lies_in_padding_lanes_reaches_no_sum() -> None:
 
 
 def test_kernels_that_name_layouts_and_ops_that_have_rules_are_the_same() -> None:
-    with_rule = {op.name for op in all_ops() if layout_rule(op.name) is not None}
+    with_rule = {op.name for op in all_ops() if op.name in LAYOUT_RULES}
     assert {kernel.op for kernel in all_kernels() if kernel.layouts} == with_rule
     assert all(reference_of(name).layouts == LAID_OUT for name in with_rule)
 

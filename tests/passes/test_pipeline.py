@@ -15,6 +15,7 @@ from dtrain.graph.op import get_op
 from dtrain.graph.printer import parse_graph, print_graph
 from dtrain.passes import pipeline
 from dtrain.passes.eliminate_dead_code import eliminate_dead_code
+from dtrain.passes.fold_constants import fold_constants
 from dtrain.passes.pipeline import DEFAULT_PIPELINE, Pass, Pipeline, register_pass_for
 
 TEXT = """
@@ -132,22 +133,22 @@ def test_an_unknown_name_among_dumps_is_warned_about(monkeypatch: pytest.MonkeyP
 
 
 def test_a_pipeline_with_one_more_pass_is_another_value() -> None:
-    more = DEFAULT_PIPELINE.with_pass(Pass(leave, "for the test"), after="fold_constants")
+    more = DEFAULT_PIPELINE.with_pass(Pass(leave, "for the test"), after=fold_constants)
     assert [item.name for item in more.passes][:3] == ["fold_constants", "leave", "simplify"]
     assert "leave" not in [item.name for item in DEFAULT_PIPELINE.passes]
-    with pytest.raises(ValueError, match=r"with_pass: expected one of fold_constants, .*, got missing"):
-        DEFAULT_PIPELINE.with_pass(Pass(fail, ""), after="missing")
+    with pytest.raises(ValueError, match=r"with_pass: expected the function of one of fold_constants, .*, got reverse"):
+        DEFAULT_PIPELINE.with_pass(Pass(fail, ""), after=reverse)
     with pytest.raises(ValueError, match=r"with_pass: expected a pass besides fold_constants, .*, got leave"):
-        more.with_pass(Pass(leave, "again"), after="fold_constants")
+        more.with_pass(Pass(leave, "again"), after=fold_constants)
 
 
 def test_an_op_brings_the_pass_that_it_wants(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_wanted", {})
-    register_pass_for(get_op("exp"), Pass(fail, "for the test"), after="eliminate_dead_code")
+    monkeypatch.setattr(pipeline, "_wanted", [])
+    register_pass_for(get_op("exp"), Pass(fail, "for the test"), after=eliminate_dead_code)
     with pytest.raises(ValueError, match="no way"):
         PASSES(parse_graph(TEXT))
     PASSES(parse_graph(TEXT.replace("exp", "sqrt")))
-    Pipeline([Pass(leave, "")])(parse_graph(TEXT))  # has no pass of the name behind which it belongs
+    Pipeline([Pass(leave, "")])(parse_graph(TEXT))  # does not run what it belongs behind
 
 
 def test_who_observes_sees_each_pass_and_what_it_changed() -> None:
@@ -202,10 +203,51 @@ def test_traced_functions_run_the_default_pipeline_unless_told_otherwise() -> No
     assert print_graph(optimized.graphs[0]).count("multiply") == 1
 
 
-def test_an_op_wants_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_wanted", {})
-    item = Pass(leave, "for the test")
+def note(log: list[str], name: str) -> Callable[[Graph], None]:
+    def run(graph: Graph) -> None:
+        log.append(name)
+
+    run.__name__ = run.__qualname__ = name
+    return run
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_an_op_may_want_several_passes_and_one_may_be_wanted_by_several_ops(
+    is_reversed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each runs once, behind what it builds on, in an order that is not that of registration."""
+    monkeypatch.setattr(pipeline, "_wanted", [])
+    log: list[str] = []
+    early, late, third = (Pass(note(log, name), "for the test") for name in ("early", "late", "third"))
+    wanted = [
+        (early, "exp", eliminate_dead_code),
+        (late, "exp", eliminate_dead_code),
+        (early, "negative", eliminate_dead_code),
+    ]
+    for item, op, after in reversed(wanted) if is_reversed else wanted:
+        register_pass_for(get_op(op), item, after=after)
+    register_pass_for(get_op("exp"), third, after=early.run)
+    PASSES(parse_graph(TEXT))
+    assert log == ["late", "early", "third"]
+    log.clear()
+    PASSES(parse_graph(TEXT.replace("exp", "sqrt")))  # negative alone
+    assert log == ["early"]
+
+
+def test_a_pass_is_registered_under_one_name_behind_a_pass_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_wanted", [])
+    exp, item = get_op("exp"), Pass(leave, "for the test")
     for _ in range(2):  # again, as a module that is loaded anew
-        register_pass_for(get_op("exp"), item, after="eliminate_dead_code")
-    with pytest.raises(ValueError, match="register_pass_for: expected no second pass for exp beside leave, got fail"):
-        register_pass_for(get_op("exp"), Pass(fail, "for the test"), after="eliminate_dead_code")
+        register_pass_for(exp, item, after=eliminate_dead_code)
+    assert len(pipeline._wanted) == 1
+    for after in (reverse, "eliminate_dead_code"):
+        given = r"expected after: the function of one of fold_constants, .*, leave, got (reverse|eliminate_dead_code)"
+        with pytest.raises(ValueError, match=f"register_pass_for: {given}"):
+            register_pass_for(exp, Pass(fail, "for the test"), after=after)
+    with pytest.raises(ValueError, match="expected one pass leave, behind eliminate_dead_code, got another leave"):
+        register_pass_for(exp, Pass(note([], "leave"), "for the test"), after=eliminate_dead_code)
+    with pytest.raises(ValueError, match=r"expected one pass leave, .*, got .* the same one behind fold_constants"):
+        register_pass_for(get_op("sqrt"), item, after=fold_constants)
+    log: list[str] = []  # of a pipeline with a pass of its own that has this name
+    Pipeline([Pass(eliminate_dead_code, ""), Pass(note(log, "leave"), "")])(parse_graph(TEXT))
+    assert log == ["leave"]

@@ -11,7 +11,7 @@ from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.op import Op, get_op
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.registry import kernels_of, register_kernel
-from dtrain.runtime.buckets import register_bucket_op
+from dtrain.runtime.buckets import BUCKET_MEMBERS
 from dtrain.runtime.dispatch import dispatch
 
 SIZES = ((2, 3), (3, 2), (6,), (1, 6))
@@ -30,7 +30,7 @@ def _scale_add(target, other, *, out, workspace) -> None:
 UPDATE = Op(name="test_scale_add", infer=lambda x, y: x, aliases={0: 0})
 # A packed op: the sum of all inputs, which must lie one after another.
 PACKED = Op(name="test_packed_sum", infer=lambda *types: types[0])
-register_bucket_op(PACKED, lambda node: node.inputs)
+BUCKET_MEMBERS.register(PACKED, lambda node: node.inputs)
 
 
 def _packed_sum(*inputs, out) -> None:

@@ -14,9 +14,9 @@ from dtrain.graph.graph import Graph
 from dtrain.graph.op import Op, get_op
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.registry import kernels_of, register_kernel
-from dtrain.runtime.buckets import register_bucket_op
+from dtrain.runtime.buckets import BUCKET_MEMBERS
 from dtrain.runtime.executor import Executor
-from dtrain.runtime.under_way import register_starter
+from dtrain.runtime.under_way import STARTERS
 
 TYPE = tensor_type((3,), float32)
 
@@ -31,7 +31,7 @@ DOUBLED = Op(
     infer=lambda *types: types,
     aliases=lambda attrs: {0: 0, 1: 1},
 )
-register_bucket_op(DOUBLED, lambda node: node.inputs)
+BUCKET_MEMBERS.register(DOUBLED, lambda node: node.inputs)
 if not kernels_of(DOUBLED.name):
     register_kernel(Candidate(op=DOUBLED.name, name="test_doubled_reference", isa="reference", function=_double))
 
@@ -54,7 +54,7 @@ class FakeWork:
 
 works: list[FakeWork] = []
 errors: list[BaseException] = []
-register_starter(DOUBLED, FakeWork)
+STARTERS.register(DOUBLED, FakeWork)
 
 
 @pytest.fixture(autouse=True)
