@@ -26,6 +26,7 @@ from dtrain.core.tensor_numbers import RETURN_IT, named
 from dtrain.graph.op import Op, get_op
 from dtrain.kernels.device_arrays import owner_of
 from dtrain.kernels.quiet import quiet
+from dtrain.kernels.views import View
 from dtrain.runtime.dispatch import Dispatch, decide, dispatch
 
 
@@ -65,7 +66,7 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
     else:
         outputs = [Tensor(array, type) for array, type in zip(decided.run(arrays, attrs), decided.types)]
     if op.view is not None:
-        _note_view(op, inputs[0], outputs[0], attrs)
+        _note_view(op, op.view, inputs[0], outputs[0], attrs)
     if is_view and tracer is None and context.grad_enabled:
         needs_grad = refresh_views(inputs) or needs_grad
     if needs_grad and context.grad_enabled:
@@ -73,12 +74,12 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
     return outputs
 
 
-def _note_view(op: Op, base: Tensor, view: Tensor, attrs: dict[str, Any]) -> None:
-    """What a later write into the view must know. A reshape that had to copy shows nothing."""
+def _note_view(op: Op, row: View, base: Tensor, view: Tensor, attrs: dict[str, Any]) -> None:
+    """What a later write into the view must know. One that had to copy shows nothing."""
     view.base, view.shown = base, (op, attrs, base.version)
     if context.tracer is None:
         view.share_writes(base)
-    elif op.name == "reshape" and not is_argument(root_of(base)) and not shares_memory(view, base):
+    elif row.may_copy and not is_argument(root_of(base)) and not shares_memory(view, base):
         view.base = view.shown = None
         context.tracer.note_own(view)
     else:

@@ -19,7 +19,7 @@ from dtrain.core.context import context
 from dtrain.core.relayout import relayout
 from dtrain.core.strides import is_argument, root_of, shares_memory
 from dtrain.core.tensor import Array, Tensor, install_methods
-from dtrain.graph.op import get_op
+from dtrain.graph.op import Op, get_op
 from dtrain.kernels.device_arrays import copy_of
 from dtrain.kernels.device_arrays import overwrite as write_elements
 
@@ -156,7 +156,7 @@ def _write_through_view(target: Tensor, base: Tensor, new: Tensor, name: str) ->
     """Write the whole that `target` shows a part of, then show that part of it."""
     assert target.shown is not None
     op, attrs, _ = target.shown
-    overwrite(base, _put_back(op.name, attrs, frozen(base), new), name)
+    overwrite(base, _put_back(op, attrs, frozen(base), new), name)
     fresh = apply(op, base, **attrs)
     target.value = fresh.value
     if context.grad_enabled:
@@ -166,25 +166,20 @@ def _write_through_view(target: Tensor, base: Tensor, new: Tensor, name: str) ->
         context.tracer.note_view(target, base)
 
 
-def _put_back(view: str, attrs: dict[str, Any], whole: Tensor, part: Tensor) -> Tensor:
-    """`whole` with `part` in the place of what the view op `view` shows of it."""
-    if view == "get_item":
-        return apply(get_op("set_item"), whole, part, **attrs)
-    if view == "diagonal":
-        return apply(get_op("diagonal_scatter"), whole, part, **attrs)
-    if view == "reshape":
-        return apply(get_op("reshape"), part, shape=whole.shape)
-    if view == "transpose":
-        axes = attrs["axes"]
-        return apply(get_op("transpose"), part, axes=tuple(axes.index(axis) for axis in range(len(axes))))
-    raise RuntimeError(
-        expected(
-            f"in-place update at {user_source()}",
-            "a tensor whose elements each have a place of their own",
-            f"{part.type} made by {view}, which repeats elements",
-            "copy() it first",
+def _put_back(op: Op, attrs: dict[str, Any], whole: Tensor, part: Tensor) -> Tensor:
+    """`whole` with `part` in the place of what the view op `op` shows of it."""
+    assert op.view is not None, op
+    if op.view.put_back is None:
+        raise RuntimeError(
+            expected(
+                f"in-place update at {user_source()}",
+                "a tensor whose elements each have a place of their own",
+                f"{part.type} made by {op.name}, which repeats elements",
+                "copy() it first",
+            )
         )
-    )
+    call = op.view.put_back(attrs, whole.shape)
+    return apply(get_op(call.op), *((whole, part) if call.takes_whole else (part,)), **call.attrs)
 
 
 def _shown_tensor(target: Tensor) -> Tensor | None:
@@ -192,9 +187,9 @@ def _shown_tensor(target: Tensor) -> Tensor | None:
     base = target.base
     if base is None or not shares_memory(target, base):
         return None
-    is_reshaped = base.base is not None and target.shown is not None and target.shown[0].name == "reshape"
-    if is_reshaped and is_argument(root_of(target)):
-        # Whether this view has memory of its own depends on how an argument lies, which each call decides.
+    view = None if base.base is None or target.shown is None else target.shown[0].view
+    if view is not None and view.may_copy and is_argument(root_of(target)):
+        # Whether it has memory of its own depends on how an argument lies, which each call decides.
         raise TraceError(
             expected(
                 f"in-place update at {user_source()}",

@@ -54,7 +54,7 @@ def _twin(x: Tensor, known: Mapping[Tensor, np.ndarray] = MappingProxyType({})) 
         return np.empty(x.type.array_shape, np.uint8)
     op, attrs, _ = x.shown
     assert op.view is not None
-    viewed: np.ndarray = op.view(_twin(x.base, known), **attrs)
+    viewed: np.ndarray = op.view.function(_twin(x.base, known), **attrs)
     return viewed
 
 

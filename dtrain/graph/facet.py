@@ -26,16 +26,17 @@ class Facet(Generic[T]):
         self.what = what
         self._facts: dict[str, T] = {}
 
-    def register(self, op: Op, fact: T) -> None:
-        """Let this be the fact of `op`.
+    def register(self, op: Op | str, fact: T) -> None:
+        """Let this be the fact of `op`, given by its record, or by its name where a lower floor knows no more.
 
         Raises:
             ValueError: the op has another one.
         """
-        before = self._facts.setdefault(op.name, fact)
+        name = op if isinstance(op, str) else op.name
+        before = self._facts.setdefault(name, fact)
         if before is not fact:
             given = f"{_words(fact)} beside {_words(before)}"
-            raise ValueError(expected(f"{self.what} of {op.name}", "one an op", given))
+            raise ValueError(expected(f"{self.what} of {name}", "one an op", given))
 
     def of(self, name: str) -> T | None:
         """The fact of the op of this name, or None."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from dtrain.base.dtype import FLOATS, DType
 from dtrain.base.tensor_type import TensorType
+from dtrain.kernels.views import VIEWS, View
 
 Types = TensorType | tuple[TensorType, ...]
 InferFunction = Callable[..., Types]
@@ -45,7 +46,7 @@ class Op:
     dtypes: what its inputs may have; `apply` refuses all others, and the samples are tested with each.
     beside: positions of inputs that have dtypes of their own (class numbers, indices, counters), which `infer` checks.
     promotes: apply casts all inputs to their common dtype first.
-    view: (array, **attrs) -> array sharing the memory of input 0; such an op needs no kernel.
+    view: the row of its name in `kernels/views.py`; such an op shows the memory of input 0 and needs no kernel.
     aliases: output index -> input index whose memory the kernel may overwrite (the state of an
         update op), or a function of the attributes that gives this.
     saves_outputs: the gradient rule reads the outputs, or those at these positions, so the tape keeps them.
@@ -65,7 +66,6 @@ class Op:
     dtypes: tuple[DType, ...] = FLOATS
     beside: tuple[int, ...] = ()
     promotes: bool = False
-    view: Callable[..., Any] | None = None
     aliases: dict[int, int] | Callable[[dict[str, Any]], dict[int, int]] = field(default_factory=dict)
     saves_outputs: bool | tuple[int, ...] = False
     grad_reads: GradReads = "all"
@@ -74,6 +74,10 @@ class Op:
     is_collective: bool = False
     is_dynamic: bool = False
     dispatch_cache: dict[Any, Any] = field(default_factory=dict, repr=False)
+    view: View | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.view = VIEWS.get(self.name)
 
     def aliases_of(self, attrs: dict[str, Any]) -> dict[int, int]:
         """Output index -> index of the input that it may overwrite, for these attributes."""

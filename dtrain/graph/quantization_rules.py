@@ -2,6 +2,7 @@
 
 A rule is given the output types that the op has for the stored integers, and gives them their elements. `carries` is
 that of ops that only move elements: scale and zero point stay, and where they belong to an axis, the op must keep it.
+Of views their rows (`kernels/views.py`) say where the axis then is.
 """
 
 from __future__ import annotations
@@ -15,17 +16,16 @@ from dtrain.base.errors import DtypeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.graph.facet import Facet
 from dtrain.graph.op import Op
+from dtrain.kernels.views import VIEWS, AxisMap
 
 Attrs = Mapping[str, Any]
 Types = tuple[TensorType, ...]
 QuantizationRule = Callable[[Op, Sequence[TensorType], Attrs, Types], Types]
-# (axis, type of the input, type of the output, attributes) -> where the output has this axis, or None if nowhere
-AxisMap = Callable[[int, TensorType, TensorType, Attrs], int | None]
 
 QUANTIZATION_RULES: Facet[QuantizationRule] = Facet("quantization rule")
 
 
-def carries_elements(op: Op, axis_map: AxisMap) -> None:
+def carries_elements(op: Op | str, axis_map: AxisMap) -> None:
     """Let `op`, whose one output has the elements of its one input in other places, take quantized ones."""
 
     def rule(op: Op, types: Sequence[TensorType], attrs: Attrs, outputs: Types) -> Types:
@@ -40,3 +40,8 @@ def carries_elements(op: Op, axis_map: AxisMap) -> None:
         return (outputs[0].with_(dtype=element(types[0].element.storage, replace(given, axis=axis))),)
 
     QUANTIZATION_RULES.register(op, rule)
+
+
+for _name, _view in VIEWS.items():
+    if _view.axis_map is not None:
+        carries_elements(_name, _view.axis_map)

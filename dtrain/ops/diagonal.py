@@ -12,7 +12,6 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import arange, full
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.kernels.device_arrays import diagonal_of
 from dtrain.ops.cast import copy
 from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis, same_dtype
 from dtrain.ops.joining import pad
@@ -74,7 +73,6 @@ DIAGONAL = register_op(
         name="diagonal",
         infer=_infer_diagonal,
         grad=_grad_diagonal,
-        view=diagonal_of,
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((3, 4),), attrs={"offset": 1, "axis1": 0, "axis2": 1}),

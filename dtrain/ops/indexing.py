@@ -19,7 +19,6 @@ from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.kernels import views
 from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis
 from dtrain.ops.nonzero import nonzero
 from dtrain.ops.one_element import as_vector, of_one_element
@@ -55,7 +54,6 @@ GET_ITEM = register_op(
         name="get_item",
         infer=infer_get_item,
         grad=_grad_get_item,
-        view=views.get_item,
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((4, 5),), attrs={"index": (1,)}),

@@ -19,7 +19,6 @@ from dtrain.core.relayout import relayout
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.kernels import views
 from dtrain.ops.cast import as_floating
 from dtrain.ops.infer import boolean, floating, normalize_axes, reduced_shape
 
@@ -84,7 +83,6 @@ SPREAD = register_op(
         name="spread",
         infer=_spread_infer,
         grad=_spread_grad,
-        view=views.spread,
         samples=lambda: [
             Sample(inputs=((2, 3),), attrs={"axis": (1,), "shape": (2, 4, 3)}),
             Sample(inputs=((2, 1),), attrs={"axis": (), "shape": (4, 2, 3)}),

@@ -18,7 +18,6 @@ from dtrain.core.strides import shares_memory
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, get_op, register_op
-from dtrain.kernels import views
 from dtrain.ops.infer import broadcast_shapes, normalize_axes, normalize_axis
 
 Axes = int | Sequence[int]
@@ -48,7 +47,6 @@ RESHAPE = register_op(
         name="reshape",
         infer=_infer_reshape,
         grad=_grad_reshape,
-        view=views.reshape,
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((2, 6),), attrs={"shape": (3, 4)}),
@@ -176,7 +174,6 @@ TRANSPOSE = register_op(
         name="transpose",
         infer=_infer_transpose,
         grad=_grad_transpose,
-        view=views.transpose,
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((2, 3, 4),), attrs={"axes": (2, 0, 1)}),
@@ -262,7 +259,6 @@ BROADCAST_TO = register_op(
         name="broadcast_to",
         infer=_infer_broadcast,
         grad=_grad_broadcast,
-        view=views.broadcast_to,
         dtypes=ALL,
         samples=lambda: [
             Sample(inputs=((3, 1),), attrs={"shape": (2, 3, 4)}),

@@ -56,7 +56,7 @@ def op_to_run(name: str) -> Op:
             near = ", ".join(get_close_matches(name, known)) or "no similar name"
             advice = "import dtrain.collectives if it is one of theirs"
             raise KeyError(expected("op", f"a kernel or a view of this name (near: {near})", name, advice)) from None
-        return Op(name=name, infer=_no_inference, view=VIEWS.get(name))
+        return Op(name=name, infer=_no_inference)
 
 
 def _no_inference(*types: Any, **attrs: Any) -> NoReturn:

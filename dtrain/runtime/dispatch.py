@@ -64,9 +64,9 @@ class Dispatch:
         # Where the outputs live: `to_device` has its input elsewhere.
         target = self.types[0].device if self.types else device
         self.empty = _empty_on(target)
-        self.view = op.view
-        if op.view is not None and device.is_cuda:
-            self.view = _under(op.view, device)  # a reshape of an array with gaps copies it
+        self.view = None if op.view is None else op.view.function
+        if self.view is not None and device.is_cuda:
+            self.view = _under(self.view, device)  # a reshape of an array with gaps copies it
         if op.view is None and op.name != "constant":
             self.kernel, self.workspace_nbytes = _choose(Problem(op.name, types, self.types, attrs), target)
             self.function = with_workspace(self.kernel.function, self.workspace_nbytes, device)

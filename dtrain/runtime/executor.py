@@ -221,13 +221,14 @@ class Executor:
             arrays[node.outputs[0]] = contiguous(to_device(node.attrs["value"], node.outputs[0].type.device))
             return
         if node.op.view is not None:
-            viewed = node.op.view(inputs[0], **node.attrs)
+            view = node.op.view.function
+            viewed = view(inputs[0], **node.attrs)
             value = node.outputs[0]
             if self.plan.storage[value] is self.plan.storage[node.inputs[0]]:
                 arrays[value] = viewed
                 return
             arrays[value] = self._place(value)
-            self.steps.append(copy_step(partial(_copy_view, node.op.view, node.attrs, inputs[0], arrays[value]), node))
+            self.steps.append(copy_step(partial(_copy_view, view, node.attrs, inputs[0], arrays[value]), node))
             return
         outputs = [self._place(value) for value in node.outputs]
         arrays.update(zip(node.outputs, outputs))

@@ -100,7 +100,7 @@ class _Sharing:
     def _share_view(self, node: Node) -> bool:
         assert node.op.view is not None
         source, value = self._lay(node.inputs[0]), node.outputs[0]
-        viewed = node.op.view(source, **node.attrs)
+        viewed = node.op.view.function(source, **node.attrs)
         if source.size and not np.may_share_memory(source, viewed):
             return False
         self._laid[value] = viewed

@@ -77,7 +77,7 @@ class SlowSharing:
             return False
         type = node.inputs[0].type
         source = self.arrays.setdefault(node.inputs[0], np.zeros(type.shape, type.dtype.numpy))
-        viewed = node.op.view(source, **node.attrs)
+        viewed = node.op.view.function(source, **node.attrs)
         if not np.may_share_memory(viewed, source):
             return False
         self.arrays[node.outputs[0]] = viewed

@@ -15,9 +15,7 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import nn, optim
 from dtrain.base.errors import DtypeError, GraphError, LayoutError
-from dtrain.graph.op import all_ops
 from dtrain.graph.printer import parse_graph, print_graph
-from dtrain.kernels.views import VIEWS
 from dtrain.runtime.deployed import op_to_run, parse_to_run
 from dtrain.runtime.executor import Executor
 from dtrain.runtime.state import StateCell
@@ -115,11 +113,6 @@ def test_a_text_says_which_op_nothing_computes() -> None:
     text = "graph g(%x: f32[2]@cpu; ) {\n  %0: f32[2]@cpu = negativ(%x)\n  return %0\n}"
     with pytest.raises(GraphError, match=r"a kernel or a view of this name \(near: .*negative.*\), got negativ;"):
         parse_to_run(text)
-
-
-def test_the_views_of_the_kernels_are_those_of_the_ops() -> None:
-    views = {op.name: op.view for op in all_ops() if op.view is not None}
-    assert views == dict(VIEWS)
 
 
 def test_registered_ops_are_taken_as_they_are() -> None:
