@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dtrain.kernels.formula.expression import Apply, Expression, Number, parts
+from dtrain.kernels.formula.expression import Apply, Expression, Number, Parameter, parts
 from dtrain.kernels.formula.simplify import ZERO, simplified
 from dtrain.kernels.formula.table import KERNELS, Kernel
 
@@ -20,6 +20,8 @@ VECTOR_FUNCTIONS = {
     "abs": "max(V::zero() - {0}, {0})",
     "sigmoid": "sigmoid_of({})",
     "exp_non_positive": "exp_non_positive(min(V::zero(), {}))",
+    "expm1_non_positive": "expm1_non_positive(min(V::zero(), {}))",
+    "softplus": "softplus_of({})",
 }
 
 
@@ -33,7 +35,7 @@ def kernels() -> Iterator[Kernel]:
 
 
 def is_compiled(kernel: Kernel) -> bool:
-    """Whether vectors know all of its functions, and no parameter is to be passed."""
+    """Whether vectors know all of its functions."""
     try:
         body_of(kernel)
     except NotInVectors:
@@ -47,6 +49,7 @@ def body_of(kernel: Kernel) -> list[str]:
     for part in parts(kernel.formula):
         seen[part] = seen.get(part, 0) + isinstance(part, Apply)
     names: dict[Expression, str] = {value: value.name for value in kernel.inputs}
+    names.update((Parameter(name), name) for name in kernel.parameters)
     lines: list[str] = []
     for part, times in seen.items():
         if times > 1 and isinstance(part, Apply) and part.function != "greater":
@@ -85,11 +88,18 @@ def list_text() -> str:
 
 
 def contract_text() -> str:
-    """The contract of each kernel."""
+    """How each kernel is called: how many inputs, and by which names its parameters are given."""
     lines = []
+    for parameter in dict.fromkeys(name for kernel in kernels() for name in kernel.parameters):
+        lines.append(f'inline constexpr char {parameter}_name[] = "{parameter}";')
     for kernel in kernels():
-        contract = "unary_fn" if len(kernel.inputs) == 1 else "gradient_fn"
-        lines += ["template <typename T>", f"using {kernel.name}_fn = {contract}<T>;  // {kernel.formula}"]
+        arguments = ", ".join([str(len(kernel.inputs)), *(f"{name}_name" for name in kernel.parameters)])
+        lines += [
+            f"// {kernel.formula}",
+            "template <typename T>",
+            f"using {kernel.name}_fn = elementwise_fn<T>;",
+            f"using {kernel.name}_arguments = Arguments<{arguments}>;",
+        ]
     return "\n".join(["// Written by write_cpp.py.", *lines, ""])
 
 
@@ -97,15 +107,18 @@ def kernel_text() -> str:
     """The kernels as templates over a vector type."""
     lines = ["// Written by write_cpp.py."]
     for kernel in kernels():
-        pointers = [f"const typename V::Element* {value.name}" for value in kernel.inputs]
-        names = [value.name for value in kernel.inputs]
+        vectors = ", ".join(f"V {value.name}" for value in kernel.inputs)
+        pointers = ", ".join(f"inputs[{number}]" for number in range(len(kernel.inputs)))
+        given = " parameters" if kernel.parameters else ""
         lines += [
             "template <typename V>",
-            f"void {kernel.name}({', '.join(pointers)}, typename V::Element* out, std::int64_t n) {{",
-            "  using T [[maybe_unused]] = typename V::Element;",
-            f"  map<V>({', '.join(names)}, out, n, []({', '.join(f'V {name}' for name in names)}) {{",
+            f"void {kernel.name}(const ElementOf<V>* const* inputs, ElementOf<V>* out, std::int64_t n,",
+            f"    const ElementOf<V>*{given}) {{",
+            "  using T [[maybe_unused]] = ElementOf<V>;",
+            *(f"  const V {name}(parameters[{number}]);" for number, name in enumerate(kernel.parameters)),
+            f"  map<V>(out, n, [=]({vectors}) {{",
             *(f"    {line}" for line in body_of(kernel)),
-            "  });",
+            f"  }}, {pointers});",
             "}",
         ]
     return "\n".join([*lines, ""])

@@ -5,14 +5,15 @@
     compiled kernels   write_cpp.py writes them for every instruction set and element type when the module is built
     tests, benchmark   of all of these, by enumeration
 
-A formula is compiled if `cpp_text.py` knows all its functions and it has no parameters; otherwise the reference serves.
+A formula is compiled if `cpp_text.py` knows all its functions; otherwise the reference serves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 
 from dtrain.kernels.formula.derivative import derivative, scaled
 from dtrain.kernels.formula.expression import (
@@ -24,6 +25,7 @@ from dtrain.kernels.formula.expression import (
     clip,
     depends_on,
     maximum,
+    parts,
     replaced,
     where,
 )
@@ -38,6 +40,11 @@ class Kernel:
     name: str
     inputs: tuple[Value, ...]
     formula: Expression
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """The attributes that a call gives, in the order in which the formula reads them first."""
+        return tuple(dict.fromkeys(part.name for part in parts(self.formula) if isinstance(part, Parameter)))
 
 
 @dataclass(frozen=True)
@@ -116,3 +123,10 @@ ROWS = (
     Row("tanh", apply("tanh", X), is_elementary=True),
 )
 KERNELS = tuple(kernel for row in ROWS for kernel in row.kernels)
+_GIVEN = {kernel.name: row.parameters for row in ROWS for kernel in row.kernels}
+
+
+def attributes_of(kernel: Kernel) -> Iterator[dict[str, float]]:
+    """The attributes that tests and benchmarks give it."""
+    given = {name: _GIVEN[kernel.name][name] for name in kernel.parameters}
+    yield from (dict(zip(given, numbers)) for numbers in product(*given.values()))

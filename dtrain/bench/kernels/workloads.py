@@ -14,6 +14,7 @@ from dtrain.base.dtype import float32, float64
 from dtrain.base.layout import NCHW16C, PLAIN
 from dtrain.kernels.call import Call, Typed
 from dtrain.kernels.formula.cpp_text import kernels as compiled_formulas
+from dtrain.kernels.formula.table import attributes_of
 
 Shape = tuple[int, ...]
 
@@ -91,8 +92,12 @@ def _per_channel(channels: int) -> Iterator[Call]:
     yield Call(op="batch_norm_update_running", label=label, inputs=running, outputs=three[:2], attrs=momentum)
 
 
-# How many arrays each reads.
-_ELEMENTWISE = {"gelu": 1, "gelu_backward": 2, **{kernel.name: len(kernel.inputs) for kernel in compiled_formulas()}}
+# How many arrays each reads, and with which attributes.
+_ELEMENTWISE: dict[str, tuple[int, dict[str, Any]]] = {
+    "gelu": (1, {"approximate": "none"}),
+    "gelu_backward": (2, {"approximate": "none"}),
+    **{kernel.name: (len(kernel.inputs), next(attributes_of(kernel))) for kernel in compiled_formulas()},
+}
 
 
 def _losses_and_activations() -> Iterator[Call]:
@@ -108,11 +113,10 @@ def _losses_and_activations() -> Iterator[Call]:
             outputs=((n, c),),
             attrs=attrs,
         )
-    for op, num_inputs in _ELEMENTWISE.items():
+    for op, (num_inputs, attrs) in _ELEMENTWISE.items():
         for size in (64 * 256, 16 * 64 * 32 * 32):
-            form: dict[str, Any] = {"approximate": "none"} if op.startswith("gelu") else {}
             arrays = ((size,),) * num_inputs
-            yield Call(op=op, label=f"{size}", inputs=arrays, outputs=((size,),), attrs=form)
+            yield Call(op=op, label=f"{size}", inputs=arrays, outputs=((size,),), attrs=attrs)
 
 
 def _row_wise() -> Iterator[Call]:

@@ -1,37 +1,39 @@
 #include "formula/formula.h"
 
+#include <array>
+
 #include "binding/table.h"
 
 namespace dtrain {
 namespace {
 
-template <typename T>
-auto bind_elementwise(Call& call, unary_fn<T>* kernel) {
-  const auto x = call.input<T>(0);
-  const auto out = call.output<T>();
-  call.expect(x.size == out.size, "x and out of one size");
-  return [=] {
-    ReleaseGil unlocked(out.size * sizeof(T));
-    kernel(x.data, out.data, out.size);
-  };
-}
+template <typename Arguments>
+struct Reader;
 
-template <typename T>
-auto bind_elementwise(Call& call, gradient_fn<T>* kernel) {
-  const auto grad = call.input<T>(0), from = call.input<T>(1);
-  const auto out = call.output<T>();
-  call.expect(grad.size == out.size && from.size == out.size, "grad, y and out of one size");
-  return [=] {
-    ReleaseGil unlocked(out.size * sizeof(T));
-    kernel(grad.data, from.data, out.data, out.size);
-  };
-}
+template <int count, const char*... names>
+struct Reader<Arguments<count, names...>> {
+  template <typename T>
+  static auto bind(Call& call, elementwise_fn<T>* kernel) {
+    const auto out = call.output<T>();
+    std::array<const T*, count> inputs;
+    for (int i = 0; i < count; ++i) {
+      const auto input = call.input<T>(i);
+      call.expect(input.size == out.size, count == 1 ? "x and out of one size" : "inputs and out of one size");
+      inputs[i] = input.data;
+    }
+    const std::array<T, sizeof...(names)> parameters{static_cast<T>(call.number(names))...};
+    return [=] {
+      ReleaseGil unlocked(out.size * sizeof(T));
+      kernel(inputs.data(), out.data, out.size, parameters.data());
+    };
+  }
+};
 
 }  // namespace
 }  // namespace dtrain
 
-// A kernel's contract chooses its reader.
-#define DTRAIN_READER(op) bind_elementwise
+// A kernel's arguments choose its reader.
+#define DTRAIN_READER(op) Reader<op##_arguments>::bind
 #define DTRAIN_FAMILY formula
 #define DTRAIN_KERNELS "formula/kernels.inc"
 #include "binding/rows.h"

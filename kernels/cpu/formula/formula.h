@@ -1,17 +1,17 @@
 // Elementwise functions and their gradients over n contiguous elements, as the rows of kernels/formula/table.py say.
-// out may be one of the inputs.
 #pragma once
 
 #include <cstdint>
 
 namespace dtrain {
 
+// inputs: an array of n elements each; out may be one of them. parameters: numbers that hold for all elements.
 template <typename T>
-using unary_fn = void(const T* x, T* out, std::int64_t n);
+using elementwise_fn = void(const T* const* inputs, T* out, std::int64_t n, const T* parameters);
 
-// `from` is the function's output y where that says enough, else its input x.
-template <typename T>
-using gradient_fn = void(const T* grad, const T* from, T* out, std::int64_t n);
+// How many inputs a call has, and the names of the attributes that give its parameters.
+template <int inputs, const char*... names>
+struct Arguments;
 
 #include "formula/contracts.h"
 

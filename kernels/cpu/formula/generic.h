@@ -3,6 +3,7 @@
 
 #include "formula/formula.h"
 #include "formula/map.h"
+#include "simd/logarithmic.h"
 #include "simd/normal_distribution.h"
 
 namespace dtrain {

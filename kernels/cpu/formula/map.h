@@ -1,4 +1,4 @@
-// Elementwise walks over one or two arrays.
+// An elementwise walk over arrays.
 #pragma once
 
 #include "simd/loop.h"
@@ -9,18 +9,9 @@ namespace {
 template <typename V>
 using ElementOf = typename V::Element;
 
-template <typename V, typename Formula>
-__attribute__((always_inline)) inline void map(const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n,
-                                               Formula formula) {
-  for_each_vector<V>(n, [&](std::int64_t i, auto lane) { lane.store(formula(lane.load(x + i)), out + i); });
-}
-
-template <typename V, typename Formula>
-__attribute__((always_inline)) inline void map(const ElementOf<V>* grad, const ElementOf<V>* from, ElementOf<V>* out,
-                                               std::int64_t n, Formula formula) {
-  for_each_vector<V>(n, [&](std::int64_t i, auto lane) {
-    lane.store(formula(lane.load(grad + i), lane.load(from + i)), out + i);
-  });
+template <typename V, typename Formula, typename... Inputs>
+__attribute__((always_inline)) inline void map(ElementOf<V>* out, std::int64_t n, Formula formula, Inputs... inputs) {
+  for_each_vector<V>(n, [&](std::int64_t i, auto lane) { lane.store(formula(lane.load(inputs + i)...), out + i); });
 }
 
 }  // namespace

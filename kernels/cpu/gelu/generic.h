@@ -10,8 +10,8 @@ namespace {
 
 template <typename V>
 void gelu(const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n, bool is_tanh_form) {
-  if (is_tanh_form) map<V>(x, out, n, [](V value) { return value * tanh_form(value).probability; });
-  else map<V>(x, out, n, [](V value) { return value * normal_probability(value); });
+  if (is_tanh_form) map<V>(out, n, [](V value) { return value * tanh_form(value).probability; }, x);
+  else map<V>(out, n, [](V value) { return value * normal_probability(value); }, x);
 }
 
 // dx = grad · (Φ(x) + x · Φ′(x))
@@ -19,13 +19,16 @@ template <typename V>
 void gelu_backward(const ElementOf<V>* grad, const ElementOf<V>* x, ElementOf<V>* out, std::int64_t n,
                    bool is_tanh_form) {
   if (is_tanh_form) {
-    map<V>(grad, x, out, n, [](V g, V value) {
+    const auto formula = [](V g, V value) {
       const auto form = tanh_form(value);
       return g * fma(value, form.density, form.probability);
-    });
+    };
+    map<V>(out, n, formula, grad, x);
   } else {
-    map<V>(grad, x, out, n,
-           [](V g, V value) { return g * fma(value, normal_density(value), normal_probability(value)); });
+    const auto formula = [](V g, V value) {
+      return g * fma(value, normal_density(value), normal_probability(value));
+    };
+    map<V>(out, n, formula, grad, x);
   }
 }
 

@@ -35,5 +35,14 @@ __attribute__((always_inline)) inline void for_each_vector(std::int64_t size, Bo
   }
 }
 
+// A function of numbers, lane by lane: for f64, where the library's accuracy counts for more than speed.
+template <typename V, typename Function>
+inline V each_lane(V x, Function function) {
+  typename V::Element values[V::width];
+  x.store(values);
+  for (auto& value : values) value = function(value);
+  return V::load(values);
+}
+
 }  // namespace
 }  // namespace dtrain

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <type_traits>
 
+#include "simd/loop.h"
+
 namespace dtrain {
 namespace {
 
@@ -38,10 +40,7 @@ inline V erfc_of(V z) {
   if constexpr (std::is_same_v<typename V::Element, float>) {
     return erfc_by_polynomial(z);
   } else {
-    typename V::Element values[V::width];
-    z.store(values);
-    for (auto& value : values) value = std::erfc(value);
-    return V::load(values);
+    return each_lane(z, [](auto value) { return std::erfc(value); });
   }
 }
 

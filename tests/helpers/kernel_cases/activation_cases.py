@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 from helpers.kernel_cases.case import SIZES, CaseSource, normal
 
+from dtrain.kernels import reference_of
 from dtrain.kernels.call import Call
 from dtrain.kernels.formula.cpp_text import kernels
+from dtrain.kernels.formula.table import Kernel, Y, attributes_of
 
 KINKS = np.array(
     [-200.0, -100.0, -88.0, -6.0, -3.0, -1e-30, -0.0, 0.0, 1e-30, 1.0, 3.0, 6.0, 88.0, 100.0, 200.0, np.nan]
@@ -23,15 +25,15 @@ def _unary() -> Iterator[Call]:
     yield Call(label="kinks", inputs=(KINKS,), outputs=(KINKS.shape,), magnitude=0.1)
 
 
-def _gradient(bounds: tuple[float, float]) -> CaseSource:
-    """`bounds` of the output or input the gradient is taken at."""
+def _gradient(saved: Callable[[np.ndarray], np.ndarray]) -> CaseSource:
+    """`saved` makes what the gradient is taken at of values of x."""
 
     def cases() -> Iterator[Call]:
         for size in SIZES:
-            at = np.clip(normal(2, size, scale=4.0), *bounds)
+            at = saved(normal(2, size, scale=4.0))
             outputs = (at.shape,)
             yield Call(label=f"{size}", inputs=(normal(1, size), at), outputs=outputs, aliases={0: 0}, magnitude=4.0)
-        kinks = np.clip(KINKS[:-1], *bounds)  # which branch a NaN takes is not promised
+        kinks = saved(KINKS[:-1])  # which branch a NaN takes is not promised
         outputs = (kinks.shape,)
         yield Call(label="kinks", inputs=(normal(1, kinks.size), kinks), outputs=outputs, aliases={0: 1})
 
@@ -54,25 +56,34 @@ def _gelu(source: CaseSource, magnitude: float) -> CaseSource:
     return cases
 
 
-# What an op's output lies between, where its gradient is taken at the output.
-OUTPUTS = {
-    "relu": (0.0, np.inf),
-    "relu6": (0.0, 6.0),
-    "sigmoid": (0.0, 1.0),
-    "hsigmoid": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-}
+def _of_formula(kernel: Kernel) -> CaseSource:
+    """Inputs of all sizes and at kinks, with each choice of parameters; where a gradient is taken at the output, an
+    output that the op gives."""
+
+    def cases() -> Iterator[Call]:
+        for attrs in attributes_of(kernel):
+            source = _unary if len(kernel.inputs) == 1 else _gradient(_output_of(kernel, attrs))
+            for case in source():
+                label = " ".join([case.label, *(f"{name}={number}" for name, number in attrs.items())])
+                yield replace(case, label=label, attrs=attrs)
+
+    return cases
 
 
-def _of_formulas() -> Iterator[tuple[str, CaseSource]]:
-    """Every compiled kernel of `kernels/formula/table.py`."""
-    for kernel in kernels():
-        op = kernel.name.removesuffix("_backward")
-        yield kernel.name, _unary if op == kernel.name else _gradient(OUTPUTS.get(op, (-np.inf, np.inf)))
+def _output_of(kernel: Kernel, attrs: Mapping[str, float]) -> Callable[[np.ndarray], np.ndarray]:
+    function = reference_of(kernel.name.removesuffix("_backward")).function
+
+    def output(x: np.ndarray) -> np.ndarray:
+        y = np.empty_like(x)
+        with np.errstate(all="ignore"):
+            function(x, out=y, **attrs)
+        return y
+
+    return output if kernel.inputs[-1] == Y else np.copy
 
 
 CASES: dict[str, CaseSource] = {
-    **dict(_of_formulas()),
+    **{kernel.name: _of_formula(kernel) for kernel in kernels()},
     "gelu": _gelu(_unary, 4.0),
-    "gelu_backward": _gelu(_gradient((-np.inf, np.inf)), 64.0),
+    "gelu_backward": _gelu(_gradient(np.copy), 64.0),
 }
