@@ -48,6 +48,7 @@ class Reads:
         self._dotted: set[str] = set()  # every name that a function reads by a dot
         self._defaults: list[tuple[FunctionType, Any, Any]] = []
         self._cells: list[tuple[CellType, Any]] = []
+        self.tensors: dict[Tensor, None] = {}  # that the function reaches, in order
 
     def note_read(self, owner: Watched, name: str, value: Any) -> None:
         """An attribute was read: its value, or for what the class gives (a method) that the instance has none."""
@@ -243,6 +244,8 @@ class Reads:
             if is_users(value):
                 report_reads_of_module(value)
         else:
+            if isinstance(value, Tensor):
+                self.tensors[value] = None
             self._note_contents(value)
             if not isinstance(value, Watched):
                 self._note_object(value)

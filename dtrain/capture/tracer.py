@@ -298,11 +298,16 @@ class Tracer:
         return [replace(guard, leaf=self._gradients.leaf_with(guard.tensor)) for guard in self._numbers.values()]
 
     def _guard_types(self, effects: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """A gradient that stays behind has the type of its leaf. That of a state is looked at by every run."""
+        """Of tensors that are no states, whose types are looked at by every run.
+
+        A gradient that stays behind has the type of its leaf, and what Python asks of a tensor (`len(x)`, `x.shape`,
+        `x.dtype`) follows from its type: of each one within the function's reach something may have been asked.
+        """
         states = set(self.state_tensors)
-        for leaf, gradient in effects:
-            if gradient is not None and leaf not in states:
-                self.guard(leaf, "type", leaf.type)
+        leaves = [leaf for leaf, gradient in effects if gradient is not None]
+        for tensor in [*leaves, *self.reads.tensors]:
+            if tensor not in states and not tensor.is_symbolic:
+                self.guard(tensor, "type", tensor.type)
 
     def _gradient_states(self) -> list[GradientState]:
         """Gradients that were there before and are read: whatever tensor a leaf holds at a run takes that place."""

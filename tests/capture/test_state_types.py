@@ -161,3 +161,50 @@ def test_the_type_of_a_twin_is_looked_at() -> None:
     traced()
     second.data = scaled(0.25, first.array)
     assert [result.type.element for result in traced()] == [scaled(0.5).type.element, scaled(0.25).type.element]
+
+
+class Held:
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+ASKED: dict[str, Callable[[Tensor], float]] = {
+    "a size": lambda x: x.shape[0],
+    "len": len,
+    "axes": lambda x: x.ndim,
+    "elements": lambda x: x.size,
+    "layout": lambda x: 1 if x.type.layout.is_blocked else 2,
+    "unpacked": lambda x: sum(x.shape),
+}
+
+
+@pytest.mark.parametrize("word", ASKED)
+@pytest.mark.parametrize("place", ["closure", "attribute", "list", "parameter"])
+def test_what_is_only_asked_of_a_tensor_is_asked_again_when_its_type_changes(word: str, place: str) -> None:
+    """No op reads the tensor, so that it is no state: what went into Python follows from its type."""
+    tensor, ask = dt.tensor(NUMBERS), ASKED[word]
+    x = dt.tensor([1.0, 2.0])
+    held, listed, module = Held(tensor), [tensor], nn.Module()
+    module.tensor = nn.Parameter(tensor)
+    functions: dict[str, Callable[[], Tensor]] = {
+        "closure": lambda: x * ask(tensor),
+        "attribute": lambda: x * ask(held.tensor),
+        "list": lambda: x * ask(listed[0]),
+        "parameter": lambda: x * ask(module.tensor),
+    }
+    other = np.zeros((3, 2, 2, 2, 2) if word == "axes" else (3, 5, 2, 2), np.float32)
+
+    def change() -> None:
+        new = dt.tensor(other).relayout("NCHW4c") if word == "layout" else dt.tensor(other)
+        (module.tensor if place == "parameter" else tensor).data = new
+
+    expect_as_eager(functions[place], change)
+
+
+def test_numbers_that_change_alone_are_no_other_type() -> None:
+    tensor, x = dt.tensor(NUMBERS), dt.tensor([1.0])
+    traced = dt.trace(lambda: x * tensor.shape[0])
+    for numbers in (NUMBERS, OTHER):
+        tensor.data = dt.tensor(numbers)
+        assert traced().tolist() == [2]
+    assert len(traced.graphs) == 1
