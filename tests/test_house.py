@@ -163,3 +163,16 @@ def test_names_in_strings_are_names_of_modules() -> None:
         and not {node.value, node.value.rpartition(".")[0]} & modules
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_what_a_node_does_besides_computing_is_asked_of_effects() -> None:
+    facts = {"is_collective", "aliases", "aliases_of", "checks", "checks_values"}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} asks {ast.unparse(node)}"
+        for path in source_files()
+        if module_name(path) != "dtrain.graph.effects"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in facts
+        if isinstance(node.value, ast.Attribute) and node.value.attr == "op" and ast.unparse(node.value) != "self.op"
+    ]
+    assert not wrong, "\n".join(wrong)

@@ -12,6 +12,7 @@ import hashlib
 
 from dtrain.collectives.world.context import get_communicator, is_initialized
 from dtrain.control.client import control_client
+from dtrain.graph.effects import group_of
 from dtrain.graph.graph import Graph, Node
 
 
@@ -33,8 +34,8 @@ def project(graph: Graph) -> dict[str, str]:
     """For each group the text of its collectives in order, one a line."""
     lines: dict[str, list[str]] = {}
     for node in graph.nodes:
-        if node.op.is_collective:
-            group = lines.setdefault(node.attrs["group"], [])
+        if (name := group_of(node)) is not None:
+            group = lines.setdefault(name, [])
             group.append(f"{len(group)}: {_describe(node)}")
     return {group: "\n".join(text) for group, text in lines.items()}
 

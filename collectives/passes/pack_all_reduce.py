@@ -19,6 +19,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from dtrain.collectives.memory.bucket import Bucket
+from dtrain.graph.constant import CONSTANT
 from dtrain.graph.editor import Editor
 from dtrain.graph.effects import group_of
 from dtrain.graph.graph import Graph, Node, Value
@@ -63,7 +64,7 @@ def _put_weights_first(graph: Graph) -> None:
     packed = [node for node in graph.nodes if _may_be_packed(node)]
     weights = [value.node for node in packed for value in node.inputs[1:] if value.node is not None]
     with Editor(graph) as editor:
-        for weight in dict.fromkeys(node for node in weights if node.op.name == "constant"):
+        for weight in dict.fromkeys(node for node in weights if node.op is CONSTANT):
             reason = "a constant that buckets read"
             moved = editor.insert_after(None, weight.op, (), weight.attrs, like=weight, reason=reason)
             editor.replace(weight, moved.outputs, reason=reason)

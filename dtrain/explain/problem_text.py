@@ -16,6 +16,7 @@ from dtrain.base.dtype import as_dtype
 from dtrain.base.errors import DtrainError, GraphError, expected
 from dtrain.base.layout import as_layout
 from dtrain.base.tensor_type import parse_tensor_type
+from dtrain.graph.constant import CONSTANT
 from dtrain.graph.inference import infer_types
 from dtrain.graph.op import Op, all_ops, get_op
 from dtrain.kernels.problem import Problem, attribute_text
@@ -51,7 +52,7 @@ def _op(name: str) -> Op:
         near = ", ".join(get_close_matches(name, known)) or "no similar name"
         raise GraphError(expected("problem", "the name of an op first", repr(name), f"names like it: {near}"))
     op = get_op(name)
-    if op.view is not None or name == "constant":
+    if op.view is not None or op is CONSTANT:
         raise GraphError(expected("problem", "an op that a kernel computes", f"{name}, which shows memory as it is"))
     return op
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from dtrain.base.errors import GraphError, expected
 from dtrain.graph.constant import CONSTANT
-from dtrain.graph.effects import memory_of, overwritten_memory
+from dtrain.graph.effects import aliases_of, memory_of, overwritten_memory
 from dtrain.graph.graph import Change, Graph, Node, Value
 from dtrain.graph.inference import infer_types
 from dtrain.graph.op import Op
@@ -168,7 +168,7 @@ class Editor:
         for reader in self._readers.pop(old, ()):
             reader.inputs = tuple([new if value is old else value for value in reader.inputs])
             self._readers.setdefault(new, {})[reader] = None
-            if reader.op.aliases:
+            if aliases_of(reader):
                 self._overwritten = None
         if old in self._results:
             self._results.remove(old)
@@ -179,7 +179,7 @@ class Editor:
     def _inserted(self, node: Node, reason: str) -> Node:
         for value in node.inputs:
             self._readers.setdefault(value, {})[node] = None
-        if node.op.aliases:
+        if aliases_of(node):
             self._overwritten = None
         self.graph.changes.append(Change("insert", node, reason))
         return node
@@ -196,7 +196,7 @@ class Editor:
         self._erased.add(node)
         for value in node.inputs:
             self._readers[value].pop(node, None)
-        if node.op.aliases:
+        if aliases_of(node):
             self._overwritten = None
 
 

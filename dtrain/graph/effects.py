@@ -7,11 +7,14 @@ gives the next one in the same memory, so it overwrites, as an update of a param
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from dtrain.graph.constant import CONSTANT
 from dtrain.graph.graph import Node, Value
+
+_NO_ALIASES: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ def effects_of(node: Node) -> Effects:
     return Effects(group_of(node), checks_values(node), writes_of(node))
 
 
+def is_collective(node: Node) -> bool:
+    """Whether the node talks to other ranks."""
+    return node.op.is_collective
+
+
 def group_of(node: Node) -> str | None:
     """The group of ranks that must all run this node, in the same order; None where a rank runs it alone."""
     return str(node.attrs.get("group", "")) if node.op.is_collective else None
@@ -46,17 +54,22 @@ def checks_values(node: Node) -> bool:
     return bool(node.op.checks) and node.op.checks_values([value.type for value in node.inputs])
 
 
+def aliases_of(node: Node) -> Mapping[int, int]:
+    """Index of an output -> index of the input whose memory it may take."""
+    return node.op.aliases_of(node.attrs) if node.op.aliases else _NO_ALIASES
+
+
 def writes_of(node: Node) -> tuple[Value, ...]:
     """The values whose memory a node may overwrite. Constants have memory that nobody overwrites."""
     if not node.op.aliases:
         return ()
-    written = (node.inputs[source] for source in node.op.aliases_of(node.attrs).values())
+    written = (node.inputs[source] for source in aliases_of(node).values())
     return tuple(value for value in written if value.node is None or value.node.op is not CONSTANT)
 
 
 def may_merge(node: Node) -> bool:
     """Whether two such nodes with equal inputs and attributes may become one, and one may be computed ahead."""
-    return not node.op.is_collective and not (node.op.aliases and node.op.aliases_of(node.attrs))
+    return not node.op.is_collective and not aliases_of(node)
 
 
 def may_drop(node: Node) -> bool:
@@ -98,7 +111,6 @@ def overwritten_memory(nodes: Iterable[Node]) -> dict[Value, list[Node]]:
     """Which values are overwritten, and by which nodes, in order."""
     found: dict[Value, list[Node]] = {}
     for node in nodes:
-        if node.op.aliases:
-            for value in writes_of(node):
-                found.setdefault(memory_of(value), []).append(node)
+        for value in writes_of(node):
+            found.setdefault(memory_of(value), []).append(node)
     return found

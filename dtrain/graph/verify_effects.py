@@ -35,7 +35,7 @@ class EffectRecord:
 def record_effects(graph: Graph) -> EffectRecord:
     """What `graph` does besides computing, for a comparison after it was changed."""
     groups = {node: group for node in graph.nodes if (group := group_of(node)) is not None}
-    checks = {node: None for node in graph.nodes if node.op.checks and checks_values(node)}
+    checks = {node: None for node in graph.nodes if checks_values(node)}
     writes = overwritten_memory(graph.nodes)
     return EffectRecord(groups, checks, writes, _late_reads(graph, writes))
 
@@ -50,9 +50,8 @@ def _late_reads(graph: Graph, writes: dict[Value, list[Node]]) -> dict[tuple[Nod
             for value in map(memory_of, node.inputs):
                 for writer in done.get(value, ()):
                     late[writer, value] = late.get((writer, value), 0) + 1
-        if node.op.aliases:
-            for value in dict.fromkeys(map(memory_of, writes_of(node))):
-                done.setdefault(value, []).append(node)
+        for value in dict.fromkeys(map(memory_of, writes_of(node))):
+            done.setdefault(value, []).append(node)
     for value in map(memory_of, graph.results()):
         for writer in done.get(value, ()):
             late[writer, value] = late.get((writer, value), 0) + 1

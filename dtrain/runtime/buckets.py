@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtrain.base.device import Device
+from dtrain.graph.constant import CONSTANT
+from dtrain.graph.effects import aliases_of
 from dtrain.graph.facet import Facet
 from dtrain.graph.graph import Node, Value
 
@@ -51,12 +53,12 @@ def may_lie_in_bucket(value: Value, position: int, readers: Mapping[Node, int]) 
         readers: all nodes that read the value, and where they stand.
     """
     node = value.node
-    if node is None or node.op.view is not None or node.op.name == "constant" or bucket_members(node):
+    if node is None or node.op.view is not None or node.op is CONSTANT or bucket_members(node):
         return False
-    if value.index in node.op.aliases_of(node.attrs):
+    if value.index in aliases_of(node):
         return False
     return all(
-        where <= position and reader.op.view is None and (where == position or not reader.op.aliases_of(reader.attrs))
+        where <= position and reader.op.view is None and (where == position or not aliases_of(reader))
         for reader, where in readers.items()
     )
 

@@ -18,6 +18,7 @@ from dtrain.base.dtype import DType, float32, int64
 from dtrain.base.errors import DeviceError, DtypeError, expected
 from dtrain.base.promotion import common_dtype
 from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.graph.constant import CONSTANT
 from dtrain.graph.graph import Node
 from dtrain.graph.inference import expect_rules, infer_types
 from dtrain.graph.op import Op, all_ops
@@ -67,7 +68,7 @@ class Dispatch:
         self.view = None if op.view is None else op.view.function
         if self.view is not None and device.is_cuda:
             self.view = _under(self.view, device)  # a reshape of an array with gaps copies it
-        if op.view is None and op.name != "constant":
+        if op.view is None and op is not CONSTANT:
             self.kernel, self.workspace_nbytes = _choose(Problem(op.name, types, self.types, attrs), target)
             self.function = with_workspace(self.kernel.function, self.workspace_nbytes, device)
             # Collectives find their communicator in the caller's context.

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.errors import TraceError, expected
+from dtrain.graph.constant import CONSTANT
+from dtrain.graph.effects import is_collective
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.graph.inference import expect_rules
 from dtrain.kernels.array_module import Array
@@ -65,7 +67,7 @@ class Executor:
         ordered = {node for node, chosen in self._kernels.items() if chosen.kernel.needs_contiguous}
         self.plan: MemoryPlan = plan_memory(graph, asked, ordered)
         self._arenas = {device: allocate(nbytes, device) for device, nbytes in self.plan.arenas.items()}
-        self._talks = any(node.op.is_collective for node in graph.nodes)
+        self._talks = any(map(is_collective, graph.nodes))
         self._gpu = next((device for device in devices_of(graph) if device.is_cuda), None)
         self._blocks = self._place_blocks(self.plan.blocks)
         self._arguments = [array_for(value) for value in graph.arguments]
@@ -217,7 +219,7 @@ class Executor:
 
     def _bind_node(self, node: Node, arrays: dict[Value, Array]) -> None:
         inputs = [arrays[value] for value in node.inputs]
-        if node.op.name == "constant":
+        if node.op is CONSTANT:
             arrays[node.outputs[0]] = contiguous(to_device(node.attrs["value"], node.outputs[0].type.device))
             return
         if node.op.view is not None:
@@ -244,7 +246,7 @@ class Executor:
             return
         workspace = self._raw(self.plan.workspaces[node]) if node in self.plan.workspaces else None
         call = kernel.bind(inputs, out, node.attrs, workspace)
-        self.steps.append(Step("collective" if node.op.is_collective else "kernel", call, node, kernel.name))
+        self.steps.append(Step("collective" if is_collective(node) else "kernel", call, node, kernel.name))
 
     def _made_contiguous(self, node: Node, inputs: list[Array]) -> list[Array]:
         """The inputs of a node, those with gaps as copies that the plan has room for."""
@@ -292,4 +294,4 @@ def _kernels_of(graph: Graph) -> dict[Node, Chosen]:
     """What every node computes with: chosen once, since the plan has room for what these kernels use."""
     for node in graph.nodes:
         expect_rules(node.op.name, [value.type for value in node.inputs])
-    return {node: kernel_of(node) for node in graph.nodes if node.op.view is None and node.op.name != "constant"}
+    return {node: kernel_of(node) for node in graph.nodes if node.op.view is None and node.op is not CONSTANT}

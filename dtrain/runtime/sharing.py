@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dtrain.graph.constant import CONSTANT
+from dtrain.graph.effects import aliases_of
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.runtime.buckets import bucket_members
 from dtrain.runtime.storage import Storage, storage_of
@@ -87,7 +89,7 @@ class _Sharing:
             self._assign(value, storage_of(value.type, "state", position, first=0, last=self.end))
 
     def assign_outputs(self, position: int, node: Node) -> None:
-        if node.op.name == "constant":
+        if node.op is CONSTANT:
             (value,) = node.outputs
             self._assign(value, storage_of(value.type, "constant", first=position, last=self.end))
             return
@@ -118,7 +120,7 @@ class _Sharing:
         return laid
 
     def _share_aliases(self, position: int, node: Node) -> None:
-        aliases = node.op.aliases_of(node.attrs)
+        aliases = aliases_of(node)
         num_reads = Counter([self.storage[value] for value in node.inputs]) if aliases else {}
         for index, value in enumerate(node.outputs):
             source = node.inputs[aliases[index]] if index in aliases else None

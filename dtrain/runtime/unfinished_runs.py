@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dtrain.graph.effects import is_collective
 from dtrain.graph.graph import Node
 
 Listener = Callable[[Sequence[Node]], None]
@@ -25,8 +26,8 @@ def tell_unfinished(nodes: Sequence[Node | None]) -> None:
 
     One that ends in a collective says so itself, on all ranks that take part in it.
     """
-    if _listener is None or not nodes or (nodes[0] is not None and nodes[0].op.is_collective):
+    if _listener is None or not nodes or (nodes[0] is not None and is_collective(nodes[0])):
         return
-    missed = [node for node in nodes if node is not None and node.op.is_collective]
+    missed = [node for node in nodes if node is not None and is_collective(node)]
     if missed:
         _listener(missed)
