@@ -15,20 +15,19 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.errors import TraceError, expected
-from dtrain.graph.constant import CONSTANT
 from dtrain.graph.effects import is_collective
-from dtrain.graph.graph import Graph, Node, Value
-from dtrain.graph.inference import expect_rules
+from dtrain.graph.graph import Graph, Value
 from dtrain.kernels.array_module import Array
-from dtrain.kernels.device_arrays import contiguous, copy_of, overwrite
+from dtrain.kernels.device_arrays import copy_of, overwrite
 from dtrain.kernels.quiet import quiet_context
+from dtrain.runtime.binding import Binding, copy_into
 from dtrain.runtime.buckets import BucketProvider, provide_buckets
-from dtrain.runtime.dispatch import Chosen, current_gpu, kernel_of
-from dtrain.runtime.memory import allocate, array_for, devices_of, to_device
-from dtrain.runtime.memory_plan import MemoryPlan, plan_memory
+from dtrain.runtime.dispatch import current_gpu
+from dtrain.runtime.memory import allocate, array_for, devices_of
+from dtrain.runtime.planned_graph import plan_graph
 from dtrain.runtime.state import State
 from dtrain.runtime.steps import Step, copy_step, nodes_to_come
-from dtrain.runtime.storage import Block, Storage
+from dtrain.runtime.storage import Block
 from dtrain.runtime.under_way import UnderWay
 from dtrain.runtime.unfinished_runs import tell_unfinished
 from dtrain.runtime.written_memory import WrittenMemory, expect_separate_arguments, expect_separate_states
@@ -62,10 +61,8 @@ class Executor:
         self.states = list(states)
         self.num_results = len(graph.outputs) if num_results is None else num_results
         self._written_arguments = written_arguments
-        self._kernels = _kernels_of(graph)
-        asked = {node: chosen.workspace_nbytes for node, chosen in self._kernels.items() if chosen.workspace_nbytes}
-        ordered = {node for node, chosen in self._kernels.items() if chosen.kernel.needs_contiguous}
-        self.plan: MemoryPlan = plan_memory(graph, asked, ordered)
+        self.planned = plan_graph(graph)
+        self.plan = self.planned.plan
         self._arenas = {device: allocate(nbytes, device) for device, nbytes in self.plan.arenas.items()}
         self._talks = any(map(is_collective, graph.nodes))
         self._gpu = next((device for device in devices_of(graph) if device.is_cuda), None)
@@ -156,15 +153,13 @@ class Executor:
     def _bind(self) -> None:
         self._is_bound = False
         self.steps = []
-        self._under_way = UnderWay(self.plan.storage)
         self._home: list[tuple[Array, Array]] = []
         self._bind_states()
         arrays: dict[Value, Array] = dict(zip(self.graph.arguments, self._arguments))
         arrays.update(zip(self.graph.states, self._state_memory))
-        for node in self.graph.nodes:
-            self.steps += self._under_way.waits_before(node)
-            self._bind_node(node, arrays)
-        self.steps += self._under_way.waits_at_end()
+        binding = Binding(self.planned, self._arenas, arrays, self._blocks, overlap=self._overlaps)
+        self.steps += binding.steps
+        self._under_way = binding.under_way
         self._results = [arrays[value] for value in self.graph.outputs[: self.num_results]]
         self._bind_kept(arrays)
         self._bind_updates(arrays)
@@ -189,7 +184,7 @@ class Executor:
         for position, array in enumerate(self._bound_states):
             if not array.flags.c_contiguous:
                 memory = self._state_memory[position] = copy_of(array)
-                self.steps.append(copy_step(partial(_copy_into, array, out=memory), None))
+                self.steps.append(copy_step(partial(copy_into, array, out=memory), None))
                 if position in self.graph.updates and position not in self.plan.copied_updates:
                     self._home.append((array, memory))
 
@@ -213,49 +208,9 @@ class Executor:
             source = arrays[value]
             if self.plan.storage[value].place == "state":
                 staged = copy_of(source)
-                self.steps.append(copy_step(partial(_copy_into, source, out=staged), None))
+                self.steps.append(copy_step(partial(copy_into, source, out=staged), None))
                 source = staged
             self._home.append((self._bound_states[position], source))
-
-    def _bind_node(self, node: Node, arrays: dict[Value, Array]) -> None:
-        inputs = [arrays[value] for value in node.inputs]
-        if node.op is CONSTANT:
-            arrays[node.outputs[0]] = contiguous(to_device(node.attrs["value"], node.outputs[0].type.device))
-            return
-        if node.op.view is not None:
-            view = node.op.view.function
-            viewed = view(inputs[0], **node.attrs)
-            value = node.outputs[0]
-            if self.plan.storage[value] is self.plan.storage[node.inputs[0]]:
-                arrays[value] = viewed
-                return
-            arrays[value] = self._place(value)
-            self.steps.append(copy_step(partial(_copy_view, view, node.attrs, inputs[0], arrays[value]), node))
-            return
-        outputs = [self._place(value) for value in node.outputs]
-        arrays.update(zip(node.outputs, outputs))
-        self._bind_kernel(node, inputs, outputs)
-
-    def _bind_kernel(self, node: Node, inputs: list[Array], outputs: list[Array]) -> None:
-        kernel, _ = self._kernels[node]
-        if kernel.needs_contiguous:
-            inputs = self._made_contiguous(node, inputs)
-        out = outputs[0] if len(outputs) == 1 else tuple(outputs)
-        if self._overlaps and self._under_way.takes(node):
-            self.steps.append(self._under_way.start(node, inputs, out, kernel.name))
-            return
-        workspace = self._raw(self.plan.workspaces[node]) if node in self.plan.workspaces else None
-        call = kernel.bind(inputs, out, node.attrs, workspace)
-        self.steps.append(Step("collective" if is_collective(node) else "kernel", call, node, kernel.name))
-
-    def _made_contiguous(self, node: Node, inputs: list[Array]) -> list[Array]:
-        """The inputs of a node, those with gaps as copies that the plan has room for."""
-        copies: dict[Value, Array] = {}
-        for value, array in zip(node.inputs, inputs):
-            if not array.flags.c_contiguous and value not in copies:
-                copy = copies[value] = self._in_arena(value, self.plan.copies[node, value])
-                self.steps.append(copy_step(partial(_copy_into, array, out=copy), node))
-        return [copies.get(value, array) for value, array in zip(node.inputs, inputs)]
 
     def _place_blocks(self, blocks: Sequence[Block]) -> dict[int, Array]:
         """The memory of each block, by its identity."""
@@ -264,34 +219,3 @@ class Executor:
             id(block): allocate(block.nbytes, block.members[0].device) if memory is None else memory
             for block, memory in zip(blocks, found, strict=True)
         }
-
-    def _place(self, value: Value) -> Array:
-        """The array of a value at its planned place."""
-        storage = self.plan.storage[value]
-        if storage.place == "state":
-            return self._state_memory[storage.position].reshape(value.type.array_shape)
-        return self._in_arena(value, storage)
-
-    def _in_arena(self, value: Value, storage: Storage) -> Array:
-        raw = self._raw(storage)[: value.type.nbytes]
-        return raw.view(value.type.array_dtype).reshape(value.type.array_shape)
-
-    def _raw(self, storage: Storage) -> Array:
-        """The bytes of a storage in an arena or a block."""
-        memory = self._arenas[storage.device] if storage.block is None else self._blocks[id(storage.block)]
-        return memory[storage.offset : storage.offset + storage.nbytes]
-
-
-def _copy_into(source: Array, *, out: Array) -> None:
-    overwrite(out, source)
-
-
-def _copy_view(view: Callable[..., Array], attrs: dict[str, Any], source: Array, target: Array) -> None:
-    overwrite(target, view(source, **attrs))
-
-
-def _kernels_of(graph: Graph) -> dict[Node, Chosen]:
-    """What every node computes with: chosen once, since the plan has room for what these kernels use."""
-    for node in graph.nodes:
-        expect_rules(node.op.name, [value.type for value in node.inputs])
-    return {node: kernel_of(node) for node in graph.nodes if node.op.view is None and node.op is not CONSTANT}

@@ -26,12 +26,14 @@ from dtrain.runtime.storage import Block, Storage, padded, storage_of
 class MemoryPlan:
     """The storage of every value and workspace, and the bytes of each device's arena.
 
+    `rooms` hold the arenas of graphs within a node, one a device, as long as the node runs.
     `copies` are of inputs of nodes whose elements do not lie in order, where the kernel wants them so.
     `copied_updates` are the state updates that must be copied home at the end of a run.
     """
 
     storage: dict[Value, Storage]
     workspaces: dict[Node, Storage]
+    rooms: dict[tuple[Node, Device], Storage]
     copies: dict[tuple[Node, Value], Storage]
     arenas: dict[Device, int]
     copied_updates: dict[int, Value]
@@ -39,8 +41,9 @@ class MemoryPlan:
 
     @property
     def arena_storages(self) -> list[Storage]:
-        """What lies in the arenas: values, workspaces and copies."""
-        return _in_arenas([*self.storage.values(), *self.workspaces.values(), *self.copies.values()])
+        """What lies in the arenas: values, workspaces, rooms and copies."""
+        lent = [*self.workspaces.values(), *self.rooms.values(), *self.copies.values()]
+        return _in_arenas([*self.storage.values(), *lent])
 
     @property
     def arena_nbytes(self) -> int:
@@ -62,18 +65,21 @@ def plan_memory(
     graph: Graph,
     workspace_nbytes: Mapping[Node, int] = MappingProxyType({}),
     needs_contiguous: Container[Node] = (),
+    inner_nbytes: Mapping[Node, Mapping[Device, int]] = MappingProxyType({}),
 ) -> MemoryPlan:
     """Assign a storage to every value of the graph, and an offset to every storage of an arena.
 
     Args:
         workspace_nbytes: bytes of scratch memory that the kernels of some nodes use while they run.
         needs_contiguous: nodes whose kernels read inputs only where their elements lie in order.
+        inner_nbytes: bytes of an arena a device in which the graphs of some nodes run (`planned_graph.py`).
     """
     shared = share_storages(graph)
     blocks = _make_blocks(graph, shared.storage)
     workspaces = _make_workspaces(graph, workspace_nbytes)
     copies = _make_copies(graph, shared.scattered, needs_contiguous)
-    plan = MemoryPlan(shared.storage, workspaces, copies, {}, shared.copied_updates, blocks)
+    rooms = _make_rooms(graph, inner_nbytes)
+    plan = MemoryPlan(shared.storage, workspaces, rooms, copies, {}, shared.copied_updates, blocks)
     by_device: dict[Device, list[Storage]] = {}
     for storage in plan.arena_storages:
         by_device.setdefault(storage.device, []).append(storage)
@@ -90,6 +96,14 @@ def _make_workspaces(graph: Graph, workspace_nbytes: Mapping[Node, int]) -> dict
         node: Storage(padded(workspace_nbytes[node]), node.outputs[0].type.device, "arena", 0, position, position)
         for position, node in enumerate(graph.nodes)
         if node in workspace_nbytes
+    }
+
+
+def _make_rooms(graph: Graph, inner_nbytes: Mapping[Node, Mapping[Device, int]]) -> dict[tuple[Node, Device], Storage]:
+    return {
+        (node, device): Storage(padded(nbytes), device, "arena", 0, position, position)
+        for position, node in enumerate(graph.nodes)
+        for device, nbytes in inner_nbytes.get(node, {}).items()
     }
 
 

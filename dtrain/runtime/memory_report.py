@@ -71,6 +71,7 @@ def _contents(graph: Graph, plan: MemoryPlan) -> dict[Storage, str]:
     for value, storage in plan.storage.items():
         held.setdefault(storage, []).append(value)
     found = {storage: f"workspace of {_node_text(node)}" for node, storage in plan.workspaces.items()}
+    found.update({room: f"graphs within {_node_text(node)}" for (node, _), room in plan.rooms.items()})
     for (node, value), storage in plan.copies.items():
         found[storage] = f"%{names[value]} in order, for {_node_text(node)}"
     for storage, (first, *others) in held.items():

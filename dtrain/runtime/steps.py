@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dtrain.graph.graph import Node
 
-StepKind = Literal["kernel", "copy", "collective", "start", "wait"]
+StepKind = Literal["kernel", "copy", "collective", "start", "wait", "region"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Step:
 
     Attributes:
         kind: a kernel that computes, one that talks to other ranks, a copy that the binding put in; the begin of a
-            collective that other steps overlap with, and the wait for it.
+            collective that other steps overlap with, and the wait for it; a node that runs graphs of its own.
         call: bound to its arrays.
         node: whom it serves; None for copies of states.
         name: of the kernel, "copy" or "wait".

@@ -188,3 +188,35 @@ def test_programs_change_something() -> None:
     for program in PROGRAMS:
         _, (end, gradients), _ = run(program, traced=False)
         assert end != start or gradients != [None, None], program.__name__
+
+
+REDUCTIONS: dict[str, Callable[[dt.Tensor], dt.Tensor]] = {
+    "sum": lambda x: x.sum((2, 3)),
+    "sum of all": lambda x: x.sum(),
+    "mean": lambda x: x.mean((2, 3)),
+    "var": lambda x: x.var((2, 3)),
+    "prod": lambda x: x.prod(1),
+    "logsumexp": lambda x: x.logsumexp((2, 3)),
+}
+
+
+@pytest.mark.parametrize("word", REDUCTIONS)
+@pytest.mark.parametrize("place", ["argument", "state"])
+def test_what_has_gaps_is_reduced_in_the_order_of_its_axes(word: str, place: str) -> None:
+    """A run copies it in order, where NumPy would add along the strides: the bits are those of `x.contiguous()`."""
+    numbers = np.random.default_rng(0).standard_normal((3, 4, 8, 6)).astype(np.float32)
+    x, reduce = dt.tensor(numbers).permute(0, 3, 1, 2), REDUCTIONS[word]
+    traced = dt.trace(reduce)(x) if place == "argument" else dt.trace(lambda: reduce(x))()
+    assert traced.numpy().tobytes() == reduce(x.contiguous()).numpy().tobytes()
+    np.testing.assert_allclose(traced.numpy(), reduce(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("word", REDUCTIONS)
+def test_views_within_a_function_are_reduced_as_eagerly(word: str) -> None:
+    x = dt.tensor(np.random.default_rng(0).standard_normal((3, 4, 8, 6)).astype(np.float32))
+    assert x.numpy().flags.c_contiguous
+
+    def reduce(x: dt.Tensor) -> dt.Tensor:
+        return REDUCTIONS[word](x.permute(0, 3, 1, 2))
+
+    assert dt.trace(reduce)(x).numpy().tobytes() == reduce(x).numpy().tobytes()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import dtrain.collectives  # noqa: F401  registers its facts
+import dtrain.collectives.ops.graph_runs  # noqa: F401  registers facts of collectives
 from dtrain.graph.facet import Facet
 from dtrain.graph.layout_rules import LAYOUT_RULES
 from dtrain.graph.op import Op, get_op

@@ -157,7 +157,7 @@ def test_convolutions_of_a_step_use_memory_of_the_arena_only() -> None:
     graph.outputs = list(graph.add_node(get_op("conv2d"), [x, w], attrs).outputs)
     states, arguments = random_arrays(graph.states, 1), random_arrays(graph.arguments, 2)
     executor = Executor(graph, [wrap(states[0].copy())])
-    if "im2col" not in "".join(executor._kernels[node].kernel.name for node in graph.nodes):
+    if "im2col" not in "".join(executor.planned.kernels[node].kernel.name for node in graph.nodes):
         pytest.skip("no compiled im2col on this machine")
     (workspace,) = executor.plan.workspaces.values()
     assert workspace.nbytes >= 4 * 9 * 3 * 81 * 4, "the columns at least"
