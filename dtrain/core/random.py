@@ -90,7 +90,7 @@ class Generator:
         device: DeviceLike = CPU,
     ) -> Tensor:
         """Evenly spread over [low, high)."""
-        return self._draw("random_uniform", shape, dtype, device, low=float(low), high=float(high))
+        return self._draw("uniform", shape, dtype, device, low=float(low), high=float(high))
 
     def normal(
         self,
@@ -102,7 +102,7 @@ class Generator:
         device: DeviceLike = CPU,
     ) -> Tensor:
         """Normally distributed."""
-        return self._draw("random_normal", shape, dtype, device, mean=float(mean), std=float(std))
+        return self._draw("normal", shape, dtype, device, mean=float(mean), std=float(std))
 
     def randint(
         self,
@@ -120,22 +120,22 @@ class Generator:
         low, high = int(low), int(high)
         _expect_in_range(wanted, low, high)
         drawn = int64 if wanted.is_floating or wanted is bool_ else wanted
-        numbers = self._draw("random_integers", shape, drawn, device, low=low, high=high)
+        numbers = self._draw("randint", shape, drawn, device, low=low, high=high)
         return numbers if drawn is wanted else cast(numbers, wanted)
 
     def permutation(self, n: int, *, device: DeviceLike = CPU) -> Tensor:
         """0 … n − 1 in random order, s64[n]."""
-        return self._draw("random_permutation", n, int64, device)
+        return self._draw("permutation", n, int64, device)
 
     def bernoulli(
         self, shape: ShapeLike = (), p: float = 0.5, *, dtype: DTypeLike = bool_, device: DeviceLike = CPU
     ) -> Tensor:
         """1 (or True) with probability p, else 0."""
-        return self._draw("random_bernoulli", shape, dtype, device, p=float(p))
+        return self._draw("bernoulli", shape, dtype, device, p=float(p))
 
     def dropout_mask(self, shape: ShapeLike, p: float, *, dtype: DTypeLike, device: DeviceLike) -> Tensor:
         """0 with probability p, else 1 / (1 − p)."""
-        return self._draw("random_dropout_mask", shape, dtype, device, p=float(p))
+        return self._draw("dropout_mask", shape, dtype, device, p=float(p))
 
     def _draw(self, op: str, shape: ShapeLike, dtype: DTypeLike, device: DeviceLike, **attrs: Any) -> Tensor:
         sizes, wanted, place = as_shape(shape, op), as_dtype(dtype), placement(device)

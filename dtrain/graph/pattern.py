@@ -1,6 +1,6 @@
 """Patterns: values that describe a piece of a graph by what computes it.
 
-    call("negative", call("negative", anything("x")))
+    call("neg", call("neg", anything("x")))
     call("add", anything("x"), filled_with(0))
 
 A pattern is matched against a value from its node towards the inputs. A name that stands twice means the same value.

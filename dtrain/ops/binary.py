@@ -72,11 +72,11 @@ def _add_grad(node: TapeNode, grad: Tensor) -> Pair:
     return _sums(node, lambda: grad, lambda: grad)
 
 
-def _subtract_grad(node: TapeNode, grad: Tensor) -> Pair:
+def _sub_grad(node: TapeNode, grad: Tensor) -> Pair:
     return _sums(node, lambda: grad, lambda: -grad)
 
 
-def _multiply_grad(node: TapeNode, grad: Tensor) -> Pair:
+def _mul_grad(node: TapeNode, grad: Tensor) -> Pair:
     x, y = node.inputs
     if x.shape == y.shape:  # one product each
         return _sums(node, lambda: grad * y, lambda: grad * x)
@@ -86,7 +86,7 @@ def _multiply_grad(node: TapeNode, grad: Tensor) -> Pair:
     )
 
 
-def _divide_grad(node: TapeNode, grad: Tensor) -> Pair:
+def _div_grad(node: TapeNode, grad: Tensor) -> Pair:
     return _composed(node, lambda g, x, y: g / y, lambda g, x, y: -g * (x / y) / y, grad, *node.inputs)
 
 
@@ -160,11 +160,11 @@ def _holds_integers(types: Sequence[TensorType]) -> bool:
 
 
 ADD = binary("add", _add_grad, dtypes=ALL, grad_reads="none")
-SUBTRACT = binary("subtract", _subtract_grad, dtypes=NUMBERS, grad_reads="none")
-MULTIPLY = binary("multiply", _multiply_grad, dtypes=ALL, grad_reads="others")
-DIVIDE = binary("divide", _divide_grad, _positive)
+SUB = binary("sub", _sub_grad, dtypes=NUMBERS, grad_reads="none")
+MUL = binary("mul", _mul_grad, dtypes=ALL, grad_reads="others")
+DIV = binary("div", _div_grad, _positive)
 # The divisor 0 and negative exponents have no meaning among integers.
-FLOOR_DIVIDE = binary("floor_divide", _flat_grad, binary_samples(1.1, 1.9), dtypes=NUMBERS, checks=_holds_integers)
+FLOOR_DIV = binary("floor_div", _flat_grad, binary_samples(1.1, 1.9), dtypes=NUMBERS, checks=_holds_integers)
 MOD = binary("mod", _mod_grad, binary_samples(1.1, 1.9), dtypes=NUMBERS, checks=_holds_integers)
 POW = binary("pow", _pow_grad, _positive, dtypes=NUMBERS, checks=_holds_integers)
 MAXIMUM = binary("maximum", _extremum_grad(lambda a, b: a > b), dtypes=ALL)
@@ -183,12 +183,12 @@ def add(x: Any, y: Any, *, alpha: float = 1) -> Tensor:
 
 def sub(x: Any, y: Any, *, alpha: float = 1) -> Tensor:
     """x − alpha·y with broadcasting and dtype promotion."""
-    return apply(SUBTRACT, x, y if alpha == 1 else mul(y, alpha))
+    return apply(SUB, x, y if alpha == 1 else mul(y, alpha))
 
 
 def mul(x: Any, y: Any) -> Tensor:
     """x · y with broadcasting and dtype promotion."""
-    return apply(MULTIPLY, x, y)
+    return apply(MUL, x, y)
 
 
 def div(x: Any, y: Any, *, rounding_mode: Literal["floor", "trunc"] | None = None) -> Tensor:
@@ -200,7 +200,7 @@ def div(x: Any, y: Any, *, rounding_mode: Literal["floor", "trunc"] | None = Non
     Tensor([0.5, 1. ], f32[2]@cpu)
     """
     if rounding_mode is None:
-        return apply(DIVIDE, *_as_floats(x, y))
+        return apply(DIV, *_as_floats(x, y))
     if rounding_mode == "floor":
         return floor_div(x, y)
     if rounding_mode != "trunc":
@@ -216,7 +216,7 @@ def floor_div(x: Any, y: Any) -> Tensor:
     >>> floor_div(tensor([7, -7]), 2)
     Tensor([ 3, -4], s64[2]@cpu)
     """
-    return apply(FLOOR_DIVIDE, x, y)
+    return apply(FLOOR_DIV, x, y)
 
 
 def mod(x: Any, y: Any) -> Tensor:

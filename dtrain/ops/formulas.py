@@ -82,14 +82,14 @@ def elementwise_op(
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": absolute,
     "add": operator.add,
-    "divide": operator.truediv,
+    "div": operator.truediv,
     "exp_non_positive": lambda x: exp(minimum(x, 0)),
     "greater": operator.gt,
-    "multiply": operator.mul,
-    "negative": operator.neg,
+    "mul": operator.mul,
+    "neg": operator.neg,
     "sigmoid": lambda x: apply(OPS["sigmoid"], x),
     "sign": sign,
-    "subtract": operator.sub,
+    "sub": operator.sub,
     "where": where,
 }
 

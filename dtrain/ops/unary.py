@@ -81,7 +81,7 @@ def unary(
     return function
 
 
-neg = unary("negative", "−x.", by_input=lambda g, x: -g, dtypes=NUMBERS)
+neg = unary("neg", "−x.", by_input=lambda g, x: -g, dtypes=NUMBERS)
 abs = unary("abs", "|x|; the gradient at 0 is 0.", by_input=lambda g, x: g * sign(x), dtypes=ALL)
 sign: Unary = unary("sign", "−1, 0 or 1.", by_input=lambda g, x: g * 0, low=0.5, dtypes=NUMBERS)
 square = unary("square", "x².", by_input=lambda g, x: g * (x * 2), dtypes=NUMBERS)

@@ -25,8 +25,8 @@ def _is_integer_like_x(match: Match) -> bool:
 
 RULES = [
     Rule(
-        name="negative_of_negative",
-        pattern=call("negative", call("negative", anything("x"))),
+        name="neg_of_neg",
+        pattern=call("neg", call("neg", anything("x"))),
         replacement=_x,
         reason="a sign that is turned twice is as it was",
     ),
@@ -46,7 +46,7 @@ RULES = [
     ),
     Rule(
         name="times_one",
-        pattern=call("multiply", anything("x"), filled_with(1)),
+        pattern=call("mul", anything("x"), filled_with(1)),
         condition=_is_integer_like_x,  # the product makes signalling NaNs quiet
         replacement=_x,
         reason="a product with 1",

@@ -11,10 +11,10 @@ from dtrain.kernels.formula.table import KERNELS, Kernel
 # max(a, b) and min(a, b) give b where either is NaN: x stands second, so that one goes through.
 VECTOR_FUNCTIONS = {
     "add": "({} + {})",
-    "subtract": "({} - {})",
-    "multiply": "({} * {})",
-    "divide": "({} / {})",
-    "negative": "(V(T(-1)) * {})",
+    "sub": "({} - {})",
+    "mul": "({} * {})",
+    "div": "({} / {})",
+    "neg": "(V(T(-1)) * {})",
     "maximum": "max({1}, {0})",
     "minimum": "min({1}, {0})",
     "abs": "max(V::zero() - {0}, {0})",

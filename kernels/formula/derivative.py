@@ -25,7 +25,7 @@ def derivative(formula: Expression, by: Value) -> Expression:
     >>> from dtrain.kernels.formula.expression import clip
     >>> x = Value("x")
     >>> print(derivative(x * clip(x + 3, 0, 6) / 6, x))
-    where(greater(x, -3), where(greater(3, x), divide(add(multiply(2, x), 3), 6), 1), 0)
+    where(greater(x, -3), where(greater(3, x), div(add(mul(2, x), 3), 6), 1), 0)
     """
     kink = next((part for part in parts(formula) if _is_kink(part, by)), None)
     if kink is None:
@@ -51,12 +51,12 @@ def _derivative(formula: Expression, by: Value) -> Expression:
         condition, x, y = arguments
         return where(condition, derivative(x, by), derivative(y, by))
     slopes = [_derivative(argument, by) for argument in arguments]
-    if name in ("add", "subtract", "negative"):
+    if name in ("add", "sub", "neg"):
         return Apply(name, tuple(slopes))
-    if name == "multiply":
+    if name == "mul":
         x, y = arguments
         return slopes[0] * y + x * slopes[1]
-    if name == "divide":
+    if name == "div":
         x, y = arguments
         return slopes[0] / y if slopes[1] == ZERO else (slopes[0] * y - x * slopes[1]) / (y * y)
     return DERIVATIVES[name](arguments[0], formula) * slopes[0]
@@ -76,7 +76,7 @@ def product_with(grad: Value, slope: Expression) -> Expression:
     if isinstance(slope, Apply) and slope.function == "where":
         condition, x, y = slope.arguments
         return where(condition, product_with(grad, x), product_with(grad, y))
-    if isinstance(slope, Apply) and slope.function == "divide" and slope.arguments[0] == ONE:
+    if isinstance(slope, Apply) and slope.function == "div" and slope.arguments[0] == ONE:
         return grad / slope.arguments[1]
     return grad * slope
 

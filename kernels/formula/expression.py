@@ -16,7 +16,7 @@ class Expression:
 
     >>> x = Value("x")
     >>> print(x * clip(x + 3, 0, 6) / 6)
-    divide(multiply(x, minimum(maximum(add(x, 3), 0), 6)), 6)
+    div(mul(x, minimum(maximum(add(x, 3), 0), 6)), 6)
     """
 
     def __add__(self, other: Operand) -> Expression:
@@ -26,25 +26,25 @@ class Expression:
         return apply("add", other, self)
 
     def __sub__(self, other: Operand) -> Expression:
-        return apply("subtract", self, other)
+        return apply("sub", self, other)
 
     def __rsub__(self, other: Operand) -> Expression:
-        return apply("subtract", other, self)
+        return apply("sub", other, self)
 
     def __mul__(self, other: Operand) -> Expression:
-        return apply("multiply", self, other)
+        return apply("mul", self, other)
 
     def __rmul__(self, other: Operand) -> Expression:
-        return apply("multiply", other, self)
+        return apply("mul", other, self)
 
     def __truediv__(self, other: Operand) -> Expression:
-        return apply("divide", self, other)
+        return apply("div", self, other)
 
     def __rtruediv__(self, other: Operand) -> Expression:
-        return apply("divide", other, self)
+        return apply("div", other, self)
 
     def __neg__(self) -> Expression:
-        return apply("negative", self)
+        return apply("neg", self)
 
     def __gt__(self, other: Operand) -> Expression:
         return apply("greater", self, other)

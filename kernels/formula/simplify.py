@@ -34,7 +34,7 @@ def _product(x: Expression, y: Expression) -> Expression:
     for first, second in ((x, y), (y, x)):
         if second == apply("sign", first):
             return apply("abs", first)
-    return apply("multiply", x, y)
+    return apply("mul", x, y)
 
 
 def _quotient(x: Expression, y: Expression) -> Expression:
@@ -49,15 +49,15 @@ def _quotient(x: Expression, y: Expression) -> Expression:
     factors = factors_of(x)
     if y in factors and not isinstance(y, Number):
         return product_of(_without(factors, y))
-    return apply("divide", x, y)
+    return apply("div", x, y)
 
 
 def _negative(x: Expression) -> Expression:
     if isinstance(x, Number):
         return Number(-x.value)
-    if isinstance(x, Apply) and x.function == "negative":
+    if isinstance(x, Apply) and x.function == "neg":
         return x.arguments[0]
-    return apply("negative", x)
+    return apply("neg", x)
 
 
 def _where(condition: Expression, x: Expression, y: Expression) -> Expression:
@@ -76,9 +76,9 @@ def _are_whole(*numbers: Number) -> bool:
 
 def factors_of(expression: Expression) -> list[Expression]:
     """Formulas whose product is this one."""
-    if isinstance(expression, Apply) and expression.function == "multiply":
+    if isinstance(expression, Apply) and expression.function == "mul":
         return [factor for argument in expression.arguments for factor in factors_of(argument)]
-    if isinstance(expression, Apply) and expression.function == "negative":
+    if isinstance(expression, Apply) and expression.function == "neg":
         return [MINUS_ONE, *factors_of(expression.arguments[0])]
     return [expression]
 
@@ -100,11 +100,11 @@ Terms = dict[Expression, float]  # what is added up, and how often
 
 
 def _add_terms(terms: Terms, expression: Expression, times: float) -> None:
-    if isinstance(expression, Apply) and expression.function in ("add", "subtract"):
+    if isinstance(expression, Apply) and expression.function in ("add", "sub"):
         x, y = expression.arguments
         _add_terms(terms, x, times)
         _add_terms(terms, y, times if expression.function == "add" else -times)
-    elif isinstance(expression, Apply) and expression.function == "negative":
+    elif isinstance(expression, Apply) and expression.function == "neg":
         _add_terms(terms, expression.arguments[0], -times)
     elif isinstance(expression, Number):
         terms[ONE] = terms.get(ONE, 0) + times * expression.value
@@ -137,7 +137,7 @@ def _total(terms: Terms) -> Expression:
         if total == ZERO:
             total = size if times > 0 else _negative(size)
         else:
-            total = apply("add" if times > 0 else "subtract", total, size)
+            total = apply("add" if times > 0 else "sub", total, size)
     return total
 
 
@@ -156,10 +156,10 @@ def _comparison(x: Expression, y: Expression) -> Expression:
 
 _RULES: dict[str, Callable[..., Expression]] = {
     "add": lambda x, y: _sum("add", x, y),
-    "subtract": lambda x, y: _sum("subtract", x, y),
-    "multiply": _product,
-    "divide": _quotient,
-    "negative": _negative,
+    "sub": lambda x, y: _sum("sub", x, y),
+    "mul": _product,
+    "div": _quotient,
+    "neg": _negative,
     "where": _where,
     "greater": _comparison,
     "maximum": lambda x, y: _extremum("maximum", x, y),

@@ -95,7 +95,7 @@ def _between(low: float, high: float, slope: Expression) -> Expression:
     return where(low < Y, where(high > Y, slope, 0), 0)
 
 
-_SIXTH = apply("divide", 1, 6)
+_SIXTH = apply("div", 1, 6)
 
 ROWS = (
     Row("relu", maximum(X, 0), slope=where(Y > 0, 1, 0)),

@@ -16,13 +16,13 @@ from dtrain.kernels.registry import reference
 
 UFUNCS = {
     "add": np.add,
-    "subtract": np.subtract,
-    "multiply": np.multiply,
-    "divide": np.divide,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
     "maximum": np.maximum,
     "minimum": np.minimum,
     "atan2": np.arctan2,
-    "negative": np.negative,
+    "neg": np.negative,
     "abs": np.absolute,
     "sign": np.sign,
     "square": np.square,
@@ -76,10 +76,10 @@ def _expect_divisors(op: str, y: Array) -> None:
         raise ZeroDivisionError(expected(op, "integers divided by others than 0", "0", "divide floats for ∞ and NaN"))
 
 
-@reference("floor_divide", layouts=LAID_OUT)
-def floor_divide(x: Array, y: Array, out: Array) -> None:
+@reference("floor_div", layouts=LAID_OUT)
+def floor_div(x: Array, y: Array, out: Array) -> None:
     """⌊x / y⌋. Raises ZeroDivisionError for integers divided by 0."""
-    _expect_divisors("floor_divide", y)
+    _expect_divisors("floor_div", y)
     np.floor_divide(x, y, out=out)
 
 

@@ -37,10 +37,10 @@ def softplus_of(xp: Any, x: Array) -> Array:
 # What is not here is a function of the array module.
 _PYTHON = {
     "add": "({} + {})",
-    "subtract": "({} - {})",
-    "multiply": "({} * {})",
-    "divide": "({} / {})",
-    "negative": "(-{})",
+    "sub": "({} - {})",
+    "mul": "({} * {})",
+    "div": "({} / {})",
+    "neg": "(-{})",
     "greater": "({} > {})",
     "exp_non_positive": "xp.exp(xp.minimum({}, 0))",
     "expm1_non_positive": "xp.expm1(xp.minimum({}, 0))",

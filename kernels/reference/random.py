@@ -72,16 +72,16 @@ def _unit(xp: Any, state: Array, new_state: Array, out: Array) -> Array:
     return words.astype("float64") * 2.0**-bits
 
 
-@reference("random_uniform", inputs="N", draws=True)
-def random_uniform(state: Array, out: tuple[Array, Array], *, low: float, high: float, **facts: Any) -> None:
+@reference("uniform", inputs="N", draws=True)
+def uniform(state: Array, out: tuple[Array, Array], *, low: float, high: float, **facts: Any) -> None:
     """low + u · (high − low), u uniform in [0, 1)."""
     values, new_state = out
     unit = _unit(array_module(values), state, new_state, values)
     store(values, (low + unit * (high - low)).reshape(values.shape))
 
 
-@reference("random_normal", inputs="N", draws=True)
-def random_normal(state: Array, out: tuple[Array, Array], *, mean: float, std: float, **facts: Any) -> None:
+@reference("normal", inputs="N", draws=True)
+def normal(state: Array, out: tuple[Array, Array], *, mean: float, std: float, **facts: Any) -> None:
     """mean + std · z, two z from two uniform numbers (Box, Muller 1958), computed in f64."""
     values, new_state = out
     xp = array_module(values)
@@ -90,32 +90,32 @@ def random_normal(state: Array, out: tuple[Array, Array], *, mean: float, std: f
         words, bits = _wide_words(xp, state, new_state, 2 * pairs) >> 11, 53
     else:
         words, bits = _words(xp, state, new_state, 2 * pairs), 32
-    uniform = words.astype("float64") * 2.0**-bits
+    units = words.astype("float64") * 2.0**-bits
     # 1 − u lies in (0, 1], where the logarithm is finite.
-    radius = xp.sqrt(-2 * xp.log1p(-uniform[0::2]))
-    angle = 2 * xp.pi * uniform[1::2]
-    normal = xp.stack([radius * xp.cos(angle), radius * xp.sin(angle)], axis=1).reshape(-1)[: values.size]
-    store(values, (mean + std * normal).reshape(values.shape))
+    radius = xp.sqrt(-2 * xp.log1p(-units[0::2]))
+    angle = 2 * xp.pi * units[1::2]
+    deviates = xp.stack([radius * xp.cos(angle), radius * xp.sin(angle)], axis=1).reshape(-1)[: values.size]
+    store(values, (mean + std * deviates).reshape(values.shape))
 
 
-@reference("random_integers")
-def random_integers(state: Array, out: tuple[Array, Array], *, low: int, high: int, **facts: Any) -> None:
+@reference("randint")
+def randint(state: Array, out: tuple[Array, Array], *, low: int, high: int, **facts: Any) -> None:
     """Integers in [low, high): 64 random bits modulo the range, a bias of at most range / 2⁶⁴."""
     values, new_state = out
     words = _wide_words(array_module(values), state, new_state, values.size)
     values[...] = ((words % (high - low)).astype("int64") + low).astype(values.dtype).reshape(values.shape)
 
 
-@reference("random_permutation")
-def random_permutation(state: Array, out: tuple[Array, Array], **facts: Any) -> None:
+@reference("permutation")
+def permutation(state: Array, out: tuple[Array, Array], **facts: Any) -> None:
     """0 … n − 1 in the order of n random 64-bit keys."""
     values, new_state = out
     xp = array_module(values)
     values[...] = xp.argsort(_wide_words(xp, state, new_state, values.size), kind="stable")
 
 
-@reference("random_dropout_mask", inputs="N", draws=True)
-def random_dropout_mask(state: Array, out: tuple[Array, Array], *, p: float, **facts: Any) -> None:
+@reference("dropout_mask", inputs="N", draws=True)
+def dropout_mask(state: Array, out: tuple[Array, Array], *, p: float, **facts: Any) -> None:
     """0 with probability p, else 1 / (1 − p); 32 random bits decide whatever the dtype."""
     values, new_state = out
     words = _words(array_module(values), state, new_state, values.size)
@@ -124,8 +124,8 @@ def random_dropout_mask(state: Array, out: tuple[Array, Array], *, p: float, **f
     store(values, (keep * scale).reshape(values.shape))
 
 
-@reference("random_bernoulli")
-def random_bernoulli(state: Array, out: tuple[Array, Array], *, p: float, **facts: Any) -> None:
+@reference("bernoulli")
+def bernoulli(state: Array, out: tuple[Array, Array], *, p: float, **facts: Any) -> None:
     """1 with probability p, else 0; 32 random bits decide whatever the dtype."""
     values, new_state = out
     words = _words(array_module(values), state, new_state, values.size)

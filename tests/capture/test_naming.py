@@ -105,7 +105,7 @@ def test_what_backward_records_comes_from_the_line_and_the_module_of_its_forward
         ("blocks.1", line_of(Block.forward, "F.relu")),
     }
     assert {node.scope for node in nodes(graph, "batch_norm_backward_sums")} == {"blocks.0.norm", "blocks.1.norm"}
-    products = {(node.scope, node.source) for node in graph.nodes if node.op.name == "multiply"}
+    products = {(node.scope, node.source) for node in graph.nodes if node.op.name == "mul"}
     assert products == {("", line_of(Net.forward, "self.scale")), ("", line_of(function, "F.exp"))}
     assert not any(node.source == line_of(function, "backward()") for node in nodes(graph, "matmul"))
 
@@ -120,7 +120,7 @@ def test_second_derivatives_come_from_there_too() -> None:
     traced = dt.trace(function)
     x = x_of(3).requires_grad_()
     traced(x)
-    assert {node.source for node in nodes(traced.graphs[0], "multiply")} == {line_of(function, "F.exp")}
+    assert {node.source for node in nodes(traced.graphs[0], "mul")} == {line_of(function, "F.exp")}
 
 
 def test_a_custom_function_is_the_origin_of_its_gradient() -> None:
@@ -138,7 +138,7 @@ def test_a_custom_function_is_the_origin_of_its_gradient() -> None:
 
     traced = dt.trace(function)
     traced(x_of(3).requires_grad_())
-    (add,), (*_, multiply) = (nodes(traced.graphs[0], op) for op in ("add", "multiply"))
+    (add,), (*_, multiply) = (nodes(traced.graphs[0], op) for op in ("add", "mul"))
     assert multiply.source == add.source == line_of(Double.forward, "x + x")
 
 

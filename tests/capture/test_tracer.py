@@ -251,7 +251,7 @@ def test_leaked_tensors_are_refused_everywhere() -> None:
         return x
 
     leak(dt.ones(2))
-    with pytest.raises(TraceError, match="multiply at " + here(1) + r".*f32\[2\]@cpu left over from a traced function"):
+    with pytest.raises(TraceError, match="mul at " + here(1) + r".*f32\[2\]@cpu left over from a traced function"):
         kept[0] * 2
     with pytest.raises(TraceError, match="left over from another traced function"):
         dt.trace(lambda x: x + kept[0])(dt.ones(2))

@@ -71,7 +71,7 @@ def test_dtypes_caps_and_unpackable_nodes_stay_apart() -> None:
         "  %0: f32[2,3]@cpu = square(%x)",
         "  %1: f32[2,3]@cpu = exp(%x)",
         "  %2: f64[2,3]@cpu = cast(%x){dtype=dtype(f64)}",
-        "  %3: f32[2,3]@cpu = negative(%x)",
+        "  %3: f32[2,3]@cpu = neg(%x)",
         reduce(4, "0", "a"),
         reduce(5, "1", "b"),
         reduce(6, "2", "c", dtype="f64"),
@@ -104,7 +104,7 @@ def test_what_depends_on_a_reduced_value_stays_out_of_its_bucket() -> None:
         reduce(1, "0", "first"),
         "  %2: f32[2,3]@cpu = exp(%1)",
         reduce(3, "2", "second"),
-        "  %4: f32[2,3]@cpu = negative(%x)",
+        "  %4: f32[2,3]@cpu = neg(%x)",
         reduce(5, "4", "third"),
         "  return %3, %5",
     )
@@ -140,7 +140,7 @@ def test_a_bunch_keeps_its_order_and_meets_no_other() -> None:
     graph = graph_of(
         "  %0: f32[2,3]@cpu = square(%x)",
         "  %1: f32[2,3]@cpu = exp(%x)",
-        "  %2: f32[2,3]@cpu = negative(%x)",
+        "  %2: f32[2,3]@cpu = neg(%x)",
         reduce(3, "1", "a", bunch=1),
         reduce(4, "0", "b", bunch=1),
         reduce(5, "2", "c", bunch=2),
@@ -282,7 +282,7 @@ def test_resnet18_has_at_most_five_messages_and_the_plan_is_what_runs(bound: Bou
     assert 1 <= len(packed[0]["plan"]) <= 5
     assert packed[0]["plan"] == packed[1]["plan"]
     # Gradients are computed inside their buckets, and the optimizer reads them where the mean left them.
-    assert packed[0]["nodes"]["divide"] == packed[0]["nodes"]["copy"] == packed[0]["copied home"] == 0
+    assert packed[0]["nodes"]["div"] == packed[0]["nodes"]["copy"] == packed[0]["copied home"] == 0
     assert packed[0]["read in buckets"] == packed[0]["read in buckets by the plan"] == 62
     assert packed[0]["arena"] < 0.03 * sum(bucket.nbytes for bucket in packed[0]["plan"]), "no gradient lies there"
     assert packed[0]["not borrowed"] == 0, "every gradient lies in shared memory"

@@ -182,7 +182,7 @@ def test_bernoulli_hits_its_probability(p):
 def test_bad_arguments():
     with pytest.raises(ValueError, match=r"expected a probability in \[0, 1\], got 1.5"):
         Generator(2).bernoulli(3, 1.5)
-    with pytest.raises(TypeError, match="random_uniform: expected dtype f16 bf16 f32 f64, got s32"):
+    with pytest.raises(TypeError, match="uniform: expected dtype f16 bf16 f32 f64, got s32"):
         Generator(2).uniform(3, dtype="s32")
 
 

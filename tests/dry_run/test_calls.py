@@ -22,7 +22,7 @@ pytestmark = pytest.mark.dry_run
 GPU = "cuda:1"  # never the current one
 # Ops whose shapes are numbers that a kernel computes, and ops that look at numbers on the host: here are only zeros.
 NEEDS_NUMBERS = {op.name for op in all_ops() if op.is_dynamic} | {
-    "random_permutation", "floor_divide", "mod", "expect_finite",
+    "permutation", "floor_div", "mod", "expect_finite",
 }  # fmt: skip
 
 

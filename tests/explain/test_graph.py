@@ -47,7 +47,7 @@ def test_the_first_capture_as_text(script: Path, capsys: pytest.CaptureFixture[s
     out = shown.out.splitlines()
     assert out[0].startswith("first: ") and out[0].endswith("nodes captured, 2 after all passes")
     assert "  replace 1 × linear: an earlier node computes the same  # train.py:11" in out
-    assert "  erase 1 × multiply: nobody reads what it computes  # train.py:10" in out
+    assert "  erase 1 × mul: nobody reads what it computes  # train.py:10" in out
     assert "  changes nothing" in out
     assert out[-1] == "}" and any("%weight: f32[2,2]@cpu" in line for line in out)
     assert "arguments ['--epochs', '1']" in shown.err
@@ -64,10 +64,10 @@ def test_all_captures_as_json(script: Path, capsys: pytest.CaptureFixture[str]) 
     assert simplify["changes"] == [
         {
             "kind": "replace",
-            "op": "negative",
+            "op": "neg",
             "scope": "",
             "source": "train.py:15",
-            "reason": "negative_of_negative: a sign that is turned twice is as it was",
+            "reason": "neg_of_neg: a sign that is turned twice is as it was",
         }
     ]
     assert (second["captured_nodes"], second["nodes"]) == (2, 0)

@@ -20,7 +20,7 @@ TYPE = tensor_type((2, 3), float32)
 STEP = """\
 graph step(%x: f32[8,64]@cpu; %w: f32[64,10]@cpu, %count: s64[]@cpu) {
   %0: f32[8,10]@cpu = matmul(%x, %w){transpose_a=False, transpose_b=False}  # train.py:12
-  %1: f32[64,10]@cpu = multiply(%w, %w)
+  %1: f32[64,10]@cpu = mul(%w, %w)
   %2: s64[]@cpu = constant(){value=array(s64[] 0100000000000000)}
   %3: s64[]@cpu = add(%count, %2)  # deep dir/a}b.py:3
   return %0, %x; %w <- %1; %count <- %3
@@ -127,7 +127,7 @@ def test_a_node_without_outputs_reads_back() -> None:
         ("matmul(%x, %w)", "matmul %x %w", r"%out: type = op\(%in\)\{attrs\}, got %0: f32\[8,10\]@cpu = matmul"),
         ("matmul(%x", "matmull(%x", "expected a registered op, got 'matmull'"),
         ("matmul(%x", "matmul(%y", "a value that an earlier line defines, got %y"),
-        ("multiply(%w, %w)", "multiply(%3, %w)", "a value that an earlier line defines, got %3"),
+        ("mul(%w, %w)", "mul(%3, %w)", "a value that an earlier line defines, got %3"),
         ("%1: f32", "%0: f32", "each value defined once, got %0 again"),
         ("%w: f32", "%x: f32", "each value defined once, got %x again"),
         ("f32[8,10]", "f32[8,10", "text such as"),

@@ -25,7 +25,7 @@ def becomes(op: str):
     return lambda editor, match: editor.insert_before(match.node, get_op(op), [match["x"]], reason="new").outputs[0]
 
 
-TWICE = Rule(name="twice", pattern=call("negative", call("negative", X)), replacement=same, reason="for the test")
+TWICE = Rule(name="twice", pattern=call("neg", call("neg", X)), replacement=same, reason="for the test")
 
 
 def graph_of(*lines: str, inputs: str = "%x: f32[2]@cpu; ") -> Graph:
@@ -34,7 +34,7 @@ def graph_of(*lines: str, inputs: str = "%x: f32[2]@cpu; ") -> Graph:
 
 def chain(length: int) -> Graph:
     names = ["x", *map(str, range(length))]
-    lines = [f"  %{i}: f32[2]@cpu = negative(%{names[i]})" for i in range(length)]
+    lines = [f"  %{i}: f32[2]@cpu = neg(%{names[i]})" for i in range(length)]
     return graph_of(*lines, f"  return %{length - 1}")
 
 
@@ -51,7 +51,7 @@ def test_rules_run_until_none_applies(length: int, result: str) -> None:
 def test_a_rule_meets_what_another_one_made() -> None:
     graph = graph_of("  %0: f32[2]@cpu = exp(%x)", "  %1: f32[2]@cpu = exp(%0)", "  return %1")
     rules = [
-        Rule(name="made of exp", pattern=call("exp", X), replacement=becomes("negative"), reason=""),
+        Rule(name="made of exp", pattern=call("exp", X), replacement=becomes("neg"), reason=""),
         TWICE,
     ]
     assert rewrite(graph, rules) == 3
@@ -60,8 +60,8 @@ def test_a_rule_meets_what_another_one_made() -> None:
 
 def test_of_two_rules_the_first_wins_at_every_node() -> None:
     one = Rule(name="one", pattern=call("exp", X), replacement=becomes("sqrt"), reason="")
-    other = Rule(name="other", pattern=call("exp", X), replacement=becomes("negative"), reason="")
-    for rules, name in (([one, other], "sqrt"), ([other, one], "negative")):
+    other = Rule(name="other", pattern=call("exp", X), replacement=becomes("neg"), reason="")
+    for rules, name in (([one, other], "sqrt"), ([other, one], "neg")):
         graph = graph_of("  %0: f32[2]@cpu = exp(%x)", "  %1: f32[2]@cpu = exp(%0)", "  return %1")
         rewrite(graph, rules)
         assert [node.op.name for node in graph.nodes] == [name] * 2
@@ -97,18 +97,18 @@ def test_a_value_of_another_type_is_an_error() -> None:
 
 
 def test_what_checks_values_stays_unless_the_rule_keeps_the_check() -> None:
-    lines = "  %0: s32[2]@cpu = floor_divide(%x, %x)", "  return %0"
+    lines = "  %0: s32[2]@cpu = floor_div(%x, %x)", "  return %0"
     for keeps, count in ((False, 0), (True, 1)):
         graph = graph_of(*lines, inputs="%x: s32[2]@cpu; ")
-        pattern = call("floor_divide", X, anything("y"))
-        rule = Rule(name="divide", pattern=pattern, replacement=same, reason="", keeps_check=keeps)
+        pattern = call("floor_div", X, anything("y"))
+        rule = Rule(name="div", pattern=pattern, replacement=same, reason="", keeps_check=keeps)
         assert rewrite(graph, [rule]) == count
         assert [change.proven for change in graph.changes] == [True] * count
 
 
 UPDATE = (
-    "  %0: f32[2]@cpu = negative(%w)",
-    "  %1: f32[2]@cpu = negative(%0)",
+    "  %0: f32[2]@cpu = neg(%w)",
+    "  %1: f32[2]@cpu = neg(%0)",
     "  %2: f32[2]@cpu = sgd_update(%lr, %w, %1){num_tensors=1, momentum=0.0, dampening=0.0, weight_decay=0.0, "
     "nesterov=False}",
 )

@@ -24,7 +24,7 @@ def good() -> Graph:
     graph = Graph("good")
     x, w = graph.add_argument(TYPE, "x"), graph.add_state(TYPE, "w")
     first = graph.add_node(get_op("add"), [x, w])
-    second = graph.add_node(get_op("multiply"), [first.outputs[0], w])
+    second = graph.add_node(get_op("mul"), [first.outputs[0], w])
     graph.outputs, graph.updates = [first.outputs[0]], {0: second.outputs[0]}
     return graph
 
@@ -98,11 +98,11 @@ def use_a_dynamic_op(graph: Graph) -> None:
 
 BREAKAGES: list[tuple[Callable[[Graph], None], str]] = [
     (repeat_input, "each input once"),
-    (swap_nodes, "inputs of multiply that are defined before it"),
+    (swap_nodes, "inputs of mul that are defined before it"),
     (read_unknown, "inputs of add that are defined before it, got %stray: f32"),
     (list_a_node_twice, "outputs of add that are its own and new"),
     (steal_an_output, "outputs of add that are its own and new"),
-    (change_output_type, r"multiply to give f32\[2,3\]@cpu, got f32\[3,2\]@cpu"),
+    (change_output_type, r"mul to give f32\[2,3\]@cpu, got f32\[3,2\]@cpu"),
     (change_input_shape, r"inputs and attributes that add takes, got f32\[3,2\]@cpu, f32\[2,3\]@cpu; add: expected"),
     (change_input_dtype, r"inputs of add cast to one dtype, got f64\[2,3\]@cpu, f32\[2,3\]@cpu"),
     (add_an_attribute, "inputs and attributes that add takes, .*axis"),

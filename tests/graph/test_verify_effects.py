@@ -21,7 +21,7 @@ graph g(%x: f32[4]@cpu, %i: s64[2]@cpu; %w: f32[4]@cpu, %state: s64[2]@cpu, %lr:
   %1: f32[2]@cpu = take(%x, %i){axes=(0,)}  # train.py:2
   %2: f32[4]@cpu = all_reduce(%0){group='world', op='sum'}  # train.py:3
   %3: f32[4]@cpu = all_reduce(%x){group='world', op='max'}  # train.py:4
-  %4: f32[4]@cpu, %5: s64[2]@cpu = random_uniform(%state){shape=(4,), dtype=dtype(f32), device=device(cpu), low=0.0, high=1.0}  # train.py:5
+  %4: f32[4]@cpu, %5: s64[2]@cpu = uniform(%state){shape=(4,), dtype=dtype(f32), device=device(cpu), low=0.0, high=1.0}  # train.py:5
   %6: f32[4]@cpu = exp(%w)  # train.py:6
   %7: f32[4]@cpu = sgd_update(%lr, %w, %2){num_tensors=1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False}  # train.py:7
   return %1, %3, %4, %6; %w <- %7; %state <- %5
@@ -115,7 +115,7 @@ BREAKAGES: list[tuple[Callable[[Graph], None], str]] = [
     (replace_what_checks, r"what take checks to be checked, got take \(train.py:2\) gone"),
     (
         draw_again,
-        r"what overwrites a value, random draws among it, to stay alone, got random_uniform \(train.py:5\) ag",
+        r"what overwrites a value, random draws among it, to stay alone, got uniform \(train.py:5\) ag",
     ),
     (update_again, r"what overwrites a value, .*, got sgd_update \(train.py:7\) again"),
     (
@@ -137,7 +137,7 @@ def rename(graph: Graph) -> None:
     """Every collective replaced by an equal one, in order; a check by another; a draw moved within its place."""
     with Editor(graph) as editor:
         for node in list(editor.nodes()):
-            if node.op.is_collective or node.op.name in ("take", "random_uniform", "sgd_update"):
+            if node.op.is_collective or node.op.name in ("take", "uniform", "sgd_update"):
                 new = editor.insert_before(node, node.op, node.inputs, node.attrs, reason="")
                 editor.replace(node, new.outputs, reason="")
 

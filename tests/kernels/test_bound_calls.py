@@ -18,7 +18,7 @@ from dtrain.kernels.cpu_kernels import compiled_rows
 
 BOUND = [each for each in all_kernels() if each.binder is not None and each.is_supported]
 LOOKS_AT_ELEMENTS = {
-    "max_pool2d_backward", "random_dropout_mask", "random_normal", "random_uniform", "rank_order_reduce",
+    "max_pool2d_backward", "dropout_mask", "normal", "uniform", "rank_order_reduce",
     "softmax_cross_entropy", "softmax_cross_entropy_backward",
 }  # fmt: skip
 

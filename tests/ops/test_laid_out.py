@@ -115,7 +115,7 @@ def test_images_broadcast_but_not_along_blocks_of_channels() -> None:
         got = laid_out(x, layout) * laid_out(per_channel, layout)
         np.testing.assert_array_equal(got.numpy(), x * per_channel)
         if layout.is_blocked:
-            with pytest.raises(LayoutError, match=rf"multiply: expected {layout} inputs of one number of channels"):
+            with pytest.raises(LayoutError, match=rf"mul: expected {layout} inputs of one number of channels"):
                 laid_out(x, layout) * laid_out(per_pixel, layout)
         else:
             np.testing.assert_array_equal((laid_out(x, layout) * laid_out(per_pixel, layout)).numpy(), x * per_pixel)

@@ -31,8 +31,8 @@ from dtrain.runtime.buckets import BUCKET_MEMBERS
 
 # Not comparable with the same op in f64 (or s64 for integers).
 WITHOUT_WIDE_TWIN = {
-    "random_uniform": "the number of random bits follows the dtype; tests/core/test_random.py checks each",
-    "random_normal": "the number of random bits follows the dtype; tests/core/test_random.py checks each",
+    "uniform": "the number of random bits follows the dtype; tests/core/test_random.py checks each",
+    "normal": "the number of random bits follows the dtype; tests/core/test_random.py checks each",
 }
 # ~True is False, but in integers ~1 is −2.
 BOOL_IS_NOT_A_SMALL_INTEGER = {"bitwise_not"}

@@ -17,12 +17,12 @@ from dtrain.graph.op import all_ops, get_op
 
 KIND = {"bool": 0, "unsigned": 1, "signed": 1, "float": 2}
 SAME = {
-    "add": F.add, "subtract": F.sub, "multiply": F.mul, "floor_divide": F.floor_div, "mod": F.mod, "pow": F.pow,
+    "add": F.add, "sub": F.sub, "mul": F.mul, "floor_div": F.floor_div, "mod": F.mod, "pow": F.pow,
     "maximum": F.maximum, "minimum": F.minimum, "bitwise_and": F.bitwise_and, "bitwise_or": F.bitwise_or,
     "bitwise_xor": F.bitwise_xor, "left_shift": F.left_shift, "right_shift": F.right_shift,
     "where": lambda x, y: F.where(dt.tensor(True), x, y),
 }  # fmt: skip
-IN_FLOATS = {"divide": F.div, "atan2": F.atan2}
+IN_FLOATS = {"div": F.div, "atan2": F.atan2}
 TRUTHS = {
     "equal": F.equal, "not_equal": F.not_equal, "less": F.less, "less_equal": F.less_equal, "greater": F.greater,
     "greater_equal": F.greater_equal, "logical_and": F.logical_and, "logical_or": F.logical_or,

@@ -30,7 +30,7 @@ graph g(%x: f32[2]@cpu; %w: f32[2]@cpu) {
   %1: f32[2]@cpu = add(%x, %w)
   %2: f32[2]@cpu = exp(%0)
   %3: f32[2]@cpu = exp(%1)
-  %4: f32[2]@cpu = multiply(%2, %3)
+  %4: f32[2]@cpu = mul(%2, %3)
   return %4, %3; %w <- %1
 }"""
     )
@@ -40,7 +40,7 @@ graph g(%x: f32[2]@cpu; %w: f32[2]@cpu) {
 graph g(%x: f32[2]@cpu; %w: f32[2]@cpu) {
   %0: f32[2]@cpu = add(%x, %w)
   %1: f32[2]@cpu = exp(%0)
-  %2: f32[2]@cpu = multiply(%1, %1)
+  %2: f32[2]@cpu = mul(%1, %1)
   return %2, %1; %w <- %0
 }""".strip()
     )
@@ -55,7 +55,7 @@ graph g(%x: f32[2]@cpu; %w: f32[2]@cpu) {
         ("clip(%x){low=0, high=1}", "clip(%x){low=0, high=True}", False),
         ("clip(%x){low='nan'::float, high=1}", "clip(%x){low='nan'::float, high=1}", True),
         ("add(%x, %y)", "add(%y, %x)", False),
-        ("add(%x, %y)", "subtract(%x, %y)", False),
+        ("add(%x, %y)", "sub(%x, %y)", False),
         ("constant(){value=array(f32[2] 0000000000000000)}", "constant(){value=array(f32[2] 0000000000000000)}", True),
         ("constant(){value=array(f32[2] 0000000000000000)}", "constant(){value=array(f32[2] 0000008000000000)}", False),
     ],

@@ -16,10 +16,10 @@ from dtrain.passes.simplify import RULES, simplify
 # {0} is the dtype, {1} how many elements x has, {2} and {3} a constant 0 and 1.
 SIGNED = tuple(dtype for dtype in NUMBERS if dtype.tag != "u8")
 EXAMPLES: dict[str, tuple[str, tuple[DType, ...]]] = {
-    "negative_of_negative": ("%0: {0}[{1}]@cpu = negative(%x)\n  %1: {0}[{1}]@cpu = negative(%0)", SIGNED),
+    "neg_of_neg": ("%0: {0}[{1}]@cpu = neg(%x)\n  %1: {0}[{1}]@cpu = neg(%0)", SIGNED),
     "cast_to_same": ("%1: {0}[{1}]@cpu = cast(%x){{dtype=dtype({0})}}", ALL),
     "reshape_to_same": ("%1: {0}[{1}]@cpu = reshape(%x){{shape=({1},)}}", ALL),
-    "times_one": ("%0: {0}[]@cpu = {3}\n  %1: {0}[{1}]@cpu = multiply(%x, %0)", INTEGERS),
+    "times_one": ("%0: {0}[]@cpu = {3}\n  %1: {0}[{1}]@cpu = mul(%x, %0)", INTEGERS),
     "plus_zero": ("%0: {0}[]@cpu = {2}\n  %1: {0}[{1}]@cpu = add(%x, %0)", INTEGERS),
 }
 

@@ -65,7 +65,7 @@ def make_graph(seed: int, num_nodes: int = 30) -> Graph:
         values.append(graph.add_state(_random_type(random), f"w{position}"))
     for _ in range(num_nodes):
         values += _random_node(graph, values, random).outputs
-    packable = [node.outputs[0] for node in graph.nodes if node.op.name in ("negative", "add")]
+    packable = [node.outputs[0] for node in graph.nodes if node.op.name in ("neg", "add")]
     if len(packable) >= 3 and random.random() < 0.7:
         chosen = [packable[i] for i in sorted(random.choice(len(packable), 2, replace=False))]
         if chosen[0].type is chosen[1].type:
@@ -86,11 +86,11 @@ def _random_type(random: np.random.Generator) -> TensorType:
 def _random_node(graph: Graph, values: list[Value], random: np.random.Generator) -> Node:
     # Recent values and states are likelier, so that lifetimes vary.
     x = values[int(random.integers(max(0, len(values) - 8), len(values)))] if random.random() < 0.7 else values[0]
-    kind = random.choice(["negative", "add", "update", "reshape", "transpose", "slice"])
+    kind = random.choice(["neg", "add", "update", "reshape", "transpose", "slice"])
     alike = [value for value in values if value.type is x.type]
     y = alike[int(random.integers(len(alike)))]
-    if kind == "negative":
-        return graph.add_node(get_op("negative"), [x])
+    if kind == "neg":
+        return graph.add_node(get_op("neg"), [x])
     if kind == "update":
         return graph.add_node(UPDATE, [x, y])
     if kind == "reshape" and x.type.size == 6:

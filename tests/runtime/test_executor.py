@@ -68,7 +68,7 @@ def test_kept_outputs_are_right_and_apart(seed: int) -> None:
 
 
 def test_results_are_new_arrays() -> None:
-    graph = parse_graph("graph g(%x: f32[2]@cpu; ) {\n  %0: f32[2]@cpu = negative(%x)\n  return %0, %0, %x\n}")
+    graph = parse_graph("graph g(%x: f32[2]@cpu; ) {\n  %0: f32[2]@cpu = neg(%x)\n  return %0, %0, %x\n}")
     executor = Executor(graph, [])
     results = executor.run([np.ones(2, np.float32)])
     executor.run([np.zeros(2, np.float32)])
@@ -87,7 +87,7 @@ def test_a_graph_without_nodes_runs() -> None:
 
 def test_arrays_are_aligned_and_blocks_adjacent() -> None:
     graph = Graph()
-    parts = [graph.add_node(get_op("negative"), [graph.add_argument(TYPE)]).outputs[0] for _ in range(3)]
+    parts = [graph.add_node(get_op("neg"), [graph.add_argument(TYPE)]).outputs[0] for _ in range(3)]
     graph.outputs = list(graph.add_node(PACKED, parts).outputs)
     seen: list[tuple[int, ...]] = []
     executor = Executor(graph, [])
@@ -100,7 +100,7 @@ def test_arrays_are_aligned_and_blocks_adjacent() -> None:
 
 def test_updated_states_get_new_versions() -> None:
     graph = parse_graph(
-        "graph g(; %w: f32[2]@cpu, %v: f32[2]@cpu) {\n  %0: f32[2]@cpu = negative(%w)\n  return ; %w <- %0\n}"
+        "graph g(; %w: f32[2]@cpu, %v: f32[2]@cpu) {\n  %0: f32[2]@cpu = neg(%w)\n  return ; %w <- %0\n}"
     )
     w, v = wrap(np.ones(2, np.float32)), wrap(np.ones(2, np.float32))
     executor = Executor(graph, [w, v])

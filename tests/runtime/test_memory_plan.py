@@ -22,7 +22,7 @@ def chain(length: int) -> Graph:
     graph = Graph()
     value = graph.add_argument(TYPE)
     for _ in range(length):
-        value = graph.add_node(get_op("negative"), [value]).outputs[0]
+        value = graph.add_node(get_op("neg"), [value]).outputs[0]
     graph.outputs = [value]
     return graph
 
@@ -73,10 +73,10 @@ def test_a_large_value_finds_the_gap_of_small_ones_that_died() -> None:
     small, large = tensor_type((64,), float32), tensor_type((128,), float32)
     graph = Graph()
     x, y = graph.add_argument(small), graph.add_argument(large)
-    first = graph.add_node(get_op("negative"), [x]).outputs[0]
-    second = graph.add_node(get_op("negative"), [first]).outputs[0]
+    first = graph.add_node(get_op("neg"), [x]).outputs[0]
+    second = graph.add_node(get_op("neg"), [first]).outputs[0]
     graph.add_node(get_op("add"), [first, second])
-    graph.outputs = [graph.add_node(get_op("negative"), [y]).outputs[0]]
+    graph.outputs = [graph.add_node(get_op("neg"), [y]).outputs[0]]
     plan = plan_memory(graph)
     assert plan.arena_nbytes == 3 * small.nbytes
 
@@ -85,9 +85,9 @@ def test_a_large_value_finds_the_gap_of_small_ones_that_died() -> None:
 
 TWO_DEVICES = """
 graph g(%x: f32[64]@cpu; ) {
-  %0: f32[64]@cpu = negative(%x)
+  %0: f32[64]@cpu = neg(%x)
   %1: f32[64]@cuda:1 = to_device(%0){device=device(cuda:1)}
-  %2: f32[64]@cuda:1 = negative(%1)
+  %2: f32[64]@cuda:1 = neg(%1)
   %3: f32[64]@cuda:1 = add(%1, %2)
   %4: f32[64]@cpu = to_device(%3){device=device(cpu)}
   return %4
@@ -148,7 +148,7 @@ def test_workspaces_overlap_nothing_that_their_node_touches(seed: int) -> None:
 
 SCATTERED = """
 graph g(%x: f32[8,16]@cpu; ) {
-  %0: f32[8,16]@cpu = negative(%x)
+  %0: f32[8,16]@cpu = neg(%x)
   %1: f32[16,8]@cpu = transpose(%0){axes=(1, 0)}
   %2: f32[16,8]@cpu = add(%1, %1)
   %3: f32[128]@cpu = reshape(%0){shape=(128,)}
@@ -185,7 +185,7 @@ def test_copies_overlap_nothing_that_their_node_touches(seed: int) -> None:
 
 VIEWS = """
 graph g(%x: f32[2,3]@cpu; %w: f32[2,3]@cpu) {
-  %0: f32[2,3]@cpu = negative(%x)
+  %0: f32[2,3]@cpu = neg(%x)
   %1: f32[3,2]@cpu = transpose(%0){axes=(1, 0)}
   %2: f32[6]@cpu = reshape(%0){shape=(6,)}
   %3: f32[6]@cpu = reshape(%1){shape=(6,)}
@@ -272,7 +272,7 @@ def test_an_input_that_is_read_twice_is_not_overwritten() -> None:
 
 def test_a_view_is_not_overwritten() -> None:
     graph, x, _ = update_graph()
-    made = graph.add_node(get_op("negative"), [x]).outputs[0]
+    made = graph.add_node(get_op("neg"), [x]).outputs[0]
     view = graph.add_node(get_op("transpose"), [made], {"axes": (1, 0)}).outputs[0]
     new = graph.add_node(UPDATE, [view, x]).outputs[0]
     graph.outputs = [new]
@@ -282,7 +282,7 @@ def test_a_view_is_not_overwritten() -> None:
 
 def test_a_new_value_is_computed_in_its_state_once_the_old_one_is_dead() -> None:
     graph, x, w = update_graph()
-    half = graph.add_node(get_op("negative"), [w]).outputs[0]
+    half = graph.add_node(get_op("neg"), [w]).outputs[0]
     new = graph.add_node(get_op("add"), [half, x]).outputs[0]
     graph.updates = {0: new}
     plan = plan_memory(graph)
@@ -312,7 +312,7 @@ def packed_graph(*shapes: tuple[int, ...]) -> Graph:
     parts = []
     for shape in shapes:
         x = graph.add_argument(tensor_type(shape, float32))
-        parts.append(graph.add_node(get_op("negative"), [x]).outputs[0])
+        parts.append(graph.add_node(get_op("neg"), [x]).outputs[0])
     graph.outputs = list(graph.add_node(PACKED, parts).outputs)
     return graph
 
@@ -333,7 +333,7 @@ def test_what_cannot_be_packed_is_refused(which: str) -> None:
     graph = Graph()
     x, w = graph.add_argument(TYPE), graph.add_state(TYPE)
     constant = graph.add_node(get_op("constant"), [], {"value": np.zeros((4, 4), np.float32)}).outputs[0]
-    made = graph.add_node(get_op("negative"), [x]).outputs[0]
+    made = graph.add_node(get_op("neg"), [x]).outputs[0]
     second = {"argument": x, "state": w, "constant": constant, "twice": made}[which]
     graph.outputs = list(graph.add_node(PACKED, [made, second]).outputs)
     with pytest.raises(GraphError, match="memory plan of test_packed_sum: expected inputs of its own to pack"):

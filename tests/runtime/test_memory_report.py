@@ -20,7 +20,7 @@ arena on cpu: 5.00 KiB; 3 storages, 5.00 KiB if none were shared
   of these 1 workspaces of kernels, the largest 1.00 KiB
   fullest at node 2, add  # train.py:7: 5.00 KiB live
          bytes  nodes             offset  what
-         2,048  0–2                    0  %0: f32[512]@cpu = negative  # train.py:5 and 1 more over it
+         2,048  0–2                    0  %0: f32[512]@cpu = neg  # train.py:5 and 1 more over it
          2,048  2–4                2,048  %2: f32[512]@cpu = add  # train.py:7
          1,024  in 1 more
 state updates: 1 in place, 0 copied home"""
@@ -30,7 +30,7 @@ def small_step() -> tuple[Graph, dict]:
     graph = Graph("step")
     wide = tensor_type((512,), float32)
     x, w = graph.add_argument(wide, "x"), graph.add_state(wide, "w")
-    made = graph.add_node(get_op("negative"), [x], source="train.py:5").outputs[0]
+    made = graph.add_node(get_op("neg"), [x], source="train.py:5").outputs[0]
     shown = graph.add_node(get_op("reshape"), [made], {"shape": (512,)}, source="train.py:6").outputs[0]
     added = graph.add_node(get_op("add"), [shown, x], source="train.py:7")
     graph.outputs = list(added.outputs)
@@ -53,7 +53,7 @@ def test_a_workspace_is_named_after_its_node() -> None:
 def test_buckets_are_listed_with_their_device() -> None:
     graph = Graph("g")
     x = graph.add_argument(tensor_type((1024,), float32))
-    parts = [graph.add_node(get_op("negative"), [x]).outputs[0] for _ in range(2)]
+    parts = [graph.add_node(get_op("neg"), [x]).outputs[0] for _ in range(2)]
     graph.outputs = list(graph.add_node(PACKED, parts).outputs)
     assert "bucket 0 on cpu: 8.00 KiB, 2 values" in memory_report(graph, plan_memory(graph))
 
@@ -62,7 +62,7 @@ def test_every_device_has_its_arena() -> None:
     graph = Graph("g")
     for device, size in (("cpu", 1024), ("cuda:1", 2048)):
         x = graph.add_argument(tensor_type((size,), float32, device=as_device(device)))
-        graph.outputs += graph.add_node(get_op("negative"), [x]).outputs
+        graph.outputs += graph.add_node(get_op("neg"), [x]).outputs
     report = memory_report(graph, plan_memory(graph))
     assert "arena on cpu: 4.00 KiB; 1 storages" in report
     assert "arena on cuda:1: 8.00 KiB; 1 storages" in report

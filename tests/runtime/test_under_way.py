@@ -68,7 +68,7 @@ def executor_of() -> Executor:
     """x -> 2·(−x), 2·(x + x), exp x, the last computed while the first two are under way."""
     graph = Graph()
     x = graph.add_argument(TYPE, "x")
-    made = [graph.add_node(get_op("negative"), [x]).outputs[0], graph.add_node(get_op("add"), [x, x]).outputs[0]]
+    made = [graph.add_node(get_op("neg"), [x]).outputs[0], graph.add_node(get_op("add"), [x, x]).outputs[0]]
     doubled = graph.add_node(DOUBLED, made).outputs
     meanwhile = graph.add_node(get_op("exp"), [x]).outputs[0]
     reader = graph.add_node(get_op("add"), [doubled[0], meanwhile]).outputs[0]

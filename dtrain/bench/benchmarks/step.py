@@ -236,9 +236,9 @@ def _print(report: dict[str, Any]) -> None:
     sizes = ", ".join(f"{bucket['nbytes'] / 2**20:.2f}" for bucket in buckets)
     print(f"gradient all-reduces: {gradients} in {len(buckets)} message(s) of {sizes or 'nothing'} MiB")
     kernels = report["kernels"]
-    divides, copies = (sum(n for name, n in kernels.items() if name.startswith(op)) for op in ("divide", "copy"))
+    divides, copies = (sum(n for name, n in kernels.items() if name.startswith(op)) for op in ("div", "copy"))
     print(
         f"read by the update in its bucket: {report['gradients_read_in_buckets']} of {gradients} gradients; "
-        f"{sum(kernels.values())} kernel calls, of which {divides} divide and {copies} copy; "
+        f"{sum(kernels.values())} kernel calls, of which {divides} div and {copies} copy; "
         f"arena {report['arena_mib']:.2f} MiB, with up to {report['workspace_mib']:.2f} MiB of kernels' workspace"
     )

@@ -165,9 +165,9 @@ def _random() -> Iterator[Call]:
     state = Typed((2,), "int64")
     for size in (1 << 14, 1 << 22):
         for op, attrs in (
-            ("random_uniform", {"low": -1.0, "high": 1.0}),
-            ("random_normal", {"mean": 0.0, "std": 1.0}),
-            ("random_dropout_mask", {"p": 0.5}),
+            ("uniform", {"low": -1.0, "high": 1.0}),
+            ("normal", {"mean": 0.0, "std": 1.0}),
+            ("dropout_mask", {"p": 0.5}),
         ):
             for dtype in (float32, float64):
                 facts = {**attrs, "dtype": dtype}

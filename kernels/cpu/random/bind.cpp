@@ -23,19 +23,19 @@ void draw(Call& call, Run run) {
 }
 
 template <typename T>
-void bind_random_uniform(Call& call, random_uniform_fn<T>* kernel) {
+void bind_uniform(Call& call, uniform_fn<T>* kernel) {
   const double low = call.number("low"), high = call.number("high");
   draw<T>(call, [=](RandomStream stream, Array<T> out) { return kernel(stream, low, high, out.data, out.size); });
 }
 
 template <typename T>
-void bind_random_normal(Call& call, random_normal_fn<T>* kernel) {
+void bind_normal(Call& call, normal_fn<T>* kernel) {
   const double mean = call.number("mean"), std = call.number("std");
   draw<T>(call, [=](RandomStream stream, Array<T> out) { return kernel(stream, mean, std, out.data, out.size); });
 }
 
 template <typename T>
-void bind_random_dropout_mask(Call& call, random_dropout_mask_fn<T>* kernel) {
+void bind_dropout_mask(Call& call, dropout_mask_fn<T>* kernel) {
   const double p = call.number("p");
   draw<T>(call, [=](RandomStream stream, Array<T> out) { return kernel(stream, p, out.data, out.size); });
 }

@@ -49,7 +49,7 @@ std::int64_t for_each_block(RandomStream stream, std::int64_t n, Use use) {
 }
 
 template <typename T>
-std::int64_t random_uniform(RandomStream stream, double low, double high, T* out, std::int64_t n) {
+std::int64_t uniform(RandomStream stream, double low, double high, T* out, std::int64_t n) {
   const double range = high - low;
   return for_each_block<T>(stream, n, [=](std::int64_t first, int count, const Block& block) {
     for (int i = 0; i < count; ++i) {
@@ -61,7 +61,7 @@ std::int64_t random_uniform(RandomStream stream, double low, double high, T* out
 }
 
 template <typename T>
-std::int64_t random_normal(RandomStream stream, double mean, double std, T* out, std::int64_t n) {
+std::int64_t normal(RandomStream stream, double mean, double std, T* out, std::int64_t n) {
   constexpr double turn = 6.283185307179586;
   const std::int64_t rounded = n + n % 2;  // pairs
   return for_each_block<T>(stream, rounded, [=](std::int64_t first, int count, const Block& block) {
@@ -79,7 +79,7 @@ std::int64_t random_normal(RandomStream stream, double mean, double std, T* out,
 
 // 32 random bits decide whatever the type, so every dtype drops the same elements.
 template <typename T>
-std::int64_t random_dropout_mask(RandomStream stream, double p, T* out, std::int64_t n) {
+std::int64_t dropout_mask(RandomStream stream, double p, T* out, std::int64_t n) {
   const auto threshold = static_cast<std::uint64_t>(std::nearbyint(p * 4294967296.0));
   const T kept = p < 1 ? static_cast<T>(1 / (1 - p)) : T{0};
   return for_each_block<float>(stream, n, [=](std::int64_t first, int count, const Block& block) {

@@ -14,14 +14,14 @@ struct RandomStream {
 
 // out[i] = low + u · (high − low), u uniform in [0, 1) with the bits of T's significand
 template <typename T>
-using random_uniform_fn = std::int64_t(RandomStream stream, double low, double high, T* out, std::int64_t n);
+using uniform_fn = std::int64_t(RandomStream stream, double low, double high, T* out, std::int64_t n);
 
 // out[i] = mean + std · z, two z from two uniform numbers (Box, Muller 1958), computed in f64
 template <typename T>
-using random_normal_fn = std::int64_t(RandomStream stream, double mean, double std, T* out, std::int64_t n);
+using normal_fn = std::int64_t(RandomStream stream, double mean, double std, T* out, std::int64_t n);
 
 // out[i] = 0 with probability p, else 1 / (1 − p)
 template <typename T>
-using random_dropout_mask_fn = std::int64_t(RandomStream stream, double p, T* out, std::int64_t n);
+using dropout_mask_fn = std::int64_t(RandomStream stream, double p, T* out, std::int64_t n);
 
 }  // namespace dtrain

@@ -32,7 +32,7 @@ def _draws(attrs: dict[str, Any], magnitude: float) -> CaseSource:
 
 
 CASES: dict[str, CaseSource] = {
-    "random_uniform": _draws({"low": -1.5, "high": 4.0}, 1.0),
-    "random_normal": _draws({"mean": 0.5, "std": 2.0}, 8.0),
-    "random_dropout_mask": _draws({"p": 0.3}, 1.0),
+    "uniform": _draws({"low": -1.5, "high": 4.0}, 1.0),
+    "normal": _draws({"mean": 0.5, "std": 2.0}, 8.0),
+    "dropout_mask": _draws({"p": 0.3}, 1.0),
 }

@@ -75,13 +75,13 @@ def test_every_function_has_a_derivative_that_holds() -> None:
 @pytest.mark.parametrize(
     "given, wanted",
     [
-        (apply("sigmoid", X), "multiply(sigmoid(x), subtract(1, sigmoid(x)))"),
-        (X * apply("sigmoid", X), "multiply(sigmoid(x), add(1, multiply(x, subtract(1, sigmoid(x)))))"),
-        (X / (1 + apply("abs", X)), "divide(1, multiply(add(1, abs(x)), add(1, abs(x))))"),
-        (X * X - 2 * X, "subtract(multiply(2, x), 2)"),
-        (-(X / 4), "negative(divide(1, 4))"),
-        (clip(X, 0, 6) / 6, "where(greater(x, 0), where(greater(6, x), divide(1, 6), 0), 0)"),
-        (maximum(X * Parameter("a"), 0), "where(greater(multiply(x, a), 0), a, 0)"),
+        (apply("sigmoid", X), "mul(sigmoid(x), sub(1, sigmoid(x)))"),
+        (X * apply("sigmoid", X), "mul(sigmoid(x), add(1, mul(x, sub(1, sigmoid(x)))))"),
+        (X / (1 + apply("abs", X)), "div(1, mul(add(1, abs(x)), add(1, abs(x))))"),
+        (X * X - 2 * X, "sub(mul(2, x), 2)"),
+        (-(X / 4), "neg(div(1, 4))"),
+        (clip(X, 0, 6) / 6, "where(greater(x, 0), where(greater(6, x), div(1, 6), 0), 0)"),
+        (maximum(X * Parameter("a"), 0), "where(greater(mul(x, a), 0), a, 0)"),
     ],
     ids=str,
 )
