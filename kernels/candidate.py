@@ -95,6 +95,7 @@ class Candidate:
         self, inputs: Sequence[Array], out: Any, attrs: dict[str, Any], workspace: Array | None = None
     ) -> Callable[[], Any]:
         """The call on these arrays, for a run that makes it again and again."""
+        bind = self.binder or partial(partial, self.function)
         if workspace is None:
-            return (self.binder or partial(partial, self.function))(*inputs, out=out, **attrs)
-        return partial(self.function, *inputs, out=out, workspace=workspace, **attrs)
+            return bind(*inputs, out=out, **attrs)
+        return bind(*inputs, out=out, workspace=workspace, **attrs)

@@ -9,19 +9,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
 from dtrain.base.errors import expected
+from dtrain.kernels.array_module import Array
 from dtrain.kernels.build_advice import advice_without_module
 from dtrain.kernels.build_digest import expect_current
 from dtrain.kernels.candidate import Binder, Candidate, KernelFunction
-from dtrain.kernels.convolution_cost import direct_cost
-from dtrain.kernels.cpu_conditions import conditions_of, layouts_of
-from dtrain.kernels.cpu_convolution import im2col_candidates
-from dtrain.kernels.registry import register_kernel, signature_of
+from dtrain.kernels.cpu_convolution import Im2colConvolution
+from dtrain.kernels.cpu_rows import row_of
+from dtrain.kernels.registry import register_kernel
 
 
 class CompiledRow(NamedTuple):
@@ -59,24 +59,29 @@ def compiled_rows() -> tuple[CompiledRow, ...]:
 def candidates_of_rows(rows: Sequence[CompiledRow]) -> Iterator[Candidate]:
     """The candidates of compiled rows: one each, and convolutions on top of each pair of im2col and col2im."""
     for row in rows:
-        yield Candidate(
-            op=row.op,
-            name=row.name,
-            isa=row.isa,
-            function=row.kernel,
-            binder=row.bind,
-            conditions=(signature_of(row.op).takes(row.dtype), *conditions_of(row.op, row.algorithm)),
-            cost=direct_cost(row.isa) if row.algorithm == "depthwise" else None,
-            needs_contiguous=True,
-            is_supported=row.is_supported,
-            layouts=layouts_of(row.op),
-        )
-    col2im = {(row.isa, row.dtype): row.kernel for row in rows if row.op == "col2im"}
+        record = row_of(row.op, row.algorithm)
+        yield record.candidate(row.dtype, row.isa, row.kernel, binder=row.bind, is_supported=row.is_supported)
+    col2im = {(row.isa, row.dtype): row.bind for row in rows if row.op == "col2im"}
     for row in rows:
         if row.op == "im2col":
-            yield from im2col_candidates(
-                row.dtype, row.isa, row.is_supported, im2col=row.kernel, col2im=col2im[row.isa, row.dtype]
-            )
+            yield from _convolutions(row, col2im[row.isa, row.dtype])
+
+
+def _convolutions(row: CompiledRow, col2im: Binder | None) -> Iterator[Candidate]:
+    """The three convolutions over the im2col of `row`."""
+    assert row.bind is not None and col2im is not None
+    for op, bind in Im2colConvolution(row.bind, col2im).binders().items():
+        record = row_of(op, "im2col")
+        yield record.candidate(row.dtype, row.isa, run_bound(bind), binder=bind, is_supported=row.is_supported)
+
+
+def run_bound(bind: Binder) -> KernelFunction:
+    """The kernel that binds its arrays and runs at once."""
+
+    def kernel(*inputs: Array, **options: Any) -> None:
+        bind(*inputs, **options)()
+
+    return kernel
 
 
 for _found in candidates_of_rows(compiled_rows()):

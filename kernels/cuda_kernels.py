@@ -11,21 +11,9 @@ from functools import cache
 from typing import Any
 
 from dtrain.kernels.array_module import Array
-from dtrain.kernels.candidate import Candidate, Condition
 from dtrain.kernels.cuda.module import forget_modules, function_of
 from dtrain.kernels.cuda.table import TABLE, CudaRow
-from dtrain.kernels.problem import Problem
-from dtrain.kernels.registry import register_kernel, signature_of
-
-
-def knows_attributes(row: CudaRow) -> Condition:
-    """No attribute is set that the functions of the row do not know."""
-
-    def condition(problem: Problem) -> str | None:
-        unknown = [name for name in row.without if problem.attrs.get(name)]
-        return f"knows no {' and no '.join(unknown)}" if unknown else None
-
-    return condition
+from dtrain.kernels.registry import register_kernel
 
 
 def kernel_of(row: CudaRow, tag: str) -> Callable[..., None]:
@@ -50,21 +38,6 @@ def forget_compiled() -> None:
     forget_modules()
 
 
-def register_row(row: CudaRow) -> list[Candidate]:
-    """List one row in the registry, once a dtype."""
-    return [
-        register_kernel(
-            Candidate(
-                op=row.op,
-                name=f"{row.op}_{tag}_cuda",
-                isa="cuda",
-                function=kernel_of(row, tag),
-                conditions=(signature_of(row.op).takes(tag), knows_attributes(row)),
-                needs_contiguous=True,
-            )
-        )
-        for tag in row.dtypes
-    ]
-
-
-REGISTERED: list[Candidate] = [info for row in TABLE for info in register_row(row)]
+for _row in TABLE:
+    for _tag in _row.dtypes:
+        register_kernel(_row.candidate(_tag, "cuda", kernel_of(_row, _tag)))

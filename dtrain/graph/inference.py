@@ -43,7 +43,7 @@ def _by_rules(op: Op, types: Sequence[TensorType], attrs: Attrs) -> tuple[Tensor
         return elements(op, types, attrs, infer_types(op, stored, attrs))
     lay = LAYOUT_RULES.of(op.name)
     assert lay is not None
-    return lay(op, types, attrs)
+    return lay.infer(op, types, attrs)
 
 
 def expect_rules(name: str, types: Sequence[TensorType]) -> None:
@@ -55,6 +55,9 @@ def expect_rules(name: str, types: Sequence[TensorType]) -> None:
         if type.element.quantization is not None and name not in QUANTIZATION_RULES:
             advice = "it has no rule for quantized elements: give it the numbers that they stand for"
             raise DtypeError(expected(name, "plain numbers", given, advice))
-        if type.layout is not PLAIN and name not in LAYOUT_RULES:
+        rule = LAYOUT_RULES.of(name)
+        taken = () if rule is None else rule.layouts
+        if type.layout is not PLAIN and type.layout not in taken:
+            wanted = " or ".join(["tensors in the plain layout", *map(str, taken)])
             advice = f"it has no rule for {type.layout}: write x.relayout('{PLAIN}') before it"
-            raise LayoutError(expected(name, "tensors in the plain layout", given, advice))
+            raise LayoutError(expected(name, wanted, given, advice))

@@ -9,7 +9,7 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.relayout import relayout as relaid
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.layout_rules import LAYOUT_RULES
+from dtrain.graph.layout_rules import LAYOUT_RULES, LayoutRule
 from dtrain.graph.op import Op, Sample, register_op
 
 
@@ -34,7 +34,7 @@ def _samples() -> list[Sample]:
 
 
 RELAYOUT = register_op(Op(name="relayout", infer=_infer, grad=_grad, samples=_samples, dtypes=ALL, grad_reads="none"))
-LAYOUT_RULES.register(RELAYOUT, lambda op, types, attrs: (_infer(*types, **attrs),))
+LAYOUT_RULES.register(RELAYOUT, LayoutRule(lambda op, types, attrs: (_infer(*types, **attrs),)))
 
 
 def relayout(x: Tensor, layout: LayoutLike) -> Tensor:

@@ -1,8 +1,9 @@
 """How each CUDA kernel is started: sizes from arrays, a grid within the limits, arguments in the order of the source.
 
-A launch rule gets the kernel functions of its row, the input arrays, `out` and the attributes. Every grid has one
-axis and at most MAX_BLOCKS blocks; the kernels stride over what is left, so no size is too large for a launch, and
-empty arrays start nothing. Argument types are spelled out as NumPy scalars because CuPy passes them as they are.
+A launch rule gets the kernel functions of its row, the input arrays, `out` and the attributes, with the `workspace`
+among them that its row asks for. Every grid has one axis and at most MAX_BLOCKS blocks; the kernels stride over what is
+left, so no size is too large for a launch, and empty arrays start nothing. Argument types are spelled out as NumPy
+scalars because CuPy passes them as they are.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.kernels.array_module import Array
 from dtrain.kernels.cuda.range_flag import flag_for
 from dtrain.kernels.cuda.tables import built_table, device_table
+from dtrain.kernels.problem import Problem
+from dtrain.kernels.signature import accumulation_dtype
 
 Functions = Mapping[str, Callable[..., None]]  # by name without the dtype tag
 Outputs = Any  # one array, or a sequence of arrays
@@ -109,21 +112,32 @@ def _weights(given: Any, num_arrays: int, *, needed: bool) -> Array:
 
 
 def _reduce_channels(
-    functions: Functions, name: str, inputs: Sequence[Array], outs: Sequence[Array], fields: int, *leading: Any
+    functions: Functions, name: str, inputs: Sequence[Array], outs: Sequence[Array], workspace: Array, *leading: Any
 ) -> None:
-    """Sum the parts of all channels, `fields` numbers each, then merge them into `outs`.
+    """Sum the parts of all channels in the workspace, then merge them into `outs`.
 
     `leading` are the arguments of the merge between its outputs and the number of channels.
     """
     batch, channels, plane = _planes(inputs[0])
     splits = splits_for(int(batch * plane))
     jobs = int(channels) * splits
-    parts = _empty(max(jobs, 1) * fields, outs[0].dtype)
+    parts = workspace.view(outs[0].dtype)
     if jobs:
         arguments = (*inputs, parts, batch, channels, plane, np.int32(splits))
         functions[name](grid_for(jobs, 1), (BLOCK_SIZE,), arguments)
     merged = (parts, *outs, *leading, channels, np.int32(splits))
     functions[f"{name}_merge"](grid_for(int(channels)), (BLOCK_SIZE,), merged)
+
+
+def channel_parts(fields: int) -> Callable[[Problem], int]:
+    """Bytes of the parts of all channels, `fields` numbers of the accumulation dtype each."""
+
+    def nbytes(problem: Problem) -> int:
+        batch, channels, *plane = problem.inputs[0].shape
+        itemsize = accumulation_dtype(problem.inputs[0].dtype).itemsize
+        return max(channels * splits_for(batch * prod(plane)), 1) * fields * itemsize
+
+    return nbytes
 
 
 def launch_batch_norm_statistics(
@@ -133,7 +147,7 @@ def launch_batch_norm_statistics(
     (x,) = inputs
     batch, _, plane = _planes(x)
     _checked(out, np.dtype(np.float64 if x.dtype == np.float64 else np.float32))
-    _reduce_channels(functions, "batch_norm_statistics", inputs, [out], 4, np.int64(batch * plane))
+    _reduce_channels(functions, "batch_norm_statistics", inputs, [out], attrs["workspace"], np.int64(batch * plane))
 
 
 def launch_batch_norm_backward_sums(
@@ -142,7 +156,7 @@ def launch_batch_norm_backward_sums(
     """batch_norm_backward_sums(dy, x, mean, inverse_std, out=(grad_sums[C], product_sums[C]))."""
     if out[0].size:
         outs = [_checked(array, inputs[2].dtype) for array in out]
-        _reduce_channels(functions, "batch_norm_backward_sums", inputs, outs, 2)
+        _reduce_channels(functions, "batch_norm_backward_sums", inputs, outs, attrs["workspace"])
 
 
 def _elementwise_over_channels(functions: Functions, name: str, inputs: Sequence[Array], out: Array) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dtrain.kernels.cuda import convolution, launch, pooling
 from dtrain.kernels.cuda.launch import LaunchRule
+from dtrain.kernels.row import Row, knows_no
 from dtrain.kernels.signature import accumulation_dtype, element_dtype
 
 FLOAT_TAGS = ("f16", "bf16", "f32", "f64")
@@ -19,18 +20,13 @@ MIXED_TAGS = (*FLOAT_TAGS, "f16_f32", "bf16_f32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CudaRow:
-    """One line of the table: an op, where its functions are, for which dtypes, and how they are launched.
+class CudaRow(Row):
+    """One line of the table: a `Row`, where its functions are, for which dtypes, and how they are launched."""
 
-    `without` names attributes that the functions do not know: a call that sets one goes to the reference.
-    """
-
-    op: str
     file: str
     launch: LaunchRule
     dtypes: tuple[str, ...] = FLOAT_TAGS
     merge_functions: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()  # the functions that the launch rule starts, where they are not named as the op
 
     def functions(self, tag: str) -> dict[str, str]:
@@ -50,12 +46,14 @@ TABLE: tuple[CudaRow, ...] = (
         file="batch_norm_reduce.cu",
         launch=launch.launch_batch_norm_statistics,
         merge_functions=("batch_norm_statistics_merge",),
+        workspace=launch.channel_parts(4),
     ),
     CudaRow(
         op="batch_norm_backward_sums",
         file="batch_norm_reduce.cu",
         launch=launch.launch_batch_norm_backward_sums,
         merge_functions=("batch_norm_backward_sums_merge",),
+        workspace=launch.channel_parts(2),
     ),
     CudaRow(
         op="batch_norm_normalize",
@@ -95,6 +93,7 @@ TABLE: tuple[CudaRow, ...] = (
         launch=convolution.launch_conv2d,
         dtypes=("f32", "f64"),
         uses=("im2col",),
+        workspace=convolution.workspace_nbytes,
     ),
     CudaRow(
         op="conv2d_backward_data",
@@ -102,6 +101,7 @@ TABLE: tuple[CudaRow, ...] = (
         launch=convolution.launch_conv2d_backward_data,
         dtypes=("f32", "f64"),
         uses=("col2im",),
+        workspace=convolution.workspace_nbytes,
     ),
     CudaRow(
         op="conv2d_backward_weights",
@@ -109,6 +109,7 @@ TABLE: tuple[CudaRow, ...] = (
         launch=convolution.launch_conv2d_backward_weights,
         dtypes=("f32", "f64"),
         uses=("im2col",),
+        workspace=convolution.workspace_nbytes,
     ),
     CudaRow(
         op="range_check",
@@ -121,7 +122,7 @@ TABLE: tuple[CudaRow, ...] = (
         op="adam_update",
         file="optimizer.cu",
         launch=launch.launch_adam_update,
-        without=("amsgrad",),
+        asks=(knows_no("amsgrad"),),
     ),
 )
 

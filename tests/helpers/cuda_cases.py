@@ -11,11 +11,15 @@ from helpers.kernel_cases import convolution_cases, pooling_cases
 from helpers.kernel_cases.case import CaseSource
 from helpers.tolerance import assert_close
 
-from dtrain.kernels import reference_of
+from dtrain.base.device import Device, as_device
+from dtrain.base.dtype import from_numpy
+from dtrain.base.tensor_type import tensor_type
+from dtrain.kernels import Problem, reference_of
 from dtrain.kernels.call import Call, Typed
 from dtrain.kernels.cuda.table import TABLE, CudaRow
 from dtrain.kernels.cuda_kernels import kernel_of
 from dtrain.kernels.signature import accumulation_dtype, element_dtype, weight_dtype
+from dtrain.kernels.workspace import with_workspace
 
 # Empty, one, around a warp and a block, a prime, several blocks.
 SIZES = (0, 1, 31, 32, 33, 255, 256, 257, 1009, 5000)
@@ -236,7 +240,18 @@ def run_on_cuda(row: CudaRow, tag: str, case: Call) -> list[np.ndarray]:
     import cupy
 
     inputs = [cupy.asarray(array) for array in case.inputs]
-    return [array.get() for array in _call(kernel_of(row, tag), case, inputs, cupy.empty)]
+    problem = _problem(row, case, as_device(f"cuda:{cupy.cuda.Device().id}"))
+    nbytes = 0 if row.workspace is None else row.workspace(problem)
+    function = with_workspace(kernel_of(row, tag), nbytes, problem.device)
+    return [array.get() for array in _call(function, case, inputs, cupy.empty)]
+
+
+def _problem(row: CudaRow, case: Call, device: Device) -> Problem:
+    inputs, outputs = (
+        [tensor_type(each.shape, from_numpy(np.dtype(each.dtype)), device=device) for each in arrays]
+        for arrays in (case.inputs, case.outputs)
+    )
+    return Problem(row.op, inputs, outputs, case.attrs)
 
 
 def run_reference(row: CudaRow, case: Call) -> list[np.ndarray]:

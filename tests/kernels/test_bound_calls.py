@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from helpers.kernel_cases import CASES
-from helpers.kernel_checks import applicable_cases, dtype_of
+from helpers.kernel_checks import applicable_cases, dtype_of, problem_of
 from helpers.tolerance import assert_close
 
 from dtrain.kernels import Candidate, all_kernels, kernels_of, reference_of
 from dtrain.kernels.call import Call
 from dtrain.kernels.cpu_kernels import compiled_rows
+from dtrain.kernels.workspace import bind_alone, with_workspace
 
 BOUND = [each for each in all_kernels() if each.binder is not None and each.is_supported]
 LOOKS_AT_ELEMENTS = {
@@ -39,7 +40,9 @@ def test_a_bound_call_does_what_a_call_does(info: Candidate) -> None:
     count = 0
     for case, inputs, dtype in some_cases(info):
         outputs, wanted = case.make_outputs(dtype), case.make_outputs(dtype)
-        bound = info.bind(inputs, out_of(outputs), dict(case.attrs))
+        problem = problem_of(info.op, case, inputs, dtype)
+        bound = bind_alone(info, problem, inputs, out_of(outputs))
+        function = with_workspace(info.function, info.workspace_nbytes(problem))
         for scale in (1, 0.5):  # the same call on other elements
             for array in inputs:
                 if array.dtype.kind == "f":
@@ -47,7 +50,7 @@ def test_a_bound_call_does_what_a_call_does(info: Candidate) -> None:
             for array in (*outputs, *wanted):
                 array.fill(0)
             assert bound() is None
-            info.function(*inputs, out=out_of(wanted), **case.attrs)
+            function(*inputs, out=out_of(wanted), **case.attrs)
             for got, right in zip(outputs, wanted):
                 np.testing.assert_array_equal(got, right, err_msg=f"{info.name}: {case.label}")
         count += 1

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from helpers.kernel_cases import CASES, call
+from helpers.kernel_checks import COMPILED
 
 from dtrain.base.alignment import ALIGNMENT
 from dtrain.base.dtype import from_numpy
 from dtrain.base.tensor_type import tensor_type
-from dtrain.kernels import Problem, candidates
+from dtrain.kernels import Problem, all_kernels, candidates
 from dtrain.kernels.workspace import Workspace, with_workspace
 
 F32 = np.dtype(np.float32)
@@ -25,7 +26,18 @@ def planned(nbytes: int) -> np.ndarray:
     return raw[start : start + nbytes]
 
 
-@pytest.mark.parametrize("op", ["conv2d", "conv2d_backward_data", "conv2d_backward_weights"])
+WITH_WORKSPACE = sorted({kernel.op for kernel in all_kernels() if kernel.workspace is not None})
+
+
+def test_kernels_with_a_workspace_are_bound_to_their_arrays() -> None:
+    """NumPy's products between compiled kernels, and kernels that are compiled whole."""
+    kernels = [kernel for kernel in COMPILED if kernel.workspace is not None]
+    assert all(kernel.binder is not None for kernel in kernels)
+    if COMPILED:
+        assert {"conv2d", "conv2d_backward_data", "conv2d_backward_weights", "softmax"} <= set(WITH_WORKSPACE)
+
+
+@pytest.mark.parametrize("op", WITH_WORKSPACE)
 def test_a_planned_workspace_gives_the_same_bits(op: str) -> None:
     uses = 0
     for case in CASES[op]():
@@ -46,8 +58,7 @@ def test_a_planned_workspace_gives_the_same_bits(op: str) -> None:
                 candidate.bind(inputs, given[0], dict(case.attrs), planned(nbytes - ALIGNMENT))()
             with pytest.raises(ValueError, match="got 0: plan what"):
                 call(candidate.function, inputs, given, case.attrs)
-    if len(candidates(problem)) > 1:
-        assert uses > 10
+    assert uses > 10
 
 
 def test_pieces_do_not_overlap_and_are_aligned() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.kernel_checks import COMPILED
 from helpers.laid_out import SHAPE, laid_out, padding
 from helpers.op_samples import WITHOUT_SAMPLES, case_id, sample_of
 
@@ -11,12 +12,12 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain.base.dtype import DType
 from dtrain.base.errors import LayoutError
-from dtrain.base.layout import LAID_OUT, NCHW16C, PLAIN, Layout
+from dtrain.base.layout import LAID_OUT, NCHW16C, NHWC, PLAIN, Layout
 from dtrain.base.tensor_type import tensor_type
 from dtrain.core.apply import apply_all
 from dtrain.core.tensor import wrap
 from dtrain.graph.inference import infer_types
-from dtrain.graph.layout_rules import LAYOUT_RULES, lane_by_lane
+from dtrain.graph.layout_rules import LANE_BY_LANE, LAYOUT_RULES, LayoutRule, lane_by_lane
 from dtrain.graph.op import Op, all_ops
 from dtrain.kernels import registry
 from dtrain.kernels.candidate import Candidate
@@ -24,7 +25,7 @@ from dtrain.kernels.choice import candidates, choose
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.registry import all_kernels, reference_of
 
-LANES = [op for op in all_ops() if LAYOUT_RULES.of(op.name) is lane_by_lane]
+LANES = [op for op in all_ops() if LAYOUT_RULES.of(op.name) is LANE_BY_LANE]
 CASES = [(op, dtype) for op in LANES for dtype in (op.dtypes[0], op.dtypes[-1])]
 REFUSING = [op for op in all_ops() if op.name not in LAYOUT_RULES and op.name not in WITHOUT_SAMPLES]
 
@@ -201,7 +202,32 @@ def test_what_lies_in_padding_lanes_reaches_no_sum() -> None:
 def test_kernels_that_name_layouts_and_ops_that_have_rules_are_the_same() -> None:
     with_rule = {op.name for op in all_ops() if op.name in LAYOUT_RULES}
     assert {kernel.op for kernel in all_kernels() if kernel.layouts} == with_rule
-    assert all(reference_of(name).layouts == LAID_OUT for name in with_rule)
+    taken = {name: LAYOUT_RULES.of(name).layouts for name in with_rule}
+    assert all(reference_of(name).layouts == layouts != () for name, layouts in taken.items())
+    assert all(set(kernel.layouts) <= set(taken.get(kernel.op, ())) for kernel in all_kernels())
+
+
+def test_a_kernel_may_name_some_of_the_layouts_that_its_op_takes() -> None:
+    """The compiled relayout moves blocks of channels; the reference moves NHWC too."""
+    compiled = [kernel for kernel in COMPILED if kernel.op == "relayout" and "_f32_" in kernel.name]
+    for layout in LAID_OUT:
+        laid, plain = (tensor_type(SHAPE, dt.float32, each) for each in (layout, PLAIN))
+        problem = Problem("relayout", [laid], [plain], {"source": layout, "layout": PLAIN})
+        for kernel in compiled:
+            assert kernel.why_not(problem) == (None if layout.is_blocked else "names no layout NHWC")
+        fitting = compiled if layout.is_blocked else []
+        assert candidates(problem) == [*fitting, reference_of("relayout")]
+
+
+def test_a_rule_may_take_one_layout() -> None:
+    op = Op(name="test_in_16_lanes", infer=lambda x: x, dtypes=(dt.float32,))
+    LAYOUT_RULES.register(op, LayoutRule(lane_by_lane, (NCHW16C,)))
+    plain = tensor_type(SHAPE, dt.float32)
+    laid = plain.with_(layout=NCHW16C)
+    assert infer_types(op, [laid], {}) == (laid,) and infer_types(op, [plain], {}) == (plain,)
+    said = r"test_in_16_lanes: expected tensors in the plain layout or NCHW16c, got .*NHWC.*write x.relayout\('NCHW'\)"
+    with pytest.raises(LayoutError, match=said):
+        infer_types(op, [plain.with_(layout=NHWC)], {})
 
 
 def test_a_kernel_that_names_no_layout_never_gets_one() -> None:

@@ -17,7 +17,7 @@ PyObject* Call::argument(int index) {
   return args_[index];
 }
 
-PyObject* Call::attribute(const char* name) {
+PyObject* Call::find(const char* name) {
   const Py_ssize_t count = keywords_ == nullptr ? 0 : PyTuple_GET_SIZE(keywords_);
   for (Py_ssize_t tried = 0; tried < count; ++tried) {
     const Py_ssize_t index = (next_keyword_ + tried) % count;
@@ -26,7 +26,13 @@ PyObject* Call::attribute(const char* name) {
       return args_[num_inputs_ + index];
     }
   }
-  fail(PyExc_TypeError, std::string("the keyword ") + name + ", which is missing");
+  return nullptr;
+}
+
+PyObject* Call::attribute(const char* name) {
+  PyObject* found = find(name);
+  if (found == nullptr) fail(PyExc_TypeError, std::string("the keyword ") + name + ", which is missing");
+  return found;
 }
 
 PyObject* Call::output_object(int index) {
@@ -62,6 +68,25 @@ Array<void> Call::untyped_view(PyObject* object, int ndim, bool written) {
   Array<void> result{array->data, array->dimensions, array->nd, 1};
   for (int i = 0; i < array->nd; ++i) result.size *= array->dimensions[i];
   return result;
+}
+
+void* Call::scratch(std::int64_t nbytes) {
+  if (nbytes == 0) return nullptr;
+  Array<void> memory{nullptr, nullptr, 1, 0};
+  if (PyObject* given = find("workspace")) {
+    if (!has_type(given, &Element<std::uint8_t>::is)) fail(PyExc_TypeError, "a workspace of dtype u8, got another");
+    memory = untyped_view(given, 1, true);
+  }
+  char* begin = static_cast<char*>(memory.data);
+  expect(reinterpret_cast<std::uintptr_t>(begin) % kWorkspaceAlignment == 0, "a workspace that begins at 64 bytes");
+  void* piece = begin + workspace_used_;
+  workspace_used_ += (nbytes + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment;
+  if (workspace_used_ > memory.size) {
+    throw ArgumentError(PyExc_ValueError, std::string(kernel_) + ": workspace: expected at least " +
+                                              std::to_string(workspace_used_) + " bytes, got " +
+                                              std::to_string(memory.size) + ": plan what Candidate.workspace says");
+  }
+  return piece;
 }
 
 Scalar Call::scalar_input(int index) {

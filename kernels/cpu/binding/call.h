@@ -30,6 +30,8 @@ struct Array {
   std::int64_t size;
 };
 
+constexpr std::int64_t kWorkspaceAlignment = 64;
+
 // A number in an array, read when it is asked for.
 struct Scalar {
   const void* data;
@@ -81,6 +83,13 @@ class Call {
     return values;
   }
 
+  // The next `count` elements of the keyword `workspace`, whose bytes the kernel's row in kernels/cpu_rows.py says. Pieces
+  // begin at multiples of kWorkspaceAlignment, as those that kernels/workspace.py cuts; none is read for no elements.
+  template <typename T>
+  T* workspace(std::int64_t count) {
+    return static_cast<T*>(scratch(count * static_cast<std::int64_t>(sizeof(T))));
+  }
+
   // Throws unless `holds`: what was expected, in words.
   void expect(bool holds, const char* what) {
     if (!holds) fail(PyExc_ValueError, what);
@@ -88,10 +97,12 @@ class Call {
   [[noreturn]] void fail(PyObject* type, const std::string& what);
 
  private:
+  PyObject* find(const char* name);  // what a keyword gives, or null
   PyObject* argument(int index);
   PyObject* output_object(int index);
   bool has_type(PyObject* object, bool (*test)(int));
   void read_integers(const char* name, std::int64_t* values, Py_ssize_t count);
+  void* scratch(std::int64_t nbytes);
   [[noreturn]] void wrong_type(int index, const char* wanted);
   // The array behind an object known to be one, its layout checked.
   Array<void> untyped_view(PyObject* object, int ndim, bool written);
@@ -109,6 +120,7 @@ class Call {
   // Callers pass attributes in one order, so the next name is usually where the last one ended.
   Py_ssize_t next_keyword_ = 0;
   PyObject* out_ = nullptr;
+  std::int64_t workspace_used_ = 0;
 };
 
 // Releases the GIL where the work is worth more than the two lock operations.

@@ -71,7 +71,7 @@ ConvolutionShape read_depthwise(Call& call, Sizes x, Sizes weights, Sizes y) {
 }
 
 template <typename T>
-auto bind_conv2d(Call& call, conv2d_fn<T>* kernel) {
+auto bind_conv2d_depthwise(Call& call, conv2d_depthwise_fn<T>* kernel) {
   const auto x = call.input<T>(0, 4), weights = call.input<T>(1, 4);
   const auto y = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, x.shape, weights.shape, y.shape);
@@ -82,7 +82,7 @@ auto bind_conv2d(Call& call, conv2d_fn<T>* kernel) {
 }
 
 template <typename T>
-auto bind_conv2d_backward_data(Call& call, conv2d_backward_data_fn<T>* kernel) {
+auto bind_conv2d_backward_data_depthwise(Call& call, conv2d_backward_data_depthwise_fn<T>* kernel) {
   const auto dy = call.input<T>(0, 4), weights = call.input<T>(1, 4);
   const auto dx = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, dx.shape, weights.shape, dy.shape);
@@ -93,7 +93,7 @@ auto bind_conv2d_backward_data(Call& call, conv2d_backward_data_fn<T>* kernel) {
 }
 
 template <typename T>
-auto bind_conv2d_backward_weights(Call& call, conv2d_backward_weights_fn<T>* kernel) {
+auto bind_conv2d_backward_weights_depthwise(Call& call, conv2d_backward_weights_depthwise_fn<T>* kernel) {
   const auto dy = call.input<T>(0, 4), x = call.input<T>(1, 4);
   const auto dweights = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, x.shape, dweights.shape, dy.shape);

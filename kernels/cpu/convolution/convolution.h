@@ -23,12 +23,12 @@ template <typename T>
 using col2im_fn = void(const T* columns, T* dx, const ConvolutionShape& shape);
 
 template <typename T>
-using conv2d_fn = void(const T* x, const T* weights, T* y, const ConvolutionShape& shape);
+using conv2d_depthwise_fn = void(const T* x, const T* weights, T* y, const ConvolutionShape& shape);
 
 template <typename T>
-using conv2d_backward_data_fn = void(const T* dy, const T* weights, T* dx, const ConvolutionShape& shape);
+using conv2d_backward_data_depthwise_fn = void(const T* dy, const T* weights, T* dx, const ConvolutionShape& shape);
 
 template <typename T>
-using conv2d_backward_weights_fn = void(const T* dy, const T* x, T* dweights, const ConvolutionShape& shape);
+using conv2d_backward_weights_depthwise_fn = void(const T* dy, const T* x, T* dweights, const ConvolutionShape& shape);
 
 }  // namespace dtrain

@@ -19,9 +19,9 @@ namespace dtrain {
 #define KERNEL(isa, op, type, tag)                 \
   extern op##_fn<type>* const op##_##tag##_##isa; \
   op##_fn<type>* const op##_##tag##_##isa = op<DTRAIN_OVER(type)>;
-#define KERNEL_BY(isa, op, algorithm, type, tag)                    \
-  extern op##_fn<type>* const op##_##tag##_##algorithm##_##isa; \
-  op##_fn<type>* const op##_##tag##_##algorithm##_##isa = op##_##algorithm<DTRAIN_OVER(type)>;
+#define KERNEL_BY(isa, op, algorithm, contract, type, tag)                    \
+  extern contract##_fn<type>* const op##_##tag##_##algorithm##_##isa; \
+  contract##_fn<type>* const op##_##tag##_##algorithm##_##isa = op##_##algorithm<DTRAIN_OVER(type)>;
 #include DTRAIN_KERNELS
 #undef KERNEL
 #undef KERNEL_BY

@@ -4,7 +4,7 @@
 namespace dtrain {
 namespace {
 
-// The length of the last axis. These kernels run along no other.
+// The length of the last axis, for kernels that run along no other.
 template <typename T>
 std::int64_t read_classes(Call& call, const Array<const T>& x) {
   const std::int64_t axis = call.integer("axis");
@@ -13,7 +13,7 @@ std::int64_t read_classes(Call& call, const Array<const T>& x) {
 }
 
 template <typename T>
-auto bind_row_wise(Call& call, softmax_fn<T>* kernel) {
+auto bind_softmax_kernel(Call& call, softmax_fn<T>* kernel) {
   const auto x = call.input<T>(0);
   const auto out = call.output<T>();
   const std::int64_t classes = read_classes(call, x);
@@ -25,7 +25,7 @@ auto bind_row_wise(Call& call, softmax_fn<T>* kernel) {
 }
 
 template <typename T>
-auto bind_row_wise(Call& call, softmax_backward_fn<T>* kernel) {
+auto bind_softmax_kernel(Call& call, softmax_backward_fn<T>* kernel) {
   const auto grad = call.input<T>(0), y = call.input<T>(1);
   const auto out = call.output<T>();
   const std::int64_t classes = read_classes(call, y);
@@ -36,11 +36,48 @@ auto bind_row_wise(Call& call, softmax_backward_fn<T>* kernel) {
   };
 }
 
+ColumnsShape read_columns(Call& call, const Py_ssize_t* shape, int ndim) {
+  const std::int64_t axis = call.integer("axis");
+  call.expect(-ndim <= axis && axis < ndim, "an axis of the input");
+  const std::int64_t along = axis < 0 ? axis + ndim : axis;
+  ColumnsShape found{1, shape[along], 1};
+  for (std::int64_t i = 0; i < along; ++i) found.outer *= shape[i];
+  for (std::int64_t i = along + 1; i < ndim; ++i) found.inner *= shape[i];
+  return found;
+}
+
+template <typename T>
+auto bind_softmax_kernel(Call& call, softmax_columns_fn<T>* kernel) {
+  const auto x = call.input<T>(0);
+  const auto out = call.output<T>();
+  const ColumnsShape shape = read_columns(call, x.shape, x.ndim);
+  call.expect(x.size == out.size, "x and out of one size");
+  T* largest = call.workspace<T>(shape.inner);
+  T* total = call.workspace<T>(shape.inner);
+  return [=] {
+    ReleaseGil unlocked(out.size * sizeof(T) * 4);
+    kernel(x.data, out.data, largest, total, shape);
+  };
+}
+
+template <typename T>
+auto bind_softmax_kernel(Call& call, softmax_backward_columns_fn<T>* kernel) {
+  const auto grad = call.input<T>(0), y = call.input<T>(1);
+  const auto out = call.output<T>();
+  const ColumnsShape shape = read_columns(call, y.shape, y.ndim);
+  call.expect(grad.size == out.size && y.size == out.size, "grad, y and out of one size");
+  T* total = call.workspace<T>(shape.inner);
+  return [=] {
+    ReleaseGil unlocked(out.size * sizeof(T) * 2);
+    kernel(grad.data, y.data, out.data, total, shape);
+  };
+}
+
 }  // namespace
 
 }  // namespace dtrain
 
-#define DTRAIN_READER(op) bind_row_wise
+#define DTRAIN_READER(op) bind_softmax_kernel
 #define DTRAIN_FAMILY softmax
 #define DTRAIN_KERNELS "softmax/kernels.inc"
 #include "binding/rows.h"

@@ -1,3 +1,4 @@
+#include "softmax/columns.h"
 #include "softmax/generic.h"
 
 #define DTRAIN_KERNELS "softmax/kernels.inc"

@@ -30,6 +30,21 @@ def _logits() -> Iterator[tuple[str, Array]]:
     yield "nan and all masked", masked
 
 
+def _columns() -> Iterator[tuple[tuple[int, ...], int]]:
+    """Shapes, and an axis that is not the last one: with a workspace of a column each."""
+    yield from (((2, 5, size), 1) for size in SIZES)
+    yield from [((4, 7), 0), ((2, 3, 2, 9), 1), ((3, 19, 1), -2), ((0, 3, 4), 1), ((3, 0, 4), 1)]
+
+
+def _logits_in_columns() -> Iterator[tuple[str, Array, int]]:
+    for shape, axis in _columns():
+        yield f"{shape} along {axis}", normal(1, *shape, scale=10.0, offset=30.0), axis
+    masked = normal(1, 4, 19)
+    masked[::2, :7] = -np.inf
+    masked[1, 4], masked[:, 17] = np.nan, -np.inf
+    yield "columns with nan and all masked", masked, 0
+
+
 def softmax() -> Iterator[Call]:
     for label, x in _logits():
         out = (x.shape,)
@@ -37,25 +52,30 @@ def softmax() -> Iterator[Call]:
         yield Call(
             label=label, inputs=(x,), attrs={"axis": x.ndim - 1}, outputs=out, aliases={0: 0}, length=x.shape[-1] or 1
         )
+    for label, x, axis in _logits_in_columns():
+        length = max(x.shape[axis], 1)
+        yield Call(label=label, inputs=(x,), attrs={"axis": axis}, outputs=(x.shape,), aliases={0: 0}, length=length)
 
 
 def log_softmax() -> Iterator[Call]:
     for label, x in _logits():
         out = (x.shape,)
         yield Call(label=label, inputs=(x,), attrs={"axis": -1}, outputs=out, aliases={0: 0}, magnitude=30.0)
+    for label, x, axis in _logits_in_columns():
+        yield Call(label=label, inputs=(x,), attrs={"axis": axis}, outputs=(x.shape,), aliases={0: 0}, magnitude=30.0)
 
 
 def _backward(is_log: bool) -> Iterator[Call]:
-    for shape in _shapes():
+    for shape, axis in [*((shape, -1) for shape in _shapes()), *_columns()]:
         weights = np.abs(normal(1, *shape)) + 0.01
-        y = weights / weights.sum(axis=-1, keepdims=True) if weights.size else weights
+        y = weights / weights.sum(axis=axis, keepdims=True) if weights.size else weights
         yield Call(
-            label=f"{shape}",
+            label=f"{shape} along {axis}",
             inputs=(normal(2, *shape), np.log(y) if is_log else y),
-            attrs={"axis": -1},
+            attrs={"axis": axis},
             outputs=(shape,),
             aliases={0: 1},
-            length=max(shape[-1], 1),
+            length=max(shape[axis], 1),
         )
 
 

@@ -1,0 +1,114 @@
+"""What compiled kernels say beyond their dtypes: one record an op and algorithm, beside what the records are made of.
+
+A line of a kernels.inc without a record here computes every problem of its op on plain arrays, without a workspace, and
+costs the vectors that it reads and writes.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from dtrain.base.alignment import aligned
+from dtrain.base.layout import LAID_OUT
+from dtrain.kernels.convolution_cost import direct_cost, im2col_cost
+from dtrain.kernels.cpu_convolution import workspace_nbytes
+from dtrain.kernels.formula.table import KERNELS
+from dtrain.kernels.problem import Problem
+from dtrain.kernels.row import Row, knows_no
+
+_ROWS: dict[tuple[str, str], Row] = {}
+
+
+def row_of(op: str, algorithm: str) -> Row:
+    """The record of the lines of this op and algorithm."""
+    return _ROWS.get((op, algorithm)) or Row(op=op, by=algorithm)
+
+
+def compiled(*ops: str, by: str = "", **said: Any) -> None:
+    """Record what the kernels of these ops `by` an algorithm say: fields of `Row`."""
+    for op in ops:
+        assert (op, by) not in _ROWS, f"{op} by {by or 'its only algorithm'} has a record already"
+        _ROWS[op, by] = Row(op=op, by=by, **said)
+
+
+# Elementwise: they run over whole arrays, each element from those in its place, so that any layout is taken as it lies.
+compiled("gelu", "gelu_backward", *(kernel.name for kernel in KERNELS), layouts=LAID_OUT)
+
+
+# Convolution
+
+
+def one_channel_a_group(problem: Problem) -> str | None:
+    """Of (x, w), (dy, w) or (dy, x): each group is one input channel."""
+    groups: int = problem.attrs["groups"]
+    second = problem.inputs[1].shape[1]
+    channels = second // groups if "weight_shape" in problem.attrs else second
+    return None if groups > 1 and channels == 1 else "takes several groups of one input channel each"
+
+
+_CONVOLUTIONS = ("conv2d", "conv2d_backward_data", "conv2d_backward_weights")
+compiled(*_CONVOLUTIONS, by="depthwise", asks=(one_channel_a_group,), cost=direct_cost)
+compiled(*_CONVOLUTIONS, by="im2col", cost=im2col_cost, workspace=workspace_nbytes)
+
+
+# Layouts
+
+
+def blocks_of_channels(problem: Problem) -> str | None:
+    is_blocked = problem.attrs["source"].is_blocked or problem.attrs["layout"].is_blocked
+    return None if is_blocked else "only moves channels into blocks or out of them"
+
+
+BLOCKED = tuple(layout for layout in LAID_OUT if layout.is_blocked)
+compiled("relayout", asks=(blocks_of_channels,), layouts=BLOCKED)
+
+
+# Rows, and columns of images
+
+
+def last_axis(problem: Problem) -> str | None:
+    ndim = problem.inputs[0].ndim
+    return None if ndim and problem.attrs["axis"] in (-1, ndim - 1) else "takes the last axis"
+
+
+def another_axis(problem: Problem) -> str | None:
+    return "takes an axis with others behind it" if last_axis(problem) is None or not problem.inputs[0].ndim else None
+
+
+def columns_nbytes(problem: Problem) -> int:
+    """A number a column, and where the maximum is sought too another one."""
+    x, axis = problem.inputs[0], problem.attrs["axis"]
+    column = aligned(prod(x.shape[axis % x.ndim + 1 :]) * x.dtype.itemsize)
+    return column if "backward" in problem.op else 2 * column
+
+
+_SOFTMAX = ("softmax", "softmax_backward", "log_softmax", "log_softmax_backward")
+compiled(*_SOFTMAX, asks=(last_axis,))
+compiled(*_SOFTMAX, by="columns", asks=(another_axis,), workspace=columns_nbytes)
+
+
+def rows_with_elements(problem: Problem) -> str | None:
+    return None if problem.inputs[-1].size else "takes rows of at least one element"
+
+
+compiled("layer_norm", "layer_norm_backward", asks=(rows_with_elements,))
+
+
+# Optimizers
+
+compiled("adam_update", asks=(knows_no("amsgrad"),))
+
+
+# Windows: neither dilated, nor sticking out, nor divided by a number of their own.
+
+
+def one_window_a_plane(problem: Problem) -> str | None:
+    attrs, size = problem.attrs, problem.inputs[0].shape[2:]
+    is_whole = attrs["kernel_size"] == size and attrs["padding"] == (0, 0) and "divisor" not in attrs
+    return None if is_whole else "takes a window that is the whole plane"
+
+
+_PLAIN_WINDOWS = knows_no("dilation", "ceil_mode", "divisor")
+compiled("max_pool2d", "avg_pool2d", "avg_pool2d_backward", asks=(_PLAIN_WINDOWS,))
+compiled("avg_pool2d", by="plane", asks=(one_window_a_plane,))
