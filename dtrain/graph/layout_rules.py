@@ -19,6 +19,7 @@ from dtrain.graph.op import Op
 
 Attrs = Mapping[str, Any]
 
+
 @dataclass(frozen=True, slots=True)
 class LayoutRule:
     """What an op does with laid-out inputs.

@@ -78,7 +78,6 @@ void* Call::scratch(std::int64_t nbytes) {
     memory = untyped_view(given, 1, true);
   }
   char* begin = static_cast<char*>(memory.data);
-  expect(reinterpret_cast<std::uintptr_t>(begin) % kWorkspaceAlignment == 0, "a workspace that begins at 64 bytes");
   void* piece = begin + workspace_used_;
   workspace_used_ += (nbytes + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment;
   if (workspace_used_ > memory.size) {
@@ -86,6 +85,8 @@ void* Call::scratch(std::int64_t nbytes) {
                                               std::to_string(workspace_used_) + " bytes, got " +
                                               std::to_string(memory.size) + ": plan what Candidate.workspace says");
   }
+  expect(reinterpret_cast<std::uintptr_t>(begin) % kWorkspaceAlignment == 0,
+         "a workspace that begins at a multiple of 64 bytes");
   return piece;
 }
 
