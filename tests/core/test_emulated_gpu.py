@@ -98,6 +98,38 @@ def test_kernels_get_workspaces_on_their_gpu() -> None:
     assert [str(device) for device in function.compiled[0].executor.plan.arenas] == ["cuda:1"]
 
 
+def test_columns_of_convolutions_lie_in_the_arena(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is allocated within a call; chunks of one image, of several, and of all of the batch."""
+    from dtrain.kernels.cuda import convolution
+
+    x, w = (dt.arange(n, dtype="f32", device="cuda:1").reshape(shape) / n for n, shape in [
+        (90, (3, 1, 5, 6)), (18, (2, 1, 3, 3))])  # fmt: skip
+    w.requires_grad_()
+    wanted = None
+    for limit in (1, 2 * 9 * 12 * 4, 1 << 28):
+        monkeypatch.setattr(convolution, "MAX_COLUMN_BYTES", limit)
+
+        @dt.trace
+        def step(x: dt.Tensor) -> tuple[dt.Tensor, dt.Tensor]:
+            w.grad = None
+            x.requires_grad_()
+            x.grad = None
+            y = F.conv2d(x, w)
+            (y * y).sum().backward()
+            return y, w.grad * 1
+
+        got = [tensor.numpy() for tensor in step(x)]
+        wanted = got if wanted is None else wanted
+        for mine, right in zip(got, wanted):
+            np.testing.assert_allclose(mine, right, rtol=1e-5)
+        plan = step.compiled[0].executor.plan
+        asked = {node.op.name: storage.nbytes for node, storage in plan.workspaces.items()}
+        images = {1: 1, 2 * 9 * 12 * 4: 2, 1 << 28: 3}[limit]
+        columns = 9 * images * 12 * 4
+        assert columns <= asked["conv2d"] and columns <= asked["conv2d_backward_weights"], (images, asked)
+        assert max(asked.values()) < columns + 2 * images * 12 * 4 + 3 * 64 + 72, (images, asked)
+
+
 def test_gradients_cross_devices_and_sums_stay_where_they_are() -> None:
     x = dt.tensor([1.0, 2.0], requires_grad=True)
     y = (x.to("cuda:1") ** 2).to("cuda:0").sum()
