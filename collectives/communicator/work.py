@@ -59,7 +59,7 @@ class Work(Generic[Result]):
         if isinstance(timeout, timedelta):
             timeout = timeout.total_seconds()
         if not self._completed.wait(timeout):
-            raise TimeoutError(expected("Work.wait", f"the collective to end within {timeout} s", "no end yet"))
+            raise no_end_yet(timeout)
         if self._exception is not None:
             self._was_seen = True
             if isinstance(self._exception, CollectiveError):
@@ -77,9 +77,14 @@ class Work(Generic[Result]):
             self._exception = exception
         self._completed.set()
 
-    def join(self) -> None:
-        """Wait for the end without looking at the result."""
-        self._completed.wait()
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end without looking at the result; returns whether it came within `timeout` seconds."""
+        return self._completed.wait(timeout)
+
+
+def no_end_yet(timeout: float | None) -> TimeoutError:
+    """The error of a `wait` with a time of its own."""
+    return TimeoutError(expected("Work.wait", f"the collective to end within {timeout} s", "no end yet"))
 
 
 class WorkQueue:

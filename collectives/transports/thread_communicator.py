@@ -203,6 +203,11 @@ class ThreadCommunicator(SharedCommunicator):
         self._world.failure.set(f"abort({code}) on rank {self.rank}")
         raise SystemExit(code)
 
+    @property
+    def _patience(self) -> float:
+        """Seconds that a thread waits for a message."""
+        return self.timeout
+
     def _send(self, array: Array, destination: int, tag: int) -> None:
         world = self._world
         with world.changed:
@@ -217,7 +222,7 @@ class ThreadCommunicator(SharedCommunicator):
             def is_over() -> bool:
                 return len(messages) > 0 or self._is_closing or bool(self._window.has_left(source))
 
-            world.failure.wait_until(is_over, self.timeout)
+            world.failure.wait_until(is_over, self._patience)
             if messages:
                 return messages.popleft()
             if self._is_closing:

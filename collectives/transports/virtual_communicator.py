@@ -15,11 +15,9 @@ run_virtual(program, Network.of_shape(4, 4))          # two hosts with four rank
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,11 +27,11 @@ from dtrain.collectives.communicator.absence import late_error
 from dtrain.collectives.communicator.ordered_calls import Prepare
 from dtrain.collectives.communicator.work import Work
 from dtrain.collectives.memory.packed import Packed
-from dtrain.collectives.memory.shared_window import Absence, State
+from dtrain.collectives.memory.shared_window import NO_FRAME, Absence, State
 from dtrain.collectives.programs import exchanges
 from dtrain.collectives.programs.buffers import Buffers
 from dtrain.collectives.programs.network import Network
-from dtrain.collectives.programs.program import Copy, Program, Reduce, Slice
+from dtrain.collectives.programs.program import Program
 from dtrain.collectives.programs.rank_order import Array, ReduceOp
 from dtrain.collectives.programs.timeline import Span, Timeline, timeline
 from dtrain.collectives.programs.weighing import Weighted
@@ -43,99 +41,22 @@ from dtrain.collectives.transports.thread_communicator import (
     ThreadWorld,
     run_ranks_as_threads,
 )
+from dtrain.collectives.transports.virtual_world import (
+    NEVER,
+    PATIENCE_SECONDS,
+    CallTime,
+    CallTimes,
+    Everyone,
+    Killed,
+    Part,
+    RankClock,
+    Universe,
+    VirtualWork,
+)
 
 Result = TypeVar("Result")
 
 _KILLED = "was killed on the virtual clock"
-_NEVER = float("inf")
-
-
-class Killed(BaseException):
-    """The end of a rank that is killed on its clock: nothing of it runs on, and it tells nobody."""
-
-
-@dataclass
-class _RankClock:
-    """One rank's time, in all of its groups."""
-
-    now: float = 0.0
-    death: float = _NEVER
-
-
-@dataclass
-class _Universe:
-    """What all groups of one run share.
-
-    Attributes:
-        network: of all ranks.
-        clocks: one per rank.
-        messages: when each message on its way arrives, by group, source, destination and tag.
-        spans: what each collective was made of, in the order in which collectives ended.
-    """
-
-    network: Network
-    clocks: list[_RankClock]
-    messages: dict[tuple[str, int, int, int], deque[float]] = field(default_factory=lambda: defaultdict(deque))
-    boards: dict[ThreadWorld, _Board] = field(default_factory=dict)
-    spans: list[Span] = field(default_factory=list)
-
-
-@dataclass
-class _Part:
-    program: Program
-    buffers: Buffers
-    begin: float
-
-
-@dataclass
-class _Board:
-    """Where the ranks of a group lay what they want to do, and what became of it."""
-
-    parts: dict[int, _Part] = field(default_factory=dict)
-    outcome: Timeline = field(default_factory=Timeline)
-
-
-class _Everyone:
-    """Carries out steps on the arrays that all ranks have laid there."""
-
-    def __init__(self, buffers: Mapping[int, Buffers]) -> None:
-        self._buffers = buffers
-        for own in buffers.values():
-            own.share(buffers)
-
-    def copy(self, rank: int, step: Copy) -> None:
-        self._buffers[rank].copy(step)
-
-    def reduce(self, rank: int, step: Reduce) -> None:
-        self._buffers[rank].reduce(step)
-
-    def take(self, rank: int, data: Slice) -> Array:
-        return np.array(self._buffers[rank].read(data))
-
-    def give(self, rank: int, data: Slice, content: Array) -> None:
-        self._buffers[rank].write(data, content)
-
-
-class VirtualWork(Work[Result]):
-    """A call under way on the virtual clock; who waits for it has its own clock put forward."""
-
-    def __init__(self, work: Work[Result], clock: _RankClock, ended: Callable[[], float]) -> None:
-        super().__init__(lambda: work.wait())
-        self._work = work
-        self._clock = clock
-        self._ended = ended
-
-    @property
-    def unseen_exception(self) -> BaseException | None:
-        return self._work.unseen_exception
-
-    def is_completed(self) -> bool:
-        return self._work.is_completed()
-
-    def wait(self, timeout: float | timedelta | None = None) -> Result:
-        result = self._work.wait(timeout)
-        self._clock.now = max(self._clock.now, self._ended())
-        return result
 
 
 class VirtualCommunicator(ThreadCommunicator):
@@ -145,7 +66,7 @@ class VirtualCommunicator(ThreadCommunicator):
 
     def __init__(
         self,
-        universe: _Universe,
+        universe: Universe,
         world: ThreadWorld,
         rank: int,
         world_ranks: Sequence[int] | None,
@@ -153,11 +74,14 @@ class VirtualCommunicator(ThreadCommunicator):
     ) -> None:
         super().__init__(world, rank, world_ranks, timeout)
         self._universe = universe
+        self._board = universe.boards[world]
         self._clock = universe.clocks[self.world_ranks[rank]]
         self._network = universe.network.part(self.world_ranks)
         self._shares_memory = len(set(self._network.hosts)) == 1
-        self._busy_until = 0.0
+        self._begun_at = self._busy_until = 0.0  # of the last call
         self._made_at: float | None = None  # of an asynchronous call, made earlier than it is carried out
+        self._times = CallTimes()
+        self._received_until: dict[tuple[int, int], float] = defaultdict(float)  # by source and tag
 
     @property
     def now(self) -> float:
@@ -171,10 +95,10 @@ class VirtualCommunicator(ThreadCommunicator):
 
     def compute(self, seconds: float) -> None:
         """Let this rank's time go on. Raises `ValueError` unless `seconds` is finite and at least 0."""
-        if not 0 <= seconds < _NEVER:
+        if not 0 <= seconds < NEVER:
             raise ValueError(expected("compute", "a finite time of at least 0 s", f"{seconds} s"))
         self._clock.now += seconds
-        self._check_alive()
+        self._check_alive(self._clock.now)
 
     def algorithm(self, kind: str, nbytes: int) -> str:
         return self._program(kind.removesuffix("_many"), nbytes).name
@@ -209,11 +133,11 @@ class VirtualCommunicator(ThreadCommunicator):
     def _simulate(
         self, kind: str, call_text: str, source: Packed, out: Packed, dtype: Any, op: ReduceOp | Weighted, root: int = 0
     ) -> None:
-        self._check_alive()
-        program = self._program(kind, source.nbytes, root)
-        board = self._universe.boards.setdefault(self._world, _Board())
-        begin, self._made_at = self._clock.now if self._made_at is None else self._made_at, None
-        board.parts[self.rank] = _Part(program, Buffers(program, source, out, dtype), max(begin, self._busy_until))
+        made, self._made_at = self._clock.now if self._made_at is None else self._made_at, None
+        self._begun_at = max(made, self._busy_until)
+        self._check_alive(self._begun_at)
+        board, program = self._board, self._program(kind, source.nbytes, root)
+        board.parts[self.rank] = Part(program, Buffers(program, source, out, dtype), self._begun_at)
         self._show_weight(op)
         self._begin_collective(call_text)
         parts = [board.parts[rank] for rank in range(self.size)]
@@ -226,9 +150,9 @@ class VirtualCommunicator(ThreadCommunicator):
         self._meet()
         self._end(board.outcome)
 
-    def _run(self, parts: Sequence[_Part]) -> Timeline:
+    def _run(self, parts: Sequence[Part]) -> Timeline:
         """One rank carries out the steps of all: they are few, and the arrays are in one process."""
-        everyone = _Everyone({rank: other.buffers for rank, other in enumerate(parts)})
+        everyone = Everyone({rank: other.buffers for rank, other in enumerate(parts)})
         deaths = {rank: self._universe.clocks[member].death for rank, member in enumerate(self.world_ranks)}
         programs, begins = [other.program for other in parts], [other.begin for other in parts]
         outcome = timeline(programs, self._network, begins, deaths=deaths, carrier=everyone)
@@ -238,8 +162,7 @@ class VirtualCommunicator(ThreadCommunicator):
 
     def _end(self, outcome: Timeline) -> None:
         if self.rank in outcome.dead:
-            self._clock.now = self._clock.death
-            self._check_alive()
+            self._check_alive(self._clock.death)
         if self.rank in outcome.ends:
             self._busy_until = outcome.ends[self.rank]
             return
@@ -256,7 +179,7 @@ class VirtualCommunicator(ThreadCommunicator):
             self._meet()
 
     def _give_up(self, since: float, late: Sequence[int]) -> None:
-        self._clock.now = max(self._clock.now, since + self.timeout)
+        self._busy_until = max(self._busy_until, since + self.timeout)
         raise self._late_error(late)
 
     def _late_error(self, late: Sequence[int]) -> CollectiveError:
@@ -268,66 +191,127 @@ class VirtualCommunicator(ThreadCommunicator):
     # Order and time
 
     def _now(self, prepare: Prepare[Result]) -> Result:
-        result = super()._now(prepare)
-        self._clock.now = max(self._clock.now, self._busy_until)
-        return result
+        try:
+            return super()._now(prepare)
+        finally:
+            self._clock.put_forward(self._busy_until)
 
     def _later(self, prepare: Prepare[Result]) -> Work[Result]:
-        made, ended = self._clock.now, [0.0]
+        time = CallTime(self._clock.now)
 
         def prepared() -> Callable[[], Result]:
             call = prepare()
 
             def task() -> Result:
-                self._made_at = made
-                result = call()
-                ended[0] = self._busy_until
-                return result
+                self._made_at = time.begin
+                try:
+                    return call()
+                finally:
+                    self._made_at, time.end = None, self._busy_until
 
             return task
 
-        return VirtualWork(super()._later(prepared), self._clock, lambda: ended[0])
+        return VirtualWork(super()._later(prepared), self._clock, time)
 
-    # Ranks that are killed
+    def _meet(self, half: int = NO_FRAME) -> bool:
+        try:
+            return self._window.meet(self._patience, half)
+        except Absence as absence:
+            raise self._absence_error(absence) from None
 
-    def _check_alive(self) -> None:
-        if self._clock.now >= self._clock.death:
+    @property
+    def _patience(self) -> float:
+        return max(self.timeout, PATIENCE_SECONDS)
+
+    # Ranks that leave, in time to be heard of, or are killed
+
+    def _check_alive(self, time: float) -> None:
+        """End this rank if it has been killed by now."""
+        if time >= self._clock.death:
             for group in list(self.family):
                 if isinstance(group, VirtualCommunicator):
+                    group._leave(NEVER)
                     group._window.leave(State.LEFT, _KILLED)
             raise Killed
 
+    def close(self, reason: str = "has closed this communicator") -> None:
+        if not self.is_inherited:
+            self._leave(self._clock.now)
+        super().close(reason)
+
+    def _leave(self, time: float) -> None:
+        for departures in (self._board.told, self._board.left):
+            departures.setdefault(self.rank, time)
+
+    def _tell_broken(self, state: State, text: str) -> None:
+        self._board.told.setdefault(self.rank, max(self._busy_until, self._begun_at))
+        super()._tell_broken(state, text)
+
     def _absence_error(self, absence: Absence) -> CollectiveError:
-        killed = [rank for rank, (_, text) in absence.gone.items() if text == _KILLED]
-        # Who has given up because of a killed rank has waited as long as this one: which of them is first is chance.
-        others = [state for state, text in absence.gone.values() if text != _KILLED and state is not State.BROKEN]
-        if not killed or others:
-            return super()._absence_error(absence)
-        self._clock.now += self.timeout  # nobody says anything, so all wait as long as they may
-        return self._late_error(killed)
+        deadline = self._begun_at + self.timeout
+        heard = {rank: why for rank, why in absence.gone.items() if self._board.told[rank] < deadline}
+        if heard:
+            self._busy_until = max(self._begun_at, *(self._board.told[rank] for rank in heard))
+            return super()._absence_error(Absence(absence.late, heard))
+        self._busy_until = deadline
+        # Who has given up had come, and waited as long as this rank: which of them is first is chance. Who has not
+        # really come yet may still come in time.
+        left = [rank for rank, (state, _) in absence.gone.items() if state is State.LEFT]
+        return self._late_error(left or list(absence.gone) or absence.late)
 
     def _no_message(self, source: int, tag: int, gone: str = "") -> CollectiveError:
-        if gone == _KILLED:
-            self._clock.now, gone = self._clock.now + self.timeout, ""
-        return super()._no_message(source, tag, gone)
+        time = self._times.carried_out
+        time.end, left = time.begin + self.timeout, self._board.left.get(source, NEVER)
+        if gone and left <= time.end:
+            time.end = max(time.begin, left)
+            return super()._no_message(source, tag, gone)
+        return super()._no_message(source, tag)
 
     # Messages and groups
 
     def _send(self, array: Array, destination: int, tag: int) -> None:
-        self._check_alive()
+        self._check_alive(self._clock.now)
         line = self._network.link(self.rank, destination)
         arrival = self._clock.now + line.predict(array.nbytes) + self._network.delay(self.rank)
         with self._world.changed:
             self._universe.messages[self.group, self.rank, destination, tag].append(arrival)
         super()._send(array, destination, tag)
 
+    def recv(self, **message: Any) -> Array:
+        try:
+            return super().recv(**message)
+        finally:
+            self._clock.put_forward(self._times.made.end)
+
+    def recv_async(self, **message: Any) -> Work[Array]:
+        work = super().recv_async(**message)
+        return VirtualWork(work, self._clock, self._times.made)
+
+    def _recv_call(self, *message: Any) -> Callable[[], Array]:
+        call = super()._recv_call(*message)
+        time = self._times.made = CallTime(self._clock.now)
+
+        def carry_out() -> Array:
+            self._times.carried_out = time
+            return call()
+
+        return carry_out
+
     def _recv(self, source: int, tag: int, shape: tuple[int, ...] | None, dtype: Any) -> Array:
-        self._check_alive()
-        array = super()._recv(source, tag, shape, dtype)
-        with self._world.changed:
-            arrival = self._universe.messages[self.group, source, self.rank, tag].popleft()
-        self._clock.now = max(self._clock.now, arrival)
-        return array
+        time = self._times.carried_out
+        time.begin = max(time.begin, self._received_until[source, tag])
+        self._check_alive(time.begin)
+        try:
+            array = super()._recv(source, tag, shape, dtype)
+            with self._world.changed:
+                arrivals = self._universe.messages[self.group, source, self.rank, tag]
+                if arrivals[0] > time.begin + self.timeout:  # it stays for who comes later
+                    self._world.messages[source, self.rank, tag].appendleft(array)
+                    raise self._no_message(source, tag)
+                time.end = max(time.begin, arrivals.popleft())
+            return array
+        finally:
+            self._received_until[source, tag] = time.end
 
     def _child(self, world: ThreadWorld, rank: int, members: Sequence[int]) -> ThreadCommunicator:
         return VirtualCommunicator(self._universe, world, rank, members, self.timeout)
@@ -347,7 +331,7 @@ def run_virtual(
         program: what each rank does.
         network: how many ranks there are, on which hosts, and what lies between them.
         killed: ranks that end at a time of their clock, in seconds.
-        timeout: seconds that a collective waits on the virtual clock, and on the real one.
+        timeout: seconds that a call waits on the virtual clock; on the real one it waits for ten at least.
         staging_bytes: bytes of a chunk, a multiple of 64 and at least 64 per rank.
 
     Raises:
@@ -357,7 +341,7 @@ def run_virtual(
     killed = killed or {}
     size = len(network.hosts)
     _expect_times(killed, timeout, size)
-    universe = _Universe(network, [_RankClock(death=killed.get(rank, _NEVER)) for rank in range(size)])
+    universe = Universe(network, [RankClock(death=killed.get(rank, NEVER)) for rank in range(size)])
 
     def run(communicator: VirtualCommunicator) -> Result | None:
         try:

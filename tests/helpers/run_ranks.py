@@ -4,6 +4,7 @@
 
 `program(communicator, steps=5)` runs on each rank; its results come back in rank order. If a rank fails, the error
 shows the tracebacks of all ranks that failed; if the job takes too long, it is killed and shows what there is.
+Ranks that are `killed` have no result, and the others see for themselves what becomes of them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -78,7 +80,13 @@ def run_command(
 
 
 def run_ranks(
-    file: str, function: str, size: int, *, arguments: dict[str, Any] | None = None, timeout: float = 60.0
+    file: str,
+    function: str,
+    size: int,
+    *,
+    arguments: dict[str, Any] | None = None,
+    timeout: float = 60.0,
+    killed: Collection[int] = (),
 ) -> list[Any]:
     """Call `function(communicator, **arguments)` of `file` on `size` ranks; return the results in rank order.
 
@@ -88,13 +96,18 @@ def run_ranks(
         size: number of ranks.
         arguments: keyword arguments, plain JSON.
         timeout: seconds after which the job is killed.
+        killed: ranks that the function ends by SIGKILL; their result is None. mpirun lets the others go on.
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, file, function, json.dumps(arguments or {}), folder]
-        job = run_command(mpirun_command(size, *command), timeout=timeout)
+        end = "leave" if killed else "finalize"
+        command = [sys.executable, __file__, file, function, json.dumps(arguments or {}), folder, end]
+        options = ["--runtime-options", "continuous"] if killed else []
+        job = run_command(mpirun_command(size, *options, *command), timeout=timeout)
         verdicts = {rank: _read(Path(folder) / f"rank.{rank}") for rank in range(size)}
+    if all(verdicts[rank] == _NO_VERDICT for rank in killed):
+        verdicts |= dict.fromkeys(killed, ("", None))
     failures = [f"rank {rank}:\n{error}" for rank, (error, _) in verdicts.items() if error]
-    if failures or job.returncode != 0:
+    if failures or (job.returncode != 0 and not killed):
         raise AssertionError(
             f"{function} on {size} ranks ended with code {job.returncode}\n" + "\n".join(failures) + f"\n{job.stdout}"
         )
@@ -111,13 +124,16 @@ def load(file: str) -> ModuleType:
     return module
 
 
+_NO_VERDICT = ("no verdict: the rank ended before its function did", None)
+
+
 def _read(path: Path) -> tuple[str, Any]:
     if not path.exists():
-        return "no verdict: the rank ended before its function did", None
+        return _NO_VERDICT
     return pickle.loads(path.read_bytes())
 
 
-def _main(file: str, function: str, arguments: str, folder: str) -> None:
+def _main(file: str, function: str, arguments: str, folder: str, end: str) -> None:
     """One rank."""
     from dtrain.collectives.world import context
 
@@ -130,6 +146,8 @@ def _main(file: str, function: str, arguments: str, folder: str) -> None:
     Path(folder, f"rank.{communicator.rank}").write_bytes(pickle.dumps((error, result)))
     if error:
         communicator.abort(1)
+    if end == "leave":  # MPI's own end would wait for the ranks that were killed
+        os._exit(0)
     context.finalize()
 
 
