@@ -107,10 +107,10 @@ from dtrain import data as data
 from dtrain import functional as functional
 from dtrain import nn as nn
 from dtrain import optim as optim
-from dtrain import passes as passes  # hands the default pipeline to trace
+from dtrain import passes as passes
+from dtrain.core.graph_passes import graph_passes as graph_passes
 from dtrain.ops.random_from import bernoulli as bernoulli
 from dtrain.ops.random_from import normal as normal
-from dtrain.passes.graph_passes import graph_passes as graph_passes
 
 __version__ = VERSION
 

@@ -1,6 +1,6 @@
 """`trace`: capture a function of tensors as a graph at its first call, and run the optimized graph from then on.
 
-The passes that optimize the graph live on an upper floor: they are a value in the context of the thread. Whoever must
+The passes that optimize the graph are a value in the context of the thread (`core/graph_passes.py`). Whoever must
 look at a graph before its first run hands itself in through `add_first_run_listener`.
 """
 
@@ -220,7 +220,7 @@ class TracedFunction(Generic[Parameters, Result]):
         return [compiled for variants in self._compiled.values() for compiled in variants]
 
     def _compile(
-        self, variants: list[CompiledGraph], arguments: Sequence[Tensor], structure: Any, passes: GraphPasses | None
+        self, variants: list[CompiledGraph], arguments: Sequence[Tensor], structure: Any, passes: GraphPasses
     ) -> CompiledGraph:
         if len(variants) == _MAX_VARIANTS:
             what = variants[-1].capture.changed() or "the dtype or shape of a tensor from outside"
@@ -272,10 +272,9 @@ class TracedFunction(Generic[Parameters, Result]):
         return capture
 
 
-def _optimize(capture: Capture, passes: GraphPasses | None, overlap: bool) -> CompiledGraph:
+def _optimize(capture: Capture, passes: GraphPasses, overlap: bool) -> CompiledGraph:
     verify(capture.graph, after="capture")
-    if passes is not None:
-        capture.graph = passes(capture.graph)
+    capture.graph = passes(capture.graph)
     return CompiledGraph(capture, overlap=overlap)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from dtrain.graph.graph import Graph
+from dtrain.passes.pipeline import DEFAULT_PIPELINE
 
 if TYPE_CHECKING:
     from dtrain.core.listeners import PassListener, TraceListener
@@ -27,13 +28,12 @@ class Context(threading.local):
     `stand_ins` maps leaves to tensors on the same elements that the tape records in their place (data parallelism: the
     leaf's gradient then passes through the stand-in's history). It is replaced, never changed.
     `backward_pass` is the `backward()` under way, None where gradients are asked for with `grad()`.
-    `pipeline` optimizes the graphs that are captured. Where a thread has none of its own, it is the default one.
+    `pipeline` optimizes the graphs that are captured.
     """
-
-    pipeline: GraphPasses | None = None
 
     def __init__(self) -> None:
         self.grad_enabled = True
+        self.pipeline: GraphPasses = DEFAULT_PIPELINE
         self.tracer: TraceListener | None = None
         self.stand_ins: Mapping[Tensor, Tensor] = {}
         self.backward_pass: PassListener | None = None

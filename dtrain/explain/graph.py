@@ -26,9 +26,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dtrain.base.errors import expected
+from dtrain.core.graph_passes import graph_passes
 from dtrain.graph.graph import Change, Graph
 from dtrain.graph.printer import print_graph
-from dtrain.passes import DEFAULT_PIPELINE, Pass, graph_passes
+from dtrain.passes import DEFAULT_PIPELINE, Pass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
