@@ -71,12 +71,12 @@ def line(points: Sequence[tuple[float, float]], color: str) -> str:
 
 
 def bucket_picture(plans: dict[float, list[tuple[int, int]]], caption: str) -> str:
-    """For each cap in MiB a row of buckets, each (tensors, bytes), as wide as it has bytes."""
+    """For each size in MiB a row of buckets, each (tensors, bytes), as wide as it has bytes."""
     total = max(sum(nbytes for _, nbytes in plan) for plan in plans.values())
     scale, parts = (WIDTH - LEFT - RIGHT) / total, []
-    for row, (cap, plan) in enumerate(plans.items()):
+    for row, (size, plan) in enumerate(plans.items()):
         x, y = float(LEFT), 34 + 40 * row
-        parts.append(text(8, y + 19, f"{cap:g} MiB"))
+        parts.append(text(8, y + 19, f"{size:g} MiB"))
         for number, (num_tensors, nbytes) in enumerate(plan):
             tip = f"bucket {number}: {num_tensors} tensors, {nbytes / MIB:.2f} MiB"
             parts.append(bar(x, y, nbytes * scale, 28, (BLUE, GREEN)[number % 2], tip))
@@ -131,15 +131,15 @@ def bandwidth_picture(curves: dict[str, list[Point]], caption: str) -> str:
 # Measuring ------------------------------------------------------------------------------------------------------------
 
 
-def bucket_plans(caps: Sequence[float]) -> dict[float, list[tuple[int, int]]]:
+def bucket_plans(sizes: Sequence[float]) -> dict[float, list[tuple[int, int]]]:
     """Of a ResNet-18 step: (tensors, bytes) of each bucket, as the compiled graph has them."""
     from dtrain import collectives as dist
 
     plans = {}
-    for cap in caps:
-        step, arguments = training_step("resnet18", bucket_mb=cap)
+    for size in sizes:
+        step, arguments = training_step("resnet18", bucket_mb=size)
         step(*arguments)
-        plans[cap] = [(len(bucket.labels), bucket.nbytes) for bucket in dist.bucket_plan(step.graphs[0])]
+        plans[size] = [(len(bucket.labels), bucket.nbytes) for bucket in dist.bucket_plan(step.graphs[0])]
     return plans
 
 
@@ -209,7 +209,7 @@ def main() -> None:
         FOLDER.mkdir(exist_ok=True)
         where = f"{world.size} ranks on one host"
         for name, drawn in {
-            "buckets": bucket_picture(plans, "Gradient buckets of ResNet-18 for four caps, in the order of sending"),
+            "buckets": bucket_picture(plans, "Gradient buckets of ResNet-18 of four sizes, in the order of sending"),
             "timeline": timeline_picture(ranks, f"One step of the digits CNN, {where}; orange: collectives"),
             "bandwidth": bandwidth_picture(curves_of(report), f"All-reduce bus bandwidth, {where}"),
         }.items():

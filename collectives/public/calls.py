@@ -114,19 +114,19 @@ def _plain_array(where: str, x: Tensor) -> Any:
 
 @counted
 def all_reduce(
-    x: Tensor, op: str = "sum", *, group: Group = None, label: str = "", bucket: int = 0, async_op: bool = False
+    x: Tensor, op: str = "sum", *, group: Group = None, label: str = "", bucket_bytes: int = 0, async_op: bool = False
 ) -> Any:
     """Reduce over the ranks of a group; every rank gets the same bits. As a statement x holds the result.
 
     Args:
         op: sum, mean, max, min or prod.
         label: what is reduced (a parameter's name), for plans and messages.
-        bucket: bytes up to which the graph pass `pack_all_reduce` may pack this with others; 0 keeps it alone.
+        bucket_bytes: up to which the graph pass `pack_all_reduce` may pack this with others; 0 keeps it alone.
         async_op: return a `Work` at once; x holds the result after its `wait()`.
     """
     if async_op:
         return _begun("all_reduce", x, lambda ranks, a: ranks.all_reduce_async(a, op=op, out=a), group)
-    return _given(x, ops.all_reduce(x, op=op, group=as_group(group), label=label, bucket_bytes=bucket))
+    return _given(x, ops.all_reduce(x, op=op, group=as_group(group), label=label, bucket_bytes=bucket_bytes))
 
 
 @counted

@@ -111,10 +111,6 @@ class RankInfo:
         except _BadEnvironment as error:
             raise LaunchError(str(error)) from None
 
-    @property
-    def is_distributed(self) -> bool:
-        return self.size > 1
-
     def __str__(self) -> str:
         return f"rank {self.rank}/{self.size} (local {self.local_rank}/{self.local_size}) on {self.host}"
 

@@ -14,7 +14,6 @@ import numpy as np
 from dtrain.base.errors import expected
 from dtrain.data.dataset import ArrayDataset
 
-NUM_CLASSES = 10
 _PATH = Path(__file__).with_name("digits.npz")
 _MAX_PIXEL = 16
 _TEST_EVERY = 5

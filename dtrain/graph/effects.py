@@ -8,35 +8,12 @@ gives the next one in the same memory, so it overwrites, as an update of a param
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from dtrain.graph.constant import CONSTANT
 from dtrain.graph.graph import Node, Value
 
 _NO_ALIASES: Mapping[int, int] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """The effects of one node.
-
-    group: the ranks that it talks to; None for what is no collective.
-    checks: whether it raises for some values of its inputs.
-    writes: the values whose memory it may overwrite.
-    """
-
-    group: str | None
-    checks: bool
-    writes: tuple[Value, ...]
-
-    def __bool__(self) -> bool:
-        return self.group is not None or self.checks or bool(self.writes)
-
-
-def effects_of(node: Node) -> Effects:
-    """Everything that `node` does besides computing."""
-    return Effects(group_of(node), checks_values(node), writes_of(node))
 
 
 def is_collective(node: Node) -> bool:
@@ -75,29 +52,6 @@ def may_merge(node: Node) -> bool:
 def may_drop(node: Node) -> bool:
     """Whether the node may go where nobody reads its outputs."""
     return not node.op.is_collective and not checks_values(node)
-
-
-def is_pure(node: Node) -> bool:
-    """Whether the node does nothing but compute: it may be merged, repeated, dropped, moved behind its inputs."""
-    return may_merge(node) and may_drop(node)
-
-
-def may_move(node: Node, over: Node) -> bool:
-    """Whether two neighbours may change places.
-
-    Not where one reads what the other makes, nor where one overwrites what the other reads. Collectives keep their
-    order, those of different groups too: the groups may have ranks in common.
-    """
-    if any(value.node is over for value in node.inputs) or any(value.node is node for value in over.inputs):
-        return False
-    if node.op.is_collective and over.op.is_collective:
-        return False
-    return not (_overwrites_reads_of(node, over) or _overwrites_reads_of(over, node))
-
-
-def _overwrites_reads_of(writer: Node, reader: Node) -> bool:
-    written = {memory_of(value) for value in writes_of(writer)}
-    return bool(written) and any(memory_of(value) in written for value in reader.inputs)
 
 
 def memory_of(value: Value) -> Value:

@@ -33,7 +33,7 @@ class FilledWith:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CallOf:
     """The output of a node of this op, with inputs that match, and among its attributes these."""
 
     op: str
@@ -42,7 +42,7 @@ class Call:
     name: str = ""
 
 
-Pattern = Anything | FilledWith | Call
+Pattern = Anything | FilledWith | CallOf
 
 
 def anything(name: str) -> Anything:
@@ -55,9 +55,9 @@ def filled_with(number: float) -> FilledWith:
     return FilledWith(number)
 
 
-def call(op: str, *inputs: Pattern, name: str = "", **attrs: Any) -> Call:
+def call(op: str, *inputs: Pattern, name: str = "", **attrs: Any) -> CallOf:
     """Matches what `op` computes of values that match `inputs`, with at least these attributes."""
-    return Call(op, inputs, attrs, name)
+    return CallOf(op, inputs, attrs, name)
 
 
 class Match:
@@ -77,17 +77,11 @@ class Match:
     def __getitem__(self, name: str) -> Value:
         return self.values[name]
 
-    def attr(self, name: str, attribute: str) -> Any:
-        """An attribute of the node that computes the value of this name."""
-        node = self.values[name].node
-        assert node is not None, f"{name} stands for an input"
-        return node.attrs[attribute]
-
 
 Condition = Callable[[Match], bool]
 
 
-def match(pattern: Call, node: Node) -> Match | None:
+def match(pattern: CallOf, node: Node) -> Match | None:
     """The pattern at the one output of `node`; None where something else is computed."""
     if node.op.name != pattern.op or len(node.outputs) != 1:
         return None

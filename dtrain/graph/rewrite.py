@@ -13,7 +13,7 @@ from dtrain.base.errors import GraphError, expected
 from dtrain.graph.editor import Editor
 from dtrain.graph.effects import may_drop
 from dtrain.graph.graph import Graph, Node, Value
-from dtrain.graph.pattern import Call, Condition, Match, match
+from dtrain.graph.pattern import CallOf, Condition, Match, match
 
 _MAX_REWRITES_PER_NODE = 20
 
@@ -32,7 +32,7 @@ class Rule:
     """
 
     name: str
-    pattern: Call
+    pattern: CallOf
     replacement: Callable[[Editor, Match], Value]
     reason: str
     condition: Condition | None = None

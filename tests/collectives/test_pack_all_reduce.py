@@ -119,9 +119,9 @@ def test_what_is_reduced_again_leaves_its_bucket(size: int) -> None:
 
     def program(communicator: Any) -> None:
         def reduced(x: Any) -> list[Any]:
-            first = [dist.all_reduce(value, bucket=1 << 20) for value in (x * x, x + 1.0)]
-            again = [dist.all_reduce(value, bucket=1 << 20) for value in reversed(first)]
-            return [*again, dist.all_reduce(again[0], bucket=1 << 20)]
+            first = [dist.all_reduce(value, bucket_bytes=1 << 20) for value in (x * x, x + 1.0)]
+            again = [dist.all_reduce(value, bucket_bytes=1 << 20) for value in reversed(first)]
+            return [*again, dist.all_reduce(again[0], bucket_bytes=1 << 20)]
 
         x = dt.tensor(np.random.default_rng(communicator.rank).standard_normal((2, 3)))
         with dist.using(communicator):
@@ -198,7 +198,7 @@ def test_a_gradient_that_stays_behind_outlives_other_graphs_with_the_same_bucket
             def leave(x: dt.Tensor) -> dt.Tensor:
                 loss = (weight * x).sum()
                 (gradient,) = dt.grad(loss, weight)
-                weight.grad = dist.all_reduce(gradient, label="weight", bucket=1000)
+                weight.grad = dist.all_reduce(gradient, label="weight", bucket_bytes=1000)
                 return loss
 
             dt.trace(leave)(dt.tensor([1.0, 1.0, 1.0]))

@@ -53,7 +53,7 @@ def test_a_match_knows_what_it_found() -> None:
     assert found is not None and found.node is cast and found.output is cast.outputs[0]
     assert (found["x"], found["y"]) == tuple(graph.arguments)
     assert found["e"] is exp.outputs[0]
-    assert found.attr("c", "dtype") is as_dtype("f64")
+    assert found["c"] is cast.outputs[0]
 
 
 @pytest.mark.parametrize(
