@@ -6,19 +6,12 @@ kernel is not compiled for an instruction set, another of the list is taken.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import ml_dtypes
-import numpy as np
-
-from dtrain.base.errors import expected
 from dtrain.kernels.array_module import Array
-from dtrain.kernels.build_advice import advice_without_module
-from dtrain.kernels.build_digest import expect_current
 from dtrain.kernels.candidate import Binder, Candidate, KernelFunction
+from dtrain.kernels.compiled_module import compiled_module
 from dtrain.kernels.cpu_convolution import Im2colConvolution
 from dtrain.kernels.cpu_rows import row_of
 from dtrain.kernels.registry import register_kernel
@@ -41,19 +34,9 @@ class CompiledRow(NamedTuple):
 
 
 def compiled_rows() -> tuple[CompiledRow, ...]:
-    """Every compiled kernel, as listed; empty, with a warning, where the module is not built.
-
-    Raises ImportError where it was built from other sources.
-    """
-    try:
-        import dtrain.kernels._cpu as _cpu
-    except ImportError as error:
-        advice = advice_without_module()
-        warnings.warn(expected("dtrain.kernels", "the compiled module _cpu", str(error), advice), stacklevel=2)
-        return ()
-    expect_current(_cpu, Path(__file__).parent)
-    _cpu.set_bfloat16(np.dtype(ml_dtypes.bfloat16).num)
-    return tuple(CompiledRow(*row) for row in _cpu.kernel_table())
+    """Every compiled kernel, as listed; empty where the module is not built. Raises as `compiled_module` does."""
+    module = compiled_module()
+    return () if module is None else tuple(CompiledRow(*row) for row in module.kernel_table())
 
 
 def candidates_of_rows(rows: Sequence[CompiledRow]) -> Iterator[Candidate]:

@@ -1,6 +1,7 @@
 """What a processor can do, as a set of features; and instruction sets, which are sets of features that sources need.
 
-Neither is a linear order: a processor may have `vnni` without `bf16`, and NEON lies beside AVX.
+Neither is a linear order: a processor may have `avx512vnni` without `avx512bf16`, and NEON lies beside AVX. Which
+features an instruction set needs is said by the build that has it (CMakeLists.txt), and the compiled module reports it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from functools import cache
 from pathlib import Path
 
 from dtrain.base.errors import expected
+from dtrain.kernels.compiled_module import compiled_module
 
-# Feature -> its name in /proc/cpuinfo, on x86 or on ARM. The system leaves out what it does not save for processes.
+# Feature, by the name that the build has for it -> its word in /proc/cpuinfo, on x86 or on ARM. The system leaves out
+# what it does not save for processes.
 FEATURES = {
     "avx2": "avx2",
     "fma": "fma",
@@ -21,8 +24,8 @@ FEATURES = {
     "avx512bw": "avx512bw",
     "avx512dq": "avx512dq",
     "avx512vl": "avx512vl",
-    "vnni": "avx512_vnni",
-    "bf16": "avx512_bf16",
+    "avx512vnni": "avx512_vnni",
+    "avx512bf16": "avx512_bf16",
     "neon": "asimd",
     "dotprod": "asimddp",
 }
@@ -31,23 +34,27 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True, slots=True)
 class InstructionSet:
-    """A name in the lists of compiled kernels: the features that its files are compiled for, and its vectors' bytes."""
+    """A name in the lists of compiled kernels, and its vectors' bytes."""
 
     name: str
-    features: frozenset[str]
     vector_bytes: int
 
+    @property
+    def features(self) -> frozenset[str]:
+        """The features that its files are compiled for; none where the build has no such files."""
+        return _compiled_features().get(self.name, frozenset())
 
-_AVX2 = frozenset({"avx2", "fma", "f16c"})
-_AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+
 INSTRUCTION_SETS = {
     known.name: known
-    for known in (
-        InstructionSet("scalar", frozenset(), 8),
-        InstructionSet("avx2", _AVX2, 32),
-        InstructionSet("avx512", _AVX512, 64),
-    )
+    for known in (InstructionSet("scalar", 8), InstructionSet("avx2", 32), InstructionSet("avx512", 64))
 }
+
+
+@cache
+def _compiled_features() -> dict[str, frozenset[str]]:
+    module = compiled_module()
+    return {} if module is None else {name: frozenset(features) for name, features, _ in module.instruction_sets()}
 
 
 @cache

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +66,12 @@ def times_of(problem: Problem) -> Microseconds:
 def measure(problem: Problem, kernels: Sequence[Candidate], *, repeats: int = 7) -> Microseconds:
     """Time `kernels` on arrays of the problem's types, and keep the medians in the file.
 
-    Floats are drawn from [0.5, 1.5), integers are 0: a place that every array of at least one element has.
+    Floats are drawn from [0.5, 1.5), integers are 0: a place that every array of at least one element has. Where the
+    file cannot be written a warning says so, and the times hold for this process.
+
+    Raises:
+        DeviceError: a problem on a GPU.
+        ValueError: one of several ranks, a problem that this machine's memory does not hold, or a file that is none.
     """
     if problem.device_kind != "cpu":
         advice = "dtrain bench kernels --device cuda times those of a GPU"
@@ -73,6 +80,7 @@ def measure(problem: Problem, kernels: Sequence[Candidate], *, repeats: int = 7)
     if ranks > 1:
         advice = "run dtrain explain kernel … --measure before, or one process under DTRAIN_KERNELS=measure"
         raise ValueError(expected("measure", "one process", f"{ranks} ranks", advice))
+    _expect_room(problem, kernels)
     inputs, outputs = _arrays(problem.inputs), _arrays(problem.outputs)
     out = outputs[0] if len(outputs) == 1 else tuple(outputs)
     calls = {kernel.name: quiet(bind_alone(kernel, problem, inputs, out)) for kernel in kernels}
@@ -80,6 +88,16 @@ def measure(problem: Problem, kernels: Sequence[Candidate], *, repeats: int = 7)
     found = {name: samples.median * 1e6 for name, samples in measured.items()}
     _add(problem, found)
     return found
+
+
+def _expect_room(problem: Problem, kernels: Sequence[Candidate]) -> None:
+    """Arrays, the largest workspace, and the f64 numbers that the largest array is drawn as."""
+    drawn = max((type.size * 8 for type in (*problem.inputs, *problem.outputs)), default=0)
+    needed = problem.nbytes + drawn + max((kernel.workspace_nbytes(problem) for kernel in kernels), default=0)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        given = f"{problem}, which takes {needed / 2**30:.4g} GiB"
+        raise ValueError(expected("measure", f"a problem within the {there / 2**30:.4g} GiB of this machine", given))
 
 
 def _arrays(types: Sequence[TensorType]) -> list[np.ndarray]:
@@ -106,21 +124,37 @@ def _read(file: Path) -> dict[str, Microseconds]:
 def _load(file: Path) -> dict[str, Microseconds]:
     try:
         problems: dict[str, Microseconds] = json.loads(file.read_text())["problems"]
-        return problems
-    except FileNotFoundError:
+        given = next((f"{times!r} for {name}" for name, times in problems.items() if not _are_times(times)), None)
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(expected("measured kernels", f"times in {file}", str(error), "delete the file")) from None
+    except OSError as error:
+        advice = "make it readable, or leave out DTRAIN_KERNELS"
+        raise ValueError(expected("measured kernels", f"times in {file}", str(error), advice)) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        given = f"{type(error).__name__}: {error}"
+    if given is not None:
+        raise ValueError(expected("measured kernels", f"times in {file}", given, "delete the file"))
+    return problems
+
+
+def _are_times(times: Any) -> bool:
+    """Microseconds by the name of the kernel."""
+    return isinstance(times, dict) and all(type(each) in (int, float) and each >= 0 for each in times.values())
 
 
 def _add(problem: Problem, times: Microseconds) -> None:
     """Write what others wrote meanwhile, and these times."""
     global _kept
     file = times_file()
-    problems = _load(file)
+    kept = _kept[1] if _kept is not None and _kept[0] == file else {}
+    problems = {**kept, **_load(file)}
     problems[str(problem)] = {**problems.get(str(problem), {}), **times}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False) as written:
-        json.dump({"machine": machine(), "problems": problems}, written, indent=1, sort_keys=True)
-    os.replace(written.name, file)
     _kept = file, problems
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False) as written:
+            json.dump({"machine": machine(), "problems": problems}, written, indent=1, sort_keys=True)
+        os.replace(written.name, file)
+    except OSError as error:
+        advice = "set XDG_CACHE_HOME to a folder that can be written; the times hold for this process alone"
+        warnings.warn(expected("measured kernels", f"to keep times in {file}", str(error), advice), stacklevel=2)

@@ -13,11 +13,11 @@ from typing import Any
 
 from dtrain.base.device import as_device
 from dtrain.base.dtype import as_dtype
-from dtrain.base.errors import DtrainError, GraphError, expected
+from dtrain.base.errors import DtrainError, GraphError, ShapeError, expected
 from dtrain.base.layout import as_layout
 from dtrain.base.tensor_type import parse_tensor_type
 from dtrain.graph.constant import CONSTANT
-from dtrain.graph.inference import infer_types
+from dtrain.graph.inference import expect_rules, infer_types
 from dtrain.graph.op import Op, all_ops, get_op
 from dtrain.kernels.problem import Problem, attribute_text
 
@@ -35,14 +35,22 @@ def parse_problem(text: str) -> Problem:
     name, *words = _WORD.findall(text.partition("->")[0]) or [""]
     op = _op(name)
     inputs = [parse_tensor_type(word if "@" in word else f"{word}@cpu") for word in words if "=" not in word]
-    attrs = dict(_attribute(word) for word in words if "=" in word)
+    given = [_attribute(word) for word in words if "=" in word]
+    attrs = dict(given)
+    if len(attrs) < len(given):
+        raise GraphError(expected(name, "each attribute once", " ".join(word for word in words if "=" in word)))
     _expect_attributes(op, attrs)
+    expect_rules(name, inputs)
+    _expect_kinds(op, attrs)
     try:
         outputs = infer_types(op, inputs, attrs)
     except DtrainError:
         raise
-    except TypeError as error:  # too many inputs, or too few
-        raise GraphError(expected(name, "the inputs of the op", str(error), _example(op))) from None
+    except (TypeError, ValueError, IndexError) as error:  # too many inputs, or too few; an attribute of another form
+        raise GraphError(expected(name, "the inputs of the op, and its attributes", str(error), _example(op))) from None
+    if any(size < 0 for type in outputs for size in type.shape):
+        wanted, made = "attributes that give sizes of at least 0", ", ".join(map(str, outputs))
+        raise ShapeError(expected(name, wanted, made, _example(op)))
     return Problem(name, inputs, outputs, attrs)
 
 
@@ -80,6 +88,23 @@ def _expect_attributes(op: Op, attrs: dict[str, Any]) -> None:
     if missing or unknown:
         given = ", ".join(attrs) or "none"
         raise GraphError(expected(op.name, f"the attributes {', '.join(keywords) or 'none'}", given, _example(op)))
+
+
+def _expect_kinds(op: Op, attrs: dict[str, Any]) -> None:
+    """An attribute is a number, a word, … where it is one in a sample of the op; inference sees what it reads only."""
+    samples = op.samples() if op.samples is not None else []
+    for name, value in attrs.items():
+        kinds = [_kind(sample.attrs[name]) for sample in samples if name in sample.attrs]
+        if kinds and _kind(value) not in kinds:
+            wanted = f"{' or '.join(dict.fromkeys(kinds))} for {name}"
+            raise GraphError(expected(op.name, wanted, attribute_text(value), _example(op)))
+
+
+def _kind(value: Any) -> str:
+    for types, words in ((bool, "True or False"), ((int, float), "a number"), (str, "a word"), (tuple, "a tuple")):
+        if isinstance(value, types):
+            return words
+    return "None" if value is None else type(value).__name__
 
 
 def _example(op: Op) -> str:

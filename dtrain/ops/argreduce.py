@@ -17,7 +17,7 @@ from dtrain.ops.one_element import of_one_element
 
 def _arg(name: str) -> Op:
     def infer(x: TensorType, *, axis: int | None, keepdims: bool) -> TensorType:
-        axes = tuple(range(x.ndim)) if axis is None else (axis,)
+        axes = tuple(range(x.ndim)) if axis is None else (normalize_axis(name, axis, x.ndim),)
         if math.prod(x.shape[i] for i in axes) == 0:
             raise ShapeError(expected(name, "at least one element along the reduced axis", str(x)))
         return x.with_(shape=reduced_shape(x.shape, axes, keepdims), dtype=int64)

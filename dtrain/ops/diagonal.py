@@ -54,7 +54,7 @@ def _zero(x: Tensor) -> Tensor:
 
 
 def _diagonal_shape(shape: Shape, offset: int, axis1: int, axis2: int) -> Shape:
-    rows, columns = shape[axis1], shape[axis2]
+    rows, columns = (shape[normalize_axis("diagonal", axis, len(shape))] for axis in (axis1, axis2))
     length = max(0, min(rows - max(-offset, 0), columns - max(offset, 0)))
     return (*(size for axis, size in enumerate(shape) if axis not in (axis1, axis2)), length)
 

@@ -27,18 +27,20 @@ from dtrain.ops.where import where
 Gradient = Tensor | None
 
 
-def _check_index(op: str, x: TensorType, index: TensorType) -> None:
+def _check_index(op: str, x: TensorType, index: TensorType, axis: int) -> None:
     if not index.dtype.is_integer:
         raise DtypeError(expected(op, "an index of integers", str(index), "cast with .to('s64')"))
     if index.ndim != x.ndim:
         raise ShapeError(expected(op, f"an index of {x.ndim} axes for {x}", str(index)))
+    if x.ndim:  # one without axes has one element, whatever the axis
+        normalize_axis(op, axis, x.ndim)
 
 
 # Gather ---------------------------------------------------------------------------------------------------------------
 
 
 def _infer_gather(x: TensorType, index: TensorType, *, axis: int) -> TensorType:
-    _check_index("gather", x, index)
+    _check_index("gather", x, index, axis)
     if any(i > size for k, (i, size) in enumerate(zip(index.shape, x.shape)) if k != axis):
         raise ShapeError(expected("gather", f"an index no larger than {x} but for axis {axis}", str(index)))
     return x.with_(shape=index.shape)
@@ -97,7 +99,7 @@ def take_along_axis(x: Tensor, indices: Tensor, axis: int | None = -1) -> Tensor
     if axis is None:
         x, indices, axis = reshape(x, (x.size,)), reshape(indices, (indices.size,)), 0
     axis = normalize_axis("take_along_axis", axis, x.ndim)
-    _check_index("take_along_axis", x.type, indices.type)
+    _check_index("take_along_axis", x.type, indices.type, axis)
     before, size = slice(axis), x.shape[axis]
     others = broadcast_shapes("take_along_axis", *((*t.shape[before], *t.shape[axis + 1 :]) for t in (x, indices)))
     x = broadcast_to(x, (*others[before], size, *others[axis:]))
@@ -115,10 +117,10 @@ def take_along_dim(x: Tensor, indices: Tensor, axis: int | None = None) -> Tenso
 
 
 def check_scatter(
-    op: str, x: TensorType, index: TensorType, source: TensorType, *, free_axis: int | None = None
+    op: str, x: TensorType, index: TensorType, source: TensorType, *, axis: int, free_axis: int | None = None
 ) -> TensorType:
     """The type of x. Raises unless index and source fit it and each other."""
-    _check_index(op, x, index)
+    _check_index(op, x, index, axis)
     same_dtype(op, x, source)
     if index.shape != source.shape:
         raise ShapeError(expected(op, "index and source of one shape", f"{index} and {source}"))
@@ -128,7 +130,7 @@ def check_scatter(
 
 
 def _infer_scatter(x: TensorType, index: TensorType, source: TensorType, *, axis: int) -> TensorType:
-    return check_scatter("scatter", x, index, source)
+    return check_scatter("scatter", x, index, source, axis=axis)
 
 
 def _grad_scatter(node: TapeNode, grad: Tensor) -> tuple[Gradient, None, Gradient]:
@@ -191,7 +193,7 @@ def scatter(
 
 
 def _infer_scatter_add(x: TensorType, index: TensorType, source: TensorType, *, axis: int) -> TensorType:
-    return check_scatter("scatter_add", x, index, source, free_axis=axis)
+    return check_scatter("scatter_add", x, index, source, axis=axis, free_axis=axis)
 
 
 def _grad_scatter_add(node: TapeNode, grad: Tensor) -> tuple[Gradient, None, Gradient]:

@@ -19,7 +19,7 @@ from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
-from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis
+from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axes, normalize_axis
 from dtrain.ops.nonzero import nonzero
 from dtrain.ops.one_element import as_vector, of_one_element
 
@@ -100,6 +100,7 @@ def _broadcast_index(op: str, indices: tuple[TensorType, ...]) -> Shape:
 def picked_shape(op: str, shape: Shape, indices: tuple[TensorType, ...], axes: tuple[int, ...]) -> Shape:
     """NumPy's rule: the index's axes stand where the indexed ones stood, or in front where those are apart."""
     common = _broadcast_index(op, indices)
+    normalize_axes(op, axes, len(shape))
     rest = tuple(size for axis, size in enumerate(shape) if axis not in axes)
     position = axes[0] if axes[-1] - axes[0] == len(axes) - 1 else 0
     return (*rest[:position], *common, *rest[position:])

@@ -12,6 +12,7 @@ from dtrain.core.context import is_grad_enabled
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.graph.op import Op, Sample, register_op
+from dtrain.ops.infer import normalize_axes
 from dtrain.ops.joining import flip, pad
 from dtrain.ops.normalization import accumulation
 from dtrain.ops.reduction import (
@@ -40,6 +41,7 @@ PROD = reduction("prod", _grad, widened, samples=samples_over(SHAPES + EMPTY_SHA
 
 
 def _others_infer(x: TensorType, *, axis: Axes) -> TensorType:
+    normalize_axes("prod_of_others", axis, x.ndim)
     return x
 
 

@@ -133,7 +133,7 @@ def reduction(
     name: str, grad: Callable[..., Any] | None, result: Callable[[TensorType], TensorType], **opts: Any
 ) -> Op:
     def infer(x: TensorType, *, axis: Axes, keepdims: bool) -> TensorType:
-        return result(x).with_(shape=reduced_shape(x.shape, axis, keepdims))
+        return result(x).with_(shape=reduced_shape(x.shape, normalize_axes(name, axis, x.ndim), keepdims))
 
     return register_op(Op(name=name, infer=infer, grad=grad, **opts))
 

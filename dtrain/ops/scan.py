@@ -21,6 +21,7 @@ from dtrain.ops.precision import rounded_once
 
 
 def _infer(x: TensorType, *, axis: int, reverse: bool) -> TensorType:
+    normalize_axis("cumsum", axis, x.ndim)
     return x if x.dtype.is_floating else x.with_(dtype=int64)
 
 
@@ -72,6 +73,7 @@ def _cumprod_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
 
 
 def _infer_cumprod(x: TensorType, *, axis: int) -> TensorType:
+    normalize_axis("cumprod", axis, x.ndim)
     return _infer(x, axis=axis, reverse=False)
 
 

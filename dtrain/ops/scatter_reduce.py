@@ -34,7 +34,7 @@ Reduce = Literal["sum", "prod", "mean", "amax", "amin"]
 
 
 def _infer(x: TensorType, index: TensorType, source: TensorType, *, axis: int, reduce: str) -> TensorType:
-    return check_scatter("scatter_reduce", x, index, source, free_axis=axis)
+    return check_scatter("scatter_reduce", x, index, source, axis=axis, free_axis=axis)
 
 
 def _grad(node: TapeNode, grad: Tensor) -> tuple[Gradient, None, Gradient]:

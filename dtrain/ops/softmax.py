@@ -18,6 +18,7 @@ _CASES = (((2, 5), 1), ((4, 3, 2), 1), ((3, 4), 0), ((0, 3), 1), ((7,), 0))
 
 
 def _softmax_infer(x: TensorType, *, axis: int) -> TensorType:
+    normalize_axis("softmax", axis, x.ndim)
     return floating("softmax", x)
 
 
@@ -38,6 +39,7 @@ def _backward_infer(grad: TensorType, y: TensorType, *, axis: int) -> TensorType
     if grad.shape != y.shape:
         raise ShapeError(expected("softmax_backward", "grad and output of one shape", f"{grad} and {y}"))
     same_dtype("softmax_backward", grad, y)
+    normalize_axis("softmax_backward", axis, y.ndim)
     return grad
 
 

@@ -28,16 +28,17 @@ from dtrain.ops.shape import broadcast_to, reshape, squeeze
 NUMBERS = (*INTEGERS, *FLOATS)
 
 
-def _expect_axis(op: str, x: TensorType) -> None:
+def _expect_axis(op: str, x: TensorType, axis: int) -> None:
     if x.ndim == 0:
         raise ShapeError(expected(op, "a tensor of at least 1 axis", str(x)))
+    normalize_axis(op, axis, x.ndim)
 
 
 # Sort -----------------------------------------------------------------------------------------------------------------
 
 
 def _infer_sort(x: TensorType, *, axis: int, descending: bool) -> tuple[TensorType, TensorType]:
-    _expect_axis("sort", x)
+    _expect_axis("sort", x, axis)
     return x, x.with_(dtype=int64)
 
 
@@ -86,7 +87,7 @@ def argsort(x: Tensor, axis: int = -1, descending: bool = False, *, stable: bool
 
 
 def _infer_topk(x: TensorType, *, k: int, axis: int, largest: bool, sorted: bool) -> tuple[TensorType, TensorType]:
-    _expect_axis("topk", x)
+    _expect_axis("topk", x, axis)
     if k > x.shape[axis]:
         raise ShapeError(expected("topk", f"k of at most {x.shape[axis]}, the size of axis {axis} of {x}", str(k)))
     shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
@@ -143,7 +144,7 @@ def top_k(
     [7, 0, 6, 1, 5]
     """
     x = as_tensor(x)
-    _expect_axis("top_k", x.type)
+    _expect_axis("top_k", x.type, -1)
     if k == 0:
         raise ShapeError(expected("top_k", "k other than 0", "0"))
     count, largest = min(abs(k), x.shape[-1]), descending != (k < 0)
@@ -172,7 +173,7 @@ def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _infer_unique(x: TensorType, *, axis: int | None = None) -> tuple[TensorType, TensorType, TensorType]:
     if axis is not None:
-        counted = x.with_(shape=(x.shape[axis],), dtype=int64)
+        counted = x.with_(shape=(x.shape[normalize_axis("unique", axis, x.ndim)],), dtype=int64)
         return x, counted, counted
     counted = x.with_(shape=(x.size,), dtype=int64)
     return x.with_(shape=(x.size,)), x.with_(dtype=int64), counted

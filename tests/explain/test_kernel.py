@@ -7,7 +7,7 @@ import json
 import pytest
 
 from dtrain.base.dtype import float32
-from dtrain.base.errors import DtypeError, GraphError, LayoutError, ShapeError
+from dtrain.base.errors import DtrainError, DtypeError, GraphError, LayoutError, ShapeError
 from dtrain.base.tensor_type import tensor_type
 from dtrain.cli import main
 from dtrain.explain.problem_text import parse_problem
@@ -67,11 +67,36 @@ def test_what_is_printed_parses_back() -> None:
         (CONV.replace("f32[4,6", "f64[4,6"), DtypeError, "conv2d: expected inputs of one dtype"),
         ("reshape f32[4] shape=2,2", GraphError, "an op that a kernel computes, got reshape, which shows memory"),
         ("constant", GraphError, "an op that a kernel computes, got constant"),
+        ("softmax f32[3] axis=9", ShapeError, r"softmax: expected an axis in \[-1, 1\), got 9"),
+        ("softmax f32[3] axis=x", GraphError, "softmax: expected a number for axis, got x; for example"),
+        ("softmax f32[3] axis=0,1", GraphError, "softmax: expected a number for axis, got 0,1"),
+        ("softmax f32[3] axis=0.5", GraphError, "softmax: expected an axis as an int, got 0.5"),
+        ("softmax f32[3] axis=1 axis=0", GraphError, "softmax: expected each attribute once, got axis=1 axis=0"),
+        ("eye n=-3 m=2 dtype=f32 device=cpu", ShapeError, "eye: expected attributes that give sizes of at least 0"),
+        ("sum f32[3,4] axis=0, keepdims=7", GraphError, "sum: expected True or False for keepdims, got 7"),
+        (
+            CONV.replace("stride=1,1", "stride=1"),
+            GraphError,
+            "conv2d: expected a tuple for stride, got 1",
+        ),
     ],
 )
 def test_a_wrong_problem_is_told_what_is_wrong(text: str, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         parse_problem(text)
+
+
+def test_no_op_takes_an_axis_that_its_input_does_not_have() -> None:
+    count = 0
+    for problem in samples():
+        for name, value in problem.attrs.items():
+            if "axis" in name and isinstance(value, int) and not isinstance(value, bool):
+                for wrong in (99, -99, "x", 0.5):
+                    changed = Problem(problem.op, problem.inputs, [], {**problem.attrs, name: wrong})
+                    with pytest.raises(DtrainError):
+                        parse_problem(str(changed))
+                    count += 1
+    assert count > 100
 
 
 def test_the_command_prints_every_candidate(capsys: pytest.CaptureFixture[str]) -> None:

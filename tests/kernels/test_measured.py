@@ -92,6 +92,46 @@ def test_a_file_that_is_none_is_named() -> None:
         times_of(PROBLEM)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{}", '{"problems": []}', '{"problems": 1}', '{"problems": {"a": 3}}', '{"problems": {"a": {"b": "1"}}}',
+     '{"problems": {"a": {"b": null}}}', '{"problems": {"a": {"b": NaN}}}', '{"problems": {"a": [1]}}', "3", "null"],
+)  # fmt: skip
+def test_a_file_of_another_form_is_named(text: str) -> None:
+    times_file().parent.mkdir(parents=True)
+    times_file().write_text(text)
+    for order in ("measured", "measure"):
+        measured._kept = None
+        with pytest.raises(ValueError, match=r"measured kernels: expected times in .*kernels-.*json.*delete the file"):
+            choose(PROBLEM, Policy(order=order))
+
+
+def test_a_folder_in_the_place_of_the_file_is_named() -> None:
+    times_file().mkdir(parents=True)
+    measured._kept = None
+    with pytest.raises(ValueError, match=r"measured kernels: expected times in .*make it readable, or leave out"):
+        choose(PROBLEM, Policy(order="measured"))
+
+
+def test_times_that_cannot_be_kept_hold_for_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr("dtrain.kernels.measured.SAMPLE_SECONDS", 0.0)
+    measured._kept = None
+    other = Problem("relu", [X], [X])
+    for problem in (PROBLEM, other):
+        with pytest.warns(UserWarning, match=r"measured kernels: expected to keep times in .*set XDG_CACHE_HOME to"):
+            measure(problem, candidates(problem), repeats=1)
+    assert times_of(PROBLEM).keys() == {candidate.name for candidate in candidates(PROBLEM)}
+    assert times_of(other).keys() == {candidate.name for candidate in candidates(other)}
+
+
+def test_a_problem_that_memory_does_not_hold_is_not_measured() -> None:
+    x = tensor_type((2**40, 2**20), float32)
+    with pytest.raises(ValueError, match=r"measure: expected a problem within the .* GiB of this machine, got relu"):
+        measure(Problem("relu", [x], [x]), [])
+
+
 @pytest.mark.parametrize("op", sorted(CASES))
 def test_every_op_can_be_measured(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Integers among the made-up inputs are places that exist, scalars are arrays."""

@@ -15,6 +15,7 @@ from dtrain.base.tensor_type import tensor_type
 from dtrain.collectives.programs.rank_order import _compiled_kernel
 from dtrain.graph.op import get_op
 from dtrain.kernels import Policy, Problem, choose, current_policy, using
+from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.policy import policy_from
 from dtrain.runtime.dispatch import dispatch
 
@@ -26,9 +27,9 @@ def test_the_environment_is_read() -> None:
     assert policy_from({}) == Policy()
     found = policy_from({"DTRAIN_ISA": "avx2", "DTRAIN_KERNELS": "first,relu_f32_scalar"})
     assert found == Policy(order="first", isa="avx2", forced=frozenset({"relu_f32_scalar"}))
-    assert found.features == {"avx2", "fma", "f16c"}
+    assert found.features == INSTRUCTION_SETS["avx2"].features
     assert Policy(isa="scalar").features == frozenset()
-    assert Policy(isa="avx2,vnni").features == {"avx2", "fma", "f16c", "vnni"}
+    assert Policy(isa="avx2,avx512vnni").features == INSTRUCTION_SETS["avx2"].features | {"avx512vnni"}
 
 
 def test_an_unknown_feature_is_named() -> None:

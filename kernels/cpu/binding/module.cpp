@@ -41,6 +41,17 @@ pybind11::list kernel_table() {
   return result;
 }
 
+pybind11::list instruction_set_table() {
+  namespace py = pybind11;
+  py::list result;
+  for (const InstructionSet& known : instruction_sets()) {
+    py::list features;
+    for (const char* feature : known.features) features.append(feature);
+    result.append(py::make_tuple(known.name, features, known.is_supported));
+  }
+  return result;
+}
+
 }  // namespace
 }  // namespace dtrain
 
@@ -51,6 +62,8 @@ PYBIND11_MODULE(_cpu, m) {
   m.attr("version") = DTRAIN_VERSION;
   m.def("kernel_table", &dtrain::kernel_table,
         "Rows (op, algorithm, name, isa, dtype, is_supported, kernel, bind) of every compiled kernel, as listed.");
+  m.def("instruction_sets", &dtrain::instruction_set_table,
+        "(name, features, is_supported) of every instruction set of this build, plain code first.");
   m.def(
       "set_bfloat16", [](int number) { dtrain::bfloat16_type_number = number; },
       "Tell the module NumPy's type number of ml_dtypes.bfloat16.");

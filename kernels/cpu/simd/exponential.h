@@ -1,14 +1,14 @@
 // exp(x) for x ≤ 0 by range reduction, x = n·ln 2 + r with |r| ≤ ln 2 / 2, and a polynomial in r.
 //
 // For a Vec<float> that offers round_to_nearest, scale_by_power_of_two and zero_where_below. The relative error is
-// below 2e-7; values under the smallest normal number become 0; NaN stays NaN.
+// below 2e-7 down to the smallest normal number, and below it the error is at most the smallest number; NaN stays NaN.
 #pragma once
 
 namespace dtrain {
 
 template <typename V>
 static inline __attribute__((always_inline)) V exp_by_polynomial(V x) {
-  const V lowest(-87.33654f);  // ln of the smallest normal number
+  const V lowest(-103.97208f);  // ln of half the smallest number: what lies below is 0
   // max() gives its second argument where either is NaN, so NaN goes through.
   const V bounded = max(lowest, x);
   const V n = round_to_nearest(bounded * V(1.44269504f));
