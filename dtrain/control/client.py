@@ -122,12 +122,17 @@ class ControlClient:
             return self._wake.wait_for(lambda: self._closed or (not self._outgoing and self._idle), timeout)
 
     def close(self, timeout: float = 2.0) -> None:
-        """Flush and disconnect. Safe to call twice."""
+        """Disconnect once the server has all that was sent, or after `timeout` seconds. Safe to call twice."""
         self.flush(timeout)
-        self._stop()
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(timeout)
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+        # The server leaves when it has read to the end; to close before would throw away what is still on its way.
+        self._shut(socket.SHUT_WR)
+        self._join(timeout)
+        self._shut(socket.SHUT_RDWR)
+        self._socket.close()
+        self._join(timeout)
 
     def leave_if_unreachable(self) -> None:
         """Disconnect, so that `on_lost` is called, where the server's host has vanished; to be called now and then."""
@@ -135,13 +140,14 @@ class ControlClient:
             if not self._closed and seconds_unanswered(self._socket) > VANISHED_AFTER:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _stop(self) -> None:
-        with self._wake:
-            self._closed = True
-            self._wake.notify_all()
+    def _shut(self, how: int) -> None:
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+            self._socket.shutdown(how)
+
+    def _join(self, timeout: float) -> None:
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout)
 
     def _abandon(self) -> None:
         self._closed = True

@@ -38,6 +38,7 @@ class Backend(ABC):
     is_optional: ClassVar[bool] = False  # the doctor calls it absent, and not missing
     takes_address: ClassVar[bool] = False  # of a running cluster (--address)
     takes_allocation: ClassVar[bool] = True  # without -np it starts as many ranks as a batch system gave room for
+    kills_without_a_word: ClassVar[bool] = False  # all ranks with their supervisors, for the bad end of one
 
     @abstractmethod
     def __init__(self, spec: LaunchSpec) -> None: ...
@@ -56,6 +57,11 @@ class Backend(ABC):
     def refusal(cls, spec: LaunchSpec) -> str:
         """Why what was asked for cannot be had from this one, as `expected` words it; "" where it can."""
         return ""
+
+    @classmethod
+    def first_lost(cls, said: str) -> int | None:
+        """The rank whose end was the first, where what it `said` names one."""
+        return None
 
     @abstractmethod
     def plan(self, spec: LaunchSpec, machine: Machine, variables: RankVariables) -> LaunchPlan:

@@ -5,6 +5,7 @@ Inside of an allocation it starts a step of it, outside it asks for one as `srun
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -23,11 +24,15 @@ INSTALL_ADVICE = "load the site's Slurm (module load slurm), or use --launcher m
 # A rank that failed is our affair, and so are standard input and which cores a rank may use.
 OPTIONS = {"--kill-on-bad-exit": "0", "--input": "none", "--cpu-bind": "none", "--mpi": "pmix"}
 
+# A rank whose connection to Slurm's PMIx broke before MPI's end; for that Slurm sends SIGKILL to the whole step.
+_LOST_RANK = re.compile(r"Error handler invoked: status = -?\d+, source = \[[^\]]*:(\d+)\]")
+
 
 class SrunBackend(Backend):
     """`--launcher srun`."""
 
     is_optional = True
+    kills_without_a_word = True
 
     def __init__(self, spec: LaunchSpec) -> None:
         self._version = self.installed()
@@ -59,6 +64,11 @@ class SrunBackend(Backend):
             return ""
         given = ", ".join(map(str, sorted(counts)))
         return expected("--launcher srun", "as many ranks on each host", given, "use --launcher mpirun")
+
+    @classmethod
+    def first_lost(cls, said: str) -> int | None:
+        found = _LOST_RANK.search(said)
+        return int(found[1]) if found else None
 
     def plan(self, spec: LaunchSpec, machine: Machine, variables: RankVariables) -> LaunchPlan:
         """One srun command."""

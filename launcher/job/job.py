@@ -207,7 +207,7 @@ class Job:
 
     def _watch(self) -> Verdict | None:
         """Serve events until the job is over; None when all ranks ended well."""
-        judge = Judge(self._plan, self._spec, self._roster, self._started)
+        judge = Judge(self._plan, self._spec, self._roster, self._started, type(self._backend))
         while True:
             self._turn()
             now = time.monotonic()

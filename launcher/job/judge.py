@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from dataclasses import dataclass
 
 from dtrain.control.verdict import Verdict
-from dtrain.launcher.backends.backend import Started
+from dtrain.launcher.backends.backend import Backend, Started
 from dtrain.launcher.job.backend_verdicts import (
     backend_left_verdict,
     daemon_lost_verdict,
@@ -43,8 +44,11 @@ class Outcome:
 class Judge:
     """Looks at the roster, at what started the ranks and at the clock."""
 
-    def __init__(self, plan: LaunchPlan, spec: LaunchSpec, roster: Roster, started: Started) -> None:
+    def __init__(
+        self, plan: LaunchPlan, spec: LaunchSpec, roster: Roster, started: Started, backend: type[Backend]
+    ) -> None:
         self._plan = plan
+        self._backend = backend
         self._spec = spec
         self._roster = roster
         self._started = started
@@ -78,19 +82,29 @@ class Judge:
 
     def _has_heard_enough(self, now: float) -> bool:
         """Of a failure. What starts ranks on other hosts may know more than a rank that left by a bare exit code."""
-        first, _ = culprit_and_others(self._roster.failures)
+        first, _ = self._culprit_and_others()
+        if first.signal == signal.SIGKILL and self._backend.kills_without_a_word:
+            # The others are on their way out too, and what killed them may tell for whose end.
+            has_said_all = self._roster.all_ended and self._started.poll() is not None
+            return has_said_all or now >= self._failed_at + BACKENDS_WORD
         is_explained = bool(first.kind or first.text or first.signal) and not is_consequence(first)
         if not (self._plan.all_local or is_explained or self._started.poll() is not None):
             return now >= self._failed_at + BACKENDS_WORD
         return now >= self._failed_at + SETTLE or self._roster.all_ended
 
+    def _culprit_and_others(self) -> tuple[RankEnd, list[RankEnd]]:
+        if not self._backend.kills_without_a_word:
+            return culprit_and_others(self._roster.failures)
+        named = self._backend.first_lost(self._started.messages()) if self._roster.all_ended else None
+        return culprit_and_others(self._roster.failures, killed_follow=True, named=named)
+
     def _failure(self) -> Verdict:
-        first, others = culprit_and_others(self._roster.failures)
+        first, others = self._culprit_and_others()
         if self._has_lost_the_daemon_of(first):
             return self._daemon_lost()
         leavers = [end for end in self._roster.left_without_a_word if end.time <= first.time or not first.time]
         if leavers and is_consequence(first):
-            return silent_leaver_verdict(*self._backend(), leavers[0], self._roster.ends)
+            return silent_leaver_verdict(*self._backends_word(), leavers[0], self._roster.ends)
         said = self._started.messages() if first.lost else ""
         names = {"backend": self._plan.backend, "scheduler": self._scheduler}
         return failure_verdict(first, self._plan.size, others, said=said, **names)
@@ -105,11 +119,13 @@ class Judge:
 
     def _backend_left(self, is_running: bool) -> Verdict:
         if leavers := self._roster.left_without_a_word:
-            return silent_leaver_verdict(*self._backend(), leavers[0], self._roster.ends)
+            return silent_leaver_verdict(*self._backends_word(), leavers[0], self._roster.ends)
         roster = self._roster
         if not is_running:
             absent = [] if self._plan.all_local else [one for one in self._plan.ranks if one.rank in roster.missing]
-            return backend_left_verdict(*self._backend(), missing=roster.missing, hosts=[one.host for one in absent])
+            return backend_left_verdict(
+                *self._backends_word(), missing=roster.missing, hosts=[one.host for one in absent]
+            )
         return self._daemon_lost()
 
     def _has_lost_the_daemon_of(self, first: RankEnd) -> bool:
@@ -121,7 +137,7 @@ class Judge:
 
     def _daemon_lost(self) -> Verdict:
         return daemon_lost_verdict(
-            *self._backend(), self._roster.ends, addresses=self._addresses, scheduler=self._scheduler
+            *self._backends_word(), self._roster.ends, addresses=self._addresses, scheduler=self._scheduler
         )
 
     @property
@@ -134,7 +150,7 @@ class Judge:
         """The batch system that owns the job, if one does."""
         return self._spec.allocation.scheduler if self._spec.allocation is not None else ""
 
-    def _backend(self) -> tuple[str, int, str]:
+    def _backends_word(self) -> tuple[str, int, str]:
         return self._plan.backend, self._started.poll() or 0, self._started.messages()
 
     def _start_timed_out(self) -> Verdict:

@@ -129,13 +129,20 @@ class Roster:
                 self._note_exit(end, message)
 
     def note_lost(self, peer: Peer) -> None:
-        """A connection is gone. Of a supervisor without a last report: it was killed, or its host is gone."""
+        """A connection is gone. Of a supervisor without a last report: it was killed, or its host is gone.
+
+        The rank may have said before what it dies of, and with which code.
+        """
         if peer.role != "supervisor" or self.supervisors.get(peer.rank) is not peer:
             return
         del self.supervisors[peer.rank]
         end = self.ends[peer.rank]
         if not end.has_ended:
-            end.signal, end.lost, end.time = signal.SIGKILL, True, time.time()
+            end.time = time.time()
+            if end.said is not None:  # it was on its way out
+                end.code = end.said.exit_code
+            else:
+                end.signal, end.lost = signal.SIGKILL, True
             self.failures.append(end)
             self._on_end(end)
 

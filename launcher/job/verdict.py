@@ -5,6 +5,7 @@ Wording is pure, so it is tested as text. Verdicts about what started the ranks 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 
 from dtrain.control.exit_codes import RANKS_DISAGREE, TIMED_OUT, code_of_signal
@@ -29,9 +30,22 @@ _CONTROL_CHARACTERS = {
 }
 
 
-def culprit_and_others(failures: Sequence[RankEnd]) -> tuple[RankEnd, list[RankEnd]]:
-    """Of failures in the order they were learnt: the first that is no consequence of another, and the rest."""
-    first = next((end for end in failures if end.kind != CONSEQUENCE), failures[0])
+def culprit_and_others(
+    failures: Sequence[RankEnd], *, killed_follow: bool = False, named: int | None = None
+) -> tuple[RankEnd, list[RankEnd]]:
+    """Of failures in the order they were learnt: the first that is no consequence of another, and the rest.
+
+    `killed_follow`: ranks may have been killed for any other's end, of which that of rank `named` came first.
+    """
+
+    def weight(end: RankEnd) -> int:
+        if end.kind == CONSEQUENCE:
+            return 4
+        if not (killed_follow and end.signal == signal.SIGKILL):
+            return 0
+        return 1 if end.rank == named else 3 if end.lost else 2
+
+    first = min(failures, key=weight)  # the earliest of equal ones
     return first, [end for end in failures if end is not first]
 
 

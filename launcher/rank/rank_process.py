@@ -36,7 +36,7 @@ class Child:
     stdin: int
     stdout: int
     stderr: int
-    reports: int
+    reports: ReportPipe
     start: int
     faults: int
 
@@ -75,7 +75,7 @@ def fork_rank(run: Run) -> Child:
         _become_rank(lambda: run(stacks, reports), child_stdin, child_stdout, child_stderr, child_start)
     for descriptor in (child_stdin, child_stdout, child_stderr, child_start):
         os.close(descriptor)
-    return Child(pid, stdin, stdout, stderr, reports.descriptor, start, faults)
+    return Child(pid, stdin, stdout, stderr, reports, start, faults)
 
 
 def _become_rank(run: Callable[[], int], stdin: int, stdout: int, stderr: int, start: int) -> NoReturn:

@@ -1,5 +1,7 @@
 """How a rank's process tells its supervisor what it dies of, whatever the script has done to its descriptors.
 
+It stays until that has been heard: what started the ranks may kill all of them, supervisors too, as soon as one leaves.
+
 A script may close every descriptor it did not open (daemons do), and the next file it opens gets the number. So the
 report is written to the inherited descriptor only after a look whether that is still the same pipe, and else to the
 supervisor's end, which the process opens by its path in /proc. That may not get the number of a closed standard stream,
@@ -12,6 +14,8 @@ import contextlib
 import fcntl
 import os
 import resource
+import select
+from collections.abc import Iterator
 
 from dtrain.control.encoding import MessageError
 from dtrain.control.messages import Summary
@@ -21,21 +25,31 @@ from dtrain.control.wire import decode, encode
 Report = Failure | Summary  # what a rank says of its own end
 
 HIGH_DESCRIPTOR = 512  # out of the way of loops that close "all" descriptors, and of the next open()
+HEARING = 2.0  # seconds in which a report is heard, or nobody is there to hear it
 
 
 class ReportPipe:
-    """Made before the fork: `descriptor` is read by the supervisor, `send` is for the rank."""
+    """Made before the fork: the supervisor reads `descriptor` and calls `note_heard`; all else is for the rank."""
 
     def __init__(self) -> None:
-        self.descriptor, self._write_end = os.pipe()
-        self._path = f"/proc/{os.getpid()}/fd/{self._write_end}"
-        self._identity = _identity(self._write_end)
+        self.descriptor, write_end = os.pipe()
+        read_end, self._heard = os.pipe()
+        self._reports = _OwnEnd(write_end, os.O_WRONLY)
+        self._answers = _OwnEnd(read_end, os.O_RDONLY)
+        self._is_awaiting = False
         self._pid = 0
+
+    def note_heard(self) -> None:
+        """In the supervisor: the launcher knows what the rank dies of, or there is no launcher any more."""
+        with contextlib.suppress(OSError):
+            os.write(self._heard, b"x")
 
     def become_rank(self) -> None:
         """After the fork, in the child: keep only the way back."""
         os.close(self.descriptor)
-        self._write_end = out_of_the_way(self._write_end)
+        os.close(self._heard)
+        for end in (self._reports, self._answers):
+            end.descriptor = out_of_the_way(end.descriptor)
         self._pid = os.getpid()
 
     @property
@@ -47,18 +61,43 @@ class ReportPipe:
         """Hand a report over; False where there is no way left. Never raises."""
         line = b"\n" + encode(report)  # begun anew, whatever somebody has left there
         try:
-            if _identity(self._write_end) == self._identity:
-                _write_all(self._write_end, line)
-                return True
-            hold_standard_descriptors()
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
+            with self._reports.opened() as descriptor:
                 _write_all(descriptor, line)
-            finally:
-                os.close(descriptor)
         except OSError:
             return False
+        self._is_awaiting = isinstance(report, Failure)
         return True
+
+    def wait_until_heard(self) -> None:
+        """Return when the launcher has the `Failure` that was sent, if one was, or after `HEARING` seconds."""
+        if self._is_awaiting:
+            with contextlib.suppress(OSError, ValueError), self._answers.opened() as descriptor:
+                waiting = select.poll()  # select.select takes no numbers from 1024 on
+                waiting.register(descriptor, select.POLLIN)
+                waiting.poll(HEARING * 1e3)
+
+
+class _OwnEnd:
+    """An end of a pipe that the supervisor holds too, by whose number there the rank finds it again."""
+
+    def __init__(self, descriptor: int, mode: int) -> None:
+        self.descriptor = descriptor
+        self._mode = mode
+        self._path = f"/proc/{os.getpid()}/fd/{descriptor}"
+        self._identity = _identity(descriptor)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[int]:
+        """Its number, or for a while that of another one of the same pipe. Raises `OSError`."""
+        if _identity(self.descriptor) == self._identity:
+            yield self.descriptor
+            return
+        hold_standard_descriptors()
+        descriptor = os.open(self._path, self._mode | os.O_CLOEXEC)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
 
 def parse_report(line: bytes) -> Report | None:

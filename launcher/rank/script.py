@@ -65,13 +65,14 @@ class Script:
         except SystemExit as leaving:
             code = _exit_code(leaving, reports)
             if code != 0:
-                return _leave(code)
+                return _leave(code, reports)
         except KeyboardInterrupt as error:
-            _report(error, reports)
-            return _leave(INTERRUPTED)
+            _report(error, INTERRUPTED, reports)
+            return _leave(INTERRUPTED, reports)
         except BaseException as error:
-            _print(_report(error, reports))
-            return _leave(_code_of(error))
+            code = _code_of(error)
+            _print(_report(error, code, reports))
+            return _leave(code, reports)
         _summarize(reports)
         return 0
 
@@ -92,7 +93,7 @@ def _forget_shell() -> None:
         del sys.modules[name]
 
 
-def _report(error: BaseException, reports: ReportPipe) -> str:
+def _report(error: BaseException, code: int, reports: ReportPipe) -> str:
     """Tell the supervisor; returns what is left to print."""
     text = exception_traceback(error, frames_of_user(error, _of_user(error.__traceback__)))
     if reports.is_of_this_process:
@@ -100,7 +101,8 @@ def _report(error: BaseException, reports: ReportPipe) -> str:
         if exception_name(error) == CollectiveMismatchError.__name__:
             with suppress(Exception):
                 sides = tuple(str(side) for side in getattr(error, "sides", ()))
-        reports.send(Failure(kind=exception_name(error), text=exception_message(error), traceback=text, sides=sides))
+        kind, message = exception_name(error), exception_message(error)
+        reports.send(Failure(kind=kind, text=message, traceback=text, sides=sides, exit_code=code))
         if exception_name(error) in _ERRORS_OF_ALL:
             return ""  # every rank raises it, and the verdict shows it once
     return text
@@ -139,17 +141,18 @@ def _exit_code(leaving: SystemExit, reports: ReportPipe) -> int:
     """
     if leaving.code is None:
         return 0
+    text = ""
     if isinstance(leaving.code, int):
-        kept = leaving.code & 0xFF
-        if leaving.code and (leaving.code > 0xFF or not kept) and reports.is_of_this_process:
-            asked = object_text(leaving.code, limit=20)
-            reports.send(Failure(kind="", text=f"the script asked for {asked}, and codes end at 255"))
-        return kept or (FAILED if leaving.code else 0)
-    text = object_text(leaving.code)
-    if reports.is_of_this_process:
-        reports.send(Failure(kind="", text=text))
-    _print(text + "\n")
-    return FAILED
+        code = leaving.code & 0xFF or (FAILED if leaving.code else 0)
+        if code and (leaving.code > 0xFF or not leaving.code & 0xFF):
+            text = f"the script asked for {object_text(leaving.code, limit=20)}, and codes end at 255"
+    else:
+        code, text = FAILED, object_text(leaving.code)
+    if code and reports.is_of_this_process:
+        reports.send(Failure(kind="", text=text, exit_code=code))
+    if not isinstance(leaving.code, int):
+        _print(text + "\n")
+    return code
 
 
 def _print(text: str) -> None:
@@ -160,8 +163,12 @@ def _print(text: str) -> None:
         sys.stderr.flush()
 
 
-def _leave(code: int) -> int:
-    for last in (logging.shutdown, *(_flush_of(stream) for stream in (sys.stdout, sys.stderr))):
+def _leave(code: int, reports: ReportPipe) -> int:
+    for last in (
+        logging.shutdown,
+        *(_flush_of(stream) for stream in (sys.stdout, sys.stderr)),
+        reports.wait_until_heard,
+    ):
         # Closed, None, or an object of the user's: there is nobody to tell.
         with suppress(BaseException):
             last()

@@ -41,7 +41,7 @@ from dtrain.control.verdict import Failure
 from dtrain.launcher.plan.machine import oom_kills, visible_devices
 from dtrain.launcher.rank.rank_input import RankInput
 from dtrain.launcher.rank.rank_process import PIPE_SIZE, Child, Run, fork_rank
-from dtrain.launcher.rank.reports import parse_report
+from dtrain.launcher.rank.reports import HEARING, parse_report
 from dtrain.launcher.rank.script import STACKS_SIGNAL
 
 SMALL = 1 << 14  # bytes; a rank that prints many short lines is read in larger pieces, PACE seconds apart
@@ -94,9 +94,9 @@ class Supervisor:
         self._input: RankInput | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_receive, selectors.EVENT_READ)
-        for descriptor in (*self._streams, child.reports):
+        for descriptor in (*self._streams, child.reports.descriptor):
             os.set_blocking(descriptor, False)
-        self._selector.register(child.reports, selectors.EVENT_READ)
+        self._selector.register(child.reports.descriptor, selectors.EVENT_READ)
         self._handle_signals()
         self._client = ControlClient(
             os.environ.get(ADDRESS_VARIABLE, ""),
@@ -112,10 +112,17 @@ class Supervisor:
         """Serve until the child is gone; returns its exit code, 128+s for a signal s."""
         while self._status is None:
             self._turn()
-        self._end_leftovers()
         self._drain()
         code, by_signal = _decode(self._status)
-        report = Exited(
+        # Before all tidying: what started the ranks may be about to kill all of them for this end, us too.
+        self._client.send(self._how_it_ended(code, by_signal))
+        self._end_leftovers()
+        self._drain()
+        self._client.close(timeout=5.0)
+        return code_of_signal(by_signal) if by_signal else code
+
+    def _how_it_ended(self, code: int, by_signal: int) -> Exited:
+        return Exited(
             code=code,
             signal=by_signal,
             asked=self._asked,
@@ -124,9 +131,6 @@ class Supervisor:
             faults=_read_all(self._child.faults),
             time=time.time(),
         )
-        self._client.request(report, timeout=5.0)
-        self._client.close()
-        return code_of_signal(by_signal) if by_signal else code
 
     def _handle_signals(self) -> None:
         signal.set_wakeup_fd(self._wake_send.fileno(), warn_on_full_buffer=False)
@@ -148,7 +152,7 @@ class Supervisor:
             if key.fileobj is self._wake_receive:
                 with contextlib.suppress(BlockingIOError):
                     self._wake_receive.recv(4096)
-            elif key.fd == self._child.reports:
+            elif key.fd == self._child.reports.descriptor:
                 self._read_reports()
             elif self._input is not None and key.fd == self._child.stdin:
                 self._input.write()
@@ -197,14 +201,17 @@ class Supervisor:
 
     def _read_reports(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            while data := os.read(self._child.reports, 1 << 16):
+            while data := os.read(self._child.reports.descriptor, 1 << 16):
                 *lines, self._report = (self._report + data).split(b"\n")
                 for report in map(parse_report, lines):
                     if report is None:
                         continue
-                    self._client.send(report)
                     if isinstance(report, Failure):
                         self._begin_last_call()
+                        self._client.request(report, timeout=HEARING)
+                        self._child.reports.note_heard()
+                    else:
+                        self._client.send(report)
 
     def _begin_last_call(self) -> None:
         """The rank ends, or shall: nothing it still prints may hold it up, whether somebody reads that or not."""

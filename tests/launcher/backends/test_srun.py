@@ -112,3 +112,34 @@ def test_stopping_the_launcher_stops_them(run, srun_of, site):
     ended = run.finish(process)
     assert ended.code == 143
     assert "stopped by SIGTERM" in ended.err and ended.seconds < 15
+
+
+# The rank is gone before its supervisor, which stands still, has told how it ended: Slurm's kill is always first.
+FAIL_BEFORE_WATCHED = """
+import os, signal, sys, time
+leave = os._exit
+def leave_unseen(code):
+    os.kill(os.getppid(), signal.SIGSTOP)
+    leave(code)
+os._exit = leave_unseen
+if os.environ["RANK"] == "2": {end}
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "order", "code", "words"),
+    [
+        ("raise ValueError('bad data')", "0,1,2,3", 1, "ValueError: bad data (exit code 1)"),
+        ("raise ValueError('bad data')", "2,3,1,0", 1, "ValueError: bad data (exit code 1)"),
+        ("sys.exit(7)", "3,2,0,1", 7, "exit code 7"),
+        # Of this one nobody but Slurm can tell.
+        ("os._exit(7)", "0,1,2,3", 137, "killed by SIGKILL (signal 9), or its host was lost"),
+    ],
+)
+def test_the_first_rank_is_named_though_slurm_kills_them_all_for_it(run, srun_of, order, end, code, words):
+    run.env["FAKE_SRUN_KILLS"] = order
+    ended = srun_of("-np", "4", run.script(FAIL_BEFORE_WATCHED.replace("{end}", end)))
+    assert ended.code == code
+    assert f"dtrain: rank 2 of 4 failed: {words}" in ended.err
+    assert ended.seconds < 20

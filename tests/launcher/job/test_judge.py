@@ -10,6 +10,8 @@ import pytest
 
 from dtrain.control.messages import Exited, Joined, Joining, Summary
 from dtrain.control.verdict import Failure
+from dtrain.launcher.backends.mpirun import MpirunBackend
+from dtrain.launcher.backends.srun import SrunBackend
 from dtrain.launcher.job.judge import BACKEND_PATIENCE, BACKENDS_WORD, LAST_REPORTS, SETTLE, Judge
 from dtrain.launcher.job.roster import Roster
 
@@ -35,9 +37,14 @@ def job():
     peers = [SimpleNamespace(rank=rank, role="supervisor", host="h") for rank in range(2)]
     roster.supervisors = dict(enumerate(peers))
     plan = SimpleNamespace(backend="mpirun", size=2, all_local=True)
-    judge = Judge(plan, SimpleNamespace(start_timeout=math.inf, allocation=None), roster, backend)
+    judge = Judge(plan, SimpleNamespace(start_timeout=math.inf, allocation=None), roster, backend, MpirunBackend)
     return SimpleNamespace(
-        plan=plan, roster=roster, backend=backend, peers=peers, look=lambda now, since=0.0: judge.look(now, since)
+        plan=plan,
+        roster=roster,
+        backend=backend,
+        peers=peers,
+        judge=judge,
+        look=lambda now, since=0.0: judge.look(now, since),
     )
 
 
@@ -185,3 +192,56 @@ def test_hosts_are_named_where_others_than_this_one_did_not_come_up(job, all_loc
     text = job.look(1.0 + 2 * SETTLE, math.inf).verdict.text
     assert "mpirun left with code 1 before ranks 0, 1" in text
     assert (" on a, b came up" in text) is ("every host needs" in text) is not all_local
+
+
+KILLED_BY_SLURM = "mpi/pmix_v4: _errhandler: b [1]: Error handler invoked: status = -61, source = [slurm.pmix.7.0:1]"
+ENDS_OF_ONE = {
+    "raised": ([BAD_DATA, replace(EXIT, code=1)], 1),
+    "raised, and was killed before it was gone": ([replace(BAD_DATA, exit_code=1)], 1),
+    "left with a code": ([Failure(kind="", text="", exit_code=7), replace(EXIT, code=7)], 7),
+    "left with a code, and was killed before it was gone": ([Failure(kind="", text="", exit_code=7)], 7),
+    "left at once": ([replace(EXIT, code=5)], 5),
+    "crashed": ([replace(EXIT, signal=11)], 139),
+    "was killed": ([replace(EXIT, signal=9)], 137),
+    "was killed with all others": ([], 137),
+}
+
+
+@pytest.mark.parametrize("other", ["lost", "seen to be killed"])
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("end", ENDS_OF_ONE)
+def test_slurm_kills_all_ranks_for_one_and_is_not_the_cause(job, end, is_first, other):
+    """Whichever end is reported first, of the rank that failed or of the one that was killed for it."""
+    job.judge._backend, job.plan.all_local = SrunBackend, False
+    messages, code = ENDS_OF_ONE[end]
+
+    def end_of_the_cause():
+        for message in messages:
+            job.roster.note(job.peers[1], message)
+        job.roster.note_lost(job.peers[1])
+
+    def end_of_the_other():
+        if other == "seen to be killed":
+            job.roster.note(job.peers[0], replace(EXIT, signal=9))
+        job.roster.note_lost(job.peers[0])
+
+    first, second = (end_of_the_cause, end_of_the_other) if is_first else (end_of_the_other, end_of_the_cause)
+    if messages and isinstance(messages[0], Failure):  # a rank stays until this is heard
+        job.roster.note(job.peers[1], messages[0])
+    first()
+    assert job.look(1.0) is None
+    early = job.look(1.0 + SETTLE)
+    assert early is None or early.verdict.ranks == (1,)
+    second()
+    job.backend.code, job.backend.said = 137, KILLED_BY_SLURM
+    verdict = job.look(1.0 + BACKENDS_WORD / 2).verdict
+    assert (verdict.ranks, verdict.exit_code) == ((1,), code)
+
+
+def test_slurms_word_is_waited_for_and_not_for_ever(job):
+    job.judge._backend, job.plan.all_local = SrunBackend, False
+    for peer in job.peers:
+        job.roster.note_lost(peer)
+    assert job.look(1.0) is None
+    assert job.look(1.0 + SETTLE) is None
+    assert job.look(1.0 + BACKENDS_WORD).verdict.ranks == (0,)

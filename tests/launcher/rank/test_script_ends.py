@@ -53,22 +53,24 @@ def run_script(tmp_path):
                 Script("script" if as_module else str(path), as_module=as_module).run(out_of_the_way(faults), reports)
             )
         # One write of at most a pipe's capacity or a reader: long reports need the latter.
-        report = _read_report(reports.descriptor, pid)
+        report = _read_report(reports, pid)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         return Ended(code, report, os.pread(faults, 1 << 16, 0).decode())
 
     return run_script
 
 
-def _read_report(descriptor, pid):
-    os.set_blocking(descriptor, False)
+def _read_report(reports, pid):
+    os.set_blocking(reports.descriptor, False)
     data = b""
     has_ended = False
     while not has_ended:
         has_ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         with contextlib.suppress(BlockingIOError):
             while True:
-                data += os.read(descriptor, 1 << 20)
+                data += os.read(reports.descriptor, 1 << 20)
+                if data.endswith(b"\n"):
+                    reports.note_heard()
         time.sleep(0.001)
     return json.loads(data) if data else {}
 
@@ -205,9 +207,10 @@ def test_what_others_print_does_not_get_into_the_report(run, closed):
 def test_what_is_no_report_is_passed_over(run):
     script = run.script(
         "import os, stat\nfor number in range(3, 600):\n"
-        "    try: is_pipe = stat.S_ISFIFO(os.fstat(number).st_mode)\n"
-        "    except OSError: continue\n"
-        "    if is_pipe: os.write(number, b'text\\n[1]\\n{}\\n{\"type\": 1}\\n\\xff\\nhalf a line')\n"
+        "    try:\n"
+        "        if not stat.S_ISFIFO(os.fstat(number).st_mode): continue\n"
+        "        os.write(number, b'text\\n[1]\\n{}\\n{\"type\": 1}\\n\\xff\\nhalf a line')\n"
+        "    except OSError: pass  # nothing there, or the end that is read\n"
         "raise RuntimeError('planned failure')\n"
     )
     ended = run("--quiet", script)
@@ -231,13 +234,34 @@ def test_a_report_is_never_written_into_what_else_has_its_number(tmp_path):
         reports = ReportPipe()
         reader = os.dup(reports.descriptor)
         reports.become_rank()
-        reports._path = str(tmp_path / "not here")
+        reports._reports._path = str(tmp_path / "not here")
         try:
             assert reports.send(Summary(True))
             assert os.read(reader, 1 << 10) == b"\n" + encode(Summary(True))
-            os.dup2(file.fileno(), reports._write_end)
+            os.dup2(file.fileno(), reports._reports.descriptor)
             assert not reports.send(Summary(False))
             assert file.read() == ""
         finally:
-            os.close(reports._write_end)
+            os.close(reports._reports.descriptor)
             os.close(reader)
+
+
+@pytest.mark.parametrize("before", ["", "import os; os.closerange(3, 1 << 16); files = [open('/dev/null')] * 40\n"])
+@pytest.mark.parametrize("end", ["raise ValueError('bad data')", "raise SystemExit(7)"])
+def test_a_rank_stays_until_it_was_heard(tmp_path, before, end):
+    """What started the ranks may kill all of them once one is gone, supervisors before they have passed a report on."""
+    path = tmp_path / "script.py"
+    path.write_text(before + end + "\n")
+    reports = ReportPipe()
+    pid = os.fork()
+    if pid == 0:
+        reports.become_rank()
+        os.dup2(os.open(tmp_path / "err", os.O_WRONLY | os.O_CREAT, 0o600), 2)
+        os._exit(Script(str(path)).run(os.memfd_create("faults"), reports))
+    os.read(reports.descriptor, 1 << 16)
+    time.sleep(0.2)
+    assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+    reports.note_heard()
+    begin = time.monotonic()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) in (1, 7)
+    assert time.monotonic() - begin < 1.0
