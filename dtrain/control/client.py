@@ -62,9 +62,10 @@ class ControlClient:
         self._acks: set[int] = set()
         self._next_ack = 0
         self._socket = connect(address)
-        # Queued before the sender starts: the server takes nothing before hello.
+        # At once: the server takes nothing before hello, and a crowded one shows out who is slow to say it.
         hello = Hello(token=token, role=role, rank=info.rank, size=info.size, host=info.host, pid=os.getpid())
-        self._outgoing.append(encode(hello))
+        with contextlib.suppress(OSError):  # the listening thread will find out
+            self._socket.sendall(encode(hello))
         self._threads = [
             threading.Thread(target=self._send_loop, name="dtrain-control-send", daemon=True),
             threading.Thread(target=self._receive_loop, name="dtrain-control-receive", daemon=True),
