@@ -367,9 +367,9 @@ class Communicator(GroupCalls):
         """
         return self._now(lambda: self._allocate_call(nbytes))
 
-    @abstractmethod
     def algorithm(self, kind: str, nbytes: int) -> str:
-        """The name of the algorithm that carries out a call of `kind` with `nbytes` bytes per rank."""
+        """The name of the program that carries out a call of `kind` with `nbytes` bytes per rank."""
+        return self._program(kind.removesuffix("_many"), nbytes).name
 
     @abstractmethod
     def abort(self, code: int = 1) -> None:

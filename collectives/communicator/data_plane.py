@@ -18,7 +18,8 @@ from dtrain.base.errors import CollectiveMismatchError, DeviceError, DtypeError,
 from dtrain.collectives.communicator.call_text import call_text_of
 from dtrain.collectives.communicator.counters import Counters
 from dtrain.collectives.memory.overlap import Span, apart, may_overlap, output_spans, overlaps_itself
-from dtrain.collectives.programs.rank_order import Array, check_reduction
+from dtrain.collectives.programs.program import Program
+from dtrain.collectives.programs.rank_order import Array, ReduceOp, check_reduction
 from dtrain.collectives.programs.weighing import Weight, weighted
 
 MAX_TAG = 1 << 20  # no tag of a message is as large
@@ -41,19 +42,19 @@ class DataPlane(ABC):
     # What a subclass does. Arrays are flat and contiguous; `call_text` is what all ranks have to agree on.
 
     @abstractmethod
-    def _all_reduce(self, call_text: str, sources: list[Array], outs: list[Array], op: Any) -> None: ...
+    def _program(self, kind: str, nbytes: int, root: int = 0) -> Program:
+        """What this rank does for a call of `kind` with `nbytes` bytes per rank."""
 
     @abstractmethod
-    def _reduce_scatter(self, call_text: str, source: Array, out: Array, op: Any) -> None: ...
+    def _carry(
+        self, kind: str, call_text: str, sources: list[Array], outs: list[Array], op: Any = None, root: int = 0
+    ) -> None:
+        """Carry out a call of `kind`: all_reduce, of as many outs as sources, or another of one source and one out.
 
-    @abstractmethod
-    def _all_gather(self, call_text: str, source: Array, out: Array) -> None: ...
-
-    @abstractmethod
-    def _broadcast(self, call_text: str, source: Array, out: Array, root: int) -> None: ...
-
-    @abstractmethod
-    def _all_to_all(self, call_text: str, source: Array, out: Array) -> None: ...
+        Args:
+            op: the reduction of all_reduce and reduce_scatter; `Weighted` until all ranks have shown their weights.
+            root: of broadcast.
+        """
 
     @abstractmethod
     def _barrier(self, call_text: str) -> None: ...
@@ -110,7 +111,7 @@ class DataPlane(ABC):
             flat, sources = [_flat(result) for result in results], [_flat(array) for array in arrays]
             if spans is not None:
                 sources = apart(sources, spans, own=spans)
-            self._all_reduce(call_text, sources, flat, reduction)
+            self._carry("all_reduce", call_text, sources, flat, reduction)
             return [_finished(result, target) for result, target in zip(results, flat, strict=True)]
 
         return call
@@ -129,14 +130,7 @@ class DataPlane(ABC):
         checked_op = check_reduction("reduce_scatter", op, dtype)
         rows = self._rows_per_rank("reduce_scatter", array)
         call_text = call_text_of("reduce_scatter", dtype.tag, (array.shape,), op)
-        shape = (rows, *array.shape[1:])
-        return self._simple_call(
-            "reduce_scatter",
-            array,
-            shape,
-            out,
-            lambda source, to: self._reduce_scatter(call_text, source, to, checked_op),
-        )
+        return self._simple_call("reduce_scatter", call_text, array, (rows, *array.shape[1:]), out, op=checked_op)
 
     def _all_gather_call(self, array: Array, out: Array | None) -> Callable[[], Array]:
         call_text = call_text_of("all_gather", self._check_array("all_gather", array).tag, (array.shape,))
@@ -146,43 +140,29 @@ class DataPlane(ABC):
             begin = out[0] + self.rank * array.nbytes
             return begin, begin + array.nbytes
 
-        return self._simple_call(
-            "all_gather",
-            array,
-            shape,
-            out,
-            lambda source, to: self._all_gather(call_text, source, to),
-            own_part=own_part,
-        )
+        return self._simple_call("all_gather", call_text, array, shape, out, own_part=own_part)
 
     def _broadcast_call(self, array: Array, root: int, out: Array | None) -> Callable[[], Array]:
         self._check_rank("broadcast", "root", root)
         call_text = call_text_of("broadcast", self._check_array("broadcast", array).tag, (array.shape,), root=root)
-        return self._simple_call(
-            "broadcast",
-            array,
-            array.shape,
-            out,
-            lambda source, to: self._broadcast(call_text, source, to, root),
-            own_part=lambda out: out,
-        )
+        return self._simple_call("broadcast", call_text, array, array.shape, out, root=root, own_part=lambda out: out)
 
     def _all_to_all_call(self, array: Array, out: Array | None) -> Callable[[], Array]:
         dtype = self._check_array("all_to_all", array)
         self._rows_per_rank("all_to_all", array)
         call_text = call_text_of("all_to_all", dtype.tag, (array.shape,))
-        return self._simple_call(
-            "all_to_all", array, array.shape, out, lambda source, to: self._all_to_all(call_text, source, to)
-        )
+        return self._simple_call("all_to_all", call_text, array, array.shape, out)
 
     def _simple_call(
         self,
         kind: str,
+        call_text: str,
         array: Array,
         shape: tuple[int, ...],
         out: Array | None,
-        move: Callable[[Array, Array], None],
         *,
+        op: ReduceOp | None = None,
+        root: int = 0,
         own_part: Callable[[Span], Span | None] = lambda out: None,
     ) -> Callable[[], Array]:
         result = self._result(kind, array, shape, out)
@@ -190,11 +170,11 @@ class DataPlane(ABC):
         self.counters.add(kind, array.nbytes)
 
         def call() -> Array:
-            self._call_text = kind
+            self._call_text = call_text
             source, target = _flat(array), _flat(result)
             if span is not None:
                 (source,) = apart([source], [span], own=[own_part(span)])
-            move(source, target)
+            self._carry(kind, call_text, [source], [target], op, root)
             return _finished(result, target)
 
         return call

@@ -71,10 +71,10 @@ class GroupCalls(OrderedCalls):
     def _gather_bytes(self, call_text: str, data: Array) -> list[Array]:
         """Every rank's bytes, which may differ in number: how many first, then all of them."""
         lengths = np.empty(self.size, np.int64)
-        self._all_gather(call_text, np.array([data.size], np.int64), lengths)
+        self._carry("all_gather", call_text, [np.array([data.size], np.int64)], [lengths])
         longest = int(lengths.max())
         everyone = np.empty(self.size * longest, np.uint8)
-        self._all_gather(call_text, padded(data, longest), everyone)
+        self._carry("all_gather", call_text, [padded(data, longest)], [everyone])
         return [row[:length] for row, length in zip(everyone.reshape(self.size, -1), lengths, strict=True)]
 
     def _tell_all(self, call_text: str, mine: str) -> list[str]:
@@ -96,9 +96,9 @@ class GroupCalls(OrderedCalls):
 
         def call() -> Any:
             length = np.array([data.size], np.int64)
-            self._broadcast(call_text, length, length, root)
+            self._carry("broadcast", call_text, [length], [length], root=root)
             received = data.copy() if self.rank == root else np.empty(int(length[0]), np.uint8)
-            self._broadcast(call_text, received, received, root)
+            self._carry("broadcast", call_text, [received], [received], root=root)
             return value if self.rank == root else from_bytes(received)
 
         return call

@@ -167,6 +167,11 @@ class Program:
                 chunk += any(isinstance(step, Meet) and step.purpose != "end" for step in part.steps)
 
 
+def copy_of(nbytes: int) -> Program:
+    """What a rank alone does for a call."""
+    return Program("copy", 0, 1, (Part((Copy(Slice("source", 0, nbytes), Slice("out", 0, nbytes)),), range(1)),))
+
+
 def resolved(step: Step, start: int, half: int) -> Step:
     """A step of a chunk that begins at byte `start` of the message and uses this half of the stages."""
 

@@ -21,7 +21,7 @@ from dtrain.collectives.memory.packed import Packed
 from dtrain.collectives.memory.shared_window import State
 from dtrain.collectives.programs import exchanges
 from dtrain.collectives.programs.bound import Bound, BoundProgram, Call, Kept, bind
-from dtrain.collectives.programs.program import Exchange
+from dtrain.collectives.programs.program import Exchange, Program
 from dtrain.collectives.programs.rank_order import Array, ReduceOp
 from dtrain.collectives.programs.weighing import SHOWN_BYTES, Weighted
 from dtrain.collectives.transports.message_steps import binder
@@ -54,11 +54,6 @@ class MpiMessageCommunicator(MpiRank):
         self._bound: Kept[BoundProgram] = Kept()
         self._splits: list[threading.Thread] = []  # each waits in MPI
         self._others = [rank for rank in self.world_ranks if rank != self.world_ranks[self.rank]]
-
-    def algorithm(self, kind: str, nbytes: int) -> str:
-        if kind in ("all_reduce", "all_reduce_many"):
-            return "messages_all_gather" if nbytes <= exchanges.ONE_EXCHANGE_BYTES else "messages_slices"
-        return "messages_" + kind
 
     def close(self, reason: str = "has closed this communicator") -> None:
         if self.is_inherited:
@@ -138,29 +133,24 @@ class MpiMessageCommunicator(MpiRank):
         if not wait_until(is_over, min(NEWS_SECONDS, self.timeout)) and is_waiting():
             wait_until(is_over, SPLIT_SECONDS)
 
-    def _all_reduce(self, call_text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
-        self._move("all_reduce", Call(call_text, Packed(sources), Packed(outs), op), sources[0].dtype)
+    def _program(self, kind: str, nbytes: int, root: int = 0) -> Program:
+        return exchanges.program_of(kind, self.rank, self.size, nbytes, root=root, chunk_bytes=CHUNK_BYTES)
 
-    def _reduce_scatter(self, call_text: str, source: Array, out: Array, op: ReduceOp) -> None:
-        self._move("reduce_scatter", Call(call_text, Packed([source]), Packed([out]), op), out.dtype)
-
-    def _all_gather(self, call_text: str, source: Array, out: Array) -> None:
-        self._move("all_gather", Call(call_text, Packed([source]), Packed([out])))
-
-    def _broadcast(self, call_text: str, source: Array, out: Array, root: int) -> None:
-        self._move("broadcast", Call(call_text, Packed([source]), Packed([out])), None, root)
-
-    def _all_to_all(self, call_text: str, source: Array, out: Array) -> None:
-        self._move("all_to_all", Call(call_text, Packed([source]), Packed([out])))
-
-    def _move(self, kind: str, call: Call, dtype: np.dtype[Any] | None = None, root: int = 0) -> None:
+    def _carry(
+        self,
+        kind: str,
+        call_text: str,
+        sources: list[Array],
+        outs: list[Array],
+        op: ReduceOp | Weighted | None = None,
+        root: int = 0,
+    ) -> None:
         """Carry out the program of this kind of call. MPI reads and writes scratch, which is given to nobody else."""
+        call, dtype = Call(call_text, Packed(sources), Packed(outs), op), sources[0].dtype
         key = kind, call.source.nbytes, dtype, root
         bound = self._bound.get(key)
         if bound is None:
-            program = exchanges.program_of(
-                kind, self.rank, self.size, call.source.nbytes, root=root, chunk_bytes=CHUNK_BYTES
-            )
+            program = self._program(kind, call.source.nbytes, root)
             bound = self._bound.keep(key, bind(program, binder(program, dtype, self._begin, self._exchange)))
         for name, nbytes in bound.program.scratch.items():
             call.scratch[name] = np.empty(nbytes, np.uint8)

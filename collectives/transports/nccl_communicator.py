@@ -29,7 +29,7 @@ from dtrain.collectives.communicator.work import Work
 from dtrain.collectives.memory.packed import Packed, address_of, packed_offsets
 from dtrain.collectives.memory.shared_window import State
 from dtrain.collectives.programs import exchanges
-from dtrain.collectives.programs.program import Copy, Exchange, Reduce, Slice
+from dtrain.collectives.programs.program import Copy, Exchange, Program, Reduce, Slice
 from dtrain.collectives.programs.rank_order import Array, ReduceOp
 from dtrain.collectives.programs.weighing import Weighted
 from dtrain.collectives.transports.stream_work import StreamWork
@@ -110,9 +110,9 @@ class NcclCommunicator(Communicator):
         return f"cuda:{self._device_index}"
 
     def algorithm(self, kind: str, nbytes: int) -> str:
-        if kind in ("all_reduce", "all_reduce_many"):
-            return "nccl_ring_simple" if self._reduction == "nccl" else "nccl_slices"
-        return "nccl_" + kind
+        if self._reduction == "nccl" and kind in ("all_reduce", "all_reduce_many"):
+            return "nccl_ring_simple"  # NCCL's own, which is no program of ours
+        return super().algorithm(kind, nbytes)
 
     def abort(self, code: int = 1) -> None:
         self._parent.abort(code)
@@ -172,16 +172,35 @@ class NcclCommunicator(Communicator):
             return None
         return NcclCommunicator(child, self._device_index, reduction=self._reduction, checks_calls=self._checks_calls)
 
-    # Reductions
+    # Collectives
 
-    def _all_reduce(self, call_text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
+    def _program(self, kind: str, nbytes: int, root: int = 0) -> Program:
+        return exchanges.program_of(kind, self.rank, self.size, nbytes, root=root)
+
+    def _carry(
+        self,
+        kind: str,
+        call_text: str,
+        sources: list[Array],
+        outs: list[Array],
+        op: ReduceOp | Weighted | None = None,
+        root: int = 0,
+    ) -> None:
         self._agree(call_text)
+        if kind == "all_reduce":
+            assert op is not None
+            self._all_reduce(sources, outs, op)
+        else:
+            assert not isinstance(op, Weighted)
+            self._run(kind, sources[0], outs[0], op, root)
+
+    def _all_reduce(self, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
         if self._reduction == "nccl" and not isinstance(op, Weighted):
             self._reduce_by_nccl(sources, outs, op)
             return
         reduction = self._coefficients(op) if isinstance(op, Weighted) else op
         source, out = self._message(sources), self._message(outs, is_output=True)
-        self._carry("all_reduce", source, out, sources[0].dtype, reduction)
+        self._run("all_reduce", source, out, reduction, dtype=sources[0].dtype)
         if address_of(out) != address_of(outs[0]):
             offsets, _ = packed_offsets([piece.nbytes for piece in outs])
             for piece, offset in zip(outs, offsets, strict=True):
@@ -242,41 +261,24 @@ class NcclCommunicator(Communicator):
         attrs = {"op": op} if isinstance(op, str) else {"op": "weighted", "weights": op}
         kernel.function(*parts, out=out, **attrs)
 
-    def _reduce_scatter(self, call_text: str, source: Array, out: Array, op: ReduceOp) -> None:
-        self._agree(call_text)
-        self._carry("reduce_scatter", source, out, out.dtype, op)
-
-    # Exchanges
-
-    def _all_gather(self, call_text: str, source: Array, out: Array) -> None:
-        self._agree(call_text)
-        self._carry("all_gather", source, out)
-
-    def _broadcast(self, call_text: str, source: Array, out: Array, root: int) -> None:
-        self._agree(call_text)
-        self._carry("broadcast", source, out, root=root)
-
-    def _all_to_all(self, call_text: str, source: Array, out: Array) -> None:
-        self._agree(call_text)
-        self._carry("all_to_all", source, out)
-
     def _barrier(self, call_text: str) -> None:
         self._stream.synchronize()
         self._agree(call_text, always=True)
 
     # Programs of `exchanges`, whose messages leave and arrive where the arrays lie
 
-    def _carry(
+    def _run(
         self,
         kind: str,
         source: Array,
         out: Array,
-        dtype: np.dtype[Any] | None = None,
-        op: ReduceOp | Array = "sum",
+        op: ReduceOp | Array | None,
         root: int = 0,
+        *,
+        dtype: np.dtype[Any] | None = None,
     ) -> None:
-        """Hand the steps of a kind of call to the stream, behind the meeting with which its program begins."""
-        program = exchanges.program_of(kind, self.rank, self.size, source.nbytes, root=root)
+        """Hand the steps of a kind of call to the stream; arrays that are only bytes have elements of `dtype`."""
+        dtype, program = dtype or source.dtype, self._program(kind, source.nbytes, root)
         buffers = {"source": source.view(self._cupy.uint8), "out": out.view(self._cupy.uint8)}
         for name, nbytes in program.scratch.items():
             buffers[name] = self._cupy.empty(nbytes, self._cupy.uint8)
@@ -290,7 +292,7 @@ class NcclCommunicator(Communicator):
                 case Exchange():
                     self._exchange(step, view)
                 case Reduce(parts, (target,)):
-                    assert dtype is not None
+                    assert op is not None
                     self._reduce([view(part).view(dtype) for part in parts], op, view(target).view(dtype))
                 case Copy(begin, end) if address_of(source) != address_of(out):
                     view(end)[...] = view(begin)

@@ -13,6 +13,7 @@ from dtrain.base.errors import CollectiveError, expected
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.communicator.group_calls import ordinary_memory
 from dtrain.collectives.communicator.work import ClosedError
+from dtrain.collectives.programs.program import Program, copy_of
 from dtrain.collectives.programs.rank_order import Array, ReduceOp, reduce_in_rank_order
 from dtrain.collectives.programs.weighing import Weighted
 
@@ -28,9 +29,6 @@ class SelfCommunicator(Communicator):
         self._sent: dict[int, deque[Array]] = defaultdict(deque)
         self._changed = threading.Condition()
 
-    def algorithm(self, kind: str, nbytes: int) -> str:
-        return "copy"
-
     def close(self, reason: str = "has closed this communicator") -> None:
         with self._changed:
             self._is_closing = True
@@ -40,24 +38,23 @@ class SelfCommunicator(Communicator):
     def abort(self, code: int = 1) -> NoReturn:
         raise SystemExit(code)
 
-    def _all_reduce(self, call_text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
+    def _program(self, kind: str, nbytes: int, root: int = 0) -> Program:
+        return copy_of(nbytes)
+
+    def _carry(
+        self,
+        kind: str,
+        call_text: str,
+        sources: list[Array],
+        outs: list[Array],
+        op: ReduceOp | Weighted | None = None,
+        root: int = 0,
+    ) -> None:
         for source, out in zip(sources, outs, strict=True):
             if isinstance(op, Weighted):
                 reduce_in_rank_order([source], op.coefficients([op.shown()]), out)
             else:
                 np.copyto(out, source)
-
-    def _reduce_scatter(self, call_text: str, source: Array, out: Array, op: ReduceOp) -> None:
-        np.copyto(out, source)
-
-    def _all_gather(self, call_text: str, source: Array, out: Array) -> None:
-        np.copyto(out, source)
-
-    def _broadcast(self, call_text: str, source: Array, out: Array, root: int) -> None:
-        np.copyto(out, source)
-
-    def _all_to_all(self, call_text: str, source: Array, out: Array) -> None:
-        np.copyto(out, source)
 
     def _barrier(self, call_text: str) -> None:
         pass

@@ -83,11 +83,6 @@ class SharedCommunicator(Communicator):
         self._bound_in_place: Kept[list[tuple[list[Array], list[Array]]]] = Kept()
         self._meetings: Meetings = {"call": self._begin, "chunk": self._begin_chunk, "end": self._end_chunk}
 
-    def algorithm(self, kind: str, nbytes: int) -> str:
-        if kind in ("all_reduce", "all_reduce_many"):
-            return "shared_one_shot" if nbytes <= self._one_shot_bytes else "shared_slices"
-        return "shared_copy"
-
     def close(self, reason: str = "has closed this communicator") -> None:
         if self.is_inherited:
             return
@@ -109,18 +104,27 @@ class SharedCommunicator(Communicator):
     def _tell_broken(self, state: State, text: str) -> None:
         self._window.leave(state, text)
 
-    # Reductions
+    # Programs: bound once for each shape of a call, and carried out chunk by chunk
 
-    def _all_reduce(self, call_text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
+    def _carry(
+        self,
+        kind: str,
+        call_text: str,
+        sources: list[Array],
+        outs: list[Array],
+        op: ReduceOp | Weighted | None = None,
+        root: int = 0,
+    ) -> None:
         call, dtype = Call(call_text, Packed(sources), Packed(outs), op), sources[0].dtype
         nbytes = call.source.nbytes
-        self._show_weight(op)
-        key = "all_reduce", nbytes, dtype
+        if call.weighted is not None:
+            self._show_weight(call.weighted)
+        key = kind, nbytes, dtype, root
         bound = self._bound.get(key) or self._bind(key)
-        if nbytes <= self._one_shot_bytes or not self._segments:
-            self._carry(bound, call)
+        if not self._segments or kind != "all_reduce" or nbytes <= self._one_shot_bytes:
+            self._run(bound, call)
         elif not self._meet_in_window(call, dtype):
-            self._carry(bound, call, is_behind_call=True)
+            self._run(bound, call, is_behind_call=True)
 
     def _program(self, kind: str, nbytes: int, root: int = 0) -> Program:
         return shared_memory.program_of(
@@ -133,14 +137,49 @@ class SharedCommunicator(Communicator):
             root=root,
         )
 
-    def _show_weight(self, op: ReduceOp | Weighted) -> None:
+    def _show_weight(self, weighted: Weighted) -> None:
         """Put this rank's weight into the frame of the meeting to come."""
-        if isinstance(op, Weighted):
-            self._frames[(self._calls + 1) % 2][self.rank][_WEIGHT] = op.shown()
+        self._frames[(self._calls + 1) % 2][self.rank][_WEIGHT] = weighted.shown()
 
     def _settled(self, weighted: Weighted) -> Reduction:
         """The reduction, now that all ranks have shown their weights."""
         return weighted.coefficients([bytes(frame[_WEIGHT]) for frame in self._frames[self._calls % 2]])
+
+    def _bind(self, key: tuple[str, int, np.dtype[Any], int]) -> BoundProgram:
+        """The program of a kind of call with as many bytes, bound."""
+        kind, nbytes, dtype, root = key
+        program = self._program(kind, nbytes, root)
+        return self._bound.keep(key, bind(program, binder(self._staging, dtype, self._meetings)))
+
+    def _run(self, bound: BoundProgram, call: Call, *, is_behind_call: bool = False) -> None:
+        for halves, starts in bound.parts:
+            for start in starts:
+                if is_behind_call:
+                    is_behind_call, steps = False, halves[self._half()][bound.behind_call :]
+                else:
+                    steps = halves[(self._chunks + 1) % 2]
+                for step in steps:
+                    step(call, start)
+
+    def _begin(self, call: Call, start: int = 0, *, places: bytes = _NOWHERE) -> None:
+        """The first meeting of a call: after it the reduction is known."""
+        self._begin_collective(call.text, places)
+        if call.weighted is not None:
+            call.op = self._settled(call.weighted)
+
+    def _begin_chunk(self, call: Call, start: int) -> None:
+        if self._lanes:
+            self._give_way()
+        self._meet()
+        self._chunks += 1
+
+    def _end_chunk(self, call: Call, start: int) -> None:
+        self._meet()
+
+    def _barrier(self, call_text: str) -> None:
+        self._begin_collective(call_text)
+
+    # Memory in which nothing needs to be copied
 
     def _meet_in_window(self, call: Call, dtype: np.dtype[Any]) -> bool:
         """Reduce where the arrays lie, if all ranks' arrays lie in the window; otherwise stage the first chunk."""
@@ -180,68 +219,6 @@ class SharedCommunicator(Communicator):
             program = shared_memory.in_place(self.rank, self.size, source.nbytes, source.runs)
             found = self._bound_in_place.keep(key, bind_in_place(program, sources, outs, dtype))
         return found
-
-    def _reduce_scatter(self, call_text: str, source: Array, out: Array, op: ReduceOp) -> None:
-        self._move(call_text, ("reduce_scatter", source.nbytes, source.dtype), source, out, op)
-
-    # Exchanges
-
-    def _all_to_all(self, call_text: str, source: Array, out: Array) -> None:
-        self._move(call_text, ("all_to_all", source.nbytes), source, out)
-
-    def _all_gather(self, call_text: str, source: Array, out: Array) -> None:
-        self._move(call_text, ("all_gather", source.nbytes), source, out)
-
-    def _broadcast(self, call_text: str, source: Array, out: Array, root: int) -> None:
-        self._move(call_text, ("broadcast", source.nbytes, None, root), source, out)
-
-    def _move(
-        self, call_text: str, key: tuple[Any, ...], source: Array, out: Array, op: ReduceOp | None = None
-    ) -> None:
-        """Carry out the program of this kind of call, whose name is that of its function."""
-        self._carry(self._bound.get(key) or self._bind(key), Call(call_text, Packed([source]), Packed([out]), op))
-
-    # Programs: bound once for each shape of a call, and carried out chunk by chunk
-
-    def _bind(self, key: tuple[Any, ...]) -> BoundProgram:
-        """The program of a kind of call, bound.
-
-        Args:
-            key: the kind, the bytes, and the dtype and root where they matter.
-        """
-        kind, nbytes, dtype, *root = (*key, None)[: max(3, len(key))]
-        program = self._program(kind, nbytes, *root)
-        return self._bound.keep(key, bind(program, binder(self._staging, dtype, self._meetings)))
-
-    def _carry(self, bound: BoundProgram, call: Call, *, is_behind_call: bool = False) -> None:
-        for halves, starts in bound.parts:
-            for start in starts:
-                if is_behind_call:
-                    is_behind_call, steps = False, halves[self._half()][bound.behind_call :]
-                else:
-                    steps = halves[(self._chunks + 1) % 2]
-                for step in steps:
-                    step(call, start)
-
-    def _begin(self, call: Call, start: int = 0, *, places: bytes = _NOWHERE) -> None:
-        """The first meeting of a call: after it the reduction is known."""
-        self._begin_collective(call.text, places)
-        if call.weighted is not None:
-            call.op = self._settled(call.weighted)
-
-    def _begin_chunk(self, call: Call, start: int) -> None:
-        if self._lanes:
-            self._give_way()
-        self._meet()
-        self._chunks += 1
-
-    def _end_chunk(self, call: Call, start: int) -> None:
-        self._meet()
-
-    def _barrier(self, call_text: str) -> None:
-        self._begin_collective(call_text)
-
-    # Memory in which nothing needs to be copied
 
     def _allocate(self, call_text: str, nbytes: int) -> Array:
         self._begin_collective(call_text)

@@ -100,29 +100,11 @@ class VirtualCommunicator(ThreadCommunicator):
         self._clock.now += seconds
         self._check_alive(self._clock.now)
 
-    def algorithm(self, kind: str, nbytes: int) -> str:
-        return self._program(kind.removesuffix("_many"), nbytes).name
-
     # Collectives
 
-    def _all_reduce(self, call_text: str, sources: list[Array], outs: list[Array], op: ReduceOp | Weighted) -> None:
-        self._simulate("all_reduce", call_text, Packed(sources), Packed(outs), sources[0].dtype, op)
-
-    def _reduce_scatter(self, call_text: str, source: Array, out: Array, op: ReduceOp) -> None:
-        self._simulate("reduce_scatter", call_text, Packed([source]), Packed([out]), out.dtype, op)
-
-    def _all_gather(self, call_text: str, source: Array, out: Array) -> None:
-        self._simulate("all_gather", call_text, Packed([source]), Packed([out]), source.dtype, "sum")
-
-    def _broadcast(self, call_text: str, source: Array, out: Array, root: int) -> None:
-        self._simulate("broadcast", call_text, Packed([source]), Packed([out]), source.dtype, "sum", root)
-
-    def _all_to_all(self, call_text: str, source: Array, out: Array) -> None:
-        self._simulate("all_to_all", call_text, Packed([source]), Packed([out]), source.dtype, "sum")
-
     def _barrier(self, call_text: str) -> None:
-        nothing = Packed([np.empty(0, np.uint8)])
-        self._simulate("barrier", call_text, nothing, nothing, np.dtype(np.uint8), "sum")
+        nothing = [np.empty(0, np.uint8)]
+        self._carry("barrier", call_text, nothing, nothing)
 
     def _program(self, kind: str, nbytes: int, root: int = 0) -> Program:
         """What ranks of such hosts do: they share memory if all are on one host, and send messages otherwise."""
@@ -130,27 +112,35 @@ class VirtualCommunicator(ThreadCommunicator):
             return super()._program(kind, nbytes, root)
         return exchanges.program_of(kind, self.rank, self.size, nbytes, root=root, chunk_bytes=self._staging_bytes)
 
-    def _simulate(
-        self, kind: str, call_text: str, source: Packed, out: Packed, dtype: Any, op: ReduceOp | Weighted, root: int = 0
+    def _carry(
+        self,
+        kind: str,
+        call_text: str,
+        sources: list[Array],
+        outs: list[Array],
+        op: ReduceOp | Weighted | None = None,
+        root: int = 0,
     ) -> None:
+        source, out = Packed(sources), Packed(outs)
         made, self._made_at = self._clock.now if self._made_at is None else self._made_at, None
         self._begun_at = max(made, self._busy_until)
         self._check_alive(self._begun_at)
         board, program = self._board, self._program(kind, source.nbytes, root)
-        board.parts[self.rank] = Part(program, Buffers(program, source, out, dtype), self._begun_at)
-        self._show_weight(op)
+        board.parts[self.rank] = Part(program, Buffers(program, source, out, sources[0].dtype), self._begun_at)
+        if isinstance(op, Weighted):
+            self._show_weight(op)
         self._begin_collective(call_text)
         parts = [board.parts[rank] for rank in range(self.size)]
         self._check_in_time([other.begin for other in parts])
         if self.rank == 0:
             reduction = self._settled(op) if isinstance(op, Weighted) else op
             for other in parts:
-                other.buffers.op = reduction
-            board.outcome = self._run(parts)
+                other.buffers.op = reduction or "sum"
+            board.outcome = self._simulate(parts)
         self._meet()
         self._end(board.outcome)
 
-    def _run(self, parts: Sequence[Part]) -> Timeline:
+    def _simulate(self, parts: Sequence[Part]) -> Timeline:
         """One rank carries out the steps of all: they are few, and the arrays are in one process."""
         everyone = Everyone({rank: other.buffers for rank, other in enumerate(parts)})
         deaths = {rank: self._universe.clocks[member].death for rank, member in enumerate(self.world_ranks)}

@@ -61,14 +61,14 @@ def test_rows_have_the_columns_of_nccl_tests(capsys: pytest.CaptureFixture[str],
 def test_wrong_results_are_counted_and_end_in_1(
     world: SelfCommunicator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = SelfCommunicator._all_reduce
+    right = SelfCommunicator._carry
 
-    def wrong(self, text, sources, outs, op) -> None:
-        right(self, text, sources, outs, op)
+    def wrong(self, kind, text, sources, outs, *reduction) -> None:
+        right(self, kind, text, sources, outs, *reduction)
         if sources[0].dtype == np.float32 and sources[0].size > 3:
             outs[0][3] += 1
 
-    monkeypatch.setattr(SelfCommunicator, "_all_reduce", wrong)
+    monkeypatch.setattr(SelfCommunicator, "_carry", wrong)
     assert bench(["all_reduce", "-b", "8", "-e", "16", *QUICK]) == 1
     assert "# 2 wrong elements" in capsys.readouterr().out
     assert bench(["all_reduce", "-b", "8", "-e", "16", "-c", "0", *QUICK]) == 0

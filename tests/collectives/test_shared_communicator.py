@@ -95,6 +95,20 @@ def test_algorithms_have_names() -> None:
     assert run_threads(2, program, staging_bytes=1 << 14) == [names, names]
 
 
+def test_an_algorithm_is_called_as_the_program_that_was_carried_out() -> None:
+    def program(comm: ThreadCommunicator) -> list[tuple[str, str]]:
+        names = []
+        for kind, nbytes in (("all_reduce", 8), ("all_reduce", 1 << 14), ("reduce_scatter", 64), ("all_to_all", 64)):
+            comm._bound.clear()
+            getattr(comm, kind)(np.ones(nbytes // 8))
+            names.append((comm.algorithm(kind, nbytes), next(iter(comm._bound.values())).program.name))
+        return names
+
+    for names in run_threads(2, program):
+        assert all(named == carried_out for named, carried_out in names)
+        assert {named for named, _ in names} == {"shared_one_shot", "shared_slices", "shared_copy"}
+
+
 def test_regions_keep_lines_apart() -> None:
     assert HEADER_BYTES % 64 == 0
     assert region_bytes(4096) == HEADER_BYTES + 8192

@@ -16,7 +16,6 @@ from typing import Any
 from dtrain import optim
 from dtrain.base.errors import expected
 from dtrain.base.turns import Samples, take_turns
-from dtrain.bench.collectives.silent_communicator import SilentCommunicator
 from dtrain.bench.measure import slowest, together
 from dtrain.bench.report import record, write
 from dtrain.bench.training.workloads import WORKLOADS
@@ -27,6 +26,7 @@ from dtrain.collectives.passes.pack_all_reduce import bucket_plan
 from dtrain.collectives.public.session import init
 from dtrain.collectives.training.data_parallel_model import data_parallel
 from dtrain.collectives.training.sync_batch_norm import convert_sync_batch_norm
+from dtrain.collectives.transports.silent_communicator import SilentCommunicator
 from dtrain.collectives.world.context import using
 from dtrain.core.tensor import Tensor
 from dtrain.functional import cross_entropy

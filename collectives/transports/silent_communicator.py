@@ -5,7 +5,7 @@ The step benchmark runs the very same graph in it to find what computation alone
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from dtrain.base.dtype import DType
 from dtrain.base.errors import CollectiveError
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.communicator.group_calls import ordinary_memory
-from dtrain.collectives.programs.rank_order import Array, ReduceOp
+from dtrain.collectives.programs.program import Program
+from dtrain.collectives.programs.rank_order import Array
 
 
 class SilentCommunicator(Communicator):
@@ -24,28 +25,20 @@ class SilentCommunicator(Communicator):
     def __init__(self, other: Communicator) -> None:
         super().__init__(other.rank, other.size, other.world_ranks, other.timeout)
 
-    def algorithm(self, kind: str, nbytes: int) -> str:
-        return "none"
-
     def abort(self, code: int = 1) -> NoReturn:
         raise SystemExit(code)
 
-    def _all_reduce(self, text: str, sources: list[Array], outs: list[Array], op: ReduceOp) -> None:
+    def _program(self, kind: str, nbytes: int, root: int = 0) -> Program:
+        return Program("none", self.rank, self.size, ())
+
+    def _carry(
+        self, kind: str, call_text: str, sources: list[Array], outs: list[Array], op: Any = None, root: int = 0
+    ) -> None:
         for source, out in zip(sources, outs, strict=True):
-            if source is not out and not np.may_share_memory(source, out):
-                np.copyto(out, source)
-
-    def _reduce_scatter(self, text: str, source: Array, out: Array, op: ReduceOp) -> None:
-        np.copyto(out, source[: out.size])
-
-    def _all_gather(self, text: str, source: Array, out: Array) -> None:
-        out.reshape(self.size, -1)[...] = source.reshape(1, -1)
-
-    def _broadcast(self, text: str, source: Array, out: Array, root: int) -> None:
-        np.copyto(out, source)
-
-    def _all_to_all(self, text: str, source: Array, out: Array) -> None:
-        np.copyto(out, source)
+            if kind == "all_gather":
+                out.reshape(self.size, -1)[...] = source.reshape(1, -1)
+            elif source is not out and not np.may_share_memory(source, out):
+                np.copyto(out, source[: out.size])
 
     def _barrier(self, text: str) -> None:
         pass
