@@ -24,8 +24,9 @@ import numpy as np
 from dtrain.base.errors import DeviceError, expected
 from dtrain.base.rank_info import RankInfo
 from dtrain.base.tensor_type import TensorType
-from dtrain.base.turns import repeated, take_turns
+from dtrain.base.turns import Samples, repeated, take_turns
 from dtrain.base.version import VERSION
+from dtrain.kernels.array_module import Array
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.features import detected, processor
 from dtrain.kernels.problem import Problem
@@ -82,12 +83,19 @@ def measure(problem: Problem, kernels: Sequence[Candidate], *, repeats: int = 7)
         raise ValueError(expected("measure", "one process", f"{ranks} ranks", advice))
     _expect_room(problem, kernels)
     inputs, outputs = _arrays(problem.inputs), _arrays(problem.outputs)
-    out = outputs[0] if len(outputs) == 1 else tuple(outputs)
-    calls = {kernel.name: quiet(bind_alone(kernel, problem, inputs, out)) for kernel in kernels}
-    measured = take_turns({name: repeated(call, least_seconds=SAMPLE_SECONDS) for name, call in calls.items()}, repeats)
+    measured = timed(problem, kernels, inputs, outputs, repeats)
     found = {name: samples.median * 1e6 for name, samples in measured.items()}
     _add(problem, found)
     return found
+
+
+def timed(
+    problem: Problem, kernels: Sequence[Candidate], inputs: Sequence[Array], outputs: Sequence[Array], repeats: int
+) -> dict[str, Samples]:
+    """Seconds a call of each kernel, by name, on these arrays of the host. The kernels take turns."""
+    out = outputs[0] if len(outputs) == 1 else tuple(outputs)
+    calls = {kernel.name: quiet(bind_alone(kernel, problem, inputs, out)) for kernel in kernels}
+    return take_turns({name: repeated(call, least_seconds=SAMPLE_SECONDS) for name, call in calls.items()}, repeats)
 
 
 def _expect_room(problem: Problem, kernels: Sequence[Candidate]) -> None:

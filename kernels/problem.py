@@ -13,12 +13,12 @@ Attrs = Mapping[str, Any]
 
 
 class Problem:
-    """One op on inputs of known types, with its static attributes. Hashable: what depends on it is cached under it.
+    """One op on inputs of known types, with its static attributes. Measured times are kept under its text.
 
     `outputs` are the types that the op infers. Attributes compare as Python compares them: 0.0 equals -0.0.
     """
 
-    __slots__ = ("_hash", "_key", "attrs", "inputs", "op", "outputs")
+    __slots__ = ("attrs", "inputs", "op", "outputs")
 
     def __init__(
         self, op: str, inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: Attrs | None = None
@@ -27,8 +27,6 @@ class Problem:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.attrs: Attrs = {} if attrs is None else attrs
-        self._key = (op, self.inputs, self.outputs, frozenset(self.attrs.items()))
-        self._hash = hash(self._key)
 
     @property
     def device(self) -> Device:
@@ -52,10 +50,13 @@ class Problem:
         return sum(type.nbytes for type in (*self.inputs, *self.outputs))
 
     def __hash__(self) -> int:
-        return self._hash
+        return hash(self._facts())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Problem) and self._key == other._key
+        return isinstance(other, Problem) and self._facts() == other._facts()
+
+    def _facts(self) -> tuple[Any, ...]:
+        return self.op, self.inputs, self.outputs, frozenset(self.attrs.items())
 
     def __str__(self) -> str:
         """`conv2d f32[8,3,9,9]@cpu f32[4,3,3,3]@cpu groups=1 stride=1,1 -> f32[8,4,7,7]@cpu`."""

@@ -15,7 +15,7 @@ from dtrain.collectives.world.missed_calls import miss
 from dtrain.graph.graph import Node
 from dtrain.kernels.array_module import Array
 from dtrain.runtime.buckets import BucketRequest, set_bucket_provider
-from dtrain.runtime.under_way import STARTERS
+from dtrain.runtime.under_way import STARTS
 from dtrain.runtime.unfinished_runs import set_unfinished_listener
 
 
@@ -51,4 +51,4 @@ def _start_all_reduce_many(
     return exposed_time.Waiting(work)
 
 
-STARTERS.register(ALL_REDUCE_MANY, _start_all_reduce_many)
+STARTS.register(ALL_REDUCE_MANY, _start_all_reduce_many)

@@ -11,12 +11,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dtrain.base.errors import expected
-from dtrain.base.version import VERSION
 from dtrain.events import BenchmarkResult, emit
-from dtrain.kernels.features import processor
+from dtrain.kernels.measured import machine
 
 Row = Mapping[str, Any]
 
@@ -62,23 +59,17 @@ def record(benchmark: str, args: argparse.Namespace, rows: Sequence[Row], **fact
     ours = {name: value for name, value in vars(args).items() if not callable(value) and name not in ("json", "html")}
     return {
         "benchmark": benchmark,
-        "version": VERSION,
-        "machine": machine(),
+        "machine": host(),
         "settings": {name: value if isinstance(value, (int, float)) else str(value) for name, value in ours.items()},
         **facts,
         "rows": [dict(row) for row in rows],
     }
 
 
-def machine() -> dict[str, Any]:
-    """This host, as far as figures depend on it."""
-    return {
-        "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "system": f"{platform.machine()} {platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-    }
+def host() -> dict[str, Any]:
+    """What figures depend on: all that times of kernels do, and what more a run as a whole needs."""
+    system = f"{platform.machine()} {platform.system()} {platform.release()}"
+    return {**machine(), "cores": len(os.sched_getaffinity(0)), "system": system}
 
 
 def write(found: Mapping[str, Any], args: argparse.Namespace, *, label: str, figure: str) -> None:

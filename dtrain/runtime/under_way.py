@@ -1,6 +1,6 @@
 """Collectives that are under way while kernels run: begun at their node, waited for where their results are read.
 
-How an op is begun is said by the floor that has the communicators (`STARTERS`). Only what lies in a bucket may
+How an op is begun is said by the floor that has the communicators (`STARTS`). Only what lies in a bucket may
 be under way: a bucket is memory of its own, in which no other value ever lies, so that a step has to wait only if it
 touches a member.
 """
@@ -25,10 +25,10 @@ class Work(Protocol):
 
 
 # (*inputs, out=…, **attrs) -> the work. Inputs outside of the bucket are read before it returns.
-Starter = Callable[..., Work]
+Start = Callable[..., Work]
 
 # Nodes of these ops may be under way while others run.
-STARTERS: Facet[Starter] = Facet("starter")
+STARTS: Facet[Start] = Facet("start")
 
 
 class _Flight:
@@ -67,16 +67,16 @@ class UnderWay:
         members = bucket_members(node)
         return (
             bool(members)
-            and node.op.name in STARTERS
+            and node.op.name in STARTS
             and members[0].type.device.is_cpu
             and all(self._storage[value].block is not None for value in (*members, *node.outputs))
         )
 
     def start(self, node: Node, inputs: Iterable[Any], out: Any, name: str) -> Step:
         """The step that begins the node."""
-        starter, attrs, inputs = STARTERS.of(node.op.name), node.attrs, list(inputs)
-        assert starter is not None, node.op
-        flight = _Flight(lambda: starter(*inputs, out=out, **attrs), node)
+        begin, attrs, inputs = STARTS.of(node.op.name), node.attrs, list(inputs)
+        assert begin is not None, node.op
+        flight = _Flight(lambda: begin(*inputs, out=out, **attrs), node)
         self._flights.append(flight)
         self._open.update((self._storage[value], flight) for value in (*bucket_members(node), *node.outputs))
         return Step("start", flight.start, node, name)

@@ -14,6 +14,7 @@ from dtrain.bench import report
 from dtrain.bench.collectives.link import Link, parse_rate, slowest_link
 from dtrain.bench.measure import slowest, together
 from dtrain.collectives.transports.thread_communicator import run_threads
+from dtrain.kernels.measured import machine
 
 
 def test_contestants_take_turns_and_every_second_turn_goes_backwards() -> None:
@@ -80,6 +81,7 @@ def test_the_record_holds_everything_and_its_page_shows_it(tmp_path: Path) -> No
     assert record["benchmark"] == "some" and record["ranks"] == 2 and record["rows"] == rows
     assert record["settings"] == {"size": 3, "op": "sum"}
     assert record["machine"]["cores"] >= 1 and record["machine"]["numpy"] == np.__version__
+    assert machine().items() <= record["machine"].items(), "the build and the features too"
     page = (tmp_path / "r.html").read_text()
     assert "a &lt;b&gt;" in page and "<b>" not in page
     assert page.count('class="bar"') == 2 and 'width="420.0"' in page and 'width="210.0"' in page

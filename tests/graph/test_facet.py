@@ -10,7 +10,7 @@ from dtrain.graph.layout_rules import LAYOUT_RULES
 from dtrain.graph.op import Op, get_op
 from dtrain.graph.quantization_rules import QUANTIZATION_RULES
 from dtrain.runtime.buckets import BUCKET_MEMBERS
-from dtrain.runtime.under_way import STARTERS
+from dtrain.runtime.under_way import STARTS
 
 
 def first() -> None: ...
@@ -42,7 +42,7 @@ def test_a_facet_lists_the_ops_that_have_its_fact() -> None:
     assert repr(facet) == "Facet('number': exp, add)"
 
 
-@pytest.mark.parametrize("facet", [LAYOUT_RULES, QUANTIZATION_RULES, BUCKET_MEMBERS, STARTERS], ids=lambda f: f.what)
+@pytest.mark.parametrize("facet", [LAYOUT_RULES, QUANTIZATION_RULES, BUCKET_MEMBERS, STARTS], ids=lambda f: f.what)
 def test_facts_of_the_product_are_of_registered_ops(facet: Facet[object]) -> None:
     names = [name for name in facet if not name.startswith("test_")]
     assert names

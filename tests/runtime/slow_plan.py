@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dtrain.graph.constant import CONSTANT
 from dtrain.graph.graph import Graph, Node, Value
 from dtrain.runtime.buckets import bucket_members
 from dtrain.runtime.placement import Placed
@@ -55,7 +56,7 @@ class SlowSharing:
         return max(self.last_read(value) for value, other in self.storage.items() if other is storage)
 
     def _assign(self, position: int, node: Node) -> None:
-        if node.op.name == "constant":
+        if node.op is CONSTANT:
             end = len(self.graph.nodes)
             self.storage[node.outputs[0]] = storage_of(node.outputs[0].type, "constant", first=position, last=end)
             return

@@ -16,7 +16,7 @@ from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.registry import kernels_of, register_kernel
 from dtrain.runtime.buckets import BUCKET_MEMBERS
 from dtrain.runtime.executor import Executor
-from dtrain.runtime.under_way import STARTERS
+from dtrain.runtime.under_way import STARTS
 
 TYPE = tensor_type((3,), float32)
 
@@ -54,7 +54,7 @@ class FakeWork:
 
 works: list[FakeWork] = []
 errors: list[BaseException] = []
-STARTERS.register(DOUBLED, FakeWork)
+STARTS.register(DOUBLED, FakeWork)
 
 
 @pytest.fixture(autouse=True)

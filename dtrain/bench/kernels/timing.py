@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dtrain.base.dtype import DType
-from dtrain.base.turns import Samples, repeated, take_turns
+from dtrain.base.turns import Samples
 from dtrain.kernels.call import Call
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.choice import candidates
-from dtrain.kernels.measured import SAMPLE_SECONDS
-from dtrain.kernels.workspace import bind_alone
+from dtrain.kernels.measured import timed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +36,9 @@ class Timing:
 def measure(workload: Call, dtype: DType, repeats: int) -> Iterator[Timing]:
     """One `Timing` per candidate."""
     inputs, outputs = workload.make_inputs(dtype.numpy), workload.make_outputs(dtype.numpy)
-    out = outputs[0] if len(outputs) == 1 else tuple(outputs)
     problem = workload.problem(dtype)
     chosen = candidates(problem)
-    samples = {
-        info.name: repeated(bind_alone(info, problem, inputs, out), least_seconds=SAMPLE_SECONDS) for info in chosen
-    }
-    measured = take_turns(samples, repeats)
+    measured = timed(problem, chosen, inputs, outputs, repeats)
     nbytes = sum(array.nbytes for array in (*inputs, *outputs))
     yield from summarize(workload, dtype, chosen, measured, nbytes)
 
