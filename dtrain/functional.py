@@ -23,7 +23,6 @@ from dtrain.core.tensor_factory import ones_like as ones_like
 from dtrain.core.tensor_factory import zeros as zeros
 from dtrain.core.tensor_factory import zeros_like as zeros_like
 from dtrain.ops.activation import elu as elu
-from dtrain.ops.activation import erf as erf
 from dtrain.ops.activation import gelu as gelu
 from dtrain.ops.activation import hsigmoid as hsigmoid
 from dtrain.ops.activation import hswish as hswish
@@ -244,6 +243,7 @@ from dtrain.ops.unary import atanh as atanh
 from dtrain.ops.unary import ceil as ceil
 from dtrain.ops.unary import cos as cos
 from dtrain.ops.unary import cosh as cosh
+from dtrain.ops.unary import erf as erf
 from dtrain.ops.unary import exp as exp
 from dtrain.ops.unary import expm1 as expm1
 from dtrain.ops.unary import floor as floor

@@ -33,7 +33,14 @@ def compiled(*ops: str, by: str = "", **said: Any) -> None:
 
 
 # Elementwise: they run over whole arrays, each element from those in its place, so that any layout is taken as it lies.
-compiled("gelu", "gelu_backward", *(kernel.name for kernel in KERNELS), layouts=LAID_OUT)
+# Broadcasting is left to NumPy.
+
+
+def one_shape(problem: Problem) -> str | None:
+    return None if len({type.shape for type in problem.inputs}) == 1 else "takes inputs of one shape"
+
+
+compiled("gelu", "gelu_backward", *(kernel.name for kernel in KERNELS), asks=(one_shape,), layouts=LAID_OUT)
 
 
 # Convolution

@@ -11,7 +11,7 @@ from dtrain.ops.formulas import OPS, elementwise_op
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import spread
 from dtrain.ops.shape import reshape
-from dtrain.ops.unary import exp, neg, tanh, unary
+from dtrain.ops.unary import erf, exp, tanh
 from dtrain.ops.where import where
 
 # The tanh form of GELU: √(2/π) · (x + 0.044715 x³) (Hendrycks, Gimpel 2016).
@@ -28,8 +28,6 @@ def _gelu_second(grads: Tensor, x: Tensor, *, approximate: str) -> Tensor:
 
 
 GELU = elementwise_op("gelu", second=_gelu_second, attrs=[{"approximate": "none"}, {"approximate": "tanh"}])
-
-erf = unary("erf", "2/√π · ∫₀ˣ exp(−t²) dt.", by_input=lambda g, x: g * exp(neg(x * x)) * 1.1283791670955126)
 
 
 def relu(x: Tensor) -> Tensor:

@@ -1,31 +1,21 @@
-"""Elementwise arithmetic of two inputs with broadcasting.
+"""Elementwise arithmetic of two inputs with broadcasting. The ops follow from the rows of `kernels/formula/table.py`.
 
-Gradients undo broadcasting with `sum_to_shape`. Integers are taken as f32 where the result is not an integer.
+Integers are taken as f32 where the result is not an integer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import inf, nan
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-from dtrain.base.dtype import ALL, NUMBERS
 from dtrain.base.errors import expected
-from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
-from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, install_methods
-from dtrain.graph.layout_rules import computes_lane_by_lane
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Sample
 from dtrain.ops.cast import as_floating
-from dtrain.ops.infer import broadcast_shapes
-from dtrain.ops.precision import rounded_once
-from dtrain.ops.reduction import sum_to_shape
-from dtrain.ops.unary import Samples, log, square
-from dtrain.ops.unary import abs as absolute
+from dtrain.ops.formulas import OPS
+from dtrain.ops.unary import Samples, square
 
-Gradient = Tensor | None
-Pair = tuple[Gradient, Gradient]
 Result = TypeVar("Result")
 
 
@@ -35,141 +25,8 @@ def binary_samples(low: float = -2.0, high: float = 2.0, *, grad: bool = True) -
     return lambda: [Sample(inputs=pair, low=low, high=high, grad=grad) for pair in shapes]
 
 
-def binary(name: str, grad: Callable[..., Any] | None, samples: Samples | None = None, **options: Any) -> Op:
-    """Register an op of two broadcast inputs of one dtype."""
-
-    def infer(x: TensorType, y: TensorType) -> TensorType:
-        return x if x is y else x.with_(shape=broadcast_shapes(name, x.shape, y.shape))
-
-    op = Op(name=name, infer=infer, grad=grad, promotes=True, samples=samples or binary_samples(), **options)
-    return computes_lane_by_lane(register_op(op))
-
-
-def _sums(node: TapeNode, x_grad: Callable[[], Tensor], y_grad: Callable[[], Tensor]) -> Pair:
-    """The gradients that are wanted, each summed to the shape of its input."""
-    x, y = node.inputs
-    return (
-        sum_to_shape(x_grad(), x.shape) if node.needs_grad[0] else None,
-        sum_to_shape(y_grad(), y.shape) if node.needs_grad[1] else None,
-    )
-
-
-def _composed(node: TapeNode, x_rule: Callable[..., Tensor], y_rule: Callable[..., Tensor], *values: Tensor) -> Pair:
-    """`_sums` of rules of several ops on `values`: products, quotients and the sum are rounded together, once."""
-    x, y = node.inputs
-    return (
-        _summed(x_rule, x.shape, *values) if node.needs_grad[0] else None,
-        _summed(y_rule, y.shape, *values) if node.needs_grad[1] else None,
-    )
-
-
-@rounded_once
-def _summed(rule: Callable[..., Tensor], shape: Shape, *values: Tensor) -> Tensor:
-    return sum_to_shape(rule(*values), shape)
-
-
-def _add_grad(node: TapeNode, grad: Tensor) -> Pair:
-    return _sums(node, lambda: grad, lambda: grad)
-
-
-def _sub_grad(node: TapeNode, grad: Tensor) -> Pair:
-    return _sums(node, lambda: grad, lambda: -grad)
-
-
-def _mul_grad(node: TapeNode, grad: Tensor) -> Pair:
-    x, y = node.inputs
-    if x.shape == y.shape:  # one product each
-        return _sums(node, lambda: grad * y, lambda: grad * x)
-    return (
-        _summed(mul, x.shape, grad, y) if node.needs_grad[0] else None,
-        _summed(mul, y.shape, grad, x) if node.needs_grad[1] else None,
-    )
-
-
-def _div_grad(node: TapeNode, grad: Tensor) -> Pair:
-    return _composed(node, lambda g, x, y: g / y, lambda g, x, y: -g * (x / y) / y, grad, *node.inputs)
-
-
-def _pow_grad(node: TapeNode, grad: Tensor) -> Pair:
-    """x^0 is 1 whatever x, and 0^y is 0 around every y > 0: both have gradient 0, where the formulas give NaN.
-
-    At 0^0 the slope is taken from the right. What 0^y does for y < 0 and NaN stays visible.
-    """
-    from dtrain.ops.where import where
-
-    def base_grad(g: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return where(y == 0, 0.0, g * y * pow(x, where(y == 0, 1.0, y - 1)))
-
-    def exponent_grad(g: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        is_flat = (x == 0) & (y >= 0)
-        return where(is_flat, 0.0, g * pow(x, y) * log(where(is_flat, 1.0, x)))
-
-    return _composed(node, base_grad, exponent_grad, grad, *node.inputs)
-
-
-def _mod_grad(node: TapeNode, grad: Tensor) -> Pair:
-    # The quotient that the value was computed with: ⌊x / y⌋ of a rounded x / y may be the next integer.
-    return _composed(node, lambda g, x, y: g, lambda g, x, y: -g * floor_div(x, y), grad, *node.inputs)
-
-
-def _extremum_grad(wins: Callable[[Tensor, Tensor], Tensor]) -> Callable[[TapeNode, Tensor], Pair]:
-    """The larger (smaller) input takes the gradient; equal ones half each; where one is NaN, so are both gradients."""
-
-    def grad_rule(node: TapeNode, grad: Tensor) -> Pair:
-        from dtrain.ops.where import where
-
-        x, y = (tensor.detach() for tensor in node.inputs)
-
-        def share(first: Tensor, second: Tensor) -> Tensor:
-            equal, has_nan = first == second, (first != first) | (second != second)
-            part = where(equal, grad * 0.5, where(wins(first, second), grad, 0.0))
-            return where(has_nan, nan, part)
-
-        return _sums(node, lambda: share(x, y), lambda: share(y, x))
-
-    return grad_rule
-
-
-def _flat_grad(node: TapeNode, grad: Tensor) -> Pair:
-    """Steps: slope 0 between them."""
-    return _sums(node, lambda: grad * 0, lambda: grad * 0)
-
-
-def _atan2_grad(node: TapeNode, grad: Tensor) -> Pair:
-    """(x, −y) / (x² + y²), and 0 at the origin, where no slope is right."""
-    from dtrain.ops.where import where
-
-    def over_square(g: Tensor, part: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        larger = maximum(absolute(y.detach()), absolute(x.detach()))
-        # Squares of numbers up to 1 stay in range; the scale cancels, also out of further derivatives.
-        scale = where((larger > 0) & (larger < inf), larger, 1.0)
-        total = (x / scale) * (x / scale) + (y / scale) * (y / scale)
-        return g * (part / scale) / where(larger == 0, 1.0, total) / scale
-
-    return _composed(
-        node, lambda g, y, x: over_square(g, x, y, x), lambda g, y, x: -over_square(g, y, y, x), grad, *node.inputs
-    )
-
-
-def _positive() -> list[Sample]:
-    return binary_samples(0.5, 2.0)()
-
-
-def _holds_integers(types: Sequence[TensorType]) -> bool:
-    return types[0].dtype.is_integer
-
-
-ADD = binary("add", _add_grad, dtypes=ALL, grad_reads="none")
-SUB = binary("sub", _sub_grad, dtypes=NUMBERS, grad_reads="none")
-MUL = binary("mul", _mul_grad, dtypes=ALL, grad_reads="others")
-DIV = binary("div", _div_grad, _positive)
-# The divisor 0 and negative exponents have no meaning among integers.
-FLOOR_DIV = binary("floor_div", _flat_grad, binary_samples(1.1, 1.9), dtypes=NUMBERS, checks=_holds_integers)
-MOD = binary("mod", _mod_grad, binary_samples(1.1, 1.9), dtypes=NUMBERS, checks=_holds_integers)
-POW = binary("pow", _pow_grad, _positive, dtypes=NUMBERS, checks=_holds_integers)
-MAXIMUM = binary("maximum", _extremum_grad(lambda a, b: a > b), dtypes=ALL)
-MINIMUM = binary("minimum", _extremum_grad(lambda a, b: a < b), dtypes=ALL)
-ATAN2 = binary("atan2", _atan2_grad, _positive)
+ADD, SUB, MUL, DIV, FLOOR_DIV, MOD = (OPS[name] for name in ("add", "sub", "mul", "div", "floor_div", "mod"))
+POW, MAXIMUM, MINIMUM, ATAN2 = (OPS[name] for name in ("pow", "maximum", "minimum", "atan2"))
 
 
 def add(x: Any, y: Any, *, alpha: float = 1) -> Tensor:

@@ -97,7 +97,7 @@ _UNARY: tuple[Function, ...] = (
     unary.abs, unary.acos, unary.asin, unary.atan, unary.ceil, unary.cos,
     unary.cosh, unary.exp, unary.expm1, unary.floor, unary.log, unary.log1p,
     unary.reciprocal, rounding.round, unary.rsqrt, unary.sign, unary.sin,
-    unary.sinh, unary.sqrt, unary.square, unary.tan, unary.tanh, activation.erf,
+    unary.sinh, unary.sqrt, unary.square, unary.tan, unary.tanh, unary.erf,
     activation.relu, activation.sigmoid,
 )  # fmt: skip
 

@@ -18,7 +18,7 @@ from dtrain.core.apply import apply, cast
 from dtrain.core.relayout import relayout
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, Sample, get_op, register_op
 from dtrain.ops.cast import as_floating
 from dtrain.ops.infer import boolean, floating, normalize_axes, reduced_shape
 
@@ -162,10 +162,8 @@ def _extremum_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
 
 
 def _logsumexp_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
-    from dtrain.ops.unary import exp
-
     (x,), (y,) = node.inputs, node.outputs
-    return (spread_like(node, grad) * exp(x - spread_like(node, y)),)
+    return (spread_like(node, grad) * apply(get_op("exp"), x - spread_like(node, y)),)
 
 
 SUM = reduction("sum", _sum_grad, widened, samples=samples_over(SHAPES + EMPTY_SHAPES), dtypes=ALL, grad_reads="none")

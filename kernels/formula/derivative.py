@@ -5,6 +5,7 @@ from __future__ import annotations
 from dtrain.kernels.formula.expression import (
     Apply,
     Expression,
+    Number,
     Value,
     apply,
     depends_on,
@@ -13,7 +14,7 @@ from dtrain.kernels.formula.expression import (
     where,
 )
 from dtrain.kernels.formula.functions import DERIVATIVES, KINKS
-from dtrain.kernels.formula.simplify import ONE, ZERO, simplified
+from dtrain.kernels.formula.simplify import MINUS_ONE, ONE, ZERO, simplified
 
 
 def derivative(formula: Expression, by: Value) -> Expression:
@@ -50,6 +51,14 @@ def _derivative(formula: Expression, by: Value) -> Expression:
     if name == "where":
         condition, x, y = arguments
         return where(condition, derivative(x, by), derivative(y, by))
+    if name == "keep_nan":
+        return _derivative(arguments[0], by)
+    if name == "detach":
+        return ZERO
+    if name not in ("add", "sub", "neg", "mul", "div", *DERIVATIVES):
+        raise NotImplementedError(
+            f"derivative: expected a function of functions.py, or a row with gradients, got {name}"
+        )
     slopes = [_derivative(argument, by) for argument in arguments]
     if name in ("add", "sub", "neg"):
         return Apply(name, tuple(slopes))
@@ -62,22 +71,31 @@ def _derivative(formula: Expression, by: Value) -> Expression:
     return DERIVATIVES[name](arguments[0], formula) * slopes[0]
 
 
-def scaled(grad: Value, slope: Expression, saved: Value) -> Expression:
-    """grad · slope: 0 where the slope is, whatever the gradient; NaN where what was saved is, so that it is seen."""
+def scaled(grad: Value, slope: Expression, *saved: Value) -> Expression:
+    """grad · slope: 0 where the slope is, whatever the gradient; NaN where what was saved is, so that it is seen.
+
+    A slope that is 0 everywhere gives grad · 0.
+    """
+    if slope == ZERO:
+        return apply("mul", grad, ZERO)
+    product = product_with(grad, slope)
     if isinstance(slope, Apply) and slope.function == "where":
-        return _visible(product_with(grad, slope), saved)
-    return product_with(grad, slope)
+        for value in saved:
+            product = _visible(product, value)
+    return product
 
 
 def product_with(grad: Value, slope: Expression) -> Expression:
     """grad · slope, branch by branch."""
     if slope in (ZERO, ONE):
         return ZERO if slope == ZERO else grad
+    if slope == MINUS_ONE:
+        return -grad
     if isinstance(slope, Apply) and slope.function == "where":
         condition, x, y = slope.arguments
         return where(condition, product_with(grad, x), product_with(grad, y))
-    if isinstance(slope, Apply) and slope.function == "div" and slope.arguments[0] == ONE:
-        return grad / slope.arguments[1]
+    if isinstance(slope, Apply) and slope.function == "div" and isinstance(slope.arguments[0], Number):
+        return product_with(grad, slope.arguments[0]) / slope.arguments[1]
     return grad * slope
 
 

@@ -1,4 +1,5 @@
-"""Elementwise arithmetic: NumPy's ufuncs have exactly the form of a kernel and hand CuPy arrays on to CuPy.
+"""Elementwise functions that are no formulas: comparisons, logic and bits as NumPy's ufuncs, which have the form of a
+kernel and hand CuPy arrays on to CuPy; and those that have no result for some integers.
 
 On f16 and bf16 they compute in f32 and round once. Each element is computed from those in its place, so that every
 layout is taken as it lies, padding lanes and all.
@@ -11,41 +12,9 @@ import numpy as np
 from dtrain.base.errors import expected
 from dtrain.base.layout import LAID_OUT
 from dtrain.kernels.array_module import Array, array_module
-from dtrain.kernels.reference.precision import store, widen
 from dtrain.kernels.registry import reference
 
 UFUNCS = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": np.divide,
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-    "atan2": np.arctan2,
-    "neg": np.negative,
-    "abs": np.absolute,
-    "sign": np.sign,
-    "square": np.square,
-    "sqrt": np.sqrt,
-    "exp": np.exp,
-    "expm1": np.expm1,
-    "log": np.log,
-    "log1p": np.log1p,
-    "round": np.rint,
-    "ceil": np.ceil,
-    "floor": np.floor,
-    "sin": np.sin,
-    "cos": np.cos,
-    "tan": np.tan,
-    "asin": np.arcsin,
-    "acos": np.arccos,
-    "atan": np.arctan,
-    "sinh": np.sinh,
-    "cosh": np.cosh,
-    "tanh": np.tanh,
-    "asinh": np.arcsinh,
-    "acosh": np.arccosh,
-    "atanh": np.arctanh,
     "bitwise_and": np.bitwise_and,
     "bitwise_or": np.bitwise_or,
     "bitwise_xor": np.bitwise_xor,
@@ -76,38 +45,23 @@ def _expect_divisors(op: str, y: Array) -> None:
         raise ZeroDivisionError(expected(op, "integers divided by others than 0", "0", "divide floats for ∞ and NaN"))
 
 
-@reference("floor_div", layouts=LAID_OUT)
 def floor_div(x: Array, y: Array, out: Array) -> None:
     """⌊x / y⌋. Raises ZeroDivisionError for integers divided by 0."""
     _expect_divisors("floor_div", y)
     np.floor_divide(x, y, out=out)
 
 
-@reference("mod", layouts=LAID_OUT)
 def mod(x: Array, y: Array, out: Array) -> None:
     """x − y·⌊x / y⌋. Raises ZeroDivisionError for integers modulo 0."""
     _expect_divisors("mod", y)
     np.remainder(x, y, out=out)
 
 
-@reference("pow", layouts=LAID_OUT)
 def pow(x: Array, y: Array, out: Array) -> None:
     """x to the power y. Raises ValueError for integers to a negative power."""
     if y.dtype.kind == "i" and y.size and y.min() < 0:
         raise ValueError(expected("pow", "integers to powers of at least 0", str(y.min()), "cast with .to('f32')"))
     np.power(x, y, out=out)
-
-
-@reference("reciprocal", layouts=LAID_OUT)
-def reciprocal(x: Array, out: Array) -> None:
-    """1 / x."""
-    np.divide(x.dtype.type(1), x, out=out)
-
-
-@reference("rsqrt", layouts=LAID_OUT)
-def rsqrt(x: Array, out: Array) -> None:
-    """1 / √x."""
-    store(out, 1 / array_module(x).sqrt(widen(x)))
 
 
 @reference("clip", layouts=LAID_OUT)

@@ -1,7 +1,8 @@
-"""The references of all rows of `kernels/formula/table.py`: the formula and its gradient as Python on arrays.
+"""The references of all rows of `kernels/formula/table.py`: the formula and its gradients as Python on arrays.
 
 f16 and bf16 compute in f32 and are rounded once. A formula becomes the text of a function, which is what one would
-write by hand, and costs as much:
+write by hand, and costs as much; one that NumPy has is NumPy's ufunc, which has exactly the form of a kernel and hands
+CuPy arrays on to CuPy.
 
 >>> from dtrain.kernels.formula.table import KERNELS
 >>> print(text_of(next(kernel for kernel in KERNELS if kernel.name == "silu")))
@@ -14,13 +15,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from dtrain.base.layout import LAID_OUT
 from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.candidate import KernelFunction
-from dtrain.kernels.formula.expression import Apply, Expression, Number, Parameter, parts
-from dtrain.kernels.formula.table import KERNELS, Kernel
+from dtrain.kernels.formula.expression import Apply, parts
+from dtrain.kernels.formula.functions import NUMPY_NAMES
+from dtrain.kernels.formula.kernel import Kernel
+from dtrain.kernels.formula.python_text import OPERATORS, Writer
+from dtrain.kernels.formula.table import KERNELS
+from dtrain.kernels.reference.elementwise import floor_div, mod, pow
 from dtrain.kernels.reference.precision import store, widen
+from dtrain.kernels.reference.special import erf
 from dtrain.kernels.registry import reference
+
+# What NumPy does not have, or does for integers that have no result.
+_BY_HAND: dict[str, KernelFunction] = {"erf": erf, "floor_div": floor_div, "mod": mod, "pow": pow}
 
 
 def sigmoid_of(xp: Any, x: Array) -> Array:
@@ -36,12 +47,8 @@ def softplus_of(xp: Any, x: Array) -> Array:
 
 # What is not here is a function of the array module.
 _PYTHON = {
-    "add": "({} + {})",
-    "sub": "({} - {})",
-    "mul": "({} * {})",
-    "div": "({} / {})",
-    "neg": "(-{})",
-    "greater": "({} > {})",
+    **OPERATORS,
+    "rsqrt": "(1 / xp.sqrt({}))",
     "exp_non_positive": "xp.exp(xp.minimum({}, 0))",
     "expm1_non_positive": "xp.expm1(xp.minimum({}, 0))",
     "keep_nan": "xp.where({1} != {1}, {1}, {0})",
@@ -54,45 +61,30 @@ _SELECTIONS = {"maximum", "minimum", "where", "greater", "keep_nan"}
 
 def text_of(kernel: Kernel) -> str:
     """The function that computes a kernel's formula: parts that are read twice have a name."""
-    formula, inputs = kernel.formula, [value.name for value in kernel.inputs]
-    seen: dict[Expression, int] = {}
-    for part in parts(formula):
-        seen[part] = seen.get(part, 0) + 1
-    is_exact = all(part.function in _SELECTIONS for part in seen if isinstance(part, Apply))
-    parameters = [part.name for part in seen if isinstance(part, Parameter)]
-    names: dict[Expression, str] = {
-        part: f"part{number}" for number, part in enumerate(seen) if isinstance(part, Apply) and seen[part] > 1
-    }
+    inputs, parameters = [value.name for value in kernel.inputs], kernel.parameters
+    is_exact = all(part.function in _SELECTIONS for part in parts(kernel.formula) if isinstance(part, Apply))
     prepared = ", ".join([*inputs, "number"] if is_exact else inputs)
     values = [*inputs, f"{inputs[0]}.dtype.type"] if is_exact else [f"widen({name})" for name in inputs]
+    number = (lambda value: f"number({value!r})") if is_exact else repr
+    *assignments, text = Writer(_PYTHON, lambda name: f"xp.{NUMPY_NAMES.get(name, name)}", number).lines(kernel.formula)
+    has_out = is_exact and text.startswith(("xp.maximum(", "xp.minimum("))
     lines = [
         f"def {kernel.name}({', '.join([*inputs, 'out', *(['*'] if parameters else []), *parameters])}):",
         f"    xp, {prepared} = array_module(out), {', '.join(values)}",
-        *(f"    {name} = {_text(part, names, is_exact, is_named=False)}" for part, name in names.items()),
+        *(f"    {line}" for line in assignments),
+        f"    {text[:-1]}, out=out)" if has_out else f"    store(out, {text})",
     ]
-    text = _text(formula, names, is_exact)
-    has_out = is_exact and text.startswith(("xp.maximum(", "xp.minimum("))
-    return "\n".join([*lines, f"    {text[:-1]}, out=out)" if has_out else f"    store(out, {text})"])
-
-
-def _text(expression: Expression, names: dict[Expression, str], is_exact: bool, *, is_named: bool = True) -> str:
-    if is_named and expression in names:
-        return names[expression]
-    if isinstance(expression, Number):
-        return f"number({expression.value!r})" if is_exact else repr(expression.value)
-    if not isinstance(expression, Apply):
-        return str(expression)
-    arguments = [_text(argument, names, is_exact) for argument in expression.arguments]
-    if expression.function == "greater" and isinstance(expression.arguments[0], Number):
-        return f"({arguments[1]} < {arguments[0]})"  # arrays first: a NumPy number does not know CuPy's
-    pattern = _PYTHON.get(expression.function)
-    return f"xp.{expression.function}({', '.join(arguments)})" if pattern is None else pattern.format(*arguments)
+    return "\n".join(lines)
 
 
 def function_of(kernel: Kernel) -> KernelFunction:
     """The reference of a kernel."""
+    if kernel.is_elementary:
+        (name,) = kernel.functions
+        ufunc: KernelFunction = _BY_HAND.get(name) or getattr(np, NUMPY_NAMES.get(name, name))
+        return ufunc
     namespace: dict[str, Any] = dict(  # noqa: C408
-        array_module=array_module, sigmoid_of=sigmoid_of, softplus_of=softplus_of, store=store, widen=widen
+        array_module=array_module, sigmoid_of=sigmoid_of, softplus_of=softplus_of, store=store, widen=widen, inf=np.inf
     )
     exec(compile(text_of(kernel), f"<formula of {kernel.name}>", "exec"), namespace)
     function: KernelFunction = namespace[kernel.name]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dtrain.base.layout import LAID_OUT
 from dtrain.kernels.array_module import Array, array_module
 from dtrain.kernels.reference.precision import store
-from dtrain.kernels.registry import reference
 
 # erf(x) = x · T(x²) / U(x²) for |x| ≤ 1; highest power first.
 _T = (9.60497373987051638749e0, 9.00260197203842689217e1, 2.23200534594684319226e3, 7.00332514112805075473e3,
@@ -43,7 +41,6 @@ def erf_of(x: Array) -> Array:
     return xp.copysign(xp.where(size <= 1, near, far), wide).astype(x.dtype, copy=False)
 
 
-@reference("erf", layouts=LAID_OUT)
 def erf(x: Array, out: Array) -> None:
     """2/√π · ∫₀ˣ exp(−t²) dt."""
     store(out, erf_of(x))

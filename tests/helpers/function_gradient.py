@@ -18,7 +18,7 @@ Function = Callable[..., Tensor]
 def _weighted(function: Function, inputs: Sequence[Tensor], weights: dict[int, np.ndarray], seed: int) -> Tensor:
     result = function(*inputs)
     if seed not in weights:
-        weights[seed] = np.random.default_rng(seed).uniform(0.5, 1.5, result.shape)
+        weights[seed] = np.asarray(np.random.default_rng(seed).uniform(0.5, 1.5, result.shape))
     return (result * wrap(weights[seed])).sum()
 
 

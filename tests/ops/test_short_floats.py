@@ -182,7 +182,7 @@ def _value_and_gradient(function: Function, x: np.ndarray) -> tuple[np.ndarray, 
     result: Tensor = function(leaf)
     if not result.requires_grad:
         return result.numpy(), None
-    weights = (np.arange(result.size).reshape(result.shape) % 3 + 1).astype(x.dtype)
+    weights = np.asarray(np.arange(result.size).reshape(result.shape) % 3 + 1, x.dtype)
     result.backward(wrap(weights))
     return result.numpy(), None if leaf.grad is None else leaf.grad.numpy()
 

@@ -14,7 +14,8 @@ from dtrain.base.dtype import float32, float64
 from dtrain.base.layout import NCHW16C, PLAIN
 from dtrain.kernels.call import Call, Typed
 from dtrain.kernels.formula.cpp_text import kernels as compiled_formulas
-from dtrain.kernels.formula.table import attributes_of
+from dtrain.kernels.formula.row import Row
+from dtrain.kernels.formula.table import attributes_of, row_of
 
 Shape = tuple[int, ...]
 
@@ -92,12 +93,9 @@ def _per_channel(channels: int) -> Iterator[Call]:
     yield Call(op="batch_norm_update_running", label=label, inputs=running, outputs=three[:2], attrs=momentum)
 
 
-# How many arrays each reads, and with which attributes.
-_ELEMENTWISE: dict[str, tuple[int, dict[str, Any]]] = {
-    "gelu": (1, {"approximate": "none"}),
-    "gelu_backward": (2, {"approximate": "none"}),
-    **{kernel.name: (len(kernel.inputs), next(attributes_of(kernel))) for kernel in compiled_formulas()},
-}
+# How many arrays each reads.
+_GELU: dict[str, int] = {"gelu": 1, "gelu_backward": 2}
+_DOMAINS = {kernel.name: row_of(kernel).domain for kernel in compiled_formulas() if row_of(kernel).domain != Row.domain}
 
 
 def _losses_and_activations() -> Iterator[Call]:
@@ -113,10 +111,13 @@ def _losses_and_activations() -> Iterator[Call]:
             outputs=((n, c),),
             attrs=attrs,
         )
-    for op, (num_inputs, attrs) in _ELEMENTWISE.items():
-        for size in (64 * 256, 16 * 64 * 32 * 32):
-            arrays = ((size,),) * num_inputs
-            yield Call(op=op, label=f"{size}", inputs=arrays, outputs=((size,),), attrs=attrs)
+    for size in (64 * 256, 16 * 64 * 32 * 32):
+        form: dict[str, Any] = {"label": f"{size}", "outputs": ((size,),)}
+        for op, count in _GELU.items():
+            yield Call(op=op, inputs=((size,),) * count, attrs={"approximate": "none"}, **form)
+        for kernel in compiled_formulas():
+            arrays, attrs = ((size,),) * len(kernel.inputs), next(attributes_of(kernel))
+            yield Call(op=kernel.name, inputs=arrays, attrs=attrs, **form)
 
 
 def _row_wise() -> Iterator[Call]:
@@ -197,7 +198,9 @@ _FAMILIES = (
 
 
 def workloads() -> Iterator[Call]:
-    """Every call to time, by family, on values around one, so that no kernel takes a special path."""
+    """Every call to time, by family, on values around one, so that no kernel takes a special path, or where a formula
+    is defined."""
     for family in _FAMILIES:
         for call in family():
-            yield replace(call, low=0.5, high=1.5)
+            low, high = _DOMAINS.get(call.op, (0.5, 1.5))
+            yield replace(call, low=low, high=high)

@@ -13,12 +13,14 @@ import pytest
 from dtrain.kernels import kernels_of, reference_of
 from dtrain.kernels.cpu_kernels import compiled_rows
 from dtrain.kernels.formula import cpp_text
-from dtrain.kernels.formula.cpp_text import NotInVectors, body_of, is_compiled
 from dtrain.kernels.formula.derivative import derivative, scaled
 from dtrain.kernels.formula.expression import Apply, Parameter, apply, clip, maximum, minimum, parts, where
 from dtrain.kernels.formula.functions import DERIVATIVES
+from dtrain.kernels.formula.kernel import Kernel
+from dtrain.kernels.formula.row import GRAD, Row, X, Y
 from dtrain.kernels.formula.simplify import simplified
-from dtrain.kernels.formula.table import GRAD, KERNELS, ROWS, Kernel, Row, X, Y, attributes_of
+from dtrain.kernels.formula.table import KERNELS, ROWS, attributes_of
+from dtrain.kernels.formula.vectors import NotInVectors, body_of, is_compiled
 from dtrain.kernels.reference.formulas import function_of, text_of
 
 WRITE = Path(__file__).parents[3] / "kernels/formula/write_cpp.py"
@@ -64,8 +66,10 @@ def test_simplifying_changes_no_value_and_makes_nothing_longer(formula) -> None:
 def test_every_function_has_a_derivative_that_holds() -> None:
     x, step = np.array(ONE_SIDE), 1e-5
     for name in DERIVATIVES:
-        inner = minimum(X, 0) if name.endswith("non_positive") else X  # they are for one side only
-        formula = apply(name, inner) if inner == X else apply(name, where(X < 0, X, X * 0 - 1))
+        if name in ("erf", "detach"):  # no function of the array module; tests/ops has their gradients
+            continue
+        inner = X * 0.05 + (1.6 if name == "acosh" else 0.4)  # where all of them have a slope
+        formula = apply(name, where(X < 0, X, X * 0 - 1) if name.endswith("non_positive") else inner)
         slope = (values_of(formula, x + step) - values_of(formula, x - step)) / (2 * step)
         np.testing.assert_allclose(
             values_of(derivative(formula, X) + 0 * X, x), slope, rtol=1e-7, atol=1e-9, err_msg=name
@@ -99,10 +103,14 @@ def test_gradients_that_are_flat_are_0_whatever_comes_in_and_show_nan() -> None:
     assert not np.signbit(out[1])
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+OF_ONE_INPUT = [row for row in ROWS if not row.is_binary and row.backward_ops]
+
+
+@pytest.mark.parametrize("row", OF_ONE_INPUT, ids=lambda row: row.name)
 class TestRows:
     def test_slopes_by_output_are_those_by_input(self, row: Row) -> None:
-        x = np.array(ONE_SIDE)
+        low, high = row.domain
+        x = np.array(ONE_SIDE) if low == -4 else np.linspace(low, high, 9)
         for number in range(max(map(len, row.parameters.values()), default=1)):
             attrs = {name: given[number] for name, given in row.parameters.items()}
             y, slope, wanted = np.empty_like(x), np.empty_like(x), np.empty_like(x)
@@ -117,7 +125,7 @@ class TestRows:
     def test_nan_stays_visible(self, row: Row) -> None:
         attrs = {name: given[0] for name, given in row.parameters.items()}
         for kernel in row.kernels:
-            arrays = [np.array([1.0, 1.0]) for _ in kernel.inputs]
+            arrays = [np.full(2, sum(row.domain) / 2 + 0.1) for _ in kernel.inputs]
             arrays[-1][1] = np.nan
             out = np.empty(2)
             reference_of(kernel.name).function(*arrays, out=out, **attrs)
@@ -151,7 +159,7 @@ def test_compiled_kernels_do_at_extremes_what_references_do(kernel: Kernel) -> N
 
 
 def test_what_vectors_do_not_know_is_not_written_down() -> None:
-    for formula in (apply("tanh", X), apply("sign", X * Parameter("a")), where(X > 0, X, apply("keep_nan", GRAD, X))):
+    for formula in (apply("tanh", X * 2), apply("pow", X, Parameter("a")), where(apply("equal", X, 0), X, 1)):
         with pytest.raises(NotInVectors):
             body_of(Kernel("f", (X,), formula))
 
@@ -202,4 +210,5 @@ def test_builds_write_the_same_without_numpy_and_leave_what_is_unchanged(tmp_pat
 
 
 def test_a_row_says_where_its_output_says_enough() -> None:
-    assert [row.name for row in ROWS if row.saved == Y] == ["relu", "relu6", "sigmoid", "hsigmoid", "tanh"]
+    names = "sqrt rsqrt reciprocal exp expm1 tan tanh relu relu6 sigmoid hsigmoid"
+    assert [row.name for row in ROWS if not row.is_binary and row.saved == Y] == names.split()
