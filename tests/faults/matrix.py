@@ -26,7 +26,7 @@ PHASES = (
     "last step",
     "atexit",
 )
-STARTERS = ("mpirun", "local", "bare mpirun", "ray")
+STARTERS = ("mpirun", "local", "bare mpirun", "ray")  # and srun, on two hosts, where a Slurm is: `of_slurm`
 OF_RANKS = ("init", "first collective", "inside a collective")  # phases that ranks without MPI do not have
 
 # Fault: the code it gives, and a word of its report.
@@ -78,6 +78,11 @@ class Cell:
         if self.starter == "bare mpirun" and self.fault in (*STANDS_STILL, "exit 3"):
             return None  # nobody watches: the others end by the timeout of their collective
         return FAULTS[self.fault][0]
+
+    @property
+    def may_be_killed_unheard(self) -> bool:
+        """Slurm kills the whole step for it, perhaps before the rank's supervisor has told the code."""
+        return self.starter == "srun" and self.fault in ENDS_THE_PROCESS
 
     @property
     def has_traceback(self) -> bool:
@@ -140,6 +145,19 @@ def chosen(words: str) -> list[Cell]:
     if not 1 <= number <= count:
         raise ValueError(f"FAULTS_EVERYTHING: expected 1, or a part such as 2/12, got {words!r}")
     return all_cells()[number - 1 :: count]
+
+
+def of_slurm() -> list[Cell]:
+    """A few under srun, the last rank on another host than the first."""
+    return [
+        Cell("raise", "inside a collective", "srun", True, False),
+        Cell("raise", "hook", "srun", False, True),
+        Cell("exit 3", "optimizer", "srun", True, False),
+        Cell("exit 0", "before init", "srun", False, False),
+        Cell("_exit", "first collective", "srun", True, False),
+        Cell("SIGKILL", "inside a collective", "srun", True, True),
+        Cell("SIGSTOP", "traced step", "srun", True, False),
+    ]
 
 
 def sample() -> list[Cell]:

@@ -19,10 +19,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.matrix import FAULTS, STANDS_STILL, Cell, all_cells, chosen, sample, whole
+from tests.faults.matrix import FAULTS, STANDS_STILL, Cell, all_cells, chosen, of_slurm, sample, whole
 from tests.helpers.hosts import short_folder
 from tests.helpers.ray_nodes import head_flags, ray_node
 from tests.helpers.run_ranks import mpi_environment, require_mpi
+from tests.helpers.slurm_cluster import SlurmCluster, make_slurm
 
 pytestmark = pytest.mark.alone
 
@@ -30,7 +31,7 @@ SCRIPT = str(Path(__file__).with_name("training.py"))
 SIZE = 2
 TIMEOUT = 4.0  # of the job, and of a collective, where a rank stands still
 LIMIT = 2.0
-THEIR_LIMIT = 5.0  # where Ray, or mpirun alone, ends the processes
+THEIR_LIMIT = 5.0  # where Ray, Slurm, or mpirun alone, ends the processes
 EVERYTHING = os.environ.get("FAULTS_EVERYTHING", "")
 RECORD = Path(__file__).parents[2] / "build" / "fault_matrix.jsonl"
 CELLS: Counter[str] = Counter()
@@ -65,6 +66,12 @@ def ray_cluster(tmp_path_factory):
         yield f"127.0.0.1:{port}"
 
 
+@pytest.fixture(scope="module")
+def slurm():
+    with make_slurm() as cluster:
+        yield cluster
+
+
 def command_of(cell: Cell, folder: Path, ray_address: str) -> list[str]:
     culprit = SIZE - 1 if cell.is_last else 0
     mode = "alone" if cell.starter == "local" else "ranks"
@@ -72,6 +79,8 @@ def command_of(cell: Cell, folder: Path, ray_address: str) -> list[str]:
     if cell.starter == "bare mpirun":
         return [require_mpi(), "-np", str(SIZE), "--map-by", ":OVERSUBSCRIBE", sys.executable, *script]
     flags = ["-np", str(SIZE), "--launcher", cell.starter, "--quiet"]
+    if cell.starter == "srun":
+        flags += ["-N", "1"]  # one on each host
     if cell.fault in STANDS_STILL:
         flags += ["--timeout", str(TIMEOUT)]
     if cell.starter == "ray" and ray_address:
@@ -79,7 +88,7 @@ def command_of(cell: Cell, folder: Path, ray_address: str) -> list[str]:
     return [sys.executable, "-m", "dtrain.cli", "run", *flags, *script]
 
 
-def check(cell: Cell, folder: Path, ray_address: str = "") -> None:
+def check(cell: Cell, folder: Path, ray_address: str = "", slurm: SlurmCluster | None = None) -> None:
     if cell.starter != "local":
         require_mpi()
     scratch = folder / "tmp"
@@ -88,8 +97,11 @@ def check(cell: Cell, folder: Path, ray_address: str = "") -> None:
     env.pop("PYTHONFAULTHANDLER", None)
     if cell.starter != "ray":  # whose sockets need a short path
         env["TMPDIR"] = str(scratch)
+    command = command_of(cell, folder, ray_address)
+    if slurm is not None:
+        command, env = slurm.command(*command), env | slurm.variables
     with open(folder / "out", "wb") as out, open(folder / "err", "wb") as err:
-        process = subprocess.Popen(command_of(cell, folder, ray_address), cwd=folder, env=env, stdout=out, stderr=err)
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=err)
         try:
             code = process.wait(timeout=10 * slowness() if cell.may_break_mpirun else 60)
         except subprocess.TimeoutExpired:
@@ -106,13 +118,16 @@ def check(cell: Cell, folder: Path, ray_address: str = "") -> None:
     ended = time.time()
     assert (folder / "fault_at").exists(), f"{cell}: it ended before the fault, which is still to come\n{tail(folder)}"
     waited = ended - float((folder / "fault_at").read_text())
-    limit = THEIR_LIMIT if cell.starter in ("ray", "bare mpirun") else LIMIT
+    limit = THEIR_LIMIT if cell.starter in ("ray", "srun", "bare mpirun") else LIMIT
     if cell.fault in STANDS_STILL or cell.code is None or cell.fault == "exit 0":
         limit += TIMEOUT
     note_time(cell, code, waited, limit)
-    assert code == cell.code if cell.code is not None else code != 0, f"{cell}: code {code}\n{tail(folder)}"
+    is_unheard = cell.may_be_killed_unheard and code == FAULTS["SIGKILL"][0]
+    is_right = code == cell.code if cell.code is not None else code != 0
+    assert is_right or is_unheard, f"{cell}: code {code}\n{tail(folder)}"
     assert waited < limit * slowness(), f"{cell}: {waited:.2f} s\n{tail(folder)}"
-    check_words(cell, (folder / "err").read_text(errors="replace"), folder)
+    words = FAULTS["SIGKILL" if is_unheard else cell.fault][1]
+    check_words(cell, words, (folder / "err").read_text(errors="replace"), folder)
     check_nothing_left(cell, folder, scratch)
     CELLS[cell.starter] += 1
 
@@ -125,7 +140,7 @@ def note_time(cell: Cell, code: int, waited: float, limit: float) -> None:
         record.write(json.dumps(line) + "\n")
 
 
-def check_words(cell: Cell, err: str, folder: Path) -> None:
+def check_words(cell: Cell, words: str, err: str, folder: Path) -> None:
     if cell.starter == "bare mpirun" or not cell.code:
         return
     culprit = SIZE - 1 if cell.is_last else 0
@@ -134,7 +149,7 @@ def check_words(cell: Cell, err: str, folder: Path) -> None:
     else:
         assert f"dtrain: rank {culprit} of {SIZE} " in err, f"{cell}\n{tail(folder)}"
     if cell.fault != "exit 0":
-        assert FAULTS[cell.fault][1] in err, f"{cell}\n{tail(folder)}"
+        assert words in err, f"{cell}\n{tail(folder)}"
     if cell.has_traceback:
         assert "training.py" in err and "in main" in err, f"{cell}\n{tail(folder)}"
 
@@ -181,6 +196,15 @@ def test_sampled_cell(cell, tmp_path):
 @pytest.mark.parametrize("cell", chosen(EVERYTHING), ids=str)
 def test_cell(cell, tmp_path, request):
     check(cell, tmp_path, request.getfixturevalue("ray_cluster") if cell.starter == "ray" else "")
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.distributed
+@pytest.mark.parametrize("cell", of_slurm(), ids=str)
+def test_cell_under_slurm(cell, tmp_path, slurm):
+    check(cell, tmp_path, slurm=slurm)
+    slurm.empty()
 
 
 def test_the_whole_holds_every_fault_in_every_phase():

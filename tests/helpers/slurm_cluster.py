@@ -107,6 +107,11 @@ class SlurmCluster:
     def logs(self) -> str:
         return "\n".join(f"{path.name}:\n{path.read_text()[-1500:]}" for path in sorted(self.folder.glob("*.log")))
 
+    def empty(self) -> None:
+        """End every job, and wait until none is left."""
+        self.ask("scancel", "--user=root", "--signal=KILL", "--full")
+        self.wait(lambda: self.ask("squeue", "-h") == "", "an empty queue")
+
     def stop(self) -> None:
         """Cancel what still runs, then end the daemons by their ids."""
         with contextlib.suppress(subprocess.TimeoutExpired):

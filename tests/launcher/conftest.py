@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 from helpers.hosts import make_hosts
+from helpers.slurm_cluster import make_slurm
 
 from dtrain.base.rank_info import ENVIRONMENTS
 
@@ -42,6 +43,7 @@ class Runner:
     def __init__(self, folder):
         self.folder = folder
         self.env = clean_environment()
+        self.before = []  # words that start the command elsewhere
         self.processes = []
 
     def script(self, text, name="script.py"):
@@ -51,7 +53,7 @@ class Runner:
 
     def start(self, *arguments, command="run", **options):
         process = subprocess.Popen(
-            [sys.executable, "-m", "dtrain.cli", command, *arguments],
+            [*self.before, sys.executable, "-m", "dtrain.cli", command, *arguments],
             cwd=self.folder,
             env=self.env,
             stdin=options.pop("stdin", subprocess.DEVNULL),
@@ -86,6 +88,25 @@ def run(tmp_path):
     runner = Runner(tmp_path)
     yield runner
     runner.close()
+
+
+@pytest.fixture
+def run_by(run, launcher, request):
+    """`run` where the launcher of the test's parameter is: srun on the login host of a Slurm."""
+    if launcher != "srun":
+        yield run
+        return
+    slurm = request.getfixturevalue("slurm")
+    run.before, run.env = slurm.command(), run.env | slurm.variables
+    yield run
+    slurm.empty()
+
+
+@pytest.fixture(scope="session")
+def slurm():
+    """A controller and two nodes."""
+    with make_slurm() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")

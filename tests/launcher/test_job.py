@@ -1,6 +1,7 @@
 """Whole jobs under the real command: exit codes, verdicts, signals, and that nothing is left behind.
 
-The same cases run under the local launcher and under a real mpirun, whose ranks meet in an all-reduce.
+The same cases run under the local launcher and under a real mpirun, whose ranks meet in an all-reduce; those that ask
+for nothing else of where the ranks are also under a real srun, with the tests of clusters.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ import pytest
 pytestmark = pytest.mark.alone
 
 LAUNCHERS = ["local", pytest.param("mpirun", marks=pytest.mark.distributed)]
+OF_SLURM = pytest.param("srun", marks=[pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed])
 
 # What each rank does: step on in company, and at step 5 do what the test wants on the rank it wants.
 TRAIN = """
 import os, signal, subprocess, sys, time
 launcher, who, action = sys.argv[1:4]
 rank = int(os.environ["RANK"])
-if launcher == "mpirun":
+if launcher != "local":
     from mpi4py import MPI
     world = MPI.COMM_WORLD
     assert (world.rank, world.size) == (rank, int(os.environ["WORLD_SIZE"]))
 def meet():
-    if launcher == "mpirun":
+    if launcher != "local":
         world.allreduce(1)
 def fail():
     raise ValueError("bad data in shard 7")
@@ -69,15 +71,15 @@ def still_running(processes, timeout):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_all_end_well(run, launcher):
-    script = run.script(
+@pytest.mark.parametrize("launcher", [*LAUNCHERS, OF_SLURM])
+def test_all_end_well(run_by, launcher):
+    script = run_by.script(
         "import os, sys\n"
         "names = 'RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK DTRAIN_RANK MASTER_ADDR'.split()\n"
         "print(*(os.environ[name] for name in names), sys.argv[1:], 'A' in os.environ and os.environ['A'])\n"
         "print(int(os.environ['OMP_NUM_THREADS']) == int(os.environ['OPENBLAS_NUM_THREADS']) >= 1, file=sys.stderr)\n"
     )
-    ended = run("--launcher", launcher, "-np", "2", "-x", "A=b", script, "-np", "9")
+    ended = run_by("--launcher", launcher, "-np", "2", "-x", "A=b", script, "-np", "9")
     assert ended.code == 0, ended.err
     assert sorted(ended.out.splitlines()) == [
         "[0] 0 2 0 2 0 0 127.0.0.1 ['-np', '9'] b",
@@ -90,18 +92,31 @@ def test_all_end_well(run, launcher):
     assert sorted(line for line in lines if line.startswith("[")) == ["[0] True", "[1] True"]
 
 
+ENDS = {
+    "raise": ("fail()", 1, "failed: ValueError: bad data in shard 7 (exit code 1)"),
+    "exit": ("sys.exit(7)", 7, "failed: exit code 7"),
+    "os_exit": ("os._exit(9)", 9, "failed: exit code 9"),
+    "crash": (
+        "os.kill(os.getpid(), signal.SIGSEGV)",
+        139,
+        "failed: killed by SIGSEGV (signal 11), a crash in native code",
+    ),
+}
+
+
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-@pytest.mark.parametrize(
-    ("action", "code", "text"),
-    [
-        ("fail()", 1, "failed: ValueError: bad data in shard 7 (exit code 1)"),
-        ("sys.exit(7)", 7, "failed: exit code 7"),
-        ("os._exit(9)", 9, "failed: exit code 9"),
-        ("os.kill(os.getpid(), signal.SIGSEGV)", 139, "failed: killed by SIGSEGV (signal 11), a crash in native code"),
-    ],
-    ids=["raise", "exit", "os_exit", "crash"],
-)
-def test_one_rank_fails(run, launcher, action, code, text):
+@pytest.mark.parametrize("end", ENDS)
+def test_one_rank_fails(run, launcher, end):
+    check_one_fails(run, launcher, *ENDS[end])
+
+
+@pytest.mark.parametrize("launcher", [OF_SLURM])
+@pytest.mark.parametrize("end", ["raise", "exit"])  # Slurm may kill the supervisor of one that cannot say how it ends
+def test_one_rank_of_slurm_fails(run_by, launcher, end):
+    check_one_fails(run_by, launcher, *ENDS[end])
+
+
+def check_one_fails(run, launcher, action, code, text):
     ended = train(run, launcher, 1, action, "--quiet", "--log-dir", "logs")
     assert ended.code == code
     assert f"dtrain: rank 1 of 3 {text}" in ended.err
@@ -172,45 +187,45 @@ def test_kill_nine_of_one_rank(run, launcher):
     assert left_behind(run.folder) == []
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_schedule_mismatch(run, launcher):
+@pytest.mark.parametrize("launcher", [*LAUNCHERS, OF_SLURM])
+def test_a_schedule_mismatch(run_by, launcher):
     action = (
         "from dtrain.control.client import control_client\n"
         "control_client().send_schedule('world', 0, str(rank), f'all_reduce f32[{rank}]')"
     )
-    script = run.script(TRAIN.replace("rank == int(who)", "rank != int(who)"))
-    ended = run("--launcher", launcher, "-np", "3", "--quiet", script, launcher, "1", action)
+    script = run_by.script(TRAIN.replace("rank == int(who)", "rank != int(who)"))
+    ended = run_by("--launcher", launcher, "-np", "3", "--quiet", script, launcher, "1", action)
     assert ended.code == 120
     assert "dtrain: schedule mismatch: ranks 0 and 2 of group world" in ended.err
     assert "-all_reduce f32[0]" in ended.err
     assert "+all_reduce f32[2]" in ended.err
-    assert left_behind(run.folder) == []
+    assert left_behind(run_by.folder) == []
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_timeout_shows_where_every_rank_stands(run, launcher):
-    ended = train(run, launcher, 1, "time.sleep(60)", "--quiet", "--timeout", "3")
+@pytest.mark.parametrize("launcher", [*LAUNCHERS, OF_SLURM])
+def test_a_timeout_shows_where_every_rank_stands(run_by, launcher):
+    ended = train(run_by, launcher, 1, "time.sleep(60)", "--quiet", "--timeout", "3")
     assert ended.code == 124
     assert "dtrain: timeout: the job ran longer than 3 s" in ended.err
     assert ended.err.count("stands at (newest call first):") == 3
     assert 'File "<string>", line 1 in <module>' in ended.err  # where rank 1 sleeps
     assert ended.err.count("script.py") >= 3
     assert "/launcher/" not in ended.err
-    assert left_behind(run.folder) == []
+    assert left_behind(run_by.folder) == []
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", [*LAUNCHERS, OF_SLURM])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_stopping_the_launcher(run, launcher, number, code):
-    process = run.start("--launcher", launcher, "-np", "2", "--quiet", run.script(TRAIN), launcher, "0", "pass")
+def test_stopping_the_launcher(run_by, launcher, number, code):
+    process = run_by.start("--launcher", launcher, "-np", "2", "--quiet", run_by.script(TRAIN), launcher, "0", "pass")
     for _ in range(2):
         assert "begin" in process.stdout.readline()
     process.send_signal(number)
-    ended = run.finish(process)
+    ended = run_by.finish(process)
     assert ended.code == code
     assert ended.seconds < 5
     assert f"stopped by {number.name}" in ended.err
-    assert left_behind(run.folder) == []
+    assert left_behind(run_by.folder) == []
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)

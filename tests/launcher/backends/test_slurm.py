@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.slurm_cluster import make_slurm
 
 from dtrain.base.cores import usable_cores
 
@@ -50,12 +49,6 @@ print("done", world.rank, flush=True)
 """
 
 
-@pytest.fixture(scope="module")
-def slurm():
-    with make_slurm() as cluster:
-        yield cluster
-
-
 class Shell:
     """A user's shell on the login host, in a folder of the test."""
 
@@ -89,8 +82,7 @@ class Shell:
 @pytest.fixture
 def shell(run, slurm):
     yield Shell(run, slurm)
-    slurm.ask("scancel", "--user=root", "--signal=KILL", "--full")
-    slurm.wait(lambda: slurm.ask("squeue", "-h") == "", "an empty queue")
+    slurm.empty()
 
 
 TWO_AND_TWO = ("-N2", "-n4", "--ntasks-per-node=2")
@@ -203,8 +195,9 @@ def test_a_rank_killed_on_the_second_node_is_named(slurm, shell):
     assert f"  host {list(slurm.nodes)[1]}, pid {pid}" in log.read_text()
 
 
-def test_a_cancelled_allocation_is_said(slurm, shell):
-    process, log = working(shell, "--quiet")
+@pytest.mark.parametrize("launcher", ["mpirun", "srun"])
+def test_a_cancelled_allocation_is_said(slurm, shell, launcher):
+    process, log = working(shell, "--quiet", "--launcher", launcher)
     slurm.ask("scancel", "--user=root")
     assert process.wait(40) != 0
     text = log.read_text()
