@@ -25,6 +25,7 @@ class EnvironmentRow:
     local_size: tuple[str, ...] = ()
     node_rank: tuple[str, ...] = ()
     knows_processes: bool = False  # set per process by a starter, so that it must agree with our own variables
+    starter: str = ""  # the program that sets them, of whatever it starts
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,10 +50,17 @@ ENVIRONMENTS = (
         ("OMPI_COMM_WORLD_LOCAL_RANK",),
         ("OMPI_COMM_WORLD_LOCAL_SIZE",),
         knows_processes=True,
+        starter="mpirun",
     ),
     EnvironmentRow("pmix", ("PMIX_RANK",), ("PMIX_SIZE",)),
     EnvironmentRow(
-        "pmi", ("PMI_RANK",), ("PMI_SIZE",), ("MPI_LOCALRANKID",), ("MPI_LOCALNRANKS",), knows_processes=True
+        "pmi",
+        ("PMI_RANK",),
+        ("PMI_SIZE",),
+        ("MPI_LOCALRANKID",),
+        ("MPI_LOCALNRANKS",),
+        knows_processes=True,
+        starter="mpirun",
     ),
     EnvironmentRow(
         "mvapich",
@@ -61,6 +69,7 @@ ENVIRONMENTS = (
         ("MV2_COMM_WORLD_LOCAL_RANK",),
         ("MV2_COMM_WORLD_LOCAL_SIZE",),
         knows_processes=True,
+        starter="mpirun",
     ),
     EnvironmentRow(
         "slurm",
@@ -69,6 +78,7 @@ ENVIRONMENTS = (
         ("SLURM_LOCALID",),
         ("SLURM_STEP_TASKS_PER_NODE", "SLURM_TASKS_PER_NODE"),
         ("SLURM_NODEID",),
+        starter="srun",
     ),
     EnvironmentRow(
         "horovod",

@@ -39,6 +39,7 @@ class Backend(ABC):
     takes_address: ClassVar[bool] = False  # of a running cluster (--address)
     takes_allocation: ClassVar[bool] = True  # without -np it starts as many ranks as a batch system gave room for
     kills_without_a_word: ClassVar[bool] = False  # all ranks with their supervisors, for the bad end of one
+    twice_advice: ClassVar[str] = ""  # where two processes say that they are the same rank
 
     @abstractmethod
     def __init__(self, spec: LaunchSpec) -> None: ...
@@ -57,6 +58,11 @@ class Backend(ABC):
     def refusal(cls, spec: LaunchSpec) -> str:
         """Why what was asked for cannot be had from this one, as `expected` words it; "" where it can."""
         return ""
+
+    @classmethod
+    def lost_hosts(cls, said: str) -> set[str]:
+        """Hosts, by name or address, that it has lost or cannot reach any more, where what it `said` names them."""
+        return set()
 
     @classmethod
     def first_lost(cls, said: str) -> int | None:

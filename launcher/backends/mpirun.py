@@ -5,6 +5,7 @@ One function a family turns a spec into a command line; nothing of it depends on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from dtrain.launcher.backends.backend import Backend
@@ -19,21 +20,28 @@ from dtrain.launcher.plan.launch_plan import (
     planned_ranks,
     rank_command,
 )
-from dtrain.launcher.plan.mpi_installation import ROOT_VARIABLES, Family, MpiInstallation, find_mpi, home_variable
+from dtrain.launcher.plan.mpi_installation import (
+    ONE_HOST_VARIABLES,
+    QUIET_VARIABLES,
+    ROOT_VARIABLES,
+    Family,
+    MpiInstallation,
+    find_mpi,
+    home_variable,
+)
 from dtrain.launcher.plan.spec import LaunchSpec
 
-# hwloc and UCX complain about containers and missing fabrics on every start; errors still show.
-# UCX also takes SIGHUP for its debugging, and a rank that is told to end by it would go on.
-QUIET_VARIABLES = {"HWLOC_HIDE_ERRORS": "2", "UCX_LOG_LEVEL": "error", "UCX_DEBUG_SIGNO": "0"}
-# Ranks of one host talk through memory; the component for TCP would only listen, and on every interface.
-ONE_HOST_VARIABLES = {"OMPI_MCA_btl": "^tcp"}
 # Where mpirun itself (PRRTE of Open MPI 5, ORTE of 4) keeps what it needs while it runs. By default that is named after
 # its process number, and does not start where a killed job of the same number has left its own behind.
 SESSION_VARIABLES = ("PRTE_MCA_prte_local_tmpdir_base", "OMPI_MCA_orte_local_tmpdir_base")
+# How Open MPI 4 and 5 name the host of a daemon that they have lost, or whose ssh has ended.
+_LOST_DAEMON = re.compile(r"(?:Remote daemon:\s.*\son node|Remote host:)\s+(\S+)")
 
 
 class MpirunBackend(Backend):
     """`--launcher mpirun`."""
+
+    twice_advice = "does mpirun belong to another MPI than the one this Python uses?"
 
     def __init__(self, spec: LaunchSpec, installation: MpiInstallation | None = None) -> None:
         self._installation = installation or find_mpi()
@@ -45,6 +53,10 @@ class MpirunBackend(Backend):
     @classmethod
     def installed(cls) -> str:
         return str(find_mpi())
+
+    @classmethod
+    def lost_hosts(cls, said: str) -> set[str]:
+        return set(_LOST_DAEMON.findall(said))
 
     def plan(self, spec: LaunchSpec, machine: Machine, variables: RankVariables) -> LaunchPlan:
         """One mpirun command."""

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 
 from dtrain.base.errors import LaunchError, expected
 from dtrain.launcher.backends.backend import Backend
-from dtrain.launcher.backends.mpirun import QUIET_VARIABLES
 from dtrain.launcher.backends.processes import StartedProcesses
 from dtrain.launcher.plan.environment import RankVariables
 from dtrain.launcher.plan.launch_plan import Command, LaunchPlan, Machine, rank_command
-from dtrain.launcher.plan.mpi_installation import find_mpirun
+from dtrain.launcher.plan.mpi_installation import QUIET_VARIABLES, find_mpirun
 from dtrain.launcher.plan.spec import LaunchSpec
 
 SCHEDULER = "Slurm"
@@ -26,6 +25,9 @@ OPTIONS = {"--kill-on-bad-exit": "0", "--input": "none", "--cpu-bind": "none", "
 
 # A rank whose connection to Slurm's PMIx broke before MPI's end; for that Slurm sends SIGKILL to the whole step.
 _LOST_RANK = re.compile(r"Error handler invoked: status = -?\d+, source = \[[^\]]*:(\d+)\]")
+
+# A node that Slurm's controller has given up.
+_LOST_NODE = re.compile(r"srun: error: Node failure on (\S+)")
 
 
 class SrunBackend(Backend):
@@ -64,6 +66,10 @@ class SrunBackend(Backend):
             return ""
         given = ", ".join(map(str, sorted(counts)))
         return expected("--launcher srun", "as many ranks on each host", given, "use --launcher mpirun")
+
+    @classmethod
+    def lost_hosts(cls, said: str) -> set[str]:
+        return set(_LOST_NODE.findall(said))
 
     @classmethod
     def first_lost(cls, said: str) -> int | None:

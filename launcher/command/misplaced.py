@@ -7,8 +7,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from dtrain.base.flag_names import FLAGS
+
 # Programs that start ranks: `dtrain run` stands in their place.
-STARTERS = ("dtrain", "mpirun", "mpiexec", "torchrun", "horovodrun", "srun", "accelerate", "deepspeed")
+STARTERS = ("dtrain", *(name.split()[0] for name in FLAGS))
 SHELLS = ("sh", "bash", "dash", "zsh", "ksh")
 _IN_SHELL = "ranks run Python; call `dtrain run train.py` inside of the shell script, and start that by itself"
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from dtrain.control.exit_codes import COULD_NOT_START, code_of_status
 from dtrain.control.verdict import Verdict
 from dtrain.launcher.job.rank_end import RankEnd, clock, named_ranks, progress
 from dtrain.launcher.job.verdict import block, ended_by, indented
-
-# How Open MPI 4 and 5 name the host of a daemon that they have lost, or whose ssh has ended.
-_LOST_DAEMON = re.compile(r"(?:Remote daemon:\s.*\son node|Remote host:)\s+(\S+)")
 
 
 def start_verdict(lines: Sequence[str]) -> Verdict:
@@ -59,30 +55,34 @@ def silent_leaver_verdict(backend: str, status: int, said: str, leaver: RankEnd,
     return Verdict(kind="failure", exit_code=code, text=block(lines), ranks=(leaver.rank,), first=leaver.failure())
 
 
-def lost_with_their_daemon(said: str, ends: Sequence[RankEnd], addresses: Mapping[int, str]) -> list[RankEnd]:
-    """The ranks on hosts whose daemon the backend `said` it has lost, but for those that had ended well.
+def lost_with_their_host(hosts: Set[str], ends: Sequence[RankEnd], addresses: Mapping[int, str]) -> list[RankEnd]:
+    """The ranks on `hosts` that the backend has lost, but for those that had ended well.
 
     `addresses` is where each rank's host is seen: the backend may know it by that.
     """
-    named = set(_LOST_DAEMON.findall(said))
     return [
         end
         for end in ends
-        if named & {end.host, end.host.partition(".")[0], addresses.get(end.rank, "")} and (end.code != 0 or end.asked)
+        if hosts & {end.host, end.host.partition(".")[0], addresses.get(end.rank, "")} and (end.code != 0 or end.asked)
     ]
 
 
 def daemon_lost_verdict(
-    backend: str, status: int, said: str, ends: Sequence[RankEnd], *, addresses: Mapping[int, str], scheduler: str = ""
+    backend: str,
+    status: int,
+    said: str,
+    ends: Sequence[RankEnd],
+    *,
+    on_lost_hosts: Sequence[RankEnd] = (),
+    scheduler: str = "",
 ) -> Verdict:
     """The backend ended a running job though no rank had failed first: its daemon on a host, or the way to it, is gone.
 
-    `addresses` as in `lost_with_their_daemon`; `scheduler` may own the job.
+    `on_lost_hosts` are the ranks where it says that it is; `scheduler` may own the job.
     """
-    on_lost = lost_with_their_daemon(said, ends, addresses)
-    lost = on_lost or [end for end in ends if not end.has_ended or end.asked]
+    lost = on_lost_hosts or [end for end in ends if not end.has_ended or end.asked]
     hosts = list(dict.fromkeys(end.host or "unknown" for end in lost))
-    if on_lost:
+    if on_lost_hosts:
         what = f"{backend}'s daemon on {', '.join(hosts)} is gone, or the way to it"
         first = f"{named_ranks(lost)} of {len(ends)} lost: {what}"
     else:

@@ -82,6 +82,7 @@ class Job:
             plan.size,
             log_of=lambda rank: self._output.log_path(rank, "stderr"),
             on_end=self._journal.rank_ended,
+            twice_advice=backend.twice_advice,
         )
         self._signals = JobSignals()
         self._interrupts: list[int] = []

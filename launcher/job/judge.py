@@ -12,7 +12,7 @@ from dtrain.launcher.backends.backend import Backend, Started
 from dtrain.launcher.job.backend_verdicts import (
     backend_left_verdict,
     daemon_lost_verdict,
-    lost_with_their_daemon,
+    lost_with_their_host,
     silent_leaver_verdict,
     start_timed_out_verdict,
 )
@@ -132,18 +132,22 @@ class Judge:
         """MPI ends ranks whose daemon is gone, with a bare exit code; others lose them as peers."""
         if first.faults or (first.traceback and not is_consequence(first)) or (first.signal and not first.lost):
             return False
-        lost = lost_with_their_daemon(self._started.messages(), self._roster.ends, self._addresses)
+        lost = self._on_lost_hosts()
         return bool(lost) and (is_consequence(first) or first in lost)
 
     def _daemon_lost(self) -> Verdict:
         return daemon_lost_verdict(
-            *self._backends_word(), self._roster.ends, addresses=self._addresses, scheduler=self._scheduler
+            *self._backends_word(),
+            self._roster.ends,
+            on_lost_hosts=self._on_lost_hosts(),
+            scheduler=self._scheduler,
         )
 
-    @property
-    def _addresses(self) -> dict[int, str]:
-        """Where each rank's host is seen."""
-        return {rank: ready.address for rank, ready in self._roster.ready.items()}
+    def _on_lost_hosts(self) -> list[RankEnd]:
+        """The ranks on hosts of which the backend says that it has lost them."""
+        hosts = self._backend.lost_hosts(self._started.messages())
+        addresses = {rank: ready.address for rank, ready in self._roster.ready.items()}
+        return lost_with_their_host(hosts, self._roster.ends, addresses)
 
     @property
     def _scheduler(self) -> str:

@@ -30,8 +30,11 @@ class Roster:
         *,
         log_of: Callable[[int], Path | None] = lambda _: None,
         on_end: Callable[[RankEnd], None] = lambda _: None,
+        twice_advice: str = "",
     ) -> None:
+        """`twice_advice` is for a job of which two processes are the same rank."""
         self.size = size
+        self._twice_advice = twice_advice
         self._on_end = on_end
         self.ends = [RankEnd(rank=rank, log=str(log_of(rank) or "")) for rank in range(size)]
         self.failures: list[RankEnd] = []
@@ -87,10 +90,8 @@ class Roster:
     def note_ready(self, peer: Peer, message: Ready) -> str:
         """A supervisor is up. Returns what is wrong with it, or nothing."""
         if peer.rank in self.ready:
-            return (
-                f"expected each rank once, got rank {peer.rank} twice ({peer.host} and {self.ready[peer.rank].host}); "
-                "does mpirun belong to another MPI than the one this Python uses?"
-            )
+            twice = f"rank {peer.rank} twice ({peer.host} and {self.ready[peer.rank].host})"
+            return expected("launcher", "each rank once", twice, self._twice_advice)
         problem = _other_version(peer, message)
         if problem:
             return problem

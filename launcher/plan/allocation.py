@@ -19,7 +19,6 @@ NODE_FILES = {
     "LSF": ("LSB_JOBID", "LSB_DJOB_HOSTFILE"),
     "Grid Engine": ("JOB_ID", "PE_HOSTFILE"),
 }
-_STARTERS = {"openmpi": "mpirun", "pmi": "mpirun", "mvapich": "mpirun", "slurm": "srun"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +55,12 @@ def refuse_several_launchers(env: Mapping[str, str]) -> None:
     """
     if env.get("DTRAIN_JOB_ID"):
         return
-    starters = {name for row in ENVIRONMENTS if row.source in _STARTERS for name in row.names} | {"SLURM_STEP_ID"}
+    of_starters = {name for row in ENVIRONMENTS if row.starter for name in row.names} | {"SLURM_STEP_ID"}
     info = RankInfo.from_environment(
-        {name: value for name, value in env.items() if name in (*starters, "SLURM_JOB_ID")}
+        {name: value for name, value in env.items() if name in (*of_starters, "SLURM_JOB_ID")}
     )
     if info.size > 1:
-        starter = _STARTERS[info.source]
+        starter = next(row.starter for row in ENVIRONMENTS if row.source == info.source)
         raise LaunchError(
             expected(
                 "dtrain run",

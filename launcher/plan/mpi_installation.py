@@ -92,6 +92,11 @@ def home_variable(env: Mapping[str, str]) -> dict[str, str]:
         return {"HOME": tempfile.gettempdir()}
 
 
+# hwloc and UCX complain about containers and missing fabrics on every start; errors still show.
+# UCX also takes SIGHUP for its debugging, and a rank that is told to end by it would go on.
+QUIET_VARIABLES = {"HWLOC_HIDE_ERRORS": "2", "UCX_LOG_LEVEL": "error", "UCX_DEBUG_SIGNO": "0"}
+# Ranks of one host talk through memory; the component for TCP would only listen, and on every interface.
+ONE_HOST_VARIABLES = {"OMPI_MCA_btl": "^tcp"}
 ROOT_VARIABLES = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",

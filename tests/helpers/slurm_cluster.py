@@ -89,6 +89,17 @@ class SlurmCluster:
         self._daemons[f"slurmd-{name}"].kill()
         self._daemons[f"slurmd-{name}"].wait()
 
+    def carriers(self, name: str) -> list[int]:
+        """Ids of the processes (slurmstepd) that carry steps on a node."""
+        network = os.stat(f"/run/netns/{name}").st_ino
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                program = (folder / "cmdline").read_bytes().rstrip(b"\0").rpartition(b"\0")[2]
+                if program.endswith(b"slurmstepd-wlm") and (folder / "ns/net").stat().st_ino == network:
+                    found.append(int(folder.name))
+        return found
+
     def command(self, *words: str, host: str = "") -> list[str]:
         return [*inside(host or self.login), *words]
 

@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 from dtrain.base.errors import LaunchError, expected
 from dtrain.launcher.backends.backend import Backend
-from dtrain.launcher.backends.mpirun import ONE_HOST_VARIABLES, QUIET_VARIABLES, openmpi_command
+from dtrain.launcher.backends.mpirun import MpirunBackend, openmpi_command
 from dtrain.launcher.backends.ray_cluster.cluster import (
     LOCAL,
     cluster_nodes,
@@ -27,7 +27,13 @@ from dtrain.launcher.backends.ray_cluster.job import RayJob
 from dtrain.launcher.backends.ray_cluster.placement import pack_ranks
 from dtrain.launcher.plan.environment import RankVariables
 from dtrain.launcher.plan.launch_plan import CONTROL_VARIABLES, Command, LaunchPlan, Machine, rank_command
-from dtrain.launcher.plan.mpi_installation import ROOT_VARIABLES, find_mpi, home_variable
+from dtrain.launcher.plan.mpi_installation import (
+    ONE_HOST_VARIABLES,
+    QUIET_VARIABLES,
+    ROOT_VARIABLES,
+    find_mpi,
+    home_variable,
+)
 from dtrain.launcher.plan.spec import LaunchSpec
 
 CHOSEN_BY_RAY = "<nodes chosen by Ray>"
@@ -40,6 +46,7 @@ class RayBackend(Backend):
     is_optional = True
     takes_address = True
     takes_allocation = False
+    twice_advice = MpirunBackend.twice_advice
 
     def __init__(self, spec: LaunchSpec) -> None:
         self._spec = spec
@@ -62,6 +69,10 @@ class RayBackend(Backend):
         if not spec.hosts:
             return ""
         return expected("--launcher ray", "Ray to choose the nodes", "--hosts", "leave hosts out")
+
+    @classmethod
+    def lost_hosts(cls, said: str) -> set[str]:
+        return MpirunBackend.lost_hosts(said)  # which starts the ranks
 
     def plan(self, spec: LaunchSpec, machine: Machine, variables: RankVariables) -> LaunchPlan:
         """The mpirun command; in a cluster with `CHOSEN_BY_RAY` where the nodes will stand."""

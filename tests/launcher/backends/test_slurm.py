@@ -217,3 +217,20 @@ def test_a_job_outlives_the_slurmd_of_a_node(slurm, shell):
         slurm.start_node(second)
         slurm.wait(lambda: slurm.ask("sinfo", "-h", "-o", "%D %t") == "2 idle", "two idle nodes")
     assert log.read_text().count("done") == 4
+
+
+def test_a_lost_node_is_named(slurm, shell):
+    """Its slurmd and what carries the step are gone; Slurm gives it up after a while, and says so."""
+    process, log = working(shell, "--quiet", "--launcher", "srun")
+    second = list(slurm.nodes)[1]
+    for pid in slurm.carriers(second):
+        os.kill(pid, signal.SIGKILL)
+    slurm.kill_node(second)
+    try:
+        assert process.wait(60) != 0
+        text = log.read_text()
+        assert f"dtrain: ranks 2, 3 of 4 lost: srun's daemon on {second} is gone, or the way to it" in text, text
+        assert f"Node failure on {second}" in text, text
+    finally:
+        slurm.start_node(second)
+        slurm.wait(lambda: slurm.ask("sinfo", "-h", "-o", "%D %t") == "2 idle", "two idle nodes", 60)

@@ -245,3 +245,16 @@ def test_slurms_word_is_waited_for_and_not_for_ever(job):
     assert job.look(1.0) is None
     assert job.look(1.0 + SETTLE) is None
     assert job.look(1.0 + BACKENDS_WORD).verdict.ranks == (0,)
+
+
+def test_a_node_that_slurm_has_lost_is_named(job):
+    """Slurm ends the ranks of the other nodes by SIGTERM; those of the lost one are heard of no more, or still run."""
+    job.judge._backend, job.plan.all_local, job.plan.backend = SrunBackend, False, "srun"
+    job.roster.ends[0].host, job.roster.ends[1].host = "a", "b"
+    job.roster.note(job.peers[0], replace(EXIT, code=143, asked=True))
+    job.backend.code, job.backend.said = 143, "srun: error: Node failure on b\nsrun: error: a: task 0: Terminated\n"
+    assert job.look(1.0) is None
+    verdict = job.look(1.0 + LAST_REPORTS).verdict
+    assert (verdict.ranks, verdict.exit_code) == ((1,), 143)
+    assert "dtrain: rank 1 of 2 lost: srun's daemon on b is gone, or the way to it" in verdict.text
+    assert "    srun: error: Node failure on b\n" in verdict.text

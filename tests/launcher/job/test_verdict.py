@@ -9,7 +9,13 @@ from dataclasses import replace
 import pytest
 
 from dtrain.control.verdict import Failure
-from dtrain.launcher.job.backend_verdicts import backend_left_verdict, daemon_lost_verdict, start_verdict
+from dtrain.launcher.backends.mpirun import MpirunBackend
+from dtrain.launcher.job.backend_verdicts import (
+    backend_left_verdict,
+    daemon_lost_verdict,
+    lost_with_their_host,
+    start_verdict,
+)
 from dtrain.launcher.job.rank_end import RankEnd, cause
 from dtrain.launcher.job.verdict import (
     culprit_and_others,
@@ -181,7 +187,9 @@ def test_a_lost_daemon_names_its_host_and_ranks(node):
     ends = [RankEnd(rank=rank, host=host, pid=40 + rank) for rank, host in enumerate(("a", "b.site", "b.site"))]
     ends[0].code, ends[0].asked = 0, True  # mpirun tells the others to end
     addresses = {0: "10.0.0.1", 1: "10.0.0.2", 2: "10.0.0.2"}
-    verdict = daemon_lost_verdict("mpirun", 0, LOST.replace("{node}", node), ends, addresses=addresses)
+    said = LOST.replace("{node}", node)
+    lost = lost_with_their_host(MpirunBackend.lost_hosts(said), ends, addresses)
+    verdict = daemon_lost_verdict("mpirun", 0, said, ends, on_lost_hosts=lost)
     assert verdict.text.splitlines()[1] == (
         "dtrain: ranks 1, 2 of 3 lost: mpirun's daemon on b.site is gone, or the way to it"
     )
@@ -194,7 +202,7 @@ def test_a_backend_that_leaves_without_a_reason_names_who_still_ran():
         RankEnd(rank=rank, host="ab"[rank], pid=40 + rank, collective_index=7, call_text="all_reduce")
         for rank in range(2)
     ]
-    verdict = daemon_lost_verdict("mpirun", -15, "", ends, addresses={}, scheduler="Slurm")
+    verdict = daemon_lost_verdict("mpirun", -15, "", ends, scheduler="Slurm")
     assert "dtrain: mpirun ended the job while ranks 0, 1 of 2 ran on a, b\n" in verdict.text
     assert "  rank 1 on b, pid 41, collective 7 all_reduce\n" in verdict.text
     assert "  Slurm may have ended the job: cancelled, over its time limit, or a node failed\n" in verdict.text

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from dtrain.base.errors import LaunchError
+from dtrain.base.flag_names import FLAGS
+from dtrain.base.rank_info import ENVIRONMENTS
 from dtrain.launcher.backends.table import choose, within_allocation
 from dtrain.launcher.command.flags import parse_run
+from dtrain.launcher.command.misplaced import STARTERS
 from dtrain.launcher.plan.allocation import find_allocation, refuse_several_launchers
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_TASKS_PER_NODE": "2(x2)", "SLURM_NTASKS": "4"}
@@ -119,3 +122,10 @@ def test_the_command_refuses_and_says_what_it_took(run):
     refused = run("-np", "4", script)
     assert (refused.code, refused.out) == (125, "")
     assert "expected to be started once, got 4 of it, started by srun" in refused.err
+
+
+def test_who_starts_ranks_elsewhere_is_known_by_flags_too():
+    """What `dtrain run` says of a command line and of its own environment comes of the same programs."""
+    programs = {name.split()[0] for name in FLAGS}
+    assert {row.starter for row in ENVIRONMENTS} - {""} <= programs <= set(STARTERS)
+    assert all(row.starter for row in ENVIRONMENTS if row.knows_processes)
