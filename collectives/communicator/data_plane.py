@@ -32,6 +32,7 @@ class DataPlane(ABC):
         self.rank = rank
         self.size = size
         self.counters = Counters()
+        self.reason = ""  # why its ranks talk through this transport, for people
         self._call_text = ""  # the call under way, for errors
 
     @property

@@ -24,9 +24,10 @@ from dtrain.collectives.programs.bound import Bound, BoundProgram, Call, Kept, b
 from dtrain.collectives.programs.program import Exchange, Program
 from dtrain.collectives.programs.rank_order import Array, ReduceOp
 from dtrain.collectives.programs.weighing import SHOWN_BYTES, Weighted
+from dtrain.collectives.transports.membership import Membership
 from dtrain.collectives.transports.message_steps import binder
 from dtrain.collectives.transports.mpi_messages import Departure
-from dtrain.collectives.transports.mpi_rank import MpiJob, MpiRank
+from dtrain.collectives.transports.mpi_rank import MpiJob, MpiRank, job_of
 from dtrain.collectives.transports.mpi_start import wait_until
 from dtrain.collectives.transports.mpi_transfers import Transfers
 
@@ -54,6 +55,17 @@ class MpiMessageCommunicator(MpiRank):
         self._bound: Kept[BoundProgram] = Kept()
         self._splits: list[threading.Thread] = []  # each waits in MPI
         self._others = [rank for rank in self.world_ranks if rank != self.world_ranks[self.rank]]
+
+    @classmethod
+    def detect(cls, group: Membership) -> str:
+        hosts = len(set(group.hosts))
+        return f"its ranks are on {hosts} host{'s' if hosts > 1 else ''}"
+
+    @classmethod
+    def join(cls, group: Membership) -> MpiMessageCommunicator | None:
+        job, parent = job_of(group), group.came_of
+        comm = job.comm if parent is None else parent._split_comm(list(group.ranks))
+        return None if comm is None else cls(job, group.key, comm, group.world_ranks, group.timeout)
 
     def close(self, reason: str = "has closed this communicator") -> None:
         if self.is_inherited:

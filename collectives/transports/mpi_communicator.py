@@ -1,26 +1,17 @@
-"""MPI ranks: through shared memory where all of them are on one host, by messages otherwise.
-
-`make_mpi_communicator` chooses, and so does `split`, group by group.
-"""
+"""MPI ranks of one host: collectives go through shared memory, and messages through MPI."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dtrain.base.errors import CollectiveError
-from dtrain.collectives.communicator.contract import Communicator
-from dtrain.collectives.memory.shared_window import NoMemory
-from dtrain.collectives.transports.message_communicator import MpiMessageCommunicator
-from dtrain.collectives.transports.mpi_messages import Messages
-from dtrain.collectives.transports.mpi_rank import MpiJob, MpiRank, Transport
+from dtrain.collectives.transports.membership import Membership
+from dtrain.collectives.transports.mpi_rank import MpiJob, MpiRank, job_of
 from dtrain.collectives.transports.mpi_window import MpiWindow
-from dtrain.collectives.transports.shared_communicator import DEFAULT_STAGING_BYTES, SharedCommunicator
+from dtrain.collectives.transports.shared_communicator import SharedCommunicator
 
 if TYPE_CHECKING:
-    from mpi4py import MPI
+    pass
 
 
 class MpiSharedCommunicator(MpiRank, SharedCommunicator):
@@ -34,6 +25,24 @@ class MpiSharedCommunicator(MpiRank, SharedCommunicator):
         SharedCommunicator.__init__(self, window, world_ranks, staging_bytes=job.staging_bytes, timeout=timeout)
         self._job, self._key, self._num_splits = job, key, 0
 
+    @classmethod
+    def detect(cls, group: Membership) -> str:
+        if len(set(group.hosts)) != 1:
+            return ""
+        return (
+            "its rank is alone on its host" if len(group.ranks) == 1 else f"its {len(group.ranks)} ranks share a host"
+        )
+
+    @classmethod
+    def join(cls, group: Membership) -> MpiSharedCommunicator | None:
+        job, parent = job_of(group), group.came_of
+        if parent is None:
+            everybody = range(job.comm.size)
+            window = MpiWindow.make(job.staging_bytes, everybody, job.comm.rank, job.comm.allgather, job.messages.poll)
+        else:
+            window = parent._make_window(list(group.ranks))
+        return None if window is None else cls(job, group.key, window, group.world_ranks, group.timeout)
+
     def close(self, reason: str = "has closed this communicator") -> None:
         if self.is_inherited:
             return
@@ -46,50 +55,3 @@ class MpiSharedCommunicator(MpiRank, SharedCommunicator):
 
     def _left(self, rank: int) -> str:
         return self._window.has_left(rank)
-
-
-def make_mpi_communicator(
-    comm: MPI.Intracomm,
-    *,
-    transport: Transport = "auto",
-    staging_bytes: int = DEFAULT_STAGING_BYTES,
-    timeout: float | None = None,
-) -> Communicator:
-    """A world over `comm`, which it owns from now on (collective).
-
-    Args:
-        comm: an MPI communicator; duplicate it first if anybody else uses it.
-        transport: "shared" and "messages" are for tests and benchmarks; "auto" looks where the ranks are.
-        staging_bytes: chunk size in shared memory.
-        timeout: seconds that a collective waits.
-
-    Raises:
-        CollectiveError: on every rank, if shared memory was asked for and one of them has none.
-    """
-    messages, hosts = Messages(comm.Dup()), _hosts(comm)
-    staging_bytes = max(staging_bytes, 64 * comm.size)
-    job = MpiJob(comm, messages, hosts, transport, staging_bytes, MpiSharedCommunicator, MpiMessageCommunicator)
-    everybody = range(comm.size)
-    if job.is_shared(everybody):
-        try:
-            window = MpiWindow.make(staging_bytes, everybody, comm.rank, comm.allgather, messages.poll)
-            assert window is not None
-            return MpiSharedCommunicator(job, "world", window, None, timeout)
-        except NoMemory as error:
-            trouble = f"rank {error.rank} has no shared memory for the others ({error.reason})"
-            if transport == "shared":
-                raise CollectiveError(f"make_mpi_communicator: expected shared memory, but {trouble}") from None
-            if comm.rank == 0:
-                warnings.warn(f"{trouble}: ranks of one host send messages, which is slower", stacklevel=2)
-            job = replace(job, transport="messages")
-    return MpiMessageCommunicator(job, "world", comm, None, timeout)
-
-
-def _hosts(comm: MPI.Intracomm) -> tuple[int, ...]:
-    """For each rank the lowest rank of its host."""
-    from mpi4py import MPI
-
-    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    lowest = node.allreduce(comm.rank, MPI.MIN)
-    node.Free()
-    return tuple(comm.allgather(lowest))

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from dtrain.base.dtype import DType
 from dtrain.base.errors import PeerLostError
@@ -14,14 +14,13 @@ from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.communicator.work import ClosedError
 from dtrain.collectives.memory.shared_window import NoMemory
 from dtrain.collectives.programs.rank_order import Array
+from dtrain.collectives.transports.membership import Membership
 from dtrain.collectives.transports.mpi_messages import Messages
 from dtrain.collectives.transports.mpi_start import wait_until
 from dtrain.collectives.transports.mpi_window import MpiWindow
 
 if TYPE_CHECKING:
     from mpi4py import MPI
-
-Transport = Literal["auto", "shared", "messages"]
 
 # Seconds in which messages of a rank that has left may still come out of shared memory.
 LAST_MESSAGES_SECONDS = 0.2
@@ -36,16 +35,15 @@ class MpiJob:
     comm: MPI.Intracomm
     messages: Messages
     hosts: tuple[int, ...]  # of each rank of the world; ranks of one host have the same number
-    transport: Transport
+    forced: tuple[str, str] | None  # the transport of all groups, and why; else each group's ranks are looked at
     staging_bytes: int
-    make_shared: Callable[..., Communicator]
-    make_messages: Callable[..., Communicator]
+    connect: Callable[[Membership, Sequence[Membership]], Communicator | None]  # of the table of transports
 
-    def is_shared(self, world_ranks: Sequence[int]) -> bool:
-        """Whether a group of these ranks of the world goes through shared memory."""
-        if self.transport != "auto":
-            return self.transport == "shared"
-        return len({self.hosts[rank] for rank in world_ranks}) == 1
+
+def job_of(group: Membership) -> MpiJob:
+    """The job of a group of MPI ranks."""
+    assert group.job is not None, "only asked where there is MPI to stand on"
+    return group.job
 
 
 class MpiRank(Communicator):
@@ -103,20 +101,12 @@ class MpiRank(Communicator):
     def _split(self, groups: list[list[int]]) -> Communicator | None:
         self._num_splits += 1
         key = f"{self._key}.{self._num_splits}"
-        own = self._own_of(groups)
-        members = [self.world_ranks[rank] for rank in own]
-        shared = [self._job.is_shared([self.world_ranks[rank] for rank in ranks]) for ranks in groups]
-        is_shared = bool(own) and self._job.is_shared(members)
-        child: Communicator | None = None
-        if not all(shared):
-            comm = self._split_comm([] if is_shared else own)
-            if comm is not None:
-                child = self._job.make_messages(self._job, key, comm, members, self.timeout)
-        if any(shared):
-            window = self._make_window(own if is_shared else [])
-            if window is not None:
-                child = self._job.make_shared(self._job, key, window, members, self.timeout)
-        return child
+
+        def membership(ranks: list[int]) -> Membership:
+            hosts = [self._job.hosts[self.world_ranks[rank]] for rank in ranks]
+            return Membership(ranks, hosts, self.timeout, self._job, self, key)
+
+        return self._job.connect(membership(self._own_of(groups)), [membership(ranks) for ranks in groups])
 
     def _make_window(self, members: list[int]) -> MpiWindow | None:
         """The window of this rank's group; every rank of this communicator has to come here."""

@@ -32,24 +32,12 @@ from dtrain.collectives.programs import exchanges
 from dtrain.collectives.programs.program import Copy, Exchange, Program, Reduce, Slice
 from dtrain.collectives.programs.rank_order import Array, ReduceOp
 from dtrain.collectives.programs.weighing import Weighted
+from dtrain.collectives.transports import nccl_library
+from dtrain.collectives.transports.membership import Membership
+from dtrain.collectives.transports.nccl_library import BOOL_OPS, OPS, TYPES
 from dtrain.collectives.transports.stream_work import StreamWork
 
 Result = TypeVar("Result")
-
-# Names of NCCL's constants. Booleans reduce as bytes of 0 and 1.
-_NCCL_TYPES = {
-    "bool": "NCCL_UINT8",
-    "u8": "NCCL_UINT8",
-    "s8": "NCCL_INT8",
-    "s32": "NCCL_INT32",
-    "s64": "NCCL_INT64",
-    "f16": "NCCL_FLOAT16",
-    "bf16": "NCCL_BFLOAT16",
-    "f32": "NCCL_FLOAT32",
-    "f64": "NCCL_FLOAT64",
-}
-_NCCL_OPS = {"sum": "NCCL_SUM", "mean": "NCCL_SUM", "prod": "NCCL_PROD", "min": "NCCL_MIN", "max": "NCCL_MAX"}
-_BOOL_OPS = {"sum": "NCCL_MAX", "max": "NCCL_MAX", "prod": "NCCL_MIN", "min": "NCCL_MIN"}
 
 
 class NcclCommunicator(Communicator):
@@ -81,7 +69,7 @@ class NcclCommunicator(Communicator):
         """
         world_ranks = None if parent.group == "world" else parent.world_ranks
         super().__init__(parent.rank, parent.size, world_ranks, parent.timeout)
-        self._cupy, self._nccl = _load_nccl()
+        self._cupy, self._nccl = nccl_library.load()
         self._parent = parent
         self._reduction = reduction
         self._checks_calls = checks_calls
@@ -97,6 +85,15 @@ class NcclCommunicator(Communicator):
             self._stream = self._cupy.cuda.Stream(non_blocking=True)
             unique_id = parent.broadcast_object(self._nccl.get_unique_id() if parent.rank == 0 else None)
             self._link = self._nccl.NcclCommunicator(parent.size, unique_id, parent.rank)
+
+    @classmethod
+    def detect(cls, group: Membership) -> str:
+        return "" if group.device is None else f"its arrays are on cuda:{group.device}"
+
+    @classmethod
+    def join(cls, group: Membership) -> NcclCommunicator:
+        assert group.beside is not None and group.device is not None
+        return cls(group.beside, group.device)
 
     @property
     def on_hosts(self) -> Communicator:
@@ -235,12 +232,12 @@ class NcclCommunicator(Communicator):
 
     def _reduce_by_nccl(self, sources: list[Array], outs: list[Array], op: ReduceOp) -> None:
         dtype = from_numpy(sources[0].dtype)
-        if dtype.tag not in _NCCL_TYPES:
+        if dtype.tag not in TYPES:
             raise DtypeError(
                 expected("nccl all_reduce", "a dtype that NCCL adds", dtype.tag, 'use reduction="rank_order"')
             )
-        nccl_type = getattr(self._nccl, _NCCL_TYPES[dtype.tag])
-        nccl_op = getattr(self._nccl, (_BOOL_OPS if dtype.tag == "bool" else _NCCL_OPS)[op])
+        nccl_type = getattr(self._nccl, TYPES[dtype.tag])
+        nccl_op = getattr(self._nccl, (BOOL_OPS if dtype.tag == "bool" else OPS)[op])
         self._nccl.groupStart()
         for source, out in zip(sources, outs, strict=True):
             if source.size:
@@ -379,19 +376,3 @@ class NcclCommunicator(Communicator):
         self._in_flight.append((work, call))
         self._collectives.note_failure(work)
         return work
-
-
-def _load_nccl() -> tuple[Any, Any]:
-    """CuPy and its NCCL module."""
-    try:
-        import cupy
-        from cupy.cuda import nccl
-    except ImportError as error:
-        raise DeviceError(
-            expected("nccl communicator", "CuPy with NCCL", str(error), "pip install 'dtrain[cuda12]' or [cuda13]")
-        ) from error
-    if not getattr(nccl, "available", True):
-        raise DeviceError(
-            expected("nccl communicator", "an NCCL library", "none", "pip install nvidia-nccl-cu12 (or -cu13)")
-        )
-    return cupy, nccl

@@ -16,6 +16,7 @@ from dtrain.collectives.communicator.work import ClosedError
 from dtrain.collectives.programs.program import Program, copy_of
 from dtrain.collectives.programs.rank_order import Array, ReduceOp, reduce_in_rank_order
 from dtrain.collectives.programs.weighing import Weighted
+from dtrain.collectives.transports.membership import Membership
 
 
 class SelfCommunicator(Communicator):
@@ -28,6 +29,14 @@ class SelfCommunicator(Communicator):
         super().__init__(0, 1, world_ranks, timeout)
         self._sent: dict[int, deque[Array]] = defaultdict(deque)
         self._changed = threading.Condition()
+
+    @classmethod
+    def detect(cls, group: Membership) -> str:
+        return "this process is alone" if len(group.ranks) == 1 else ""
+
+    @classmethod
+    def join(cls, group: Membership) -> SelfCommunicator | None:
+        return cls(timeout=group.timeout) if group.ranks else None
 
     def close(self, reason: str = "has closed this communicator") -> None:
         with self._changed:

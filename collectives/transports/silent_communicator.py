@@ -15,6 +15,7 @@ from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.communicator.group_calls import ordinary_memory
 from dtrain.collectives.programs.program import Program
 from dtrain.collectives.programs.rank_order import Array
+from dtrain.collectives.transports.membership import Membership
 
 
 class SilentCommunicator(Communicator):
@@ -24,6 +25,15 @@ class SilentCommunicator(Communicator):
 
     def __init__(self, other: Communicator) -> None:
         super().__init__(other.rank, other.size, other.world_ranks, other.timeout)
+
+    @classmethod
+    def detect(cls, group: Membership) -> str:
+        return ""  # whoever wants it asks for it
+
+    @classmethod
+    def join(cls, group: Membership) -> SilentCommunicator:
+        assert group.beside is not None
+        return cls(group.beside)
 
     def abort(self, code: int = 1) -> NoReturn:
         raise SystemExit(code)

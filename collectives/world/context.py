@@ -19,7 +19,8 @@ from dtrain.base.device import DeviceLike
 from dtrain.base.errors import CollectiveError, exit_code_of, expected
 from dtrain.base.rank_info import RankInfo
 from dtrain.collectives.communicator.contract import Communicator
-from dtrain.collectives.transports.self_communicator import SelfCommunicator
+from dtrain.collectives.transports.membership import Membership
+from dtrain.collectives.transports.table import connect
 from dtrain.collectives.world.rank_claim import claim_rank, leave_job
 from dtrain.control.client import control_client
 from dtrain.control.messages import Joined, Joining
@@ -133,12 +134,13 @@ def _group_of(world: Communicator, group: str) -> Communicator:
 
 
 def _on_cuda(communicator: Communicator, index: int) -> Communicator:
-    """The NCCL communicator of the same ranks, made once; it is closed with its parent."""
-    from dtrain.collectives.transports.nccl_communicator import NcclCommunicator
-
+    """The communicator of the same ranks for arrays on their GPUs, made once; it is closed with its parent."""
     name = f"{communicator.group} on cuda:{index}"
     if name not in communicator.groups:
-        communicator.adopt(name, NcclCommunicator(communicator, index))
+        group = Membership(range(communicator.size), beside=communicator, device=index)
+        made = connect(group)
+        assert made is not None, "every rank of the group has a device"
+        communicator.adopt(name, made)
     return communicator.groups[name]
 
 
@@ -246,19 +248,25 @@ def _current() -> Communicator | None:
     return world
 
 
+def _alone(timeout: float | None) -> Communicator:
+    world = connect(Membership(timeout=timeout))
+    assert world is not None, "this process is in its own world"
+    return world
+
+
 def _world_from_environment(timeout: float | None) -> Communicator:
     global has_had_world
     info = RankInfo.from_environment()
     if info.source != "single" and not claim_rank(info):
         leave_job(info)
-        return SelfCommunicator(timeout=timeout)
+        return _alone(timeout)
     has_had_world = info.size > 1
     if info.size == 1:
         control_client()
         atexit.register(_finalize_at_exit, os.getpid())
-        return SelfCommunicator(timeout=timeout)
-    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
+        return _alone(timeout)
     from dtrain.collectives.transports.mpi_start import abort_on_exception, start_mpi
+    from dtrain.collectives.transports.mpi_world import make_mpi_communicator
     from dtrain.collectives.world.launcher_absence import stand_in_for_launcher
 
     channel = control_client()

@@ -12,7 +12,7 @@ def main() -> None:
     world = import_module("dtrain.collectives").init(timeout=20)  # above this floor, so by its name
     total = world.all_reduce(np.full(1 << 16, world.rank + 1.0, np.float32))
     if world.rank == 0:
-        print(f"sum {total[0]:g} by {world.name}", flush=True)
+        print(f"sum {total[0]:g} by {world.name}, because {world.reason}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from dtrain.collectives.communicator.contract import TIMEOUT_VARIABLE, Communicator, default_timeout
-from dtrain.collectives.programs.network import Network
+from dtrain.collectives.transports.membership import Membership
+from dtrain.collectives.transports.on_threads import ON_THREADS
 from dtrain.collectives.transports.self_communicator import SelfCommunicator
+from dtrain.collectives.transports.table import TRANSPORTS, join
 from dtrain.collectives.transports.thread_communicator import ThreadCommunicator, run_threads
-from dtrain.collectives.transports.virtual_communicator import run_virtual
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
@@ -23,47 +24,45 @@ from contract import CHECKS  # noqa: E402
 from run_ranks import run_ranks  # noqa: E402
 
 WORLD_SIZES = (1, 2, 3, 4, 5)
-TRANSPORTS = ("shared", "messages")
+# Transports of the table by what they stand on; those beside another communicator have tests of their own.
+ALONE = [name for name, row in TRANSPORTS.items() if row.ground == "process"]
+OVER_MPI = [name for name, row in TRANSPORTS.items() if row.ground == "mpi"]
+HOSTS = [(0,), (0, 1), (0, 0, 0), (0, 0, 0, 0), (0, 1, 1, 1, 1)]
 
 
+@pytest.mark.parametrize("transport", ALONE)
 @pytest.mark.parametrize("name", CHECKS)
-def test_self(name: str) -> None:
-    CHECKS[name](SelfCommunicator())
+def test_alone(transport: str, name: str) -> None:
+    world = join(transport, Membership(), "a test")
+    assert world is not None and world.name == transport and world.reason == "a test"
+    CHECKS[name](world)
 
 
-# Worlds of ranks that are threads, one row each: how to run one, and of which sizes.
-IN_THREADS = {
-    "thread": (lambda size, run_check: run_threads(size, run_check), WORLD_SIZES),
-    "virtual host": (lambda size, run_check: run_virtual(run_check, Network.of_shape(size)), (1, 3)),
-    "virtual hosts": (lambda size, run_check: run_virtual(run_check, Network.of_shape(1, size - 1)), (2, 5)),
-}
-WORLDS = [(world, size) for world, (_, sizes) in IN_THREADS.items() for size in sizes]
-
-
-@pytest.mark.parametrize(("world", "size"), WORLDS)
+@pytest.mark.parametrize("hosts", HOSTS, ids=lambda hosts: "".join(map(str, hosts)))
+@pytest.mark.parametrize("transport", ON_THREADS)
 @pytest.mark.parametrize("name", CHECKS)
-def test_in_threads(world: str, size: int, name: str) -> None:
-    IN_THREADS[world][0](size, CHECKS[name])
+def test_in_threads(transport: str, hosts: tuple[int, ...], name: str) -> None:
+    ON_THREADS[transport](hosts, CHECKS[name])
 
 
 @pytest.mark.distributed
 @pytest.mark.parametrize("size", WORLD_SIZES)
 def test_mpi(size: int) -> None:
-    """One mpirun per size runs the whole contract over both transports."""
+    """One mpirun per size runs the whole contract over all transports of MPI."""
     for rank, verdicts in enumerate(run_ranks(__file__, "mpi_program", size, timeout=150)):
-        assert verdicts == {transport: list(CHECKS) for transport in TRANSPORTS}, f"rank {rank}"
+        assert verdicts == {transport: list(CHECKS) for transport in OVER_MPI}, f"rank {rank}"
 
 
 def mpi_program(world: Communicator) -> dict[str, list[str]]:
     """All checks on one MPI world. The first failure ends the job: other ranks may be in the middle of the check."""
     from mpi4py import MPI
 
-    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_world import make_mpi_communicator
 
     passed: dict[str, list[str]] = {}
-    for transport in TRANSPORTS:
+    for transport in OVER_MPI:
         comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, staging_bytes=1 << 16, timeout=30.0)
-        assert comm.name == f"mpi_{transport}"
+        assert comm.name == transport and comm.reason == "asked for"
         passed[transport] = []
         for name, run_check in CHECKS.items():
             try:

@@ -41,10 +41,12 @@ def step(model: Any, net: Any, x: Any) -> None:
 def program(communicator: Any, sizes: list[int], traced: bool, messages: bool) -> dict[str, Any]:
     from mpi4py import MPI
 
-    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_world import make_mpi_communicator
 
     world = (
-        make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="messages", timeout=30.0) if messages else communicator
+        make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="mpi_messages", timeout=30.0)
+        if messages
+        else communicator
     )
     with dist.using(world):
         net = dist.convert_sync_batch_norm(Wide())

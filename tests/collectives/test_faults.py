@@ -56,7 +56,7 @@ def test_many_faults_on_threads() -> None:
 
 @pytest.mark.distributed
 def test_some_faults_under_mpirun() -> None:
-    check_under_mpirun(("shared", "messages"), first=0, count=12)
+    check_under_mpirun(("mpi_shared", "mpi_messages"), first=0, count=12)
 
 
 @pytest.mark.distributed
@@ -70,9 +70,9 @@ def test_no_thread_stays_in_a_split_that_a_rank_has_left() -> None:
 def leave_a_split(world: Communicator) -> tuple[str, int]:
     from mpi4py import MPI
 
-    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_world import make_mpi_communicator
 
-    comm: Any = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="messages", timeout=20.0)
+    comm: Any = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="mpi_messages", timeout=20.0)
 
     def no_memory(*_: object) -> None:
         raise MemoryError("no memory")
@@ -90,7 +90,7 @@ def leave_a_split(world: Communicator) -> tuple[str, int]:
 @pytest.mark.faults
 @pytest.mark.distributed
 @pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("transport", ["shared", "messages"])
+@pytest.mark.parametrize("transport", ["mpi_shared", "mpi_messages"])
 def test_many_faults_under_mpirun(transport: str, size: int) -> None:
     check_under_mpirun((transport,), first=2000 + 200 * size, count=125, size=size)
 
@@ -113,7 +113,7 @@ def trials_of(world: Communicator, transport: Any, first: int, count: int) -> It
     """Each trial has a world of its own: a broken one cannot be used again."""
     from mpi4py import MPI
 
-    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_world import make_mpi_communicator
 
     for seed in range(first, first + count):
         comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, timeout=TIMEOUT)

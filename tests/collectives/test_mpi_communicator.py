@@ -29,7 +29,7 @@ def verdicts() -> list[dict[str, Any]]:
 
 def programs(world: Communicator) -> dict[str, Any]:
     results: dict[str, Any] = {"both_transports": both_transports(world), "left_rank": left_rank(world)}
-    for transport in ("shared", "messages"):
+    for transport in ("mpi_shared", "mpi_messages"):
         results[f"late_rank {transport}"] = late_rank(world, transport)
         results[f"messages {transport}"] = messages(world, transport)
     return results
@@ -44,30 +44,30 @@ def test_transports_give_the_same_bits(verdicts: list[dict[str, Any]]) -> None:
 def both_transports(world: Communicator) -> list[bytes]:
     from mpi4py import MPI
 
-    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_world import make_mpi_communicator
 
     assert world.name == "mpi_shared", "ranks of one host see one another's memory"
     assert world.algorithm("all_reduce", 1 << 20) == "shared_slices"
     assert world.algorithm("all_reduce", 100) == "shared_one_shot"
-    messages = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="messages")
+    messages = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="mpi_messages")
     assert messages.algorithm("all_reduce", 1 << 20) == "messages_slices"
     array = np.random.default_rng(world.rank).normal(size=300_001).astype(np.float32)
     return [comm.all_reduce(array).tobytes() for comm in (world, messages)]
 
 
-@pytest.mark.parametrize("transport", ["shared", "messages"])
+@pytest.mark.parametrize("transport", ["mpi_shared", "mpi_messages"])
 def test_a_late_rank_is_an_error_and_not_a_hang(transport: str, verdicts: list[dict[str, Any]]) -> None:
     texts = [verdict[f"late_rank {transport}"] for verdict in verdicts]
     for text in texts[:2]:
         assert "within 0.3 s" in text and "DTRAIN_COLLECTIVE_TIMEOUT" in text
-        if transport == "shared":
+        if transport == "mpi_shared":
             assert "got nothing from rank 2; rank 2 was last in all_gather f64[2]" in text
 
 
 def late_rank(world: Communicator, transport: Any) -> str:
     from mpi4py import MPI
 
-    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_world import make_mpi_communicator
 
     comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, timeout=0.3)
     comm.all_gather(np.zeros(2))
@@ -92,9 +92,9 @@ def test_a_rank_that_has_left_is_noticed_at_once(verdicts: list[dict[str, Any]])
 def left_rank(world: Communicator) -> str:
     from mpi4py import MPI
 
-    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_world import make_mpi_communicator
 
-    comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="shared", timeout=20)
+    comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="mpi_shared", timeout=20)
     comm.barrier()
     text = ""
     if world.rank == 1:
@@ -121,7 +121,7 @@ def failing_rank(world: Communicator) -> None:
     world.barrier()
 
 
-@pytest.mark.parametrize("transport", ["shared", "messages"])
+@pytest.mark.parametrize("transport", ["mpi_shared", "mpi_messages"])
 def test_messages_are_checked(transport: str, verdicts: list[dict[str, Any]]) -> None:
     assert [verdict[f"messages {transport}"] for verdict in verdicts] == ["checked"] * 3
 
@@ -129,7 +129,7 @@ def test_messages_are_checked(transport: str, verdicts: list[dict[str, Any]]) ->
 def messages(world: Communicator, transport: Any) -> str:
     from mpi4py import MPI
 
-    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_world import make_mpi_communicator
 
     comm = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, timeout=0.3)
     for tag in (-1, 1 << 20):

@@ -23,7 +23,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
 from run_ranks import run_ranks  # noqa: E402
 
 pytestmark = pytest.mark.distributed
-TRANSPORTS = ("shared", "messages")
+TRANSPORTS = ("mpi_shared", "mpi_messages")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def programs(world: Communicator) -> dict[str, Any]:
 def make(transport: Any, timeout: float = 12.0) -> Communicator:
     from mpi4py import MPI
 
-    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_world import make_mpi_communicator
 
     return make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport=transport, timeout=timeout)
 
@@ -64,14 +64,14 @@ def test_a_group_on_one_host_shares_memory_wherever_the_world_is(results: list[d
 
 def groups_over_hosts(world: Communicator) -> list[str]:
     """Ranks 0 and 1 on one host, rank 2 on another."""
-    from dtrain.collectives.transports import mpi_communicator
+    from dtrain.collectives.transports import mpi_world
 
-    before = mpi_communicator._hosts
-    mpi_communicator._hosts = lambda comm: (0, 0, 2)
+    before = mpi_world._hosts
+    mpi_world._hosts = lambda comm: (0, 0, 2)
     try:
         comm = make("auto")
     finally:
-        mpi_communicator._hosts = before
+        mpi_world._hosts = before
     local, across = comm.split(comm.rank // 2), comm.split(0, key=-comm.rank)
     assert local is not None and across is not None
     total = comm.all_reduce(np.full(3, 1.0 + comm.rank))[0]
@@ -273,7 +273,7 @@ def kept(world: Communicator) -> list[bool]:
 
 def break_off(world: Communicator) -> list[weakref.ref[Transfer]]:
     """A communicator whose rank 2 is late; what its call has left under way."""
-    comm = make("messages")
+    comm = make("mpi_messages")
     comm.barrier()
     comm.timeout = 0.3
     if comm.rank == 2:

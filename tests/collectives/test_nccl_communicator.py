@@ -15,7 +15,7 @@ from dtrain.base.errors import CollectiveError, CollectiveMismatchError, DeviceE
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.memory.packed import address_of
 from dtrain.collectives.programs.rank_order import reduce_by_blocks
-from dtrain.collectives.transports import nccl_communicator
+from dtrain.collectives.transports import nccl_library
 from dtrain.collectives.transports.nccl_communicator import NcclCommunicator
 from dtrain.collectives.transports.self_communicator import SelfCommunicator
 from dtrain.collectives.transports.thread_communicator import run_threads
@@ -39,7 +39,7 @@ ON_DEVICES = [
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nccl_communicator, "_load_nccl", lambda: (fake_cuda.cupy, fake_cuda.nccl))
+    monkeypatch.setattr(nccl_library, "load", lambda: (fake_cuda.cupy, fake_cuda.nccl))
     # CUDA kernels have their own tests and want the real CuPy.
     monkeypatch.setattr(NcclCommunicator, "_reduce", lambda self, parts, op, out: reduce_by_blocks(parts, op, out))
 

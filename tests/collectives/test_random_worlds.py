@@ -76,19 +76,22 @@ def worlds_on_mpi(whole: Communicator, seeds: list[int]) -> dict[str, dict[str, 
 
 def run_on_mpi(mpi, world: RandomWorld) -> dict[str, tuple[int, str]]:
     """This rank's place in the world, and what it got: through what its hosts ask for, and through what they do not."""
-    from dtrain.collectives.transports import mpi_communicator
+    from dtrain.collectives.transports import mpi_world
 
     hosts = world.network.hosts
     is_shared, seen = len(set(hosts)) == 1, {}
-    before = mpi_communicator._hosts
-    mpi_communicator._hosts = lambda comm: tuple(map(hosts.index, hosts))
+    before = mpi_world._hosts
+    mpi_world._hosts = lambda comm: tuple(map(hosts.index, hosts))
     try:
-        for way, transport in (("as on its hosts", "auto"), ("the other way", "messages" if is_shared else "shared")):
-            comm = mpi_communicator.make_mpi_communicator(mpi.Dup(), transport=transport, staging_bytes=STAGING)
+        for way, transport in (
+            ("as on its hosts", "auto"),
+            ("the other way", "mpi_messages" if is_shared else "mpi_shared"),
+        ):
+            comm = mpi_world.make_mpi_communicator(mpi.Dup(), transport=transport, staging_bytes=STAGING)
             assert comm.name == ("mpi_shared" if is_shared == (transport == "auto") else "mpi_messages")
             seen[way] = comm.rank, run_random_program(comm, world, time.sleep)
             for group in reversed(comm.family):
                 group.close()
     finally:
-        mpi_communicator._hosts = before
+        mpi_world._hosts = before
     return seen

@@ -167,12 +167,12 @@ def real_ends(whole: Communicator) -> dict[str, list[Seen | None]]:
     """Two worlds of three ranks, one of each transport; the last that they see is how one of each is killed."""
     from mpi4py import MPI
 
-    from dtrain.collectives.transports.mpi_communicator import make_mpi_communicator
+    from dtrain.collectives.transports.mpi_world import make_mpi_communicator
 
     half = whole.rank // 3
     mpi, seen = MPI.COMM_WORLD.Split(half), {}
     for scene in SCENES:
-        comm = make_mpi_communicator(mpi.Dup(), transport=("shared", "messages")[half], timeout=TIMEOUT)
+        comm = make_mpi_communicator(mpi.Dup(), transport=("mpi_shared", "mpi_messages")[half], timeout=TIMEOUT)
         comm.timeout = PLENTY  # until all have begun
         comm.all_gather(np.zeros(2))
         comm.timeout = TIMEOUT
@@ -182,7 +182,7 @@ def real_ends(whole: Communicator) -> dict[str, list[Seen | None]]:
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize(("half", "hosts"), [(0, (0, 0, 0)), (1, (0, 0, 1))], ids=["shared", "messages"])
+@pytest.mark.parametrize(("half", "hosts"), [(0, (0, 0, 0)), (1, (0, 0, 1))], ids=["mpi_shared", "mpi_messages"])
 @pytest.mark.parametrize("scene", SCENES, ids=[scene.__name__ for scene in SCENES])
 def test_what_is_seen_is_what_a_real_world_sees(
     scene: Callable[..., Seen], half: int, hosts: tuple[int, ...], real: list[dict[str, list[Seen | None]] | None]
