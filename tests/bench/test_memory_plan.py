@@ -15,8 +15,9 @@ from dtrain.launcher.plan.spec import UsageError
 def test_it_prints_and_writes_a_row_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written = tmp_path / "rows.json"
     assert bench(["memory_plan", "--model", "digits_cnn", "--model", "mlp", "--repeats", "2", "-J", str(written)]) == 0
-    header, *lines = capsys.readouterr().out.splitlines()
+    header, *lines, legend = capsys.readouterr().out.splitlines()
     assert header.split()[:4] == ["model", "nodes", "storages", "plan"]
+    assert legend.startswith("/ alive: the arena over the bytes")
     assert [line.split()[0] for line in lines] == ["digits_cnn", "mlp"]
     rows = json.loads(written.read_text())["rows"]
     assert [row["model"] for row in rows] == ["digits_cnn", "mlp"]

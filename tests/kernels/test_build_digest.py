@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from dtrain.base.version import VERSION
-from dtrain.kernels.build_digest import expect_current, source_digest
+from dtrain.kernels.build_digest import KERNEL_SOURCES, expect_current, source_digest
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 
@@ -45,6 +45,17 @@ def test_what_the_table_depends_on_makes_another_digest(name: str, folder: Path)
     assert source_digest(folder) not in (before, None)
     (folder / "cpu" / name).unlink()
     assert (source_digest(folder) == before) is name.startswith("new")
+
+
+def test_make_installs_anew_whatever_the_digest_is_of() -> None:
+    """Otherwise a module is refused, and what the error advises does nothing."""
+    dry = subprocess.run(["make", "-pn", "help"], cwd=KERNELS.parent, capture_output=True, text=True, check=True)
+    [line] = [line for line in dry.stdout.splitlines() if line.startswith("SOURCES := ")]
+    known = set(line.split()[2:])
+    ours = {f"kernels/{path.relative_to(KERNELS)}" for pattern in KERNEL_SOURCES for path in KERNELS.glob(pattern)}
+    assert ours
+    assert ours <= known
+    assert {f"collectives/native/{path.name}" for path in (KERNELS.parent / "collectives/native").iterdir()} <= known
 
 
 def test_how_a_kernel_computes_is_no_part_of_it(folder: Path) -> None:

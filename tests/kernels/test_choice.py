@@ -71,6 +71,15 @@ def test_the_explanation_names_every_candidate() -> None:
     assert all(finding.name in text for finding in found.findings)
 
 
+def test_of_two_that_cost_the_same_neither_costs_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Candidate, "estimated_cost", lambda self, problem: 7.0)
+    found = explain(conv2d())
+    if len(found.findings) == 1:
+        pytest.skip("the compiled module is not built")
+    assert found.reason.startswith("nothing costs less, and it comes before conv2d_f32_")
+    assert found.reason.endswith("which costs as much")
+
+
 def test_the_explanation_is_json_too() -> None:
     found = json.loads(json.dumps(explain(conv2d(), Policy(isa="avx2", order="first")).as_dict()))
     assert found["problem"] == str(conv2d())

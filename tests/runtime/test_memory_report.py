@@ -18,10 +18,10 @@ WANTED = """\
 memory of step: 4 nodes
 arena on cpu: 5.00 KiB; 3 storages, 5.00 KiB if none were shared
   of these 1 workspaces of kernels, the largest 1.00 KiB
-  fullest at node 2, add  # train.py:7: 5.00 KiB live
+  fullest at node 2, add  # [layer1.conv] train.py:7: 5.00 KiB live
          bytes  nodes             offset  what
          2,048  0–2                    0  %0: f32[512]@cpu = neg  # train.py:5 and 1 more over it
-         2,048  2–4                2,048  %2: f32[512]@cpu = add  # train.py:7
+         2,048  2–4                2,048  %2: f32[512]@cpu = add  # [layer1.conv] train.py:7
          1,024  in 1 more
 state updates: 1 in place, 0 copied home"""
 
@@ -33,6 +33,7 @@ def small_step() -> tuple[Graph, dict]:
     made = graph.add_node(get_op("neg"), [x], source="train.py:5").outputs[0]
     shown = graph.add_node(get_op("reshape"), [made], {"shape": (512,)}, source="train.py:6").outputs[0]
     added = graph.add_node(get_op("add"), [shown, x], source="train.py:7")
+    added.scope = "layer1.conv"
     graph.outputs = list(added.outputs)
     graph.updates = {0: graph.add_node(UPDATE, [w, x], source="train.py:8").outputs[0]}
     return graph, {added: 1000}
@@ -45,7 +46,7 @@ def test_the_report_of_a_small_step() -> None:
 
 def test_a_workspace_is_named_after_its_node() -> None:
     graph, asked = small_step()
-    assert "1,024  2–2                4,096  workspace of add  # train.py:7" in memory_report(
+    assert "1,024  2–2                4,096  workspace of add  # [layer1.conv] train.py:7" in memory_report(
         graph, plan_memory(graph, asked)
     )
 

@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         row = measure(model, bound_step(model, args.batch_size), args.repeats)
         rows.append(row)
         print(_line(row), flush=True)
+    print("/ alive: the arena over the bytes that live at once at most, below which none can be; 1 is tight")
     write(record("memory_plan", args, [asdict(row) for row in rows]), args, label="model", figure="plan_ms")
     return 0
 

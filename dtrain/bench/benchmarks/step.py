@@ -47,7 +47,7 @@ LABELS = {
     "compute": "computation alone",
     "communication": "communication alone",
     "step": "step",
-    "exposed": "exposed communication",
+    "exposed": "step − computation",
     "standing": "standing in collectives",
 }
 

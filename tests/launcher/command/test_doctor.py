@@ -77,6 +77,27 @@ def test_what_the_system_lacks(monkeypatch, tmp_path):
     )  # fmt: skip
 
 
+ENDED = """Traceback (most recent call last):
+  File "doctor_ranks.py", line 19, in <module>
+    main()
+ImportError: dtrain: expected a compiled module of these sources
+note of rank 0
+dtrain: rank 0 of 2 failed
+"""
+
+
+def test_a_traceback_is_told_by_its_exception(monkeypatch):
+    """Not by its first lines; and a compiled module that does not load is not called compiled."""
+    monkeypatch.setattr(doctor_module.importlib.util, "find_spec", lambda name: SimpleNamespace())
+    ended = SimpleNamespace(returncode=1, stdout="", stderr=ENDED)
+    monkeypatch.setattr(doctor_module.subprocess, "run", lambda *_, **__: ended)
+    said = "ImportError: dtrain: expected a compiled module of these sources"
+    assert doctor_module._kernels() == Finding("kernels", False, said)
+    assert doctor_module._ranks() == Finding("ranks", False, said)
+    ended.stderr = "could not start\nno room\n"
+    assert doctor_module._ranks() == Finding("ranks", False, "could not start; no room")
+
+
 def test_ranks_that_do_not_meet_fail_the_doctor(monkeypatch):
     done = SimpleNamespace(returncode=125, stdout="", stderr=f"{'-' * 72}\ndtrain: could not start\n  because\n")
     monkeypatch.setattr(doctor_module.subprocess, "run", lambda *_, **__: done)
