@@ -64,17 +64,17 @@ struct Vec<float> {
   friend Vec round_to_nearest(Vec a) {
     return Vec(_mm256_round_ps(a.lanes, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
-  // a · 2ⁿ for n from -150 to 0, in two steps of half the exponent: only the last one may round, below 2⁻¹²⁶.
+  // a · 2ⁿ for n from -150 to 0. Where a power is no normal number, in two steps of half the exponent: only the last
+  // one rounds.
   friend Vec scale_by_power_of_two(Vec a, Vec n) {
-    const __m256i whole = _mm256_cvtps_epi32(n.lanes), half = _mm256_srai_epi32(whole, 1);
-    const Vec first(power_of_two(half)), second(power_of_two(_mm256_sub_epi32(whole, half)));
-    return a * first * second;
+    const __m256i whole = _mm256_cvtps_epi32(n.lanes);
+    const __m256 is_small = _mm256_cmp_ps(n.lanes, _mm256_set1_ps(-126.0f), _CMP_LT_OQ);
+    if (__builtin_expect(_mm256_testz_ps(is_small, is_small), 1)) return a * Vec(power_of_two(whole));
+    const __m256i half = _mm256_srai_epi32(whole, 1);
+    return a * Vec(power_of_two(half)) * Vec(power_of_two(_mm256_sub_epi32(whole, half)));
   }
   DTRAIN_INLINE __m256 power_of_two(__m256i n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
-  }
-  friend Vec zero_where_below(Vec x, Vec limit, Vec value) {
-    return Vec(_mm256_andnot_ps(_mm256_cmp_ps(x.lanes, limit.lanes, _CMP_LT_OQ), value.lanes));
   }
   friend Vec exp_non_positive(Vec a) { return exp_by_polynomial(a); }
 };

@@ -53,10 +53,6 @@ struct Vec<float> {
     return Vec(_mm512_roundscale_ps(a.lanes, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
   friend Vec scale_by_power_of_two(Vec a, Vec n) { return Vec(_mm512_scalef_ps(a.lanes, n.lanes)); }
-  friend Vec zero_where_below(Vec x, Vec limit, Vec value) {
-    return Vec(_mm512_mask_mov_ps(value.lanes, _mm512_cmp_ps_mask(x.lanes, limit.lanes, _CMP_LT_OQ),
-                                  _mm512_setzero_ps()));
-  }
   friend Vec exp_non_positive(Vec a) { return exp_by_polynomial(a); }
 };
 

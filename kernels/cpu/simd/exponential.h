@@ -1,14 +1,14 @@
 // exp(x) for x ≤ 0 by range reduction, x = n·ln 2 + r with |r| ≤ ln 2 / 2, and a polynomial in r.
 //
-// For a Vec<float> that offers round_to_nearest, scale_by_power_of_two and zero_where_below. The relative error is
-// below 2e-7 down to the smallest normal number, and below it the error is at most the smallest number; NaN stays NaN.
+// For a Vec<float> that offers round_to_nearest and scale_by_power_of_two. The relative error is below 2e-7 down to the
+// smallest normal number, and below it the error is at most the smallest number; NaN stays NaN.
 #pragma once
 
 namespace dtrain {
 
 template <typename V>
 static inline __attribute__((always_inline)) V exp_by_polynomial(V x) {
-  const V lowest(-103.97208f);  // ln of half the smallest number: what lies below is 0
+  const V lowest(-104.0f);  // e^x is less than half the smallest number, so that scaling makes it 0
   // max() gives its second argument where either is NaN, so NaN goes through.
   const V bounded = max(lowest, x);
   const V n = round_to_nearest(bounded * V(1.44269504f));
@@ -24,7 +24,7 @@ static inline __attribute__((always_inline)) V exp_by_polynomial(V x) {
   p = fma(p, r, V(0.5f));
   p = fma(p, r, V(1.0f));
   p = fma(p, r, V(1.0f));
-  return zero_where_below(x, lowest, scale_by_power_of_two(p, n));
+  return scale_by_power_of_two(p, n);
 }
 
 }  // namespace dtrain
