@@ -13,7 +13,7 @@ Attrs = Mapping[str, Any]
 
 
 class Problem:
-    """One op on inputs of known types, with its static attributes. Measured times are kept under its text.
+    """One op on inputs of known types, with its static attributes. Choices are kept under it, times under its text.
 
     `outputs` are the types that the op infers. Attributes compare as Python compares them: 0.0 equals -0.0.
     """

@@ -22,6 +22,7 @@ import numpy as np
 
 from dtrain.base.dtype import QUANTIZED, DType, as_dtype
 from dtrain.base.errors import DtypeError, ShapeError, expected
+from dtrain.base.interned import Interned
 
 _QUANTIZED_OF = {dtype.storage: dtype for dtype in QUANTIZED}
 _BY_TAG = {dtype.tag: dtype for dtype in QUANTIZED}
@@ -69,17 +70,18 @@ class Element:
         return element, (self.storage, self.quantization)
 
 
-_INTERNED: dict[tuple[DType, Quantization | None], Element] = {}
+_ELEMENTS: Interned[Element] = Interned(256)
 
 
 def element(storage: DType, quantization: Quantization | None = None) -> Element:
     """The one `Element` of these facts."""
-    found = _INTERNED.get((storage, quantization))
+    key = storage, quantization
+    found = _ELEMENTS.found.get(key)
     if found is None:
         if storage.kind == "quantized":
             advice = "give scale and zero point: quantized('s8', scale, zero_point)"
             raise DtypeError(expected("element", "a dtype that arrays have", storage.tag, advice))
-        found = _INTERNED.setdefault((storage, quantization), Element(storage, quantization))
+        found = _ELEMENTS.make(lambda: Element(storage, quantization), key)
     return found
 
 

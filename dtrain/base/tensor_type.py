@@ -2,7 +2,7 @@
 
 The shape is logical: of an image always N, C, H, W, however it lies. `array_shape`, `array_dtype` and `nbytes` (padding
 included) are what memory plans, executors and kernels see; nothing is learnt from an array. Types are interned: equal
-types are one object, so the dispatch cache can hash and compare them by identity.
+types are one object, as long as somebody holds it, so the dispatch cache can hash and compare them by identity.
 
 Printed `f32[8,13,56,56]{NCHW16c}@cpu` or `qs8<0.05:3>[8,64]@cpu`; the plain layout is left out.
 """
@@ -17,6 +17,7 @@ from dtrain.base.device import CPU, Device, as_device
 from dtrain.base.dtype import DType
 from dtrain.base.element import Element, element, parse_element
 from dtrain.base.errors import GraphError, LayoutError, expected
+from dtrain.base.interned import Interned
 from dtrain.base.layout import ALL as ALL_LAYOUTS
 from dtrain.base.layout import PLAIN, Layout, as_layout
 
@@ -86,7 +87,8 @@ class TensorType:
         return tensor_type, (self.shape, self.element, self.layout, self.device)
 
 
-_INTERNED: dict[tuple[Shape, Element | DType, Layout, Device], TensorType] = {}
+_TYPES: Interned[TensorType] = Interned(1024)
+_FOUND = _TYPES.found
 
 
 def tensor_type(shape: Shape, dtype: Element | DType, layout: Layout = PLAIN, device: Device = CPU) -> TensorType:
@@ -98,13 +100,13 @@ def tensor_type(shape: Shape, dtype: Element | DType, layout: Layout = PLAIN, de
         DtypeError: a quantized dtype without scale and zero point.
     """
     key = (shape, dtype, layout, device)
-    found = _INTERNED.get(key)
+    found = _FOUND.get(key)
     if found is None:
         whole = tuple(int(size) for size in shape)
         exact = dtype if isinstance(dtype, Element) else element(dtype)
         plain = whole, exact, layout, as_device(device)
-        found = _INTERNED.setdefault(plain, _INTERNED.get(plain) or TensorType(*plain))
-        _INTERNED[whole, dtype, layout, plain[3]] = found  # a dtype alone is found as quickly as its element
+        # A dtype alone is found as quickly as its element.
+        found = _TYPES.make(lambda: TensorType(*plain), plain, (whole, dtype, layout, plain[3]))
     return found
 
 

@@ -126,11 +126,20 @@ def kernel_of(node: Node) -> Chosen:
     return _choose(problem, outputs[0].device if outputs else problem.device)
 
 
+_chosen: dict[tuple[Problem, Device], Chosen] = {}
+
+
 def _choose(problem: Problem, target: Device) -> Chosen:
-    """The kernel for a problem whose outputs shall lie on `target`."""
-    kernel = choose(problem)
-    gpu = target if target.is_cuda else problem.device
-    return Chosen(_on_gpu(kernel, gpu) if gpu.is_cuda else kernel, kernel.workspace_nbytes(problem))
+    """The kernel for a problem whose outputs shall lie on `target`: chosen once, also where a graph has it again."""
+    found = _chosen.get((problem, target))
+    if found is None:
+        kernel = choose(problem)
+        gpu = target if target.is_cuda else problem.device
+        found = Chosen(_on_gpu(kernel, gpu) if gpu.is_cuda else kernel, kernel.workspace_nbytes(problem))
+        if len(_chosen) >= _MAX_CACHED:
+            _chosen.clear()
+        _chosen[problem, target] = found
+    return found
 
 
 def _common_dtype(op: Op, types: tuple[TensorType, ...]) -> DType | None:
@@ -214,6 +223,7 @@ def decide(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Disp
 def _forget() -> None:
     for op in all_ops():
         op.dispatch_cache.clear()
+    _chosen.clear()
 
 
 when_policy_changes(_forget)

@@ -1,0 +1,31 @@
+"""Kernels are chosen once for a problem, whoever has it."""
+
+from __future__ import annotations
+
+import pytest
+
+import dtrain as dt
+import dtrain.functional as F
+from dtrain.kernels import using
+from dtrain.runtime import dispatch
+
+
+def test_eager_call_capture_and_graph_share_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    choose = dispatch.choose
+
+    def asking(problem):
+        asked.append(str(problem))
+        return choose(problem)
+
+    monkeypatch.setattr(dispatch, "choose", asking)
+    x = dt.ones((3, 1, 7, 11))
+    function = dt.trace(lambda x: F.exp(F.exp(x) * 2.0) * 2.0)
+    F.exp(x)
+    function(x)
+    function(x)
+    problem = "exp f32[3,1,7,11]@cpu -> f32[3,1,7,11]@cpu"
+    assert asked.count(problem) == 1 and len(asked) == len(set(asked))
+    with using(isa="reference"):
+        F.exp(x)
+    assert asked.count(problem) == 2, "another policy may choose another"
