@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.bytecode import share_bytecode
 from tests.helpers.lanes import LANES, lane_of
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -15,6 +17,12 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lane", choices=LANES, help="only the files of this lane: tests/helpers/lanes.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    bytecode = tempfile.TemporaryDirectory(prefix="dtrain-bytecode-")
+    config.add_cleanup(bytecode.cleanup)
+    share_bytecode(os.environ, Path(bytecode.name))  # of processes that tests start
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.bytecode import share_bytecode
 from tests.helpers.lanes import lane_of
 from tests.whole import code_of_all, counts_of, failures_in, in_words, main
 
@@ -69,3 +73,23 @@ def test_the_last_line_has_the_counts_of_all_lanes(tmp_path: Path, capfd: pytest
     ]
     assert lines[-4:-1] == by_lane
     assert lines[-5].startswith("FAILED ") and "test_fails" in lines[-5]
+
+
+def test_processes_of_tests_share_bytecode(tmp_path: Path) -> None:
+    """One writes it, and others find it; beside the sources nothing appears, which was asked for."""
+    sources, bytecode = tmp_path / "sources", tmp_path / "bytecode"
+    sources.mkdir()
+    (sources / "module.py").write_text("")
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(sources)}
+    env.pop("PYTHONPYCACHEPREFIX", None)
+    assert share_bytecode(env, bytecode)
+    program = "import module; print(module.__cached__)"
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).is_relative_to(bytecode) and Path(done.stdout.strip()).exists()
+    assert [path.name for path in sources.iterdir()] == ["module.py"]
+
+
+@pytest.mark.parametrize("given", [{}, {"PYTHONDONTWRITEBYTECODE": ""}, {"PYTHONPYCACHEPREFIX": "/there"}])
+def test_bytecode_goes_where_it_went(given: dict[str, str], tmp_path: Path) -> None:
+    env = dict(given)
+    assert not share_bytecode(env, tmp_path) and env == given

@@ -7,14 +7,17 @@ Ends with every failure, the counts of each lane and of all lanes together; test
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from helpers.bytecode import share_bytecode
 
 ROOT = Path(__file__).parents[1]
 SELECTION = "not cluster and not dry_run and not peers and not wheel and not emulation and not many"
@@ -51,13 +54,13 @@ def code_of_all(codes: Sequence[int]) -> int:
 class Lane:
     """pytest over the files of one lane, its output in a file until it is shown."""
 
-    def __init__(self, name: str, folder: Path, arguments: list[str]) -> None:
+    def __init__(self, name: str, folder: Path, arguments: list[str], env: Mapping[str, str]) -> None:
         self.name = name
         self.path = folder / name
         command = [sys.executable, "-m", "pytest", "-m", SELECTION, "--lane", name]
         command += ["-o", f"cache_dir=.pytest_cache/{name}", *arguments]
         with self.path.open("w") as output:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
 
     def end(self) -> str:
         """Show what comes until the process ends, and return all of it."""
@@ -74,8 +77,10 @@ def main(arguments: list[str]) -> int:
     outputs: dict[str, str] = {}
     codes: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
+        env = dict(os.environ)
+        share_bytecode(env, Path(folder) / "bytecode")
         for together in (("beside", "ranks"), ("alone",)):
-            for lane in [Lane(name, Path(folder), arguments) for name in together]:
+            for lane in [Lane(name, Path(folder), arguments, env) for name in together]:
                 print(f"\n=== lane {lane.name}", flush=True)
                 outputs[lane.name] = lane.end()
                 codes[lane.name] = lane.process.returncode
