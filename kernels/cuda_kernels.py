@@ -16,7 +16,7 @@ from dtrain.kernels.cuda.table import TABLE, CudaRow
 from dtrain.kernels.registry import register_kernel
 
 
-def kernel_of(row: CudaRow, tag: str) -> Callable[..., None]:
+def row_function(row: CudaRow, tag: str) -> Callable[..., None]:
     """The kernel function of one row and dtype, which compiles its source when it is first called."""
     file, names, launch = row.file, tuple(row.functions(tag).items()), row.launch
 
@@ -40,4 +40,4 @@ def forget_compiled() -> None:
 
 for _row in TABLE:
     for _tag in _row.dtypes:
-        register_kernel(_row.candidate(_tag, "cuda", kernel_of(_row, _tag)))
+        register_kernel(_row.candidate(_tag, "cuda", row_function(_row, _tag)))

@@ -19,21 +19,21 @@ MAX_KEPT = 256  # programs of one communicator
 Value = TypeVar("Value")
 
 
-class Call:
+class CollectiveCall:
     """One call under way.
 
     Attributes:
-        text: what all ranks have to agree on.
+        call_text: what all ranks have to agree on.
         source, out: the caller's arrays.
         op: the reduction, with coefficients as soon as all ranks have shown their weights.
         weighted: the weighted reduction that `op` will be made of, if it is one.
         scratch: buffers of this call's own.
     """
 
-    __slots__ = ("op", "out", "scratch", "source", "text", "weighted")
+    __slots__ = ("call_text", "op", "out", "scratch", "source", "weighted")
 
-    def __init__(self, text: str, source: Packed, out: Packed, op: Any = None) -> None:
-        self.text = text
+    def __init__(self, call_text: str, source: Packed, out: Packed, op: Any = None) -> None:
+        self.call_text = call_text
         self.source = source
         self.out = out
         self.weighted = op if isinstance(op, Weighted) else None
@@ -41,7 +41,7 @@ class Call:
         self.scratch: dict[str, Array] = {}
 
 
-Bound = Callable[[Call, int], None]  # with the byte at which the chunk begins
+Bound = Callable[[CollectiveCall, int], None]  # with the byte at which the chunk begins
 Binder = Callable[[Step, int], Bound]  # with the half of the stages that the chunk uses
 
 

@@ -20,7 +20,7 @@ from dtrain.collectives.communicator.work import Work
 from dtrain.collectives.memory.packed import Packed
 from dtrain.collectives.memory.shared_window import State
 from dtrain.collectives.programs import exchanges
-from dtrain.collectives.programs.bound import Bound, BoundProgram, Call, Kept, bind
+from dtrain.collectives.programs.bound import Bound, BoundProgram, CollectiveCall, Kept, bind
 from dtrain.collectives.programs.program import Exchange, Program
 from dtrain.collectives.programs.rank_order import Array, ReduceOp
 from dtrain.collectives.programs.weighing import SHOWN_BYTES, Weighted
@@ -158,7 +158,7 @@ class MpiMessageCommunicator(MpiRank):
         root: int = 0,
     ) -> None:
         """Carry out the program of this kind of call. MPI reads and writes scratch, which is given to nobody else."""
-        call, dtype = Call(call_text, Packed(sources), Packed(outs), op), sources[0].dtype
+        call, dtype = CollectiveCall(call_text, Packed(sources), Packed(outs), op), sources[0].dtype
         key = kind, call.source.nbytes, dtype, root
         bound = self._bound.get(key)
         if bound is None:
@@ -175,12 +175,12 @@ class MpiMessageCommunicator(MpiRank):
                 for step in halves[0]:
                     step(call, start)
 
-    def _begin(self, call: Call, start: int) -> None:
+    def _begin(self, call: CollectiveCall, start: int) -> None:
         """The first meeting of a call: after it the reduction is known."""
         if call.weighted is None:
-            self._agree(call.text)
+            self._agree(call.call_text)
         else:
-            call.op = call.weighted.coefficients(self._agree(call.text, call.weighted.shown()))
+            call.op = call.weighted.coefficients(self._agree(call.call_text, call.weighted.shown()))
 
     def _exchange(self, exchange: Exchange) -> Bound:
         """One call of MPI for what all ranks send and receive together."""
@@ -189,7 +189,7 @@ class MpiMessageCommunicator(MpiRank):
         start_it = self._start_of(exchange)
         sent_from, received_in = exchange.sent.whole, exchange.received.whole
 
-        def step(call: Call, start: int) -> None:
+        def step(call: CollectiveCall, start: int) -> None:
             sent, received = call.scratch[sent_from.buffer], call.scratch[received_in.buffer]
             if sent.size != sent_from.nbytes:
                 sent = sent[sent_from.start : sent_from.stop]
@@ -222,7 +222,7 @@ class MpiMessageCommunicator(MpiRank):
         root = exchange.receives[0].peer if exchange.receives else self.rank
         data = (exchange.receives or exchange.sends)[0].data
 
-        def step(call: Call, start: int) -> None:
+        def step(call: CollectiveCall, start: int) -> None:
             array = call.scratch[data.buffer][data.start : data.stop]
             self._wait(lambda: self._comm.Ibcast([array, array.size, self._byte], root), array)
 

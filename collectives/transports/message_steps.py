@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.collectives.programs.bound import Binder, Bound, Call
+from dtrain.collectives.programs.bound import Binder, Bound, CollectiveCall
 from dtrain.collectives.programs.program import Copy, Exchange, Meet, Program, Reduce, Slice, Step
 from dtrain.collectives.programs.rank_order import Array, reduce_in_rank_order
 
@@ -43,7 +43,7 @@ def binder(program: Program, dtype: np.dtype[Any] | None, meet: Bound, exchange:
 def _put(first: int, target: Slice) -> Bound:
     name, begin, end, _ = target
 
-    def put(call: Call, start: int) -> None:
+    def put(call: CollectiveCall, start: int) -> None:
         into, only = call.scratch[name], call.source.only
         if into.size == end and only is not None and only.nbytes == end and not start:  # the whole message
             into[...] = call.source.single
@@ -56,7 +56,7 @@ def _put(first: int, target: Slice) -> Bound:
 def _take(source: Slice, first: int) -> Bound:
     name, begin, end, _ = source
 
-    def take(call: Call, start: int) -> None:
+    def take(call: CollectiveCall, start: int) -> None:
         content = call.scratch[name]
         call.out.write(first + start, content if content.size == end - begin else content[begin:end])
 
@@ -69,7 +69,7 @@ def _reduce(parts: tuple[Slice, ...], target: Slice, dtype: np.dtype[Any]) -> Bo
     elements = [slice(part.start // width, part.stop // width) for part in parts]
     name, begin, end, _ = target
 
-    def reduce(call: Call, start: int) -> None:
+    def reduce(call: CollectiveCall, start: int) -> None:
         buffer = call.scratch[rows]
         typed = buffer[: buffer.size // width * width].view(dtype)
         into: Array | None = call.out.single if name == "out" else call.scratch[name]

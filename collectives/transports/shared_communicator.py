@@ -30,7 +30,7 @@ from dtrain.collectives.memory.shared_window import (
     State,
 )
 from dtrain.collectives.programs import shared_memory
-from dtrain.collectives.programs.bound import BoundProgram, Call, Kept, bind
+from dtrain.collectives.programs.bound import BoundProgram, CollectiveCall, Kept, bind
 from dtrain.collectives.programs.program import Program
 from dtrain.collectives.programs.rank_order import Array, ReduceOp, Reduction, reduce_in_rank_order
 from dtrain.collectives.programs.weighing import SHOWN_BYTES, Weighted
@@ -115,7 +115,7 @@ class SharedCommunicator(Communicator):
         op: ReduceOp | Weighted | None = None,
         root: int = 0,
     ) -> None:
-        call, dtype = Call(call_text, Packed(sources), Packed(outs), op), sources[0].dtype
+        call, dtype = CollectiveCall(call_text, Packed(sources), Packed(outs), op), sources[0].dtype
         nbytes = call.source.nbytes
         if call.weighted is not None:
             self._show_weight(call.weighted)
@@ -151,7 +151,7 @@ class SharedCommunicator(Communicator):
         program = self._program(kind, nbytes, root)
         return self._bound.keep(key, bind(program, binder(self._staging, dtype, self._meetings)))
 
-    def _run(self, bound: BoundProgram, call: Call, *, is_behind_call: bool = False) -> None:
+    def _run(self, bound: BoundProgram, call: CollectiveCall, *, is_behind_call: bool = False) -> None:
         for halves, starts in bound.parts:
             for start in starts:
                 if is_behind_call:
@@ -161,19 +161,19 @@ class SharedCommunicator(Communicator):
                 for step in steps:
                     step(call, start)
 
-    def _begin(self, call: Call, start: int = 0, *, places: bytes = _NOWHERE) -> None:
+    def _begin(self, call: CollectiveCall, start: int = 0, *, places: bytes = _NOWHERE) -> None:
         """The first meeting of a call: after it the reduction is known."""
-        self._begin_collective(call.text, places)
+        self._begin_collective(call.call_text, places)
         if call.weighted is not None:
             call.op = self._settled(call.weighted)
 
-    def _begin_chunk(self, call: Call, start: int) -> None:
+    def _begin_chunk(self, call: CollectiveCall, start: int) -> None:
         if self._lanes:
             self._give_way()
         self._meet()
         self._chunks += 1
 
-    def _end_chunk(self, call: Call, start: int) -> None:
+    def _end_chunk(self, call: CollectiveCall, start: int) -> None:
         self._meet()
 
     def _barrier(self, call_text: str) -> None:
@@ -181,7 +181,7 @@ class SharedCommunicator(Communicator):
 
     # Memory in which nothing needs to be copied
 
-    def _meet_in_window(self, call: Call, dtype: np.dtype[Any]) -> bool:
+    def _meet_in_window(self, call: CollectiveCall, dtype: np.dtype[Any]) -> bool:
         """Reduce where the arrays lie, if all ranks' arrays lie in the window; otherwise stage the first chunk."""
         places = self._places(call.source, call.out)
         if places is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.collectives.programs.bound import Binder, Bound, Call
+from dtrain.collectives.programs.bound import Binder, Bound, CollectiveCall
 from dtrain.collectives.programs.program import CALLERS, STAGE, Copy, Meet, Program, Reduce, Slice, Step
 from dtrain.collectives.programs.rank_order import Array, reduce_in_rank_order
 
@@ -54,7 +54,7 @@ def _put(first: int, target: Array, dtype: np.dtype[Any] | None) -> Bound:
     nbytes = target.size
     typed = target.view(dtype) if dtype is not None and dtype.isbuiltin == 1 and nbytes % dtype.itemsize == 0 else None
 
-    def put(call: Call, start: int) -> None:
+    def put(call: CollectiveCall, start: int) -> None:
         only = call.source.only
         if only is not None and typed is not None and only.nbytes == nbytes:  # the whole message, as a small one is
             typed[...] = only
@@ -65,14 +65,14 @@ def _put(first: int, target: Array, dtype: np.dtype[Any] | None) -> Bound:
 
 
 def _take(source: Array, first: int) -> Bound:
-    def take(call: Call, start: int) -> None:
+    def take(call: CollectiveCall, start: int) -> None:
         call.out.write(first + start, source)
 
     return take
 
 
 def _reduce_in_stage(parts: list[Array], targets: list[Array]) -> Bound:
-    def reduce(call: Call, start: int) -> None:
+    def reduce(call: CollectiveCall, start: int) -> None:
         reduce_in_rank_order(parts, call.op, *targets)
 
     return reduce
@@ -81,7 +81,7 @@ def _reduce_in_stage(parts: list[Array], targets: list[Array]) -> Bound:
 def _reduce_to_out(parts: list[Array], target: Slice) -> Bound:
     dtype, nbytes = parts[0].dtype, target.nbytes
 
-    def reduce(call: Call, start: int) -> None:
+    def reduce(call: CollectiveCall, start: int) -> None:
         only = call.out.only
         if only is not None and only.nbytes == nbytes:  # the whole message, as a small one is
             reduce_in_rank_order(parts, call.op, only)

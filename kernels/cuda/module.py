@@ -21,11 +21,6 @@ OPTIONS = ("-std=c++17", "--fmad=false")
 _INCLUDE = '#include "'
 
 
-def source_files() -> tuple[str, ...]:
-    """The names of all CUDA sources, headers left out."""
-    return tuple(sorted(path.name for path in FOLDER.glob("*.cu")))
-
-
 @cache
 def source_of(file: str) -> str:
     """The text of one source with its headers pasted in, each once; compiler messages name the original lines."""

@@ -6,7 +6,6 @@ Functions end in `_<tag>`; those of `merge_functions`, which see only A, in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dtrain.kernels.cuda import convolution, launch, pooling
@@ -125,11 +124,3 @@ TABLE: tuple[CudaRow, ...] = (
         asks=(knows_no("amsgrad"),),
     ),
 )
-
-
-def functions_of(file: str) -> Iterator[str]:
-    """Every function that the table expects in this source, each once."""
-    names = {
-        name: None for row in TABLE if row.file == file for tag in row.dtypes for name in row.functions(tag).values()
-    }
-    yield from names

@@ -7,7 +7,7 @@ import pytest
 from helpers.cuda_cases import CASES, ROW_IDS, ROWS, check_row, run_on_cuda
 
 from dtrain.kernels.cuda.table import TABLE, CudaRow
-from dtrain.kernels.cuda_kernels import kernel_of
+from dtrain.kernels.cuda_kernels import row_function
 
 pytestmark = pytest.mark.gpu
 
@@ -32,5 +32,5 @@ def test_more_elements_than_a_full_grid_has_threads(gpu: str) -> None:
     x = cupy.arange(size, dtype="float32")
     row = next(row for row in TABLE if row.op == "rank_order_reduce")
     out = cupy.empty_like(x)
-    kernel_of(row, "f32")(x, x, out=out, op="sum")
+    row_function(row, "f32")(x, x, out=out, op="sum")
     assert bool((out == 2 * x).all())

@@ -17,7 +17,7 @@ from dtrain.base.tensor_type import tensor_type
 from dtrain.kernels import Problem, reference_of
 from dtrain.kernels.call import Call, Typed
 from dtrain.kernels.cuda.table import TABLE, CudaRow
-from dtrain.kernels.cuda_kernels import kernel_of
+from dtrain.kernels.cuda_kernels import row_function
 from dtrain.kernels.signature import accumulation_dtype, element_dtype, weight_dtype
 from dtrain.kernels.workspace import with_workspace
 
@@ -242,7 +242,7 @@ def run_on_cuda(row: CudaRow, tag: str, case: Call) -> list[np.ndarray]:
     inputs = [cupy.asarray(array) for array in case.inputs]
     problem = _problem(row, case, as_device(f"cuda:{cupy.cuda.Device().id}"))
     nbytes = 0 if row.workspace is None else row.workspace(problem)
-    function = with_workspace(kernel_of(row, tag), nbytes, problem.device)
+    function = with_workspace(row_function(row, tag), nbytes, problem.device)
     return [array.get() for array in _call(function, case, inputs, cupy.empty)]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from helpers.cuda_compilers import CudaCompiler, find_compilers
+from helpers.cuda_sources import functions_of, source_files
 
-from dtrain.kernels.cuda.module import FOLDER, OPTIONS, source_files, source_of
-from dtrain.kernels.cuda.table import TABLE, functions_of
+from dtrain.kernels.cuda.module import FOLDER, OPTIONS, source_of
+from dtrain.kernels.cuda.table import TABLE
 
 pytestmark = pytest.mark.emulation
 

@@ -19,7 +19,7 @@ from dtrain.kernels import Candidate, Problem, choose, kernels_of, using
 from dtrain.kernels.cuda import launch
 from dtrain.kernels.cuda.range_flag import raise_found
 from dtrain.kernels.cuda.table import TABLE, CudaRow
-from dtrain.kernels.cuda_kernels import kernel_of
+from dtrain.kernels.cuda_kernels import row_function
 from dtrain.kernels.registry import signature_of
 from dtrain.kernels.signature import element_dtype
 
@@ -67,14 +67,14 @@ def test_rank_order_sums_are_bitwise_those_of_the_rule(cupy: ModuleType) -> None
     for array in arrays[1:]:
         total += array
     out = cupy.empty(1000, np.float32)
-    kernel_of(_row("rank_order_reduce"), "f32")(*map(cupy.asarray, arrays), out=out, op="sum")
+    row_function(_row("rank_order_reduce"), "f32")(*map(cupy.asarray, arrays), out=out, op="sum")
     np.testing.assert_array_equal(out.get(), total)
 
 
 def test_bad_target_is_named(cupy: ModuleType) -> None:
     logits, targets = cupy.zeros((4, 3), np.float32), cupy.asarray(np.array([0, 7, 1, -1]))
     out = (cupy.empty(4, np.float32), cupy.empty((4, 3), np.float32))
-    kernel_of(_row("softmax_cross_entropy"), "f32")(logits, targets, out=out, label_smoothing=0.0)
+    row_function(_row("softmax_cross_entropy"), "f32")(logits, targets, out=out, label_smoothing=0.0)
     assert np.isnan(out[0].get()).tolist() == [False, True, False, True]
     with pytest.raises(ValueError, match=r"expected targets from 0 to 2, got (7|-1); check the labels"):
         raise_found()
@@ -82,7 +82,7 @@ def test_bad_target_is_named(cupy: ModuleType) -> None:
 
 
 def test_arrays_with_gaps_and_wrong_outputs_are_refused(cupy: ModuleType) -> None:
-    kernel = kernel_of(_row("rank_order_reduce"), "f32")
+    kernel = row_function(_row("rank_order_reduce"), "f32")
     x = cupy.zeros((4, 4), np.float32)
     with pytest.raises(ShapeError, match="C-contiguous"):
         kernel(x.T[::2], out=x[:2], op="sum")
@@ -104,7 +104,7 @@ def test_more_rows_than_a_grid_axis_holds(batch: int, cupy: ModuleType) -> None:
     """A row a block: beyond 65535 rows the blocks must walk on."""
     probabilities = cupy.zeros((batch, 1), np.float32)
     grad, targets = cupy.ones(batch, np.float32), cupy.zeros(batch, np.int64)
-    kernel_of(_row("softmax_cross_entropy_backward"), "f32")(
+    row_function(_row("softmax_cross_entropy_backward"), "f32")(
         grad, probabilities, targets, out=probabilities, label_smoothing=0.0
     )
     np.testing.assert_array_equal(probabilities.get(), np.full((batch, 1), -1, np.float32))

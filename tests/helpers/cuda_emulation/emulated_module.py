@@ -100,7 +100,8 @@ def compiled(source: str) -> ctypes.CDLL:
 
 def kernel_names(source: str) -> list[str]:
     """The kernels of a source, as the table names them."""
-    from dtrain.kernels.cuda.module import source_files, source_of
-    from dtrain.kernels.cuda.table import functions_of
+    from helpers.cuda_sources import functions_of, source_files
+
+    from dtrain.kernels.cuda.module import source_of
 
     return [name for file in source_files() if source_of(file) == source for name in functions_of(file)]
