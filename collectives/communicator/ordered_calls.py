@@ -72,7 +72,7 @@ class OrderedCalls(DataPlane):
     def break_off(self, state: State, text: str) -> None:
         """Let no call follow, because one of a communicator on top of this one ended half-way; see `_tell_broken`."""
         if self._broken is None:
-            self._broken = CollectiveError(text)
+            self._broken = CollectiveError(f"a communicator on top of group {self.group!r} {text}")
             self._tell_broken(state, text)
 
     def _now(self, prepare: Prepare[Result]) -> Result:
@@ -149,10 +149,11 @@ class OrderedCalls(DataPlane):
         if self._broken is None and self._is_underway:
             self._break(CollectiveError("an exception ended it"))
         if self._broken is not None:
+            # The cause first: this may be the call of several under way that somebody waits for before all others.
             cause = str(self._broken).removeprefix(rank_tag())
             raise type(self._broken)(
-                f"group {self.group!r}: expected a communicator whose calls all ended, got one that is broken since "
-                f"a call ended half-way ({cause}); ranks no longer stand at the same call: end the job"
+                f"{cause}; group {self.group!r} is broken since a call ended half-way: ranks no longer stand at the "
+                "same call, end the job"
             )
 
     def _break(self, error: BaseException) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from dtrain.base.exception_text import exception_message
 from dtrain.graph.facet import Facet
 from dtrain.graph.graph import Node, Value
 from dtrain.runtime.buckets import bucket_members
@@ -97,11 +98,24 @@ class UnderWay:
         return Step("wait", flight.wait, flight.node, "wait")
 
     def end(self, error: BaseException) -> None:
-        """A run ended by `error`: let what it has begun come to its end, before memory is written again."""
+        """A run ended by `error`: let what it has begun come to its end, before memory is written again.
+
+        It gets a note of every other error. Those that begin alike have the same cause: one of several collectives
+        ended badly, and those behind it because of that.
+        """
+        said = [exception_message(error)]
         for flight in self._flights:
             try:
                 flight.wait()
             except Exception as other:
+                text = exception_message(other)
+                if any(_begin_alike(text, before) for before in said):
+                    continue
+                said.append(text)
                 if hasattr(error, "add_note"):
                     name = flight.node.op.name
-                    error.add_note(f"{name}, which was under way, ended by {type(other).__name__}: {other}")
+                    error.add_note(f"{name}, which was under way, ended by {type(other).__name__}: {text}")
+
+
+def _begin_alike(one: str, other: str) -> bool:
+    return one == other or (bool(one and other) and (one.startswith(other) or other.startswith(one)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from typing import Any
 
 import numpy as np
@@ -149,3 +151,49 @@ def test_what_a_work_raises_ends_the_run_at_the_wait() -> None:
 
     said = on_ranks(2, run)
     assert "all_reduce_many, traced from" in said[0]
+
+
+@pytest.mark.parametrize("rank_2", ["is late", "leaves"])
+def test_the_first_words_are_the_cause_whatever_is_waited_for_first(rank_2: str) -> None:
+    """The optimizer reads what the last bucket brings before what the first one does, in which the others noticed."""
+    have_raised = threading.Barrier(3)
+
+    def run(rank: int, size: int) -> tuple[str, list[str]]:
+        dt.manual_seed(3)
+        model = dist.data_parallel(nn.Sequential(*(nn.Linear(20, 20) for _ in range(4))), bucket_mb=0.002)
+        optimizer = optim.SGD(model.parameters(), lr=0.05)
+
+        @dt.trace(overlap=True)
+        def step(x: dt.Tensor) -> dt.Tensor:
+            optimizer.zero_grad()
+            loss = (model(x) ** 2).sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        x = dt.tensor(draw(rank, 3, 20).astype(np.float32))
+        step(x)
+        assert [one.kind for one in step.compiled[0].executor.steps].count("start") > 2
+        if rank == 2:
+            if rank_2 == "is late":
+                have_raised.wait(60)
+            return "", []
+        dist.get_communicator().timeout = 0.3 if rank_2 == "is late" else 30.0
+        with pytest.raises(CollectiveError) as caught:
+            step(x)
+        if rank_2 == "is late":
+            have_raised.wait(60)
+        return str(caught.value), [note for note in caught.value.__notes__ if "was under way" in note]
+
+    first, second, _ = on_ranks(3, run)
+    causes = {
+        "is late": r"group 'world', collective \d+ \(all_reduce_many .*\) on rank \d: expected every rank within 0.3 "
+        r"s, got nothing from rank 2;",
+        "leaves": r"group 'world', collective \d+ \(all_reduce_many .*\) on rank \d: expected every rank of the group, "
+        r"but rank 2 has ended its script",
+    }
+    assert any(re.match(causes[rank_2], text) for text, _ in (first, second)), (first, second)
+    gave_up = r"group 'world', collective \d+ .*: expected every rank of the group, but rank [01] left all_reduce_many"
+    for text, notes in (first, second):
+        assert re.match(causes[rank_2], text) or re.match(gave_up, text), text
+        assert not notes
