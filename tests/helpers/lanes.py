@@ -15,6 +15,7 @@ from pathlib import Path
 LANES = ("beside", "ranks", "alone")
 _ALONE = re.compile(r"^pytestmark = .*\bpytest\.mark\.alone\b", re.MULTILINE)
 _RANKS = re.compile(r"\brun_ranks\b|\bpytest\.mark\.distributed\b")
+_JOBS = re.compile(r"^def .*\(.*\brun\b", re.MULTILINE)  # the fixture of tests/launcher, which starts `dtrain run`
 
 
 def lane_of(path: Path) -> str:
@@ -22,4 +23,5 @@ def lane_of(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     if _ALONE.search(text):
         return "alone"
-    return "ranks" if _RANKS.search(text) or path.parent.name == "launcher" else "beside"
+    starts_jobs = "launcher" in path.parts and _JOBS.search(text)
+    return "ranks" if _RANKS.search(text) or starts_jobs else "beside"

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from dtrain import events
-
-pytestmark = pytest.mark.alone
 
 SCRIPT = """
 import os, signal, sys

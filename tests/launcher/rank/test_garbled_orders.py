@@ -13,8 +13,6 @@ from dtrain.control.messages import Hello, Ready
 from dtrain.control.wire import FrameReader
 from dtrain.launcher.rank import rank_main
 
-pytestmark = pytest.mark.alone
-
 
 def _messages_of(connection, count):
     reader, heard = FrameReader(), []

@@ -16,8 +16,6 @@ from dtrain.control.messages import InputTaken
 from dtrain.launcher.job.standard_input import PIECE
 from dtrain.launcher.rank.rank_input import RankInput
 
-pytestmark = pytest.mark.alone
-
 READ = "import os, sys\ndata = sys.stdin.buffer.read()\nprint(os.environ['RANK'], len(data), data[-9:])\n"
 
 
