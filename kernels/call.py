@@ -1,10 +1,14 @@
-"""One way to call an op: what tests and benchmarks of ops and kernels enumerate."""
+"""One way to call an op: what tests and benchmarks of ops and kernels enumerate.
+
+An op lists its calls itself (`Op.calls`), for every family of tests and for the benchmark; `graph/calls.py` picks among
+them. Kernels that are no op, and values that only a kernel can get wrong, have lists beside their tests.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -15,6 +19,10 @@ from dtrain.kernels.array_module import Array
 from dtrain.kernels.problem import Problem
 
 Shape = tuple[int, ...]
+# What a call without tags is for, all tests and no benchmark, and what each tag changes of it:
+#     no gradient   a numeric gradient says nothing here: where the function jumps, or where only some outputs have one
+#     large         sizes as they occur in training: a benchmark times it, tests do not compare it
+Tag = Literal["no gradient", "large"]
 
 
 class Typed(NamedTuple):
@@ -32,17 +40,18 @@ class Call:
     op: the name of the op, where the call does not stand under it in a table.
     inputs: shapes, filled with numbers drawn uniformly from [low, high); `Typed` ones; or arrays, of which those in f64
         are cast to the dtype under test, but for the positions in `keep`.
-    outputs: shapes, of the dtype under test, and `Typed` ones; empty where the inference of an op says them.
+    outputs: shapes, of the dtype under test, and `Typed` ones; None where the inference of an op says them.
     aliases: output -> the input that it may be written over.
-    length, magnitude: what the tolerance of a comparison grows with.
+    length, magnitude: what the tolerance of a comparison grows with; a magnitude of 0 is that of the result.
     flops: its arithmetic, 0 where bytes decide how long it takes.
+    tags: who it is for, where not for all.
     """
 
     op: str = ""
     label: str = ""
     inputs: tuple[Any, ...]
     attrs: Mapping[str, Any] = field(default_factory=dict)
-    outputs: tuple[Any, ...] = ()
+    outputs: tuple[Any, ...] | None = None
     aliases: Mapping[int, int] = field(default_factory=dict)
     keep: tuple[int, ...] = ()
     low: float = -2.0
@@ -50,10 +59,15 @@ class Call:
     length: int = 1
     magnitude: float = 1.0
     flops: int = 0
+    tags: tuple[Tag, ...] = ()
 
-    def make_inputs(self, dtype: np.dtype) -> list[Array]:
-        """Fresh arrays, which a kernel may write over. They are the same at every call."""
-        random = np.random.default_rng(0)
+    def make_inputs(self, dtype: np.dtype, *, seed: int = 0) -> list[Array]:
+        """Fresh arrays, which a kernel may write over. They are the same at every call.
+
+        Integers are rounded away from 0, so that divisors are never 0 where floats are not; unsigned ones are absolute
+        values. Truths are what lies above the middle.
+        """
+        random = np.random.default_rng(seed)
         return [self._make_input(position, given, dtype, random) for position, given in enumerate(self.inputs)]
 
     def _make_input(self, position: int, given: Any, dtype: np.dtype, random: np.random.Generator) -> Array:
@@ -63,11 +77,13 @@ class Call:
         if isinstance(given, Typed) and np.dtype(given.dtype).kind == "i":
             return np.asarray(random.integers(0, given.below, given.shape), given.dtype)
         shape, own = _shape_and_dtype(given, dtype)
-        return np.asarray(random.uniform(self.low, self.high, shape)).astype(own)
-
-    def make_outputs(self, dtype: np.dtype) -> list[Array]:
-        """Arrays filled with a value that no result has by chance."""
-        return [np.full(shape, 77, own) for shape, own in (_shape_and_dtype(given, dtype) for given in self.outputs)]
+        numbers = np.asarray(random.uniform(self.low, self.high, shape))
+        if own.kind == "b":
+            return np.asarray(numbers > (self.low + self.high) / 2)
+        if own.kind in "iu":
+            numbers = np.where(numbers < 0, np.floor(numbers), np.ceil(numbers))
+            numbers = np.abs(numbers) if own.kind == "u" else numbers
+        return np.asarray(numbers).astype(own)
 
     def problem(self, dtype: DType, device: Device = CPU, *, op: str = "") -> Problem:
         """What a kernel of `op`, by default the call's own, is chosen for."""
@@ -79,8 +95,18 @@ class Call:
             shape, own = _shape_and_dtype(given, dtype.numpy)
             return tensor_type(shape, as_dtype(own), device=device)
 
-        inputs, outputs = ([type_of(*pair) for pair in enumerate(given)] for given in (self.inputs, self.outputs))
+        inputs, outputs = ([type_of(*pair) for pair in enumerate(given)] for given in (self.inputs, self.outputs or ()))
         return Problem(op or self.op, inputs, outputs, self.attrs)
+
+
+def large(label: str, *inputs: Any, flops: int = 0, **attrs: Any) -> Call:
+    """A call that benchmarks time: sizes of training, on values around one, so that no kernel takes a special path."""
+    return Call(label=label, inputs=inputs, attrs=attrs, low=0.5, high=1.5, flops=flops, tags=("large",))
+
+
+def outputs_of(problem: Problem) -> list[Array]:
+    """Arrays to write the outputs of a problem into, filled with a value that no result has by chance."""
+    return [np.full(each.array_shape, 77, each.array_dtype) for each in problem.outputs]
 
 
 def _shape_and_dtype(given: Shape | Typed, dtype: np.dtype) -> tuple[Shape, np.dtype]:

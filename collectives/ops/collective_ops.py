@@ -32,8 +32,9 @@ from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import zeros_like
 from dtrain.functional import equal, logical_or, not_equal, stack, where
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
 from dtrain.kernels.array_module import Array
+from dtrain.kernels.call import Call
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.registry import register_kernel
 from dtrain.passes.eliminate_common_subexpressions import eliminate_common_subexpressions
@@ -41,15 +42,15 @@ from dtrain.passes.pipeline import Pass, register_pass_for
 from dtrain.runtime.buckets import BUCKET_MEMBERS
 
 # The registry test runs these alone, where every collective is an identity up to shape.
-_ALONE = [Sample(inputs=((1, 3),), attrs={"group": "world"}), Sample(inputs=((1, 0),), attrs={"group": "world"})]
+_ALONE = [Call(inputs=((1, 3),), attrs={"group": "world"}), Call(inputs=((1, 0),), attrs={"group": "world"})]
 _ALONE_SIZED = [
-    Sample(inputs=((1, 3),), attrs={"group": "world", "size": 1}),
-    Sample(inputs=((1, 0),), attrs={"group": "world", "size": 1}),
+    Call(inputs=((1, 3),), attrs={"group": "world", "size": 1}),
+    Call(inputs=((1, 0),), attrs={"group": "world", "size": 1}),
 ]
 
 
 def _collective(name: str, **options: Any) -> Op:
-    options.setdefault("samples", lambda: _ALONE)
+    options.setdefault("calls", lambda: _ALONE)
     return register_op(Op(name=name, is_collective=True, dtypes=ALL, **options))
 
 
@@ -191,8 +192,8 @@ ALL_REDUCE_MANY = _collective(
     infer=_all_reduce_many_infer,
     grad=_all_reduce_many_grad,
     aliases=lambda attrs: {index: index for index in range(len(attrs["labels"]))},
-    samples=lambda: [
-        Sample(inputs=((3,), (2, 2)), attrs={"group": "world", "op": "sum", "labels": ("a", "b")}, grad=False)
+    calls=lambda: [
+        Call(inputs=((3,), (2, 2)), attrs={"group": "world", "op": "sum", "labels": ("a", "b")}, tags=("no gradient",))
     ],
 )
 
@@ -238,7 +239,7 @@ def _all_gather_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (rows.reshape(x.shape),)
 
 
-ALL_GATHER = _collective("all_gather", infer=_all_gather_infer, grad=_all_gather_grad, samples=lambda: _ALONE_SIZED)
+ALL_GATHER = _collective("all_gather", infer=_all_gather_infer, grad=_all_gather_grad, calls=lambda: _ALONE_SIZED)
 
 
 def _run_all_gather(x: Array, *, out: Array, group: str, size: int) -> None:
@@ -278,7 +279,7 @@ REDUCE_SCATTER = _collective(
     infer=_reduce_scatter_infer,
     grad=_reduce_scatter_grad,
     saves_outputs=True,
-    samples=lambda: _ALONE_SIZED,
+    calls=lambda: _ALONE_SIZED,
 )
 
 
@@ -311,7 +312,7 @@ BROADCAST = _collective(
     "broadcast",
     infer=_broadcast_infer,
     grad=_broadcast_grad,
-    samples=lambda: [Sample(inputs=((2, 3),), attrs={"group": "world", "root": 0})],
+    calls=lambda: [Call(inputs=((2, 3),), attrs={"group": "world", "root": 0})],
 )
 
 
@@ -339,7 +340,7 @@ def _all_to_all_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (all_to_all(grad, group=node.attrs["group"]),)
 
 
-ALL_TO_ALL = _collective("all_to_all", infer=_all_to_all_infer, grad=_all_to_all_grad, samples=lambda: _ALONE_SIZED)
+ALL_TO_ALL = _collective("all_to_all", infer=_all_to_all_infer, grad=_all_to_all_grad, calls=lambda: _ALONE_SIZED)
 
 
 def _run_all_to_all(x: Array, *, out: Array, group: str, size: int) -> None:

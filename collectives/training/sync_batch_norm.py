@@ -21,8 +21,9 @@ from dtrain.collectives.training.forward_pass import ForwardPass, current_pass
 from dtrain.collectives.world.context import get_communicator, is_initialized
 from dtrain.core.apply import apply, apply_tuple
 from dtrain.core.tensor import Tensor
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
 from dtrain.kernels.array_module import Array, array_module
+from dtrain.kernels.call import Call
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.registry import register_kernel
 from dtrain.nn.batch_norm import BatchNorm, SyncBatchNorm
@@ -67,7 +68,7 @@ COMBINE_SUMS = register_op(
         infer=_combine_infer,
         is_collective=True,
         dtypes=(float32, float64),
-        samples=lambda: [Sample(inputs=((3,), (3,)), attrs={"group": "world"})],
+        calls=lambda: [Call(inputs=((3,), (3,)), attrs={"group": "world"})],
     )
 )
 register_kernel(

@@ -16,6 +16,7 @@ from dtrain.base.dtype import as_dtype
 from dtrain.base.errors import DtrainError, GraphError, ShapeError, expected
 from dtrain.base.layout import as_layout
 from dtrain.base.tensor_type import parse_tensor_type
+from dtrain.graph.calls import calls_of
 from dtrain.graph.constant import CONSTANT
 from dtrain.graph.inference import expect_rules, infer_types
 from dtrain.graph.op import Op, all_ops, get_op
@@ -91,10 +92,9 @@ def _expect_attributes(op: Op, attrs: dict[str, Any]) -> None:
 
 
 def _expect_kinds(op: Op, attrs: dict[str, Any]) -> None:
-    """An attribute is a number, a word, … where it is one in a sample of the op; inference sees what it reads only."""
-    samples = op.samples() if op.samples is not None else []
+    """An attribute is a number, a word, … where it is one in a call of the op; inference sees what it reads only."""
     for name, value in attrs.items():
-        kinds = [_kind(sample.attrs[name]) for sample in samples if name in sample.attrs]
+        kinds = [_kind(call.attrs[name]) for call in calls_of(op) if name in call.attrs]
         if kinds and _kind(value) not in kinds:
             wanted = f"{' or '.join(dict.fromkeys(kinds))} for {name}"
             raise GraphError(expected(op.name, wanted, attribute_text(value), _example(op)))
@@ -108,13 +108,12 @@ def _kind(value: Any) -> str:
 
 
 def _example(op: Op) -> str:
-    """The op's first sample as advice."""
-    samples = op.samples() if op.samples is not None else []
-    if not samples:
+    """The op's first call as advice."""
+    if not calls_of(op):
         return ""
-    sample = samples[0]
-    shapes = [getattr(given, "shape", given) for given in sample.inputs]
-    dtypes = [as_dtype(given.dtype).tag if hasattr(given, "dtype") else "f32" for given in sample.inputs]
+    call = calls_of(op)[0]
+    shapes = [getattr(given, "shape", given) for given in call.inputs]
+    dtypes = [as_dtype(given.dtype).tag if hasattr(given, "dtype") else "f32" for given in call.inputs]
     inputs = [f"{tag}[{','.join(map(str, shape))}]" for tag, shape in zip(dtypes, shapes)]
-    attrs = [f"{name}={attribute_text(value)}" for name, value in sample.attrs.items()]
+    attrs = [f"{name}={attribute_text(value)}" for name, value in call.attrs.items()]
     return f'for example "{" ".join([op.name, *inputs, *attrs])}"'

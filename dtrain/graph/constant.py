@@ -11,7 +11,8 @@ from dtrain.base.device import CPU, Device
 from dtrain.base.dtype import from_numpy
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType, tensor_type
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 
 
 def _infer(*, value: Any, device: Device = CPU, type: TensorType | None = None) -> TensorType:
@@ -23,7 +24,7 @@ def _infer(*, value: Any, device: Device = CPU, type: TensorType | None = None) 
     return tensor_type(value.shape, from_numpy(value.dtype), device=device)
 
 
-CONSTANT = register_op(Op(name="constant", infer=_infer, samples=lambda: list[Sample]()))
+CONSTANT = register_op(Op(name="constant", infer=_infer, calls=lambda: list[Call]()))
 
 
 def constant_attrs(array: Any, type: TensorType) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What an op is: one record with everything that the framework must know of it, and the registry of all ops.
 
-An op says how types follow from types (`infer`), how gradients flow (`grad`), which inputs exercise it (`samples`).
+An op says how types follow from types (`infer`), how gradients flow (`grad`), which calls exercise it (`calls`).
 How it is computed is the business of the kernels of the same name. Array values are positional, static attributes
 keyword-only and hashable.
 """
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from dtrain.base.dtype import FLOATS, DType
 from dtrain.base.tensor_type import TensorType
+from dtrain.kernels.call import Call
 from dtrain.kernels.views import VIEWS, View
 
 Types = TensorType | tuple[TensorType, ...]
@@ -21,29 +22,14 @@ GradFunction = Callable[..., tuple[Any, ...]]
 GradReads = Literal["all", "others", "none"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One way to call an op, for tests and benchmarks.
-
-    `inputs` are shapes (random values of the tested dtype), or arrays taken as they are (indices, masks).
-    Values are drawn uniformly from [low, high); `grad` says whether the numeric gradient is well defined there.
-    """
-
-    inputs: tuple[Any, ...]
-    attrs: dict[str, Any] = field(default_factory=dict)
-    low: float = -2.0
-    high: float = 2.0
-    grad: bool = True
-
-
 @dataclass(slots=True, kw_only=True, eq=False)
 class Op:
     """One primitive operation.
 
     infer: (*input types, **attrs) -> output type, or a tuple of them; raises ShapeError or DtypeError.
     grad: (tape node, *output gradients) -> one gradient or None per input; None for an op without gradient.
-    samples: () -> list of Sample; a registered op without samples fails the enumeration test.
-    dtypes: what its inputs may have; `apply` refuses all others, and the samples are tested with each.
+    calls: () -> list of Call, what tests and benchmarks try; a registered op without calls fails the enumeration test.
+    dtypes: what its inputs may have; `apply` refuses all others, and the calls are tested with each.
     beside: positions of inputs that have dtypes of their own (class numbers, indices, counters), which `infer` checks.
     promotes: apply casts all inputs to their common dtype first.
     view: the row of its name in `kernels/views.py`; such an op shows the memory of input 0 and needs no kernel.
@@ -62,7 +48,7 @@ class Op:
     name: str
     infer: InferFunction
     grad: GradFunction | None = None
-    samples: Callable[[], list[Sample]] | None = None
+    calls: Callable[[], list[Call]] | None = None
     dtypes: tuple[DType, ...] = FLOATS
     beside: tuple[int, ...] = ()
     promotes: bool = False

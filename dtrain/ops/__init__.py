@@ -1,4 +1,4 @@
-"""The ops, one family a file; one op = one block: infer, grad, samples, public function.
+"""The ops, one family a file; one op = one block: infer, grad, calls, public function.
 
 Importing this package registers them all: each module of the folder is found by listing it. Users find the public
 functions gathered in `dtrain.functional`.

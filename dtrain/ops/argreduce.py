@@ -10,7 +10,8 @@ from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.infer import normalize_axis, reduced_shape
 from dtrain.ops.one_element import of_one_element
 
@@ -22,7 +23,7 @@ def _arg(name: str) -> Op:
             raise ShapeError(expected(name, "at least one element along the reduced axis", str(x)))
         return x.with_(shape=reduced_shape(x.shape, axes, keepdims), dtype=int64)
 
-    def samples() -> list[Sample]:
+    def calls() -> list[Call]:
         cases = (
             ((2, 5), 1, False),
             ((2, 5, 3), 1, True),
@@ -30,9 +31,9 @@ def _arg(name: str) -> Op:
             ((2, 3), None, True),
             ((0, 3), 1, False),
         )
-        return [Sample(inputs=(shape,), attrs={"axis": axis, "keepdims": keep}) for shape, axis, keep in cases]
+        return [Call(inputs=(shape,), attrs={"axis": axis, "keepdims": keep}) for shape, axis, keep in cases]
 
-    return register_op(Op(name=name, infer=infer, samples=samples, dtypes=ALL))
+    return register_op(Op(name=name, infer=infer, calls=calls, dtypes=ALL))
 
 
 ARGMAX = _arg("argmax")

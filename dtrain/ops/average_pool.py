@@ -9,13 +9,14 @@ from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call, large
 from dtrain.ops.batch_axis import over_batch
 from dtrain.ops.convolution import Pair, PairLike, as_one, as_pair
 from dtrain.ops.infer import as_int
 from dtrain.ops.pool_windows import (
     WINDOW,
-    adaptive_samples,
+    adaptive_calls,
     as_one_row,
     cell_counts,
     cell_type,
@@ -75,12 +76,28 @@ _AVERAGE_CASES: tuple[tuple[Shape, Shape, dict[str, Any]], ...] = (
     ),
 )  # fmt: skip
 
+# As above, of pooling that benchmarks time: halving a plane, and all of it.
+_LARGE_CASES: tuple[tuple[Shape, Shape, dict[str, Any]], ...] = tuple(
+    (x, y, {"kernel_size": size, "stride": size, "padding": (0, 0), "count_include_pad": True})
+    for x, y, size in (((16, 64, 32, 32), (16, 64, 16, 16), (2, 2)), ((16, 512, 7, 7), (16, 512, 1, 1), (7, 7)))
+)
+
+
+def _label(x: Shape, size: Pair) -> str:
+    return f"{'x'.join(map(str, x))}, {size[0]}x{size[1]}/{size[0]}"
+
+
+def _average_calls() -> list[Call]:
+    timed = [large(_label(x, attrs["kernel_size"]), x, **attrs) for x, _, attrs in _LARGE_CASES]
+    return [Call(inputs=(x,), attrs=attrs) for x, _, attrs in _AVERAGE_CASES] + timed
+
+
 AVERAGE = register_op(
     Op(
         name="avg_pool2d",
         infer=_infer_average,
         grad=_grad_average,
-        samples=lambda: [Sample(inputs=(x,), attrs=attrs) for x, _, attrs in _AVERAGE_CASES],
+        calls=_average_calls,
     )
 )
 
@@ -98,12 +115,17 @@ def _grad_average_backward(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (apply(AVERAGE, grad, **attrs),)
 
 
+def _average_backward_calls() -> list[Call]:
+    timed = [large(_label(x, attrs["kernel_size"]), y, input_shape=x, **attrs) for x, y, attrs in _LARGE_CASES]
+    return [Call(inputs=(y,), attrs={"input_shape": x, **attrs}) for x, y, attrs in _AVERAGE_CASES] + timed
+
+
 AVERAGE_BACKWARD = register_op(
     Op(
         name="avg_pool2d_backward",
         infer=_infer_average_backward,
         grad=_grad_average_backward,
-        samples=lambda: [Sample(inputs=(y,), attrs={"input_shape": x, **attrs}) for x, y, attrs in _AVERAGE_CASES],
+        calls=_average_backward_calls,
     )
 )
 
@@ -175,7 +197,7 @@ ADAPTIVE_AVERAGE = register_op(
         name="adaptive_avg_pool2d",
         infer=_infer_adaptive_average,
         grad=_grad_adaptive_average,
-        samples=adaptive_samples,
+        calls=adaptive_calls,
     )
 )
 
@@ -194,9 +216,11 @@ ADAPTIVE_AVERAGE_BACKWARD = register_op(
         name="adaptive_avg_pool2d_backward",
         infer=_infer_adaptive_average_backward,
         grad=_grad_adaptive_average_backward,
-        samples=lambda: [
-            Sample(inputs=((2, 3, 1, 1),), attrs={"input_shape": (2, 3, 6, 5)}),
-            Sample(inputs=((1, 2, 3, 4),), attrs={"input_shape": (1, 2, 5, 7)}),
+        calls=lambda: [
+            Call(inputs=((2, 3, 1, 1),), attrs={"input_shape": (2, 3, 6, 5)}),
+            Call(inputs=((1, 2, 3, 4),), attrs={"input_shape": (1, 2, 5, 7)}),
+            large("16x64x32x32 to 1x1", (16, 64, 1, 1), input_shape=(16, 64, 32, 32)),
+            large("16x64x32x32 to 4x4", (16, 64, 4, 4), input_shape=(16, 64, 32, 32)),
         ],
     )
 )

@@ -19,7 +19,8 @@ from dtrain.core.context import is_grad_enabled, no_grad
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import ones, zeros
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call, large
 from dtrain.ops.binary import maximum
 from dtrain.ops.infer import floating
 from dtrain.ops.normalization import accumulation, as_eps, standardized, standardized_gradient
@@ -50,6 +51,15 @@ def _channels(op: str, stats: TensorType) -> int:
     return (stats.shape[-1] - 1) // 2
 
 
+def _timed(*inputs: str) -> list[Call]:
+    """Inputs that benchmarks time, by letters: x, c for a number a channel, s for packed statistics."""
+    found = []
+    for x in ((16, 64, 16, 16), (16, 512, 2, 2), (256, 512)):
+        shapes = {"x": x, "c": (x[1],), "s": (2 * x[1] + 1,)}
+        found.append(large("x".join(map(str, x)), *(shapes[letter] for letter in inputs)))
+    return found
+
+
 # Forward --------------------------------------------------------------------------------------------------------------
 
 
@@ -61,10 +71,11 @@ STATISTICS = register_op(
     Op(
         name="batch_norm_statistics",
         infer=_infer_statistics,
-        samples=lambda: [
-            Sample(inputs=((4, 3, 2, 5),)),
-            Sample(inputs=((7, 2),), low=98.0, high=102.0),
-            Sample(inputs=((0, 3, 2, 2),)),
+        calls=lambda: [
+            Call(inputs=((4, 3, 2, 5),)),
+            Call(inputs=((7, 2),), low=98.0, high=102.0),
+            Call(inputs=((0, 3, 2, 2),)),
+            *_timed(*"x"),
         ],
     )
 )
@@ -80,7 +91,11 @@ MERGE = register_op(
         name="batch_norm_merge",
         infer=_infer_merge,
         dtypes=(float32, float64),
-        samples=lambda: [Sample(inputs=((3, 7),), low=0.5, high=4.0), Sample(inputs=((1, 5),), low=0.5, high=4.0)],
+        calls=lambda: [
+            Call(inputs=((3, 7),), low=0.5, high=4.0),
+            Call(inputs=((1, 5),), low=0.5, high=4.0),
+            large("8 ranks x 256", (8, 513)),
+        ],
     )
 )
 
@@ -95,7 +110,7 @@ MOMENTS = register_op(
         name="batch_norm_moments",
         infer=_infer_moments,
         dtypes=(float32, float64),
-        samples=lambda: [Sample(inputs=((7,),), attrs={"eps": 1e-5}, low=1.0, high=4.0)],
+        calls=lambda: [Call(inputs=((7,),), attrs={"eps": 1e-5}, low=1.0, high=4.0), large("256", (513,), eps=1e-5)],
     )
 )
 
@@ -149,9 +164,10 @@ NORMALIZE = register_op(
         name="batch_norm_normalize",
         infer=_infer_normalize,
         grad=_grad_normalize,
-        samples=lambda: [
-            Sample(inputs=((4, 3, 2, 5), (3,), (3,), (3,), (3,)), low=0.5),
-            Sample(inputs=((4, 2), (2,), (2,), (2,), (2,)), low=0.5),
+        calls=lambda: [
+            Call(inputs=((4, 3, 2, 5), (3,), (3,), (3,), (3,)), low=0.5),
+            Call(inputs=((4, 2), (2,), (2,), (2,), (2,)), low=0.5),
+            *_timed(*"xcccc"),
         ],
     )
 )
@@ -172,7 +188,10 @@ UPDATE_RUNNING = register_op(
         name="batch_norm_update_running",
         infer=_infer_update_running,
         aliases={0: 0, 1: 1},
-        samples=lambda: [Sample(inputs=((3,), (3,), (7,)), attrs={"momentum": 0.1}, low=2.0, high=4.0)],
+        calls=lambda: [
+            Call(inputs=((3,), (3,), (7,)), attrs={"momentum": 0.1}, low=2.0, high=4.0),
+            large("256", (256,), (256,), (513,), momentum=0.1),
+        ],
     )
 )
 
@@ -193,9 +212,10 @@ BACKWARD_SUMS = register_op(
     Op(
         name="batch_norm_backward_sums",
         infer=_infer_backward_sums,
-        samples=lambda: [
-            Sample(inputs=((4, 3, 2, 5), (4, 3, 2, 5), (3,), (3,))),
-            Sample(inputs=((0, 2), (0, 2), (2,), (2,))),
+        calls=lambda: [
+            Call(inputs=((4, 3, 2, 5), (4, 3, 2, 5), (3,), (3,))),
+            Call(inputs=((0, 2), (0, 2), (2,), (2,))),
+            *_timed(*"xxcc"),
         ],
     )
 )
@@ -222,9 +242,10 @@ BACKWARD_DATA = register_op(
     Op(
         name="batch_norm_backward_data",
         infer=_infer_backward_data,
-        samples=lambda: [
-            Sample(inputs=((4, 3, 2, 5), (4, 3, 2, 5), (3,), (3,), (3,), (3,), (3,), (7,)), low=1.0, high=3.0),
-            Sample(inputs=((4, 2), (4, 2), (2,), (2,), (2,), (2,), (2,), (5,)), low=1.0, high=3.0),
+        calls=lambda: [
+            Call(inputs=((4, 3, 2, 5), (4, 3, 2, 5), (3,), (3,), (3,), (3,), (3,), (7,)), low=1.0, high=3.0),
+            Call(inputs=((4, 2), (4, 2), (2,), (2,), (2,), (2,), (2,), (5,)), low=1.0, high=3.0),
+            *_timed(*"xxcccccs"),
         ],
     )
 )

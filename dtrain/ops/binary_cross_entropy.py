@@ -10,7 +10,8 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.activation import softplus
 from dtrain.ops.binary import maximum
 from dtrain.ops.infer import floating
@@ -56,10 +57,10 @@ BINARY_CROSS_ENTROPY = register_op(
         grad=_grad,
         promotes=True,
         checks=True,
-        samples=lambda: [
-            Sample(inputs=((3, 4), (3, 4)), low=0.1, high=0.9),
-            Sample(inputs=((), ()), low=0.1, high=0.9),
-            Sample(inputs=((0, 2), (0, 2)), low=0.1, high=0.9),
+        calls=lambda: [
+            Call(inputs=((3, 4), (3, 4)), low=0.1, high=0.9),
+            Call(inputs=((), ()), low=0.1, high=0.9),
+            Call(inputs=((0, 2), (0, 2)), low=0.1, high=0.9),
         ],
     )
 )

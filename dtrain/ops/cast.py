@@ -12,7 +12,8 @@ from dtrain.core.apply import cast as cast_to
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.layout_rules import computes_lane_by_lane
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 
 
 def _cast_infer(x: TensorType, *, dtype: DType) -> TensorType:
@@ -23,14 +24,17 @@ def _cast_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (cast_to(grad, node.inputs[0].dtype),)
 
 
-def _cast_samples() -> list[Sample]:
+def _cast_calls() -> list[Call]:
     kinds = (float64, float32, float16, int32)
     # The numeric gradient sees only what f64 holds: narrower results are steps.
-    return [Sample(inputs=((2, 3),), attrs={"dtype": dtype}, grad=dtype is float64) for dtype in kinds]
+    return [
+        Call(inputs=((2, 3),), attrs={"dtype": dtype}, tags=() if dtype is float64 else ("no gradient",))
+        for dtype in kinds
+    ]
 
 
 CAST = register_op(
-    Op(name="cast", infer=_cast_infer, grad=_cast_grad, samples=_cast_samples, dtypes=ALL, grad_reads="none")
+    Op(name="cast", infer=_cast_infer, grad=_cast_grad, calls=_cast_calls, dtypes=ALL, grad_reads="none")
 )
 
 
@@ -47,7 +51,7 @@ COPY = register_op(
         name="copy",
         infer=_copy_infer,
         grad=_copy_grad,
-        samples=lambda: [Sample(inputs=((2, 3),)), Sample(inputs=((),)), Sample(inputs=((0, 3),))],
+        calls=lambda: [Call(inputs=((2, 3),)), Call(inputs=((),)), Call(inputs=((0, 3),))],
         dtypes=ALL,
         grad_reads="none",
     )
@@ -67,7 +71,7 @@ TO_DEVICE = register_op(
         name="to_device",
         infer=_to_device_infer,
         grad=_to_device_grad,
-        samples=lambda: [Sample(inputs=((2, 3),), attrs={"device": CPU}), Sample(inputs=((),), attrs={"device": CPU})],
+        calls=lambda: [Call(inputs=((2, 3),), attrs={"device": CPU}), Call(inputs=((),), attrs={"device": CPU})],
         dtypes=ALL,
         grad_reads="none",
     )

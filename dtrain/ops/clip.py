@@ -14,7 +14,8 @@ from dtrain.core.apply import apply, as_tensors
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.layout_rules import computes_lane_by_lane
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.cast import as_floating
 from dtrain.ops.comparison import greater, less
 from dtrain.ops.where import where, where_sloped
@@ -35,12 +36,12 @@ def _clip_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (where_sloped(inside, grad, x),)
 
 
-def _clip_samples() -> list[Sample]:
+def _clip_calls() -> list[Call]:
     limits: list[tuple[float | None, float | None]] = [(0, 1), (None, 1), (1, None)]
-    return [Sample(inputs=((4, 5),), attrs={"low": low, "high": high}) for low, high in limits]
+    return [Call(inputs=((4, 5),), attrs={"low": low, "high": high}) for low, high in limits]
 
 
-CLIP = register_op(Op(name="clip", infer=_clip_infer, grad=_clip_grad, samples=_clip_samples, dtypes=NUMBERS))
+CLIP = register_op(Op(name="clip", infer=_clip_infer, grad=_clip_grad, calls=_clip_calls, dtypes=NUMBERS))
 computes_lane_by_lane(CLIP)
 
 

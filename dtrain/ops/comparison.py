@@ -17,9 +17,9 @@ from dtrain.core.tensor import Tensor, install_methods
 from dtrain.core.tensor_factory import full
 from dtrain.graph.layout_rules import computes_lane_by_lane
 from dtrain.graph.op import Op, get_op, register_op
-from dtrain.ops.binary import binary_samples
+from dtrain.ops.binary import binary_calls
 from dtrain.ops.infer import boolean, broadcast_shapes
-from dtrain.ops.unary import unary_samples
+from dtrain.ops.unary import unary_calls
 
 BITS = (bool_, *INTEGERS)
 
@@ -28,12 +28,12 @@ def _comparison(name: str) -> Op:
     def infer(x: TensorType, y: TensorType) -> TensorType:
         return boolean(x.with_(shape=broadcast_shapes(name, x.shape, y.shape)))
 
-    op = Op(name=name, infer=infer, promotes=True, samples=binary_samples(grad=False), dtypes=ALL)
+    op = Op(name=name, infer=infer, promotes=True, calls=binary_calls(), dtypes=ALL)
     return computes_lane_by_lane(register_op(op))
 
 
 def _test(name: str) -> Op:
-    op = Op(name=name, infer=boolean, samples=unary_samples(-2, 2, grad=False), dtypes=ALL)
+    op = Op(name=name, infer=boolean, calls=unary_calls(-2, 2), dtypes=ALL)
     return computes_lane_by_lane(register_op(op))
 
 
@@ -43,7 +43,7 @@ def _bits(name: str, low: float = -2.0) -> Op:
         return x.with_(shape=broadcast_shapes(name, x.shape, y.shape))
 
     dtypes = INTEGERS if name.endswith("shift") else BITS
-    op = Op(name=name, infer=infer, promotes=True, samples=binary_samples(low, 5, grad=False), dtypes=dtypes)
+    op = Op(name=name, infer=infer, promotes=True, calls=binary_calls(low, 5), dtypes=dtypes)
     return computes_lane_by_lane(register_op(op))
 
 
@@ -77,9 +77,7 @@ def _bitwise_not_infer(x: TensorType) -> TensorType:
     return _expect_bits("bitwise_not", x)
 
 
-BITWISE_NOT = register_op(
-    Op(name="bitwise_not", infer=_bitwise_not_infer, samples=unary_samples(-5, 5, grad=False), dtypes=BITS)
-)
+BITWISE_NOT = register_op(Op(name="bitwise_not", infer=_bitwise_not_infer, calls=unary_calls(-5, 5), dtypes=BITS))
 computes_lane_by_lane(BITWISE_NOT)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 from dtrain.base.errors import ShapeError, expected
@@ -15,7 +16,8 @@ from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call, large
 from dtrain.ops.batch_axis import over_batch
 from dtrain.ops.infer import as_int, expect_ndim, floating, same_dtype
 from dtrain.ops.joining import pad
@@ -147,27 +149,61 @@ _CASES: tuple[tuple[Shape, Shape, dict[str, Any]], ...] = (
 )
 
 
-def _cases(pick: str) -> list[Sample]:
-    samples = []
-    for x, weight, attrs in _CASES:
-        y = _output_shape("conv2d", x, weight, **attrs)
-        if pick == "forward":
-            samples.append(Sample(inputs=(x, weight), attrs=attrs))
-        elif pick == "data":
-            samples.append(Sample(inputs=(y, weight), attrs={"input_shape": x, **attrs}))
-        else:
-            samples.append(Sample(inputs=(y, x), attrs={"weight_shape": weight, **attrs}))
-    return samples
+# x, weight, stride and groups of layers that benchmarks time: of a ResNet-18, its pointwise ones, and depthwise ones.
+_LAYERS: tuple[tuple[Shape, Shape, int, int], ...] = (
+    ((16, 64, 16, 16), (64, 64, 3, 3), 1, 1),
+    ((16, 128, 8, 8), (128, 128, 3, 3), 1, 1),
+    ((16, 128, 8, 8), (256, 128, 3, 3), 2, 1),
+    ((16, 512, 2, 2), (512, 512, 3, 3), 1, 1),
+    ((16, 64, 16, 16), (128, 64, 1, 1), 1, 1),
+    ((16, 96, 32, 32), (96, 1, 3, 3), 1, 96),
+    ((16, 96, 32, 32), (96, 1, 3, 3), 2, 96),
+)
+
+Inputs = tuple[tuple[Shape, Shape], dict[str, Any]]
 
 
-CONV2D = register_op(Op(name="conv2d", infer=_infer, grad=_grad, promotes=True, samples=lambda: _cases("forward")))
+def _forward(x: Shape, y: Shape, weight: Shape, attrs: dict[str, Any]) -> Inputs:
+    return (x, weight), attrs
+
+
+def _data(x: Shape, y: Shape, weight: Shape, attrs: dict[str, Any]) -> Inputs:
+    return (y, weight), {"input_shape": x, **attrs}
+
+
+def _weights(x: Shape, y: Shape, weight: Shape, attrs: dict[str, Any]) -> Inputs:
+    return (y, x), {"weight_shape": weight, **attrs}
+
+
+def _calls(inputs_of: Callable[..., Inputs]) -> Callable[[], list[Call]]:
+    """The calls of one of the three ops, which takes these of the input, the output, the weight and the attributes."""
+
+    def calls() -> list[Call]:
+        found = []
+        for x, weight, attrs in _CASES:
+            inputs, given = inputs_of(x, _output_shape("conv2d", x, weight, **attrs), weight, attrs)
+            found.append(Call(inputs=inputs, attrs=given))
+        for x, weight, stride, groups in _LAYERS:
+            kernel = weight[2]
+            attrs = _attrs((stride, stride), (kernel // 2, kernel // 2), groups=groups)
+            y = _output_shape("conv2d", x, weight, **attrs)
+            inputs, given = inputs_of(x, y, weight, attrs)
+            label = f"{'x'.join(map(str, x))} to {weight[0]}, {kernel}x{kernel}/{stride}"
+            label += f", {groups} groups" if groups > 1 else ""
+            found.append(large(label, *inputs, flops=2 * prod(y) * prod(weight[1:]), **given))
+        return found
+
+    return calls
+
+
+CONV2D = register_op(Op(name="conv2d", infer=_infer, grad=_grad, promotes=True, calls=_calls(_forward)))
 BACKWARD_DATA = register_op(
     Op(
         name="conv2d_backward_data",
         infer=_infer_backward_data,
         grad=_grad_backward_data,
         promotes=True,
-        samples=lambda: _cases("data"),
+        calls=_calls(_data),
     )
 )
 BACKWARD_WEIGHTS = register_op(
@@ -175,7 +211,7 @@ BACKWARD_WEIGHTS = register_op(
         name="conv2d_backward_weights",
         infer=_infer_backward_weights,
         grad=_grad_backward_weights,
-        samples=lambda: _cases("weights"),
+        calls=_calls(_weights),
     )
 )
 

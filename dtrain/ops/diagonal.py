@@ -11,7 +11,8 @@ from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import arange, full
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.cast import copy
 from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis, same_dtype
 from dtrain.ops.joining import pad
@@ -74,11 +75,11 @@ DIAGONAL = register_op(
         infer=_infer_diagonal,
         grad=_grad_diagonal,
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((3, 4),), attrs={"offset": 1, "axis1": 0, "axis2": 1}),
-            Sample(inputs=((4, 2, 3),), attrs={"offset": -1, "axis1": 0, "axis2": 2}),
-            Sample(inputs=((3, 2, 2),), attrs={"offset": 0, "axis1": 2, "axis2": 1}),
-            Sample(inputs=((2, 3),), attrs={"offset": 3, "axis1": 0, "axis2": 1}),
+        calls=lambda: [
+            Call(inputs=((3, 4),), attrs={"offset": 1, "axis1": 0, "axis2": 1}),
+            Call(inputs=((4, 2, 3),), attrs={"offset": -1, "axis1": 0, "axis2": 2}),
+            Call(inputs=((3, 2, 2),), attrs={"offset": 0, "axis1": 2, "axis2": 1}),
+            Call(inputs=((2, 3),), attrs={"offset": 3, "axis1": 0, "axis2": 1}),
         ],
     )
 )
@@ -105,10 +106,10 @@ DIAGONAL_SCATTER = register_op(
         grad=_grad_diagonal_scatter,
         grad_reads="none",
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((3, 4), (3,)), attrs={"offset": 1, "axis1": 0, "axis2": 1}),
-            Sample(inputs=((4, 2, 3), ()), attrs={"offset": -1, "axis1": 0, "axis2": 2}),
-            Sample(inputs=((2, 3), (0,)), attrs={"offset": -2, "axis1": 0, "axis2": 1}),
+        calls=lambda: [
+            Call(inputs=((3, 4), (3,)), attrs={"offset": 1, "axis1": 0, "axis2": 1}),
+            Call(inputs=((4, 2, 3), ()), attrs={"offset": -1, "axis1": 0, "axis2": 2}),
+            Call(inputs=((2, 3), (0,)), attrs={"offset": -2, "axis1": 0, "axis2": 1}),
         ],
     )
 )

@@ -10,7 +10,8 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.infer import expect_ndim
 
 
@@ -41,12 +42,12 @@ EMBEDDING = register_op(
         dtypes=ALL,
         beside=(0,),
         checks=True,
-        samples=lambda: [
-            Sample(inputs=(_ROWS, (4, 5)), attrs={"padding_index": None}),
-            Sample(inputs=(np.array(2), (4, 5)), attrs={"padding_index": None}),
-            Sample(inputs=(np.zeros((0,), dtype=np.int32), (4, 5)), attrs={"padding_index": None}),
+        calls=lambda: [
+            Call(inputs=(_ROWS, (4, 5)), attrs={"padding_index": None}),
+            Call(inputs=(np.array(2), (4, 5)), attrs={"padding_index": None}),
+            Call(inputs=(np.zeros((0,), dtype=np.int32), (4, 5)), attrs={"padding_index": None}),
             # The gradient leaves out row 3 on purpose, so it is not the numeric one.
-            Sample(inputs=(_ROWS, (4, 5)), attrs={"padding_index": 3}, grad=False),
+            Call(inputs=(_ROWS, (4, 5)), attrs={"padding_index": 3}, tags=("no gradient",)),
         ],
     )
 )
@@ -81,9 +82,9 @@ BACKWARD = register_op(
         grad=_grad_backward,
         beside=(0,),
         checks=True,
-        samples=lambda: [
-            Sample(inputs=(_ROWS, (2, 3, 5)), attrs={"num_embeddings": 4, "padding_index": None}),
-            Sample(inputs=(_ROWS, (2, 3, 5)), attrs={"num_embeddings": 4, "padding_index": 3}),
+        calls=lambda: [
+            Call(inputs=(_ROWS, (2, 3, 5)), attrs={"num_embeddings": 4, "padding_index": None}),
+            Call(inputs=(_ROWS, (2, 3, 5)), attrs={"num_embeddings": 4, "padding_index": 3}),
         ],
     )
 )

@@ -9,6 +9,7 @@ in one place, `_reducing`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from itertools import product
 from typing import Any
@@ -20,7 +21,8 @@ from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
 from dtrain.graph.layout_rules import computes_lane_by_lane
-from dtrain.graph.op import GradFunction, GradReads, Op, Sample, register_op
+from dtrain.graph.op import GradFunction, GradReads, Op, register_op
+from dtrain.kernels.call import Call, large
 from dtrain.kernels.formula.derivative import product_with
 from dtrain.kernels.formula.expression import Number, Value, depends_on
 from dtrain.kernels.formula.kernel import Kernel
@@ -58,6 +60,12 @@ def _reducing(rule: Rule, roundings: int) -> Rule:
     return (reduced, reduced_unless_equal, rounded)[min(roundings, 2)]
 
 
+def _timed(num_inputs: int, attrs: dict[str, Any], low: float, high: float) -> list[Call]:
+    """Hidden states of an MLP, and images of a convolutional network; around one if that is in the domain."""
+    calls = [large(f"{size}", *((size,),) * num_inputs, **attrs) for size in (64 * 256, 16 * 64 * 32 * 32)]
+    return calls if (low, high) == Row.domain else [replace(call, low=low, high=high) for call in calls]
+
+
 # Ops of gradients -----------------------------------------------------------------------------------------------------
 
 
@@ -84,13 +92,14 @@ def _backward_op(
                 towards[position] = second(saved[position - 1].shape, *tensors, **node.attrs)
         return tuple(towards)
 
-    def samples() -> list[Sample]:
+    def calls() -> list[Call]:
         shapes: Any = [(shape,) * 2 for shape in _SHAPES]
         if len(seconds) == 2:
             shapes = [(broadcast_shapes(name, *pair), *pair) for pair in _PAIRS]
-        return [Sample(inputs=inputs, attrs=each, low=low, high=high) for each in attrs for inputs in shapes]
+        small = [Call(inputs=inputs, attrs=each, low=low, high=high) for each in attrs for inputs in shapes]
+        return small + _timed(1 + len(seconds), attrs[0], low, high)
 
-    op = register_op(Op(name=name, infer=infer, grad=grad_rule, samples=samples))
+    op = register_op(Op(name=name, infer=infer, grad=grad_rule, calls=calls))
     return computes_lane_by_lane(op)
 
 
@@ -108,10 +117,11 @@ def elementwise_op(name: str, *, second: Rule | None = None, attrs: Attrs = ({},
     def grad_rule(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
         return (apply(backward, grad, node.inputs[0], **node.attrs),)
 
-    def samples() -> list[Sample]:
-        return [Sample(inputs=(shape,), attrs=each, low=-4, high=4) for each in attrs for shape in _SHAPES]
+    def calls() -> list[Call]:
+        small = [Call(inputs=(shape,), attrs=each, low=-4, high=4) for each in attrs for shape in _SHAPES]
+        return small + _timed(1, attrs[0], *Row.domain)
 
-    return computes_lane_by_lane(register_op(Op(name=name, infer=infer, grad=grad_rule, samples=samples)))
+    return computes_lane_by_lane(register_op(Op(name=name, infer=infer, grad=grad_rule, calls=calls)))
 
 
 # Rows -----------------------------------------------------------------------------------------------------------------
@@ -187,15 +197,16 @@ def _register(row: Row) -> Op:
     infer, grad_rule, grad_reads = (_binary if row.is_binary else _unary)(row, attrs)
     low, high = row.domain
 
-    def samples() -> list[Sample]:
+    def calls() -> list[Call]:
         shapes: Any = _PAIRS if row.is_binary else [(shape,) for shape in _SHAPES]
-        return [Sample(inputs=inputs, attrs=each, low=low, high=high) for each in attrs for inputs in shapes]
+        small = [Call(inputs=inputs, attrs=each, low=low, high=high) for each in attrs for inputs in shapes]
+        return small + _timed(2 if row.is_binary else 1, attrs[0], low, high)
 
     op = Op(
         name=row.name,
         infer=infer,
         grad=grad_rule,
-        samples=samples,
+        calls=calls,
         dtypes=_DTYPES[row.dtypes],
         promotes=row.is_binary,
         saves_outputs=not row.is_binary and row.saved == Y,

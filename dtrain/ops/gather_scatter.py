@@ -17,7 +17,8 @@ from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import arange, full, full_like, zeros
-from dtrain.graph.op import Op, Sample, get_op, register_op
+from dtrain.graph.op import Op, get_op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis, same_dtype
 from dtrain.ops.one_element import as_vector
 from dtrain.ops.shape import broadcast_to, reshape
@@ -63,11 +64,11 @@ GATHER = register_op(
         grad=_grad_gather,
         checks=True,
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((3, 5), _INDEX), attrs={"axis": 0}),
-            Sample(inputs=((2, 3), _INDEX), attrs={"axis": 1}),
-            Sample(inputs=((2, 4, 3), _INDEX[..., None]), attrs={"axis": 2}),
-            Sample(inputs=((3, 2), np.zeros((0, 2), dtype=np.int64)), attrs={"axis": 0}),
+        calls=lambda: [
+            Call(inputs=((3, 5), _INDEX), attrs={"axis": 0}),
+            Call(inputs=((2, 3), _INDEX), attrs={"axis": 1}),
+            Call(inputs=((2, 4, 3), _INDEX[..., None]), attrs={"axis": 2}),
+            Call(inputs=((3, 2), np.zeros((0, 2), dtype=np.int64)), attrs={"axis": 0}),
         ],
     )
 )
@@ -159,9 +160,9 @@ SCATTER = register_op(
         grad=_grad_scatter,
         checks=True,
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((3, 5), _DISTINCT, (2, 4)), attrs={"axis": 0}),
-            Sample(inputs=((2, 4), np.array([[3, 0], [1, 1]]), (2, 2)), attrs={"axis": 1}),
+        calls=lambda: [
+            Call(inputs=((3, 5), _DISTINCT, (2, 4)), attrs={"axis": 0}),
+            Call(inputs=((2, 4), np.array([[3, 0], [1, 1]]), (2, 2)), attrs={"axis": 1}),
         ],
     )
 )
@@ -209,9 +210,9 @@ SCATTER_ADD = register_op(
         grad_reads="others",
         checks=True,
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((3, 5), _INDEX, (2, 4)), attrs={"axis": 0}),
-            Sample(inputs=((2, 4), np.array([[3, 3], [1, 1]]), (2, 2)), attrs={"axis": 1}),
+        calls=lambda: [
+            Call(inputs=((3, 5), _INDEX, (2, 4)), attrs={"axis": 0}),
+            Call(inputs=((2, 4), np.array([[3, 3], [1, 1]]), (2, 2)), attrs={"axis": 1}),
         ],
     )
 )
@@ -245,10 +246,10 @@ ONE_HOT = register_op(
         infer=_infer_one_hot,
         checks=True,
         dtypes=INTEGERS,
-        samples=lambda: [
-            Sample(inputs=(np.array([2, 0, 1]),), attrs={"num_classes": 4, "dtype": int64}),
-            Sample(inputs=(np.array([[1], [0]], dtype=np.int32),), attrs={"num_classes": 2, "dtype": as_dtype("f32")}),
-            Sample(inputs=(np.zeros((0,), dtype=np.int64),), attrs={"num_classes": 3, "dtype": int64}),
+        calls=lambda: [
+            Call(inputs=(np.array([2, 0, 1]),), attrs={"num_classes": 4, "dtype": int64}),
+            Call(inputs=(np.array([[1], [0]], dtype=np.int32),), attrs={"num_classes": 2, "dtype": as_dtype("f32")}),
+            Call(inputs=(np.zeros((0,), dtype=np.int64),), attrs={"num_classes": 3, "dtype": int64}),
         ],
     )
 )

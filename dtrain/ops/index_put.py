@@ -23,7 +23,8 @@ from dtrain.core.relayout import relayout
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import arange, full
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.indexing import GET_ITEM, TAKE, BasicIndex, ParsedIndex, infer_get_item, picked_shape
 from dtrain.ops.infer import broadcast_shapes, normalize_axis
 from dtrain.ops.one_element import as_vector, of_one_element
@@ -59,9 +60,9 @@ SET_ITEM = register_op(
         grad_reads="none",
         promotes=True,
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((4, 5), (5,)), attrs={"index": ((None, None, 2),)}),
-            Sample(inputs=((4, 5), ()), attrs={"index": (1, (0, 2, 1))}),
+        calls=lambda: [
+            Call(inputs=((4, 5), (5,)), attrs={"index": ((None, None, 2),)}),
+            Call(inputs=((4, 5), ()), attrs={"index": (1, (0, 2, 1))}),
         ],
     )
 )
@@ -114,11 +115,11 @@ INDEX_PUT = register_op(
         grad_reads="others",
         dtypes=ALL,
         checks=True,
-        samples=lambda: [
-            Sample(inputs=((3, 4), (4, 4), _ROWS), attrs={"axes": (0,), "accumulate": False}),
-            Sample(inputs=((3, 4), (4,), _ROWS), attrs={"axes": (0,), "accumulate": True}),
-            Sample(inputs=((3, 2, 3), (4, 2), _ROWS, _ROWS), attrs={"axes": (0, 2), "accumulate": True}),
-            Sample(inputs=((3, 2, 3), (), _ROWS, _ROWS), attrs={"axes": (0, 2), "accumulate": False}),
+        calls=lambda: [
+            Call(inputs=((3, 4), (4, 4), _ROWS), attrs={"axes": (0,), "accumulate": False}),
+            Call(inputs=((3, 4), (4,), _ROWS), attrs={"axes": (0,), "accumulate": True}),
+            Call(inputs=((3, 2, 3), (4, 2), _ROWS, _ROWS), attrs={"axes": (0, 2), "accumulate": True}),
+            Call(inputs=((3, 2, 3), (), _ROWS, _ROWS), attrs={"axes": (0, 2), "accumulate": False}),
         ],
     )
 )

@@ -18,7 +18,8 @@ from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axes, normalize_axis
 from dtrain.ops.nonzero import nonzero
 from dtrain.ops.one_element import as_vector, of_one_element
@@ -55,11 +56,11 @@ GET_ITEM = register_op(
         infer=infer_get_item,
         grad=_grad_get_item,
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((4, 5),), attrs={"index": (1,)}),
-            Sample(inputs=((4, 5),), attrs={"index": ((None, None, -2), None, (1, 3, 1))}),
-            Sample(inputs=((4, 5),), attrs={"index": ((3, 1, 1),)}),
-            Sample(inputs=((3,),), attrs={"index": (-1,)}),
+        calls=lambda: [
+            Call(inputs=((4, 5),), attrs={"index": (1,)}),
+            Call(inputs=((4, 5),), attrs={"index": ((None, None, -2), None, (1, 3, 1))}),
+            Call(inputs=((4, 5),), attrs={"index": ((3, 1, 1),)}),
+            Call(inputs=((3,),), attrs={"index": (-1,)}),
         ],
     )
 )
@@ -79,9 +80,9 @@ GET_ITEM_BACKWARD = register_op(
         infer=_infer_get_item_backward,
         grad=_grad_get_item_backward,
         grad_reads="none",
-        samples=lambda: [
-            Sample(inputs=((5,),), attrs={"input_shape": (4, 5), "index": (1,)}),
-            Sample(inputs=((2, 1, 2),), attrs={"input_shape": (4, 5), "index": ((None, None, -2), None, (1, 3, 1))}),
+        calls=lambda: [
+            Call(inputs=((5,),), attrs={"input_shape": (4, 5), "index": (1,)}),
+            Call(inputs=((2, 1, 2),), attrs={"input_shape": (4, 5), "index": ((None, None, -2), None, (1, 3, 1))}),
         ],
     )
 )
@@ -130,12 +131,12 @@ TAKE = register_op(
         grad_reads="others",
         dtypes=ALL,
         checks=True,
-        samples=lambda: [
-            Sample(inputs=((3, 4), _ROWS), attrs={"axes": (0,)}),
-            Sample(inputs=((2, 3, 4), _ROWS.reshape(2, 2)), attrs={"axes": (1,)}),
-            Sample(inputs=((3, 4, 5), _ROWS, np.array([[1], [3]])), attrs={"axes": (0, 1)}),
-            Sample(inputs=((3, 2, 3), _ROWS, _ROWS), attrs={"axes": (0, 2)}),
-            Sample(inputs=((3, 4), np.array([], dtype=np.int64)), attrs={"axes": (0,)}),
+        calls=lambda: [
+            Call(inputs=((3, 4), _ROWS), attrs={"axes": (0,)}),
+            Call(inputs=((2, 3, 4), _ROWS.reshape(2, 2)), attrs={"axes": (1,)}),
+            Call(inputs=((3, 4, 5), _ROWS, np.array([[1], [3]])), attrs={"axes": (0, 1)}),
+            Call(inputs=((3, 2, 3), _ROWS, _ROWS), attrs={"axes": (0, 2)}),
+            Call(inputs=((3, 4), np.array([], dtype=np.int64)), attrs={"axes": (0,)}),
         ],
     )
 )
@@ -163,10 +164,10 @@ TAKE_BACKWARD = register_op(
         grad_reads="others",
         checks=True,
         dtypes=(*INTEGERS, *FLOATS),
-        samples=lambda: [
-            Sample(inputs=((4, 4), _ROWS), attrs={"input_shape": (3, 4), "axes": (0,)}),
-            Sample(inputs=((2, 2, 2, 4), _ROWS.reshape(2, 2)), attrs={"input_shape": (2, 3, 4), "axes": (1,)}),
-            Sample(inputs=((4, 2), _ROWS, _ROWS), attrs={"input_shape": (3, 2, 3), "axes": (0, 2)}),
+        calls=lambda: [
+            Call(inputs=((4, 4), _ROWS), attrs={"input_shape": (3, 4), "axes": (0,)}),
+            Call(inputs=((2, 2, 2, 4), _ROWS.reshape(2, 2)), attrs={"input_shape": (2, 3, 4), "axes": (1,)}),
+            Call(inputs=((4, 2), _ROWS, _ROWS), attrs={"input_shape": (3, 2, 3), "axes": (0, 2)}),
         ],
     )
 )

@@ -14,7 +14,8 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, apply_all
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.cast import copy
 from dtrain.ops.indexing import get_item, index_select, narrow
 from dtrain.ops.infer import as_int, normalize_axes, normalize_axis
@@ -52,10 +53,10 @@ CONCAT = register_op(
         grad_reads="none",
         promotes=True,
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((2, 3), (2, 1), (2, 4)), attrs={"axis": 1}),
-            Sample(inputs=((2,), (0,)), attrs={"axis": 0}),
-            Sample(inputs=((3, 2),), attrs={"axis": 0}),
+        calls=lambda: [
+            Call(inputs=((2, 3), (2, 1), (2, 4)), attrs={"axis": 1}),
+            Call(inputs=((2,), (0,)), attrs={"axis": 0}),
+            Call(inputs=((3, 2),), attrs={"axis": 0}),
         ],
     )
 )
@@ -156,10 +157,10 @@ PAD = register_op(
         infer=_infer_pad,
         grad=_grad_pad,
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((2, 3),), attrs={"pads": ((0, 1), (2, 0)), "value": 0}),
-            Sample(inputs=((2,),), attrs={"pads": ((1, 1),), "value": 1}),
-            Sample(inputs=((0, 2),), attrs={"pads": ((1, 0), (0, 0)), "value": 0}),
+        calls=lambda: [
+            Call(inputs=((2, 3),), attrs={"pads": ((0, 1), (2, 0)), "value": 0}),
+            Call(inputs=((2,),), attrs={"pads": ((1, 1),), "value": 1}),
+            Call(inputs=((0, 2),), attrs={"pads": ((1, 0), (0, 0)), "value": 0}),
         ],
     )
 )

@@ -9,7 +9,8 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.infer import floating
 from dtrain.ops.matmul import MATMUL
 from dtrain.ops.reduction import sum_to_shape
@@ -42,17 +43,17 @@ def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
     return dx, dweight, sum_to_shape(grad, node.inputs[2].shape) if need[2] else None
 
 
-def _samples() -> list[Sample]:
+def _calls() -> list[Call]:
     return [
-        Sample(inputs=((3, 4), (5, 4), (5,))),
-        Sample(inputs=((3, 4), (5, 4))),
-        Sample(inputs=((2, 3, 4), (5, 4), (5,))),
-        Sample(inputs=((4,), (5, 4), (5,))),
-        Sample(inputs=((0, 4), (5, 4), (5,))),
+        Call(inputs=((3, 4), (5, 4), (5,))),
+        Call(inputs=((3, 4), (5, 4))),
+        Call(inputs=((2, 3, 4), (5, 4), (5,))),
+        Call(inputs=((4,), (5, 4), (5,))),
+        Call(inputs=((0, 4), (5, 4), (5,))),
     ]
 
 
-LINEAR = register_op(Op(name="linear", infer=_infer, grad=_grad, promotes=True, samples=_samples, grad_reads="others"))
+LINEAR = register_op(Op(name="linear", infer=_infer, grad=_grad, promotes=True, calls=_calls, grad_reads="others"))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

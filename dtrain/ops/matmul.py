@@ -13,7 +13,8 @@ from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.infer import broadcast_shapes
 from dtrain.ops.shape import reshape
 
@@ -72,19 +73,19 @@ def _sum_batch(gradient: Tensor, shape: Shape) -> Tensor:
     return sum_to_shape(gradient, shape)
 
 
-def _samples() -> list[Sample]:
+def _calls() -> list[Call]:
     plain = {"transpose_a": False, "transpose_b": False}
     return [
-        Sample(inputs=((3, 4), (4, 5)), attrs=plain),
-        Sample(inputs=((4, 3), (5, 4)), attrs={"transpose_a": True, "transpose_b": True}),
-        Sample(inputs=((4, 3), (4, 5)), attrs={"transpose_a": True, "transpose_b": False}),
-        Sample(inputs=((3, 4), (5, 4)), attrs={"transpose_a": False, "transpose_b": True}),
-        Sample(inputs=((2, 1, 3, 4), (5, 4, 2)), attrs=plain),
-        Sample(inputs=((2, 3, 4), (4, 5)), attrs=plain),
-        Sample(inputs=((2, 3, 4), (5, 4)), attrs={"transpose_a": False, "transpose_b": True}),
-        Sample(inputs=((2, 4, 3), (2, 5, 4)), attrs={"transpose_a": True, "transpose_b": True}),
-        Sample(inputs=((2, 0), (0, 3)), attrs=plain),
-        Sample(inputs=((0, 3), (3, 2)), attrs=plain),
+        Call(inputs=((3, 4), (4, 5)), attrs=plain),
+        Call(inputs=((4, 3), (5, 4)), attrs={"transpose_a": True, "transpose_b": True}),
+        Call(inputs=((4, 3), (4, 5)), attrs={"transpose_a": True, "transpose_b": False}),
+        Call(inputs=((3, 4), (5, 4)), attrs={"transpose_a": False, "transpose_b": True}),
+        Call(inputs=((2, 1, 3, 4), (5, 4, 2)), attrs=plain),
+        Call(inputs=((2, 3, 4), (4, 5)), attrs=plain),
+        Call(inputs=((2, 3, 4), (5, 4)), attrs={"transpose_a": False, "transpose_b": True}),
+        Call(inputs=((2, 4, 3), (2, 5, 4)), attrs={"transpose_a": True, "transpose_b": True}),
+        Call(inputs=((2, 0), (0, 3)), attrs=plain),
+        Call(inputs=((0, 3), (3, 2)), attrs=plain),
     ]
 
 
@@ -94,7 +95,7 @@ MATMUL = register_op(
         infer=_infer,
         grad=_grad,
         promotes=True,
-        samples=_samples,
+        calls=_calls,
         dtypes=ALL,
         grad_reads="others",
     )

@@ -12,11 +12,12 @@ from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply, apply_tuple, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call, Typed, large
 from dtrain.ops.batch_axis import over_batch
 from dtrain.ops.convolution import Pair, PairLike, as_one, as_pair
 from dtrain.ops.pool_windows import (
-    adaptive_samples,
+    adaptive_calls,
     as_one_row,
     cell_counts,
     cell_type,
@@ -47,11 +48,12 @@ MAX = register_op(
         infer=_infer_max,
         grad=_grad_max,
         saves_outputs=(1,),
-        samples=lambda: [
-            Sample(inputs=((2, 3, 6, 5),), attrs={"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}),
-            Sample(inputs=((1, 2, 5, 7),), attrs={"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 1)}),
-            Sample(inputs=((0, 2, 4, 4),), attrs={"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}),
-            Sample(inputs=((1, 2, 5, 7),), attrs=_DILATED),
+        calls=lambda: [
+            Call(inputs=((2, 3, 6, 5),), attrs={"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}),
+            Call(inputs=((1, 2, 5, 7),), attrs={"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 1)}),
+            Call(inputs=((0, 2, 4, 4),), attrs={"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}),
+            Call(inputs=((1, 2, 5, 7),), attrs=_DILATED),
+            large("16x64x32x32, 2x2/2", (16, 64, 32, 32), kernel_size=(2, 2), stride=(2, 2), padding=(0, 0)),
         ],
     )
 )
@@ -68,7 +70,7 @@ ADAPTIVE_MAX = register_op(
         infer=_infer_adaptive_max,
         grad=_grad_max,
         saves_outputs=(1,),
-        samples=adaptive_samples,
+        calls=adaptive_calls,
     )
 )
 
@@ -96,11 +98,17 @@ MAX_BACKWARD = register_op(
         infer=_infer_max_backward,
         grad=_grad_max_backward,
         beside=(1,),
-        samples=lambda: [
-            Sample(
+        calls=lambda: [
+            Call(
                 inputs=((1, 2, 2, 2), np.array([[[[0, 1], [5, 11]], [[2, 2], [7, 2]]]], dtype=np.int32)),
                 attrs={"input_shape": (1, 2, 3, 4)},
-            )
+            ),
+            large(
+                "16x64x32x32, 2x2/2",
+                (16, 64, 16, 16),
+                Typed((16, 64, 16, 16), "int32", 32 * 32),
+                input_shape=(16, 64, 32, 32),
+            ),
         ],
     )
 )

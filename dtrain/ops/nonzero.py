@@ -10,7 +10,8 @@ from dtrain.base.dtype import ALL, int64
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tensor import Tensor, install_methods
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.shape import reshape
 
 
@@ -25,9 +26,9 @@ NONZERO = register_op(
         infer=_infer_nonzero,
         dtypes=ALL,
         is_dynamic=True,
-        samples=lambda: [
-            Sample(inputs=(np.array([[1, 0, 2], [0, 0, 3]]),), grad=False),
-            Sample(inputs=(np.zeros((0,), dtype=np.float32),), grad=False),
+        calls=lambda: [
+            Call(inputs=(np.array([[1, 0, 2], [0, 0, 3]]),)),
+            Call(inputs=(np.zeros((0,), dtype=np.float32),)),
         ],
     )
 )

@@ -17,7 +17,8 @@ from dtrain.core.context import is_grad_enabled
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import ones, zeros
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call, large
 from dtrain.ops.infer import as_int, floating
 from dtrain.ops.reduction import sum_to_shape
 from dtrain.ops.shape import as_sizes, reshape
@@ -95,16 +96,20 @@ def _composed_layer_norm_grad(grad: Tensor, x: Tensor, weight: Tensor, bias: Ten
     return cast(dx, x.dtype), cast(dweight, weight.dtype), cast(sum_to_shape(wide, bias.shape), bias.dtype)
 
 
+# Rows and sizes of a small Transformer, which benchmarks time.
+_LARGE = ((16 * 8 * 64, 64), (16 * 64, 512))
+
 LAYER_NORM = register_op(
     Op(
         name="layer_norm",
         infer=_infer_layer_norm,
         grad=_grad_layer_norm,
         saves_outputs=(1, 2),
-        samples=lambda: [
-            Sample(inputs=((4, 6), (6,), (6,)), attrs={"eps": 1e-5}, grad=False),
-            Sample(inputs=((2, 3, 4), (3, 4), (3, 4)), attrs={"eps": 1e-5}, grad=False),
-            Sample(inputs=((0, 6), (6,), (6,)), attrs={"eps": 1e-5}, grad=False),
+        calls=lambda: [
+            Call(inputs=((4, 6), (6,), (6,)), attrs={"eps": 1e-5}, tags=("no gradient",)),
+            Call(inputs=((2, 3, 4), (3, 4), (3, 4)), attrs={"eps": 1e-5}, tags=("no gradient",)),
+            Call(inputs=((0, 6), (6,), (6,)), attrs={"eps": 1e-5}, tags=("no gradient",)),
+            *(large(f"{rows}x{size}", (rows, size), (size,), (size,), eps=1e-5) for rows, size in _LARGE),
         ],
     )
 )
@@ -124,10 +129,11 @@ LAYER_NORM_BACKWARD = register_op(
     Op(
         name="layer_norm_backward",
         infer=_infer_layer_norm_backward,
-        samples=lambda: [
-            Sample(inputs=((4, 6), (4, 6), (4,), (4,), (6,)), low=0.5),
-            Sample(inputs=((2, 3, 4), (2, 3, 4), (2,), (2,), (3, 4)), low=0.5),
-            Sample(inputs=((0, 6), (0, 6), (0,), (0,), (6,))),
+        calls=lambda: [
+            Call(inputs=((4, 6), (4, 6), (4,), (4,), (6,)), low=0.5),
+            Call(inputs=((2, 3, 4), (2, 3, 4), (2,), (2,), (3, 4)), low=0.5),
+            Call(inputs=((0, 6), (0, 6), (0,), (0,), (6,))),
+            *(large(f"{n}x{size}", (n, size), (n, size), (n,), (n,), (size,)) for n, size in _LARGE),
         ],
     )
 )
@@ -207,10 +213,10 @@ GROUP_NORM = register_op(
         infer=_infer_group_norm,
         grad=_grad_group_norm,
         saves_outputs=(1, 2),
-        samples=lambda: [
-            Sample(inputs=((2, 6, 3, 2), (6,), (6,)), attrs={"num_groups": 3, "eps": 1e-5}, grad=False),
-            Sample(inputs=((3, 4), (4,), (4,)), attrs={"num_groups": 1, "eps": 1e-5}, grad=False),
-            Sample(inputs=((0, 4, 3), (4,), (4,)), attrs={"num_groups": 2, "eps": 1e-5}, grad=False),
+        calls=lambda: [
+            Call(inputs=((2, 6, 3, 2), (6,), (6,)), attrs={"num_groups": 3, "eps": 1e-5}, tags=("no gradient",)),
+            Call(inputs=((3, 4), (4,), (4,)), attrs={"num_groups": 1, "eps": 1e-5}, tags=("no gradient",)),
+            Call(inputs=((0, 4, 3), (4,), (4,)), attrs={"num_groups": 2, "eps": 1e-5}, tags=("no gradient",)),
         ],
     )
 )
@@ -236,10 +242,10 @@ GROUP_NORM_BACKWARD = register_op(
     Op(
         name="group_norm_backward",
         infer=_infer_group_norm_backward,
-        samples=lambda: [
-            Sample(inputs=((2, 6, 3, 2), (2, 6, 3, 2), (2, 3), (2, 3), (6,)), attrs={"num_groups": 3}, low=0.5),
-            Sample(inputs=((3, 4), (3, 4), (3, 1), (3, 1), (4,)), attrs={"num_groups": 1}, low=0.5),
-            Sample(inputs=((0, 4, 3), (0, 4, 3), (0, 2), (0, 2), (4,)), attrs={"num_groups": 2}),
+        calls=lambda: [
+            Call(inputs=((2, 6, 3, 2), (2, 6, 3, 2), (2, 3), (2, 3), (6,)), attrs={"num_groups": 3}, low=0.5),
+            Call(inputs=((3, 4), (3, 4), (3, 1), (3, 1), (4,)), attrs={"num_groups": 1}, low=0.5),
+            Call(inputs=((0, 4, 3), (0, 4, 3), (0, 2), (0, 2), (4,)), attrs={"num_groups": 2}),
         ],
     )
 )
@@ -290,9 +296,9 @@ RMS_NORM = register_op(
         infer=_infer_rms_norm,
         grad=_grad_rms_norm,
         saves_outputs=(1,),
-        samples=lambda: [
-            Sample(inputs=((4, 6), (6,)), attrs={"eps": 1e-5}, grad=False),
-            Sample(inputs=((2, 3, 4), (3, 4)), attrs={"eps": 1e-5}, grad=False),
+        calls=lambda: [
+            Call(inputs=((4, 6), (6,)), attrs={"eps": 1e-5}, tags=("no gradient",)),
+            Call(inputs=((2, 3, 4), (3, 4)), attrs={"eps": 1e-5}, tags=("no gradient",)),
         ],
     )
 )
@@ -312,9 +318,9 @@ RMS_NORM_BACKWARD = register_op(
     Op(
         name="rms_norm_backward",
         infer=_infer_rms_norm_backward,
-        samples=lambda: [
-            Sample(inputs=((4, 6), (4, 6), (4,), (6,)), low=0.5),
-            Sample(inputs=((2, 3, 4), (2, 3, 4), (2,), (3, 4)), low=0.5),
+        calls=lambda: [
+            Call(inputs=((4, 6), (4, 6), (4,), (6,)), low=0.5),
+            Call(inputs=((2, 3, 4), (2, 3, 4), (2,), (3, 4)), low=0.5),
         ],
     )
 )

@@ -14,7 +14,8 @@ import numpy as np
 from dtrain.base.dtype import int64
 from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.tensor_type import TensorType
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call, Typed, large
 
 
 def _check_groups(op: str, types: tuple[TensorType, ...], num_tensors: int, num_groups: int) -> None:
@@ -54,11 +55,26 @@ def _sgd_aliases(attrs: dict[str, Any]) -> dict[int, int]:
     return aliases
 
 
-def _sgd_sample(shapes: tuple[tuple[int, ...], ...], **options: Any) -> Sample:
+def _sgd_call(shapes: tuple[tuple[int, ...], ...], **options: Any) -> Call:
     attrs = {"num_tensors": len(shapes), "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False}
     attrs.update(options)
     num_groups = 3 if attrs["momentum"] else 2
-    return Sample(inputs=(np.asarray(0.1, np.float32), *shapes * num_groups), attrs=attrs)
+    return Call(inputs=(np.asarray(0.1, np.float32), *shapes * num_groups), attrs=attrs)
+
+
+_LR = Typed((), "float32")
+_ADAM_W = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01, "decoupled": True}
+# The parameters of models whose updates benchmarks time.
+_MODELS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "MLP of 6": ((256, 784), (256,), (256, 256), (256,), (10, 256), (10,)),
+    "62 of 64x64x9": ((64, 64, 9),) * 62,
+}
+
+
+def _large_calls(*scalars: Typed, groups: int, **attrs: Any) -> list[Call]:
+    return [
+        large(label, *scalars, *shapes * groups, num_tensors=len(shapes), **attrs) for label, shapes in _MODELS.items()
+    ]
 
 
 SGD_UPDATE = register_op(
@@ -66,11 +82,12 @@ SGD_UPDATE = register_op(
         name="sgd_update",
         infer=_sgd_infer,
         aliases=_sgd_aliases,
-        samples=lambda: [
-            _sgd_sample(((5,),)),
-            _sgd_sample(((17,), (3, 4), ()), weight_decay=0.1),
-            _sgd_sample(((16,), (3, 1)), momentum=0.9, dampening=0.1),
-            _sgd_sample(((33,), (0, 2)), momentum=0.9, weight_decay=0.01, nesterov=True),
+        calls=lambda: [
+            _sgd_call(((5,),)),
+            _sgd_call(((17,), (3, 4), ()), weight_decay=0.1),
+            _sgd_call(((16,), (3, 1)), momentum=0.9, dampening=0.1),
+            _sgd_call(((33,), (0, 2)), momentum=0.9, weight_decay=0.01, nesterov=True),
+            *_large_calls(_LR, groups=3, momentum=0.9, dampening=0.0, weight_decay=1e-4, nesterov=False),
         ],
     )
 )
@@ -90,12 +107,12 @@ def _adam_aliases(attrs: dict[str, Any]) -> dict[int, int]:
     return {0: 1, **updated, **states}
 
 
-def _adam_sample(shapes: tuple[tuple[int, ...], ...], **options: Any) -> Sample:
+def _adam_call(shapes: tuple[tuple[int, ...], ...], **options: Any) -> Call:
     attrs = {"num_tensors": len(shapes), "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
     attrs.update(options)
     attrs.setdefault("decoupled", False)
     # The averages of squared gradients are not negative.
-    return Sample(
+    return Call(
         inputs=(np.asarray(0.1, np.float32), np.asarray(3, np.int64), *shapes * (5 if attrs.get("amsgrad") else 4)),
         attrs=attrs,
         low=0.0,
@@ -109,11 +126,12 @@ ADAM_UPDATE = register_op(
         infer=_adam_infer,
         aliases=_adam_aliases,
         beside=(1,),
-        samples=lambda: [
-            _adam_sample(((5,),)),
-            _adam_sample(((17,), (3, 4), ()), weight_decay=0.1),
-            _adam_sample(((33,), (0, 2)), weight_decay=0.01, decoupled=True, eps=1e-6),
-            _adam_sample(((5,), (2, 3)), weight_decay=0.1, amsgrad=True),
+        calls=lambda: [
+            _adam_call(((5,),)),
+            _adam_call(((17,), (3, 4), ()), weight_decay=0.1),
+            _adam_call(((33,), (0, 2)), weight_decay=0.01, decoupled=True, eps=1e-6),
+            _adam_call(((5,), (2, 3)), weight_decay=0.1, amsgrad=True),
+            *_large_calls(_LR, Typed((), "int64"), groups=4, **_ADAM_W),
         ],
     )
 )

@@ -11,7 +11,7 @@ from typing import Any
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.tensor import Tensor
-from dtrain.graph.op import Sample
+from dtrain.kernels.call import Call, large
 from dtrain.ops.convolution import Pair, Sizes, as_pair
 from dtrain.ops.infer import expect_ndim, floating
 
@@ -111,9 +111,11 @@ def cell_counts(name: str, x: Tensor, output_size: Any) -> Pair:
     return as_pair(name, "output_size", output_size, 1)
 
 
-def adaptive_samples() -> list[Sample]:
+def adaptive_calls() -> list[Call]:
     """One cell over all, and cells that overlap."""
     return [
-        Sample(inputs=((2, 3, 6, 5),), attrs={"output_size": (1, 1)}),
-        Sample(inputs=((1, 2, 5, 7),), attrs={"output_size": (3, 4)}),
+        Call(inputs=((2, 3, 6, 5),), attrs={"output_size": (1, 1)}),
+        Call(inputs=((1, 2, 5, 7),), attrs={"output_size": (3, 4)}),
+        large("16x64x32x32 to 1x1", (16, 64, 32, 32), output_size=(1, 1)),
+        large("16x64x32x32 to 4x4", (16, 64, 32, 32), output_size=(4, 4)),
     ]

@@ -11,7 +11,8 @@ from dtrain.core.apply import apply, cast
 from dtrain.core.context import is_grad_enabled
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, install_methods
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.infer import normalize_axes
 from dtrain.ops.joining import flip, pad
 from dtrain.ops.normalization import accumulation
@@ -20,10 +21,10 @@ from dtrain.ops.reduction import (
     SHAPES,
     Axes,
     Axis,
+    calls_over,
     reduce,
     reduced_as,
     reduction,
-    samples_over,
     spread_like,
     widened,
 )
@@ -37,7 +38,7 @@ def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (spread_like(node, grad) * others,)
 
 
-PROD = reduction("prod", _grad, widened, samples=samples_over(SHAPES + EMPTY_SHAPES), dtypes=ALL)
+PROD = reduction("prod", _grad, widened, calls=calls_over(SHAPES + EMPTY_SHAPES), dtypes=ALL)
 
 
 def _others_infer(x: TensorType, *, axis: Axes) -> TensorType:
@@ -49,10 +50,10 @@ PROD_OF_OTHERS = register_op(
     Op(
         name="prod_of_others",
         infer=_others_infer,
-        samples=lambda: [
-            Sample(inputs=((2, 3, 4),), attrs={"axis": (1,)}),
-            Sample(inputs=((2, 3, 2),), attrs={"axis": (0, 2)}),
-            Sample(inputs=((),), attrs={"axis": ()}),
+        calls=lambda: [
+            Call(inputs=((2, 3, 4),), attrs={"axis": (1,)}),
+            Call(inputs=((2, 3, 2),), attrs={"axis": (0, 2)}),
+            Call(inputs=((),), attrs={"axis": ()}),
         ],
     )
 )

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.device import CPU, Device
-from dtrain.base.dtype import FLOATS, INTEGERS, DType, bool_, float32, int64
+from dtrain.base.dtype import FLOATS, INTEGERS, DType, bool_, float32, float64, int64
 from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType, tensor_type
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call, large
 
 _STATE = np.array([0x0123_4567_89AB_CDEF, 7], np.int64)
 
 
 def _draw(
-    name: str, kinds: tuple[DType, ...], *samples: dict[str, Any], check: Callable[..., None] | None = None
+    name: str, kinds: tuple[DType, ...], *attributes: dict[str, Any], check: Callable[..., None] | None = None
 ) -> Op:
     """Register a draw of values of any shape whose dtype is one of `kinds`."""
 
@@ -33,16 +34,23 @@ def _draw(
             check(**attrs)
         return tensor_type(shape, dtype, device=device), state
 
-    def make_samples() -> list[Sample]:
-        common = {"shape": (3, 5), "dtype": kinds[0], "device": CPU}
+    def make_calls() -> list[Call]:
+        common: dict[str, Any] = {"shape": (3, 5), "dtype": kinds[0], "device": CPU}
         shapes: list[Shape] = [(3, 5), (), (0, 2), (17,)]
-        return [
-            Sample(inputs=(_STATE.copy(),), attrs={**common, **attrs, "shape": shape}, grad=False)
-            for attrs in samples
-            for shape in (shapes if "shape" not in attrs else [attrs["shape"]])
+        # The weights of a layer, and all of a small ResNet's.
+        timed = [
+            large(f"{size} as {kind.tag}", _STATE, **{**attributes[0], **common, "shape": (size,), "dtype": kind})
+            for size in (1 << 14, 1 << 22)
+            for kind in kinds
+            if kind in (float32, float64)
         ]
+        return [
+            Call(inputs=(_STATE.copy(),), attrs={**common, **attrs, "shape": shape})
+            for attrs in attributes
+            for shape in (shapes if "shape" not in attrs else [attrs["shape"]])
+        ] + timed
 
-    return register_op(Op(name=name, infer=infer, samples=make_samples, beside=(0,), aliases={1: 0}))
+    return register_op(Op(name=name, infer=infer, calls=make_calls, beside=(0,), aliases={1: 0}))
 
 
 def _check_probability(*, p: float) -> None:

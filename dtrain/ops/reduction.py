@@ -18,7 +18,8 @@ from dtrain.core.apply import apply, cast
 from dtrain.core.relayout import relayout
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.op import Op, Sample, get_op, register_op
+from dtrain.graph.op import Op, get_op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.cast import as_floating
 from dtrain.ops.infer import boolean, floating, normalize_axes, reduced_shape
 
@@ -46,10 +47,10 @@ SUM_TO_SHAPE = register_op(
         name="sum_to_shape",
         infer=_sum_to_shape_infer,
         grad=_sum_to_shape_grad,
-        samples=lambda: [
-            Sample(inputs=((4, 2, 3),), attrs={"shape": (2, 1)}),
-            Sample(inputs=((2, 3),), attrs={"shape": ()}),
-            Sample(inputs=((0, 3),), attrs={"shape": (1, 3)}),
+        calls=lambda: [
+            Call(inputs=((4, 2, 3),), attrs={"shape": (2, 1)}),
+            Call(inputs=((2, 3),), attrs={"shape": ()}),
+            Call(inputs=((0, 3),), attrs={"shape": (1, 3)}),
         ],
         dtypes=ALL,
         grad_reads="none",
@@ -83,10 +84,10 @@ SPREAD = register_op(
         name="spread",
         infer=_spread_infer,
         grad=_spread_grad,
-        samples=lambda: [
-            Sample(inputs=((2, 3),), attrs={"axis": (1,), "shape": (2, 4, 3)}),
-            Sample(inputs=((2, 1),), attrs={"axis": (), "shape": (4, 2, 3)}),
-            Sample(inputs=((),), attrs={"axis": (0, 1), "shape": (2, 3)}),
+        calls=lambda: [
+            Call(inputs=((2, 3),), attrs={"axis": (1,), "shape": (2, 4, 3)}),
+            Call(inputs=((2, 1),), attrs={"axis": (), "shape": (4, 2, 3)}),
+            Call(inputs=((),), attrs={"axis": (0, 1), "shape": (2, 3)}),
         ],
         dtypes=ALL,
     )
@@ -122,10 +123,9 @@ SHAPES: list[tuple[Shape, Axes, bool]] = [
 EMPTY_SHAPES: list[tuple[Shape, Axes, bool]] = [((0, 3), (0,), False), ((3, 0), (0,), False)]
 
 
-def samples_over(cases: Sequence[tuple[Shape, Axes, bool]], **options: Any) -> Callable[[], list[Sample]]:
+def calls_over(cases: Sequence[tuple[Shape, Axes, bool]], **options: Any) -> Callable[[], list[Call]]:
     return lambda: [
-        Sample(inputs=(shape,), attrs={"axis": axis, "keepdims": keepdims}, **options)
-        for shape, axis, keepdims in cases
+        Call(inputs=(shape,), attrs={"axis": axis, "keepdims": keepdims}, **options) for shape, axis, keepdims in cases
     ]
 
 
@@ -166,17 +166,17 @@ def _logsumexp_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (spread_like(node, grad) * apply(get_op("exp"), x - spread_like(node, y)),)
 
 
-SUM = reduction("sum", _sum_grad, widened, samples=samples_over(SHAPES + EMPTY_SHAPES), dtypes=ALL, grad_reads="none")
-MEAN = reduction("mean", _mean_grad, lambda x: floating("mean", x), samples=samples_over(SHAPES), grad_reads="none")
-MAX = reduction("max", _extremum_grad, lambda x: x, samples=samples_over(SHAPES), dtypes=ALL, saves_outputs=True)
-MIN = reduction("min", _extremum_grad, lambda x: x, samples=samples_over(SHAPES), dtypes=ALL, saves_outputs=True)
-ANY = reduction("any", None, boolean, samples=samples_over(SHAPES + EMPTY_SHAPES), dtypes=ALL)
-ALL_OF = reduction("all", None, boolean, samples=samples_over(SHAPES + EMPTY_SHAPES), dtypes=ALL)
+SUM = reduction("sum", _sum_grad, widened, calls=calls_over(SHAPES + EMPTY_SHAPES), dtypes=ALL, grad_reads="none")
+MEAN = reduction("mean", _mean_grad, lambda x: floating("mean", x), calls=calls_over(SHAPES), grad_reads="none")
+MAX = reduction("max", _extremum_grad, lambda x: x, calls=calls_over(SHAPES), dtypes=ALL, saves_outputs=True)
+MIN = reduction("min", _extremum_grad, lambda x: x, calls=calls_over(SHAPES), dtypes=ALL, saves_outputs=True)
+ANY = reduction("any", None, boolean, calls=calls_over(SHAPES + EMPTY_SHAPES), dtypes=ALL)
+ALL_OF = reduction("all", None, boolean, calls=calls_over(SHAPES + EMPTY_SHAPES), dtypes=ALL)
 LOGSUMEXP = reduction(
     "logsumexp",
     _logsumexp_grad,
     lambda x: floating("logsumexp", x),
-    samples=samples_over(SHAPES),
+    calls=calls_over(SHAPES),
     saves_outputs=True,
 )
 

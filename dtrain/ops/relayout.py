@@ -10,7 +10,8 @@ from dtrain.core.relayout import relayout as relaid
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.layout_rules import LAYOUT_RULES, LayoutRule
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 
 
 def _infer(x: TensorType, *, source: Layout, layout: Layout) -> TensorType:
@@ -24,16 +25,16 @@ def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (relaid(grad, node.inputs[0].type.layout),)
 
 
-def _samples() -> list[Sample]:
+def _calls() -> list[Call]:
     shapes = ((2, 13, 3, 2), (1, 16, 1, 1), (0, 5, 2, 2))
     return [
-        Sample(inputs=(shape,), attrs={"source": PLAIN, "layout": layout})
+        Call(inputs=(shape,), attrs={"source": PLAIN, "layout": layout})
         for layout in (NCHW8C, NHWC)
         for shape in shapes
     ]
 
 
-RELAYOUT = register_op(Op(name="relayout", infer=_infer, grad=_grad, samples=_samples, dtypes=ALL, grad_reads="none"))
+RELAYOUT = register_op(Op(name="relayout", infer=_infer, grad=_grad, calls=_calls, dtypes=ALL, grad_reads="none"))
 LAYOUT_RULES.register(RELAYOUT, LayoutRule(lambda op, types, attrs: (_infer(*types, **attrs),)))
 
 

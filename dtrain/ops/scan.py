@@ -10,7 +10,8 @@ from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import ones_like, zeros_like
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.cast import copy
 from dtrain.ops.comparison import not_equal
 from dtrain.ops.indexing import narrow
@@ -29,12 +30,12 @@ def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (apply(CUMSUM, grad, axis=node.attrs["axis"], reverse=not node.attrs["reverse"]),)
 
 
-def _samples() -> list[Sample]:
+def _calls() -> list[Call]:
     cases = (((7,), 0, False), ((2, 5, 3), 1, True), ((2, 3), 1, False), ((0, 3), 0, False))
-    return [Sample(inputs=(shape,), attrs={"axis": axis, "reverse": reverse}) for shape, axis, reverse in cases]
+    return [Call(inputs=(shape,), attrs={"axis": axis, "reverse": reverse}) for shape, axis, reverse in cases]
 
 
-CUMSUM = register_op(Op(name="cumsum", infer=_infer, grad=_grad, samples=_samples, dtypes=ALL, grad_reads="none"))
+CUMSUM = register_op(Op(name="cumsum", infer=_infer, grad=_grad, calls=_calls, dtypes=ALL, grad_reads="none"))
 
 
 def cumsum(x: Any, axis: int, *, reverse: bool = False, dtype: DTypeLike | None = None) -> Tensor:
@@ -82,8 +83,8 @@ CUMPROD = register_op(
         name="cumprod",
         infer=_infer_cumprod,
         grad=_cumprod_grad,
-        samples=lambda: [
-            Sample(inputs=(shape,), attrs={"axis": axis})
+        calls=lambda: [
+            Call(inputs=(shape,), attrs={"axis": axis})
             for shape, axis in (((7,), 0), ((2, 5, 3), 1), ((2, 1), 1), ((0, 3), 0))
         ],
         dtypes=ALL,

@@ -18,7 +18,8 @@ from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import full, ones_like
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.binary import floor_div
 from dtrain.ops.gather_scatter import GATHER, SCATTER_ADD, check_scatter
 from dtrain.ops.indexing import get_item
@@ -95,11 +96,11 @@ SCATTER_REDUCE = register_op(
         saves_outputs=True,
         checks=True,
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((3, 5), _PLACES, (2, 4)), attrs={"axis": 0, "reduce": "prod"}),
-            Sample(inputs=((2, 4), np.array([[3, 3, 1], [1, 1, 1]]), (2, 3)), attrs={"axis": 1, "reduce": "amax"}),
-            Sample(inputs=((2,), np.array([1, 1, 0, 1]), (4,)), attrs={"axis": 0, "reduce": "amin"}),
-            Sample(inputs=((3, 2), np.zeros((0, 2), np.int64), (0, 2)), attrs={"axis": 0, "reduce": "prod"}),
+        calls=lambda: [
+            Call(inputs=((3, 5), _PLACES, (2, 4)), attrs={"axis": 0, "reduce": "prod"}),
+            Call(inputs=((2, 4), np.array([[3, 3, 1], [1, 1, 1]]), (2, 3)), attrs={"axis": 1, "reduce": "amax"}),
+            Call(inputs=((2,), np.array([1, 1, 0, 1]), (4,)), attrs={"axis": 0, "reduce": "amin"}),
+            Call(inputs=((3, 2), np.zeros((0, 2), np.int64), (0, 2)), attrs={"axis": 0, "reduce": "prod"}),
         ],
     )
 )

@@ -9,7 +9,8 @@ from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tensor import Tensor, as_tensor
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.gather_scatter import gather
 
 
@@ -27,11 +28,11 @@ SEARCHSORTED = register_op(
         infer=_infer,
         promotes=True,
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((1,), (2, 3)), attrs={"right": False}),
-            Sample(inputs=((2, 1), (2, 3)), attrs={"right": True}),
-            Sample(inputs=((0,), (3,)), attrs={"right": False}),
-            Sample(inputs=((1,), ()), attrs={"right": True}),
+        calls=lambda: [
+            Call(inputs=((1,), (2, 3)), attrs={"right": False}),
+            Call(inputs=((2, 1), (2, 3)), attrs={"right": True}),
+            Call(inputs=((0,), (3,)), attrs={"right": False}),
+            Call(inputs=((1,), ()), attrs={"right": True}),
         ],
     )
 )

@@ -17,7 +17,8 @@ from dtrain.core.apply import apply
 from dtrain.core.strides import shares_memory
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.op import Op, Sample, get_op, register_op
+from dtrain.graph.op import Op, get_op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.infer import broadcast_shapes, normalize_axes, normalize_axis
 
 Axes = int | Sequence[int]
@@ -48,10 +49,10 @@ RESHAPE = register_op(
         infer=_infer_reshape,
         grad=_grad_reshape,
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((2, 6),), attrs={"shape": (3, 4)}),
-            Sample(inputs=((1,),), attrs={"shape": ()}),
-            Sample(inputs=((0, 3),), attrs={"shape": (5, 0)}),
+        calls=lambda: [
+            Call(inputs=((2, 6),), attrs={"shape": (3, 4)}),
+            Call(inputs=((1,),), attrs={"shape": ()}),
+            Call(inputs=((0, 3),), attrs={"shape": (5, 0)}),
         ],
     )
 )
@@ -175,10 +176,10 @@ TRANSPOSE = register_op(
         infer=_infer_transpose,
         grad=_grad_transpose,
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((2, 3, 4),), attrs={"axes": (2, 0, 1)}),
-            Sample(inputs=((2, 3),), attrs={"axes": (1, 0)}),
-            Sample(inputs=((),), attrs={"axes": ()}),
+        calls=lambda: [
+            Call(inputs=((2, 3, 4),), attrs={"axes": (2, 0, 1)}),
+            Call(inputs=((2, 3),), attrs={"axes": (1, 0)}),
+            Call(inputs=((),), attrs={"axes": ()}),
         ],
     )
 )
@@ -260,10 +261,10 @@ BROADCAST_TO = register_op(
         infer=_infer_broadcast,
         grad=_grad_broadcast,
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((3, 1),), attrs={"shape": (2, 3, 4)}),
-            Sample(inputs=((),), attrs={"shape": (5,)}),
-            Sample(inputs=((1, 3),), attrs={"shape": (0, 3)}),
+        calls=lambda: [
+            Call(inputs=((3, 1),), attrs={"shape": (2, 3, 4)}),
+            Call(inputs=((),), attrs={"shape": (5,)}),
+            Call(inputs=((1, 3),), attrs={"shape": (0, 3)}),
         ],
     )
 )

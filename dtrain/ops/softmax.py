@@ -8,7 +8,8 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call, large
 from dtrain.ops.infer import floating, normalize_axis, same_dtype
 from dtrain.ops.one_element import of_one_element
 from dtrain.ops.reduction import sum as sum_over
@@ -26,13 +27,16 @@ def _softmax_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (apply(SOFTMAX_BACKWARD, grad, node.outputs[0], axis=node.attrs["axis"]),)
 
 
-def _samples() -> list[Sample]:
-    return [Sample(inputs=(shape,), attrs={"axis": axis}) for shape, axis in _CASES]
+# Attention scores and hidden states of a small Transformer, which benchmarks time.
+_LARGE = ((16 * 8 * 64, 64), (16 * 64, 512))
 
 
-SOFTMAX = register_op(
-    Op(name="softmax", infer=_softmax_infer, grad=_softmax_grad, samples=_samples, saves_outputs=True)
-)
+def _calls(num_inputs: int = 1) -> list[Call]:
+    timed = [large("x".join(map(str, shape)), *(shape,) * num_inputs, axis=1) for shape in _LARGE]
+    return [Call(inputs=(shape,) * num_inputs, attrs={"axis": axis}) for shape, axis in _CASES] + timed
+
+
+SOFTMAX = register_op(Op(name="softmax", infer=_softmax_infer, grad=_softmax_grad, calls=_calls, saves_outputs=True))
 
 
 def _backward_infer(grad: TensorType, y: TensorType, *, axis: int) -> TensorType:
@@ -53,12 +57,12 @@ def _softmax_backward_grad(node: TapeNode, next_grad: Tensor) -> tuple[Tensor, T
     )
 
 
-def _backward_samples() -> list[Sample]:
-    return [Sample(inputs=(shape, shape), attrs={"axis": axis}) for shape, axis in _CASES]
+def _backward_calls() -> list[Call]:
+    return _calls(2)
 
 
 SOFTMAX_BACKWARD = register_op(
-    Op(name="softmax_backward", infer=_backward_infer, grad=_softmax_backward_grad, samples=_backward_samples)
+    Op(name="softmax_backward", infer=_backward_infer, grad=_softmax_backward_grad, calls=_backward_calls)
 )
 
 
@@ -67,7 +71,7 @@ def _log_softmax_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
 
 
 LOG_SOFTMAX = register_op(
-    Op(name="log_softmax", infer=_softmax_infer, grad=_log_softmax_grad, samples=_samples, saves_outputs=True)
+    Op(name="log_softmax", infer=_softmax_infer, grad=_log_softmax_grad, calls=_calls, saves_outputs=True)
 )
 
 
@@ -79,7 +83,7 @@ def _log_softmax_backward_grad(node: TapeNode, next_grad: Tensor) -> tuple[Tenso
 
 
 LOG_SOFTMAX_BACKWARD = register_op(
-    Op(name="log_softmax_backward", infer=_backward_infer, grad=_log_softmax_backward_grad, samples=_backward_samples)
+    Op(name="log_softmax_backward", infer=_backward_infer, grad=_log_softmax_backward_grad, calls=_backward_calls)
 )
 
 

@@ -14,7 +14,8 @@ from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import arange
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call, Typed, large
 from dtrain.ops.infer import floating
 from dtrain.ops.reduction import spread
 from dtrain.ops.reduction import sum as sum_over
@@ -46,12 +47,18 @@ def _grad(node: TapeNode, grad: Tensor | None, probabilities_grad: Tensor | None
 _TARGETS = np.array([2, 0, 4])
 
 
-def _samples() -> list[Sample]:
+# Rows and classes that benchmarks time.
+_LARGE = ((64, 10), (256, 1000))
+
+
+def _calls() -> list[Call]:
+    timed = [large(f"{n}x{c}", (n, c), Typed((n,), "int64", c), label_smoothing=0.1) for n, c in _LARGE]
     return [
-        Sample(inputs=((3, 5), _TARGETS), attrs={"label_smoothing": 0.0}),
-        Sample(inputs=((3, 5), _TARGETS.astype(np.int32)), attrs={"label_smoothing": 0.1}),
-        Sample(inputs=((0, 5), _TARGETS[:0]), attrs={"label_smoothing": 0.0}),
-        Sample(inputs=((3, 17), _TARGETS), attrs={"label_smoothing": 0.0}),
+        Call(inputs=((3, 5), _TARGETS), attrs={"label_smoothing": 0.0}),
+        Call(inputs=((3, 5), _TARGETS.astype(np.int32)), attrs={"label_smoothing": 0.1}),
+        Call(inputs=((0, 5), _TARGETS[:0]), attrs={"label_smoothing": 0.0}),
+        Call(inputs=((3, 17), _TARGETS), attrs={"label_smoothing": 0.0}),
+        *timed,
     ]
 
 
@@ -60,7 +67,7 @@ SOFTMAX_CROSS_ENTROPY = register_op(
         name="softmax_cross_entropy",
         infer=_infer,
         grad=_grad,
-        samples=_samples,
+        calls=_calls,
         saves_outputs=(1,),
         partial_grads=True,
         beside=(1,),
@@ -86,11 +93,13 @@ def _backward_grad(node: TapeNode, next_grad: Tensor) -> tuple[Tensor | None, Te
     return towards_grad, next_grad * spread(grad, (1,), probabilities.shape), None
 
 
-def _backward_samples() -> list[Sample]:
+def _backward_calls() -> list[Call]:
+    timed = [large(f"{n}x{c}", (n,), (n, c), Typed((n,), "int64", c), label_smoothing=0.1) for n, c in _LARGE]
     return [
-        Sample(inputs=((3,), (3, 5), _TARGETS), attrs={"label_smoothing": 0.0}),
-        Sample(inputs=((3,), (3, 5), _TARGETS.astype(np.int32)), attrs={"label_smoothing": 0.1}),
-        Sample(inputs=((0,), (0, 5), _TARGETS[:0]), attrs={"label_smoothing": 0.0}),
+        Call(inputs=((3,), (3, 5), _TARGETS), attrs={"label_smoothing": 0.0}),
+        Call(inputs=((3,), (3, 5), _TARGETS.astype(np.int32)), attrs={"label_smoothing": 0.1}),
+        Call(inputs=((0,), (0, 5), _TARGETS[:0]), attrs={"label_smoothing": 0.0}),
+        *timed,
     ]
 
 
@@ -99,7 +108,7 @@ BACKWARD = register_op(
         name="softmax_cross_entropy_backward",
         infer=_backward_infer,
         grad=_backward_grad,
-        samples=_backward_samples,
+        calls=_backward_calls,
         beside=(2,),
     )
 )

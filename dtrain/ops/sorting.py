@@ -17,7 +17,8 @@ from dtrain.core.pair import ValuesAndIndices
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import zeros
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.gather_scatter import SCATTER_ADD
 from dtrain.ops.indexing import TAKE
 from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis
@@ -56,10 +57,10 @@ SORT = register_op(
         grad_reads="none",
         saves_outputs=(1,),
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((3, 7),), attrs={"axis": 1, "descending": False}),
-            Sample(inputs=((5, 2, 2),), attrs={"axis": 0, "descending": True}),
-            Sample(inputs=((2, 0),), attrs={"axis": 1, "descending": True}),
+        calls=lambda: [
+            Call(inputs=((3, 7),), attrs={"axis": 1, "descending": False}),
+            Call(inputs=((5, 2, 2),), attrs={"axis": 0, "descending": True}),
+            Call(inputs=((2, 0),), attrs={"axis": 1, "descending": True}),
         ],
     )
 )
@@ -102,11 +103,11 @@ TOPK = register_op(
         grad_reads="none",
         saves_outputs=(1,),
         dtypes=ALL,
-        samples=lambda: [
-            Sample(inputs=((3, 7),), attrs={"k": 3, "axis": 1, "largest": True, "sorted": True}),
-            Sample(inputs=((5, 2),), attrs={"k": 2, "axis": 0, "largest": False, "sorted": True}),
-            Sample(inputs=((2, 6),), attrs={"k": 4, "axis": 1, "largest": True, "sorted": False}),
-            Sample(inputs=((0, 3),), attrs={"k": 1, "axis": 1, "largest": True, "sorted": True}),
+        calls=lambda: [
+            Call(inputs=((3, 7),), attrs={"k": 3, "axis": 1, "largest": True, "sorted": True}),
+            Call(inputs=((5, 2),), attrs={"k": 2, "axis": 0, "largest": False, "sorted": True}),
+            Call(inputs=((2, 6),), attrs={"k": 4, "axis": 1, "largest": True, "sorted": False}),
+            Call(inputs=((0, 3),), attrs={"k": 1, "axis": 1, "largest": True, "sorted": True}),
         ],
     )
 )
@@ -185,9 +186,9 @@ UNIQUE = register_op(
         infer=_infer_unique,
         dtypes=ALL,
         is_dynamic=True,
-        samples=lambda: [
-            Sample(inputs=(np.array([[3, 1, 3], [2, 1, 1]]),), grad=False),
-            Sample(inputs=(np.array([[3, 1, 3], [2, 1, 2]]),), attrs={"axis": 1}, grad=False),
+        calls=lambda: [
+            Call(inputs=(np.array([[3, 1, 3], [2, 1, 1]]),)),
+            Call(inputs=(np.array([[3, 1, 3], [2, 1, 2]]),), attrs={"axis": 1}),
         ],
     )
 )

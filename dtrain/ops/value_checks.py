@@ -10,7 +10,8 @@ from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 
 
 def _infer(index: TensorType, *, low: int, size: int, where: str, what: str) -> TensorType:
@@ -25,9 +26,9 @@ IN_RANGE = register_op(
         infer=_infer,
         dtypes=INTEGERS,
         checks=True,
-        samples=lambda: [
-            Sample(inputs=(np.array([2, 0, 1]),), attrs={"low": 0, "size": 3, "where": "nll_loss", "what": "targets"}),
-            Sample(
+        calls=lambda: [
+            Call(inputs=(np.array([2, 0, 1]),), attrs={"low": 0, "size": 3, "where": "nll_loss", "what": "targets"}),
+            Call(
                 inputs=(np.array([], np.int32),), attrs={"low": -2, "size": 0, "where": "nll_loss", "what": "targets"}
             ),
         ],
@@ -61,8 +62,8 @@ EXPECT_FINITE = register_op(
         grad_reads="none",
         dtypes=FLOATS,
         checks=True,
-        samples=lambda: [
-            Sample(inputs=(shape,), attrs={"where": "clip_grad_norm_", "what": "a finite norm", "advice": ""})
+        calls=lambda: [
+            Call(inputs=(shape,), attrs={"where": "clip_grad_norm_", "what": "a finite norm", "advice": ""})
             for shape in ((), (3,), (0, 2))
         ],
     )

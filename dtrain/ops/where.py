@@ -14,7 +14,8 @@ from dtrain.core.apply import apply, as_tensors, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.graph.layout_rules import computes_lane_by_lane
-from dtrain.graph.op import Op, Sample, register_op
+from dtrain.graph.op import Op, register_op
+from dtrain.kernels.call import Call
 from dtrain.ops.infer import broadcast_shapes, same_dtype
 from dtrain.ops.nonzero import nonzero
 from dtrain.ops.reduction import sum_to_shape
@@ -36,17 +37,17 @@ def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
     )
 
 
-def _samples() -> list[Sample]:
+def _calls() -> list[Call]:
     mask = np.array([[True, False, True], [False, False, True]])
     return [
-        Sample(inputs=(mask, (2, 3), (2, 3))),
-        Sample(inputs=(mask, (4, 2, 1), (3,))),
-        Sample(inputs=(np.array(True), (), (5,))),
-        Sample(inputs=(np.zeros((0, 3), np.bool_), (1, 3), ())),
+        Call(inputs=(mask, (2, 3), (2, 3))),
+        Call(inputs=(mask, (4, 2, 1), (3,))),
+        Call(inputs=(np.array(True), (), (5,))),
+        Call(inputs=(np.zeros((0, 3), np.bool_), (1, 3), ())),
     ]
 
 
-WHERE = register_op(Op(name="where", infer=_infer, grad=_grad, samples=_samples, dtypes=ALL, grad_reads="others"))
+WHERE = register_op(Op(name="where", infer=_infer, grad=_grad, calls=_calls, dtypes=ALL, grad_reads="others"))
 computes_lane_by_lane(WHERE)
 
 

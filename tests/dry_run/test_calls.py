@@ -9,7 +9,7 @@ import pytest
 from dry_run import DryRun
 from helpers import on_device
 from helpers.device_training import OPTIMIZERS, train
-from helpers.op_samples import case_id, float_positions, make_arrays
+from helpers.op_calls import case_id, float_positions, make_arrays
 
 import dtrain as dt
 from dtrain.base.dtype import DType, bfloat16, bool_, float16, float32, float64, int64
@@ -47,7 +47,7 @@ def _check_places(dry: DryRun, tensors: Sequence[Tensor]) -> None:
 
 
 @pytest.mark.parametrize("op", _ops(), ids=case_id)
-def test_every_sample_in_every_dtype_is_accepted(op: Op, dry: DryRun) -> None:
+def test_every_call_in_every_dtype_is_accepted(op: Op, dry: DryRun) -> None:
     for number in on_device.numbers_of(op):
         for dtype in _dtypes(op):
             tensors = on_device.place(make_arrays(op, number, dtype), GPU)

@@ -11,6 +11,7 @@ from dtrain.base.errors import DtrainError, DtypeError, GraphError, LayoutError,
 from dtrain.base.tensor_type import tensor_type
 from dtrain.cli import main
 from dtrain.explain.problem_text import parse_problem
+from dtrain.graph.calls import calls_of, problem_of
 from dtrain.graph.op import all_ops
 from dtrain.kernels.problem import Problem
 
@@ -25,15 +26,12 @@ def test_a_problem_is_read_from_text_and_back() -> None:
     assert parse_problem(str(problem)) == problem
 
 
-def samples() -> list[Problem]:
+def problems_of_all_ops() -> list[Problem]:
     found = []
     for op in all_ops():
-        for sample in op.samples() if op.samples and op.view is None and op.name != "constant" else []:
-            if all(isinstance(given, tuple) for given in sample.inputs):
-                types = [tensor_type(shape, op.dtypes[-1]) for shape in sample.inputs]
-                inferred = op.infer(*types, **sample.attrs)
-                outputs = inferred if isinstance(inferred, tuple) else (inferred,)
-                found.append(Problem(op.name, types, outputs, sample.attrs))
+        for call in calls_of(op) if op.view is None else ():
+            if all(isinstance(given, tuple) for given in call.inputs):
+                found.append(problem_of(call, op.dtypes[-1]))
     return found
 
 
@@ -47,7 +45,7 @@ def test_types_are_those_that_graphs_print() -> None:
 
 
 def test_what_is_printed_parses_back() -> None:
-    problems = samples()
+    problems = problems_of_all_ops()
     assert len(problems) > 100
     for problem in problems:
         assert parse_problem(str(problem)) == problem, problem
@@ -88,7 +86,7 @@ def test_a_wrong_problem_is_told_what_is_wrong(text: str, error: type[Exception]
 
 def test_no_op_takes_an_axis_that_its_input_does_not_have() -> None:
     count = 0
-    for problem in samples():
+    for problem in problems_of_all_ops():
         for name, value in problem.attrs.items():
             if "axis" in name and isinstance(value, int) and not isinstance(value, bool):
                 for wrong in (99, -99, "x", 0.5):

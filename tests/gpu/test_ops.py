@@ -1,10 +1,10 @@
-"""Every op on a GPU against the CPU: all samples in every dtype, traced, and backward."""
+"""Every op on a GPU against the CPU: all calls in every dtype, traced, and backward."""
 
 from __future__ import annotations
 
 import pytest
 from helpers import on_device
-from helpers.op_samples import case_id
+from helpers.op_calls import case_id
 
 from dtrain.graph.op import Op
 

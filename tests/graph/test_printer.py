@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.op_samples import case_id, make_arrays, op_cases, sample_of
+from helpers.op_calls import call_of, case_id, make_arrays, op_cases
 
 import dtrain as dt
 from dtrain.base.dtype import float32
@@ -28,19 +28,19 @@ graph step(%x: f32[8,64]@cpu; %w: f32[64,10]@cpu, %count: s64[]@cpu) {
 
 
 def graph_of(op: Op, number: int) -> Graph:
-    """One node, with a sample's inputs as arguments."""
-    graph = Graph("sample")
+    """One node, with the inputs of a call as arguments."""
+    graph = Graph("call")
     dtype = op.dtypes[0] if op.dtypes else float32
     inputs = [graph.add_argument(wrap(array).type) for array in make_arrays(op, number, dtype)]
-    graph.outputs = list(graph.add_node(op, inputs, sample_of(op, number).attrs, source="samples.py:1").outputs)
+    graph.outputs = list(graph.add_node(op, inputs, call_of(op, number).attrs, source="calls.py:1").outputs)
     return graph
 
 
-SAMPLED = list(op_cases(lambda op: not op.is_dynamic))
+CALLS = list(op_cases(lambda op: not op.is_dynamic))
 
 
-@pytest.mark.parametrize(("op", "number"), SAMPLED, ids=case_id)
-def test_every_sample_of_every_op_reads_back(op: Op, number: int) -> None:
+@pytest.mark.parametrize(("op", "number"), CALLS, ids=case_id)
+def test_every_call_of_every_op_reads_back(op: Op, number: int) -> None:
     text = print_graph(graph_of(op, number))
     parsed = parse_graph(text)
     assert print_graph(parsed) == text
@@ -48,7 +48,7 @@ def test_every_sample_of_every_op_reads_back(op: Op, number: int) -> None:
 
 
 def test_the_registry_was_enumerated() -> None:
-    assert len({op.name for op, _ in SAMPLED}) > 80
+    assert len({op.name for op, _ in CALLS}) > 80
 
 
 def test_a_whole_step_reads_back() -> None:

@@ -193,7 +193,7 @@ def _of_the_cpu(source: CaseSource, every: int) -> Cases:
     def cases(tag: str, random: np.random.Generator) -> Iterator[Call]:
         dtype = element_dtype(tag).numpy
         for case in list(source())[::every]:
-            outputs = [(array.shape, array.dtype) for array in case.make_outputs(dtype)]
+            outputs = [(type.shape, type.array_dtype) for type in case.problem(element_dtype(tag)).outputs]
             yield _typed(
                 case.make_inputs(dtype), outputs, dict(case.attrs), dict(case.aliases), case.length, 4 * case.magnitude
             )

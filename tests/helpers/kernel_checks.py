@@ -1,15 +1,15 @@
-"""Which cases of an op a kernel takes, and whether what it makes of them is what the reference makes."""
+"""Which calls of an op a kernel takes, and whether what it makes of them is what the reference makes."""
 
 from __future__ import annotations
 
 import numpy as np
-from helpers.kernel_cases import CASES, call
+from helpers.kernel_cases import call, calls_of_op, further_calls
 from helpers.tolerance import assert_close
 
-from dtrain.base.dtype import as_dtype, from_numpy
-from dtrain.base.tensor_type import tensor_type
-from dtrain.kernels import Candidate, Problem, all_kernels, reference_of
-from dtrain.kernels.call import Call
+from dtrain.base.dtype import as_dtype, float64, from_numpy
+from dtrain.graph.calls import problem_of
+from dtrain.kernels import Candidate, all_kernels, reference_of
+from dtrain.kernels.call import Call, outputs_of
 from dtrain.kernels.workspace import with_workspace
 
 LISTED = [info for info in all_kernels() if not info.is_reference and info.device_kind == "cpu"]
@@ -28,50 +28,64 @@ def is_exact(info: Candidate) -> bool:
     return info.op in ("rank_order_reduce", "relu_backward", "im2col")
 
 
-def types_of(arrays: list[np.ndarray]) -> list:
-    return [tensor_type(array.shape, from_numpy(array.dtype)) for array in arrays]
+def outputs_for(case: Call, info: Candidate) -> list[np.ndarray]:
+    """Arrays for a kernel to write into."""
+    return outputs_of(problem_of(case, from_numpy(dtype_of(info))))
 
 
-def problem_of(op: str, case: Call, inputs: list[np.ndarray], dtype: np.dtype) -> Problem:
-    return Problem(op, types_of(inputs), types_of(case.make_outputs(dtype)), case.attrs)
+# What the reference makes of the calls of one op: kernels of one dtype for several instruction sets share it.
+_wanted: dict[tuple[str, int, np.dtype], list[np.ndarray]] = {}
 
 
-def wanted_outputs(case: Call, info: Candidate, inputs: list[np.ndarray]) -> list[np.ndarray]:
+def wanted_outputs(case: Call, info: Candidate) -> list[np.ndarray]:
     """What the reference makes of the same inputs: in f64, or in the kernel's own dtype where bits are promised."""
-    wide = [a if is_exact(info) or a.dtype.kind in "iub" else a.astype(np.float64) for a in inputs]
-    outputs = case.make_outputs(dtype_of(info) if is_exact(info) else np.dtype(np.float64))
-    with np.errstate(all="ignore"):
-        call(reference_of(info.op).function, wide, outputs, case.attrs)
-    return outputs
-
-
-def applicable_cases(info: Candidate) -> list[tuple[Call, list[np.ndarray]]]:
-    """The cases that the kernel's predicate lets through, cast to its dtype."""
     dtype = dtype_of(info)
-    found = []
-    for case in CASES[info.op]():
-        if case.attrs.get("op") in ("mean", "weighted") and not from_numpy(dtype).is_floating:
-            continue
+    key = (info.op, id(case), dtype)  # calls of kernels are kept as long as the process lives
+    if any(op != info.op for op, _, _ in _wanted):
+        _wanted.clear()
+    if key not in _wanted:
         with np.errstate(all="ignore"):
             inputs = case.make_inputs(dtype)
-        if any(np.isnan(a).any() for a in case.inputs if a.dtype.kind == "f") and not from_numpy(dtype).is_floating:
-            continue  # an integer has no NaN, and what a cast makes of one is not defined
-        if info.usable(problem_of(info.op, case, inputs, dtype)):
-            found.append((case, inputs))
-    return found
+            wide = [a if is_exact(info) or a.dtype.kind in "iub" else a.astype(np.float64) for a in inputs]
+            outputs = outputs_of(problem_of(case, from_numpy(dtype) if is_exact(info) else float64))
+            call(reference_of(info.op).function, wide, outputs, case.attrs)
+        _wanted[key] = outputs
+    return _wanted[key]
+
+
+def applicable_cases(info: Candidate, most_further: int | None = None) -> list[tuple[Call, list[np.ndarray]]]:
+    """The calls that the kernel's predicate lets through, with inputs in its dtype.
+
+    With a limit so many of those that stand beside the op's own.
+    """
+    further = [case for case in further_calls(info.op) if _is_meant_for(case, info)]
+    own = [case for case in calls_of_op(info.op) if _is_meant_for(case, info)]
+    with np.errstate(all="ignore"):
+        return [(case, case.make_inputs(dtype_of(info))) for case in (*own, *further[:most_further])]
+
+
+def _is_meant_for(case: Call, info: Candidate) -> bool:
+    dtype = from_numpy(dtype_of(info))
+    if not dtype.is_floating:
+        if case.attrs.get("op") in ("mean", "weighted"):
+            return False
+        if any(isinstance(a, np.ndarray) and a.dtype.kind == "f" and np.isnan(a).any() for a in case.inputs):
+            return False  # an integer has no NaN, and what a cast makes of one is not defined
+    return info.usable(problem_of(case, dtype))
 
 
 def run(info: Candidate, case: Call, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
     """Call a kernel, with the workspace that it asks for."""
-    nbytes = info.workspace_nbytes(problem_of(info.op, case, inputs, dtype_of(info)))
+    nbytes = info.workspace_nbytes(problem_of(case, from_numpy(dtype_of(info))))
     call(with_workspace(info.function, nbytes), inputs, outputs, case.attrs)
 
 
 def compare(case: Call, info: Candidate, got: list[np.ndarray], wanted: list[np.ndarray]) -> None:
-    for i, (array, oracle) in enumerate(zip(got, wanted)):
-        what = f"{info.name}: {case.label}, output {i}"
+    for i, (array, oracle) in enumerate(zip(got, wanted, strict=True)):
+        what = f"{info.name}: {case.label or case.inputs}, output {i}"
         if is_exact(info):
             wide = array.dtype if array.dtype.kind in "iub" else np.float64
             np.testing.assert_array_equal(array.astype(wide), oracle.astype(wide), err_msg=what)
         else:
-            assert_close(array, oracle, length=case.length, magnitude=case.magnitude, what=what)
+            magnitude = case.magnitude or max(1.0, float(np.abs(oracle.astype(np.float64)).max(initial=0.0)))
+            assert_close(array, oracle, length=case.length, magnitude=magnitude, what=what)

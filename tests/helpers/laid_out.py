@@ -12,7 +12,7 @@ SHAPE = (2, 13, 3, 2)  # 13 channels fill no block of any layout
 
 
 def laid_out(array: np.ndarray, layout: Layout) -> Tensor:
-    """The image in this layout; NaN, or another number that no sample has, in its padding lanes."""
+    """The image in this layout; NaN, or another number that no call has, in its padding lanes."""
     x = relayout(wrap(array.copy()), layout)
     padding(x)[...] = True if array.dtype == np.bool_ else 77 if array.dtype.kind in "iu" else np.nan
     return x

@@ -1,4 +1,4 @@
-"""The samples of ops on another device against the CPU: outputs, gradients, and the traced form."""
+"""The calls of ops on another device against the CPU: outputs, gradients, and the traced form."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from helpers import op_samples as samples
-from helpers.op_samples import make_arrays, sample_of
+from helpers import op_calls as calls
+from helpers.op_calls import call_of, make_arrays
 from helpers.tolerance import assert_close
 
 from dtrain.base.device import CPU, as_device
@@ -15,6 +15,7 @@ from dtrain.base.dtype import DType, float64, from_numpy
 from dtrain.capture.trace import trace
 from dtrain.core.apply import apply_all
 from dtrain.core.tensor import Tensor, wrap
+from dtrain.graph.calls import calls_of
 from dtrain.graph.op import Op, all_ops
 from dtrain.ops.cast import copy
 
@@ -30,20 +31,18 @@ def covered_ops(select: Callable[[Op], bool] = lambda op: True) -> list[Op]:
 
 
 def has_gradient(op: Op) -> bool:
-    """Whether any of its samples is differentiated."""
+    """Whether any of its calls is differentiated."""
     return op.grad is not None and bool(numbers_of(op, with_gradient=True))
 
 
 def numbers_of(op: Op, *, with_gradient: bool = False) -> list[int]:
-    """The op's samples, or those of them that have a numeric gradient."""
-    if op.name in samples.WITHOUT_SAMPLES or op.samples is None:
-        return []
-    return [number for number, sample in enumerate(op.samples()) if sample.grad or not with_gradient]
+    """The op's calls, or those of them that have a numeric gradient."""
+    return [n for n, call in enumerate(calls_of(op)) if not (with_gradient and "no gradient" in call.tags)]
 
 
 def attrs_on(op: Op, number: int, device: str) -> dict[str, Any]:
-    """The sample's attributes, with outputs asked for on `device`."""
-    attrs = dict(sample_of(op, number).attrs)
+    """The call's attributes, with outputs asked for on `device`."""
+    attrs = dict(call_of(op, number).attrs)
     if attrs.get("device") is CPU:
         attrs["device"] = as_device(device)
     return attrs
@@ -95,7 +94,7 @@ def check_traced(op: Op, number: int, dtype: DType, device: str) -> None:
 def check_gradients(op: Op, number: int, device: str) -> None:
     """Gradients in f64 are those of the CPU."""
     arrays = make_arrays(op, number, float64)
-    positions = samples.float_positions(arrays)
+    positions = calls.float_positions(arrays)
     outputs = [output.numpy() for output in apply_all(op, place(arrays, "cpu"), attrs_on(op, number, "cpu"))]
     random = np.random.default_rng(5)
     weights = [random.standard_normal(output.shape) for output in outputs]

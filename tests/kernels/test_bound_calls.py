@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from helpers.kernel_cases import CASES
-from helpers.kernel_checks import applicable_cases, dtype_of, problem_of
+from helpers.kernel_cases import OPS
+from helpers.kernel_checks import applicable_cases, dtype_of, outputs_for
 from helpers.tolerance import assert_close
 
+from dtrain.base.dtype import from_numpy
+from dtrain.graph.calls import problem_of
 from dtrain.kernels import Candidate, all_kernels, kernels_of, reference_of
-from dtrain.kernels.call import Call
 from dtrain.kernels.cpu_kernels import compiled_rows
 from dtrain.kernels.workspace import bind_alone, with_workspace
 
@@ -30,17 +31,12 @@ def out_of(outputs: list[np.ndarray]) -> object:
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
-def some_cases(info: Candidate) -> Iterator[tuple[Call, list[np.ndarray], np.dtype]]:
-    for case, inputs in applicable_cases(info)[:25]:
-        yield case, inputs, dtype_of(info)
-
-
 @pytest.mark.parametrize("info", BOUND, ids=lambda info: info.name)
 def test_a_bound_call_does_what_a_call_does(info: Candidate) -> None:
     count = 0
-    for case, inputs, dtype in some_cases(info):
-        outputs, wanted = case.make_outputs(dtype), case.make_outputs(dtype)
-        problem = problem_of(info.op, case, inputs, dtype)
+    for case, inputs in applicable_cases(info, most_further=25):
+        outputs, wanted = outputs_for(case, info), outputs_for(case, info)
+        problem = problem_of(case, from_numpy(dtype_of(info)))
         bound = bind_alone(info, problem, inputs, out_of(outputs))
         function = with_workspace(info.function, info.workspace_nbytes(problem))
         for scale in (1, 0.5):  # the same call on other elements
@@ -59,7 +55,7 @@ def test_a_bound_call_does_what_a_call_does(info: Candidate) -> None:
 
 def test_only_what_looks_at_elements_has_none() -> None:
     unbound = {row.op for row in compiled_rows() if row.bind is None}
-    assert unbound == LOOKS_AT_ELEMENTS & {row.op for row in compiled_rows()} and set(CASES) >= unbound
+    assert unbound == LOOKS_AT_ELEMENTS & {row.op for row in compiled_rows()} and set(OPS) >= unbound
 
 
 def kernel(op: str) -> Candidate:

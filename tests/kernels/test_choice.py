@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers.kernel_cases import CASES
-from helpers.kernel_checks import COMPILED, applicable_cases, compare, dtype_of, problem_of, wanted_outputs
+from helpers.kernel_cases import OPS, all_calls
+from helpers.kernel_checks import COMPILED, applicable_cases, compare, dtype_of, outputs_for, wanted_outputs
 
-from dtrain.base.dtype import float32, float64
+from dtrain.base.dtype import float32, float64, from_numpy
 from dtrain.base.tensor_type import tensor_type
+from dtrain.graph.calls import problem_of
 from dtrain.kernels import Candidate, Policy, Problem, candidates, choose, reference_of, using
-from dtrain.kernels.call import Call
 from dtrain.kernels.explanation import explain
 from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.workspace import bind_alone
@@ -27,22 +27,19 @@ def conv2d(dtype=float32, **changes) -> Problem:
 @pytest.mark.parametrize("info", COMPILED, ids=lambda info: info.name)
 def test_every_kernel_is_taken_by_its_name(info: Candidate) -> None:
     case, inputs = applicable_cases(info)[-1]
-    dtype = dtype_of(info)
-    problem = problem_of(info.op, case, inputs, dtype)
-    outputs = case.make_outputs(dtype)
+    problem, outputs = problem_of(case, from_numpy(dtype_of(info))), outputs_for(case, info)
     with using(forced=frozenset({info.name})):
         taken = choose(problem)
         assert taken is info
         assert explain(problem).reason == "DTRAIN_KERNELS forces it"
-    wanted = wanted_outputs(case, info, inputs)
+    wanted = wanted_outputs(case, info)
     bind_alone(taken, problem, inputs, outputs[0] if len(outputs) == 1 else tuple(outputs))()
     compare(case, info, outputs, wanted)
 
 
-@pytest.mark.parametrize("op", sorted(CASES))
+@pytest.mark.parametrize("op", OPS)
 def test_every_reference_is_taken_by_its_name(op: str) -> None:
-    case: Call = next(iter(CASES[op]()))
-    problem = problem_of(op, case, case.make_inputs(float32.numpy), float32.numpy)
+    problem = problem_of(next(all_calls(op)), float32)
     assert choose(problem, Policy(forced=frozenset({f"{op}_reference"}))) is reference_of(op)
     assert choose(problem, Policy(isa="reference")) is reference_of(op)
     assert candidates(problem)[-1] is reference_of(op)

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.kernel_cases import CASES
-from helpers.kernel_checks import problem_of
+from helpers.kernel_cases import OPS, all_calls
 
 from dtrain.base.device import as_device
 from dtrain.base.dtype import float32
 from dtrain.base.errors import DeviceError
 from dtrain.base.tensor_type import tensor_type
+from dtrain.graph.calls import problem_of
 from dtrain.kernels import Policy, Problem, candidates, choose, measured
 from dtrain.kernels.explanation import explain
 from dtrain.kernels.measured import measure, times_file, times_of
@@ -132,12 +132,12 @@ def test_a_problem_that_memory_does_not_hold_is_not_measured() -> None:
         measure(Problem("relu", [x], [x]), [])
 
 
-@pytest.mark.parametrize("op", sorted(CASES))
+@pytest.mark.parametrize("op", OPS)
 def test_every_op_can_be_measured(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Integers among the made-up inputs are places that exist, scalars are arrays."""
     monkeypatch.setattr("dtrain.kernels.measured.SAMPLE_SECONDS", 0.0)
-    for case in list(CASES[op]())[-3:]:
-        problem = problem_of(op, case, case.make_inputs(float32.numpy), float32.numpy)
+    for case in list(all_calls(op))[-3:]:
+        problem = problem_of(case, float32)
         usable = candidates(problem)
         assert len(measure(problem, usable, repeats=1)) == len(usable)
 

@@ -7,16 +7,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from helpers.kernel_cases import CASES, call
+from helpers.kernel_cases import all_calls, call
 from helpers.kernel_checks import COMPILED
 
 from dtrain.base.alignment import ALIGNMENT
-from dtrain.base.dtype import from_numpy
-from dtrain.base.tensor_type import tensor_type
-from dtrain.kernels import Problem, all_kernels, candidates
+from dtrain.base.dtype import float32
+from dtrain.graph.calls import problem_of
+from dtrain.kernels import all_kernels, candidates
+from dtrain.kernels.call import outputs_of
 from dtrain.kernels.workspace import Workspace, with_workspace
-
-F32 = np.dtype(np.float32)
 
 
 def planned(nbytes: int) -> np.ndarray:
@@ -40,17 +39,14 @@ def test_kernels_with_a_workspace_are_bound_to_their_arrays() -> None:
 @pytest.mark.parametrize("op", WITH_WORKSPACE)
 def test_a_planned_workspace_gives_the_same_bits(op: str) -> None:
     uses = 0
-    for case in CASES[op]():
-        inputs = case.make_inputs(F32)
-        outputs = case.make_outputs(F32)
-        types = [[tensor_type(a.shape, from_numpy(a.dtype)) for a in arrays] for arrays in (inputs, outputs)]
-        problem = Problem(op, types[0], types[1], case.attrs)
+    for case in all_calls(op):
+        inputs, problem = case.make_inputs(float32.numpy), problem_of(case, float32)
         for candidate in candidates(problem):
             nbytes = candidate.workspace_nbytes(problem)
             if nbytes == 0:
                 continue
             uses += 1
-            own, given = case.make_outputs(F32), case.make_outputs(F32)
+            own, given = outputs_of(problem), outputs_of(problem)
             call(with_workspace(candidate.function, nbytes), inputs, own, case.attrs)
             candidate.bind(inputs, given[0], dict(case.attrs), planned(nbytes))()
             assert own[0].tobytes() == given[0].tobytes(), (case.label, candidate.name)

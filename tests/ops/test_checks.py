@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.op_samples import case_id, make_arrays, op_cases, sample_of
+from helpers.op_calls import call_of, case_id, make_arrays, op_cases
 
 import dtrain as dt
 import dtrain.functional as F
@@ -23,7 +23,7 @@ FAR = 1_000_000
 
 
 def _holds_indices(op: Op, number: int) -> bool:
-    entries = sample_of(op, number).inputs
+    entries = call_of(op, number).inputs
     return not op.is_collective and any(isinstance(e, np.ndarray) and e.dtype.kind == "i" and e.size for e in entries)
 
 
@@ -31,9 +31,9 @@ INDEX_CASES = [(op, number) for op, number in op_cases() if _holds_indices(op, n
 
 
 def _out_of_range(op: Op, number: int) -> list[np.ndarray]:
-    """The sample's inputs with one index far outside."""
+    """The inputs of the call with one index far outside."""
     arrays = make_arrays(op, number, float64 if float64 in op.dtypes else op.dtypes[-1])
-    for position, entry in enumerate(sample_of(op, number).inputs):
+    for position, entry in enumerate(call_of(op, number).inputs):
         if isinstance(entry, np.ndarray) and entry.dtype.kind == "i" and entry.size:
             arrays[position] = arrays[position].copy()
             arrays[position].reshape(-1)[-1] = FAR
@@ -51,7 +51,7 @@ DRAWS = {"uniform", "normal", "randint", "permutation", "bernoulli", "dropout_ma
 def test_every_op_that_takes_indices_declares_its_check_and_keeps_it(op: Op, number: int):
     if op.name in UNCHECKED | DRAWS:
         return
-    arrays, attrs = _out_of_range(op, number), sample_of(op, number).attrs
+    arrays, attrs = _out_of_range(op, number), call_of(op, number).attrs
     assert op.checks_values([wrap(array).type for array in arrays]), f"{op.name} takes indices: declare checks"
     with pytest.raises((ValueError, IndexError), match=r"expected .*got") as eager:
         apply_all(op, [wrap(array) for array in arrays], attrs)

@@ -6,7 +6,7 @@ import operator
 
 import numpy as np
 import pytest
-from helpers.op_samples import case_id, make_arrays, op_cases, sample_of
+from helpers.op_calls import call_of, case_id, make_arrays, op_cases
 
 import dtrain.functional as F
 from dtrain.base.dtype import ALL, DType, from_numpy
@@ -19,24 +19,24 @@ from dtrain.graph.op import Op, all_ops
 
 
 def _has_shapes(op: Op) -> bool:
-    return any(not isinstance(entry, np.ndarray) for entry in sample_of(op, 0).inputs)
+    return any(not isinstance(entry, np.ndarray) for entry in call_of(op, 0).inputs)
 
 
-FIRST_SAMPLES = [(op, number) for op, number in op_cases() if number == 0 and _has_shapes(op)]
-REFUSED = [(op, number, dtype) for op, number in FIRST_SAMPLES for dtype in ALL if dtype not in op.dtypes]
+FIRST_CALLS = [(op, number) for op, number in op_cases() if number == 0 and _has_shapes(op)]
+REFUSED = [(op, number, dtype) for op, number in FIRST_CALLS for dtype in ALL if dtype not in op.dtypes]
 
 
 @pytest.mark.parametrize(("op", "number", "dtype"), REFUSED, ids=case_id)
 def test_a_dtype_that_is_not_claimed_is_refused_in_our_words(op: Op, number: int, dtype: DType):
     arrays = make_arrays(op, number, dtype)
     with pytest.raises(DtrainError, match=r"expected .*, got"):
-        apply_all(op, [wrap(array) for array in arrays], sample_of(op, number).attrs)
+        apply_all(op, [wrap(array) for array in arrays], call_of(op, number).attrs)
 
 
 def test_inputs_of_other_dtypes_are_declared():
-    """An array in a sample has a dtype of its own: the op claims it, or says that this input stands beside."""
+    """An array in a call has a dtype of its own: the op claims it, or says that this input stands beside."""
     for op, number in op_cases():
-        for position, entry in enumerate(sample_of(op, number).inputs):
+        for position, entry in enumerate(call_of(op, number).inputs):
             if isinstance(entry, np.ndarray) and from_numpy(entry.dtype) not in op.dtypes:
                 assert position in op.beside, f"{op.name} takes {entry.dtype} as input {position}: declare it in beside"
 

@@ -12,7 +12,7 @@ import pytest
 from helpers import on_device
 from helpers.cuda_emulation import emulated_module
 from helpers.cuda_emulation.emulated_cupy import emulated_cuda
-from helpers.op_samples import case_id
+from helpers.op_calls import case_id
 
 from dtrain.graph.op import Op
 

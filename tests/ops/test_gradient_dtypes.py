@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import op_samples as samples
-from helpers.op_samples import case_id, make_arrays, op_cases, run, sample_of
+from helpers import op_calls as calls
+from helpers.op_calls import call_of, case_id, make_arrays, op_cases, run
 
 from dtrain.base.dtype import DType, bfloat16, float16, float32, float64, from_numpy
 from dtrain.collectives.transports.self_communicator import SelfCommunicator
@@ -17,8 +17,8 @@ TOLERANCE = {float16: 2e-2, bfloat16: 1.5e-1, float32: 1e-4}
 
 CASES = [
     (op, number, dtype)
-    for op, number in op_cases(samples.is_differentiable)
-    if sample_of(op, number).grad
+    for op, number in op_cases()
+    if calls.has_gradient(op, number)
     for dtype in TOLERANCE
     if dtype in op.dtypes and float64 in op.dtypes
 ]
@@ -34,14 +34,14 @@ def _world_of_one():
 @pytest.mark.parametrize(("op", "number", "dtype"), CASES, ids=case_id)
 def test_gradient_agrees_with_the_one_in_f64(op: Op, number: int, dtype: DType) -> None:
     arrays = make_arrays(op, number, dtype)
-    positions = [i for i, entry in enumerate(sample_of(op, number).inputs) if not isinstance(entry, np.ndarray)]
+    positions = [i for i, entry in enumerate(call_of(op, number).inputs) if not isinstance(entry, np.ndarray)]
     wide = [array.astype(np.float64) if i in positions else array for i, array in enumerate(arrays)]
     weights = [
         np.ones(output.shape) if from_numpy(output.dtype).is_floating else np.zeros(output.shape)
         for output in run(op, number, wide)
     ]
-    found = samples.input_gradients(op, number, samples.leaves(arrays, positions), weights)
-    wanted = samples.input_gradients(op, number, samples.leaves(wide, positions), weights)
+    found = calls.input_gradients(op, number, calls.leaves(arrays, positions), weights)
+    wanted = calls.input_gradients(op, number, calls.leaves(wide, positions), weights)
     for position, got, reference in zip(positions, found, wanted, strict=True):
         assert (got is None) == (reference is None)
         if got is None or reference is None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.kernel_checks import COMPILED
 from helpers.laid_out import SHAPE, laid_out, padding
-from helpers.op_samples import WITHOUT_SAMPLES, case_id, sample_of
+from helpers.op_calls import WITHOUT_CALLS, call_of, case_id
 
 import dtrain as dt
 import dtrain.functional as F
@@ -27,14 +27,14 @@ from dtrain.kernels.registry import all_kernels, reference_of
 
 LANES = [op for op in all_ops() if LAYOUT_RULES.of(op.name) is LANE_BY_LANE]
 CASES = [(op, dtype) for op in LANES for dtype in (op.dtypes[0], op.dtypes[-1])]
-REFUSING = [op for op in all_ops() if op.name not in LAYOUT_RULES and op.name not in WITHOUT_SAMPLES]
+REFUSING = [op for op in all_ops() if op.name not in LAYOUT_RULES and op.name not in WITHOUT_CALLS]
 
 
 def _arrays(op: Op, dtype: DType) -> list[np.ndarray]:
-    sample, random = sample_of(op, 0), np.random.default_rng(5)
+    call, random = call_of(op, 0), np.random.default_rng(5)
     arrays = []
-    for entry in sample.inputs:
-        numbers = random.uniform(sample.low, sample.high, SHAPE)
+    for entry in call.inputs:
+        numbers = random.uniform(call.low, call.high, SHAPE)
         is_mask = isinstance(entry, np.ndarray) and entry.dtype == np.bool_
         arrays.append(numbers > 0 if is_mask else np.ceil(numbers * 3).astype(dtype.numpy))
         if dtype.is_floating and not is_mask:
@@ -44,7 +44,7 @@ def _arrays(op: Op, dtype: DType) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(("op", "dtype"), CASES, ids=case_id)
 def test_lane_by_lane_is_bitwise_the_plain_result(op: Op, dtype: DType) -> None:
-    arrays, attrs = _arrays(op, dtype), sample_of(op, 0).attrs
+    arrays, attrs = _arrays(op, dtype), call_of(op, 0).attrs
     if op.checks_values([wrap(array).type for array in arrays]):
         return  # the next test
     wanted = [tensor.numpy() for tensor in apply_all(op, [wrap(array) for array in arrays], attrs)]
@@ -72,8 +72,8 @@ def test_values_that_an_op_refuses_may_lie_in_padding_lanes() -> None:
 
 @pytest.mark.parametrize("op", REFUSING, ids=case_id)
 def test_an_op_without_a_rule_refuses_before_anything_else(op: Op) -> None:
-    count = len(sample_of(op, 0).inputs)
-    attrs = sample_of(op, 0).attrs
+    count = len(call_of(op, 0).inputs)
+    attrs = call_of(op, 0).attrs
     if not count:
         return  # nothing goes in
     plain = tensor_type(SHAPE, op.dtypes[-1])

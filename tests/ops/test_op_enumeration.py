@@ -1,5 +1,5 @@
-"""Every registered op, by enumeration: samples, inferred types, every dtype it claims, gradients of first and second
-order against central differences, eager against traced, and all kernels against the reference.
+"""Every registered op, by enumeration: calls, inferred types, every dtype it claims, gradients of first and second
+order against central differences, eager against traced. Kernels run these calls, too, in tests/kernels.
 
 A new op is tested here by being registered. Whatever is left out stands in a table below, with its reason.
 """
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from helpers import op_samples as samples
+from helpers import op_calls as calls
 from helpers.numeric_gradient import directional_derivative
-from helpers.op_samples import case_id, make_arrays, op_cases, run, sample_of
+from helpers.op_calls import call_of, case_id, make_arrays, op_cases, run
 from helpers.tolerance import assert_close
 
 from dtrain.base.dtype import DType, bool_, float64, from_numpy, int64
@@ -23,9 +23,8 @@ from dtrain.core.apply import apply_all, update
 from dtrain.core.context import no_grad
 from dtrain.core.tensor import Tensor, wrap
 from dtrain.core.tensor_factory import ones_like
+from dtrain.graph.calls import calls_of
 from dtrain.graph.op import Op, all_ops
-from dtrain.kernels import Problem, candidates, kernels_of, reference_of
-from dtrain.kernels.workspace import with_workspace
 from dtrain.ops.cast import copy
 from dtrain.runtime.buckets import BUCKET_MEMBERS
 
@@ -37,7 +36,7 @@ WITHOUT_WIDE_TWIN = {
 # ~True is False, but in integers ~1 is −2.
 BOOL_IS_NOT_A_SMALL_INTEGER = {"bitwise_not"}
 
-# Ops with a gradient rule whose samples are not checked against central differences here.
+# Ops with a gradient rule whose calls are not checked against central differences here.
 GRADIENT_CHECKED_ELSEWHERE = {
     "all_reduce_many": "its inputs are one bucket; tests/collectives/test_ops.py checks it",
     "layer_norm": "only the first output has a gradient; tests/ops/test_normalization.py checks it",
@@ -48,10 +47,9 @@ GRADIENT_CHECKED_ELSEWHERE = {
 
 CASES = list(op_cases())
 DTYPE_CASES = [(op, number, dtype) for op, number in CASES for dtype in op.dtypes]
-GRAD_CASES = [(op, number) for op, number in op_cases(samples.is_differentiable) if sample_of(op, number).grad]
+GRAD_CASES = [(op, number) for op, number in op_cases() if calls.has_gradient(op, number)]
 # Dynamic ops are left out: the shape of their output depends on values, and the tracer refuses them (tests/core).
 TRACE_CASES = [(op, number) for op, number in op_cases(lambda op: not op.is_dynamic)]
-KERNEL_CASES = [(op, number) for op, number in TRACE_CASES if any(not k.is_reference for k in kernels_of(op.name))]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -62,15 +60,15 @@ def _world_of_one():
 
 
 @pytest.mark.parametrize("op", list(all_ops()), ids=case_id)
-def test_every_op_has_samples(op: Op):
-    if op.name not in samples.WITHOUT_SAMPLES:
-        assert op.samples is not None and op.samples(), f"give {op.name} samples"
+def test_every_op_has_calls(op: Op):
+    if op.name not in calls.WITHOUT_CALLS:
+        assert calls_of(op), f"give {op.name} calls"
 
 
 def test_tables_name_registered_ops():
     names = {op.name for op in all_ops()}
     tables = (WITHOUT_WIDE_TWIN, BOOL_IS_NOT_A_SMALL_INTEGER, GRADIENT_CHECKED_ELSEWHERE)
-    listed = {*samples.WITHOUT_SAMPLES}.union(*tables)
+    listed = {*calls.WITHOUT_CALLS}.union(*tables)
     assert listed <= names, listed - names
 
 
@@ -80,13 +78,13 @@ def test_every_gradient_rule_is_checked():
 
 
 def _has_shapes(op: Op, number: int) -> bool:
-    """Whether the tested dtype enters this sample at all."""
-    return any(not isinstance(entry, np.ndarray) for entry in sample_of(op, number).inputs)
+    """Whether the tested dtype enters this call at all."""
+    return any(not isinstance(entry, np.ndarray) for entry in call_of(op, number).inputs)
 
 
 def _widened(op: Op, number: int, arrays: Sequence[np.ndarray], dtype: DType) -> list[np.ndarray]:
     wide = (float64 if dtype.is_floating else int64).numpy
-    entries = sample_of(op, number).inputs
+    entries = call_of(op, number).inputs
     return [array if isinstance(entry, np.ndarray) else array.astype(wide) for array, entry in zip(arrays, entries)]
 
 
@@ -100,7 +98,7 @@ def test_inferred_types_hold_and_every_dtype_agrees_with_the_wide_one(op: Op, nu
     arrays = make_arrays(op, number, dtype)
     results = run(op, number, arrays)
     if not op.is_dynamic:
-        inferred = op.infer(*[wrap(array).type for array in arrays], **sample_of(op, number).attrs)
+        inferred = op.infer(*[wrap(array).type for array in arrays], **call_of(op, number).attrs)
         types = inferred if isinstance(inferred, tuple) else (inferred,)
         assert [(t.shape, t.dtype.numpy) for t in types] == [(r.shape, r.dtype) for r in results]
     if op.name in WITHOUT_WIDE_TWIN or not _has_shapes(op, number):
@@ -130,7 +128,7 @@ def _weight(output: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _directions(arrays: Sequence[np.ndarray], positions: Sequence[int]) -> list[np.ndarray]:
-    directions = samples.random_like([arrays[i].astype(np.float64) for i in positions], seed=7)
+    directions = calls.random_like([arrays[i].astype(np.float64) for i in positions], seed=7)
     return [direction / max(1.0, float(np.abs(direction).max(initial=0.0))) for direction in directions]
 
 
@@ -148,14 +146,14 @@ def _dot(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> float:
 @pytest.mark.parametrize(("op", "number"), GRAD_CASES, ids=case_id)
 def test_gradient_is_the_numeric_one(op: Op, number: int):
     arrays = make_arrays(op, number, float64)
-    positions = [i for i in samples.float_positions(arrays) if arrays[i].dtype == np.float64]
+    positions = [i for i in calls.float_positions(arrays) if arrays[i].dtype == np.float64]
     weights, directions = _weights(op, number, arrays), _directions(arrays, positions)
 
     def objective(moved: Sequence[np.ndarray]) -> float:
         return _dot(weights, run(op, number, _replaced(arrays, positions, moved)))
 
-    tensors = samples.leaves(arrays, positions)
-    gradients = samples.input_gradients(op, number, tensors, weights)
+    tensors = calls.leaves(arrays, positions)
+    gradients = calls.input_gradients(op, number, tensors, weights)
     found = [
         np.zeros(arrays[i].shape) if gradient is None else gradient.numpy()
         for i, gradient in zip(positions, gradients, strict=True)
@@ -169,13 +167,13 @@ def test_gradient_is_the_numeric_one(op: Op, number: int):
 @pytest.mark.parametrize(("op", "number"), GRAD_CASES, ids=case_id)
 def test_second_gradient_is_the_numeric_one_of_the_first(op: Op, number: int):
     arrays = make_arrays(op, number, float64)
-    positions = [i for i in samples.float_positions(arrays) if arrays[i].dtype == np.float64]
+    positions = [i for i in calls.float_positions(arrays) if arrays[i].dtype == np.float64]
     weights, directions = _weights(op, number, arrays), _directions(arrays, positions)
-    probes = samples.random_like([arrays[i] for i in positions], seed=9)
+    probes = calls.random_like([arrays[i] for i in positions], seed=9)
 
     def first(tensors: Sequence[Tensor], create_graph: bool) -> Tensor | None:
         total = None
-        found = samples.input_gradients(op, number, tensors, weights, create_graph=create_graph)
+        found = calls.input_gradients(op, number, tensors, weights, create_graph=create_graph)
         for gradient, probe in zip(found, probes):
             if gradient is not None:
                 term = (gradient * wrap(probe)).sum()
@@ -183,10 +181,10 @@ def test_second_gradient_is_the_numeric_one_of_the_first(op: Op, number: int):
         return total
 
     def objective(moved: Sequence[np.ndarray]) -> float:
-        value = first(samples.leaves(_replaced(arrays, positions, moved), positions), False)
+        value = first(calls.leaves(_replaced(arrays, positions, moved), positions), False)
         return 0.0 if value is None else float(value.item())
 
-    tensors = samples.leaves(arrays, positions)
+    tensors = calls.leaves(arrays, positions)
     total = first(tensors, True)
     if total is None:
         return
@@ -211,24 +209,23 @@ def _same_bytes(got: Sequence[Tensor], wanted: Sequence[np.ndarray]) -> None:
 @pytest.mark.parametrize(("op", "number"), TRACE_CASES, ids=case_id)
 def test_traced_is_bitwise_equal_to_eager(op: Op, number: int):
     dtype = float64 if float64 in op.dtypes else op.dtypes[0]
-    arrays, attrs = make_arrays(op, number, dtype), sample_of(op, number).attrs
+    arrays, attrs = make_arrays(op, number, dtype), call_of(op, number).attrs
     if op.aliases_of(attrs) and op.name not in BUCKET_MEMBERS:
         _compare_updates(op, arrays, attrs)
         return
-    has_grad = op.grad is not None and sample_of(op, number).grad
-    positions = samples.float_positions(arrays) if has_grad else []
+    positions = calls.float_positions(arrays) if calls.has_gradient(op, number) else []
     weights = _weights(op, number, arrays)
 
     def function(*tensors: Tensor) -> list[Tensor]:
-        found = samples.input_gradients(op, number, tensors, weights) if positions else []
+        found = calls.input_gradients(op, number, tensors, weights) if positions else []
         # A packed op takes only values that the graph itself has made.
         inputs = [copy(tensor) for tensor in tensors] if op.name in BUCKET_MEMBERS else list(tensors)
         return [*apply_all(op, inputs, attrs), *(gradient for gradient in found if gradient is not None)]
 
-    wanted = [tensor.numpy().copy() for tensor in function(*samples.leaves(arrays, positions))]
+    wanted = [tensor.numpy().copy() for tensor in function(*calls.leaves(arrays, positions))]
     traced = trace(passes=lambda graph: graph)(function)
     for _ in range(2):  # the second run uses the bound graph again
-        _same_bytes(traced(*samples.leaves(arrays, positions)), wanted)
+        _same_bytes(traced(*calls.leaves(arrays, positions)), wanted)
 
 
 def _compare_updates(op: Op, arrays: Sequence[np.ndarray], attrs: dict) -> None:
@@ -251,48 +248,20 @@ def _compare_updates(op: Op, arrays: Sequence[np.ndarray], attrs: dict) -> None:
         assert states[source].numpy().tobytes() == fresh[output].tobytes()
 
 
-# Kernels --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("op", "number"), KERNEL_CASES, ids=case_id)
-def test_every_kernel_agrees_with_the_reference(op: Op, number: int):
-    attrs = sample_of(op, number).attrs
-    for dtype in op.dtypes:
-        arrays = make_arrays(op, number, dtype)
-        types = [wrap(array).type for array in arrays]
-        inferred = op.infer(*types, **attrs)
-        outputs = inferred if isinstance(inferred, tuple) else (inferred,)
-        problem = Problem(op.name, types, outputs, attrs)
-        for kernel in candidates(problem):
-            if kernel.is_reference:
-                continue
-            function = with_workspace(kernel.function, kernel.workspace_nbytes(problem))
-            got, wanted = _call(function, arrays, inferred, attrs), None
-            wanted = _call(reference_of(op.name).function, arrays, inferred, attrs)
-            for ours, reference in zip(got, wanted, strict=True):
-                magnitude = max(1.0, float(np.abs(reference.astype(np.float64)).max(initial=0.0)))
-                assert_close(ours, reference, length=_terms(arrays, ours), magnitude=magnitude, what=kernel.name)
-
-
-def _call(function, arrays, inferred, attrs) -> list[np.ndarray]:
-    types = inferred if isinstance(inferred, tuple) else (inferred,)
-    out = [np.empty(t.array_shape, t.array_dtype) for t in types]
-    function(*arrays, out=out[0] if len(out) == 1 else tuple(out), **attrs)
-    return out
-
+# What gradient rules read ---------------------------------------------------------------------------------------------
 
 READS_CASES = [
     (op, number)
-    for op, number in op_cases(lambda op: samples.is_differentiable(op) and (op.view or op.grad_reads != "all"))
-    if sample_of(op, number).grad
+    for op, number in op_cases(lambda op: bool(op.view) or op.grad_reads != "all")
+    if calls.has_gradient(op, number)
 ]
 
 
 @pytest.mark.parametrize(("op", "number"), READS_CASES, ids=case_id)
 def test_rules_read_no_more_elements_than_the_op_says(op: Op, number: int):
     """What a rule does not read may be overwritten before backward: the gradients stay."""
-    arrays, attrs = make_arrays(op, number, float64), sample_of(op, number).attrs
-    for position in samples.float_positions(arrays):
+    arrays, attrs = make_arrays(op, number, float64), call_of(op, number).attrs
+    for position in calls.float_positions(arrays):
         found = []
         for overwritten in (False, True):
             inputs = [wrap(array.copy()) for array in arrays]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.op_samples import case_id, make_arrays, sample_of
+from helpers.op_calls import call_of, case_id, make_arrays
 
 import dtrain.functional as F
 from dtrain import collectives
@@ -85,7 +85,7 @@ CALLS: dict[str, Callable[[Tensor], Any]] = {
 
 @pytest.mark.parametrize("op", MADE_BY_ITS_FUNCTION, ids=case_id)
 def test_the_function_of_an_ops_name_makes_it(op: Op) -> None:
-    arrays, attrs = make_arrays(op, 0, op.dtypes[0]), sample_of(op, 0).attrs
+    arrays, attrs = make_arrays(op, 0, op.dtypes[0]), call_of(op, 0).attrs
     function = FUNCTIONS[op.name]
     given = {name: attrs[name] for name in inspect.signature(function).parameters if name in attrs}
     call = CALLS.get(op.name, lambda *tensors: function(*tensors, **given))

@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers.op_samples import WITHOUT_SAMPLES, case_id, sample_of
+from helpers.op_calls import WITHOUT_CALLS, call_of, case_id
 
 import dtrain as dt
 import dtrain.functional as F
@@ -38,20 +38,20 @@ def test_the_table_of_carriers() -> None:
     assert {op.name for op in all_ops() if op.name in QUANTIZATION_RULES} == CARRIERS
 
 
-@pytest.mark.parametrize("op", [op for op in all_ops() if op.name not in CARRIERS | set(WITHOUT_SAMPLES)], ids=case_id)
+@pytest.mark.parametrize("op", [op for op in all_ops() if op.name not in CARRIERS | set(WITHOUT_CALLS)], ids=case_id)
 def test_every_other_op_refuses_with_one_error(op: Op) -> None:
-    sample = sample_of(op, 0)
-    shapes = [entry.shape if isinstance(entry, np.ndarray) else entry for entry in sample.inputs]
+    call = call_of(op, 0)
+    shapes = [entry.shape if isinstance(entry, np.ndarray) else entry for entry in call.inputs]
     for position in range(len(shapes)):
         types = [tensor_type(shape, PER_TENSOR if i == position else op.dtypes[-1]) for i, shape in enumerate(shapes)]
         said = rf"^{op.name}: expected plain numbers, got .*qs8<0.05:3>.*it has no rule for quantized elements"
         with pytest.raises(DtypeError, match=said):
-            infer_types(op, types, sample.attrs)
+            infer_types(op, types, call.attrs)
         tensors = [Tensor(np.zeros(type.array_shape, type.array_dtype), type) for type in types]
         with pytest.raises(DtypeError, match=said):
-            apply_all(op, tensors, sample.attrs)
+            apply_all(op, tensors, call.attrs)
         with pytest.raises(DtypeError, match=said):
-            dt.trace(lambda *given: apply_all(op, given, sample.attrs))(*tensors)
+            dt.trace(lambda *given: apply_all(op, given, call.attrs))(*tensors)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from helpers.op_samples import case_id, float_positions, make_arrays, op_cases, sample_of, weighted_sum
+from helpers.op_calls import call_of, case_id, float_positions, has_gradient, make_arrays, op_cases, weighted_sum
 
 import dtrain.functional as F
 from dtrain.base.dtype import FLOATS, DType, float32, from_numpy
@@ -25,7 +25,7 @@ from dtrain.graph.op import Op
 from dtrain.runtime.buckets import BUCKET_MEMBERS
 
 COMPUTING = list(op_cases(lambda op: not (op.is_dynamic or op.is_collective)))
-# Every sample in f32; of the other dtypes, which other kernels or casts serve, the first.
+# Every call in f32; of the other dtypes, which other kernels or casts serve, the first.
 QUIET_CASES = [
     (op, number, dtype)
     for op, number in COMPUTING
@@ -47,13 +47,13 @@ def _filled(op: Op, number: int, dtype: DType) -> list[np.ndarray]:
         np.resize(np.roll(special, position), array.shape).astype(array.dtype)
         if not isinstance(entry, np.ndarray) and from_numpy(array.dtype).is_floating
         else array
-        for position, (array, entry) in enumerate(zip(arrays, sample_of(op, number).inputs))
+        for position, (array, entry) in enumerate(zip(arrays, call_of(op, number).inputs))
     ]
 
 
 @pytest.mark.parametrize(("op", "number", "dtype"), QUIET_CASES, ids=case_id)
 def test_ops_are_quiet(op: Op, number: int, dtype: DType):
-    attrs = sample_of(op, number).attrs
+    attrs = call_of(op, number).attrs
     tensors = [wrap(array) for array in _filled(op, number, dtype)]
     if op.aliases_of(attrs):
         update(op, *[wrap(t.numpy().copy()) for t in tensors], **attrs)
@@ -63,7 +63,7 @@ def test_ops_are_quiet(op: Op, number: int, dtype: DType):
     except (ValueError, RuntimeError) as error:
         assert "expected" in str(error)  # some ops refuse such values, in our words
         return
-    if op.grad is not None and sample_of(op, number).grad and op.name not in BUCKET_MEMBERS:
+    if has_gradient(op, number) and op.name not in BUCKET_MEMBERS:
         leaves = [wrap(t.numpy()) for t in tensors]
         for position in float_positions([t.numpy() for t in tensors]):
             leaves[position].requires_grad_()

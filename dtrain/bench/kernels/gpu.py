@@ -13,7 +13,8 @@ from dtrain.base.device import Device, as_device
 from dtrain.base.dtype import DType
 from dtrain.base.turns import take_turns
 from dtrain.bench.kernels.timing import Timing, summarize
-from dtrain.kernels.call import Call
+from dtrain.graph.calls import problem_of
+from dtrain.kernels.call import Call, outputs_of
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.choice import candidates
 from dtrain.kernels.problem import Problem
@@ -25,7 +26,7 @@ LAUNCHES = 20
 
 def gpu_candidates(workload: Call, dtype: DType, device: Device) -> list[Candidate]:
     """The kernels of the op that run this workload on a GPU, best first, the reference last."""
-    return candidates(workload.problem(dtype, device))
+    return candidates(problem_of(workload, dtype, device))
 
 
 def measure_on_gpu(workload: Call, dtype: DType, repeats: int, index: int = 0) -> Iterator[Timing]:
@@ -33,10 +34,10 @@ def measure_on_gpu(workload: Call, dtype: DType, repeats: int, index: int = 0) -
     import cupy
 
     with cupy.cuda.Device(index):
-        inputs = [cupy.asarray(array) for array in workload.make_inputs(dtype.numpy)]
-        outputs = [cupy.asarray(array) for array in workload.make_outputs(dtype.numpy)]
         device = as_device(f"cuda:{index}")
-        chosen, problem = gpu_candidates(workload, dtype, device), workload.problem(dtype, device)
+        chosen, problem = gpu_candidates(workload, dtype, device), problem_of(workload, dtype, device)
+        inputs = [cupy.asarray(array) for array in workload.make_inputs(dtype.numpy)]
+        outputs = [cupy.asarray(array) for array in outputs_of(problem)]
         samples = {}
         for info in chosen:
             call = _bound(info, inputs, outputs, dict(workload.attrs), problem)

@@ -8,7 +8,8 @@ from typing import Any
 
 from dtrain.base.dtype import DType
 from dtrain.base.turns import Samples
-from dtrain.kernels.call import Call
+from dtrain.graph.calls import problem_of
+from dtrain.kernels.call import Call, outputs_of
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.choice import candidates
 from dtrain.kernels.measured import timed
@@ -35,8 +36,8 @@ class Timing:
 
 def measure(workload: Call, dtype: DType, repeats: int) -> Iterator[Timing]:
     """One `Timing` per candidate."""
-    inputs, outputs = workload.make_inputs(dtype.numpy), workload.make_outputs(dtype.numpy)
-    problem = workload.problem(dtype)
+    problem = problem_of(workload, dtype)
+    inputs, outputs = workload.make_inputs(dtype.numpy), outputs_of(problem)
     chosen = candidates(problem)
     measured = timed(problem, chosen, inputs, outputs, repeats)
     nbytes = sum(array.nbytes for array in (*inputs, *outputs))

@@ -1,4 +1,4 @@
-"""Arrays for the samples of ops, and ways to run an op on arrays."""
+"""Arrays for the calls of ops, and ways to run an op on arrays."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from dtrain.autograd.backward_pass import grad
 from dtrain.base.dtype import DType, from_numpy
 from dtrain.core.apply import apply_all
 from dtrain.core.tensor import Tensor, wrap
-from dtrain.graph.op import Op, Sample, all_ops
+from dtrain.graph.calls import calls_of
+from dtrain.graph.op import Op, all_ops
+from dtrain.kernels.call import Call
 
 Arrays = list[np.ndarray]
 
-# Ops that cannot have samples, each with the reason.
-WITHOUT_SAMPLES = {"constant": "its array is an attribute; tests/graph covers it"}
+# Ops that cannot have calls, each with the reason.
+WITHOUT_CALLS = {"constant": "its array is an attribute; tests/graph covers it"}
 
 
 def op_cases(select: Callable[[Op], bool] = lambda op: True) -> Iterator[tuple[Op, int]]:
-    """(op, sample number) of every registered op that `select` admits."""
+    """(op, number of a call) of every registered op that `select` admits."""
     for op in all_ops():
-        if op.name not in WITHOUT_SAMPLES and op.samples is not None and select(op):
-            for number in range(len(op.samples())):
+        if select(op):
+            for number in range(len(calls_of(op))):
                 yield op, number
 
 
@@ -37,42 +39,24 @@ def case_id(value: Any) -> str:
     return value.tag if isinstance(value, DType) else str(value)
 
 
-def sample_of(op: Op, number: int) -> Sample:
-    assert op.samples is not None
-    return op.samples()[number]
+def call_of(op: Op, number: int) -> Call:
+    return calls_of(op)[number]
 
 
 def make_arrays(op: Op, number: int, dtype: DType) -> Arrays:
-    """The inputs of a sample: shapes filled with numbers of [low, high) in `dtype`, arrays as they are.
-
-    Numbers depend on the op and the sample only; unsigned integers get their absolute values.
-    """
-    sample = sample_of(op, number)
-    random = np.random.default_rng(crc32(f"{op.name}/{number}".encode()))
-    return [_fill(entry, sample, dtype, random) for entry in sample.inputs]
-
-
-def _fill(entry: Any, sample: Sample, dtype: DType, random: np.random.Generator) -> np.ndarray:
-    if isinstance(entry, np.ndarray):
-        return entry.copy()
-    numbers = np.asarray(random.uniform(sample.low, sample.high, entry))
-    if dtype.kind == "bool":
-        return np.asarray(numbers > (sample.low + sample.high) / 2)
-    if dtype.is_integer:
-        # Away from 0 towards both sides, so that divisors are never 0 where floats are not.
-        whole = np.where(numbers < 0, np.floor(numbers), np.ceil(numbers))
-        return np.asarray(np.abs(whole) if dtype.kind == "unsigned" else whole).astype(dtype.numpy)
-    return numbers.astype(dtype.numpy)
+    """The inputs of a call in `dtype`; their numbers depend on the op and the call only."""
+    return call_of(op, number).make_inputs(dtype.numpy, seed=crc32(f"{op.name}/{number}".encode()))
 
 
 def run(op: Op, number: int, arrays: Sequence[np.ndarray]) -> Arrays:
     """The outputs of the op on copies of these arrays, through the one door."""
-    outputs = apply_all(op, [wrap(array.copy()) for array in arrays], sample_of(op, number).attrs)
+    outputs = apply_all(op, [wrap(array.copy()) for array in arrays], call_of(op, number).attrs)
     return [tensor.numpy() for tensor in outputs]
 
 
-def is_differentiable(op: Op) -> bool:
-    return op.grad is not None
+def has_gradient(op: Op, number: int) -> bool:
+    """Whether the numeric gradient of the call says what the op's rule says."""
+    return op.grad is not None and "no gradient" not in call_of(op, number).tags
 
 
 def float_positions(arrays: Sequence[np.ndarray]) -> list[int]:
@@ -100,7 +84,7 @@ def input_gradients(
     op: Op, number: int, tensors: Sequence[Tensor], weights: Sequence[np.ndarray], *, create_graph: bool = False
 ) -> list[Tensor | None]:
     """d(Σ weights · outputs) / d(input) for each input that requires gradients; None where nothing flows."""
-    total = weighted_sum(apply_all(op, list(tensors), sample_of(op, number).attrs), weights)
+    total = weighted_sum(apply_all(op, list(tensors), call_of(op, number).attrs), weights)
     wanted = [tensor for tensor in tensors if tensor.requires_grad]
     if total is None:
         return [None] * len(wanted)
