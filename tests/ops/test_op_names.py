@@ -24,7 +24,7 @@ from dtrain.graph.op import Op, all_ops
 
 # A function of which another op is a part is in front of that op's name, and behind it one of these words.
 PARTS = {
-    "backward", "backward_data", "backward_weights", "backward_sums",  # of its gradient
+    "backward", "backward_b", "backward_data", "backward_weights", "backward_sums",  # of its gradient
     "statistics", "moments", "merge", "normalize", "update_running",  # of batch norm, which merges what ranks counted
     "mask",  # of dropout
     "many",  # packed: one call for what many calls do
