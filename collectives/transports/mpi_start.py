@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dtrain.base.errors import LaunchError, exit_code_of, expected
 from dtrain.base.exception_text import frames_of_user
-from dtrain.base.rank_info import RankInfo
+from dtrain.base.rank_info import ENVIRONMENTS, RankInfo
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -78,6 +78,8 @@ def _check_world(world: MPI.Intracomm, info: RankInfo, library: str) -> None:
     )
     if info.source == "slurm":
         advice += ", or with `srun --mpi=pmix` where Slurm has that (`srun --mpi=list`)"
+    elif "DTRAIN_JOB_ID" in os.environ and not _is_started_by_mpi():
+        advice = "`dtrain run --launcher local` starts no MPI: leave the launcher to it, or say `--launcher mpirun`"
     raise LaunchError(
         expected(
             "collectives.init",
@@ -86,6 +88,11 @@ def _check_world(world: MPI.Intracomm, info: RankInfo, library: str) -> None:
             advice,
         )
     )
+
+
+def _is_started_by_mpi() -> bool:
+    """Whether what starts MPI's ranks has told this process which one it is."""
+    return any(name in os.environ for row in ENVIRONMENTS if row.starter or row.source == "pmix" for name in row.rank)
 
 
 def wait_until(is_done: Callable[[], bool], timeout: float, progress: Callable[[], Any] | None = None) -> bool:

@@ -59,8 +59,12 @@ class LocalBackend(Backend):
     def start(self, plan: LaunchPlan, control: Mapping[str, str]) -> StartedProcesses:
         """Start one process a rank. Rank 0 keeps standard input, unless it is a terminal (`passes_input`)."""
         started = StartedProcesses()
-        for number, command in enumerate(plan.commands):
-            env = plan.environment | dict(control) | dict(command.variables)
-            stdin = sys.stdin if number == 0 and self.passes_input else subprocess.DEVNULL
-            started.add(command.argv, env, stdin=stdin)
+        try:
+            for number, command in enumerate(plan.commands):
+                env = plan.environment | dict(control) | dict(command.variables)
+                stdin = sys.stdin if number == 0 and self.passes_input else subprocess.DEVNULL
+                started.add(command.argv, env, stdin=stdin)
+        except BaseException:  # a signal while it starts: no rank of many goes on
+            started.kill()
+            raise
         return started

@@ -9,7 +9,7 @@ import numpy as np
 
 def main() -> None:
     """Join, sum, and print the sum on rank 0."""
-    world = import_module("dtrain.collectives").init(timeout=20)  # above this floor, so by its name
+    world = import_module("dtrain.collectives").init()  # above this floor, so by its name; with the settings of a job
     total = world.all_reduce(np.full(1 << 16, world.rank + 1.0, np.float32))
     if world.rank == 0:
         print(f"sum {total[0]:g} by {world.name}, because {world.reason}", flush=True)

@@ -108,6 +108,16 @@ def test_an_mpi_that_disagrees_is_explained() -> None:
 
 
 @pytest.mark.distributed
+def test_ranks_that_were_started_without_mpi_say_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import dtrain.collectives as dist\ndist.init()\n")
+    command = [sys.executable, "-m", "dtrain.cli", "run", "--launcher", "local", "-np", "2", "--quiet", str(script)]
+    job = run_command(command, timeout=60, env=mpi_environment())
+    assert job.returncode == 1
+    assert "`dtrain run --launcher local` starts no MPI: leave the launcher to it" in job.stdout
+
+
+@pytest.mark.distributed
 def test_under_mpirun_ranks_share_a_control_channel() -> None:
     results = run_ranks(__file__, "control_program", 2)
     assert results == [(0, 2, True), (1, 2, True)]

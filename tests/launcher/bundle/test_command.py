@@ -16,7 +16,7 @@ import pytest
 
 from dtrain import cli
 from dtrain.base.errors import LaunchError
-from dtrain.launcher.bundle import command, gpu_check, manifest, own_packages, verify
+from dtrain.launcher.bundle import command, gpu_check, manifest, own_packages, pip, verify
 from dtrain.launcher.bundle.target import Target
 
 ROOT = Path(__file__).parents[3]
@@ -181,3 +181,14 @@ def test_a_step_of_the_check_that_hangs_ends(tmp_path: Path, monkeypatch: pytest
     )
     assert late["code"] == 124
     assert late["output"].startswith("began") and "stopped after 0.5 s" in late["output"]
+
+
+def test_a_target_for_which_there_are_no_wheels_is_told_apart_from_pip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "ERROR: No matching distribution found for numpy>=2"
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", said))
+    target = Target(python=(3, 99), machine="x86_64", extras=(), glibc=28)
+    words = "No matching distribution found for numpy>=2; it has none for Python 3.99 on x86_64 with glibc 2.28, if the"
+    with pytest.raises(LaunchError, match=re.escape(words)):
+        pip.download(tmp_path, target, ["numpy>=2"])

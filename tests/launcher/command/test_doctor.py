@@ -102,3 +102,11 @@ def test_ranks_that_do_not_meet_fail_the_doctor(monkeypatch):
     done = SimpleNamespace(returncode=125, stdout="", stderr=f"{'-' * 72}\ndtrain: could not start\n  because\n")
     monkeypatch.setattr(doctor_module.subprocess, "run", lambda *_, **__: done)
     assert doctor_module._ranks() == Finding("ranks", False, "dtrain: could not start;   because")
+
+
+@pytest.mark.distributed
+def test_ranks_are_started_with_the_settings_of_a_job(monkeypatch):
+    monkeypatch.setenv("DTRAIN_COLLECTIVE_TIMEOUT", "nan")
+    finding = doctor_module._ranks()
+    assert finding.ok is False
+    assert "DTRAIN_COLLECTIVE_TIMEOUT" in finding.text and "nan" in finding.text
