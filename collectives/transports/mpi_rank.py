@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from dtrain.base.dtype import DType
 from dtrain.base.errors import PeerLostError
+from dtrain.collectives.communicator.absence import late_error
 from dtrain.collectives.communicator.contract import Communicator
-from dtrain.collectives.communicator.work import ClosedError
+from dtrain.collectives.communicator.work import ClosedError, Work
 from dtrain.collectives.memory.shared_window import NoMemory
 from dtrain.collectives.programs.rank_order import Array
 from dtrain.collectives.transports.membership import Membership
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 LAST_MESSAGES_SECONDS = 0.2
 # Seconds that a communicator waits for its messages to be on their way where its order is lost.
 BROKEN_FLUSH_SECONDS = 0.5
+
+_LEAST_TAGS = 32768  # that every MPI has
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,21 @@ class MpiRank(Communicator):
             raise self._agreed(self._no_memory(error, staging_bytes)) from None
 
     def _split_comm(self, members: list[int]) -> MPI.Intracomm | None:
-        raise AssertionError("ranks of one host have no group over several")
+        """What MPI has for these ranks of this group; None on a rank that is none of them.
+
+        This group may have none itself, so the members make theirs from the world's. MPI does not do that without
+        waiting: a thread waits, and the caller keeps to its time.
+        """
+        if not members:
+            return None
+        own = self._job.comm.group.Incl([self.world_ranks[rank] for rank in members])
+        tag = zlib.crc32(f"{self._key}.{self._num_splits}".encode()) % _LEAST_TAGS
+        work: Work[MPI.Intracomm] = Work(lambda: self._job.comm.Create_group(own, tag))
+        threading.Thread(target=work.carry_out, name="split", daemon=True).start()
+        if not wait_until(work.is_completed, self.timeout, self._job.messages.poll):
+            raise late_error(self._here(), [], {}, self.timeout, self._names)
+        with self._mpi_errors():
+            return work.wait()
 
     @contextmanager
     def _mpi_errors(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def results() -> list[dict[str, Any]]:
 
 
 def programs(world: Communicator) -> dict[str, Any]:
-    done: dict[str, Any] = {"hosts": groups_over_hosts(world), "kept": kept(world)}
+    done: dict[str, Any] = {"hosts": groups_over_hosts(world), "kept": kept(world), "other": other_transport(world)}
     for transport in TRANSPORTS:
         done[f"growth {transport}"] = growth(world, transport)
         done[f"gone {transport}"] = gone(world, transport)
@@ -88,6 +89,23 @@ def groups_over_hosts(world: Communicator) -> list[str]:
     for group in (across, local, comm):
         group.close()
     return names
+
+
+def test_a_group_may_take_a_transport_that_what_it_came_of_has_not(results: list[dict[str, Any]]) -> None:
+    wanted = [["mpi_messages", "a test", 3.0], ["mpi_messages", "a test", 3.0], ["mpi_messages", "a test", 4.0]]
+    assert [result["other"] for result in results] == wanted
+
+
+def other_transport(world: Communicator) -> list[Any]:
+    """Groups of a world that has shared memory and no communicator of MPI that its groups could come of."""
+    comm: Any = make("mpi_shared")
+    inner: Any = comm.split(0)
+    inner._job = replace(inner._job, forced=("mpi_messages", "a test"))
+    group = inner.split(inner.rank // 2)
+    seen = [group.name, group.reason, float(group.all_reduce(np.full(1, 2.0 * comm.rank + (comm.rank == 0)))[0])]
+    for one in (group, inner, comm):
+        one.close()
+    return seen
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
