@@ -22,9 +22,7 @@ usage: dtrain COMMAND …
   dtrain bench all_reduce -np 2  measure collectives (all_reduce, …) or a whole step (step)
   dtrain doctor                  what is installed here, and what is missing
   dtrain bundle DIR              wheels and a script for machines that reach no package index
-  dtrain explain kernel …        which kernel computes an op on given types, and why
-  dtrain explain memory resnet50 where the memory of a training step goes
-  dtrain explain graph train.py  the graph of a traced function, and what each pass changed and why
+  dtrain explain SUBJECT …       why it is as it is: kernels, graphs, memory (dtrain explain --list)
 
 dtrain COMMAND --help says more; dtrain --version prints the version.
 """

@@ -7,30 +7,24 @@ docstring stands in the list. One that sets STARTS_RANKS starts jobs by itself a
 
 from __future__ import annotations
 
-import ast
 import os
 from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 
 from dtrain.base.errors import DtrainError, expected
+from dtrain.base.module_folder import ModuleFolder
 from dtrain.base.rank_info import RankInfo, rank_tag
 from dtrain.bench.report import add_report_flags, check_report_files
 from dtrain.launcher.command.command_line import UnknownFlagError, read_flag, split_flag
 from dtrain.launcher.command.flags import SPELLINGS, TeachingParser
 from dtrain.launcher.plan.spec import UsageError
 
-FOLDER = Path(__file__).parent / "benchmarks"
+BENCHMARKS = ModuleFolder("dtrain.bench.benchmarks", Path(__file__).parent / "benchmarks")
 ENTRY = "dtrain.bench"
 # nccl-tests and others write it without the underscore.
 OTHER_NAMES = {"allreduce": "all_reduce"}
 USAGE = "usage: dtrain bench NAME [flags of the benchmark] [flags of dtrain run, such as -np 2 -H host1,host2]"
-
-
-def names() -> list[str]:
-    """All benchmarks."""
-    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 
 def bench(arguments: Sequence[str]) -> int:
@@ -40,11 +34,11 @@ def bench(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     name, *rest = arguments
     name = OTHER_NAMES.get(name, name)
-    if name not in names():
-        near = get_close_matches(name.replace("-", "_"), names(), n=1)
+    if name not in BENCHMARKS.names:
+        near = get_close_matches(name.replace("-", "_"), BENCHMARKS.names, n=1)
         advice = f"did you mean {near[0]}?" if near else "see dtrain bench --list"
-        raise UsageError(expected("dtrain bench", "one of " + ", ".join(names()), repr(name), advice))
-    module = import_module(f"dtrain.bench.benchmarks.{name}")
+        raise UsageError(expected("dtrain bench", "one of " + ", ".join(BENCHMARKS.names), repr(name), advice))
+    module = BENCHMARKS.load(name)
     parser = TeachingParser(prog=f"dtrain bench {name}", allow_abbrev=False)
     module.add_arguments(parser)
     add_report_flags(parser)
@@ -74,15 +68,8 @@ def _rank() -> int:
 
 
 def listing() -> str:
-    """Every benchmark with what it measures. Reads the files, since importing all of them takes a while."""
-    width = max(map(len, names()))
-    lines = [f"  {name:<{width}}  {_first_line(FOLDER / f'{name}.py')}" for name in names()]
-    return "\n".join([USAGE, "", *lines, "", "dtrain bench NAME --help says more."])
-
-
-def _first_line(path: Path) -> str:
-    text = ast.get_docstring(ast.parse(path.read_text())) or ""
-    return text.splitlines()[0].partition(": ")[2].rstrip(".")
+    """Every benchmark with what it measures."""
+    return "\n".join([USAGE, "", *BENCHMARKS.listing(), "", "dtrain bench NAME --help says more."])
 
 
 def _sorted_flags(parser: TeachingParser, arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from dtrain.bench import command as bench_module
+from dtrain.base import module_folder
 from dtrain.bench.benchmarks import output as bench_output
-from dtrain.bench.command import bench, listing, names
+from dtrain.bench.command import BENCHMARKS, _sorted_flags, bench, listing
 from dtrain.launcher.command.flags import SPELLINGS, TeachingParser, parse_run
 from dtrain.launcher.plan.spec import UsageError
 
@@ -29,7 +29,7 @@ def fake(monkeypatch):
         return 3
 
     module = SimpleNamespace(add_arguments=add_arguments, run=run)
-    monkeypatch.setattr(bench_module, "import_module", lambda name: module)
+    monkeypatch.setattr(module_folder, "import_module", lambda name: module)
     return seen
 
 
@@ -94,7 +94,7 @@ def test_every_flag_of_run_is_taken():
     parser = TeachingParser()
     for spelling, flag in SPELLINGS.items():
         given = [spelling] if flag.is_switch else [spelling, "1"]
-        launch, own = bench_module._sorted_flags(parser, [*given, "-b", "8"])
+        launch, own = _sorted_flags(parser, [*given, "-b", "8"])
         assert launch == [f"--{flag.name}" if flag.is_switch else f"--{flag.name}=1"] and own == ["-b", "8"]
 
 
@@ -105,12 +105,12 @@ def test_help_and_names(capsys):
         printed = capsys.readouterr().out
         assert "  all_reduce   sweep message sizes as nccl-tests does" in printed
     with pytest.raises(
-        UsageError, match=f"expected one of {', '.join(names())}, got 'latency'; see dtrain bench --list"
+        UsageError, match=f"expected one of {', '.join(BENCHMARKS.names)}, got 'latency'; see dtrain bench --list"
     ):
         bench(["latency"])
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", BENCHMARKS.names)
 def test_every_file_is_a_benchmark(name):
     """It says what it measures, takes the flags of reports and no flag of the launcher's."""
     assert f"\n  {name} " in listing() and listing().split(f"\n  {name} ")[1].split("\n")[0].strip()

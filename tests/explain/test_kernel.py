@@ -136,6 +136,6 @@ def test_help_and_errors_teach(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "--help"]) == 0
     assert "dtrain explain kernel" in capsys.readouterr().out
     assert main(["explain", "kernels"]) == 2
-    assert "dtrain explain: expected one of kernel, memory, graph, got 'kernels'" in capsys.readouterr().err
+    assert "dtrain explain: expected one of graph, kernel, memory, got 'kernels'" in capsys.readouterr().err
     assert main(["explain", "kernel", "relu f32[4]", "--isa", "avx9"]) == 2
     assert "got 'avx9'; see dtrain explain kernel --help" in capsys.readouterr().err

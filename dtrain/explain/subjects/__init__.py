@@ -1,0 +1,1 @@
+"""What `dtrain explain` explains, a file each."""
