@@ -15,7 +15,7 @@ from dtrain.kernels.convolution_cost import direct_cost, im2col_cost
 from dtrain.kernels.cpu_convolution import workspace_nbytes
 from dtrain.kernels.formula.table import KERNELS
 from dtrain.kernels.problem import Problem
-from dtrain.kernels.row import Row, knows_no
+from dtrain.kernels.row import Row, knows_no, one_shape
 
 _ROWS: dict[tuple[str, str], Row] = {}
 
@@ -34,12 +34,6 @@ def compiled(*ops: str, by: str = "", **said: Any) -> None:
 
 # Elementwise: they run over whole arrays, each element from those in its place, so that any layout is taken as it lies.
 # Broadcasting is left to NumPy.
-
-
-def one_shape(problem: Problem) -> str | None:
-    return None if len({type.shape for type in problem.inputs}) == 1 else "takes inputs of one shape"
-
-
 compiled("gelu", "gelu_backward", *(kernel.name for kernel in KERNELS), asks=(one_shape,), layouts=LAID_OUT)
 
 

@@ -64,3 +64,8 @@ def knows_no(*names: str) -> Condition:
         return f"knows no {' and no '.join(unknown)}" if unknown else None
 
     return condition
+
+
+def one_shape(problem: Problem) -> str | None:
+    """What kernels ask that do not broadcast."""
+    return None if len({type.shape for type in problem.inputs}) == 1 else "takes inputs of one shape"

@@ -231,6 +231,20 @@ def launch_add_at(functions: Functions, inputs: Sequence[Array], out: Array, att
     functions["add_at"](grid_for(values.size), (BLOCK_SIZE,), arguments)
 
 
+def launch_formula(*parameters: str) -> LaunchRule:
+    """A formula of inputs of one shape, with these attributes."""
+
+    def launch(functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]) -> None:
+        (function,) = functions.values()
+        for array in (*inputs, _checked(out, inputs[0].dtype)):
+            address(array)
+        if out.size:
+            numbers = [np.float64(attrs[name]) for name in parameters]
+            function(grid_for(out.size), (BLOCK_SIZE,), (*inputs, out, np.int64(out.size), *numbers))
+
+    return launch
+
+
 def launch_range_check(functions: Functions, inputs: Sequence[Array], out: Array, attrs: Mapping[str, Any]) -> None:
     """range_check(index, flag[2], out, *, low, high, number)."""
     index, flag = inputs

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dtrain.kernels.cuda import formulas
+
 FOLDER = Path(__file__).parent
 
 # What is written is what is computed: products and sums are rounded one by one, as in the references.
@@ -30,7 +32,7 @@ def source_of(file: str) -> str:
 def _lines(file: str, seen: set[str]) -> list[str]:
     seen.add(file)
     lines = [f'#line 1 "{file}"']
-    for number, line in enumerate((FOLDER / file).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_text_of(file).splitlines(), start=1):
         if line.startswith(_INCLUDE):
             header = line[len(_INCLUDE) : line.index('"', len(_INCLUDE))]
             if header not in seen:
@@ -39,6 +41,10 @@ def _lines(file: str, seen: set[str]) -> list[str]:
         elif line != "#pragma once":
             lines.append(line)
     return lines
+
+
+def _text_of(file: str) -> str:
+    return formulas.source_text(file) if file in formulas.FILES else (FOLDER / file).read_text(encoding="utf-8")
 
 
 @cache

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dtrain.kernels.cuda import convolution, launch, pooling
+from dtrain.base.layout import LAID_OUT
+from dtrain.kernels.cuda import convolution, formulas, launch, pooling
 from dtrain.kernels.cuda.launch import LaunchRule
-from dtrain.kernels.row import Row, knows_no
+from dtrain.kernels.row import Row, knows_no, one_shape
 from dtrain.kernels.signature import accumulation_dtype, element_dtype
 
 FLOAT_TAGS = ("f16", "bf16", "f32", "f64")
@@ -122,5 +123,16 @@ TABLE: tuple[CudaRow, ...] = (
         file="optimizer.cu",
         launch=launch.launch_adam_update,
         asks=(knows_no("amsgrad"),),
+    ),
+    *(
+        CudaRow(
+            op=kernel.name,
+            file=file,
+            launch=launch.launch_formula(*kernel.parameters),
+            asks=(one_shape,),
+            layouts=LAID_OUT,
+        )
+        for file in formulas.FILES
+        for kernel in formulas.kernels_in(file)
     ),
 )

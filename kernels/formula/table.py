@@ -3,6 +3,7 @@
     the reference      kernels/reference/formulas.py evaluates it and its gradients on NumPy and CuPy arrays
     the gradient rule  ops/formulas.py registers the op, the ops of its gradients, and the derivatives of those
     compiled kernels   write_cpp.py writes them for every instruction set and element type when the module is built
+    CUDA kernels       cuda_text.py writes them when one is first used
     tests, benchmark   of all of these, by enumeration
 
 A formula is compiled if `vectors.py` knows all its functions and it is not just one that NumPy has; otherwise the
@@ -47,7 +48,7 @@ _IS_0 = apply("equal", B, 0)
 _IS_FLAT = apply("and", apply("equal", A, 0), apply("greater_equal", B, 0))
 _POSITIVE, _OPEN = (0.2, 3.0), (-0.8, 0.8)
 
-_UNARY = (
+UNARY = (
     Row("neg", -X, dtypes="numbers"),
     Row("abs", apply("abs", X), dtypes="all"),
     Row("sign", apply("sign", X), dtypes="numbers", domain=(0.5, 2)),
@@ -77,7 +78,7 @@ _UNARY = (
     Row("erf", apply("erf", X), gradients=(GRAD * apply("exp", -(X * X)) * 1.1283791670955126,), domain=(-2, 2)),
 )
 
-_ACTIVATIONS = (
+ACTIVATIONS = (
     Row("relu", maximum(X, 0), slope=where(Y > 0, 1, 0)),
     Row("relu6", clip(X, 0, 6), slope=_between(0, 6, Number(1))),
     Row(
@@ -102,7 +103,7 @@ _ACTIVATIONS = (
     Row("softsign", X / (1 + apply("abs", X))),
 )
 
-_BINARY = (
+BINARY = (
     Row("add", A + B, dtypes="all"),
     Row("sub", A - B, dtypes="numbers"),
     Row("mul", A * B, dtypes="all"),
@@ -142,7 +143,7 @@ _BINARY = (
     Row("atan2", apply("atan2", A, B), gradients=(_over_square(B), -_over_square(A)), domain=(0.5, 2)),
 )
 
-ROWS = (*_UNARY, *_ACTIVATIONS, *_BINARY)
+ROWS = (*UNARY, *ACTIVATIONS, *BINARY)
 KERNELS = tuple(kernel for row in ROWS for kernel in row.kernels)
 _ROW_OF = {kernel.name: row for row in ROWS for kernel in row.kernels}
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from helpers.kernel_cases import convolution_cases, pooling_cases
+from helpers.kernel_cases import activation_cases, convolution_cases, pooling_cases
 from helpers.kernel_cases.case import CaseSource
 from helpers.tolerance import assert_close
 
@@ -16,6 +16,7 @@ from dtrain.base.dtype import from_numpy
 from dtrain.base.tensor_type import tensor_type
 from dtrain.kernels import Problem, reference_of
 from dtrain.kernels.call import Call, Typed
+from dtrain.kernels.cuda import formulas
 from dtrain.kernels.cuda.table import TABLE, CudaRow
 from dtrain.kernels.cuda_kernels import row_function
 from dtrain.kernels.signature import accumulation_dtype, element_dtype, weight_dtype
@@ -209,6 +210,11 @@ CASES: dict[str, Cases] = {
     "conv2d": _of_the_cpu(convolution_cases.conv2d, 5),
     "conv2d_backward_data": _of_the_cpu(convolution_cases.conv2d_backward_data, 5),
     "conv2d_backward_weights": _of_the_cpu(convolution_cases.conv2d_backward_weights, 5),
+    **{
+        kernel.name: _of_the_cpu(activation_cases.CASES[kernel.name], 2)
+        for file in formulas.FILES
+        for kernel in formulas.kernels_in(file)
+    },
     "range_check": _range_check,
     "add_at": _add_at,
     "rank_order_reduce": _rank_order_reduce,

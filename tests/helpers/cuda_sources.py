@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dtrain.kernels.cuda import formulas
 from dtrain.kernels.cuda.module import FOLDER
 from dtrain.kernels.cuda.table import TABLE
 
 
 def source_files() -> tuple[str, ...]:
-    """The names of all CUDA sources, headers left out."""
-    return tuple(sorted(path.name for path in FOLDER.glob("*.cu")))
+    """The names of all CUDA sources, headers left out; those of formulas are written, not read."""
+    return tuple(sorted((*formulas.FILES, *(path.name for path in FOLDER.glob("*.cu")))))
 
 
 def functions_of(file: str) -> Iterator[str]:
