@@ -27,7 +27,9 @@ FLAGS: Mapping[str, Mapping[str, str]] = {
         "--no_python": "leave it out: what runs is a Python script",
         "--log_dir DIR": "--log-dir DIR",
         "--redirects 3": "--log-dir DIR",
+        "-r 3": "--log-dir DIR",
         "--tee 3": "--log-dir DIR",
+        "-t 3": "--log-dir DIR",
         "--module": "-m",
     },
     "mpirun": {
@@ -100,5 +102,6 @@ FLAGS: Mapping[str, Mapping[str, str]] = {
         "--network-interfaces NAME": '--mpi-args="--mca btl_tcp_if_include NAME"',
         "--autotune": "leave it out: one size of buckets is set, by data_parallel(bucket_mb=N)",
         "--log-level LEVEL": "set DTRAIN_LOG_LEVEL",
+        "--verbose": "set DTRAIN_LOG_LEVEL",
     },
 }

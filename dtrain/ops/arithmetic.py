@@ -40,12 +40,14 @@ def exp2(x: Any) -> Tensor:
 
 @rounded_once
 def hypot(x: Tensor, y: Tensor) -> Tensor:
-    """√(x² + y²); the gradient at the origin is 0."""
+    """√(x² + y²), infinite where x or y is, beside NaN too (C99); the gradient at the origin is 0."""
     x, y = as_tensor(x), as_tensor(y)
-    larger = maximum(absolute(x.detach()), absolute(y.detach()))
+    sides = absolute(x.detach()), absolute(y.detach())
+    larger = maximum(*sides)
     # Squares of numbers up to 1 stay in range; the scale cancels out of the gradient too.
     scale = where((larger > 0) & (larger < math.inf), larger, 1)
-    return root(square(x / scale) + square(y / scale)) * scale
+    length = root(square(x / scale) + square(y / scale)) * scale
+    return where((sides[0] == math.inf) | (sides[1] == math.inf), math.inf, length)
 
 
 def trunc(x: Tensor) -> Tensor:

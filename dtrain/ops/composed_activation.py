@@ -13,6 +13,7 @@ from dtrain.ops.joining import chunk
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.softmax import softmax
 from dtrain.ops.unary import tanh
+from dtrain.ops.where import where
 
 # Klambauer et al. 2017: with these, activations keep mean 0 and variance 1.
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -41,7 +42,8 @@ def selu(x: Tensor) -> Tensor:
 @rounded_once
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where x > 0, else alpha · (e^(x/alpha) − 1)."""
-    return elu(x / alpha, 1.0) * alpha
+    # A large x would not come back from x/alpha.
+    return where(x > 0, x, elu(where(x > 0, 0.0, x) / alpha, 1.0) * alpha)
 
 
 @rounded_once

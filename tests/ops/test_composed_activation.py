@@ -163,3 +163,14 @@ def test_an_encoder_has_layers_of_its_own() -> None:
 def test_bad_arguments(call: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         call()
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16", "f32", "f64"])
+def test_large_numbers_come_back_as_they_are(dtype: str) -> None:
+    """x / alpha would be infinite."""
+    large = float(dt.finfo(dtype).max)
+    x = dt.tensor([large, 0.0, -large], dtype=dtype, requires_grad=True)
+    y = F.celu(x, alpha=0.5)
+    y.sum().backward()
+    assert y.tolist() == [large, 0.0, -0.5]
+    assert x.grad is not None and x.grad.tolist() == [1.0, 1.0, 0.0]

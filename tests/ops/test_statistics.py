@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, nan
 
 import numpy as np
 import pytest
@@ -103,6 +103,10 @@ def test_gradient_of_cosine_similarity_of_a_zero_vector_is_finite():
     F.cosine_similarity(x, y, eps=0.5).sum().backward()
     assert np.isfinite(x.grad.numpy()).all()
     np.testing.assert_allclose(F.hypot(tensor([300.0], dtype="f16"), tensor([400.0], dtype="f16")).tolist(), [500.0])
+    sides = [inf, nan, -inf, nan, inf, 1.0, 0.0], [nan, -inf, 3.0, nan, inf, inf, nan]
+    for dtype in ("f16", "bf16", "f32", "f64"):
+        got = F.hypot(*(tensor(side, dtype=dtype) for side in sides)).tolist()
+        np.testing.assert_array_equal(got, np.hypot(*sides))
     z = tensor([0.0], requires_grad=True)
     F.hypot(z, tensor([0.0])).backward()
     assert z.grad.tolist() == [0.0]
