@@ -7,12 +7,11 @@ kernel is not compiled for an instruction set, another of the list is taken.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from dtrain.kernels.array_module import Array
 from dtrain.kernels.candidate import Binder, Candidate, KernelFunction
 from dtrain.kernels.compiled_module import compiled_module
-from dtrain.kernels.cpu_convolution import Im2colConvolution
+from dtrain.kernels.cpu_convolution import Compiled, Im2colConvolution
 from dtrain.kernels.cpu_rows import row_of
 from dtrain.kernels.registry import register_kernel
 
@@ -44,27 +43,20 @@ def candidates_of_rows(rows: Sequence[CompiledRow]) -> Iterator[Candidate]:
     for row in rows:
         record = row_of(row.op, row.algorithm)
         yield record.candidate(row.dtype, row.isa, row.kernel, binder=row.bind, is_supported=row.is_supported)
-    col2im = {(row.isa, row.dtype): row.bind for row in rows if row.op == "col2im"}
+    pieces = {(row.op, row.isa, row.dtype): row for row in rows if row.op in ("im2col", "col2im")}
     for row in rows:
         if row.op == "im2col":
-            yield from _convolutions(row, col2im[row.isa, row.dtype])
+            convolution = Im2colConvolution(_compiled(row), _compiled(pieces["col2im", row.isa, row.dtype]))
+            for op in ("conv2d", "conv2d_backward_data", "conv2d_backward_weights"):
+                kernel, record = convolution.kernel(op), row_of(op, "im2col")
+                yield record.candidate(
+                    row.dtype, row.isa, kernel.function, binder=kernel.bind, is_supported=row.is_supported
+                )
 
 
-def _convolutions(row: CompiledRow, col2im: Binder | None) -> Iterator[Candidate]:
-    """The three convolutions over the im2col of `row`."""
-    assert row.bind is not None and col2im is not None
-    for op, bind in Im2colConvolution(row.bind, col2im).binders().items():
-        record = row_of(op, "im2col")
-        yield record.candidate(row.dtype, row.isa, run_bound(bind), binder=bind, is_supported=row.is_supported)
-
-
-def run_bound(bind: Binder) -> KernelFunction:
-    """The kernel that binds its arrays and runs at once."""
-
-    def kernel(*inputs: Array, **options: Any) -> None:
-        bind(*inputs, **options)()
-
-    return kernel
+def _compiled(row: CompiledRow) -> Compiled:
+    assert row.bind is not None
+    return Compiled(row.kernel, row.bind)
 
 
 for _found in candidates_of_rows(compiled_rows()):
