@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from itertools import product
 from typing import Any
 
 from dtrain.base.dtype import ALL, FLOATS, NUMBERS, DType
@@ -27,7 +26,7 @@ from dtrain.kernels.formula.derivative import product_with
 from dtrain.kernels.formula.expression import Number, Value, depends_on
 from dtrain.kernels.formula.kernel import Kernel
 from dtrain.kernels.formula.row import GRAD, Row, Y
-from dtrain.kernels.formula.table import ROWS
+from dtrain.kernels.formula.table import ROWS, attributes_of
 from dtrain.ops.infer import broadcast_shapes, floating, same_dtype
 from dtrain.ops.on_tensors import on_tensors
 from dtrain.ops.precision import rounded_once
@@ -193,7 +192,7 @@ def _expect_parameters(row: Row, attrs: Mapping[str, Any]) -> None:
 
 
 def _register(row: Row) -> Op:
-    attrs = [dict(zip(row.parameters, numbers)) for numbers in product(*row.parameters.values())]
+    attrs = list(attributes_of(row.kernels[0]))  # of the function itself; its gradients come behind it
     infer, grad_rule, grad_reads = (_binary if row.is_binary else _unary)(row, attrs)
     low, high = row.domain
 

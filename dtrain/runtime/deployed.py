@@ -52,7 +52,7 @@ def op_to_run(name: str) -> Op:
         return get_op(name)
     except KeyError:
         if name not in VIEWS and not kernels_of(name):
-            known = {info.op for info in all_kernels()} | set(VIEWS)
+            known = {candidate.op for candidate in all_kernels()} | set(VIEWS)
             near = ", ".join(get_close_matches(name, known)) or "no similar name"
             advice = "import dtrain.collectives if it is one of theirs"
             raise KeyError(expected("op", f"a kernel or a view of this name (near: {near})", name, advice)) from None

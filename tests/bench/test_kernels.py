@@ -21,7 +21,9 @@ from dtrain.launcher.plan.spec import UsageError
 
 def test_every_compiled_op_has_workloads() -> None:
     timed = {workload.op for workload in workloads()}
-    compiled = {info.op for info in all_kernels() if not info.is_reference and info.device_kind == "cpu"}
+    compiled = {
+        candidate.op for candidate in all_kernels() if not candidate.is_reference and candidate.device_kind == "cpu"
+    }
     assert not compiled - timed, "add a large call to those of the op"
 
 

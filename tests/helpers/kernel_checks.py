@@ -12,78 +12,78 @@ from dtrain.kernels import Candidate, all_kernels, reference_of
 from dtrain.kernels.call import Call, outputs_of
 from dtrain.kernels.workspace import with_workspace
 
-LISTED = [info for info in all_kernels() if not info.is_reference and info.device_kind == "cpu"]
-COMPILED = [info for info in LISTED if info.is_supported]
+LISTED = [candidate for candidate in all_kernels() if not candidate.is_reference and candidate.device_kind == "cpu"]
+COMPILED = [candidate for candidate in LISTED if candidate.is_supported]
 TAGS = ("bool", "u8", "s8", "s16", "s32", "s64", "f16", "bf16", "f32", "f64")
 
 
-def dtype_of(info: Candidate) -> np.dtype:
+def dtype_of(candidate: Candidate) -> np.dtype:
     """The dtype in a kernel's name."""
-    parts = info.name.removeprefix(info.op).split("_")
+    parts = candidate.name.removeprefix(candidate.op).split("_")
     return as_dtype(next(part for part in parts if part in TAGS)).numpy
 
 
-def is_exact(info: Candidate) -> bool:
+def is_exact(candidate: Candidate) -> bool:
     """Kernels that promise the bits of the reference, in any dtype."""
-    return info.op in ("rank_order_reduce", "relu_backward", "im2col")
+    return candidate.op in ("rank_order_reduce", "relu_backward", "im2col")
 
 
-def outputs_for(case: Call, info: Candidate) -> list[np.ndarray]:
+def outputs_for(case: Call, candidate: Candidate) -> list[np.ndarray]:
     """Arrays for a kernel to write into."""
-    return outputs_of(problem_of(case, from_numpy(dtype_of(info))))
+    return outputs_of(problem_of(case, from_numpy(dtype_of(candidate))))
 
 
 # What the reference makes of the calls of one op: kernels of one dtype for several instruction sets share it.
 _wanted: dict[tuple[str, int, np.dtype], list[np.ndarray]] = {}
 
 
-def wanted_outputs(case: Call, info: Candidate) -> list[np.ndarray]:
+def wanted_outputs(case: Call, candidate: Candidate) -> list[np.ndarray]:
     """What the reference makes of the same inputs: in f64, or in the kernel's own dtype where bits are promised."""
-    dtype = dtype_of(info)
-    key = (info.op, id(case), dtype)  # calls of kernels are kept as long as the process lives
-    if any(op != info.op for op, _, _ in _wanted):
+    dtype = dtype_of(candidate)
+    key = (candidate.op, id(case), dtype)  # calls of kernels are kept as long as the process lives
+    if any(op != candidate.op for op, _, _ in _wanted):
         _wanted.clear()
     if key not in _wanted:
         with np.errstate(all="ignore"):
             inputs = case.make_inputs(dtype)
-            wide = [a if is_exact(info) or a.dtype.kind in "iub" else a.astype(np.float64) for a in inputs]
-            outputs = outputs_of(problem_of(case, from_numpy(dtype) if is_exact(info) else float64))
-            call(reference_of(info.op).function, wide, outputs, case.attrs)
+            wide = [a if is_exact(candidate) or a.dtype.kind in "iub" else a.astype(np.float64) for a in inputs]
+            outputs = outputs_of(problem_of(case, from_numpy(dtype) if is_exact(candidate) else float64))
+            call(reference_of(candidate.op).function, wide, outputs, case.attrs)
         _wanted[key] = outputs
     return _wanted[key]
 
 
-def applicable_cases(info: Candidate, most_further: int | None = None) -> list[tuple[Call, list[np.ndarray]]]:
+def applicable_cases(candidate: Candidate, most_further: int | None = None) -> list[tuple[Call, list[np.ndarray]]]:
     """The calls that the kernel's predicate lets through, with inputs in its dtype.
 
     With a limit so many of those that stand beside the op's own.
     """
-    further = [case for case in further_calls(info.op) if _is_meant_for(case, info)]
-    own = [case for case in calls_of_op(info.op) if _is_meant_for(case, info)]
+    further = [case for case in further_calls(candidate.op) if _is_meant_for(case, candidate)]
+    own = [case for case in calls_of_op(candidate.op) if _is_meant_for(case, candidate)]
     with np.errstate(all="ignore"):
-        return [(case, case.make_inputs(dtype_of(info))) for case in (*own, *further[:most_further])]
+        return [(case, case.make_inputs(dtype_of(candidate))) for case in (*own, *further[:most_further])]
 
 
-def _is_meant_for(case: Call, info: Candidate) -> bool:
-    dtype = from_numpy(dtype_of(info))
+def _is_meant_for(case: Call, candidate: Candidate) -> bool:
+    dtype = from_numpy(dtype_of(candidate))
     if not dtype.is_floating:
         if case.attrs.get("op") in ("mean", "weighted"):
             return False
         if any(isinstance(a, np.ndarray) and a.dtype.kind == "f" and np.isnan(a).any() for a in case.inputs):
             return False  # an integer has no NaN, and what a cast makes of one is not defined
-    return info.usable(problem_of(case, dtype))
+    return candidate.usable(problem_of(case, dtype))
 
 
-def run(info: Candidate, case: Call, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
+def run(candidate: Candidate, case: Call, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
     """Call a kernel, with the workspace that it asks for."""
-    nbytes = info.workspace_nbytes(problem_of(case, from_numpy(dtype_of(info))))
-    call(with_workspace(info.function, nbytes), inputs, outputs, case.attrs)
+    nbytes = candidate.workspace_nbytes(problem_of(case, from_numpy(dtype_of(candidate))))
+    call(with_workspace(candidate.function, nbytes), inputs, outputs, case.attrs)
 
 
-def compare(case: Call, info: Candidate, got: list[np.ndarray], wanted: list[np.ndarray]) -> None:
+def compare(case: Call, candidate: Candidate, got: list[np.ndarray], wanted: list[np.ndarray]) -> None:
     for i, (array, oracle) in enumerate(zip(got, wanted, strict=True)):
-        what = f"{info.name}: {case.label or case.inputs}, output {i}"
-        if is_exact(info):
+        what = f"{candidate.name}: {case.label or case.inputs}, output {i}"
+        if is_exact(candidate):
             wide = array.dtype if array.dtype.kind in "iub" else np.float64
             np.testing.assert_array_equal(array.astype(wide), oracle.astype(wide), err_msg=what)
         else:

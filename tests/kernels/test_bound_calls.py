@@ -31,14 +31,14 @@ def out_of(outputs: list[np.ndarray]) -> object:
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
-@pytest.mark.parametrize("info", BOUND, ids=lambda info: info.name)
-def test_a_bound_call_does_what_a_call_does(info: Candidate) -> None:
+@pytest.mark.parametrize("candidate", BOUND, ids=lambda candidate: candidate.name)
+def test_a_bound_call_does_what_a_call_does(candidate: Candidate) -> None:
     count = 0
-    for case, inputs in applicable_cases(info, most_further=25):
-        outputs, wanted = outputs_for(case, info), outputs_for(case, info)
-        problem = problem_of(case, from_numpy(dtype_of(info)))
-        bound = bind_alone(info, problem, inputs, out_of(outputs))
-        function = with_workspace(info.function, info.workspace_nbytes(problem))
+    for case, inputs in applicable_cases(candidate, most_further=25):
+        outputs, wanted = outputs_for(case, candidate), outputs_for(case, candidate)
+        problem = problem_of(case, from_numpy(dtype_of(candidate)))
+        bound = bind_alone(candidate, problem, inputs, out_of(outputs))
+        function = with_workspace(candidate.function, candidate.workspace_nbytes(problem))
         for scale in (1, 0.5):  # the same call on other elements
             for array in inputs:
                 if array.dtype.kind == "f":
@@ -48,7 +48,7 @@ def test_a_bound_call_does_what_a_call_does(info: Candidate) -> None:
             assert bound() is None
             function(*inputs, out=out_of(wanted), **case.attrs)
             for got, right in zip(outputs, wanted):
-                np.testing.assert_array_equal(got, right, err_msg=f"{info.name}: {case.label}")
+                np.testing.assert_array_equal(got, right, err_msg=f"{candidate.name}: {case.label}")
         count += 1
     assert count
 

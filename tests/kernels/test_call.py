@@ -16,7 +16,7 @@ OPS = (
     "softmax_cross_entropy",
     "im2col",
 )
-COMPILED = {info.name: info.function for op in OPS for info in kernels_of(op)}
+COMPILED = {candidate.name: candidate.function for op in OPS for candidate in kernels_of(op)}
 
 pytestmark = pytest.mark.skipif("relu_backward_f32_scalar" not in COMPILED, reason="the compiled module is not built")
 

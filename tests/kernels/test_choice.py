@@ -24,17 +24,17 @@ def conv2d(dtype=float32, **changes) -> Problem:
     return Problem("conv2d", [x, w], [y], {**CONV, **changes})
 
 
-@pytest.mark.parametrize("info", COMPILED, ids=lambda info: info.name)
-def test_every_kernel_is_taken_by_its_name(info: Candidate) -> None:
-    case, inputs = applicable_cases(info)[-1]
-    problem, outputs = problem_of(case, from_numpy(dtype_of(info))), outputs_for(case, info)
-    with using(forced=frozenset({info.name})):
+@pytest.mark.parametrize("candidate", COMPILED, ids=lambda candidate: candidate.name)
+def test_every_kernel_is_taken_by_its_name(candidate: Candidate) -> None:
+    case, inputs = applicable_cases(candidate)[-1]
+    problem, outputs = problem_of(case, from_numpy(dtype_of(candidate))), outputs_for(case, candidate)
+    with using(forced=frozenset({candidate.name})):
         taken = choose(problem)
-        assert taken is info
+        assert taken is candidate
         assert explain(problem).reason == "DTRAIN_KERNELS forces it"
-    wanted = wanted_outputs(case, info)
+    wanted = wanted_outputs(case, candidate)
     bind_alone(taken, problem, inputs, outputs[0] if len(outputs) == 1 else tuple(outputs))()
-    compare(case, info, outputs, wanted)
+    compare(case, candidate, outputs, wanted)
 
 
 @pytest.mark.parametrize("op", OPS)

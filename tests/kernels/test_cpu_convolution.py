@@ -24,7 +24,9 @@ def test_chunks_cover_the_batch_once() -> None:
 
 
 def test_threads_compute_side_by_side() -> None:
-    compiled = [info for info in kernels_of("conv2d") if "_f32_im2col_" in info.name and info.is_supported]
+    compiled = [
+        candidate for candidate in kernels_of("conv2d") if "_f32_im2col_" in candidate.name and candidate.is_supported
+    ]
     if not compiled:
         pytest.skip("the compiled module is not built")
     failures = []

@@ -26,50 +26,52 @@ ROWS = compiled_rows()
 pytestmark = pytest.mark.skipif(not ROWS, reason="the compiled module is not built")
 
 
-@pytest.mark.parametrize("info", COMPILED, ids=lambda info: info.name)
-def test_against_reference(info: Candidate) -> None:
-    cases = applicable_cases(info)
-    assert cases, f"no call of {info.op} fits {info.name}"
+@pytest.mark.parametrize("candidate", COMPILED, ids=lambda candidate: candidate.name)
+def test_against_reference(candidate: Candidate) -> None:
+    cases = applicable_cases(candidate)
+    assert cases, f"no call of {candidate.op} fits {candidate.name}"
     for case, inputs in cases:
-        outputs, wanted = outputs_for(case, info), wanted_outputs(case, info)
-        run(info, case, inputs, outputs)
-        compare(case, info, outputs, wanted)
+        outputs, wanted = outputs_for(case, candidate), wanted_outputs(case, candidate)
+        run(candidate, case, inputs, outputs)
+        compare(case, candidate, outputs, wanted)
 
 
-@pytest.mark.parametrize("info", COMPILED, ids=lambda info: info.name)
-def test_inputs_are_left_alone(info: Candidate) -> None:
-    for case, inputs in applicable_cases(info, most_further=40):
+@pytest.mark.parametrize("candidate", COMPILED, ids=lambda candidate: candidate.name)
+def test_inputs_are_left_alone(candidate: Candidate) -> None:
+    for case, inputs in applicable_cases(candidate, most_further=40):
         before = [array.copy() for array in inputs]
-        run(info, case, inputs, outputs_for(case, info))
+        run(candidate, case, inputs, outputs_for(case, candidate))
         for array, copy in zip(inputs, before):
             np.testing.assert_array_equal(
                 array.view(np.uint8) if array.ndim else array, copy.view(np.uint8) if copy.ndim else copy
             )
 
 
-ALIASED = [info for info in COMPILED if any(case.aliases for case in all_calls(info.op))]
+ALIASED = [candidate for candidate in COMPILED if any(case.aliases for case in all_calls(candidate.op))]
 
 
-@pytest.mark.parametrize("info", ALIASED, ids=lambda info: info.name)
-def test_outputs_may_be_inputs(info: Candidate) -> None:
-    for case, inputs in applicable_cases(info):
+@pytest.mark.parametrize("candidate", ALIASED, ids=lambda candidate: candidate.name)
+def test_outputs_may_be_inputs(candidate: Candidate) -> None:
+    for case, inputs in applicable_cases(candidate):
         if not case.aliases:
             continue
-        wanted, outputs = wanted_outputs(case, info), outputs_for(case, info)
+        wanted, outputs = wanted_outputs(case, candidate), outputs_for(case, candidate)
         outputs = [inputs[case.aliases[i]] if i in case.aliases else output for i, output in enumerate(outputs)]
-        run(info, case, inputs, outputs)
-        compare(case, info, outputs, wanted)
+        run(candidate, case, inputs, outputs)
+        compare(case, candidate, outputs, wanted)
 
 
-@pytest.mark.parametrize("info", COMPILED, ids=lambda info: info.name)
-def test_calls_reach_beyond_a_whole_vector(info: Candidate) -> None:
+@pytest.mark.parametrize("candidate", COMPILED, ids=lambda candidate: candidate.name)
+def test_calls_reach_beyond_a_whole_vector(candidate: Candidate) -> None:
     """Some input or output is longer than the widest vector, and no multiple of any."""
-    arrays = (array for case, inputs in applicable_cases(info) for array in (*inputs, *outputs_for(case, info)))
-    assert any(a.size > 16 and a.size % 4 for a in arrays), f"add calls of {info.op}: all end with a whole vector"
+    arrays = (
+        array for case, inputs in applicable_cases(candidate) for array in (*inputs, *outputs_for(case, candidate))
+    )
+    assert any(a.size > 16 and a.size % 4 for a in arrays), f"add calls of {candidate.op}: all end with a whole vector"
 
 
 def test_every_row_is_registered_where_the_cpu_runs_it() -> None:
-    listed = {info.name: info.is_supported for info in LISTED}
+    listed = {candidate.name: candidate.is_supported for candidate in LISTED}
     assert {row.name: row.is_supported for row in ROWS}.items() <= listed.items()
 
 
@@ -95,7 +97,7 @@ def test_isa_cap_chooses_that_level(op: str, isa: str) -> None:
         assert chosen is reference_of(op)
         return
     cap = INSTRUCTION_SETS[isa].features
-    within = [info.isa for info in fitting if not info.is_reference and info.features <= cap]
+    within = [candidate.isa for candidate in fitting if not candidate.is_reference and candidate.features <= cap]
     widest = max(within, key=lambda name: INSTRUCTION_SETS[name].vector_bytes, default="reference")
     assert chosen.isa == widest
 
@@ -104,10 +106,10 @@ def test_same_bits_on_every_isa() -> None:
     """Ranks on different CPUs must agree on what they reduce."""
     arrays = [np.random.default_rng(rank).standard_normal(1000).astype(np.float32) for rank in range(5)]
     results = []
-    for info in kernels_of("rank_order_reduce"):
-        if "_f32_" in info.name or info.is_reference:
+    for candidate in kernels_of("rank_order_reduce"):
+        if "_f32_" in candidate.name or candidate.is_reference:
             results.append(np.empty(1000, np.float32))
-            info.function(*arrays, out=results[-1], op="sum")
+            candidate.function(*arrays, out=results[-1], op="sum")
     assert len(results) >= 2
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
@@ -116,4 +118,4 @@ def test_same_bits_on_every_isa() -> None:
 def test_unsupported_rows_are_not_offered() -> None:
     row = next(row for row in ROWS if row.op == "relu_backward")
     offered = list(candidates_of_rows([row._replace(is_supported=False)]))
-    assert [(info.name, info.is_supported) for info in offered] == [(row.name, False)]
+    assert [(candidate.name, candidate.is_supported) for candidate in offered] == [(row.name, False)]

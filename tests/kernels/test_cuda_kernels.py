@@ -142,5 +142,5 @@ def test_the_device_of_the_inputs_chooses_the_kernel() -> None:
 
 
 def test_cpu_kernels_are_listed_without_those_of_the_gpu() -> None:
-    assert {info.isa for info in kernels_of("sgd_update", device_kind="cuda")} == {"cuda", "reference"}
-    assert "cuda" not in {info.isa for info in kernels_of("sgd_update")}
+    assert {candidate.isa for candidate in kernels_of("sgd_update", device_kind="cuda")} == {"cuda", "reference"}
+    assert "cuda" not in {candidate.isa for candidate in kernels_of("sgd_update")}

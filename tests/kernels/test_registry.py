@@ -47,7 +47,7 @@ def twice(type=F32, **attrs) -> Problem:
 def test_the_cheapest_is_taken_and_the_reference_last(empty_registry) -> None:
     for isa in ("scalar", "reference", "avx512", "avx2"):
         kernel(f"twice_{isa}", isa)
-    assert [info.isa for info in kernels_of("twice")] == ["scalar", "avx512", "avx2", "reference"]
+    assert [candidate.isa for candidate in kernels_of("twice")] == ["scalar", "avx512", "avx2", "reference"]
     assert choose(twice()).isa == "avx512"
     assert choose(twice(), Policy(order="first")).isa == "scalar"
 
@@ -80,13 +80,13 @@ def test_unknown_op() -> None:
 
 
 def test_every_op_has_exactly_one_reference() -> None:
-    references = [info.op for info in all_kernels() if info.is_reference]
+    references = [candidate.op for candidate in all_kernels() if candidate.is_reference]
     assert len(references) == len(set(references))
-    assert {info.op for info in all_kernels()} == set(references)
+    assert {candidate.op for candidate in all_kernels()} == set(references)
 
 
 def test_isas_are_known() -> None:
-    assert {info.isa for info in all_kernels()} <= {"reference", "cuda", *INSTRUCTION_SETS}
+    assert {candidate.isa for candidate in all_kernels()} <= {"reference", "cuda", *INSTRUCTION_SETS}
 
 
 def test_array_module_of_numpy() -> None:
@@ -102,7 +102,7 @@ def test_without_the_compiled_module_one_warning_and_the_references() -> None:
             from dtrain.kernels import all_kernels, load
             load()
             load()
-            isas = {info.isa for info in all_kernels() if info.device_kind == "cpu"}
+            isas = {candidate.isa for candidate in all_kernels() if candidate.device_kind == "cpu"}
         print(len(caught), sorted(isas), caught[0].message)
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]

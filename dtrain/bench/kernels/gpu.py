@@ -39,10 +39,10 @@ def measure_on_gpu(workload: Call, dtype: DType, repeats: int, index: int = 0) -
         inputs = [cupy.asarray(array) for array in workload.make_inputs(dtype.numpy)]
         outputs = [cupy.asarray(array) for array in outputs_of(problem)]
         samples = {}
-        for info in chosen:
-            call = _bound(info, inputs, outputs, dict(workload.attrs), problem)
+        for candidate in chosen:
+            call = _bound(candidate, inputs, outputs, dict(workload.attrs), problem)
             call()  # compiles
-            samples[info.name] = partial(_seconds, call)
+            samples[candidate.name] = partial(_seconds, call)
         measured = take_turns(samples, repeats)
     nbytes = sum(array.nbytes for array in (*inputs, *outputs))
     yield from summarize(workload, dtype, chosen, measured, nbytes)
@@ -59,10 +59,10 @@ def copy_gigabytes_per_second(index: int = 0, nbytes: int = 2**30) -> float:
 
 
 def _bound(
-    info: Candidate, inputs: list[Any], outputs: list[Any], attrs: dict[str, Any], problem: Problem
+    candidate: Candidate, inputs: list[Any], outputs: list[Any], attrs: dict[str, Any], problem: Problem
 ) -> Callable[[], None]:
     out = outputs[0] if len(outputs) == 1 else tuple(outputs)
-    function = with_workspace(info.function, info.workspace_nbytes(problem), problem.device)
+    function = with_workspace(candidate.function, candidate.workspace_nbytes(problem), problem.device)
     return lambda: function(*inputs, out=out, **attrs)
 
 

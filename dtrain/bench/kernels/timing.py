@@ -49,14 +49,14 @@ def summarize(
 ) -> Iterator[Timing]:
     """One `Timing` per kernel; the last kernel is the reference."""
     reference = measured[kernels[-1].name]
-    for info in kernels:
-        samples = measured[info.name]
+    for candidate in kernels:
+        samples = measured[candidate.name]
         yield Timing(
             op=workload.op,
             workload=workload.label,
             dtype=dtype.tag,
-            kernel=info.name,
-            isa=info.isa,
+            kernel=candidate.name,
+            isa=candidate.isa,
             microseconds=samples.median * 1e6,
             spread=samples.spread,
             gigabytes_per_second=nbytes / samples.median / 1e9,

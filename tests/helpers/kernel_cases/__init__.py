@@ -43,7 +43,12 @@ FURTHER: dict[str, CaseSource] = {
     **random_cases.CASES,
 }
 
-OPS = sorted({*FURTHER, *(info.op for info in all_kernels() if not info.is_reference and info.device_kind == "cpu")})
+OPS = sorted(
+    {
+        *FURTHER,
+        *(candidate.op for candidate in all_kernels() if not candidate.is_reference and candidate.device_kind == "cpu"),
+    }
+)
 
 _BY_NAME = {op.name: op for op in all_ops()}
 

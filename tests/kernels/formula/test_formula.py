@@ -149,13 +149,15 @@ def test_compiled_kernels_do_at_extremes_what_references_do(kernel: Kernel) -> N
     functions = {part.function for part in parts(kernel.formula) if isinstance(part, Apply)}
     exact = functions.isdisjoint(("sigmoid", "softplus", "expm1_non_positive", "exp_non_positive"))
     arrays = [each.ravel().copy() for each in np.meshgrid(*[SPECIAL] * len(kernel.inputs))]
-    compiled = [info for info in kernels_of(kernel.name) if "_f64_" in info.name and info.is_supported]
-    for info, attrs in product(compiled, attributes_of(kernel)):
+    compiled = [
+        candidate for candidate in kernels_of(kernel.name) if "_f64_" in candidate.name and candidate.is_supported
+    ]
+    for candidate, attrs in product(compiled, attributes_of(kernel)):
         got, wanted = np.empty_like(arrays[0]), np.empty_like(arrays[0])
         with np.errstate(all="ignore"):
-            info.function(*arrays, out=got, **attrs)
+            candidate.function(*arrays, out=got, **attrs)
             reference_of(kernel.name).function(*arrays, out=wanted, **attrs)
-        np.testing.assert_allclose(got, wanted, rtol=0 if exact else 1e-14, err_msg=info.name)
+        np.testing.assert_allclose(got, wanted, rtol=0 if exact else 1e-14, err_msg=candidate.name)
 
 
 def test_what_vectors_do_not_know_is_not_written_down() -> None:
@@ -177,13 +179,15 @@ def test_functions_of_vectors_are_as_exact_as_the_library(dtype: type) -> None:
     }
     tag = "_f32_" if dtype is np.float32 else "_f64_"
     for (op, parameter), right in wanted.items():
-        for info in kernels_of(op):
-            if tag in info.name and info.is_supported:
+        for candidate in kernels_of(op):
+            if tag in candidate.name and candidate.is_supported:
                 out = np.empty_like(x)
-                info.function(x, out=out, **{parameter: 1.0})
+                candidate.function(x, out=out, **{parameter: 1.0})
                 tiny = np.abs(right) < np.finfo(np.float32).tiny
-                np.testing.assert_allclose(out[~tiny], right[~tiny], rtol=4 * np.finfo(dtype).eps, err_msg=info.name)
-                assert np.all(np.abs(out[tiny]) < np.finfo(np.float32).tiny * 2), info.name
+                np.testing.assert_allclose(
+                    out[~tiny], right[~tiny], rtol=4 * np.finfo(dtype).eps, err_msg=candidate.name
+                )
+                assert np.all(np.abs(out[tiny]) < np.finfo(np.float32).tiny * 2), candidate.name
 
 
 def test_parts_that_are_read_twice_are_computed_once() -> None:
