@@ -70,10 +70,16 @@ class Call:
         random = np.random.default_rng(seed)
         return [self._make_input(position, given, dtype, random) for position, given in enumerate(self.inputs)]
 
+    def is_tested(self, position: int) -> bool:
+        """Whether this input has the dtype under test, and none of its own."""
+        given = self.inputs[position]
+        if isinstance(given, np.ndarray):
+            return given.dtype == np.float64 and position not in self.keep
+        return not isinstance(given, Typed)
+
     def _make_input(self, position: int, given: Any, dtype: np.dtype, random: np.random.Generator) -> Array:
         if isinstance(given, np.ndarray):
-            is_tested = given.dtype == np.float64 and position not in self.keep
-            return given.astype(dtype if is_tested else given.dtype, order="C", copy=True)
+            return given.astype(dtype if self.is_tested(position) else given.dtype, order="C", copy=True)
         if isinstance(given, Typed) and np.dtype(given.dtype).kind == "i":
             return np.asarray(random.integers(0, given.below, given.shape), given.dtype)
         shape, own = _shape_and_dtype(given, dtype)
@@ -90,10 +96,10 @@ class Call:
 
         def type_of(position: int, given: Any) -> TensorType:
             if isinstance(given, np.ndarray):
-                is_tested = given.dtype == np.float64 and position not in self.keep
-                return tensor_type(given.shape, dtype if is_tested else from_numpy(given.dtype), device=device)
-            shape, own = _shape_and_dtype(given, dtype.numpy)
-            return tensor_type(shape, as_dtype(own), device=device)
+                own = dtype if self.is_tested(position) else from_numpy(given.dtype)
+                return tensor_type(given.shape, own, device=device)
+            shape, numbers = _shape_and_dtype(given, dtype.numpy)
+            return tensor_type(shape, as_dtype(numbers), device=device)
 
         inputs, outputs = ([type_of(*pair) for pair in enumerate(given)] for given in (self.inputs, self.outputs or ()))
         return Problem(op or self.op, inputs, outputs, self.attrs)

@@ -12,7 +12,7 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
 
-Sample = Callable[[], float]
+Contestant = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Samples:
         return Ratio(median(ratios), min(ratios), max(ratios))
 
 
-def take_turns(contestants: Mapping[str, Sample], turns: int, *, warm_up: int = 0) -> dict[str, Samples]:
+def take_turns(contestants: Mapping[str, Contestant], turns: int, *, warm_up: int = 0) -> dict[str, Samples]:
     """Measure all contestants `turns` times, after `warm_up` turns that do not count.
 
     Every second turn goes through them backwards: nobody always comes after the same neighbour, with its caches. Ranks
@@ -72,7 +72,9 @@ def take_turns(contestants: Mapping[str, Sample], turns: int, *, warm_up: int = 
     return {name: Samples(tuple(seconds)) for name, seconds in taken.items()}
 
 
-def repeated(call: Callable[[], Any], *, least_seconds: float, synchronize: Callable[[], Any] | None = None) -> Sample:
+def repeated(
+    call: Callable[[], Any], *, least_seconds: float, synchronize: Callable[[], Any] | None = None
+) -> Contestant:
     """A sample over as many calls as fill `least_seconds`. Runs the call a few times to find out, which warms it up.
 
     `synchronize` waits until what calls have started on a device is done.

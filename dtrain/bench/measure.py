@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.base.turns import Sample, Samples
+from dtrain.base.turns import Contestant, Samples
 from dtrain.collectives.communicator.contract import Communicator
 
 
-def together(world: Communicator | None, call: Callable[[], Any]) -> Sample:
+def together(world: Communicator | None, call: Callable[[], Any]) -> Contestant:
     """A sample of one call that all ranks begin together; None for a call that needs no other rank."""
 
     def sample() -> float:

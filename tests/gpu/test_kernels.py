@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.cuda_cases import CASES, ROW_IDS, ROWS, check_row, run_on_cuda
+from helpers.cuda_cases import ROW_IDS, ROWS, cases_of, check_row, run_on_cuda
 
 from dtrain.kernels.cuda.table import TABLE, CudaRow
 from dtrain.kernels.cuda_kernels import row_function
@@ -19,7 +19,7 @@ def test_kernel_agrees_with_its_reference(row: CudaRow, tag: str, gpu: str) -> N
 
 @pytest.mark.parametrize(("row", "tag"), ROWS, ids=ROW_IDS)
 def test_runs_repeat_bitwise(row: CudaRow, tag: str, gpu: str) -> None:
-    for case in CASES[row.op](tag, np.random.default_rng(11)):
+    for case in cases_of(row, tag, np.random.default_rng(11)):
         first = [array.tobytes() for array in run_on_cuda(row, tag, case)]
         for _ in range(3):
             assert [array.tobytes() for array in run_on_cuda(row, tag, case)] == first

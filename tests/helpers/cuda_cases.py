@@ -1,25 +1,30 @@
-"""Inputs for every row of the CUDA table: the same cases run in the emulation and on a GPU, against the references."""
+"""What every row of the CUDA table is tried with, in the emulation and on a GPU, against the references.
+
+The calls that the op lists, with each input in the dtype of its role, and further ones: those of the CPU's kernels, or
+a list here where warps, blocks and splits have ends of their own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from helpers.kernel_cases import activation_cases, convolution_cases, pooling_cases
-from helpers.kernel_cases.case import CaseSource
-from helpers.tolerance import assert_close
+from helpers.kernel_cases import calls_of_op, further_calls
+from helpers.tolerance import assert_close, magnitude_of
 
 from dtrain.base.device import Device, as_device
-from dtrain.base.dtype import from_numpy
+from dtrain.base.dtype import float64, from_numpy
 from dtrain.base.tensor_type import tensor_type
+from dtrain.graph.calls import problem_of
 from dtrain.kernels import Problem, reference_of
 from dtrain.kernels.call import Call, Typed
-from dtrain.kernels.cuda import formulas
 from dtrain.kernels.cuda.table import TABLE, CudaRow
 from dtrain.kernels.cuda_kernels import row_function
-from dtrain.kernels.signature import accumulation_dtype, element_dtype, weight_dtype
+from dtrain.kernels.registry import signature_of
+from dtrain.kernels.signature import accumulation_dtype, dtypes_of_roles, element_dtype, weight_dtype
 from dtrain.kernels.workspace import with_workspace
 
 # Empty, one, around a warp and a block, a prime, several blocks.
@@ -27,6 +32,8 @@ SIZES = (0, 1, 31, 32, 33, 255, 256, 257, 1009, 5000)
 # [N,C,...]: no images, one value, 1-d batch norm, planes below, at and above a block, several splits a channel.
 PLANES = ((0, 3, 4, 4), (1, 1, 1, 1), (7, 5), (2, 3, 16, 16), (3, 2, 5, 17), (4, 2, 50, 50), (2, 0, 3, 3))
 
+
+CUDA = as_device("cuda:0")
 
 Cases = Callable[[str, np.random.Generator], Iterator[Call]]
 
@@ -188,33 +195,8 @@ def _range_check(tag: str, random: np.random.Generator) -> Iterator[Call]:
                 yield _typed([index, flag], [((2,), np.dtype(np.int64))], attrs, {0: 1} if size % 2 else {})
 
 
-def _of_the_cpu(source: CaseSource, every: int) -> Cases:
-    """Every n-th case of a kernel of the CPU: the emulation runs threads one after the other."""
-
-    def cases(tag: str, random: np.random.Generator) -> Iterator[Call]:
-        dtype = element_dtype(tag).numpy
-        for case in list(source())[::every]:
-            outputs = [(type.shape, type.array_dtype) for type in case.problem(element_dtype(tag)).outputs]
-            yield _typed(
-                case.make_inputs(dtype), outputs, dict(case.attrs), dict(case.aliases), case.length, 4 * case.magnitude
-            )
-
-    return cases
-
-
-CASES: dict[str, Cases] = {
-    "max_pool2d": _of_the_cpu(pooling_cases.max_pool2d, 2),
-    "max_pool2d_backward": _of_the_cpu(pooling_cases.max_pool2d_backward, 1),
-    "im2col": _of_the_cpu(convolution_cases.im2col, 7),
-    "col2im": _of_the_cpu(convolution_cases.col2im, 7),
-    "conv2d": _of_the_cpu(convolution_cases.conv2d, 5),
-    "conv2d_backward_data": _of_the_cpu(convolution_cases.conv2d_backward_data, 5),
-    "conv2d_backward_weights": _of_the_cpu(convolution_cases.conv2d_backward_weights, 5),
-    **{
-        kernel.name: _of_the_cpu(activation_cases.CASES[kernel.name], 2)
-        for file in formulas.FILES
-        for kernel in formulas.kernels_in(file)
-    },
+# Lists of their own; all other kernels take further calls of the CPU's.
+FURTHER: dict[str, Cases] = {
     "range_check": _range_check,
     "add_at": _add_at,
     "rank_order_reduce": _rank_order_reduce,
@@ -227,6 +209,39 @@ CASES: dict[str, Cases] = {
     "sgd_update": _sgd_update,
     "adam_update": _adam_update,
 }
+# Every so manieth of the CPU's, by default the second: the emulation runs threads one after the other.
+EVERY = {
+    "max_pool2d_backward": 1, "im2col": 7, "col2im": 7, "conv2d": 5, "conv2d_backward_data": 5,
+    "conv2d_backward_weights": 5,
+}  # fmt: skip
+
+
+def cases_of(row: CudaRow, tag: str, random: np.random.Generator) -> list[Call]:
+    """What a kernel is tried with, in the dtypes of its tag."""
+    own = [_in_roles(call, row, tag) for call in calls_of_op(row.op)]
+    taken = [
+        call for call in own if row.candidate(tag, "cuda", row_function(row, tag)).usable(_problem(row, call, CUDA))
+    ]
+    if row.op in FURTHER:
+        return [*taken, *FURTHER[row.op](tag, random)]
+    further = further_calls(row.op)[:: EVERY.get(row.op, 2)]
+    return [*own, *(_in_roles(replace(call, magnitude=4 * call.magnitude), row, tag) for call in further)]
+
+
+def _in_roles(call: Call, row: CudaRow, tag: str) -> Call:
+    """The call with each input that has no dtype of its own in that of its role, and with the outputs of its op."""
+    arrays, roles = call.make_inputs(float64.numpy), signature_of(row.op).roles
+    fixed, repeated = (
+        [role.strip("*") for role in roles if role.endswith("*") is is_many] for is_many in (False, True)
+    )
+    of_role = dtypes_of_roles(tag)
+    for i, role in enumerate([*fixed, *repeated * len(arrays)][: len(arrays)]):
+        if call.is_tested(i):
+            arrays[i] = arrays[i].astype(of_role[role][0].numpy)
+    typed = replace(call, inputs=tuple(arrays), keep=tuple(range(len(arrays))))
+    outputs = problem_of(typed, element_dtype(tag)).outputs
+    return replace(typed, outputs=tuple(Typed(each.shape, each.array_dtype) for each in outputs))
+
 
 ROWS = [(row, tag) for row in TABLE for tag in row.dtypes]
 ROW_IDS = [f"{row.op}-{tag}" for row, tag in ROWS]
@@ -268,10 +283,11 @@ def run_reference(row: CudaRow, case: Call) -> list[np.ndarray]:
 def check_row(row: CudaRow, tag: str) -> int:
     """Compare the kernel with the reference on every case of its op; returns how many there were."""
     count = 0
-    for number, case in enumerate(CASES[row.op](tag, np.random.default_rng(7))):
+    for number, case in enumerate(cases_of(row, tag, np.random.default_rng(7))):
         got, wanted = run_on_cuda(row, tag, case), run_reference(row, case)
         for index, (mine, right) in enumerate(zip(got, wanted, strict=True)):
             what = f"{row.op}_{tag} case {number} {case.attrs}, output {index}"
-            assert_close(mine, right, length=case.length, magnitude=case.magnitude, what=what)
+            magnitude = case.magnitude or magnitude_of(right)
+            assert_close(mine, right, length=case.length, magnitude=magnitude, what=what)
         count += 1
     return count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from helpers.kernel_cases import call, calls_of_op, further_calls
-from helpers.tolerance import assert_close
+from helpers.tolerance import assert_close, magnitude_of
 
 from dtrain.base.dtype import as_dtype, float64, from_numpy
 from dtrain.graph.calls import problem_of
@@ -87,5 +87,5 @@ def compare(case: Call, candidate: Candidate, got: list[np.ndarray], wanted: lis
             wide = array.dtype if array.dtype.kind in "iub" else np.float64
             np.testing.assert_array_equal(array.astype(wide), oracle.astype(wide), err_msg=what)
         else:
-            magnitude = case.magnitude or max(1.0, float(np.abs(oracle.astype(np.float64)).max(initial=0.0)))
+            magnitude = case.magnitude or magnitude_of(oracle)
             assert_close(array, oracle, length=case.length, magnitude=magnitude, what=what)

@@ -32,6 +32,12 @@ def tolerance(dtype: DTypeLike, *, length: int = 1, magnitude: float = 1.0) -> t
     return relative, relative * magnitude
 
 
+def magnitude_of(result: np.ndarray) -> float:
+    """The size of the largest finite element, at least 1: what a result is off by grows with it."""
+    sizes = np.abs(result.astype(np.float64))
+    return float(sizes[np.isfinite(sizes)].max(initial=1.0))
+
+
 def assert_close(
     got: np.ndarray, wanted: np.ndarray, *, length: int = 1, magnitude: float = 1.0, what: str = ""
 ) -> None:

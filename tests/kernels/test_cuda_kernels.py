@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from helpers.cuda_cases import CASES, ROW_IDS, ROWS, check_row, run_on_cuda
+from helpers.cuda_cases import FURTHER, ROW_IDS, ROWS, cases_of, check_row, run_on_cuda
 from helpers.cuda_emulation import emulated_module
 from helpers.cuda_emulation.emulated_cupy import emulated_cuda
 
@@ -38,8 +38,12 @@ def _row(op: str) -> CudaRow:
     return next(row for row in TABLE if row.op == op)
 
 
-def test_every_row_has_cases() -> None:
-    assert set(CASES) == {row.op for row in TABLE}
+@pytest.mark.parametrize(("row", "tag"), ROWS, ids=ROW_IDS)
+def test_every_row_has_calls_that_fill_more_than_a_block(row: CudaRow, tag: str) -> None:
+    calls = cases_of(row, tag, np.random.default_rng(7))
+    sizes = {array.size for call in calls for array in call.inputs}
+    assert any(size > launch.BLOCK_SIZE and size % 32 for size in sizes), f"add calls of {row.op}"
+    assert set(FURTHER) <= {row.op for row in TABLE}
 
 
 @pytest.mark.parametrize(("row", "tag"), ROWS, ids=ROW_IDS)
@@ -52,7 +56,7 @@ def test_result_depends_on_no_order_of_threads_or_grid(
     row: CudaRow, tag: str, cupy: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Falling thread order finds missing barriers, three blocks where thousands were wanted find wrong strides."""
-    cases = list(CASES[row.op](tag, np.random.default_rng(3)))[-6:]
+    cases = cases_of(row, tag, np.random.default_rng(3))[-6:]
     usual = [run_on_cuda(row, tag, case) for case in cases]
     monkeypatch.setitem(emulated_module.order, "is_reversed", True)
     monkeypatch.setattr(launch, "MAX_BLOCKS", 3)

@@ -13,7 +13,7 @@ import numpy as np
 
 import dtrain.functional as F
 from dtrain.base.errors import expected
-from dtrain.base.turns import Sample, Samples, repeated, take_turns
+from dtrain.base.turns import Contestant, Samples, repeated, take_turns
 from dtrain.bench.report import record, write
 from dtrain.capture.trace import trace
 from dtrain.core.tensor import Tensor
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     measured["traced node"] = Samples(tuple((a - b) / nodes for a, b in zip(long.seconds, alone.seconds)))
     rows = [_row(name, samples, 1e6, "µs") for name, samples in measured.items()]
     if args.imports:
-        starts: dict[str, Sample] = {"dtrain": lambda: _start("import dtrain"), "nothing": lambda: _start("")}
+        starts: dict[str, Contestant] = {"dtrain": lambda: _start("import dtrain"), "nothing": lambda: _start("")}
         started = take_turns(starts, args.imports, warm_up=1)
         apart = zip(started["dtrain"].seconds, started["nothing"].seconds)
         rows.append(_row("import", Samples(tuple(with_it - without for with_it, without in apart)), 1e3, "ms"))
