@@ -209,23 +209,20 @@ FURTHER: dict[str, Cases] = {
     "sgd_update": _sgd_update,
     "adam_update": _adam_update,
 }
-# Every so manieth of the CPU's, by default the second: the emulation runs threads one after the other.
+# Every so manieth of the CPU's where these are many: the emulation runs threads one after the other.
 EVERY = {
-    "max_pool2d_backward": 1, "im2col": 7, "col2im": 7, "conv2d": 5, "conv2d_backward_data": 5,
-    "conv2d_backward_weights": 5,
+    "max_pool2d": 2, "im2col": 7, "col2im": 7, "conv2d": 5, "conv2d_backward_data": 5, "conv2d_backward_weights": 5,
 }  # fmt: skip
 
 
 def cases_of(row: CudaRow, tag: str, random: np.random.Generator) -> list[Call]:
     """What a kernel is tried with, in the dtypes of its tag."""
-    own = [_in_roles(call, row, tag) for call in calls_of_op(row.op)]
-    taken = [
-        call for call in own if row.candidate(tag, "cuda", row_function(row, tag)).usable(_problem(row, call, CUDA))
-    ]
-    if row.op in FURTHER:
-        return [*taken, *FURTHER[row.op](tag, random)]
-    further = further_calls(row.op)[:: EVERY.get(row.op, 2)]
-    return [*own, *(_in_roles(replace(call, magnitude=4 * call.magnitude), row, tag) for call in further)]
+    further = [] if row.op in FURTHER else further_calls(row.op)[:: EVERY.get(row.op, 1)]
+    looser = [replace(call, magnitude=4 * call.magnitude) for call in further]
+    candidate = row.candidate(tag, "cuda", row_function(row, tag))
+    typed = [_in_roles(call, row, tag) for call in (*calls_of_op(row.op), *looser)]
+    taken = [call for call in typed if candidate.usable(_problem(row, call, CUDA))]
+    return taken + (list(FURTHER[row.op](tag, random)) if row.op in FURTHER else [])
 
 
 def _in_roles(call: Call, row: CudaRow, tag: str) -> Call:
