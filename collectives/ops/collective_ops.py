@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.dtype import ALL, float64
-from dtrain.base.errors import ShapeError, expected
+from dtrain.base.errors import ShapeError, expect_kind, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.collectives import exposed_time
 from dtrain.collectives.communicator.contract import Communicator
@@ -364,6 +364,7 @@ def weighted_mean(value: Tensor, count: float | Tensor, *, group: str = "world")
     For losses and metrics that each rank has averaged over its own samples. `count` is a number of at least 0, or a
     tensor of one element.
     """
+    expect_kind("weighted_mean", value, Tensor, "a tensor")
     if isinstance(count, Tensor):
         number = count.detach().to("f64").reshape(())
     else:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from dtrain.base.errors import expect_kind
 from dtrain.collectives.memory.bucket import Bucket
 from dtrain.graph.constant import CONSTANT
 from dtrain.graph.editor import Editor
@@ -158,6 +159,7 @@ def _pack(editor: Editor, members: list[_Member], behind: Node | None) -> Node:
 
 def bucket_plan(graph: Graph) -> list[Bucket]:
     """The messages that carry gradients in a graph, in order: packed buckets, and all-reduces that stayed alone."""
+    expect_kind("bucket_plan", graph, Graph, "the graph of a traced function")
     plan = []
     for node in graph.nodes:
         if node.op.name == "all_reduce_many" and any(node.attrs["labels"]):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dtrain.base.errors import CollectiveError, ShapeError, TraceError, expected
+from dtrain.base.errors import CollectiveError, ShapeError, TraceError, expect_kind, expected
 from dtrain.base.statement import is_statement
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.communicator.work import Work
@@ -202,6 +202,7 @@ def scatter(
     group: Group = None,
 ) -> Tensor:
     """Put the root's part for this rank into x and return x; others give no `parts`. All parts are like x."""
+    expect_kind("scatter", x, Tensor, "a tensor to put this rank's part into")
     root = in_group("scatter", group, src, root)
     ranks = get_communicator(as_group(group))
     if ranks.rank == root:
@@ -244,21 +245,29 @@ def all_to_all(x: Any, parts: Sequence[Tensor] | None = None, *, group: Group = 
     return None
 
 
+def _expect_tensors(where: str, place: Tensor, x: Tensor) -> None:
+    for one in (place, x):
+        expect_kind(where, one, Tensor, "two tensors, one to fill and one to send")
+
+
 @counted
 def all_gather_into(place: Tensor, x: Tensor, *, group: Group = None) -> None:
     """Fill `place`, (size, …) or (size·k, …), with every rank's x."""
+    _expect_tensors("all_gather_into", place, x)
     put(place, ops.all_gather(x.detach(), group=as_group(group)))
 
 
 @counted
 def reduce_scatter_into(place: Tensor, x: Tensor, op: str = "sum", *, group: Group = None) -> None:
     """Fill `place` with this rank's slice of the sum of x over the ranks."""
+    _expect_tensors("reduce_scatter_into", place, x)
     put(place, reduce_scatter(x.detach(), op=op, group=group))
 
 
 @counted
 def all_to_all_into(place: Tensor, x: Tensor, *, group: Group = None) -> None:
     """Fill `place` with what `all_to_all(x)` gives."""
+    _expect_tensors("all_to_all_into", place, x)
     put(place, ops.all_to_all(x.detach(), group=as_group(group)))
 
 

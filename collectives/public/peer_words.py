@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from dtrain.base.errors import CollectiveError, expected
+from dtrain.base.errors import CollectiveError, expect_kind, expected
 from dtrain.collectives.communicator.contract import Communicator, checked_timeout
 from dtrain.collectives.communicator.work import Work
 from dtrain.collectives.public import calls
@@ -75,6 +75,7 @@ class P2POp:
 
 def batch_isend_irecv(p2p_op_list: Sequence[P2POp]) -> list[Work[Any]]:
     """Begin all of them together, in whatever order they stand; one `Work` each, in that order."""
+    expect_kind("batch_isend_irecv", p2p_op_list, Iterable, "a list of dist.P2POp")
     batch = list(p2p_op_list)
     if not batch or not all(isinstance(one, P2POp) for one in batch):
         given = "none" if not batch else ", ".join(sorted({type(one).__name__ for one in batch}))

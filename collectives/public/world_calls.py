@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dtrain.base.errors import CollectiveError, CollectiveMismatchError, expected
+from dtrain.base.errors import CollectiveError, CollectiveMismatchError, expect_kind, expected
 from dtrain.base.rank_info import RankInfo
 from dtrain.collectives.communicator.contract import Communicator
 from dtrain.collectives.public import session
@@ -157,6 +157,7 @@ def broadcast_object_list(
 ) -> None:
     """Replace the elements of a list by those of one rank's list."""
     expect_untraced("broadcast_object_list")
+    expect_kind("broadcast_object_list", values, list)
     root = in_group("broadcast_object_list", group, src, root)
     ranks = context.get_communicator(as_group(group))
     received = ranks.broadcast_object(list(values) if ranks.rank == root else None, root=root)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from dtrain.base.device import Device
 from dtrain.base.dtype import float32, float64
-from dtrain.base.errors import ShapeError, expected
+from dtrain.base.errors import ShapeError, expect_kind, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.collectives.ops.collective_ops import all_gather, exchange, weight_of
 from dtrain.collectives.training.forward_pass import ForwardPass, current_pass
@@ -119,6 +119,7 @@ def convert_sync_batch_norm(module: AnyModule, *, group: str = "world") -> AnyMo
 
     Returns the module itself, changed in place; a BatchNorm given directly comes back as a new SyncBatchNorm.
     """
+    expect_kind("convert_sync_batch_norm", module, Module, "a module")
     if isinstance(module, SyncBatchNorm):
         return module
     if isinstance(module, BatchNorm):

@@ -19,7 +19,7 @@ import numpy as np
 
 from dtrain.base.cuda import prefer_gpu
 from dtrain.base.dtype import DType
-from dtrain.base.errors import CollectiveError, PeerLostError
+from dtrain.base.errors import CollectiveError, PeerLostError, expect_kind
 from dtrain.base.exception_text import exception_message, exception_name
 from dtrain.collectives.communicator.call_text import DIGEST_BYTES
 from dtrain.collectives.communicator.contract import Communicator
@@ -267,6 +267,7 @@ def run_threads(
     Raises:
         Exception: of the first rank that raised. The others' collectives raise PeerLostError instead of waiting.
     """
+    expect_kind("run_threads", size, int, "a number of ranks")
     return run_ranks_as_threads(
         size, program, lambda world, rank: ThreadCommunicator(world, rank, None, timeout), staging_bytes
     )

@@ -92,6 +92,12 @@ def exit_code_of(error: BaseException) -> int:
     return code if type(code) is int and 1 <= code <= 255 else 1
 
 
+def expect_kind(where: str, value: object, kind: type, words: str = "") -> None:
+    """Raise `TypeError` where `value` is no `kind`, which `words` names for people (a tensor, a list)."""
+    if not isinstance(value, kind):
+        raise TypeError(expected(where, words or f"a {kind.__name__}", f"{type(value).__name__}"))
+
+
 def expected(where: str, wanted: str, given: str, advice: str = "") -> str:
     """Word an error the same way everywhere: who complains, what it expected, what it got, what to do.
 
