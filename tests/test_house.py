@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from helpers.import_graph import ROOT, circles, import_graph, imports_of, module_name, source_files
+from helpers.import_graph import ROOT, circles, import_graph, imports_of, module_name, source_files, tree_of
 
 # From the ground up. A file may import its own floor and those before it.
 FLOORS = (
@@ -125,7 +125,7 @@ def test_every_source_file_says_what_it_is() -> None:
     silent = [
         str(path.relative_to(ROOT))
         for path in source_files()
-        if path.read_text().strip() and ast.get_docstring(ast.parse(path.read_text())) is None
+        if path.read_text().strip() and ast.get_docstring(tree_of(path)) is None
     ]
     assert not silent, "module docstring missing: " + ", ".join(silent)
 
@@ -157,7 +157,7 @@ def test_names_in_strings_are_names_of_modules() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno} names {node.value}"
         for path in source_files()
         if module_name(path) not in tables_of_others
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         if re.fullmatch(r"dtrain(\.[a-z_]\w*)+", node.value)
         # A module, or something in one.
@@ -172,7 +172,7 @@ def test_what_a_node_does_besides_computing_is_asked_of_effects() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno} asks {ast.unparse(node)}"
         for path in source_files()
         if module_name(path) != "dtrain.graph.effects"
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Attribute) and node.attr in facts
         if isinstance(node.value, ast.Attribute) and node.value.attr == "op" and ast.unparse(node.value) != "self.op"
     ]

@@ -27,13 +27,19 @@ def source_files() -> list[Path]:
 
 
 @cache
+def tree_of(path: Path) -> ast.Module:
+    """What a file says, parsed once for all who ask."""
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports_of(path: Path, *, for_checkers: bool = False) -> list[tuple[int, str]]:
     """(line, what) of every import that runs: `dtrain.base.errors.expected`, or `dtrain.ops.*` for any module there.
 
     What stands under `if TYPE_CHECKING` does not run, and is added `for_checkers`. An import by a string that is made
     elsewhere counts as one of all modules that the file names in strings.
     """
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     own = module_name(path)
     package = own if path.name == "__init__.py" else own.rpartition(".")[0]
     found: list[tuple[int, str]] = []
