@@ -17,6 +17,7 @@ FLOORS = (
     ("dtrain.events",),
     ("dtrain.kernels",),
     ("dtrain.graph",),
+    ("dtrain.opset",),
     ("dtrain.runtime",),
     ("dtrain.passes",),
     ("dtrain.core",),

@@ -29,7 +29,7 @@ from dtrain.kernels.registry import register_kernel
 from dtrain.nn.batch_norm import BatchNorm, SyncBatchNorm
 from dtrain.nn.module import Module
 from dtrain.nn.replacement import replace_modules
-from dtrain.ops.batch_norm import MERGE
+from dtrain.opset.batch_norm import MERGE
 
 STATISTICS = "statistics"
 

@@ -1,6 +1,7 @@
 """What an op is: one record with everything that the framework must know of it, and the registry of all ops.
 
-An op says how types follow from types (`infer`), how gradients flow (`grad`), which calls exercise it (`calls`).
+An op says how types follow from types (`infer`), how gradients flow (`grad`, from
+`gradient_of`), which calls exercise it (`calls`).
 How it is computed is the business of the kernels of the same name. Array values are positional, static attributes
 keyword-only and hashable.
 """
@@ -9,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from dtrain.base.dtype import FLOATS, DType
+from dtrain.base.errors import expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.kernels.call import Call
 from dtrain.kernels.views import VIEWS, View
@@ -77,6 +79,8 @@ class Op:
         return f"<op {self.name}>"
 
 
+Rule = TypeVar("Rule", bound=GradFunction)
+
 _OPS: dict[str, Op] = {}
 
 
@@ -86,6 +90,23 @@ def register_op(op: Op) -> Op:
         raise ValueError(f"register_op: expected a new name, got {op.name} again")
     _OPS[op.name] = op
     return op
+
+
+def gradient_of(*ops: Op) -> Callable[[Rule], Rule]:
+    """Let a function be the gradient rule of these ops: rules are written with tensors, floors above the records.
+
+    Raises:
+        ValueError: one of them has a rule.
+    """
+
+    def set_rule(rule: Rule) -> Rule:
+        for op in ops:
+            if op.grad is not None and op.grad is not rule:
+                raise ValueError(expected(f"gradient rule of {op.name}", "one an op", "a second one"))
+            op.grad = rule
+        return rule
+
+    return set_rule
 
 
 def get_op(name: str) -> Op:

@@ -10,7 +10,7 @@ from dtrain.base.spelling import expect_taken
 from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import full
 from dtrain.nn.module import Module
-from dtrain.ops.infer import as_axis
+from dtrain.opset.infer import as_axis
 
 
 class Elementwise(Module):

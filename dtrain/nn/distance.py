@@ -5,7 +5,7 @@ from __future__ import annotations
 import dtrain.functional as F
 from dtrain.core.tensor import Tensor
 from dtrain.nn.module import Module
-from dtrain.ops.infer import as_axis
+from dtrain.opset.infer import as_axis
 
 
 class CosineSimilarity(Module):

@@ -8,7 +8,7 @@ from dtrain.core.tensor import Parameter, Tensor
 from dtrain.core.tensor_factory import zeros
 from dtrain.nn import init
 from dtrain.nn.module import Module
-from dtrain.ops.infer import as_int
+from dtrain.opset.infer import as_int
 
 
 class Embedding(Module):

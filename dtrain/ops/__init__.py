@@ -1,4 +1,4 @@
-"""The ops, one family a file; one op = one block: infer, grad, calls, public function.
+"""Gradients of the ops of `dtrain.opset`, and the functions that users call: one family a file.
 
 Importing this package registers them all: each module of the folder is found by listing it. Users find the public
 functions gathered in `dtrain.functional`.

@@ -7,12 +7,14 @@ from dtrain.core.apply import apply
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.ops.binary import minimum
 from dtrain.ops.cast import as_floating
-from dtrain.ops.formulas import OPS, elementwise_op
+from dtrain.ops.formulas import differentiate
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import spread
 from dtrain.ops.shape import reshape
 from dtrain.ops.unary import erf, exp, tanh
 from dtrain.ops.where import where
+from dtrain.opset.activation import GELU, GELU_BACKWARD
+from dtrain.opset.formulas import OPS
 
 # The tanh form of GELU: √(2/π) · (x + 0.044715 x³) (Hendrycks, Gimpel 2016).
 GELU_SCALE, GELU_CUBIC = 0.7978845608028654, 0.044715
@@ -27,7 +29,7 @@ def _gelu_second(grads: Tensor, x: Tensor, *, approximate: str) -> Tensor:
     return grads * (1 - inner * inner) * (slope + x * 0.5 * (bend - inner * slope * slope * 2))
 
 
-GELU = elementwise_op("gelu", second=_gelu_second, attrs=[{"approximate": "none"}, {"approximate": "tanh"}])
+differentiate(GELU, GELU_BACKWARD, second=_gelu_second)
 
 
 def relu(x: Tensor) -> Tensor:

@@ -4,130 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from dtrain.base.errors import ShapeError, expected
-from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call, large
+from dtrain.graph.op import gradient_of
 from dtrain.ops.batch_axis import over_batch
-from dtrain.ops.convolution import Pair, PairLike, as_one, as_pair
-from dtrain.ops.infer import as_int
-from dtrain.ops.pool_windows import (
-    WINDOW,
-    adaptive_calls,
-    as_one_row,
-    cell_counts,
-    cell_type,
-    expect_images,
-    window_attributes,
-    window_type,
-)
+from dtrain.ops.convolution import PairLike, as_one, as_pair
+from dtrain.ops.pool_windows import WINDOW, as_one_row, cell_counts, window_attributes
 from dtrain.ops.shape import squeeze, unsqueeze
+from dtrain.opset.average_pool import ADAPTIVE_AVERAGE, ADAPTIVE_AVERAGE_BACKWARD, AVERAGE, AVERAGE_BACKWARD
+from dtrain.opset.infer import as_int
+from dtrain.opset.pool_windows import window_type
 
 
-def _infer_average(
-    x: TensorType,
-    *,
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Pair,
-    count_include_pad: bool,
-    divisor: int | None = None,
-    ceil_mode: bool = False,
-) -> TensorType:
-    expect_images("avg_pool2d", x)
-    return window_type("avg_pool2d", x, kernel_size, stride, padding, ceil_mode=ceil_mode)
-
-
+@gradient_of(AVERAGE)
 def _grad_average(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (apply(AVERAGE_BACKWARD, grad, input_shape=node.inputs[0].shape, **node.attrs),)
 
 
-_AVERAGE_CASES: tuple[tuple[Shape, Shape, dict[str, Any]], ...] = (
-    (
-        (2, 3, 6, 5),
-        (2, 3, 3, 2),
-        {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0), "count_include_pad": True},
-    ),
-    (
-        (1, 2, 5, 7),
-        (1, 2, 3, 8),
-        {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 1), "count_include_pad": False},
-    ),
-    (
-        (1, 2, 5, 7),
-        (1, 2, 3, 4),
-        {"kernel_size": (3, 3), "stride": (2, 2), "padding": (1, 1), "count_include_pad": True},
-    ),
-    (
-        (1, 2, 6, 4),
-        (1, 2, 4, 3),
-        {"kernel_size": (3, 2), "stride": (2, 2), "padding": (1, 1), "count_include_pad": True, "ceil_mode": True},
-    ),
-    (
-        (1, 1, 4, 5),
-        (1, 1, 2, 3),
-        {
-            "kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0), "count_include_pad": False,
-            "ceil_mode": True, "divisor": 3,
-        },
-    ),
-)  # fmt: skip
-
-# As above, of pooling that benchmarks time: halving a plane, and all of it.
-_LARGE_CASES: tuple[tuple[Shape, Shape, dict[str, Any]], ...] = tuple(
-    (x, y, {"kernel_size": size, "stride": size, "padding": (0, 0), "count_include_pad": True})
-    for x, y, size in (((16, 64, 32, 32), (16, 64, 16, 16), (2, 2)), ((16, 512, 7, 7), (16, 512, 1, 1), (7, 7)))
-)
-
-
-def _label(x: Shape, size: Pair) -> str:
-    return f"{'x'.join(map(str, x))}, {size[0]}x{size[1]}/{size[0]}"
-
-
-def _average_calls() -> list[Call]:
-    timed = [large(_label(x, attrs["kernel_size"]), x, **attrs) for x, _, attrs in _LARGE_CASES]
-    return [Call(inputs=(x,), attrs=attrs) for x, _, attrs in _AVERAGE_CASES] + timed
-
-
-AVERAGE = register_op(
-    Op(
-        name="avg_pool2d",
-        infer=_infer_average,
-        grad=_grad_average,
-        calls=_average_calls,
-    )
-)
-
-
-def _infer_average_backward(grad: TensorType, *, input_shape: Shape, **attrs: Any) -> TensorType:
-    x = grad.with_(shape=input_shape)
-    wanted = _infer_average(x, **attrs)
-    if grad.shape != wanted.shape:
-        raise ShapeError(expected("avg_pool2d_backward", f"a gradient of shape {wanted.shape}", str(grad)))
-    return x
-
-
+@gradient_of(AVERAGE_BACKWARD)
 def _grad_average_backward(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     attrs = {name: value for name, value in node.attrs.items() if name != "input_shape"}
     return (apply(AVERAGE, grad, **attrs),)
-
-
-def _average_backward_calls() -> list[Call]:
-    timed = [large(_label(x, attrs["kernel_size"]), y, input_shape=x, **attrs) for x, y, attrs in _LARGE_CASES]
-    return [Call(inputs=(y,), attrs={"input_shape": x, **attrs}) for x, y, attrs in _AVERAGE_CASES] + timed
-
-
-AVERAGE_BACKWARD = register_op(
-    Op(
-        name="avg_pool2d_backward",
-        infer=_infer_average_backward,
-        grad=_grad_average_backward,
-        calls=_average_backward_calls,
-    )
-)
 
 
 def avg_pool2d(
@@ -184,46 +82,14 @@ def avg_pool1d(
     return y
 
 
-def _infer_adaptive_average(x: TensorType, *, output_size: Pair) -> TensorType:
-    return cell_type("adaptive_avg_pool2d", x, output_size)
-
-
+@gradient_of(ADAPTIVE_AVERAGE)
 def _grad_adaptive_average(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (apply(ADAPTIVE_AVERAGE_BACKWARD, grad, input_shape=node.inputs[0].shape),)
 
 
-ADAPTIVE_AVERAGE = register_op(
-    Op(
-        name="adaptive_avg_pool2d",
-        infer=_infer_adaptive_average,
-        grad=_grad_adaptive_average,
-        calls=adaptive_calls,
-    )
-)
-
-
-def _infer_adaptive_average_backward(grad: TensorType, *, input_shape: Shape) -> TensorType:
-    expect_images("adaptive_avg_pool2d_backward", grad)
-    return grad.with_(shape=input_shape)
-
-
+@gradient_of(ADAPTIVE_AVERAGE_BACKWARD)
 def _grad_adaptive_average_backward(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (apply(ADAPTIVE_AVERAGE, grad, output_size=node.inputs[0].shape[2:]),)
-
-
-ADAPTIVE_AVERAGE_BACKWARD = register_op(
-    Op(
-        name="adaptive_avg_pool2d_backward",
-        infer=_infer_adaptive_average_backward,
-        grad=_grad_adaptive_average_backward,
-        calls=lambda: [
-            Call(inputs=((2, 3, 1, 1),), attrs={"input_shape": (2, 3, 6, 5)}),
-            Call(inputs=((1, 2, 3, 4),), attrs={"input_shape": (1, 2, 5, 7)}),
-            large("16x64x32x32 to 1x1", (16, 64, 1, 1), input_shape=(16, 64, 32, 32)),
-            large("16x64x32x32 to 4x4", (16, 64, 4, 4), input_shape=(16, 64, 32, 32)),
-        ],
-    )
-)
 
 
 def adaptive_avg_pool2d(x: Tensor, output_size: PairLike) -> Tensor:

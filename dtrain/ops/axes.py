@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from dtrain.base.errors import expected
 from dtrain.core.tensor import Tensor, install_methods
-from dtrain.ops.infer import normalize_axis
 from dtrain.ops.shape import broadcast_to, flatten, reshape, transpose
+from dtrain.opset.infer import normalize_axis
 
 
 def select(x: Tensor, axis: int, index: int) -> Tensor:

@@ -11,18 +11,11 @@ from typing import Any, Literal, TypeVar
 from dtrain.base.errors import expected
 from dtrain.core.apply import apply
 from dtrain.core.tensor import Tensor, install_methods
-from dtrain.kernels.call import Call
 from dtrain.ops.cast import as_floating
-from dtrain.ops.formulas import OPS
-from dtrain.ops.unary import Calls, square
+from dtrain.ops.unary import square
+from dtrain.opset.formulas import OPS
 
 Result = TypeVar("Result")
-
-
-def binary_calls(low: float = -2.0, high: float = 2.0) -> Calls:
-    """Two inputs: equal shapes, broadcasting both ways, a 0-d one, no elements."""
-    shapes = (((2, 3), (2, 3)), ((4, 1, 3), (5, 1)), ((), (7,)), ((0, 3), (3,)))
-    return lambda: [Call(inputs=pair, low=low, high=high) for pair in shapes]
 
 
 ADD, SUB, MUL, DIV, FLOOR_DIV, MOD = (OPS[name] for name in ("add", "sub", "mul", "div", "floor_div", "mod"))

@@ -5,31 +5,20 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from dtrain.base.errors import ShapeError, expected
-from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call
+from dtrain.graph.op import gradient_of
 from dtrain.ops.activation import softplus
 from dtrain.ops.binary import maximum
-from dtrain.ops.infer import floating
 from dtrain.ops.loss_reduction import as_target, check_loss, reduced
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.unary import log, log1p
 from dtrain.ops.where import where
+from dtrain.opset.binary_cross_entropy import BINARY_CROSS_ENTROPY
 
 # log(0) counts as −100, and p · (1 − p) below the gradient's fraction as at least 1e-12: PyTorch's limits.
 LEAST_LOG, LEAST_VARIANCE = -100.0, 1e-12
-
-
-def _infer(prediction: TensorType, target: TensorType) -> TensorType:
-    floating("binary_cross_entropy", prediction)
-    if prediction.shape != target.shape:
-        wanted = "prediction and target of one shape"
-        raise ShapeError(expected("binary_cross_entropy", wanted, f"{prediction} and {target}"))
-    return prediction
 
 
 @rounded_once
@@ -42,28 +31,13 @@ def _target_grad(grad: Tensor, p: Tensor) -> Tensor:
     return grad * (maximum(log1p(-p), LEAST_LOG) - maximum(log(p), LEAST_LOG))
 
 
+@gradient_of(BINARY_CROSS_ENTROPY)
 def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
     p, target = node.inputs
     return (
         _prediction_grad(grad, p, target) if node.needs_grad[0] else None,
         _target_grad(grad, p) if node.needs_grad[1] else None,
     )
-
-
-BINARY_CROSS_ENTROPY = register_op(
-    Op(
-        name="binary_cross_entropy",
-        infer=_infer,
-        grad=_grad,
-        promotes=True,
-        checks=True,
-        calls=lambda: [
-            Call(inputs=((3, 4), (3, 4)), low=0.1, high=0.9),
-            Call(inputs=((), ()), low=0.1, high=0.9),
-            Call(inputs=((0, 2), (0, 2)), low=0.1, high=0.9),
-        ],
-    )
-)
 
 
 @rounded_once

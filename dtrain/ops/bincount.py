@@ -8,8 +8,8 @@ from dtrain.core.apply import cast
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import ones, zeros
 from dtrain.ops.gather_scatter import scatter_add
-from dtrain.ops.infer import as_int
 from dtrain.ops.value_checks import in_range
+from dtrain.opset.infer import as_int
 
 
 def bincount(x: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:

@@ -7,26 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.base.dtype import NUMBERS, bool_
-from dtrain.base.errors import DtypeError, expected
-from dtrain.base.tensor_type import TensorType
+from dtrain.base.errors import expected
 from dtrain.core.apply import apply, as_tensors
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.layout_rules import computes_lane_by_lane
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call
+from dtrain.graph.op import gradient_of
 from dtrain.ops.cast import as_floating
 from dtrain.ops.comparison import greater, less
 from dtrain.ops.where import where, where_sloped
+from dtrain.opset.clip import CLIP
 
 
-def _clip_infer(x: TensorType, *, low: float | None, high: float | None) -> TensorType:
-    if x.dtype is bool_:
-        raise DtypeError(expected("clip", "numbers", str(x)))
-    return x
-
-
+@gradient_of(CLIP)
 def _clip_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     x, low, high = node.inputs[0].detach(), node.attrs["low"], node.attrs["high"]
     if low is None:
@@ -34,15 +26,6 @@ def _clip_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     else:
         inside = x >= low if high is None else (x >= low) & (x <= high)
     return (where_sloped(inside, grad, x),)
-
-
-def _clip_calls() -> list[Call]:
-    limits: list[tuple[float | None, float | None]] = [(0, 1), (None, 1), (1, None)]
-    return [Call(inputs=((4, 5),), attrs={"low": low, "high": high}) for low, high in limits]
-
-
-CLIP = register_op(Op(name="clip", infer=_clip_infer, grad=_clip_grad, calls=_clip_calls, dtypes=NUMBERS))
-computes_lane_by_lane(CLIP)
 
 
 Limit = float | Tensor | None

@@ -8,12 +8,12 @@ from dtrain.core.apply import cast
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.ops.activation import elu, sigmoid, softplus
 from dtrain.ops.clip import clip
-from dtrain.ops.infer import normalize_axis
 from dtrain.ops.joining import chunk
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.softmax import softmax
 from dtrain.ops.unary import tanh
 from dtrain.ops.where import where
+from dtrain.opset.infer import normalize_axis
 
 # Klambauer et al. 2017: with these, activations keep mean 0 and variance 1.
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805

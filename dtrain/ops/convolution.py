@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 from dtrain.base.errors import ShapeError, expected
-from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call, large
+from dtrain.graph.op import gradient_of
 from dtrain.ops.batch_axis import over_batch
-from dtrain.ops.infer import as_int, expect_ndim, floating, same_dtype
 from dtrain.ops.joining import pad
 from dtrain.ops.shape import reshape, squeeze, unsqueeze
+from dtrain.opset.convolution import BACKWARD_DATA, BACKWARD_WEIGHTS, CONV2D, Pair, Sizes, output_shape
+from dtrain.opset.infer import as_int, expect_ndim
 
-Pair = tuple[int, int]
-Sizes = tuple[int, ...]  # one number for each axis of the images
 PairLike = int | tuple[int, ...] | list[int]
 Gradients = tuple[Tensor | None, Tensor | None]
 AsSizes = Callable[[str, str, Any, int], Sizes]
@@ -47,68 +43,11 @@ def as_one(op: str, name: str, value: Any, minimum: int) -> tuple[int]:
     return (as_int(op, name, size, minimum),)
 
 
-def _output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-
-
-def _output_shape(
-    op: str, x: Shape, weight: Shape, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
-) -> Shape:
-    """The shape of y, with an axis for each number of the stride.
-
-    Raises ShapeError where x and the weights do not fit, or the kernel is larger than the input.
-    """
-    channels, outputs = x[1], weight[0]
-    if groups < 1 or channels % groups or outputs % groups:
-        given = f"{channels} in and {outputs} out with groups={groups}"
-        raise ShapeError(expected(op, "groups that divide the channels in and out", given))
-    if weight[1] != channels // groups:
-        kernel = "K" if len(stride) == 1 else "KH,KW"
-        wanted = f"weight[O,{channels // groups},{kernel}] for input {x} with groups={groups}"
-        raise ShapeError(expected(op, wanted, f"weight {weight}", "axis 1 of the weight is in_channels / groups"))
-    sizes = [_output_size(x[2 + i], weight[2 + i], stride[i], padding[i], dilation[i]) for i in range(len(stride))]
-    if min(sizes) < 1 or min(weight[2:]) < 1:
-        given = f"kernel {weight[2:]} dilated by {dilation} on input {x[2:]} padded by {padding}"
-        raise ShapeError(expected(op, "a kernel no larger than the padded input", given))
-    return (x[0], outputs, *sizes)
-
-
-def _check(op: str, first: TensorType, second: TensorType) -> None:
-    floating(op, first)
-    same_dtype(op, first, second)
-    expect_ndim(op, first, 4)
-    expect_ndim(op, second, 4)
-
-
-def _infer(
-    x: TensorType, weight: TensorType, *, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> TensorType:
-    _check("conv2d", x, weight)
-    return x.with_(shape=_output_shape("conv2d", x.shape, weight.shape, stride, padding, dilation, groups))
-
-
-def _infer_backward_data(dy: TensorType, weight: TensorType, *, input_shape: Shape, **attrs: Any) -> TensorType:
-    name = "conv2d_backward_data"
-    _check(name, dy, weight)
-    wanted = _output_shape(name, input_shape, weight.shape, **attrs)
-    if dy.shape != wanted:
-        raise ShapeError(expected(name, f"dy of shape {wanted} for input {input_shape}", str(dy)))
-    return dy.with_(shape=input_shape)
-
-
-def _infer_backward_weights(dy: TensorType, x: TensorType, *, weight_shape: Shape, **attrs: Any) -> TensorType:
-    name = "conv2d_backward_weights"
-    _check(name, dy, x)
-    wanted = _output_shape(name, x.shape, weight_shape, **attrs)
-    if dy.shape != wanted:
-        raise ShapeError(expected(name, f"dy of shape {wanted} for weight {weight_shape}", str(dy)))
-    return dy.with_(shape=weight_shape)
-
-
 def _geometry(node: TapeNode) -> dict[str, Any]:
     return {name: node.attrs[name] for name in ("stride", "padding", "dilation", "groups")}
 
 
+@gradient_of(CONV2D)
 def _grad(node: TapeNode, grad: Tensor) -> Gradients:
     x, weight = node.inputs
     return (
@@ -117,6 +56,7 @@ def _grad(node: TapeNode, grad: Tensor) -> Gradients:
     )
 
 
+@gradient_of(BACKWARD_DATA)
 def _grad_backward_data(node: TapeNode, grad: Tensor) -> Gradients:
     dy, weight = node.inputs
     attrs = _geometry(node)
@@ -126,6 +66,7 @@ def _grad_backward_data(node: TapeNode, grad: Tensor) -> Gradients:
     )
 
 
+@gradient_of(BACKWARD_WEIGHTS)
 def _grad_backward_weights(node: TapeNode, grad: Tensor) -> Gradients:
     dy, x = node.inputs
     attrs = _geometry(node)
@@ -133,87 +74,6 @@ def _grad_backward_weights(node: TapeNode, grad: Tensor) -> Gradients:
         apply(CONV2D, x, grad, **attrs) if node.needs_grad[0] else None,
         apply(BACKWARD_DATA, dy, grad, input_shape=x.shape, **attrs) if node.needs_grad[1] else None,
     )
-
-
-def _attrs(stride: Pair, padding: Pair, dilation: Pair = (1, 1), groups: int = 1) -> dict[str, Any]:
-    return {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-
-
-# x, weight, attributes of every case that the three ops are tested with.
-_CASES: tuple[tuple[Shape, Shape, dict[str, Any]], ...] = (
-    ((2, 3, 5, 6), (4, 3, 3, 3), _attrs((1, 1), (1, 1))),
-    ((1, 4, 7, 6), (6, 2, 3, 2), _attrs((2, 1), (0, 1), (1, 2), 2)),
-    ((2, 3, 6, 5), (3, 1, 3, 3), _attrs((2, 2), (1, 1), (1, 1), 3)),
-    ((1, 2, 4, 4), (3, 2, 1, 1), _attrs((1, 1), (0, 0))),
-    ((0, 2, 4, 4), (3, 2, 3, 3), _attrs((1, 1), (1, 1))),
-)
-
-
-# x, weight, stride and groups of layers that benchmarks time: of a ResNet-18, its pointwise ones, and depthwise ones.
-_LAYERS: tuple[tuple[Shape, Shape, int, int], ...] = (
-    ((16, 64, 16, 16), (64, 64, 3, 3), 1, 1),
-    ((16, 128, 8, 8), (128, 128, 3, 3), 1, 1),
-    ((16, 128, 8, 8), (256, 128, 3, 3), 2, 1),
-    ((16, 512, 2, 2), (512, 512, 3, 3), 1, 1),
-    ((16, 64, 16, 16), (128, 64, 1, 1), 1, 1),
-    ((16, 96, 32, 32), (96, 1, 3, 3), 1, 96),
-    ((16, 96, 32, 32), (96, 1, 3, 3), 2, 96),
-)
-
-Inputs = tuple[tuple[Shape, Shape], dict[str, Any]]
-
-
-def _forward(x: Shape, y: Shape, weight: Shape, attrs: dict[str, Any]) -> Inputs:
-    return (x, weight), attrs
-
-
-def _data(x: Shape, y: Shape, weight: Shape, attrs: dict[str, Any]) -> Inputs:
-    return (y, weight), {"input_shape": x, **attrs}
-
-
-def _weights(x: Shape, y: Shape, weight: Shape, attrs: dict[str, Any]) -> Inputs:
-    return (y, x), {"weight_shape": weight, **attrs}
-
-
-def _calls(inputs_of: Callable[..., Inputs]) -> Callable[[], list[Call]]:
-    """The calls of one of the three ops, which takes these of the input, the output, the weight and the attributes."""
-
-    def calls() -> list[Call]:
-        found = []
-        for x, weight, attrs in _CASES:
-            inputs, given = inputs_of(x, _output_shape("conv2d", x, weight, **attrs), weight, attrs)
-            found.append(Call(inputs=inputs, attrs=given))
-        for x, weight, stride, groups in _LAYERS:
-            kernel = weight[2]
-            attrs = _attrs((stride, stride), (kernel // 2, kernel // 2), groups=groups)
-            y = _output_shape("conv2d", x, weight, **attrs)
-            inputs, given = inputs_of(x, y, weight, attrs)
-            label = f"{'x'.join(map(str, x))} to {weight[0]}, {kernel}x{kernel}/{stride}"
-            label += f", {groups} groups" if groups > 1 else ""
-            found.append(large(label, *inputs, flops=2 * prod(y) * prod(weight[1:]), **given))
-        return found
-
-    return calls
-
-
-CONV2D = register_op(Op(name="conv2d", infer=_infer, grad=_grad, promotes=True, calls=_calls(_forward)))
-BACKWARD_DATA = register_op(
-    Op(
-        name="conv2d_backward_data",
-        infer=_infer_backward_data,
-        grad=_grad_backward_data,
-        promotes=True,
-        calls=_calls(_data),
-    )
-)
-BACKWARD_WEIGHTS = register_op(
-    Op(
-        name="conv2d_backward_weights",
-        infer=_infer_backward_weights,
-        grad=_grad_backward_weights,
-        calls=_calls(_weights),
-    )
-)
 
 
 def _with_bias(op: str, y: Tensor, bias: Tensor | None) -> Tensor:
@@ -292,7 +152,7 @@ def conv1d(
 
     def convolved(rows: Tensor) -> Tensor:
         rows, around = _padded(name, rows, weight, (step,), padding, (spread,), as_one)
-        _output_shape(name, rows.shape, weight.shape, (step,), around, (spread,), groups)
+        output_shape(name, rows.shape, weight.shape, (step,), around, (spread,), groups)
         attrs = {"stride": (1, step), "padding": (0, *around), "dilation": (1, spread), "groups": groups}
         y = apply(CONV2D, unsqueeze(rows, 2), unsqueeze(weight, 2), **attrs)
         return squeeze(_with_bias(name, y, bias), 2)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dtrain.core.tensor import Tensor
 from dtrain.ops.binary import maximum
-from dtrain.ops.infer import broadcast_shapes
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import sum as sum_over
 from dtrain.ops.shape import broadcast_to
 from dtrain.ops.statistics import root
+from dtrain.opset.infer import broadcast_shapes
 
 
 @rounded_once

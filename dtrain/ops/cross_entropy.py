@@ -10,15 +10,15 @@ from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.core.apply import apply, apply_tuple, cast
 from dtrain.core.tensor import Tensor
 from dtrain.ops.gather_scatter import gather
-from dtrain.ops.indexing import TAKE
 from dtrain.ops.loss_reduction import check_reduction, check_shapes, reduced
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import sum as sum_over
 from dtrain.ops.shape import reshape, transpose
 from dtrain.ops.softmax import log_softmax
-from dtrain.ops.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from dtrain.ops.value_checks import in_range
 from dtrain.ops.where import where
+from dtrain.opset.indexing import TAKE
+from dtrain.opset.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 
 
 @rounded_once

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from dtrain.base.dtype import ALL
 from dtrain.base.errors import ShapeError, expected
-from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import arange, full
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call
+from dtrain.graph.op import gradient_of
 from dtrain.ops.cast import copy
-from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis, same_dtype
 from dtrain.ops.joining import pad
 from dtrain.ops.reduction import sum_to_shape
 from dtrain.ops.shape import reshape
 from dtrain.ops.where import where
+from dtrain.opset.diagonal import DIAGONAL, DIAGONAL_SCATTER, diagonal_shape
+from dtrain.opset.infer import as_int, normalize_axis
 
 Gradient = Tensor | None
 
@@ -54,65 +52,17 @@ def _zero(x: Tensor) -> Tensor:
 # Diagonals ------------------------------------------------------------------------------------------------------------
 
 
-def _diagonal_shape(shape: Shape, offset: int, axis1: int, axis2: int) -> Shape:
-    rows, columns = (shape[normalize_axis("diagonal", axis, len(shape))] for axis in (axis1, axis2))
-    length = max(0, min(rows - max(-offset, 0), columns - max(offset, 0)))
-    return (*(size for axis, size in enumerate(shape) if axis not in (axis1, axis2)), length)
-
-
-def _infer_diagonal(x: TensorType, **where: int) -> TensorType:
-    return x.with_(shape=_diagonal_shape(x.shape, **where))
-
-
+@gradient_of(DIAGONAL)
 def _grad_diagonal(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     blank = full(node.inputs[0].shape, 0, dtype=grad.dtype, device=grad.device)
     return (apply(DIAGONAL_SCATTER, blank, grad, **node.attrs),)
 
 
-DIAGONAL = register_op(
-    Op(
-        name="diagonal",
-        infer=_infer_diagonal,
-        grad=_grad_diagonal,
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((3, 4),), attrs={"offset": 1, "axis1": 0, "axis2": 1}),
-            Call(inputs=((4, 2, 3),), attrs={"offset": -1, "axis1": 0, "axis2": 2}),
-            Call(inputs=((3, 2, 2),), attrs={"offset": 0, "axis1": 2, "axis2": 1}),
-            Call(inputs=((2, 3),), attrs={"offset": 3, "axis1": 0, "axis2": 1}),
-        ],
-    )
-)
-
-
-def _infer_diagonal_scatter(x: TensorType, values: TensorType, **where: int) -> TensorType:
-    same_dtype("diagonal_scatter", x, values)
-    target = _diagonal_shape(x.shape, **where)
-    if broadcast_shapes("diagonal_scatter", values.shape, target) != target:
-        raise ShapeError(expected("diagonal_scatter", f"values that broadcast to {target}", str(values)))
-    return x
-
-
+@gradient_of(DIAGONAL_SCATTER)
 def _grad_diagonal_scatter(node: TapeNode, grad: Tensor) -> tuple[Gradient, Gradient]:
     nothing = full((), 0, dtype=grad.dtype, device=grad.device)
     dvalues = sum_to_shape(apply(DIAGONAL, grad, **node.attrs), node.inputs[1].shape) if node.needs_grad[1] else None
     return apply(DIAGONAL_SCATTER, grad, nothing, **node.attrs) if node.needs_grad[0] else None, dvalues
-
-
-DIAGONAL_SCATTER = register_op(
-    Op(
-        name="diagonal_scatter",
-        infer=_infer_diagonal_scatter,
-        grad=_grad_diagonal_scatter,
-        grad_reads="none",
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((3, 4), (3,)), attrs={"offset": 1, "axis1": 0, "axis2": 1}),
-            Call(inputs=((4, 2, 3), ()), attrs={"offset": -1, "axis1": 0, "axis2": 2}),
-            Call(inputs=((2, 3), (0,)), attrs={"offset": -2, "axis1": 0, "axis2": 1}),
-        ],
-    )
-)
 
 
 def _place(op: str, x: Tensor, offset: int, axis1: int, axis2: int) -> dict[str, Any]:
@@ -140,7 +90,7 @@ def diagonal_scatter(x: Tensor, source: Tensor, offset: int = 0, axis1: int = 0,
     """
     x, source = as_tensor(x), as_tensor(source)
     place = _place("diagonal_scatter", x, offset, axis1, axis2)
-    wanted = _diagonal_shape(x.shape, **place)
+    wanted = diagonal_shape(x.shape, **place)
     if source.shape != wanted:
         raise ShapeError(expected("diagonal_scatter", f"a source of shape {wanted} for {x.type}", str(source.type)))
     return apply(DIAGONAL_SCATTER, x, cast(source, x.dtype), **place)

@@ -15,11 +15,11 @@ from dtrain.base.promotion import common_dtype
 from dtrain.core.apply import as_tensors, cast
 from dtrain.core.tensor import Tensor
 from dtrain.ops.diagonal import diagonal
-from dtrain.ops.infer import normalize_axis
 from dtrain.ops.matmul import matmul
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import sum as sum_over
 from dtrain.ops.shape import permute, reshape
+from dtrain.opset.infer import normalize_axis
 
 Label = str | int
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -21,11 +21,11 @@ from dtrain.ops.cast import copy
 from dtrain.ops.comparison import isnan
 from dtrain.ops.gather_scatter import gather
 from dtrain.ops.indexing import narrow
-from dtrain.ops.infer import as_int, normalize_axis
 from dtrain.ops.joining import concat
 from dtrain.ops.shape import broadcast_to, expand_dims, reshape, squeeze
 from dtrain.ops.sorting import sort
 from dtrain.ops.where import where
+from dtrain.opset.infer import as_int, normalize_axis
 
 Axis = reduction.Axis
 Chooser = Callable[[Tensor, int], Tensor]  # (x, axis) -> positions along the axis, which stays with size 1

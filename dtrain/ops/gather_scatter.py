@@ -8,70 +8,31 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
-
-from dtrain.base.dtype import ALL, INTEGERS, DType, DTypeLike, as_dtype, int64
-from dtrain.base.errors import DtypeError, ShapeError, expected
-from dtrain.base.tensor_type import TensorType
+from dtrain.base.dtype import DTypeLike, as_dtype, int64
+from dtrain.base.errors import expected
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import arange, full, full_like, zeros
-from dtrain.graph.op import Op, get_op, register_op
-from dtrain.kernels.call import Call
-from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis, same_dtype
+from dtrain.graph.op import Op, get_op, gradient_of
 from dtrain.ops.one_element import as_vector
 from dtrain.ops.shape import broadcast_to, reshape
 from dtrain.ops.value_checks import in_range
 from dtrain.ops.where import where
+from dtrain.opset.gather_scatter import GATHER, ONE_HOT, SCATTER, SCATTER_ADD, check_index, infer_one_hot
+from dtrain.opset.infer import as_int, broadcast_shapes, normalize_axis
 
 Gradient = Tensor | None
-
-
-def _check_index(op: str, x: TensorType, index: TensorType, axis: int) -> None:
-    if not index.dtype.is_integer:
-        raise DtypeError(expected(op, "an index of integers", str(index), "cast with .to('s64')"))
-    if index.ndim != x.ndim:
-        raise ShapeError(expected(op, f"an index of {x.ndim} axes for {x}", str(index)))
-    if x.ndim:  # one without axes has one element, whatever the axis
-        normalize_axis(op, axis, x.ndim)
 
 
 # Gather ---------------------------------------------------------------------------------------------------------------
 
 
-def _infer_gather(x: TensorType, index: TensorType, *, axis: int) -> TensorType:
-    _check_index("gather", x, index, axis)
-    if any(i > size for k, (i, size) in enumerate(zip(index.shape, x.shape)) if k != axis):
-        raise ShapeError(expected("gather", f"an index no larger than {x} but for axis {axis}", str(index)))
-    return x.with_(shape=index.shape)
-
-
+@gradient_of(GATHER)
 def _grad_gather(node: TapeNode, grad: Tensor) -> tuple[Tensor, None]:
     x, index = node.inputs
     nothing = zeros(x.shape, dtype=grad.dtype, device=grad.device)
     return apply(SCATTER_ADD, nothing, index, grad, axis=node.attrs["axis"]), None
-
-
-_INDEX = np.array([[2, 0, 2, 2], [1, 0, 0, 2]])
-# No place twice: the numeric gradient sees each written value.
-_DISTINCT = np.array([[2, 0, 1, 2], [1, 2, 0, 0]])
-
-GATHER = register_op(
-    Op(
-        name="gather",
-        infer=_infer_gather,
-        grad=_grad_gather,
-        checks=True,
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((3, 5), _INDEX), attrs={"axis": 0}),
-            Call(inputs=((2, 3), _INDEX), attrs={"axis": 1}),
-            Call(inputs=((2, 4, 3), _INDEX[..., None]), attrs={"axis": 2}),
-            Call(inputs=((3, 2), np.zeros((0, 2), dtype=np.int64)), attrs={"axis": 0}),
-        ],
-    )
-)
 
 
 def gather(x: Tensor, axis: int, index: Tensor) -> Tensor:
@@ -100,7 +61,7 @@ def take_along_axis(x: Tensor, indices: Tensor, axis: int | None = -1) -> Tensor
     if axis is None:
         x, indices, axis = reshape(x, (x.size,)), reshape(indices, (indices.size,)), 0
     axis = normalize_axis("take_along_axis", axis, x.ndim)
-    _check_index("take_along_axis", x.type, indices.type, axis)
+    check_index("take_along_axis", x.type, indices.type, axis)
     before, size = slice(axis), x.shape[axis]
     others = broadcast_shapes("take_along_axis", *((*t.shape[before], *t.shape[axis + 1 :]) for t in (x, indices)))
     x = broadcast_to(x, (*others[before], size, *others[axis:]))
@@ -117,23 +78,7 @@ def take_along_dim(x: Tensor, indices: Tensor, axis: int | None = None) -> Tenso
 # Scatter --------------------------------------------------------------------------------------------------------------
 
 
-def check_scatter(
-    op: str, x: TensorType, index: TensorType, source: TensorType, *, axis: int, free_axis: int | None = None
-) -> TensorType:
-    """The type of x. Raises unless index and source fit it and each other."""
-    _check_index(op, x, index, axis)
-    same_dtype(op, x, source)
-    if index.shape != source.shape:
-        raise ShapeError(expected(op, "index and source of one shape", f"{index} and {source}"))
-    if any(part > size for k, (part, size) in enumerate(zip(source.shape, x.shape)) if k != free_axis):
-        raise ShapeError(expected(op, f"a source no larger than {x}", str(source)))
-    return x
-
-
-def _infer_scatter(x: TensorType, index: TensorType, source: TensorType, *, axis: int) -> TensorType:
-    return check_scatter("scatter", x, index, source, axis=axis)
-
-
+@gradient_of(SCATTER)
 def _grad_scatter(node: TapeNode, grad: Tensor) -> tuple[Gradient, None, Gradient]:
     x, index, source = node.inputs
     axis = node.attrs["axis"]
@@ -151,21 +96,6 @@ def _last_writers(x: Tensor, index: Tensor, source: Tensor, axis: int) -> Tensor
     blank = full(x.shape, -1, dtype=int64, device=x.device)
     final = apply(SCATTER, blank, index, numbers, axis=axis)
     return cast(apply(GATHER, final, index, axis=axis) == numbers, source.dtype)
-
-
-SCATTER = register_op(
-    Op(
-        name="scatter",
-        infer=_infer_scatter,
-        grad=_grad_scatter,
-        checks=True,
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((3, 5), _DISTINCT, (2, 4)), attrs={"axis": 0}),
-            Call(inputs=((2, 4), np.array([[3, 0], [1, 1]]), (2, 2)), attrs={"axis": 1}),
-        ],
-    )
-)
 
 
 def scatter(
@@ -193,29 +123,10 @@ def scatter(
     return _scatter("scatter", SCATTER if reduce is None else SCATTER_ADD, x, axis, index, as_tensor(source))
 
 
-def _infer_scatter_add(x: TensorType, index: TensorType, source: TensorType, *, axis: int) -> TensorType:
-    return check_scatter("scatter_add", x, index, source, axis=axis, free_axis=axis)
-
-
+@gradient_of(SCATTER_ADD)
 def _grad_scatter_add(node: TapeNode, grad: Tensor) -> tuple[Gradient, None, Gradient]:
     index = node.inputs[1]
     return grad, None, apply(GATHER, grad, index, axis=node.attrs["axis"]) if node.needs_grad[2] else None
-
-
-SCATTER_ADD = register_op(
-    Op(
-        name="scatter_add",
-        infer=_infer_scatter_add,
-        grad=_grad_scatter_add,
-        grad_reads="others",
-        checks=True,
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((3, 5), _INDEX, (2, 4)), attrs={"axis": 0}),
-            Call(inputs=((2, 4), np.array([[3, 3], [1, 1]]), (2, 2)), attrs={"axis": 1}),
-        ],
-    )
-)
 
 
 def scatter_add(x: Tensor, axis: int, index: Tensor, source: Tensor) -> Tensor:
@@ -234,27 +145,6 @@ def _scatter(name: str, op: Op, x: Tensor, axis: int, index: Tensor, source: Ten
 # One hot --------------------------------------------------------------------------------------------------------------
 
 
-def _infer_one_hot(index: TensorType, *, num_classes: int, dtype: DType) -> TensorType:
-    if not index.dtype.is_integer:
-        raise DtypeError(expected("one_hot", "class numbers of integers", str(index)))
-    return index.with_(shape=(*index.shape, num_classes), dtype=dtype)
-
-
-ONE_HOT = register_op(
-    Op(
-        name="one_hot",
-        infer=_infer_one_hot,
-        checks=True,
-        dtypes=INTEGERS,
-        calls=lambda: [
-            Call(inputs=(np.array([2, 0, 1]),), attrs={"num_classes": 4, "dtype": int64}),
-            Call(inputs=(np.array([[1], [0]], dtype=np.int32),), attrs={"num_classes": 2, "dtype": as_dtype("f32")}),
-            Call(inputs=(np.zeros((0,), dtype=np.int64),), attrs={"num_classes": 3, "dtype": int64}),
-        ],
-    )
-)
-
-
 def one_hot(index: Tensor, num_classes: int = -1, *, dtype: DTypeLike = int64) -> Tensor:
     """Rows of zeros with a one at the class number: [..., num_classes]. Raises ValueError for a number out of range.
 
@@ -264,7 +154,7 @@ def one_hot(index: Tensor, num_classes: int = -1, *, dtype: DTypeLike = int64) -
     index = as_tensor(index)
     count = as_int("one_hot", "num_classes", num_classes, -1)
     if count == -1:
-        _infer_one_hot(index.type, num_classes=0, dtype=int64)
+        infer_one_hot(index.type, num_classes=0, dtype=int64)
         if not index.type.size:
             raise ValueError(expected("one_hot", "num_classes where there is no class number", str(index.type)))
         count = int(index.detach().numpy().max()) + 1

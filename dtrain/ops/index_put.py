@@ -10,12 +10,9 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-import numpy as np
-
-from dtrain.base.dtype import ALL
 from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.layout import PLAIN
-from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.base.tensor_type import Shape
 from dtrain.core.apply import apply, cast
 from dtrain.core.context import context
 from dtrain.core.inplace import overwrite, update_in_place
@@ -23,26 +20,22 @@ from dtrain.core.relayout import relayout
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import arange, full
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call
-from dtrain.ops.indexing import GET_ITEM, TAKE, BasicIndex, ParsedIndex, infer_get_item, picked_shape
-from dtrain.ops.infer import broadcast_shapes, normalize_axis
+from dtrain.graph.op import gradient_of
+from dtrain.ops.indexing import ParsedIndex
 from dtrain.ops.one_element import as_vector, of_one_element
 from dtrain.ops.reduction import sum_to_shape
 from dtrain.ops.shape import reshape
+from dtrain.opset.index_put import INDEX_PUT, SET_ITEM, infer_set_item
+from dtrain.opset.indexing import GET_ITEM, TAKE, BasicIndex
+from dtrain.opset.infer import normalize_axis
 
 Gradient = Tensor | None
+
 
 # Basic index ----------------------------------------------------------------------------------------------------------
 
 
-def _infer_set_item(x: TensorType, values: TensorType, *, index: BasicIndex) -> TensorType:
-    target = infer_get_item(x, index=index).shape
-    if broadcast_shapes("set_item", values.shape, target) != target:
-        raise ShapeError(expected("set_item", f"values that broadcast to {target}", str(values)))
-    return x
-
-
+@gradient_of(SET_ITEM)
 def _grad_set_item(node: TapeNode, grad: Tensor) -> tuple[Gradient, Gradient]:
     values, index = node.inputs[1], node.attrs["index"]
     nothing = full((), 0, dtype=grad.dtype, device=grad.device)
@@ -52,34 +45,10 @@ def _grad_set_item(node: TapeNode, grad: Tensor) -> tuple[Gradient, Gradient]:
     )
 
 
-SET_ITEM = register_op(
-    Op(
-        name="set_item",
-        infer=_infer_set_item,
-        grad=_grad_set_item,
-        grad_reads="none",
-        promotes=True,
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((4, 5), (5,)), attrs={"index": ((None, None, 2),)}),
-            Call(inputs=((4, 5), ()), attrs={"index": (1, (0, 2, 1))}),
-        ],
-    )
-)
-
-
 # Tensor index ---------------------------------------------------------------------------------------------------------
 
 
-def _infer_index_put(
-    x: TensorType, values: TensorType, *indices: TensorType, axes: tuple[int, ...], accumulate: bool
-) -> TensorType:
-    target = picked_shape("index_put", x.shape, indices, axes)
-    if values.dtype is not x.dtype or broadcast_shapes("index_put", values.shape, target) != target:
-        raise ShapeError(expected("index_put", f"{x.dtype.tag} values that broadcast to {target}", str(values)))
-    return x
-
-
+@gradient_of(INDEX_PUT)
 def _grad_index_put(node: TapeNode, grad: Tensor) -> tuple[Gradient, ...]:
     x, values, *indices = node.inputs
     axes, accumulate = node.attrs["axes"], node.attrs["accumulate"]
@@ -103,26 +72,6 @@ def _last_writers(shape: Shape, written: Shape, indices: list[Tensor], axes: tup
     blank = full(shape, -1, dtype=numbers.dtype, device=device)
     final = apply(INDEX_PUT, blank, numbers, *indices, axes=axes, accumulate=False)
     return apply(TAKE, final, *indices, axes=axes) == numbers
-
-
-_ROWS = np.array([2, 0, -1, 2])
-
-INDEX_PUT = register_op(
-    Op(
-        name="index_put",
-        infer=_infer_index_put,
-        grad=_grad_index_put,
-        grad_reads="others",
-        dtypes=ALL,
-        checks=True,
-        calls=lambda: [
-            Call(inputs=((3, 4), (4, 4), _ROWS), attrs={"axes": (0,), "accumulate": False}),
-            Call(inputs=((3, 4), (4,), _ROWS), attrs={"axes": (0,), "accumulate": True}),
-            Call(inputs=((3, 2, 3), (4, 2), _ROWS, _ROWS), attrs={"axes": (0, 2), "accumulate": True}),
-            Call(inputs=((3, 2, 3), (), _ROWS, _ROWS), attrs={"axes": (0, 2), "accumulate": False}),
-        ],
-    )
-)
 
 
 # Functions ------------------------------------------------------------------------------------------------------------
@@ -216,7 +165,7 @@ def _assign_item(x: Tensor, index: Any, values: Any) -> None:
 
 
 def _write_part(x: Tensor, index: BasicIndex, values: Tensor) -> None:
-    _infer_set_item(x.type, values.type, index=index)
+    infer_set_item(x.type, values.type, index=index)
     overwrite(apply(GET_ITEM, x, index=index), values, _WRITE)
 
 

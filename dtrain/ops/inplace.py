@@ -24,10 +24,10 @@ from dtrain.ops.binary import add, div, mul, sub
 from dtrain.ops.clip import clip
 from dtrain.ops.gather_scatter import scatter, scatter_add
 from dtrain.ops.index_put import index_add, index_put, set_item
-from dtrain.ops.infer import normalize_axis
 from dtrain.ops.masking import masked_fill
 from dtrain.ops.random_from import bernoulli
 from dtrain.ops.scatter_reduce import scatter_reduce
+from dtrain.opset.infer import normalize_axis
 
 Function = Callable[..., Tensor]
 

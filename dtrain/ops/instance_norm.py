@@ -9,7 +9,8 @@ from dtrain.core.apply import cast
 from dtrain.core.context import no_grad
 from dtrain.core.tensor import Tensor
 from dtrain.ops.batch_norm import batch_norm
-from dtrain.ops.normalization import accumulation, group_norm
+from dtrain.ops.normalization import group_norm
+from dtrain.opset.normalization import accumulation
 
 
 def instance_norm(

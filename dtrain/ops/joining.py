@@ -8,33 +8,22 @@ from itertools import accumulate
 
 import numpy as np
 
-from dtrain.base.dtype import ALL, expect_held
+from dtrain.base.dtype import expect_held
 from dtrain.base.errors import ShapeError, expected
-from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, apply_all
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call
+from dtrain.graph.op import gradient_of
 from dtrain.ops.cast import copy
 from dtrain.ops.indexing import get_item, index_select, narrow
-from dtrain.ops.infer import as_int, normalize_axes, normalize_axis
 from dtrain.ops.shape import reshape, unsqueeze
+from dtrain.opset.infer import as_int, normalize_axes, normalize_axis
+from dtrain.opset.joining import CONCAT, PAD
 
 # Concat ---------------------------------------------------------------------------------------------------------------
 
 
-def _infer_concat(*inputs: TensorType, axis: int) -> TensorType:
-    first = inputs[0]
-    for other in inputs[1:]:
-        same_ndim = other.ndim == first.ndim
-        if not same_ndim or any(a != b for i, (a, b) in enumerate(zip(first.shape, other.shape)) if i != axis):
-            given = ", ".join(str(type.shape) for type in inputs)
-            raise ShapeError(expected("concat", f"shapes that agree but for axis {axis}", given))
-    joined = sum(type.shape[axis] for type in inputs)
-    return first.with_(shape=(*first.shape[:axis], joined, *first.shape[axis + 1 :]))
-
-
+@gradient_of(CONCAT)
 def _grad_concat(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
     axis = node.attrs["axis"]
     sizes = [x.shape[axis] for x in node.inputs]
@@ -43,23 +32,6 @@ def _grad_concat(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
         narrow(grad, axis, start, size) if needed else None
         for start, size, needed in zip(starts, sizes, node.needs_grad)
     )
-
-
-CONCAT = register_op(
-    Op(
-        name="concat",
-        infer=_infer_concat,
-        grad=_grad_concat,
-        grad_reads="none",
-        promotes=True,
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((2, 3), (2, 1), (2, 4)), attrs={"axis": 1}),
-            Call(inputs=((2,), (0,)), attrs={"axis": 0}),
-            Call(inputs=((3, 2),), attrs={"axis": 0}),
-        ],
-    )
-)
 
 
 def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
@@ -138,32 +110,13 @@ def unbind(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
 
 # Pad ------------------------------------------------------------------------------------------------------------------
 
-Pads = tuple[tuple[int, int], ...]
 
-
-def _infer_pad(x: TensorType, *, pads: Pads, value: float) -> TensorType:
-    return x.with_(shape=tuple(before + size + after for size, (before, after) in zip(x.shape, pads)))
-
-
+@gradient_of(PAD)
 def _grad_pad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     for axis, (before, _) in enumerate(node.attrs["pads"]):
         grad = narrow(grad, axis, before, node.inputs[0].shape[axis])
     return (grad,)
 
-
-PAD = register_op(
-    Op(
-        name="pad",
-        infer=_infer_pad,
-        grad=_grad_pad,
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((2, 3),), attrs={"pads": ((0, 1), (2, 0)), "value": 0}),
-            Call(inputs=((2,),), attrs={"pads": ((1, 1),), "value": 1}),
-            Call(inputs=((0, 2),), attrs={"pads": ((1, 0), (0, 0)), "value": 0}),
-        ],
-    )
-)
 
 # Mode -> NumPy's mode that gives the index of the source element at every place.
 _INDEX_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}

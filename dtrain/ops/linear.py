@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from math import prod
 
-from dtrain.base.errors import ShapeError, expected
-from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call
-from dtrain.ops.infer import floating
-from dtrain.ops.matmul import MATMUL
+from dtrain.graph.op import gradient_of
 from dtrain.ops.reduction import sum_to_shape
 from dtrain.ops.shape import reshape
+from dtrain.opset.linear import LINEAR
+from dtrain.opset.matmul import MATMUL
 
 
-def _infer(x: TensorType, weight: TensorType, *bias: TensorType) -> TensorType:
-    floating("linear", x)
-    if x.ndim < 1 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
-        wanted = "x[..., in] and weight[out, in]"
-        advice = "the last axis of x must have the layer's in_features; flatten or transpose it"
-        raise ShapeError(expected("linear", wanted, f"{x} and {weight}", advice))
-    if bias and bias[0].shape != weight.shape[:1]:
-        raise ShapeError(expected("linear", f"a bias of shape {weight.shape[:1]}", str(bias[0])))
-    return x.with_(shape=(*x.shape[:-1], weight.shape[0]))
-
-
+@gradient_of(LINEAR)
 def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = node.inputs[:2]
     need = node.needs_grad
@@ -41,19 +28,6 @@ def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
     if len(node.inputs) == 2:
         return dx, dweight
     return dx, dweight, sum_to_shape(grad, node.inputs[2].shape) if need[2] else None
-
-
-def _calls() -> list[Call]:
-    return [
-        Call(inputs=((3, 4), (5, 4), (5,))),
-        Call(inputs=((3, 4), (5, 4))),
-        Call(inputs=((2, 3, 4), (5, 4), (5,))),
-        Call(inputs=((4,), (5, 4), (5,))),
-        Call(inputs=((0, 4), (5, 4), (5,))),
-    ]
-
-
-LINEAR = register_op(Op(name="linear", infer=_infer, grad=_grad, promotes=True, calls=_calls, grad_reads="others"))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

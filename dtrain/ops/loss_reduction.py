@@ -7,9 +7,9 @@ from typing import Any
 from dtrain.base.errors import ShapeError, expected
 from dtrain.core.apply import apply, as_tensors
 from dtrain.core.tensor import Tensor
-from dtrain.ops.reduction import MEAN
 from dtrain.ops.reduction import sum as sum_over
 from dtrain.ops.shape import broadcast_to
+from dtrain.opset.reduction import MEAN
 
 REDUCTIONS = ("mean", "sum", "none")
 

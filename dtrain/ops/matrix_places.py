@@ -10,9 +10,9 @@ from dtrain.base.device import CPU, DeviceLike
 from dtrain.base.dtype import DTypeLike, int64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.core.tensor import Tensor, as_tensor
-from dtrain.ops.infer import as_int
 from dtrain.ops.joining import concat, pad
 from dtrain.ops.shape import reshape
+from dtrain.opset.infer import as_int
 
 
 def tril_indices(

@@ -9,27 +9,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from dtrain.base.dtype import DType, float32, float64
-from dtrain.base.errors import ShapeError, expected
-from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.base.errors import expected
+from dtrain.base.tensor_type import Shape
 from dtrain.core.apply import apply_tuple, cast
 from dtrain.core.context import is_grad_enabled
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_factory import ones, zeros
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call, large
-from dtrain.ops.infer import as_int, floating
+from dtrain.graph.op import gradient_of
 from dtrain.ops.reduction import sum_to_shape
 from dtrain.ops.shape import as_sizes, reshape
+from dtrain.opset.infer import as_int
+from dtrain.opset.normalization import (
+    GROUP_NORM,
+    GROUP_NORM_BACKWARD,
+    LAYER_NORM,
+    LAYER_NORM_BACKWARD,
+    RMS_NORM,
+    RMS_NORM_BACKWARD,
+    accumulation,
+    grouped,
+)
 
 Gradients = tuple[Tensor | None, ...]
-Triple = tuple[TensorType, TensorType, TensorType]
-
-
-def accumulation(dtype: DType) -> DType:
-    """In which dtype statistics are kept: f32 for the short floats, else the dtype itself."""
-    return float64 if dtype is float64 else float32
 
 
 def standardized(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor]:
@@ -61,23 +63,7 @@ def as_eps(op: str, eps: float, *, may_be_zero: bool = True) -> float:
 # Layer norm -----------------------------------------------------------------------------------------------------------
 
 
-def _trailing(op: str, x: TensorType, *parameters: TensorType) -> Shape:
-    """The axes of x before those that are normalized; the parameters have the shape of the latter."""
-    floating(op, x)
-    shape = parameters[0].shape
-    for type in parameters:
-        if not shape or type.shape != shape or x.shape[-len(shape) :] != shape or prod(shape) == 0:
-            advice = "normalized_shape, weight and bias have the shape of the last axes of x"
-            raise ShapeError(expected(op, f"weight and bias of shape {shape} that end {x}", str(type), advice))
-    return x.shape[: x.ndim - len(shape)]
-
-
-def _infer_layer_norm(x: TensorType, weight: TensorType, bias: TensorType, *, eps: float) -> Triple:
-    rows = _trailing("layer_norm", x, weight, bias)
-    statistics = x.with_(shape=rows, dtype=accumulation(x.dtype))
-    return x, statistics, statistics
-
-
+@gradient_of(LAYER_NORM)
 def _grad_layer_norm(node: TapeNode, grad: Tensor, *_statistics: Tensor) -> Gradients:
     x, weight, bias = node.inputs
     if is_grad_enabled():
@@ -94,49 +80,6 @@ def _composed_layer_norm_grad(grad: Tensor, x: Tensor, weight: Tensor, bias: Ten
     dx = standardized_gradient(wide * cast(weight, normal.dtype), normal, inverse_std, axes)
     dweight = sum_to_shape(wide * normal, weight.shape)
     return cast(dx, x.dtype), cast(dweight, weight.dtype), cast(sum_to_shape(wide, bias.shape), bias.dtype)
-
-
-# Rows and sizes of a small Transformer, which benchmarks time.
-_LARGE = ((16 * 8 * 64, 64), (16 * 64, 512))
-
-LAYER_NORM = register_op(
-    Op(
-        name="layer_norm",
-        infer=_infer_layer_norm,
-        grad=_grad_layer_norm,
-        saves_outputs=(1, 2),
-        calls=lambda: [
-            Call(inputs=((4, 6), (6,), (6,)), attrs={"eps": 1e-5}, tags=("no gradient",)),
-            Call(inputs=((2, 3, 4), (3, 4), (3, 4)), attrs={"eps": 1e-5}, tags=("no gradient",)),
-            Call(inputs=((0, 6), (6,), (6,)), attrs={"eps": 1e-5}, tags=("no gradient",)),
-            *(large(f"{rows}x{size}", (rows, size), (size,), (size,), eps=1e-5) for rows, size in _LARGE),
-        ],
-    )
-)
-
-
-def _infer_layer_norm_backward(
-    grad: TensorType, x: TensorType, mean: TensorType, inverse_std: TensorType, weight: TensorType
-) -> Triple:
-    rows = _trailing("layer_norm_backward", x, weight)
-    if grad is not x or mean.shape != rows or inverse_std.shape != rows:
-        wanted = f"a gradient of type {x} and statistics of shape {rows}"
-        raise ShapeError(expected("layer_norm_backward", wanted, f"{grad}, {mean} and {inverse_std}"))
-    return x, weight, weight
-
-
-LAYER_NORM_BACKWARD = register_op(
-    Op(
-        name="layer_norm_backward",
-        infer=_infer_layer_norm_backward,
-        calls=lambda: [
-            Call(inputs=((4, 6), (4, 6), (4,), (4,), (6,)), low=0.5),
-            Call(inputs=((2, 3, 4), (2, 3, 4), (2,), (2,), (3, 4)), low=0.5),
-            Call(inputs=((0, 6), (0, 6), (0,), (0,), (6,))),
-            *(large(f"{n}x{size}", (n, size), (n, size), (n,), (n,), (size,)) for n, size in _LARGE),
-        ],
-    )
-)
 
 
 def layer_norm(
@@ -166,23 +109,7 @@ def _affine(x: Tensor, shape: Shape, weight: Tensor | None, bias: Tensor | None)
 # Group norm -----------------------------------------------------------------------------------------------------------
 
 
-def _grouped(op: str, x: TensorType, num_groups: int, *parameters: TensorType) -> TensorType:
-    """The type of the statistics, [N, G]."""
-    floating(op, x)
-    if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups or prod(x.shape[1:]) == 0:
-        wanted = "x[N,C,…] with num_groups that divide C"
-        raise ShapeError(expected(op, wanted, f"{x} with num_groups={num_groups}"))
-    for type in parameters:
-        if type.shape != x.shape[1:2]:
-            raise ShapeError(expected(op, f"weight and bias of shape {x.shape[1:2]} for {x}", str(type)))
-    return x.with_(shape=(x.shape[0], num_groups), dtype=accumulation(x.dtype))
-
-
-def _infer_group_norm(x: TensorType, weight: TensorType, bias: TensorType, *, num_groups: int, eps: float) -> Triple:
-    statistics = _grouped("group_norm", x, num_groups, weight, bias)
-    return x, statistics, statistics
-
-
+@gradient_of(GROUP_NORM)
 def _grad_group_norm(node: TapeNode, grad: Tensor, *_statistics: Tensor) -> Gradients:
     x, weight, bias = node.inputs
     num_groups = node.attrs["num_groups"]
@@ -207,50 +134,6 @@ def _composed_group_norm_grad(
     return cast(reshape(dx, x.shape), x.dtype), cast(dweight, weight.dtype), cast(wide.sum((0, 2)), bias.dtype)
 
 
-GROUP_NORM = register_op(
-    Op(
-        name="group_norm",
-        infer=_infer_group_norm,
-        grad=_grad_group_norm,
-        saves_outputs=(1, 2),
-        calls=lambda: [
-            Call(inputs=((2, 6, 3, 2), (6,), (6,)), attrs={"num_groups": 3, "eps": 1e-5}, tags=("no gradient",)),
-            Call(inputs=((3, 4), (4,), (4,)), attrs={"num_groups": 1, "eps": 1e-5}, tags=("no gradient",)),
-            Call(inputs=((0, 4, 3), (4,), (4,)), attrs={"num_groups": 2, "eps": 1e-5}, tags=("no gradient",)),
-        ],
-    )
-)
-
-
-def _infer_group_norm_backward(
-    grad: TensorType,
-    x: TensorType,
-    mean: TensorType,
-    inverse_std: TensorType,
-    weight: TensorType,
-    *,
-    num_groups: int,
-) -> Triple:
-    statistics = _grouped("group_norm_backward", x, num_groups, weight)
-    if grad is not x or mean.shape != statistics.shape or inverse_std.shape != statistics.shape:
-        wanted = f"a gradient of type {x} and statistics of shape {statistics.shape}"
-        raise ShapeError(expected("group_norm_backward", wanted, f"{grad}, {mean} and {inverse_std}"))
-    return x, weight, weight
-
-
-GROUP_NORM_BACKWARD = register_op(
-    Op(
-        name="group_norm_backward",
-        infer=_infer_group_norm_backward,
-        calls=lambda: [
-            Call(inputs=((2, 6, 3, 2), (2, 6, 3, 2), (2, 3), (2, 3), (6,)), attrs={"num_groups": 3}, low=0.5),
-            Call(inputs=((3, 4), (3, 4), (3, 1), (3, 1), (4,)), attrs={"num_groups": 1}, low=0.5),
-            Call(inputs=((0, 4, 3), (0, 4, 3), (0, 2), (0, 2), (4,)), attrs={"num_groups": 2}),
-        ],
-    )
-)
-
-
 def group_norm(
     x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
@@ -260,7 +143,7 @@ def group_norm(
         weight, bias: [C], or None for ones and zeros.
     """
     num_groups = as_int("group_norm", "num_groups", num_groups, 1)
-    _grouped("group_norm", x.type, num_groups)
+    grouped("group_norm", x.type, num_groups)
     weight, bias = _affine(x, x.shape[1:2], weight, bias)
     return apply_tuple(GROUP_NORM, x, weight, bias, num_groups=num_groups, eps=as_eps("group_norm", eps))[0]
 
@@ -268,10 +151,7 @@ def group_norm(
 # Root mean square -----------------------------------------------------------------------------------------------------
 
 
-def _infer_rms_norm(x: TensorType, weight: TensorType, *, eps: float) -> tuple[TensorType, TensorType]:
-    return x, x.with_(shape=_trailing("rms_norm", x, weight), dtype=accumulation(x.dtype))
-
-
+@gradient_of(RMS_NORM)
 def _grad_rms_norm(node: TapeNode, grad: Tensor, *_statistics: Tensor) -> Gradients:
     x, weight = node.inputs
     if is_grad_enabled():
@@ -288,42 +168,6 @@ def _composed_rms_norm_grad(grad: Tensor, x: Tensor, weight: Tensor, eps: float)
     scaled = grad * cast(weight, wide.dtype)
     dx = (scaled - normal * (scaled * normal).mean(axes, keepdims=True)) * inverse
     return cast(dx, x.dtype), cast(sum_to_shape(grad * normal, weight.shape), weight.dtype)
-
-
-RMS_NORM = register_op(
-    Op(
-        name="rms_norm",
-        infer=_infer_rms_norm,
-        grad=_grad_rms_norm,
-        saves_outputs=(1,),
-        calls=lambda: [
-            Call(inputs=((4, 6), (6,)), attrs={"eps": 1e-5}, tags=("no gradient",)),
-            Call(inputs=((2, 3, 4), (3, 4)), attrs={"eps": 1e-5}, tags=("no gradient",)),
-        ],
-    )
-)
-
-
-def _infer_rms_norm_backward(
-    grad: TensorType, x: TensorType, inverse_rms: TensorType, weight: TensorType
-) -> tuple[TensorType, TensorType]:
-    rows = _trailing("rms_norm_backward", x, weight)
-    if grad is not x or inverse_rms.shape != rows:
-        wanted = f"a gradient of type {x} and statistics of shape {rows}"
-        raise ShapeError(expected("rms_norm_backward", wanted, f"{grad} and {inverse_rms}"))
-    return x, weight
-
-
-RMS_NORM_BACKWARD = register_op(
-    Op(
-        name="rms_norm_backward",
-        infer=_infer_rms_norm_backward,
-        calls=lambda: [
-            Call(inputs=((4, 6), (4, 6), (4,), (6,)), low=0.5),
-            Call(inputs=((2, 3, 4), (2, 3, 4), (2,), (3, 4)), low=0.5),
-        ],
-    )
-)
 
 
 def rms_norm(

@@ -21,9 +21,9 @@ from dtrain.core.strides import lies_in_order
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.ops.axes import numel
 from dtrain.ops.cast import copy as copy_of
-from dtrain.ops.infer import normalize_axis
 from dtrain.ops.repeating import tile
 from dtrain.ops.shape import broadcast_to, permute, reshape
+from dtrain.opset.infer import normalize_axis
 
 
 class Size(int):

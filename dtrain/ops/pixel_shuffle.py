@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dtrain.base.errors import ShapeError, expected
 from dtrain.core.tensor import Tensor
-from dtrain.ops.infer import as_int
 from dtrain.ops.shape import apart_from, permute, reshape
+from dtrain.opset.infer import as_int
 
 
 def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:

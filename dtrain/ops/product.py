@@ -5,58 +5,26 @@ from __future__ import annotations
 from math import prod as product
 from typing import Any
 
-from dtrain.base.dtype import ALL, DTypeLike
-from dtrain.base.tensor_type import TensorType
+from dtrain.base.dtype import DTypeLike
 from dtrain.core.apply import apply, cast
 from dtrain.core.context import is_grad_enabled
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, install_methods
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call
-from dtrain.ops.infer import normalize_axes
+from dtrain.graph.op import gradient_of
 from dtrain.ops.joining import flip, pad
-from dtrain.ops.normalization import accumulation
-from dtrain.ops.reduction import (
-    EMPTY_SHAPES,
-    SHAPES,
-    Axes,
-    Axis,
-    calls_over,
-    reduce,
-    reduced_as,
-    reduction,
-    spread_like,
-    widened,
-)
+from dtrain.ops.reduction import Axis, reduce, reduced_as, spread_like
 from dtrain.ops.shape import reshape, transpose
+from dtrain.opset.normalization import accumulation
+from dtrain.opset.product import PROD, PROD_OF_OTHERS
+from dtrain.opset.reduction import Axes
 
 
+@gradient_of(PROD)
 def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     (x,), axis = node.inputs, node.attrs["axis"]
     # The op is one pass, the composition can be differentiated again.
     others = _composed_products(x, axis) if is_grad_enabled() else apply(PROD_OF_OTHERS, x, axis=axis)
     return (spread_like(node, grad) * others,)
-
-
-PROD = reduction("prod", _grad, widened, calls=calls_over(SHAPES + EMPTY_SHAPES), dtypes=ALL)
-
-
-def _others_infer(x: TensorType, *, axis: Axes) -> TensorType:
-    normalize_axes("prod_of_others", axis, x.ndim)
-    return x
-
-
-PROD_OF_OTHERS = register_op(
-    Op(
-        name="prod_of_others",
-        infer=_others_infer,
-        calls=lambda: [
-            Call(inputs=((2, 3, 4),), attrs={"axis": (1,)}),
-            Call(inputs=((2, 3, 2),), attrs={"axis": (0, 2)}),
-            Call(inputs=((),), attrs={"axis": ()}),
-        ],
-    )
-)
 
 
 def _composed_products(x: Tensor, axis: Axes) -> Tensor:

@@ -10,7 +10,6 @@ from dtrain.core.apply import cast
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.ops.comparison import isnan
 from dtrain.ops.indexing import index_select
-from dtrain.ops.infer import normalize_axis
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import any as any_of
 from dtrain.ops.shape import flatten, move_axis, reshape, squeeze, unsqueeze
@@ -19,6 +18,7 @@ from dtrain.ops.unary import ceil, floor
 from dtrain.ops.unary import round as nearest
 from dtrain.ops.value_checks import expect_finite
 from dtrain.ops.where import where
+from dtrain.opset.infer import normalize_axis
 
 Interpolation = Literal["linear", "lower", "higher", "nearest", "midpoint"]
 

@@ -12,10 +12,10 @@ from dtrain.core.apply import cast
 from dtrain.core.random import Generator, default_generator
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import ShapeLike
-from dtrain.ops.infer import broadcast_shapes
 from dtrain.ops.precision import SHORT_FLOATS, rounded_once
 from dtrain.ops.value_checks import expect_finite
 from dtrain.ops.where import where
+from dtrain.opset.infer import broadcast_shapes
 
 
 @spelled

@@ -6,56 +6,33 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod as product
 from typing import Any
 
-from dtrain.base.dtype import ALL, FLOATS, INTEGERS, DTypeLike, as_dtype, float32, float64, int64
+from dtrain.base.dtype import FLOATS, INTEGERS, DTypeLike, as_dtype, float32, float64
 from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.layout import PLAIN
-from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.base.tensor_type import Shape
 from dtrain.core.apply import apply, cast
 from dtrain.core.relayout import relayout
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.op import Op, get_op, register_op
-from dtrain.kernels.call import Call
+from dtrain.graph.op import Op, get_op, gradient_of
 from dtrain.ops.cast import as_floating
-from dtrain.ops.infer import boolean, floating, normalize_axes, reduced_shape
+from dtrain.opset.infer import normalize_axes
+from dtrain.opset.reduction import ALL_OF, ANY, LOGSUMEXP, MAX, MEAN, MIN, SPREAD, SUM, SUM_TO_SHAPE, Axes
 
 Axis = int | Sequence[int] | None
-Axes = tuple[int, ...]
 NUMBERS = (*INTEGERS, *FLOATS)
 
 
 # Shapes there and back ------------------------------------------------------------------------------------------------
 
 
-def _sum_to_shape_infer(x: TensorType, *, shape: Shape) -> TensorType:
-    missing = x.ndim - len(shape)
-    if missing < 0 or builtins.any(b not in (a, 1) for a, b in zip(x.shape[missing:], shape)):
-        raise ShapeError(expected("sum_to_shape", f"a shape that broadcasts to {x.shape}", str(shape)))
-    return x.with_(shape=shape)
-
-
+@gradient_of(SUM_TO_SHAPE)
 def _sum_to_shape_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (spread(grad, (), node.inputs[0].shape),)
-
-
-SUM_TO_SHAPE = register_op(
-    Op(
-        name="sum_to_shape",
-        infer=_sum_to_shape_infer,
-        grad=_sum_to_shape_grad,
-        calls=lambda: [
-            Call(inputs=((4, 2, 3),), attrs={"shape": (2, 1)}),
-            Call(inputs=((2, 3),), attrs={"shape": ()}),
-            Call(inputs=((0, 3),), attrs={"shape": (1, 3)}),
-        ],
-        dtypes=ALL,
-        grad_reads="none",
-    )
-)
 
 
 def sum_to_shape(x: Tensor, shape: Shape) -> Tensor:
@@ -69,29 +46,11 @@ def sum_to_shape(x: Tensor, shape: Shape) -> Tensor:
     return relayout(summed, x.type.layout) if len(shape) == 4 else summed
 
 
-def _spread_infer(x: TensorType, *, axis: Axes, shape: Shape) -> TensorType:
-    return x.with_(shape=shape)
-
-
+@gradient_of(SPREAD)
 def _spread_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     source = node.inputs[0].shape
     axis = node.attrs["axis"]
     return (apply(SUM, grad, axis=axis, keepdims=False) if axis else sum_to_shape(grad, source),)
-
-
-SPREAD = register_op(
-    Op(
-        name="spread",
-        infer=_spread_infer,
-        grad=_spread_grad,
-        calls=lambda: [
-            Call(inputs=((2, 3),), attrs={"axis": (1,), "shape": (2, 4, 3)}),
-            Call(inputs=((2, 1),), attrs={"axis": (), "shape": (4, 2, 3)}),
-            Call(inputs=((),), attrs={"axis": (0, 1), "shape": (2, 3)}),
-        ],
-        dtypes=ALL,
-    )
-)
 
 
 def spread(x: Tensor, axis: Axes, shape: Shape) -> Tensor:
@@ -114,45 +73,20 @@ def _count(node: TapeNode) -> int:
 
 # The reductions -------------------------------------------------------------------------------------------------------
 
-SHAPES: list[tuple[Shape, Axes, bool]] = [
-    ((2, 3, 4), (1,), False),
-    ((2, 3, 4), (0, 2), True),
-    ((7,), (0,), False),
-    ((), (), False),
-]
-EMPTY_SHAPES: list[tuple[Shape, Axes, bool]] = [((0, 3), (0,), False), ((3, 0), (0,), False)]
 
-
-def calls_over(cases: Sequence[tuple[Shape, Axes, bool]], **options: Any) -> Callable[[], list[Call]]:
-    return lambda: [
-        Call(inputs=(shape,), attrs={"axis": axis, "keepdims": keepdims}, **options) for shape, axis, keepdims in cases
-    ]
-
-
-def reduction(
-    name: str, grad: Callable[..., Any] | None, result: Callable[[TensorType], TensorType], **opts: Any
-) -> Op:
-    def infer(x: TensorType, *, axis: Axes, keepdims: bool) -> TensorType:
-        return result(x).with_(shape=reduced_shape(x.shape, normalize_axes(name, axis, x.ndim), keepdims))
-
-    return register_op(Op(name=name, infer=infer, grad=grad, **opts))
-
-
-def widened(x: TensorType) -> TensorType:
-    """Integers and bools add up in s64."""
-    return x if x.dtype.is_floating else x.with_(dtype=int64)
-
-
+@gradient_of(SUM)
 def _sum_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (spread_like(node, grad),)
 
 
+@gradient_of(MEAN)
 def _mean_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     # In f16 counts above 65504 are infinite, and in both short floats few are exact.
     wide = cast(grad, float64 if grad.dtype is float64 else float32)
     return (spread_like(node, cast(wide / builtins.max(_count(node), 1), grad.dtype)),)
 
 
+@gradient_of(MAX, MIN)
 def _extremum_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     """Equal extrema share the gradient evenly."""
     (x,), (y,) = node.inputs, node.outputs
@@ -161,24 +95,10 @@ def _extremum_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (spread_like(node, grad) * shares,)
 
 
+@gradient_of(LOGSUMEXP)
 def _logsumexp_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     (x,), (y,) = node.inputs, node.outputs
     return (spread_like(node, grad) * apply(get_op("exp"), x - spread_like(node, y)),)
-
-
-SUM = reduction("sum", _sum_grad, widened, calls=calls_over(SHAPES + EMPTY_SHAPES), dtypes=ALL, grad_reads="none")
-MEAN = reduction("mean", _mean_grad, lambda x: floating("mean", x), calls=calls_over(SHAPES), grad_reads="none")
-MAX = reduction("max", _extremum_grad, lambda x: x, calls=calls_over(SHAPES), dtypes=ALL, saves_outputs=True)
-MIN = reduction("min", _extremum_grad, lambda x: x, calls=calls_over(SHAPES), dtypes=ALL, saves_outputs=True)
-ANY = reduction("any", None, boolean, calls=calls_over(SHAPES + EMPTY_SHAPES), dtypes=ALL)
-ALL_OF = reduction("all", None, boolean, calls=calls_over(SHAPES + EMPTY_SHAPES), dtypes=ALL)
-LOGSUMEXP = reduction(
-    "logsumexp",
-    _logsumexp_grad,
-    lambda x: floating("logsumexp", x),
-    calls=calls_over(SHAPES),
-    saves_outputs=True,
-)
 
 
 def reduce(op: Op, x: Any, axis: Axis, keepdims: bool) -> Tensor:

@@ -9,8 +9,8 @@ import numpy as np
 from dtrain.base.errors import ShapeError, expected
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.ops.indexing import index_select
-from dtrain.ops.infer import as_int, normalize_axis
 from dtrain.ops.shape import apart_from, as_sizes, broadcast_to, flatten, reshape, unsqueeze
+from dtrain.opset.infer import as_int, normalize_axis
 
 
 def repeat(

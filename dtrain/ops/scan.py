@@ -4,38 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from dtrain.base.dtype import ALL, DTypeLike, as_dtype, bool_, int64
-from dtrain.base.tensor_type import TensorType
+from dtrain.base.dtype import DTypeLike, as_dtype, bool_
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import ones_like, zeros_like
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call
+from dtrain.graph.op import gradient_of
 from dtrain.ops.cast import copy
 from dtrain.ops.comparison import not_equal
 from dtrain.ops.indexing import narrow
-from dtrain.ops.infer import as_int, normalize_axis
 from dtrain.ops.joining import concat
 from dtrain.ops.one_element import of_one_element
 from dtrain.ops.precision import rounded_once
+from dtrain.opset.infer import as_int, normalize_axis
+from dtrain.opset.scan import CUMPROD, CUMSUM
 
 
-def _infer(x: TensorType, *, axis: int, reverse: bool) -> TensorType:
-    normalize_axis("cumsum", axis, x.ndim)
-    return x if x.dtype.is_floating else x.with_(dtype=int64)
-
-
+@gradient_of(CUMSUM)
 def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (apply(CUMSUM, grad, axis=node.attrs["axis"], reverse=not node.attrs["reverse"]),)
-
-
-def _calls() -> list[Call]:
-    cases = (((7,), 0, False), ((2, 5, 3), 1, True), ((2, 3), 1, False), ((0, 3), 0, False))
-    return [Call(inputs=(shape,), attrs={"axis": axis, "reverse": reverse}) for shape, axis, reverse in cases]
-
-
-CUMSUM = register_op(Op(name="cumsum", infer=_infer, grad=_grad, calls=_calls, dtypes=ALL, grad_reads="none"))
 
 
 def cumsum(x: Any, axis: int, *, reverse: bool = False, dtype: DTypeLike | None = None) -> Tensor:
@@ -54,6 +41,7 @@ def cumsum(x: Any, axis: int, *, reverse: bool = False, dtype: DTypeLike | None 
     return sums if dtype is None else cast(sums, as_dtype(dtype))
 
 
+@gradient_of(CUMPROD)
 @rounded_once
 def _cumprod_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     """dx[k] = (x[0] … x[k−1]) · S[k] with S[k] = grad[k] + x[k+1] · S[k+1]: nothing divides, so zeros are no matter."""
@@ -71,25 +59,6 @@ def _cumprod_grad(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
         factor = factor * concat([narrow(factor, axis, step, size - step), ends], axis)
         step *= 2
     return (before * total,)
-
-
-def _infer_cumprod(x: TensorType, *, axis: int) -> TensorType:
-    normalize_axis("cumprod", axis, x.ndim)
-    return _infer(x, axis=axis, reverse=False)
-
-
-CUMPROD = register_op(
-    Op(
-        name="cumprod",
-        infer=_infer_cumprod,
-        grad=_cumprod_grad,
-        calls=lambda: [
-            Call(inputs=(shape,), attrs={"axis": axis})
-            for shape, axis in (((7,), 0), ((2, 5, 3), 1), ((2, 1), 1), ((0, 3), 0))
-        ],
-        dtypes=ALL,
-    )
-)
 
 
 def cumprod(x: Any, axis: int, *, dtype: DTypeLike | None = None) -> Tensor:

@@ -11,33 +11,30 @@ from typing import Literal
 
 import numpy as np
 
-from dtrain.base.dtype import ALL, DType, int64
+from dtrain.base.dtype import DType, int64
 from dtrain.base.errors import DtypeError, expected
-from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
 from dtrain.core.tensor_factory import full, ones_like
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call
+from dtrain.graph.op import gradient_of
 from dtrain.ops.binary import floor_div
-from dtrain.ops.gather_scatter import GATHER, SCATTER_ADD, check_scatter
 from dtrain.ops.indexing import get_item
-from dtrain.ops.infer import normalize_axis, same_dtype
 from dtrain.ops.one_element import as_vector, of_one_element
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.where import where
+from dtrain.opset.gather_scatter import GATHER, SCATTER_ADD
+from dtrain.opset.infer import normalize_axis, same_dtype
+from dtrain.opset.scatter_reduce import SCATTER_REDUCE
 
 Gradient = Tensor | None
 Reduce = Literal["sum", "prod", "mean", "amax", "amin"]
 
+
 # Products and extremes ------------------------------------------------------------------------------------------------
 
 
-def _infer(x: TensorType, index: TensorType, source: TensorType, *, axis: int, reduce: str) -> TensorType:
-    return check_scatter("scatter_reduce", x, index, source, axis=axis, free_axis=axis)
-
-
+@gradient_of(SCATTER_REDUCE)
 def _grad(node: TapeNode, grad: Tensor) -> tuple[Gradient, None, Gradient]:
     x, index, source = node.inputs
     axis = node.attrs["axis"]
@@ -85,25 +82,6 @@ def _grad_of_extremes(
     share = grad / apply(SCATTER_ADD, of_x, index, of_source, axis=axis)
     return share * of_x, apply(GATHER, share, index, axis=axis) * of_source
 
-
-_PLACES = np.array([[2, 0, 2, 2], [1, 0, 0, 2]])
-
-SCATTER_REDUCE = register_op(
-    Op(
-        name="scatter_reduce",
-        infer=_infer,
-        grad=_grad,
-        saves_outputs=True,
-        checks=True,
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((3, 5), _PLACES, (2, 4)), attrs={"axis": 0, "reduce": "prod"}),
-            Call(inputs=((2, 4), np.array([[3, 3, 1], [1, 1, 1]]), (2, 3)), attrs={"axis": 1, "reduce": "amax"}),
-            Call(inputs=((2,), np.array([1, 1, 0, 1]), (4,)), attrs={"axis": 0, "reduce": "amin"}),
-            Call(inputs=((3, 2), np.zeros((0, 2), np.int64), (0, 2)), attrs={"axis": 0, "reduce": "prod"}),
-        ],
-    )
-)
 
 # The function ---------------------------------------------------------------------------------------------------------
 

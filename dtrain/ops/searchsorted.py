@@ -4,38 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from dtrain.base.dtype import ALL, int32, int64
+from dtrain.base.dtype import int32
 from dtrain.base.errors import ShapeError, expected
-from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, cast
 from dtrain.core.tensor import Tensor, as_tensor
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call
 from dtrain.ops.gather_scatter import gather
-
-
-def _infer(sorted_values: TensorType, x: TensorType, *, right: bool) -> TensorType:
-    rows = sorted_values.shape[:-1]
-    if sorted_values.ndim == 0 or (rows and x.shape[:-1] != rows):
-        wanted = "sorted values [n], or rows of them [..., n] with as many rows of x [..., m]"
-        raise ShapeError(expected("searchsorted", wanted, f"{sorted_values} and {x}"))
-    return x.with_(dtype=int64)
-
-
-SEARCHSORTED = register_op(
-    Op(
-        name="searchsorted",
-        infer=_infer,
-        promotes=True,
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((1,), (2, 3)), attrs={"right": False}),
-            Call(inputs=((2, 1), (2, 3)), attrs={"right": True}),
-            Call(inputs=((0,), (3,)), attrs={"right": False}),
-            Call(inputs=((1,), ()), attrs={"right": True}),
-        ],
-    )
-)
+from dtrain.opset.searchsorted import SEARCHSORTED
 
 
 def searchsorted(

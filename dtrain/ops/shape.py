@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, cast
 
-from dtrain.base.dtype import ALL, DType
+from dtrain.base.dtype import DType
 from dtrain.base.errors import ShapeError, expected
-from dtrain.base.tensor_type import Shape, TensorType
+from dtrain.base.tensor_type import Shape
 from dtrain.core.apply import apply
 from dtrain.core.strides import shares_memory
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.graph.op import Op, get_op, register_op
-from dtrain.kernels.call import Call
-from dtrain.ops.infer import broadcast_shapes, normalize_axes, normalize_axis
+from dtrain.graph.op import get_op, gradient_of
+from dtrain.opset.infer import normalize_axes, normalize_axis
+from dtrain.opset.shape import BROADCAST_TO, RESHAPE, TRANSPOSE
 
 Axes = int | Sequence[int]
 
@@ -33,29 +33,9 @@ def as_sizes(values: tuple[Any, ...]) -> tuple[int, ...]:
 # Reshape --------------------------------------------------------------------------------------------------------------
 
 
-def _infer_reshape(x: TensorType, *, shape: Shape) -> TensorType:
-    if prod(shape) != x.size:
-        raise ShapeError(expected("reshape", f"a shape of {x.size} elements as {x} has", str(shape)))
-    return x.with_(shape=shape)
-
-
+@gradient_of(RESHAPE)
 def _grad_reshape(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     return (reshape(grad, node.inputs[0].shape),)
-
-
-RESHAPE = register_op(
-    Op(
-        name="reshape",
-        infer=_infer_reshape,
-        grad=_grad_reshape,
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((2, 6),), attrs={"shape": (3, 4)}),
-            Call(inputs=((1,),), attrs={"shape": ()}),
-            Call(inputs=((0, 3),), attrs={"shape": (5, 0)}),
-        ],
-    )
-)
 
 
 def reshape(x: Tensor, *shape: Any) -> Tensor:
@@ -159,30 +139,10 @@ def remove_axis(x: Tensor, axis: int) -> Tensor:
 # Transpose ------------------------------------------------------------------------------------------------------------
 
 
-def _infer_transpose(x: TensorType, *, axes: tuple[int, ...]) -> TensorType:
-    if sorted(axes) != list(range(x.ndim)):
-        raise ShapeError(expected("transpose", f"a permutation of the {x.ndim} axes of {x}", str(axes)))
-    return x.with_(shape=tuple(x.shape[axis] for axis in axes))
-
-
+@gradient_of(TRANSPOSE)
 def _grad_transpose(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     axes = node.attrs["axes"]
     return (apply(TRANSPOSE, grad, axes=tuple(axes.index(i) for i in range(len(axes)))),)
-
-
-TRANSPOSE = register_op(
-    Op(
-        name="transpose",
-        infer=_infer_transpose,
-        grad=_grad_transpose,
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((2, 3, 4),), attrs={"axes": (2, 0, 1)}),
-            Call(inputs=((2, 3),), attrs={"axes": (1, 0)}),
-            Call(inputs=((),), attrs={"axes": ()}),
-        ],
-    )
-)
 
 
 def permute(x: Tensor, *axes: Any) -> Tensor:
@@ -243,31 +203,11 @@ def move_axis(x: Tensor, source: Axes, destination: Axes) -> Tensor:
 # Broadcast ------------------------------------------------------------------------------------------------------------
 
 
-def _infer_broadcast(x: TensorType, *, shape: Shape) -> TensorType:
-    if len(shape) < x.ndim or broadcast_shapes("broadcast_to", x.shape, shape) != shape:
-        raise ShapeError(expected("broadcast_to", f"a shape that {x} broadcasts to", str(shape)))
-    return x.with_(shape=shape)
-
-
+@gradient_of(BROADCAST_TO)
 def _grad_broadcast(node: TapeNode, grad: Tensor) -> tuple[Tensor]:
     from dtrain.ops.reduction import sum_to_shape
 
     return (sum_to_shape(grad, node.inputs[0].shape),)
-
-
-BROADCAST_TO = register_op(
-    Op(
-        name="broadcast_to",
-        infer=_infer_broadcast,
-        grad=_grad_broadcast,
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((3, 1),), attrs={"shape": (2, 3, 4)}),
-            Call(inputs=((),), attrs={"shape": (5,)}),
-            Call(inputs=((1, 3),), attrs={"shape": (0, 3)}),
-        ],
-    )
-)
 
 
 def broadcast_to(x: Tensor, shape: int | Sequence[int]) -> Tensor:

@@ -7,63 +7,33 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from dtrain.base.dtype import ALL, FLOATS, INTEGERS, int64
+from dtrain.base.dtype import FLOATS, INTEGERS
 from dtrain.base.errors import ShapeError, expected
-from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, apply_tuple
 from dtrain.core.pair import ValuesAndIndices
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.core.tensor_factory import zeros
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call
-from dtrain.ops.gather_scatter import SCATTER_ADD
-from dtrain.ops.indexing import TAKE
-from dtrain.ops.infer import as_int, broadcast_shapes, normalize_axis
+from dtrain.graph.op import gradient_of
 from dtrain.ops.nonzero import nonzero
 from dtrain.ops.one_element import of_one_element
 from dtrain.ops.shape import broadcast_to, reshape, squeeze
+from dtrain.opset.gather_scatter import SCATTER_ADD
+from dtrain.opset.indexing import TAKE
+from dtrain.opset.infer import as_int, broadcast_shapes, normalize_axis
+from dtrain.opset.sorting import SORT, TOPK, UNIQUE, expect_axis
 
 NUMBERS = (*INTEGERS, *FLOATS)
-
-
-def _expect_axis(op: str, x: TensorType, axis: int) -> None:
-    if x.ndim == 0:
-        raise ShapeError(expected(op, "a tensor of at least 1 axis", str(x)))
-    normalize_axis(op, axis, x.ndim)
 
 
 # Sort -----------------------------------------------------------------------------------------------------------------
 
 
-def _infer_sort(x: TensorType, *, axis: int, descending: bool) -> tuple[TensorType, TensorType]:
-    _expect_axis("sort", x, axis)
-    return x, x.with_(dtype=int64)
-
-
+@gradient_of(SORT, TOPK)
 def _grad_by_indices(node: TapeNode, grad: Tensor, _: None) -> tuple[Tensor]:
     x, axis = node.inputs[0], node.attrs["axis"]
     nothing = zeros(x.shape, dtype=grad.dtype, device=grad.device)
     return (apply(SCATTER_ADD, nothing, node.outputs[1], grad, axis=axis),)
-
-
-SORT = register_op(
-    Op(
-        name="sort",
-        infer=_infer_sort,
-        grad=_grad_by_indices,
-        grad_reads="none",
-        saves_outputs=(1,),
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((3, 7),), attrs={"axis": 1, "descending": False}),
-            Call(inputs=((5, 2, 2),), attrs={"axis": 0, "descending": True}),
-            Call(inputs=((2, 0),), attrs={"axis": 1, "descending": True}),
-        ],
-    )
-)
 
 
 def sort(x: Tensor, axis: int = -1, descending: bool = False, *, stable: bool | None = None) -> ValuesAndIndices:
@@ -85,32 +55,6 @@ def argsort(x: Tensor, axis: int = -1, descending: bool = False, *, stable: bool
 
 
 # Top k ----------------------------------------------------------------------------------------------------------------
-
-
-def _infer_topk(x: TensorType, *, k: int, axis: int, largest: bool, sorted: bool) -> tuple[TensorType, TensorType]:
-    _expect_axis("topk", x, axis)
-    if k > x.shape[axis]:
-        raise ShapeError(expected("topk", f"k of at most {x.shape[axis]}, the size of axis {axis} of {x}", str(k)))
-    shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
-    return x.with_(shape=shape), x.with_(shape=shape, dtype=int64)
-
-
-TOPK = register_op(
-    Op(
-        name="topk",
-        infer=_infer_topk,
-        grad=_grad_by_indices,
-        grad_reads="none",
-        saves_outputs=(1,),
-        dtypes=ALL,
-        calls=lambda: [
-            Call(inputs=((3, 7),), attrs={"k": 3, "axis": 1, "largest": True, "sorted": True}),
-            Call(inputs=((5, 2),), attrs={"k": 2, "axis": 0, "largest": False, "sorted": True}),
-            Call(inputs=((2, 6),), attrs={"k": 4, "axis": 1, "largest": True, "sorted": False}),
-            Call(inputs=((0, 3),), attrs={"k": 1, "axis": 1, "largest": True, "sorted": True}),
-        ],
-    )
-)
 
 
 def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> ValuesAndIndices:
@@ -145,7 +89,7 @@ def top_k(
     [7, 0, 6, 1, 5]
     """
     x = as_tensor(x)
-    _expect_axis("top_k", x.type, -1)
+    expect_axis("top_k", x.type, -1)
     if k == 0:
         raise ShapeError(expected("top_k", "k other than 0", "0"))
     count, largest = min(abs(k), x.shape[-1]), descending != (k < 0)
@@ -170,28 +114,6 @@ def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         raise ShapeError(expected("cond_take", "mask and x of one shape", f"{mask.type} and {x.type}"))
     positions = squeeze(nonzero(reshape(mask, (-1,))), 1)
     return apply(TAKE, reshape(x, (-1,)), positions, axes=(0,)), positions
-
-
-def _infer_unique(x: TensorType, *, axis: int | None = None) -> tuple[TensorType, TensorType, TensorType]:
-    if axis is not None:
-        counted = x.with_(shape=(x.shape[normalize_axis("unique", axis, x.ndim)],), dtype=int64)
-        return x, counted, counted
-    counted = x.with_(shape=(x.size,), dtype=int64)
-    return x.with_(shape=(x.size,)), x.with_(dtype=int64), counted
-
-
-UNIQUE = register_op(
-    Op(
-        name="unique",
-        infer=_infer_unique,
-        dtypes=ALL,
-        is_dynamic=True,
-        calls=lambda: [
-            Call(inputs=(np.array([[3, 1, 3], [2, 1, 1]]),)),
-            Call(inputs=(np.array([[3, 1, 3], [2, 1, 2]]),), attrs={"axis": 1}),
-        ],
-    )
-)
 
 
 def unique(

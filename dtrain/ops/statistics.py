@@ -15,7 +15,6 @@ from dtrain.core.apply import cast
 from dtrain.core.tensor import Tensor, install_methods
 from dtrain.ops.binary import pow as power
 from dtrain.ops.cast import as_floating
-from dtrain.ops.infer import normalize_axes
 from dtrain.ops.precision import rounded_once
 from dtrain.ops.reduction import max as largest
 from dtrain.ops.reduction import mean
@@ -24,6 +23,7 @@ from dtrain.ops.reduction import sum as sum_over
 from dtrain.ops.unary import abs as absolute
 from dtrain.ops.unary import sqrt, square
 from dtrain.ops.where import where
+from dtrain.opset.infer import normalize_axes
 
 Axis = int | Sequence[int] | None
 

@@ -11,18 +11,10 @@ from typing import Any
 from dtrain.base.dtype import FLOATS
 from dtrain.core.apply import apply
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
-from dtrain.kernels.call import Call
 from dtrain.ops.cast import as_floating, copy
-from dtrain.ops.formulas import OPS
+from dtrain.opset.formulas import OPS
 
 Unary = Callable[[Any], Tensor]
-Calls = Callable[[], list[Call]]
-
-
-def unary_calls(low: float, high: float) -> Calls:
-    """One input: two axes, none, no elements, a prime."""
-    shapes = ((2, 3), (), (0, 3), (17,))
-    return lambda: [Call(inputs=(shape,), low=low, high=high) for shape in shapes]
 
 
 def unary(name: str, doc: str, *, keeps_integers: bool = False) -> Unary:

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from typing import Any, overload
 
-import numpy as np
-
-from dtrain.base.dtype import ALL, bool_
-from dtrain.base.errors import DtypeError, expected
+from dtrain.base.errors import expected
 from dtrain.base.promotion import common_dtype
-from dtrain.base.tensor_type import TensorType
 from dtrain.core.apply import apply, as_tensors, cast
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor
-from dtrain.graph.layout_rules import computes_lane_by_lane
-from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call
-from dtrain.ops.infer import broadcast_shapes, same_dtype
+from dtrain.graph.op import gradient_of
 from dtrain.ops.nonzero import nonzero
 from dtrain.ops.reduction import sum_to_shape
+from dtrain.opset.where import WHERE
 
 
-def _infer(condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
-    if condition.dtype is not bool_:
-        raise DtypeError(expected("where", "a bool condition", str(condition), "compare it, such as x > 0"))
-    same_dtype("where", x, y)
-    return x.with_(shape=broadcast_shapes("where", condition.shape, x.shape, y.shape))
-
-
+@gradient_of(WHERE)
 def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
     condition, x, y = node.inputs
     return (
@@ -35,20 +23,6 @@ def _grad(node: TapeNode, grad: Tensor) -> tuple[Tensor | None, ...]:
         sum_to_shape(where(condition, grad, 0), x.shape) if node.needs_grad[1] else None,
         sum_to_shape(where(condition, 0, grad), y.shape) if node.needs_grad[2] else None,
     )
-
-
-def _calls() -> list[Call]:
-    mask = np.array([[True, False, True], [False, False, True]])
-    return [
-        Call(inputs=(mask, (2, 3), (2, 3))),
-        Call(inputs=(mask, (4, 2, 1), (3,))),
-        Call(inputs=(np.array(True), (), (5,))),
-        Call(inputs=(np.zeros((0, 3), np.bool_), (1, 3), ())),
-    ]
-
-
-WHERE = register_op(Op(name="where", infer=_infer, grad=_grad, calls=_calls, dtypes=ALL, grad_reads="others"))
-computes_lane_by_lane(WHERE)
 
 
 def where_sloped(sloped: Tensor, grad: Tensor, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from dtrain.base.errors import expected
 from dtrain.core.apply import update
 from dtrain.core.tensor import Parameter, Tensor
-from dtrain.ops.optimizer import ADAM_UPDATE
+from dtrain.opset.optimizer import ADAM_UPDATE
 from dtrain.optim.optimizer import Optimizer, Parameters
 from dtrain.optim.parameter_group import ParameterBatch, ParameterGroup
 

@@ -10,7 +10,7 @@ from dtrain.base.errors import expected
 from dtrain.core.apply import update
 from dtrain.core.context import no_grad
 from dtrain.core.tensor import Parameter, Tensor
-from dtrain.ops.optimizer import SGD_UPDATE
+from dtrain.opset.optimizer import SGD_UPDATE
 from dtrain.optim.optimizer import Optimizer, Parameters
 from dtrain.optim.parameter_group import ParameterBatch, ParameterGroup
 

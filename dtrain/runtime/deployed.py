@@ -3,10 +3,11 @@
 The text of a graph holds the types of all its values, so that a run infers nothing. Of an op it needs the kernels of
 its name, or the function that shows its input (`kernels/views.py`).
 
-What stays above: passes and `verify` infer types; rules for layouts and quantized elements come from the families of
-ops, and only tensors say how an array is laid out, so graphs with such types are refused; collectives have their
-kernels from `dtrain.collectives`. Which input an update op may overwrite is known to its family only: without it the
-new value is computed beside the old one and copied over it at the end of the run.
+Whoever loads `dtrain.opset` as well, which needs no tensors either, can read any graph by `parse_graph`, verify and
+optimize it. Here nothing of it is needed: graphs with laid-out or quantized values are refused, since rules of
+the families say what becomes of them; and where a family is not loaded, nobody knows which input an update may
+overwrite, so the new value is computed beside the old one and copied over it at the end of the run. Collectives have
+their kernels from `dtrain.collectives`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def parse_to_run(text: str) -> Graph:
 
 
 def _not_plain(value: Value) -> DtrainError:
-    advice = "import dtrain.ops, which has the rules for these, and read the text with parse_graph"
+    advice = "import dtrain.opset, which has the rules for these, and read the text with parse_graph"
     given = f"{value.name or 'a value'} {value.type}"
     if value.type.layout is not PLAIN:
         return LayoutError(expected("parse_to_run", "values in the plain layout", given, advice))
@@ -60,5 +61,5 @@ def op_to_run(name: str) -> Op:
 
 
 def _no_inference(*types: Any, **attrs: Any) -> NoReturn:
-    advice = "import dtrain.ops, which registers its family, before you change or verify the graph"
+    advice = "import dtrain.opset, which registers its family, before you change or verify the graph"
     raise GraphError(expected("infer", "an op whose family is loaded", "one known by its kernels alone", advice))

@@ -90,6 +90,7 @@ def test_every_namespace_that_users_import_has_a_page(generate):
         "graph",
         "kernels",
         "ops",
+        "opset",
         "runtime",
         "errors",
         "importlib",

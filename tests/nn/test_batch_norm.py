@@ -88,7 +88,7 @@ class OneOtherRank:
 
     def combine_statistics(self, stats):
         from dtrain.core.apply import apply
-        from dtrain.ops.batch_norm import MERGE
+        from dtrain.opset.batch_norm import MERGE
 
         return apply(MERGE, dt.functional.stack([stats, self.other_stats]))
 

@@ -13,7 +13,8 @@ from dtrain.autograd.backward_pass import grad
 from dtrain.base.errors import DtypeError, ShapeError
 from dtrain.core.apply import apply, apply_tuple
 from dtrain.core.tensor import Tensor, wrap
-from dtrain.ops.batch_norm import BACKWARD_SUMS, MERGE, MOMENTS, STATISTICS, BatchNormTraining
+from dtrain.ops.batch_norm import BatchNormTraining
+from dtrain.opset.batch_norm import BACKWARD_SUMS, MERGE, MOMENTS, STATISTICS
 
 RNG = np.random.default_rng(13)
 SHAPES = [(5, 3), (4, 3, 5), (3, 3, 2, 4), (2, 3, 2, 3, 2)]

@@ -10,7 +10,7 @@ from dtrain.base.dtype import float32, int32
 from dtrain.base.errors import ShapeError
 from dtrain.base.tensor_type import tensor_type
 from dtrain.core.tensor_factory import tensor
-from dtrain.ops import infer
+from dtrain.opset import infer
 
 SHAPES = [((2, 3), (3,)), ((4, 1, 3), (5, 1)), ((), (2, 2)), ((0, 3), (1, 3)), ((1,), (0,)), ((7, 1, 1), (2, 1), (3,))]
 

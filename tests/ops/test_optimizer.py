@@ -8,7 +8,7 @@ import pytest
 import dtrain as dt
 from dtrain.base.errors import DtypeError, ShapeError
 from dtrain.core.apply import apply_tuple, update
-from dtrain.ops.optimizer import ADAM_UPDATE, SGD_UPDATE
+from dtrain.opset.optimizer import ADAM_UPDATE, SGD_UPDATE
 
 SGD = {"num_tensors": 1, "momentum": 0.9, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False}
 ADAM = {"num_tensors": 1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "decoupled": False}

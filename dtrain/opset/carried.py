@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dtrain.base.tensor_type import TensorType
 from dtrain.graph.quantization_rules import Attrs, carries_elements
-from dtrain.ops.cast import COPY, TO_DEVICE
-from dtrain.ops.relayout import RELAYOUT
+from dtrain.opset.cast import COPY, TO_DEVICE
+from dtrain.opset.relayout import RELAYOUT
 
 
 def _same(axis: int, source: TensorType, target: TensorType, attrs: Attrs) -> int:

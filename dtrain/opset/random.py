@@ -64,12 +64,17 @@ def _check_range(*, low: int, high: int) -> None:
 
 
 UNIFORM = _draw("uniform", FLOATS, *({"low": -1.0, "high": 3.0, "dtype": dtype} for dtype in FLOATS))
+
 NORMAL = _draw("normal", FLOATS, *({"mean": 1.0, "std": 2.0, "dtype": dtype} for dtype in FLOATS))
+
 RANDINT = _draw("randint", INTEGERS, *({"low": 2, "high": 9, "dtype": dtype} for dtype in INTEGERS), check=_check_range)
+
 PERMUTATION = _draw("permutation", (int64,), {"shape": (7,)}, {"shape": (0,)}, {"shape": (1,)})
+
 DROPOUT_MASK = _draw(
     "dropout_mask", FLOATS, *({"p": 0.5, "dtype": dtype} for dtype in FLOATS), check=_check_probability
 )
+
 BERNOULLI = _draw(
     "bernoulli",
     (float32, bool_, *FLOATS, *INTEGERS),

@@ -63,7 +63,10 @@ def _sgd_call(shapes: tuple[tuple[int, ...], ...], **options: Any) -> Call:
 
 
 _LR = Typed((), "float32")
+
 _ADAM_W = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01, "decoupled": True}
+
+
 # The parameters of models whose updates benchmarks time.
 _MODELS: dict[str, tuple[tuple[int, ...], ...]] = {
     "MLP of 6": ((256, 784), (256,), (256, 256), (256,), (10, 256), (10,)),
