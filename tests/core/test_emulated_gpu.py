@@ -21,6 +21,7 @@ from dtrain.core.apply import apply
 from dtrain.core.random import normal
 from dtrain.graph.op import Op
 from dtrain.kernels import Candidate, kernels_of, register_kernel
+from dtrain.runtime import dispatch
 
 pytestmark = pytest.mark.emulation
 
@@ -108,6 +109,7 @@ def test_columns_of_convolutions_lie_in_the_arena(monkeypatch: pytest.MonkeyPatc
     wanted = None
     for limit in (1, 2 * 9 * 12 * 4, 1 << 28):
         monkeypatch.setattr(convolution, "MAX_COLUMN_BYTES", limit)
+        dispatch._forget()  # choices are kept with the bytes that they ask for
 
         @dt.trace
         def step(x: dt.Tensor) -> tuple[dt.Tensor, dt.Tensor]:
