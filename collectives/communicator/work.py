@@ -137,6 +137,13 @@ class WorkQueue:
                 self._thread.start()
             self._changed.notify_all()
 
+    def settle(self, timeout: float) -> None:
+        """Let what has been submitted come to its end, for `timeout` seconds at most; never waits in its own thread."""
+        with self._changed:
+            last = self._pending[-1] if self._pending else self._current
+        if last is not None and threading.current_thread() is not self._thread:
+            last.join(timeout)
+
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way, and nothing has failed unseen."""

@@ -44,6 +44,7 @@ from dtrain.collectives.transports.thread_communicator import (
 from dtrain.collectives.transports.virtual_world import (
     NEVER,
     PATIENCE_SECONDS,
+    TIMED_SECONDS,
     CallTime,
     CallTimes,
     Everyone,
@@ -218,6 +219,8 @@ class VirtualCommunicator(ThreadCommunicator):
     def _check_alive(self, time: float) -> None:
         """End this rank if it has been killed by now."""
         if time >= self._clock.death:
+            for group in list(self.family):
+                group._collectives.settle(TIMED_SECONDS)  # what it began while it lived
             for group in list(self.family):
                 if isinstance(group, VirtualCommunicator):
                     group._leave(NEVER)

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,16 +87,16 @@ def message(comm: Communicator) -> tuple[str, str]:
 # What rank 2 of three does, and what the others see.
 
 
-def it_comes_late(comm: Communicator, time: Time) -> Seen:
+def it_comes_late(comm: Communicator, clock: Time) -> Seen:
     if comm.rank == 2:
-        time.be_late()
+        clock.be_late()
         return [reduction(comm)]
     seen = [reduction(comm)]
-    time.have_given_up()
+    clock.have_given_up()
     return seen
 
 
-def it_leaves(comm: Communicator, time: Time) -> Seen:
+def it_leaves(comm: Communicator, clock: Time) -> Seen:
     if comm.rank == 2:
         comm.close()
         return []
@@ -103,45 +104,45 @@ def it_leaves(comm: Communicator, time: Time) -> Seen:
     return [message(comm), reduction(comm)]
 
 
-def it_leaves_late(comm: Communicator, time: Time) -> Seen:
+def it_leaves_late(comm: Communicator, clock: Time) -> Seen:
     if comm.rank == 2:
-        time.be_late()
+        clock.be_late()
         comm.close()
         return []
     seen = [message(comm), reduction(comm)]
-    time.have_given_up()
+    clock.have_given_up()
     return seen
 
 
-def its_message_comes_late(comm: Communicator, time: Time) -> Seen:
+def its_message_comes_late(comm: Communicator, clock: Time) -> Seen:
     """The message is there for who asks later."""
     if comm.rank == 2:
-        time.be_late()
+        clock.be_late()
         for destination in (0, 1):
             comm.send(np.full(2, destination), destination=destination, tag=7)
         return []
     seen = [message(comm)]
-    time.have_given_up()
+    clock.have_given_up()
     comm.timeout = PLENTY
     return [*seen, ("received", str(comm.recv(source=2, tag=7).tolist()))]
 
 
-def its_part_comes_late(comm: Communicator, time: Time) -> Seen:
+def its_part_comes_late(comm: Communicator, clock: Time) -> Seen:
     """A call that goes on while others have no more patience for it."""
     comm.timeout = PLENTY
     if comm.rank == 2:
-        time.be_late()
+        clock.be_late()
     work: Work[np.ndarray] = comm.all_reduce_async(np.full(1, comm.rank))
     seen = [] if comm.rank == 2 else [error_of(lambda: work.wait(TIMEOUT))]
     if comm.rank != 2:
-        time.have_given_up()
+        clock.have_given_up()
     return [*seen, ("received", str(work.wait().tolist()))]
 
 
-def it_is_killed(comm: Communicator, time: Time) -> Seen:
+def it_is_killed(comm: Communicator, clock: Time) -> Seen:
     if comm.rank == 2:
-        if isinstance(time, VirtualTime):
-            time.be_late()  # it does not live as long
+        if isinstance(clock, VirtualTime):
+            clock.be_late()  # it does not live as long
         os.kill(os.getpid(), signal.SIGKILL)
     return [message(comm), reduction(comm)]
 
@@ -261,6 +262,21 @@ def test_a_rank_that_is_killed_in_a_call_leaves_the_others_waiting_for_it() -> N
     for kind, text, now in (first, third):
         assert kind == "CollectiveError" and now > 30
         assert "expected every rank within 30 s, got not all of them" in text
+
+
+def test_what_a_rank_began_before_it_was_killed_goes_on() -> None:
+    def program(comm: VirtualCommunicator) -> tuple[float, str] | None:
+        if comm.rank == 1:
+            comm.all_reduce_async(np.ones(1))
+            time.sleep(0.1)  # until its thread waits there
+            comm.compute(10.0)
+            return None
+        time.sleep(0.3)  # until the other has really been killed, or would have been
+        return float(comm.all_reduce(np.ones(1))[0]), reduction(comm)[1]
+
+    first, second = run_virtual(program, Network(hosts=(0, 0)), timeout=30.0, killed={1: 5.0})
+    assert second is None and first is not None and first[0] == 2
+    assert "got nothing from rank 1; rank 1 was last in all_reduce sum f64[1]" in first[1]
 
 
 def test_a_group_goes_on_without_a_rank_of_another() -> None:
