@@ -65,6 +65,13 @@ def owner_of(array: Array) -> Array:
     return array
 
 
+def is_writable(array: Array) -> bool:
+    """NumPy says so; CuPy does not: repeated elements have strides of 0."""
+    if isinstance(array, np.ndarray):
+        return array.flags.writeable
+    return not (array.size and any(step == 0 and size > 1 for step, size in zip(array.strides, array.shape)))
+
+
 def overwrite(target: Array, source: Array) -> None:
     """target[...] = source, on the device of `target`; both lie there. Where they overlap, `source` is read first.
 

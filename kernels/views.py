@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from math import prod
+from operator import mul
 from typing import Any, NamedTuple
 
 from dtrain.base.tensor_type import Shape, TensorType
@@ -40,13 +42,14 @@ class View:
     put_back: (attributes, shape of the whole) -> how a write into the view becomes one into the whole; None where the
         view repeats elements, so that no write has a meaning.
     axis_map: where scales along an axis of the input belong; None: quantized inputs are refused.
-    may_copy: shows nothing of inputs that lie in another order than its result would.
+    may_copy: (attributes, shape of the input) -> whether it shows nothing of inputs that lie in some orders; None: it
+        always shows its input.
     """
 
     function: ViewFunction
     put_back: Callable[[Attrs, Shape], PutBack] | None = None
     axis_map: AxisMap | None = None
-    may_copy: bool = False
+    may_copy: Callable[[Attrs, Shape], bool] | None = None
 
 
 # reshape --------------------------------------------------------------------------------------------------------------
@@ -55,6 +58,11 @@ class View:
 def reshape(array: Array, *, shape: Shape) -> Array:
     """The same elements in order, with other axes."""
     return array.reshape(shape)
+
+
+def merges_axes(source: Shape, target: Shape) -> bool:
+    """Whether an axis of `target` runs over several of `source`: elements in another order would have to be copied."""
+    return not set(accumulate(source, mul, initial=1)) <= set(accumulate(target, mul, initial=1))
 
 
 def _reshape_back(attrs: Attrs, whole: Shape) -> PutBack:
@@ -133,7 +141,7 @@ def _into(op: str) -> Callable[[Attrs, Shape], PutBack]:
 
 
 VIEWS: Mapping[str, View] = {
-    "reshape": View(reshape, _reshape_back, _reshaped_axis, may_copy=True),
+    "reshape": View(reshape, _reshape_back, _reshaped_axis, lambda attrs, shape: merges_axes(shape, attrs["shape"])),
     "transpose": View(transpose, _transpose_back, _transposed_axis),
     "broadcast_to": View(broadcast_to, axis_map=_broadcast_axis),
     "spread": View(spread),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from dtrain.base.tensor_type import TensorType
 from dtrain.capture.read_facts import ReadFacts
+from dtrain.core.strides import Strides, strides_of
 from dtrain.core.tensor import Tensor
 from dtrain.graph.graph import Graph
 from dtrain.kernels.device_arrays import to_host
@@ -119,6 +120,7 @@ class Capture:
     states: list[Tensor]
     reads: ReadFacts
     guards: Sequence[Fact]
+    argument_strides: Sequence[tuple[int, Strides]]
     num_results: int
     written_arguments: list[int]
     argument_gradients: list[ArgumentGradient]
@@ -134,8 +136,11 @@ class Capture:
         self.requires_grad = [tensor.requires_grad for tensor in self.states]
         self.hooks = [tensor.hooks for tensor in self.states]
 
-    def is_valid(self) -> bool:
-        """Whether everything that the capture relied on is as it was."""
+    def is_valid(self, arguments: Sequence[Tensor]) -> bool:
+        """Whether everything that the capture relied on is as it was; `arguments` are those of the call."""
+        for position, strides in self.argument_strides:
+            if not _lies_so(arguments[position], strides):
+                return False
         for item in self.gradient_states:
             if (item.leaf._grad is not None) is not item.is_present:
                 return False
@@ -148,8 +153,11 @@ class Capture:
                 return False
         return self.reads.hold()
 
-    def changed(self) -> str:
+    def changed(self, arguments: Sequence[Tensor]) -> str:
         """Something that is not as it was, for people; nothing if all is."""
+        for position, strides in self.argument_strides:
+            if not _lies_so(arguments[position], strides):
+                return f"how the elements of argument {position} lie in memory"
         for item in self.gradient_states:
             if (item.leaf._grad is not None) is not item.is_present:
                 return f"whether {item.leaf.name or 'a tensor'} has a gradient"
@@ -160,3 +168,7 @@ class Capture:
             if tensor.requires_grad is not requires_grad or tensor.hooks != hooks:
                 return f"requires_grad or a hook of {tensor.name or tensor.type}"
         return self.reads.changed()
+
+
+def _lies_so(tensor: Tensor, strides: Strides) -> bool:
+    return tensor.array is None or strides_of(tensor.array) == strides  # without numbers: the run says so

@@ -17,10 +17,11 @@ import numpy as np
 
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.user_source import user_source
+from dtrain.capture.both_ways import both_ways
 from dtrain.capture.capture import Capture
 from dtrain.capture.naming import name_capture, variables_of
 from dtrain.capture.structure import LEAF, flatten, unflatten, values_of
-from dtrain.capture.tracer import Tracer, both_ways
+from dtrain.capture.tracer import Tracer
 from dtrain.capture.watched import reporting_reads
 from dtrain.core.apply import apply
 from dtrain.core.context import GraphPasses, context, is_grad_enabled
@@ -75,9 +76,9 @@ class CompiledGraph:
             overlap=overlap,
         )
 
-    def is_valid(self) -> bool:
-        """Whether a call now would be captured in the same way."""
-        return self.capture.is_valid()
+    def is_valid(self, arguments: Sequence[Tensor]) -> bool:
+        """Whether a call with these arguments now would be captured in the same way."""
+        return self.capture.is_valid(arguments)
 
     def run(self, arguments: Sequence[Tensor]) -> Any:
         """Run on these arguments, and repeat what the function did besides."""
@@ -195,7 +196,7 @@ class TracedFunction(Generic[Parameters, Result]):
                 )
             ) from None
         for compiled in variants:
-            if compiled.is_valid():
+            if compiled.is_valid(arguments):
                 try:
                     return compiled.run(arguments)  # type: ignore[no-any-return]
                 except StateTypeError:
@@ -223,7 +224,7 @@ class TracedFunction(Generic[Parameters, Result]):
         self, variants: list[CompiledGraph], arguments: Sequence[Tensor], structure: Any, passes: GraphPasses
     ) -> CompiledGraph:
         if len(variants) == _MAX_VARIANTS:
-            what = variants[-1].capture.changed() or "the dtype or shape of a tensor from outside"
+            what = variants[-1].capture.changed(arguments) or "the dtype or shape of a tensor from outside"
             variants.pop(0)
             self._warn_once(
                 f"traced function {self.name} was captured {_MAX_VARIANTS} times for the same input types: it reads "

@@ -17,10 +17,12 @@ import numpy as np
 from dtrain.base.errors import TraceError, expected
 from dtrain.base.tensor_type import TensorType
 from dtrain.base.user_source import user_source
+from dtrain.capture.both_ways import both_ways
 from dtrain.capture.capture import Capture, Change, GradientState, Guard, NumberGuard, TwinGuard
 from dtrain.capture.leaf_gradients import LeafGradients
 from dtrain.capture.origins import Origins
 from dtrain.capture.reads import Reads
+from dtrain.capture.strides import StrideReads, StridesGuard
 from dtrain.core.tensor import Tensor
 from dtrain.core.tensor_numbers import RETURN_IT, named
 from dtrain.graph.constant import CONSTANT
@@ -36,6 +38,7 @@ class Tracer:
         self.graph = Graph(name)
         self.reads = Reads()
         self.origins = Origins()
+        self.strides = StrideReads()
         self.state_tensors: list[Tensor] = []
         self._arguments: list[Tensor] = []
         self._given: dict[int, Tensor] = {}  # id of an argument's array -> the argument itself
@@ -117,6 +120,7 @@ class Tracer:
     def write(self, target: Tensor, new: Tensor) -> None:
         """Let `target` hold the value of `new` from here on."""
         value = self.value_of(new)
+        self.strides.note_write(target)
         if target.array is not None:
             self._expect_no_argument(target)
             key = self._state_of(target)
@@ -137,8 +141,10 @@ class Tracer:
             self._stale.add(before)
             self._mark_views_stale(before)
         # Values alone do not tell: `y.copy_(x)` gives y the value of x, and memory of its own.
-        self._overwritten |= self._twins.get(target, set()) - {target}
-        target.value = value
+        twins = self._twins.get(target, {target})
+        self._overwritten |= twins - {target}
+        for twin in twins:  # one of them may be an argument
+            twin.value = value
         self._owning.add(target)
 
     def note_view(self, view: Tensor, base: Tensor) -> None:
@@ -166,6 +172,7 @@ class Tracer:
 
     def note_twin(self, twin: Tensor, original: Tensor) -> None:
         """`twin` is a detached handle on the memory of `original`."""
+        self.strides.note_twin(twin, original)
         if original in self._frozen:
             self._frozen.add(twin)
         if original.array is not None:
@@ -240,6 +247,7 @@ class Tracer:
         symbolic.value.function = self.graph.name
         self._known.add(symbolic.value)
         self._arguments.append(symbolic)
+        self.strides.note_argument(symbolic, tensor)
         if tensor.array is not None:
             self._given[id(tensor.array)] = tensor
         return symbolic
@@ -256,7 +264,7 @@ class Tracer:
         written = [i for i, tensor in enumerate(self._arguments) if tensor.value is not graph.arguments[i]]
         if written and (known := self._states.keys() & self._given.keys()):
             raise both_ways(user_source(), self._given[known.pop()])
-        graph.outputs += [self.value_of(self._arguments[i]) for i in written]
+        graph.outputs += [value for i in written if (value := self._arguments[i].value) is not None]
         argument_gradients = self._gradients.of_arguments(self._arguments)
         graph.outputs += [self.value_of(item.gradient) for item in argument_gradients if item.gradient is not None]
         gradient_states = self._gradient_states()
@@ -270,7 +278,8 @@ class Tracer:
             graph=graph,
             states=self.state_tensors,
             reads=self.reads.settle(),
-            guards=[*self._guards.values(), *self._twin_guards, *self._number_guards()],
+            guards=[*self._guards.values(), *self._twin_guards, *self._guards_of_elements()],
+            argument_strides=self.strides.of_arguments(),
             num_results=len(outputs),
             written_arguments=written,
             argument_gradients=argument_gradients,
@@ -294,8 +303,10 @@ class Tracer:
         for owner, attribute, before in self._changes.values():
             setattr(owner, attribute, before)
 
-    def _number_guards(self) -> list[NumberGuard]:
-        return [replace(guard, leaf=self._gradients.leaf_with(guard.tensor)) for guard in self._numbers.values()]
+    def _guards_of_elements(self) -> list[NumberGuard | StridesGuard]:
+        leaf_with = self._gradients.leaf_with
+        numbers = [replace(guard, leaf=leaf_with(guard.tensor)) for guard in self._numbers.values()]
+        return [*numbers, *self.strides.of_states(leaf_with)]
 
     def _guard_types(self, effects: Sequence[tuple[Tensor, Tensor | None]]) -> None:
         """Of tensors that are no states, whose types are looked at by every run.
@@ -378,20 +389,5 @@ class Tracer:
         return key
 
 
-def both_ways(where: str, tensor: Tensor) -> TraceError:
-    """The error for one tensor that a traced function knows under two names and changes under one of them."""
-    return TraceError(
-        expected(
-            f"traced function at {where}",
-            "a tensor that it changes to come in one way",
-            f"{tensor.name or 'a tensor'} {tensor.type} as an argument and once more",
-            "leave it out of the arguments, or pass it once",
-        )
-    )
-
-
 def _constant_attrs(array: np.ndarray, tensor: Tensor) -> dict[str, Any]:
-    attrs: dict[str, Any] = {"value": array}
-    if not tensor.device.is_cpu:
-        attrs["device"] = tensor.device
-    return attrs
+    return {"value": array} if tensor.device.is_cpu else {"value": array, "device": tensor.device}

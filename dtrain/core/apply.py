@@ -19,7 +19,7 @@ from dtrain.base.errors import TraceError, expected
 from dtrain.base.promotion import common_dtype
 from dtrain.base.user_source import user_source
 from dtrain.core.context import context
-from dtrain.core.strides import is_argument, root_of, shares_memory
+from dtrain.core.strides import shares_memory
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods, wrap
 from dtrain.core.tensor_numbers import RETURN_IT, named
@@ -77,13 +77,18 @@ def apply_all(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tens
 def _note_view(op: Op, row: View, base: Tensor, view: Tensor, attrs: dict[str, Any]) -> None:
     """What a later write into the view must know. One that had to copy shows nothing."""
     view.base, view.shown = base, (op, attrs, base.version)
-    if context.tracer is None:
+    tracer = context.tracer
+    if tracer is None:
         view.share_writes(base)
-    elif row.may_copy and not is_argument(root_of(base)) and not shares_memory(view, base):
-        view.base = view.shown = None
-        context.tracer.note_own(view)
-    else:
-        context.tracer.note_view(view, base)
+        return
+    if row.may_copy is not None and row.may_copy(attrs, base.shape):
+        is_copy = not shares_memory(view, base)
+        tracer.strides.note_decision(base, view if is_copy else None)
+        if is_copy:
+            view.base = view.shown = None
+            tracer.note_own(view)
+            return
+    tracer.note_view(view, base)
 
 
 def refresh_views(tensors: Sequence[Tensor]) -> bool:

@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from dtrain.base.errors import DtypeError, ShapeError, TraceError, expected
+from dtrain.base.errors import DtypeError, ShapeError, expected
 from dtrain.base.user_source import user_source
 from dtrain.core.apply import apply, cast, refresh_views
 from dtrain.core.context import context
 from dtrain.core.relayout import relayout
-from dtrain.core.strides import is_argument, root_of, shares_memory
-from dtrain.core.tensor import Array, Tensor, install_methods
+from dtrain.core.strides import shares_memory
+from dtrain.core.tensor import Tensor, install_methods
 from dtrain.graph.op import Op, get_op
-from dtrain.kernels.device_arrays import copy_of
+from dtrain.kernels.device_arrays import copy_of, is_writable
 from dtrain.kernels.device_arrays import overwrite as write_elements
 
 _BREADTH = {"bool": 0, "unsigned": 1, "signed": 1, "float": 2}  # a kind holds those of no greater breadth
@@ -126,7 +124,7 @@ def overwrite(target: Tensor, new: Tensor, name: str) -> None:
 
 def _write_elements(target: Tensor, new: Tensor, name: str) -> None:
     array, source = target.concrete(name), new.concrete(name)
-    if not _is_writable(array):
+    if not is_writable(array):
         raise RuntimeError(
             expected(
                 f"{name} at {user_source()}",
@@ -137,13 +135,6 @@ def _write_elements(target: Tensor, new: Tensor, name: str) -> None:
         )
     target.version += 1
     write_elements(array, source)
-
-
-def _is_writable(array: Array) -> bool:
-    """NumPy says so; CuPy does not: repeated elements have strides of 0."""
-    if isinstance(array, np.ndarray):
-        return array.flags.writeable
-    return not (array.size and any(step == 0 and size > 1 for step, size in zip(array.strides, array.shape)))
 
 
 def _take_history(target: Tensor, new: Tensor) -> None:
@@ -185,20 +176,7 @@ def _put_back(op: Op, attrs: dict[str, Any], whole: Tensor, part: Tensor) -> Ten
 def _shown_tensor(target: Tensor) -> Tensor | None:
     """What `target` is a view of, if writing into it changes that."""
     base = target.base
-    if base is None or not shares_memory(target, base):
-        return None
-    view = None if base.base is None or target.shown is None else target.shown[0].view
-    if view is not None and view.may_copy and is_argument(root_of(target)):
-        # Whether it has memory of its own depends on how an argument lies, which each call decides.
-        raise TraceError(
-            expected(
-                f"in-place update at {user_source()}",
-                "a tensor in memory of its own, or a plain view of one",
-                f"{target.type}, the reshaped view of a view in this traced function",
-                "update the tensor that it shows, or copy() it first",
-            )
-        )
-    return base
+    return base if base is not None and shares_memory(target, base) else None
 
 
 def _root(target: Tensor) -> Tensor:

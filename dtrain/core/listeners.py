@@ -52,6 +52,14 @@ class OriginListener(Protocol):
     def begin_gradient_of(self, entry: TapeNode) -> None: ...
 
 
+class StrideListener(Protocol):
+    """Who knows how the tensors of a trace lie, and notes what followed from that."""
+
+    def laid_as(self, tensor: Tensor) -> Tensor: ...
+    def note_decision(self, source: Tensor, copy: Tensor | None) -> None: ...
+    def rely_on(self, tensor: Tensor) -> None: ...
+
+
 class TraceListener(Protocol):
     """A capture under way: ops are told to it instead of being computed, tensors tell it what happens to them."""
 
@@ -61,6 +69,8 @@ class TraceListener(Protocol):
     def reads(self) -> ReadListener: ...
     @property
     def origins(self) -> OriginListener: ...
+    @property
+    def strides(self) -> StrideListener: ...
 
     # Ops and the tensors that they give.
     def record(

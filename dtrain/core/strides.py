@@ -1,7 +1,8 @@
 """How the elements of a tensor lie in memory, also in a trace, where it has none yet.
 
-What ops compute lies in order; views are laid over memory by the same functions that lay them over numbers. So a traced
-function can decide as eager execution does whether a reshape shows its input, or had to copy.
+What ops compute lies in order, arguments as those of the call that is captured; views are laid over memory by the same
+functions that lay them over numbers. So a traced function decides as eager execution does whether a reshape shows its
+input, or had to copy. Where that matters the capture relies on it (`capture/strides.py`).
 """
 
 from __future__ import annotations
@@ -12,8 +13,17 @@ from types import MappingProxyType
 import numpy as np
 
 from dtrain.base.layout import PLAIN
+from dtrain.core.context import context
 from dtrain.core.tensor import Array, Tensor
 from dtrain.kernels.device_arrays import extent, owner_of
+
+# The steps in bytes from element to element along each axis; None where they follow from the shape.
+Strides = tuple[int, ...] | None
+
+
+def strides_of(array: Array) -> Strides:
+    """How the elements of an array lie."""
+    return None if array.flags.c_contiguous else array.strides
 
 
 def lies_in_order(x: Tensor) -> bool:
@@ -32,24 +42,14 @@ def shares_memory(view: Tensor, base: Tensor) -> bool:
     return np.may_share_memory(_twin(view, {base: laid}), laid)
 
 
-def is_argument(x: Tensor) -> bool:
-    """Whether it is an argument of the function that is being traced: every call lays that anew."""
-    return x.array is None and x.value is not None and x.value.node is None
-
-
-def root_of(x: Tensor) -> Tensor:
-    """The tensor at the bottom of a chain of views."""
-    while x.base is not None:
-        x = x.base
-    return x
-
-
 def _twin(x: Tensor, known: Mapping[Tensor, np.ndarray] = MappingProxyType({})) -> np.ndarray:
     """An array that lies as the tensor does, in bytes. Its numbers mean nothing: pages not touched cost nothing."""
     if x in known:
         return known[x]
     if x.array is not None:
         return _twin_of(x.array)
+    if context.tracer is not None and (other := context.tracer.strides.laid_as(x)) is not x:
+        return _twin(other, known)
     if x.base is None or x.shown is None:
         return np.empty(x.type.array_shape, np.uint8)
     op, attrs, _ = x.shown

@@ -16,6 +16,7 @@ from dtrain.base.layout import NHWC, PLAIN
 from dtrain.base.memory_format import MemoryFormat, channels_last, contiguous_format, preserve_format
 from dtrain.base.tensor_type import Shape
 from dtrain.core.apply import to
+from dtrain.core.context import context
 from dtrain.core.relayout import relayout
 from dtrain.core.strides import lies_in_order
 from dtrain.core.tensor import Tensor, install_methods
@@ -108,7 +109,10 @@ def _cuda(x: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
 def _contiguous(x: Tensor) -> Tensor:
     """The tensor in the order of its axes in memory; itself if it lies so."""
     x = relayout(x, PLAIN)
-    return x if lies_in_order(x) else copy_of(x)
+    copy = None if lies_in_order(x) else copy_of(x)
+    if context.tracer is not None:
+        context.tracer.strides.note_decision(x, copy)
+    return x if copy is None else copy
 
 
 def _is_contiguous(x: Tensor, memory_format: MemoryFormat = contiguous_format) -> bool:
@@ -116,6 +120,8 @@ def _is_contiguous(x: Tensor, memory_format: MemoryFormat = contiguous_format) -
 
     Kernels take any strides: only what shares the memory needs to ask.
     """
+    if context.tracer is not None:
+        context.tracer.strides.rely_on(x)
     if memory_format is contiguous_format:
         return lies_in_order(x)
     if memory_format is preserve_format:

@@ -14,10 +14,12 @@ from dtrain.base.dtype import DType
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import Shape
 from dtrain.core.apply import apply
+from dtrain.core.context import context
 from dtrain.core.strides import shares_memory
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor, as_tensor, install_methods
 from dtrain.graph.op import get_op, gradient_of
+from dtrain.kernels.views import merges_axes
 from dtrain.opset.infer import normalize_axes, normalize_axis
 from dtrain.opset.shape import BROADCAST_TO, RESHAPE, TRANSPOSE
 
@@ -67,6 +69,8 @@ def view(x: Tensor, *shape: Any) -> Tensor:
     if any(isinstance(size, str | DType) for size in shape):
         raise TypeError(expected("x.view()", "sizes", str(shape[0]), "write x.to(dtype) for other numbers"))
     shown = reshape(x, *shape)
+    if context.tracer is not None and merges_axes(x.shape, shown.shape):
+        context.tracer.strides.rely_on(x)
     if shown is not x and x.size and not shares_memory(shown, x):
         given = f"{x.type}, whose elements lie in another order, for {shown.shape}"
         advice = "write x.reshape(…), which copies, or x.contiguous().view(…)"

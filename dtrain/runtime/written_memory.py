@@ -15,7 +15,7 @@ import numpy as np
 from dtrain.base.errors import TraceError, expected
 from dtrain.graph.graph import Value
 from dtrain.kernels.array_module import Array
-from dtrain.kernels.device_arrays import extent, owner_of
+from dtrain.kernels.device_arrays import extent, is_writable, owner_of
 
 Named = tuple[Array, Value]
 
@@ -24,6 +24,9 @@ class WrittenMemory:
     """The arrays that a run writes. Their bytes must be disjoint; `expect_separate` tells them from any other array."""
 
     def __init__(self, written: Sequence[Named]) -> None:
+        for array, value in written:
+            if not is_writable(array):
+                raise _read_only(value)
         self._written = sorted([(*extent(array), value) for array, value in written if array.size], key=_start)
         for first, second in zip(self._written, self._written[1:]):
             if first[1] > second[0]:
@@ -69,6 +72,17 @@ def _owns_memory(owner: Array) -> bool:
 
 def _start(item: tuple[int, int, Value]) -> int:
     return item[0]
+
+
+def _read_only(value: Value) -> RuntimeError:
+    return RuntimeError(
+        expected(
+            "traced function",
+            "tensors that it updates to lie in writable memory",
+            f"{value.name or 'a tensor'} {value.type}, whose elements are repeated or belong to a read-only array",
+            "copy() it first",
+        )
+    )
 
 
 def _shared(written: Value, other: Value) -> TraceError:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from math import prod
+
+import numpy as np
 import pytest
 
 import dtrain as dt
@@ -15,7 +19,7 @@ from dtrain.graph import op as ops
 from dtrain.graph.inference import infer_types
 from dtrain.graph.op import Op, all_ops, register_op
 from dtrain.graph.quantization_rules import QUANTIZATION_RULES, carries_elements
-from dtrain.kernels.views import VIEWS, PutBack, View
+from dtrain.kernels.views import VIEWS, PutBack, View, merges_axes
 
 MIRROR = View(
     lambda array: array[..., ::-1],
@@ -86,3 +90,13 @@ def test_scales_along_an_axis_go_where_the_row_says(mirror: Op, monkeypatch: pyt
 
 def test_the_rows_of_the_product_carry_what_they_say() -> None:
     assert {name for name, view in VIEWS.items() if view.axis_map is not None} == set(QUANTIZATION_RULES) & set(VIEWS)
+
+
+def test_a_reshape_that_merges_no_axes_never_copies() -> None:
+    shapes = [shape for n in range(4) for shape in itertools.product((1, 2, 3, 4, 6), repeat=n) if prod(shape) == 12]
+    for source, target in itertools.product(shapes, repeat=2):
+        laid = [np.empty([2 * size for size in source])[tuple(slice(0, size) for size in source)]]
+        for axes in itertools.permutations(range(len(source))):
+            laid.append(np.empty([source[axis] for axis in axes]).transpose(np.argsort(axes)))
+        copies = [not np.shares_memory(array, array.reshape(target)) for array in laid]
+        assert merges_axes(source, target) == any(copies), (source, target)
