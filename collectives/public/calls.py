@@ -71,6 +71,8 @@ def in_group(where: str, group: Group, in_world: int | None, rank: int | None, d
     chosen = default if rank is None else rank
     if chosen is None:
         raise TypeError(expected(where, "the other rank", "none", f"name it: {where}(x, rank)"))
+    if not hasattr(chosen, "__index__") or not 0 <= chosen < ranks.size:
+        raise CollectiveError(expected(where, f"a rank of the group, 0 to {ranks.size - 1}", repr(chosen)))
     return chosen
 
 
@@ -181,8 +183,7 @@ def gather(
     """Every rank's tensor on one rank, stacked as by `all_gather`, and put into `places` if given; None elsewhere."""
     root = in_group("gather", group, dst, root)
     is_root = get_communicator(as_group(group)).rank == root
-    if is_root and places is not None:
-        _expect_places("gather", places, group, like=x)
+    _expect_list_of_root("gather", places, group, x, is_root=is_root)
     rows = ops.all_gather(x, group=as_group(group))
     if not is_root:
         return None
@@ -205,10 +206,10 @@ def scatter(
     expect_kind("scatter", x, Tensor, "a tensor to put this rank's part into")
     root = in_group("scatter", group, src, root)
     ranks = get_communicator(as_group(group))
+    _expect_list_of_root("scatter", parts, group, x, is_root=ranks.rank == root)
     if ranks.rank == root:
-        if parts is None or len(parts) != ranks.size or any(part.type is not x.type for part in parts):
-            given = "none" if parts is None else f"{len(parts)}: {', '.join(str(part.type) for part in parts[:3])}"
-            raise ShapeError(expected("scatter", f"{ranks.size} tensors of type {x.type} on the root", given))
+        if parts is None:
+            raise ShapeError(expected("scatter", f"{ranks.size} tensors of type {x.type} on the root", "none"))
         blocks = stack([part.detach() for part in parts])
     else:
         blocks = stack([zeros_like(x.detach())] * ranks.size)
@@ -329,6 +330,13 @@ def _expect_places(where: str, places: Any, group: Group, like: Tensor | None = 
     other = next((place.type for place in places if place.type is not wanted), None)
     if other is not None:
         raise ShapeError(expected(where, f"tensors of type {wanted} in the list", str(other)))
+
+
+def _expect_list_of_root(where: str, given: Any, group: Group, like: Tensor, *, is_root: bool) -> None:
+    """What only the root reads is looked at wherever it is given: what all ranks call wrongly, all refuse."""
+    is_left_out = given is None or (not is_root and isinstance(given, list | tuple) and not given)
+    if not is_left_out:
+        _expect_places(where, given, group, like=like)
 
 
 def _done() -> Work[None]:

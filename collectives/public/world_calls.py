@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dtrain.base.errors import CollectiveError, CollectiveMismatchError, expect_kind, expected
@@ -134,6 +134,8 @@ def gather_object(
     """Every rank's object as a list on one rank, and put into `places` if given; None elsewhere."""
     expect_untraced("gather_object")
     root = in_group("gather_object", group, dst, root)
+    if places is not None:
+        expect_kind("gather_object", places, list, "a list to fill on the rank that gathers")
     ranks = context.get_communicator(as_group(group))
     values = ranks.all_gather_object(value)
     if ranks.rank != root:
@@ -185,6 +187,9 @@ def scatter_object_list(
     root = in_group("scatter_object_list", group, src, root)
     if not isinstance(place, list) or not place:
         raise TypeError(expected("scatter_object_list", "a list with a first place to fill", repr(place)))
+    if not isinstance(values, Iterable | None):
+        wanted = "a list of objects, one a rank, on the root"
+        raise TypeError(expected("scatter_object_list", wanted, type(values).__name__))
     ranks = context.get_communicator(as_group(group))
     sent = ranks.broadcast_object(list(values or ()) if ranks.rank == root else None, root=root)
     if len(sent) != ranks.size:
