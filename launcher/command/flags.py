@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from dtrain.base.errors import DtrainError, LaunchError, expected
@@ -202,11 +203,18 @@ FLAGS = (
 SPELLINGS = {spelling: flag for flag in FLAGS for spelling in flag.spellings}
 
 
+def _near_choice(message: str) -> str:
+    """What may have been meant, where argparse complains of a choice."""
+    found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+    near = get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1, cutoff=0.4) if found else []
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
 class TeachingParser(argparse.ArgumentParser):
     """A parser that raises `UsageError` instead of leaving by itself."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}; see {self.prog} --help")
+        raise UsageError(f"{self.prog}: {message}{_near_choice(message)}; see {self.prog} --help")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """argparse would keep quiet about a help that could not be written."""

@@ -50,6 +50,10 @@ def test_wrong_flags(fake):
 
 
 def test_a_name_that_is_nearly_one_is_told():
+    with pytest.raises(UsageError, match=r"'resent18' \(choose from .*\) \(did you mean resnet18\?\); see"):
+        bench(["step", "--model", "resent18"])
+    with pytest.raises(UsageError, match=r"'slurm' \(choose from .*\) \(did you mean srun\?\); see"):
+        parse_run(["--launcher", "slurm", "train.py"], {})
     with pytest.raises(UsageError, match=r"got 'all-reduce'; did you mean all_reduce\?"):
         bench(["all-reduce"])
 
