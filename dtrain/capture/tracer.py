@@ -54,7 +54,7 @@ class Tracer:
         self._overwritten: set[Tensor] = set()  # handles through whose twins somebody wrote
         self._owning: set[Tensor] = set()
         self._frozen: set[Tensor] = set()  # handles on elements as they were, in no memory that is written
-        self._shown: dict[Tensor, Value] = {}  # a view -> the value of its base that it shows
+        self._shown: dict[Tensor, tuple[Tensor, Value]] = {}  # a view -> its base, and the value of that it shows
         self._histories: dict[Tensor, tuple[bool, Any, int]] = {}  # of tensors with numbers, as before the capture
         self._changes: dict[tuple[int, str], Change] = {}
         self._gradients = LeafGradients()
@@ -152,11 +152,13 @@ class Tracer:
         if base in self._frozen:
             self._frozen.add(view)
         else:
-            self._shown[view] = self.value_of(base)
+            self._shown[view] = (base, self.value_of(base))
 
     def _shows_old_elements(self, view: Tensor) -> bool:
-        seen = self._shown.get(view)
-        return seen is not None and view.base is not None and self.value_of(view.base) is not seen
+        if view not in self._shown:
+            return False
+        base, seen = self._shown[view]
+        return self.value_of(base) is not seen
 
     def frozen(self, tensor: Tensor) -> Tensor:
         """A handle on the present value of `tensor`, which later writes into it leave alone."""
@@ -173,6 +175,8 @@ class Tracer:
     def note_twin(self, twin: Tensor, original: Tensor) -> None:
         """`twin` is a detached handle on the memory of `original`."""
         self.strides.note_twin(twin, original)
+        if original in self._shown:
+            self._shown[twin] = self._shown[original]
         if original in self._frozen:
             self._frozen.add(twin)
         if original.array is not None:

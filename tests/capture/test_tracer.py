@@ -286,6 +286,18 @@ def test_twins_of_what_was_overwritten_are_refused() -> None:
         dt.trace(stale)(dt.ones(2))
 
 
+@pytest.mark.parametrize("detached", [lambda view: view.detach(), lambda view: view.detach_()])
+def test_detached_views_of_what_was_overwritten_are_refused(detached) -> None:
+    def stale(x):
+        x.add_(1)
+        view = x.reshape(2)
+        x.add_(1)
+        return detached(view) * 1
+
+    with pytest.raises(TraceError, match="views and detached twins"):
+        dt.trace(stale)(dt.ones((1, 2)))
+
+
 def test_writing_through_a_view_writes_what_it_shows() -> None:
     def through(x):
         x.reshape(2).assign_(dt.zeros(2))
