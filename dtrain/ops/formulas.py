@@ -15,6 +15,7 @@ from dtrain.base.tensor_type import Shape
 from dtrain.core.apply import apply
 from dtrain.core.tape import TapeNode
 from dtrain.core.tensor import Tensor
+from dtrain.core.tensor_factory import zeros
 from dtrain.graph.op import GradFunction, Op, gradient_of
 from dtrain.kernels.formula.derivative import product_with
 from dtrain.kernels.formula.expression import Number, Value
@@ -79,13 +80,13 @@ def differentiate(op: Op, backward: Op, *, second: Rule | None = None) -> None:
 # Rows -----------------------------------------------------------------------------------------------------------------
 
 
-def _second_of(row: Row, kernel: Kernel, by: Value) -> Second | None:
-    """grads · f″ on tensors, or None where f″ is 0 everywhere."""
+def _second_of(row: Row, kernel: Kernel, by: Value) -> Second:
+    """grads · f″ on tensors; zeros where f″ is 0 everywhere."""
     slope = row.second(kernel, by)
     if slope == Number(0):
-        return None
-    second = on_tensors(Kernel(f"{kernel.name}_second", kernel.inputs, product_with(GRAD, slope)))
-    return _reducing(second, 2 if row.is_binary else 0)
+        return lambda shape, grads, *saved, **attrs: zeros(shape, dtype=grads.dtype, device=grads.device)
+    second = Kernel(f"{kernel.name}_second", kernel.inputs, product_with(GRAD, slope))
+    return _reducing(on_tensors(second), 2 if row.is_binary or second.num_roundings > 1 else 0)
 
 
 def _rule_of(row: Row, kernel: Kernel) -> Rule:

@@ -66,9 +66,19 @@ def _derivative(formula: Expression, by: Value) -> Expression:
         x, y = arguments
         return slopes[0] * y + x * slopes[1]
     if name == "div":
-        x, y = arguments
-        return slopes[0] / y if slopes[1] == ZERO else (slopes[0] * y - x * slopes[1]) / (y * y)
+        return _derivative_of_quotient(*arguments, *slopes)
     return DERIVATIVES[name](arguments[0], formula) * slopes[0]
+
+
+def _derivative_of_quotient(x: Expression, y: Expression, x_slope: Expression, y_slope: Expression) -> Expression:
+    """In the form whose parts stay in range where the result does: y² leaves it long before 1 / y does."""
+    if y_slope == ZERO:
+        return x_slope / y
+    if x_slope == ZERO:
+        return -(y_slope / y / y) if x == ONE else -(x / y * y_slope / y)
+    if any(isinstance(part, Apply) and part.function == "div" and part.arguments[1] == y for part in parts(x)):
+        return x_slope / y - x / y * y_slope / y
+    return (x_slope * y - x * y_slope) / (y * y)  # whose numerator may become simpler
 
 
 def scaled(grad: Value, slope: Expression, *saved: Value) -> Expression:
