@@ -201,7 +201,12 @@ class TracedFunction(Generic[Parameters, Result]):
                     return compiled.run(arguments)  # type: ignore[no-any-return]
                 except StateTypeError:
                     continue  # a module moved to another dtype, or a parameter of another shape: another capture
-        return self._compile(variants, arguments, structure, passes).run(arguments)  # type: ignore[no-any-return]
+        compiled = self._compile(variants, arguments, structure, passes)
+        try:
+            return compiled.run(arguments)  # type: ignore[no-any-return]
+        except TraceError:
+            variants.remove(compiled)  # it was captured in a situation that a trace cannot be in
+            raise
 
     def __repr__(self) -> str:
         count = len(self.graphs)

@@ -6,6 +6,7 @@ and kept in the op's dispatch cache. Arrays come in and go out: tensors are a fl
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -127,19 +128,30 @@ def kernel_of(node: Node) -> Chosen:
 
 
 _chosen: dict[tuple[Problem, Device], Chosen] = {}
+# Another thread may change the policy while one chooses. What it chooses then serves its call, and is not kept.
+_num_policies = 0
+_keeping = threading.Lock()
 
 
 def _choose(problem: Problem, target: Device) -> Chosen:
     """The kernel for a problem whose outputs shall lie on `target`: chosen once, also where a graph has it again."""
     found = _chosen.get((problem, target))
     if found is None:
+        policy = _num_policies
         kernel = choose(problem)
         gpu = target if target.is_cuda else problem.device
         found = Chosen(_on_gpu(kernel, gpu) if gpu.is_cuda else kernel, kernel.workspace_nbytes(problem))
-        if len(_chosen) >= _MAX_CACHED:
-            _chosen.clear()
-        _chosen[problem, target] = found
+        _keep(_chosen, (problem, target), found, policy)
     return found
+
+
+def _keep(cache: dict[Any, Any], key: Any, value: Any, policy: int) -> None:
+    """Keep what was decided under a policy, unless there is another one by now."""
+    with _keeping:
+        if policy == _num_policies:
+            if len(cache) >= _MAX_CACHED:
+                cache.clear()
+            cache[key] = value
 
 
 def _common_dtype(op: Op, types: tuple[TensorType, ...]) -> DType | None:
@@ -213,17 +225,19 @@ def dispatch(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Di
 
 def decide(op: Op, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> Dispatch:
     """The decision for input types and attributes that the cache does not hold, kept there from now on."""
-    if len(op.dispatch_cache) >= _MAX_CACHED:
-        op.dispatch_cache.clear()
+    policy = _num_policies
     decided = Dispatch(op, types, attrs)
-    op.dispatch_cache[(types, tuple(attrs.items())) if attrs else types] = decided
+    _keep(op.dispatch_cache, (types, tuple(attrs.items())) if attrs else types, decided, policy)
     return decided
 
 
 def _forget() -> None:
-    for op in all_ops():
-        op.dispatch_cache.clear()
-    _chosen.clear()
+    global _num_policies
+    with _keeping:
+        for op in all_ops():
+            op.dispatch_cache.clear()
+        _chosen.clear()
+        _num_policies += 1  # last: who reads the new number finds nothing of before
 
 
 when_policy_changes(_forget)

@@ -184,9 +184,25 @@ def test_updated_states_must_not_overlap() -> None:
 
     with pytest.raises(TraceError, match="tensors that it updates to share memory with no other that it reads"):
         step()
+    whole.data, part.data = dt.ones((4,)), dt.ones((2,))
+    assert step().tolist() == [1, 1] and whole.tolist() == [2] * 4, "what was refused is captured anew"
     first, second = dt.as_tensor(memory[:2]), dt.as_tensor(memory[2:])
     dt.trace(lambda: (first.assign_(first + 1), second.assign_(second + 2)))()
     assert memory.tolist() == [1, 1, 2, 2], "neighbours in one buffer are fine"
+
+
+@pytest.mark.parametrize("update", [lambda s, x: s.add_(x), lambda s, x: s.T.mul_(x), lambda s, x: s[0].add_(x[0])])
+def test_a_situation_that_was_refused_leaves_nothing_behind(update) -> None:
+    """The capture of a view writes into its base, which the state has left since."""
+    s, x = dt.arange(8, dtype="f32").reshape(4, 2)[:2], dt.ones((2, 2)) * 2
+    step = dt.trace(lambda x: update(s, x))
+    with pytest.raises(TraceError, match="share memory with no other"):
+        step(x)
+    s.data = dt.ones((2, 2)) * 3
+    wanted = s.copy()
+    update(wanted, x)
+    step(x)
+    assert s.tolist() == wanted.tolist()
 
 
 def test_copies_inside_are_of_the_moment() -> None:
