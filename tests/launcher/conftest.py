@@ -102,9 +102,9 @@ def run_by(run, launcher, request):
     slurm.empty()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def slurm():
-    """A controller and two nodes."""
+    """A controller and two nodes, for the tests of a file: a process has one network of hosts at a time."""
     with make_slurm() as cluster:
         yield cluster
 
