@@ -83,15 +83,21 @@ def end_processes(processes: Iterable[subprocess.Popen[Any]], patience: float = 
             process.wait()
 
 
+_sites: list[Site] = []  # what this process has made and not removed
+
+
 @contextlib.contextmanager
 def make_hosts(count: int) -> Iterator[Site]:
     """So many hosts inside of a `with` block; a skip with its reason where they cannot be made."""
     if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "nsenter", "unshare", "hostname"))):
         pytest.skip("needs root, ip, nsenter, unshare and hostname to make several hosts")
+    # Before the block that tidies up: it would take the hosts of the other one, which have the same names.
+    assert not _sites, "expected one network of hosts a process at a time, got another while one is there"
     own = os.getpid()
     _remove_those_of_the_dead()
     subnet = f"10.78.{own % 250 + 1}"
     site = Site(subnet, {f"{subnet}.{number}": f"dt{own}-h{number}" for number in range(1, count + 1)})
+    _sites.append(site)
     try:
         try:
             _add(site, f"dt{own}-br")
@@ -102,6 +108,7 @@ def make_hosts(count: int) -> Iterator[Site]:
             pytest.skip(f"cannot make network namespaces here: {reason}")
         yield site
     finally:
+        _sites.remove(site)
         _remove(own)
 
 

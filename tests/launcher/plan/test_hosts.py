@@ -23,6 +23,14 @@ def test_hosts_are_made_anew_while_a_process_of_the_last_ones_is_ending():
         process.communicate()
 
 
+def test_another_network_is_refused_and_leaves_the_first_one_alone():
+    with make_hosts(2) as site:
+        with pytest.raises(AssertionError, match="one network of hosts a process"), make_hosts(2):
+            pass
+        for name in site.hosts.values():
+            assert subprocess.run([*inside(name), "true"], timeout=20).returncode == 0
+
+
 def _is_inside(pid: int, name: str) -> bool:
     seen = subprocess.run(["ip", "netns", "identify", str(pid)], capture_output=True, text=True, timeout=20)
     return seen.stdout.strip() == name
