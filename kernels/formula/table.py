@@ -78,6 +78,9 @@ UNARY = (
     Row("erf", apply("erf", X), gradients=(GRAD * apply("exp", -(X * X)) * 1.1283791670955126,), domain=(-2, 2)),
 )
 
+_BESIDE = 1 + apply("abs", X)
+_SOFTSIGN = X / _BESIDE  # NaN at infinity, and so is the gradient there: nothing hides behind a slope of 0
+
 ACTIVATIONS = (
     Row("relu", maximum(X, 0), slope=where(Y > 0, 1, 0)),
     Row("relu6", clip(X, 0, 6), slope=_between(0, 6, Number(1))),
@@ -100,7 +103,7 @@ ACTIVATIONS = (
         apply("softplus", X * Parameter("beta")) / Parameter("beta"),
         parameters={"beta": (1.0, 2.0)},
     ),
-    Row("softsign", X / (1 + apply("abs", X))),
+    Row("softsign", _SOFTSIGN, gradients=(apply("keep_nan", GRAD / (_BESIDE * _BESIDE), _SOFTSIGN),)),
 )
 
 BINARY = (

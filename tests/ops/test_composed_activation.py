@@ -12,6 +12,7 @@ import dtrain as dt
 import dtrain.functional as F
 from dtrain import nn
 from dtrain.base.errors import ShapeError
+from dtrain.kernels import using
 
 RNG = np.random.default_rng(3)
 X, Y = RNG.standard_normal((4, 6)), RNG.standard_normal((4, 6))
@@ -174,3 +175,15 @@ def test_large_numbers_come_back_as_they_are(dtype: str) -> None:
     y.sum().backward()
     assert y.tolist() == [large, 0.0, -0.5]
     assert x.grad is not None and x.grad.tolist() == [1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("isa", ["reference", "scalar", ""])
+def test_a_softsign_that_is_nan_has_no_gradient_of_zero(isa: str) -> None:
+    """∞ / (1 + ∞), as in PyTorch; a slope of 0 would hide it."""
+    x = dt.tensor([np.inf, -np.inf, np.nan, 3.0, 1e30], requires_grad=True)
+    with using(isa=isa):
+        y = F.softsign(x)
+        y.sum().backward()
+    np.testing.assert_array_equal(y.numpy(), [np.nan, np.nan, np.nan, 0.75, 1.0])
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.numpy(), [np.nan, np.nan, np.nan, 0.0625, 0.0])
