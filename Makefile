@@ -19,7 +19,15 @@ $(STAMP): $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing dtrain[$(EXTRAS)] into $(VENV) …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
-	@touch $@
+	@echo '$(EXTRAS)' > $@
+
+# Extras that are asked for and not there are installed, also where no source has changed.
+ifneq ($(origin EXTRAS),file)
+ifneq ($(EXTRAS),$(shell cat $(STAMP) 2>/dev/null))
+$(STAMP): always
+endif
+endif
+.PHONY: always
 
 demo: $(STAMP) ## train handwritten digits on two ranks with sync-BN and packed all-reduces
 	@$(BIN)/dtrain run -np 2 examples/digits.py

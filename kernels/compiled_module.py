@@ -11,7 +11,6 @@ import ml_dtypes
 import numpy as np
 
 from dtrain.base.errors import expected
-from dtrain.kernels.build_advice import advice_without_module
 from dtrain.kernels.build_digest import expect_current
 
 
@@ -24,6 +23,8 @@ def compiled_module() -> Any:
     try:
         import dtrain.kernels._cpu as _cpu
     except ImportError as error:
+        from dtrain.kernels.build_advice import advice_without_module  # not on the way of who has it
+
         advice = advice_without_module()
         warnings.warn(expected("dtrain.kernels", "the compiled module _cpu", str(error), advice), stacklevel=2)
         return None

@@ -6,7 +6,6 @@ Numbers come from this thread's default generator (`dt.seed`) unless one is give
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -72,6 +71,8 @@ def trunc_normal_(
     """
     if not a <= b or not std > 0:
         raise ValueError(expected("trunc_normal_", "a <= b and a std above 0", f"a {a}, b {b}, std {std}"))
+    from statistics import NormalDist  # decimals and fractions: an import of dtrain does without
+
     normal = NormalDist(mean, std)
     low, high = normal.cdf(a), normal.cdf(b)
     if low == high:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,13 @@ class Apply(Expression):
 
     function: str
     arguments: tuple[Expression, ...]
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.function, self.arguments))
+
+    def __hash__(self) -> int:  # once a node: trees are looked up part by part
+        return self._hash
 
     def __str__(self) -> str:
         return f"{self.function}({', '.join(map(str, self.arguments))})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.ray_nodes import require_ray
 from tests.helpers.run_ranks import mpi_environment, require_mpi
 
 EXAMPLE = str(Path(__file__).parents[2] / "examples" / "digits.py")
@@ -57,8 +57,7 @@ def test_the_screen_of_the_demo(tmp_path: Path) -> None:
 @pytest.mark.distributed
 @pytest.mark.timeout(400)
 def test_ray_gives_the_losses_of_mpirun(tmp_path: Path) -> None:
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("no ray: install dtrain[ray]")
+    require_ray()
     _, by_mpirun = run_example("mpirun", tmp_path / "mpirun.json")
     _, by_ray = run_example("ray", tmp_path / "ray.json")
     assert by_ray == by_mpirun

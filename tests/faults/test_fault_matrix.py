@@ -21,7 +21,7 @@ import pytest
 
 from tests.faults.matrix import FAULTS, STANDS_STILL, Cell, all_cells, chosen, of_slurm, sample, whole
 from tests.helpers.hosts import short_folder
-from tests.helpers.ray_nodes import head_flags, ray_node
+from tests.helpers.ray_nodes import head_flags, ray_node, require_ray
 from tests.helpers.run_ranks import mpi_environment, require_mpi
 from tests.helpers.slurm_cluster import SlurmCluster, make_slurm
 
@@ -56,6 +56,7 @@ def ray_cluster(tmp_path_factory):
     if not EVERYTHING:
         yield ""
         return
+    require_ray()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("ray") / "log"
@@ -91,6 +92,8 @@ def command_of(cell: Cell, folder: Path, ray_address: str) -> list[str]:
 def check(cell: Cell, folder: Path, ray_address: str = "", slurm: SlurmCluster | None = None) -> None:
     if cell.starter != "local":
         require_mpi()
+    if cell.starter == "ray":
+        require_ray()
     scratch = folder / "tmp"
     scratch.mkdir()
     env = mpi_environment() | {"DTRAIN_COLLECTIVE_TIMEOUT": str(TIMEOUT)}

