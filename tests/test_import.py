@@ -78,3 +78,11 @@ def test_the_public_names_are_there():
     assert dt.float32.tag == "f32" and dt.device("cpu").is_cpu and {"nn", "models", "seed", "trace"} <= set(dir(dt))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = dt.nonsense
+
+
+def test_an_install_puts_no_folder_of_others_on_the_path():
+    """What lies beside a clone (a stray tests.py, a cuda.py) would be found before modules of others."""
+    program = "import json, sys; print(json.dumps(sys.path))"
+    found = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    tree = Path(__file__).resolve().parents[1]
+    assert not [path for path in json.loads(found.stdout) if path and Path(path).resolve() in tree.parents]
