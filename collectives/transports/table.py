@@ -76,12 +76,12 @@ def choose(group: Membership) -> tuple[str, str]:
     Raises:
         CollectiveError: none takes the group.
     """
+    asked = {name: row for name, row in TRANSPORTS.items() if row.ground == group.ground}
     forced = group.job.forced if group.job is not None and group.ground == "mpi" else None
     if forced is not None:
-        if forced[0] not in TRANSPORTS:
-            raise ValueError(expected("transport", f"one of auto, {', '.join(TRANSPORTS)}", repr(forced[0])))
+        if forced[0] not in asked:
+            raise ValueError(expected("transport", f"one of auto, {', '.join(asked)}", repr(forced[0])))
         return forced
-    asked = {name: row for name, row in TRANSPORTS.items() if row.ground == group.ground}
     for name, row in asked.items():
         if reason := row.load().detect(group):
             return name, reason
