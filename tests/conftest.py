@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.bytecode import share_bytecode
-from tests.helpers.lanes import LANES, lane_of
+from tests.helpers.lanes import LANES, claimed, in_turn, lane_of, lanes_of_process
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
@@ -18,6 +19,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lane", choices=LANES, help="only the files of this lane: tests/helpers/lanes.py")
+    parser.addoption("--claims", type=Path, help="a folder where lanes that share files claim them")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,7 +33,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     lane = config.getoption("lane")
     if lane is None or not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
         return None
-    return True if lane_of(collection_path) != lane else None
+    return None if lane_of(collection_path) in lanes_of_process(lane, config.getoption("claims") is not None) else True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,8 +43,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     lane = config.getoption("lane")
     if lane is not None:
-        in_lane = {path: lane_of(path) == lane for path in {item.path for item in items}}
-        items[:] = [item for item in items if in_lane[item.path]]
+        lanes = lanes_of_process(lane, config.getoption("claims") is not None)
+        in_lanes = {path: lane_of(path) in lanes for path in {item.path for item in items}}
+        items[:] = in_turn([item for item in items if in_lanes[item.path]], lane)
     if "faults" in config.option.markexpr:
         return
     long = [item for item in items if item.get_closest_marker("faults")]
@@ -55,3 +58,18 @@ def pytest_collection_finish() -> None:
     """What collecting has made stays until the end: the garbage collector need not look at it again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """The loop of pytest, over what is claimed on the way: it must know the item after the one that it runs."""
+    folder = session.config.getoption("claims")
+    if folder is None or session.testsfailed or session.config.option.collectonly:
+        return None
+    for item, following in pairwise(chain(claimed(session.items, folder), [None])):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+    return True

@@ -7,11 +7,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from tests.helpers.bytecode import share_bytecode
-from tests.helpers.lanes import lane_of
+from tests.helpers.lanes import claimed, in_turn, lane_of
 from tests.whole import code_of_all, counts_of, failures_in, in_words, main
 
 TESTS = Path(__file__).parent
@@ -60,6 +61,44 @@ def test_a_mark_within_a_file_does_not_move_it() -> None:
     """`alone` is read from the file's own line: on one test it would be silently without effect."""
     decorated = re.compile(r"^\s*@pytest\.mark\.alone", re.MULTILINE)
     assert not [path for path in TESTS.rglob("test_*.py") if decorated.search(path.read_text(encoding="utf-8"))]
+
+
+class Item(NamedTuple):
+    path: Path
+    name: str
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> list[Item]:
+    """Two tests of each of five files; those of a, b and d start ranks."""
+    for letter in "abcde":
+        starts = letter in "abd"
+        (tmp_path / f"test_{letter}.py").write_text("@pytest.mark.distributed\n" if starts else "pass\n")
+    return [Item(tmp_path / f"test_{letter}.py", letter + number) for letter in "abcde" for number in "12"]
+
+
+def test_a_lane_helps_when_it_is_through(items: list[Item]) -> None:
+    assert [item.name for item in in_turn(items, "beside")] == [
+        "c1",
+        "c2",
+        "e1",
+        "e2",
+        "d1",
+        "d2",
+        "b1",
+        "b2",
+        "a1",
+        "a2",
+    ]
+
+
+def test_two_lanes_run_each_file_once_and_whole(items: list[Item], tmp_path: Path) -> None:
+    helper = claimed(in_turn(items, "beside"), tmp_path)
+    ranks = claimed([item for item in items if lane_of(item.path) == "ranks"], tmp_path)
+    seen = [next(ranks).name, *(next(helper).name for _ in range(5)), next(ranks).name]
+    assert seen == ["a1", "c1", "c2", "e1", "e2", "d1", "a2"]
+    assert [item.name for item in ranks] == ["b1", "b2"]
+    assert [item.name for item in helper] == ["d2"]
 
 
 def test_the_last_line_has_the_counts_of_all_lanes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

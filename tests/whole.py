@@ -1,4 +1,4 @@
-"""The whole suite as `make test` runs it: one process and ranks beside each other, then alone what measures time.
+"""The whole suite as `make test` runs it: two processes beside each other, then alone what measures time.
 
     python tests/whole.py [arguments of pytest]
 
@@ -52,13 +52,15 @@ def code_of_all(codes: Sequence[int]) -> int:
 
 
 class Lane:
-    """pytest over the files of one lane, its output in a file until it is shown."""
+    """pytest over the files of one lane, and of another that it shares; its output is in a file until it is shown."""
 
     def __init__(self, name: str, folder: Path, arguments: list[str], env: Mapping[str, str]) -> None:
         self.name = name
         self.path = folder / name
         command = [sys.executable, "-m", "pytest", "-m", SELECTION, "--lane", name]
-        command += ["-o", f"cache_dir=.pytest_cache/{name}", *arguments]
+        claims = folder / "claims"
+        claims.mkdir(exist_ok=True)
+        command += ["--claims", str(claims), "-o", f"cache_dir=.pytest_cache/{name}", *arguments]
         with self.path.open("w") as output:
             self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
 

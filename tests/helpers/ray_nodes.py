@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-
 from helpers.hosts import end_processes
 
 _IS_UP = "This command will now block"
