@@ -76,7 +76,9 @@ def slurm():
 def command_of(cell: Cell, folder: Path, ray_address: str) -> list[str]:
     culprit = SIZE - 1 if cell.is_last else 0
     mode = "alone" if cell.starter == "local" else "ranks"
-    script = [SCRIPT, cell.fault, cell.phase, str(culprit), str(folder), mode, *(["heavy"] if cell.is_heavy else [])]
+    script = [SCRIPT, cell.fault, cell.phase, str(culprit), str(folder), mode]
+    if cell.is_heavy:
+        script.append("write" if cell.starter == "bare mpirun" else "print")
     if cell.starter == "bare mpirun":
         return [require_mpi(), "-np", str(SIZE), "--map-by", ":OVERSUBSCRIBE", sys.executable, *script]
     flags = ["-np", str(SIZE), "--launcher", cell.starter, "--quiet"]

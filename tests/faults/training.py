@@ -1,6 +1,7 @@
-"""A training script that goes wrong as told: `training.py FAULT PHASE CULPRIT FOLDER MODE [heavy]`.
+"""A training script that goes wrong as told: `training.py FAULT PHASE CULPRIT FOLDER MODE [CHATTER]`.
 
-Everything a training does happens once, in the order of `PHASES`; MODE is `alone` for ranks without MPI.
+Everything a training does happens once, in the order of `PHASES`; MODE is `alone` for ranks without MPI. By CHATTER a
+thread writes without a pause: with `print` or with `write`.
 """
 
 from __future__ import annotations
@@ -102,14 +103,17 @@ def at(phase: str) -> None:
             FAULTS[FAULT]()
 
 
-def chatter() -> None:
-    while True:
-        print("without a pause " * 4, flush=True)
+def chatter(how: str) -> None:
+    line = "without a pause " * 4
+    while how == "print":
+        print(line, flush=True)
+    while how == "write":  # holds no lock of Python's, which aborts where it ends on its own and cannot have that
+        os.write(1, f"{line}\n".encode())
 
 
 def main() -> None:
-    if sys.argv[6:] == ["heavy"]:
-        threading.Thread(target=chatter, daemon=True).start()
+    for how in sys.argv[6:]:
+        threading.Thread(target=chatter, args=(how,), daemon=True).start()
     at("import")
     import numpy as np
 
