@@ -32,6 +32,7 @@ class Candidate:
     needs_contiguous: inputs and outputs are C-contiguous.
     layouts: those it takes besides the plain one; laid-out inputs never go to a kernel that does not name theirs.
     quantized: it takes quantized inputs, as the integers they are stored as.
+    rounding: how many times as far off as products added one by one it may be; more than 1 where fewer are multiplied.
     is_supported: this processor has the features of `isa`.
     """
 
@@ -46,6 +47,7 @@ class Candidate:
     needs_contiguous: bool = False
     layouts: tuple[Layout, ...] = ()
     quantized: bool = False
+    rounding: float = 1.0
     is_supported: bool = True
 
     @property

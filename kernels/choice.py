@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from dtrain.base.dtype import float64
 from dtrain.base.errors import DeviceError, DtypeError, LayoutError, expected
 from dtrain.base.layout import PLAIN
 from dtrain.kernels.candidate import Candidate
@@ -66,6 +67,12 @@ def objection(candidate: Candidate, problem: Problem, policy: Policy) -> str | N
         cap = policy.features
         if cap is not None and not candidate.features <= cap:
             return f"needs {', '.join(sorted(candidate.features - cap))}, which DTRAIN_ISA={policy.isa} leaves out"
+        if candidate.rounding > 1 and candidate.name not in policy.forced:
+            further = f"may round {candidate.rounding:g} times as far as products added one by one"
+            if policy.is_accurate:
+                return f"{further}, which DTRAIN_KERNELS=accurate leaves out"
+            if any(type.dtype is float64 for type in problem.outputs):
+                return f"{further}, which f64 is not asked for"
     return candidate.why_not(problem)
 
 
@@ -87,5 +94,5 @@ def _expect_known(forced: frozenset[str]) -> None:
         from difflib import get_close_matches
 
         near = ", ".join(get_close_matches(name, known)) or "no similar name"
-        wanted = "an order (cost, first, measured, measure) or the name of a kernel"
+        wanted = "an order (cost, first, measured, measure), accurate, or the name of a kernel"
         raise ValueError(expected("DTRAIN_KERNELS", wanted, repr(name), f"names like it: {near}"))

@@ -16,6 +16,8 @@ from dtrain.kernels.cpu_convolution import workspace_nbytes
 from dtrain.kernels.formula.table import KERNELS
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.row import Row, knows_no, one_shape
+from dtrain.kernels.winograd import three_by_three, winograd_cost
+from dtrain.kernels.winograd import workspace_nbytes as winograd_nbytes
 
 _ROWS: dict[tuple[str, str], Row] = {}
 
@@ -51,6 +53,14 @@ def one_channel_a_group(problem: Problem) -> str | None:
 _CONVOLUTIONS = ("conv2d", "conv2d_backward_data", "conv2d_backward_weights")
 compiled(*_CONVOLUTIONS, by="depthwise", asks=(one_channel_a_group,), cost=direct_cost)
 compiled(*_CONVOLUTIONS, by="im2col", cost=im2col_cost, workspace=workspace_nbytes)
+compiled(
+    *_CONVOLUTIONS,
+    by="winograd",
+    asks=(three_by_three,),
+    cost=winograd_cost,
+    workspace=winograd_nbytes,
+    rounding=8.0,
+)
 
 
 # Layouts

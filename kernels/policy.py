@@ -2,6 +2,7 @@
 
     DTRAIN_ISA=avx2                 no more than AVX2; or scalar, reference, or features such as avx2,fma
     DTRAIN_KERNELS=measured         the fastest by measurement instead of the cheapest by estimate
+    DTRAIN_KERNELS=accurate         none that rounds further than products added one by one (Winograd's convolution)
     DTRAIN_KERNELS=conv2d_f32_im2col_avx2   this kernel, wherever it is usable
 
 Both are read when the first kernel is chosen; later `set_policy` or `using` change the choice, also for what was chosen
@@ -32,11 +33,14 @@ class Policy:
     isa: caps the features of CPU kernels: names of instruction sets or features with commas between; `reference` leaves
         nothing but the references, on any device. Empty for no cap.
     forced: names of kernels that are taken wherever they are usable.
+    is_accurate: leaves out kernels that round further than products added one by one. In f64, which is asked for the
+        sake of its digits, they are left out anyway.
     """
 
     order: str = "cost"
     isa: str = ""
     forced: frozenset[str] = frozenset()
+    is_accurate: bool = False
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
@@ -60,13 +64,16 @@ def policy_from(environ: Mapping[str, str]) -> Policy:
         if environ.get(old):
             value = environ[old]
             raise ValueError(expected("dtrain", f"{new}={value}", f"{old}={value}", "the variable has a new name"))
-    order, forced = "cost", []
+    order, forced, is_accurate = "cost", [], False
     for word in filter(None, environ.get("DTRAIN_KERNELS", "").split(",")):
         if word in ORDERS:
             order = word
+        elif word == "accurate":
+            is_accurate = True
         else:
             forced.append(word)
-    return Policy(order=order, isa=environ.get("DTRAIN_ISA", ""), forced=frozenset(forced))
+    isa = environ.get("DTRAIN_ISA", "")
+    return Policy(order=order, isa=isa, forced=frozenset(forced), is_accurate=is_accurate)
 
 
 _current: Policy | None = None

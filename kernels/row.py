@@ -30,6 +30,7 @@ class Row:
     cost: Callable[[str], Callable[[Problem], float]] | None = None
     workspace: Callable[[Problem], int] | None = None
     layouts: tuple[Layout, ...] = ()
+    rounding: float = 1.0
 
     def candidate(
         self,
@@ -52,6 +53,7 @@ class Row:
             workspace=self.workspace,
             needs_contiguous=True,
             layouts=self.layouts,
+            rounding=self.rounding,
             is_supported=is_supported,
         )
 

@@ -88,4 +88,5 @@ def compare(case: Call, candidate: Candidate, got: list[np.ndarray], wanted: lis
             np.testing.assert_array_equal(array.astype(wide), oracle.astype(wide), err_msg=what)
         else:
             magnitude = case.magnitude or magnitude_of(oracle)
-            assert_close(array, oracle, length=case.length, magnitude=magnitude, what=what)
+            length = case.length * round(candidate.rounding**2)  # what is tolerated grows with its root
+            assert_close(array, oracle, length=length, magnitude=magnitude, what=what)

@@ -1,0 +1,228 @@
+// Winograd's convolution over a vector type: images into blocks of 16 channels, tiles into 36 matrices, products, and back.
+#pragma once
+
+#include "gemm/tile.h"
+#include "winograd/transforms.h"
+#include "winograd/winograd.h"
+
+namespace dtrain {
+namespace {
+
+// Where an image stands in its tiles: `above` and `left` of zeros before it.
+struct Frame {
+  std::int64_t channels, height, width;    // of the plain image
+  std::int64_t above, left;
+  std::int64_t rows, columns;              // of the blocked one
+};
+
+// [C][H][W] into [C / 16][rows][columns][16], zeros around it and in the missing channels.
+template <typename T>
+void to_blocks(const T* plain, T* blocked, const Frame& frame) {
+  for (std::int64_t first = 0; first < frame.channels; first += kBlock) {
+    const int count = frame.channels - first < kBlock ? static_cast<int>(frame.channels - first) : kBlock;
+    for (std::int64_t row = 0; row < frame.rows; ++row) {
+      T* to = blocked + row * frame.columns * kBlock;
+      const std::int64_t h = row - frame.above;
+      std::int64_t begin = 0, end = 0;
+      if (h >= 0 && h < frame.height) {
+        begin = frame.left < frame.columns ? frame.left : frame.columns;
+        end = frame.left + frame.width < frame.columns ? frame.left + frame.width : frame.columns;
+      }
+      for (std::int64_t i = 0; i < begin * kBlock; ++i) to[i] = T(0);
+      for (std::int64_t i = end * kBlock; i < frame.columns * kBlock; ++i) to[i] = T(0);
+      const T* from = plain + (first * frame.height + h) * frame.width - frame.left;
+      for (std::int64_t column = begin; column < end; column += kBlock) {
+        const std::int64_t stop = column + kBlock < end ? column + kBlock : end;
+        for (int c = 0; c < count; ++c) {
+          const T* line = from + c * frame.height * frame.width;
+          for (std::int64_t w = column; w < stop; ++w) to[w * kBlock + c] = line[w];
+        }
+        for (int c = count; c < kBlock; ++c) {
+          for (std::int64_t w = column; w < stop; ++w) to[w * kBlock + c] = T(0);
+        }
+      }
+    }
+    blocked += frame.rows * frame.columns * kBlock;
+  }
+}
+
+// The other way, of what lies on the plain image.
+template <typename T>
+void from_blocks(const T* blocked, T* plain, const Frame& frame) {
+  for (std::int64_t first = 0; first < frame.channels; first += kBlock) {
+    const int count = frame.channels - first < kBlock ? static_cast<int>(frame.channels - first) : kBlock;
+    for (std::int64_t h = 0; h < frame.height; ++h) {
+      const T* from = blocked + h * frame.columns * kBlock;
+      T* to = plain + (first * frame.height + h) * frame.width;
+      for (std::int64_t column = 0; column < frame.width; column += kBlock) {
+        const std::int64_t stop = column + kBlock < frame.width ? column + kBlock : frame.width;
+        for (int c = 0; c < count; ++c) {
+          T* line = to + c * frame.height * frame.width;
+          for (std::int64_t w = column; w < stop; ++w) line[w] = from[w * kBlock + c];
+        }
+      }
+    }
+    blocked += frame.rows * frame.columns * kBlock;
+  }
+}
+
+// Tile number `tile` of a blocked image into 36 matrices [blocks][tiles][16], at place `at` of each.
+template <typename V, typename Transform>
+void tile_to_matrices(const typename V::Element* blocked, std::int64_t blocks, std::int64_t rows, std::int64_t columns,
+                      std::int64_t tile, const WinogradPieces& pieces, typename V::Element* to, std::int64_t apart,
+                      std::int64_t tiles, std::int64_t at) {
+  const std::int64_t top = tile / pieces.tile_columns * 4, left = tile % pieces.tile_columns * 4;
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    const typename V::Element* from = blocked + ((block * rows + top) * columns + left) * kBlock;
+    typename V::Element* place = to + (block * tiles + at) * kBlock;
+    for (int lane = 0; lane < kBlock; lane += V::width) {
+      transform_tile<V, Transform>([&](int i, int j) { return V::load(from + (i * columns + j) * kBlock + lane); },
+                                   [&](int i, int j, V value) { value.store(place + (i * 6 + j) * apart + lane); });
+    }
+  }
+}
+
+// Kernels into 36 matrices [outputs / 16][inputs][16]. The number at tap t, from input channel c to output channel o, is
+// weights[o · out_apart + c · in_apart + (t or 8 − t)].
+template <typename V>
+void weights_to_matrices(const typename V::Element* weights, std::int64_t inputs, std::int64_t outputs,
+                         std::int64_t in_apart, std::int64_t out_apart, bool is_turned, typename V::Element* to,
+                         std::int64_t apart) {
+  using T = typename V::Element;
+  const std::int64_t rows = (inputs + kBlock - 1) / kBlock * kBlock;
+  for (std::int64_t first = 0; first < outputs; first += kBlock) {
+    const int count = outputs - first < kBlock ? static_cast<int>(outputs - first) : kBlock;
+    for (std::int64_t c = 0; c < rows; ++c) {
+      T* place = to + (first * rows) + c * kBlock;
+      T taps[9][kBlock] = {};
+      if (c < inputs) {
+        for (int o = 0; o < count; ++o) {
+          const T* from = weights + (first + o) * out_apart + c * in_apart;
+          for (int t = 0; t < 9; ++t) taps[t][o] = from[is_turned ? 8 - t : t];
+        }
+      }
+      for (int lane = 0; lane < kBlock; lane += V::width) {
+        transform_tile<V, WeightTransform>([&](int i, int j) { return V::load(taps[i * 3 + j] + lane); },
+                                           [&](int i, int j, V value) { value.store(place + (i * 6 + j) * apart + lane); });
+      }
+    }
+  }
+}
+
+// The convolution of x with kernels whose matrices lie at `weights`.
+template <typename V>
+void convolve(const typename V::Element* x, typename V::Element* y, const WinogradShape& s,
+              const WinogradPieces& pieces, const typename V::Element* weights, typename V::Element* workspace) {
+  using T = typename V::Element;
+  T* image = workspace;
+  T* result = image + pieces.image;
+  T* inputs = result + pieces.result;
+  T* outputs = inputs + 36 * pieces.inputs_apart;
+  const Frame in{s.channels, s.height, s.width, s.pad_h, s.pad_w, 4 * pieces.tile_rows + 2, 4 * pieces.tile_columns + 2};
+  const Frame out{s.out_channels, s.out_height, s.out_width, 0, 0, 4 * pieces.tile_rows, 4 * pieces.tile_columns};
+  const std::int64_t total = s.batch * pieces.tiles();
+  for (std::int64_t begin = 0; begin < total; begin += s.tiles_a_chunk) {
+    const std::int64_t count = total - begin < s.tiles_a_chunk ? total - begin : s.tiles_a_chunk;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t n = (begin + i) / pieces.tiles(), tile = (begin + i) % pieces.tiles();
+      if (tile == 0) to_blocks(x + n * s.channels * s.height * s.width, image, in);
+      tile_to_matrices<V, InputTransform>(image, pieces.input_blocks, in.rows, in.columns, tile, pieces, inputs,
+                                          pieces.inputs_apart, count, i);
+    }
+    for (int p = 0; p < 36; ++p) {
+      multiply<V, Order::kRowsApart>(count, pieces.output_blocks, inputs + p * pieces.inputs_apart, count * kBlock,
+                                     weights + p * pieces.weights_apart, pieces.input_blocks * 256, pieces.input_blocks,
+                                     0, outputs + p * pieces.outputs_apart, count * kBlock, false);
+    }
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t n = (begin + i) / pieces.tiles(), tile = (begin + i) % pieces.tiles();
+      const std::int64_t top = tile / pieces.tile_columns * 4, left = tile % pieces.tile_columns * 4;
+      for (std::int64_t block = 0; block < pieces.output_blocks; ++block) {
+        const T* from = outputs + (block * count + i) * kBlock;
+        T* to = result + ((block * out.rows + top) * out.columns + left) * kBlock;
+        for (int lane = 0; lane < kBlock; lane += V::width) {
+          transform_tile<V, OutputTransform>(
+              [&](int a, int b) { return V::load(from + (a * 6 + b) * pieces.outputs_apart + lane); },
+              [&](int a, int b, V value) { value.store(to + (a * out.columns + b) * kBlock + lane); });
+        }
+      }
+      if (tile + 1 == pieces.tiles()) from_blocks(result, y + n * s.out_channels * s.out_height * s.out_width, out);
+    }
+  }
+}
+
+template <typename V>
+void conv2d_winograd(const typename V::Element* x, const typename V::Element* weights, typename V::Element* y,
+                     const WinogradShape& s, typename V::Element* workspace) {
+  const WinogradPieces pieces(s);
+  weights_to_matrices<V>(weights, s.channels, s.out_channels, 9, s.channels * 9, false, workspace, pieces.weights_apart);
+  convolve<V>(x, y, s, pieces, workspace, workspace + 36 * pieces.weights_apart);
+}
+
+template <typename V>
+void conv2d_backward_data_winograd(const typename V::Element* dy, const typename V::Element* weights,
+                                   typename V::Element* dx, const WinogradShape& s, typename V::Element* workspace) {
+  const WinogradPieces pieces(s);
+  weights_to_matrices<V>(weights, s.channels, s.out_channels, s.out_channels * 9, 9, true, workspace,
+                         pieces.weights_apart);
+  convolve<V>(dy, dx, s, pieces, workspace, workspace + 36 * pieces.weights_apart);
+}
+
+template <typename V>
+void conv2d_backward_weights_winograd(const typename V::Element* dy, const typename V::Element* x,
+                                      typename V::Element* dweights, const WinogradShape& s,
+                                      typename V::Element* workspace) {
+  using T = typename V::Element;
+  const WinogradPieces pieces(s);
+  T* sums = workspace;
+  T* image = sums + 36 * pieces.weights_apart;
+  T* grads = image + pieces.image;
+  T* inputs = grads + pieces.result;
+  T* outputs = inputs + 36 * pieces.inputs_apart;
+  const Frame in{s.channels, s.height, s.width, s.pad_h, s.pad_w, 4 * pieces.tile_rows + 2, 4 * pieces.tile_columns + 2};
+  const Frame out{s.out_channels, s.out_height, s.out_width, 0, 0, 4 * pieces.tile_rows, 4 * pieces.tile_columns};
+  const std::int64_t total = s.batch * pieces.tiles();
+  for (std::int64_t begin = 0; begin < total; begin += s.tiles_a_chunk) {
+    const std::int64_t count = total - begin < s.tiles_a_chunk ? total - begin : s.tiles_a_chunk;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t n = (begin + i) / pieces.tiles(), tile = (begin + i) % pieces.tiles();
+      if (tile == 0) {
+        to_blocks(x + n * s.channels * s.height * s.width, image, in);
+        to_blocks(dy + n * s.out_channels * s.out_height * s.out_width, grads, out);
+      }
+      tile_to_matrices<V, InputTransform>(image, pieces.input_blocks, in.rows, in.columns, tile, pieces, inputs,
+                                          pieces.inputs_apart, count, i);
+      tile_to_matrices<V, OutputGradientTransform>(grads, pieces.output_blocks, out.rows, out.columns, tile, pieces,
+                                                   outputs, pieces.outputs_apart, count, i);
+    }
+    for (int p = 0; p < 36; ++p) {
+      for (std::int64_t block = 0; block < pieces.input_blocks; ++block) {
+        multiply<V, Order::kSumApart>(kBlock, pieces.output_blocks,
+                                      inputs + p * pieces.inputs_apart + block * count * kBlock, 0,
+                                      outputs + p * pieces.outputs_apart, count * kBlock, 0, count,
+                                      sums + p * pieces.weights_apart + block * 256, pieces.input_blocks * 256,
+                                      begin > 0);
+      }
+    }
+  }
+  for (std::int64_t block = 0; block < pieces.output_blocks; ++block) {
+    const std::int64_t first = block * kBlock;
+    const int count = s.out_channels - first < kBlock ? static_cast<int>(s.out_channels - first) : kBlock;
+    for (std::int64_t c = 0; c < s.channels; ++c) {
+      const T* from = sums + (block * pieces.input_blocks * kBlock + c) * kBlock;
+      T taps[9][kBlock];
+      for (int lane = 0; lane < kBlock; lane += V::width) {
+        transform_tile<V, WeightGradientTransform>(
+            [&](int i, int j) { return V::load(from + (i * 6 + j) * pieces.weights_apart + lane); },
+            [&](int i, int j, V value) { value.store(taps[i * 3 + j] + lane); });
+      }
+      for (int o = 0; o < count; ++o) {
+        T* to = dweights + ((first + o) * s.channels + c) * 9;
+        for (int t = 0; t < 9; ++t) to[t] = taps[t][o];
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dtrain

@@ -1,0 +1,173 @@
+"""Winograd's convolution: how far off it is, where it is taken, and that its pieces have the sizes that are planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dtrain.base.dtype import DType, float32, float64
+from dtrain.base.tensor_type import tensor_type
+from dtrain.kernels.candidate import Candidate
+from dtrain.kernels.choice import choose, objection
+from dtrain.kernels.policy import current_policy, using
+from dtrain.kernels.problem import Problem
+from dtrain.kernels.registry import kernels_of, reference_of
+from dtrain.kernels.workspace import with_workspace
+
+OPS = ("conv2d", "conv2d_backward_data", "conv2d_backward_weights")
+KERNELS = [kernel for op in OPS for kernel in kernels_of(op) if "_winograd_" in kernel.name and kernel.is_supported]
+F32 = [kernel for kernel in KERNELS if "_f32_" in kernel.name]
+# Of Σ |x| · |w| over the products of one output, in roundings of f32: the bound that docs/design/0017-convolution.md
+# states. What products added one by one can be off by grows with their number; this holds for all.
+BOUND = 24 * 2.0**-24
+
+
+def attributes(padding: tuple[int, int], **more: Any) -> dict[str, Any]:
+    return {"stride": (1, 1), "padding": padding, "dilation": (1, 1), "groups": 1, **more}
+
+
+class Images:
+    """Two images and their gradient, in f64, and the problem and inputs of each of the three ops."""
+
+    def __init__(
+        self,
+        draw: Callable[[tuple[int, ...]], np.ndarray],
+        sizes: tuple[int, int, int, int, int] = (2, 9, 11, 13, 20),
+        padding: tuple[int, int] = (1, 1),
+    ) -> None:
+        batch, channels, height, width, outputs = sizes
+        self.padding = padding
+        self.x = draw((batch, channels, height, width))
+        self.w = draw((outputs, channels, 3, 3))
+        self.y = draw((batch, outputs, height + 2 * padding[0] - 2, width + 2 * padding[1] - 2))
+
+    def of(self, op: str) -> tuple[list[np.ndarray], tuple[int, ...], dict[str, Any]]:
+        if op == "conv2d":
+            return [self.x, self.w], self.y.shape, attributes(self.padding)
+        if op == "conv2d_backward_data":
+            return [self.y, self.w], self.x.shape, attributes(self.padding, input_shape=self.x.shape)
+        return [self.y, self.x], self.w.shape, attributes(self.padding, weight_shape=self.w.shape)
+
+    def problem(self, op: str, dtype: DType = float32) -> Problem:
+        inputs, shape, attrs = self.of(op)
+        return Problem(op, [tensor_type(a.shape, dtype) for a in inputs], [tensor_type(shape, dtype)], attrs)
+
+    def compute(self, kernel: Candidate, dtype: DType, *, magnitudes: bool = False) -> np.ndarray:
+        inputs, shape, attrs = self.of(kernel.op)
+        arrays = [np.ascontiguousarray(np.abs(a) if magnitudes else a, dtype.numpy) for a in inputs]
+        out = np.full(shape, np.nan, dtype.numpy)
+        nbytes = 0 if kernel.is_reference else kernel.workspace_nbytes(self.problem(kernel.op, dtype))
+        with_workspace(kernel.function, nbytes)(*arrays, out=out, **attrs)
+        return out
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(3)
+
+
+def in_single(numbers: np.ndarray) -> np.ndarray:
+    return numbers.astype(np.float32).astype(np.float64)
+
+
+def one_huge(shape: tuple[int, ...]) -> np.ndarray:
+    numbers = rng().standard_normal(shape)
+    numbers.reshape(-1)[:: max(1, numbers.size // 7)] *= 1e6
+    return numbers
+
+
+def alternating(shape: tuple[int, ...]) -> np.ndarray:
+    """The signs of a chess board: neighbours cancel in every difference that the transforms take."""
+    signs = np.indices(shape).sum(0) % 2 * 2.0 - 1
+    return signs * (1 + 1e-3 * rng().standard_normal(shape))
+
+
+DRAWS: dict[str, Callable[[tuple[int, ...]], np.ndarray]] = {
+    "normal": lambda shape: rng().standard_normal(shape),
+    "positive": lambda shape: rng().uniform(0.5, 1.5, shape),
+    "chess board": alternating,
+    "nearly constant": lambda shape: 1000 + rng().standard_normal(shape),
+    "a few huge": one_huge,
+    "many sizes": lambda shape: rng().standard_normal(shape) * 10.0 ** rng().uniform(-8, 8, shape),
+}
+
+
+@pytest.mark.parametrize("kernel", F32, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kind", DRAWS)
+def test_the_error_is_below_the_stated_bound(kernel: Candidate, kind: str) -> None:
+    """Of the largest output of Σ |x| |w|, since a tile mixes the sizes of all that it holds."""
+    images = Images(lambda shape: in_single(DRAWS[kind](shape)))
+    exact = images.compute(reference_of(kernel.op), float64)
+    off = np.abs(images.compute(kernel, float32) - exact)
+    assert off.max() <= BOUND * images.compute(reference_of(kernel.op), float64, magnitudes=True).max()
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (2, 0), (1, 2)])
+@pytest.mark.parametrize(
+    "sizes",
+    [(1, 1, 3, 3, 1), (1, 16, 4, 8, 16), (3, 17, 7, 7, 33), (1, 3, 5, 40, 31), (2, 40, 9, 6, 64), (130, 2, 3, 4, 2)],
+)
+def test_sizes_around_blocks_and_tiles(
+    kernel: Candidate, padding: tuple[int, int], sizes: tuple[int, int, int, int, int]
+) -> None:
+    """One channel, one more than a block, tiles that stick out, chunks of tiles that end within an image."""
+    dtype = float32 if "_f32_" in kernel.name else float64
+    images = Images(lambda shape: in_single(rng().standard_normal(shape)), sizes, padding)
+    if not kernel.usable(images.problem(kernel.op, dtype)):
+        pytest.skip("an output without elements")
+    exact = images.compute(reference_of(kernel.op), float64)
+    off = np.abs(images.compute(kernel, dtype) - exact)
+    bound = BOUND if dtype is float32 else BOUND * 2.0**-29
+    assert off.max() <= bound * images.compute(reference_of(kernel.op), float64, magnitudes=True).max()
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_where_it_is_taken(op: str) -> None:
+    """By its cost, in f32; not where every digit counts, and by name even there."""
+    images = Images(np.zeros, (2, 64, 28, 28, 64))
+    problem = images.problem(op)
+    chosen = choose(problem)
+    assert "_winograd_" in chosen.name
+    with using(is_accurate=True):
+        assert "_winograd_" not in choose(problem).name
+        why = objection(chosen, problem, current_policy())
+        assert why == "may round 8 times as far as products added one by one, which DTRAIN_KERNELS=accurate leaves out"
+        with using(forced=frozenset({chosen.name})):
+            assert choose(problem) is chosen
+    in_double = images.problem(op, float64)
+    assert "_winograd_" not in choose(in_double).name
+    (double,) = [kernel for kernel in KERNELS if kernel.name == chosen.name.replace("_f32_", "_f64_")]
+    assert objection(double, in_double, current_policy()).endswith("which f64 is not asked for")
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"stride": (2, 1)}, "takes kernels of 3×3 with stride 1, dilation 1 and one group"),
+        ({"dilation": (1, 2)}, "takes kernels of 3×3 with stride 1, dilation 1 and one group"),
+        ({"groups": 3}, "takes kernels of 3×3 with stride 1, dilation 1 and one group"),
+        ({"padding": (1, 3)}, "takes a padding of at most 2"),
+    ],
+)
+def test_what_it_does_not_take_it_says(op: str, change: dict[str, Any], words: str) -> None:
+    problem = Images(np.zeros).problem(op)
+    other = Problem(op, problem.inputs, problem.outputs, {**problem.attrs, **change})
+    assert {kernel.why_not(other) for kernel in F32 if kernel.op == op} == {words}
+
+
+@pytest.mark.parametrize("kernel", F32, ids=lambda kernel: kernel.name)
+def test_a_tile_is_the_same_beside_any_others(kernel: Candidate) -> None:
+    """An image alone gives the bits that it gives in a batch, whatever rows a register tile takes: ranks and micro
+    batches agree. The gradient of weights is a sum over images and is left out."""
+    if kernel.op == "conv2d_backward_weights":
+        pytest.skip("a sum over images")
+    many = Images(lambda shape: rng().standard_normal(shape).astype(np.float32), (5, 20, 12, 12, 40))
+    whole = many.compute(kernel, float32)
+    for n in range(5):
+        one = Images(np.zeros, (1, 20, 12, 12, 40))
+        one.x, one.w, one.y = many.x[n : n + 1], many.w, many.y[n : n + 1]
+        np.testing.assert_array_equal(one.compute(kernel, float32)[0], whole[n])
