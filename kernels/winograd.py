@@ -10,6 +10,7 @@ from dtrain.kernels.problem import Problem
 
 _BLOCK = 16
 _POSITIONS = 36  # of a transformed tile, 6×6
+_TAPS = 9
 _LEAST_TILES = 112
 _CACHE_BYTES = 1 << 20
 _VECTOR_BYTES = 32  # multiplied a cycle and port, also where AVX-512 has vectors of 64
@@ -64,8 +65,9 @@ def workspace_nbytes(problem: Problem) -> int:
     chunk = min(chunk, shape.tiles)
     image = inputs * _BLOCK * (4 * shape.tile_rows + 2) * (4 * shape.tile_columns + 2)
     result = outputs * _BLOCK * _BLOCK * shape.tile_rows * shape.tile_columns
-    matrices = inputs * outputs * _BLOCK**2 + (inputs + outputs) * _BLOCK * chunk + 3 * _BLOCK
-    return (image + result + _POSITIONS * matrices) * itemsize
+    weights = inputs * outputs * _BLOCK**2 + _BLOCK
+    tiles = (inputs + outputs) * _BLOCK * chunk + 2 * _BLOCK
+    return (image + result + _POSITIONS * (weights + tiles) + _TAPS * weights) * itemsize
 
 
 def winograd_cost(isa: str) -> Callable[[Problem], float]:

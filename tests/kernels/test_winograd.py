@@ -124,6 +124,27 @@ def test_sizes_around_blocks_and_tiles(
     assert off.max() <= bound * images.compute(reference_of(kernel.op), float64, magnitudes=True).max()
 
 
+@pytest.mark.parametrize("kernel", F32, ids=lambda kernel: kernel.name)
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # of the reference
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan, 3e38])
+@pytest.mark.parametrize("sizes", [(3, 20, 12, 12, 24), (40, 2, 3, 9, 3)])
+def test_what_is_not_finite_stays_where_it_is(
+    kernel: Candidate, number: float, sizes: tuple[int, int, int, int, int]
+) -> None:
+    """The transforms would spread ∞ over a tile, and overflow below it. Other images keep their bits."""
+    images = Images(lambda shape: in_single(rng().standard_normal(shape)), sizes)
+    first, shape, _ = images.of(kernel.op)
+    before = images.compute(kernel, float32)
+    first[0][1, 0, 2, 3] = number
+    exact = images.compute(reference_of(kernel.op), float64).astype(np.float32)
+    got = images.compute(kernel, float32)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(exact))
+    np.testing.assert_allclose(got, exact, rtol=1e-4, atol=1e-4)
+    if kernel.op != "conv2d_backward_weights":
+        others = np.arange(shape[0]) != 1
+        np.testing.assert_array_equal(got[others], before[others])
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_where_it_is_taken(op: str) -> None:
     """By its cost, in f32; not where every digit counts, and by name even there."""

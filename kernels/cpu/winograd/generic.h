@@ -82,13 +82,29 @@ void tile_to_matrices(const typename V::Element* blocked, std::int64_t blocks, s
   }
 }
 
-// Kernels into 36 matrices [outputs / 16][inputs][16]. The number at tap t, from input channel c to output channel o, is
-// weights[o · out_apart + c · in_apart + (t or 8 − t)].
-template <typename V>
-void weights_to_matrices(const typename V::Element* weights, std::int64_t inputs, std::int64_t outputs,
-                         std::int64_t in_apart, std::int64_t out_apart, bool is_turned, typename V::Element* to,
-                         std::int64_t apart) {
+// Kernels in memory: the number at tap t, from input channel c to output channel o, is
+// at[o · out_apart + c · in_apart + (t or 8 − t)].
+template <typename T>
+struct Weights {
+  const T* at;
+  std::int64_t inputs, outputs, in_apart, out_apart;
+  bool is_turned;
+};
+
+// Leaves a kernel's taps as they are.
+struct NoTransform {
+  static constexpr int from = 3, to = 3;
+  template <typename V>
+  __attribute__((always_inline)) static inline void apply(const V* x, V* y) {
+    for (int i = 0; i < 3; ++i) y[i] = x[i];
+  }
+};
+
+// Kernels into matrices [outputs / 16][inputs][16]: 36 of them, or without a transform 9, one a tap.
+template <typename V, typename Transform>
+void weights_to_matrices(const Weights<typename V::Element>& weights, typename V::Element* to, std::int64_t apart) {
   using T = typename V::Element;
+  const std::int64_t inputs = weights.inputs, outputs = weights.outputs;
   const std::int64_t rows = (inputs + kBlock - 1) / kBlock * kBlock;
   for (std::int64_t first = 0; first < outputs; first += kBlock) {
     const int count = outputs - first < kBlock ? static_cast<int>(outputs - first) : kBlock;
@@ -97,35 +113,68 @@ void weights_to_matrices(const typename V::Element* weights, std::int64_t inputs
       T taps[9][kBlock] = {};
       if (c < inputs) {
         for (int o = 0; o < count; ++o) {
-          const T* from = weights + (first + o) * out_apart + c * in_apart;
-          for (int t = 0; t < 9; ++t) taps[t][o] = from[is_turned ? 8 - t : t];
+          const T* from = weights.at + (first + o) * weights.out_apart + c * weights.in_apart;
+          for (int t = 0; t < 9; ++t) taps[t][o] = from[weights.is_turned ? 8 - t : t];
         }
       }
       for (int lane = 0; lane < kBlock; lane += V::width) {
-        transform_tile<V, WeightTransform>([&](int i, int j) { return V::load(taps[i * 3 + j] + lane); },
-                                           [&](int i, int j, V value) { value.store(place + (i * 6 + j) * apart + lane); });
+        transform_tile<V, Transform>(
+            [&](int i, int j) { return V::load(taps[i * 3 + j] + lane); },
+            [&](int i, int j, V value) { value.store(place + (i * Transform::to + j) * apart + lane); });
       }
     }
   }
 }
 
-// The convolution of x with kernels whose matrices lie at `weights`.
+// NaN where a number that is not finite has been added.
+template <typename V>
+class Finite {
+ public:
+  __attribute__((always_inline)) void add(V value) { seen_ = fma(value, V::zero(), seen_); }
+  explicit operator bool() const { return seen_.sum() == 0; }
+
+ private:
+  V seen_ = V::zero();
+};
+
+// Of one blocked image, tap by tap, with weights as they are.
+template <typename V>
+void convolve_directly(const typename V::Element* image, const Frame& in, const typename V::Element* weights,
+                       std::int64_t apart, typename V::Element* result, const Frame& out,
+                       const WinogradPieces& pieces) {
+  for (std::int64_t h = 0; h < out.height; ++h) {
+    for (int t = 0; t < 9; ++t) {
+      multiply<V, Order::kRowsApart>(out.width, pieces.output_blocks,
+                                     image + ((h + t / 3) * in.columns + t % 3) * kBlock, in.rows * in.columns * kBlock,
+                                     weights + t * apart, pieces.input_blocks * 256, pieces.input_blocks, 0,
+                                     result + h * out.columns * kBlock, out.rows * out.columns * kBlock, t > 0);
+    }
+  }
+}
+
 template <typename V>
 void convolve(const typename V::Element* x, typename V::Element* y, const WinogradShape& s,
-              const WinogradPieces& pieces, const typename V::Element* weights, typename V::Element* workspace) {
+              const Weights<typename V::Element>& kernels, typename V::Element* workspace) {
   using T = typename V::Element;
-  T* image = workspace;
+  const WinogradPieces pieces(s);
+  T* weights = workspace;
+  T* plain_weights = weights + 36 * pieces.weights_apart;
+  T* image = plain_weights + 9 * pieces.weights_apart;
   T* result = image + pieces.image;
   T* inputs = result + pieces.result;
   T* outputs = inputs + 36 * pieces.inputs_apart;
   const Frame in{s.channels, s.height, s.width, s.pad_h, s.pad_w, 4 * pieces.tile_rows + 2, 4 * pieces.tile_columns + 2};
   const Frame out{s.out_channels, s.out_height, s.out_width, 0, 0, 4 * pieces.tile_rows, 4 * pieces.tile_columns};
   const std::int64_t total = s.batch * pieces.tiles();
+  const std::int64_t x_apart = s.channels * s.height * s.width, y_apart = s.out_channels * s.out_height * s.out_width;
+  weights_to_matrices<V, WeightTransform>(kernels, weights, pieces.weights_apart);
+  bool has_plain_weights = false;
+  Finite<V> is_finite;
   for (std::int64_t begin = 0; begin < total; begin += s.tiles_a_chunk) {
     const std::int64_t count = total - begin < s.tiles_a_chunk ? total - begin : s.tiles_a_chunk;
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t n = (begin + i) / pieces.tiles(), tile = (begin + i) % pieces.tiles();
-      if (tile == 0) to_blocks(x + n * s.channels * s.height * s.width, image, in);
+      if (tile == 0) to_blocks(x + n * x_apart, image, in);
       tile_to_matrices<V, InputTransform>(image, pieces.input_blocks, in.rows, in.columns, tile, pieces, inputs,
                                           pieces.inputs_apart, count, i);
     }
@@ -143,10 +192,23 @@ void convolve(const typename V::Element* x, typename V::Element* y, const Winogr
         for (int lane = 0; lane < kBlock; lane += V::width) {
           transform_tile<V, OutputTransform>(
               [&](int a, int b) { return V::load(from + (a * 6 + b) * pieces.outputs_apart + lane); },
-              [&](int a, int b, V value) { value.store(to + (a * out.columns + b) * kBlock + lane); });
+              [&](int a, int b, V value) {
+                is_finite.add(value);
+                value.store(to + (a * out.columns + b) * kBlock + lane);
+              });
         }
       }
-      if (tile + 1 == pieces.tiles()) from_blocks(result, y + n * s.out_channels * s.out_height * s.out_width, out);
+      if (tile + 1 < pieces.tiles()) continue;
+      if (!is_finite) {
+        if (!has_plain_weights) weights_to_matrices<V, NoTransform>(kernels, plain_weights, pieces.weights_apart);
+        has_plain_weights = true;
+        to_blocks(x + n * x_apart, image, in);
+        convolve_directly<V>(image, in, plain_weights, pieces.weights_apart, result, out, pieces);
+        const std::int64_t next = begin + count;  // the image that the next chunk goes on with
+        if (next % pieces.tiles() != 0) to_blocks(x + next / pieces.tiles() * x_apart, image, in);
+        is_finite = Finite<V>();
+      }
+      from_blocks(result, y + n * y_apart, out);
     }
   }
 }
@@ -154,18 +216,42 @@ void convolve(const typename V::Element* x, typename V::Element* y, const Winogr
 template <typename V>
 void conv2d_winograd(const typename V::Element* x, const typename V::Element* weights, typename V::Element* y,
                      const WinogradShape& s, typename V::Element* workspace) {
-  const WinogradPieces pieces(s);
-  weights_to_matrices<V>(weights, s.channels, s.out_channels, 9, s.channels * 9, false, workspace, pieces.weights_apart);
-  convolve<V>(x, y, s, pieces, workspace, workspace + 36 * pieces.weights_apart);
+  convolve<V>(x, y, s, {weights, s.channels, s.out_channels, 9, s.channels * 9, false}, workspace);
 }
 
 template <typename V>
 void conv2d_backward_data_winograd(const typename V::Element* dy, const typename V::Element* weights,
                                    typename V::Element* dx, const WinogradShape& s, typename V::Element* workspace) {
-  const WinogradPieces pieces(s);
-  weights_to_matrices<V>(weights, s.channels, s.out_channels, s.out_channels * 9, 9, true, workspace,
-                         pieces.weights_apart);
-  convolve<V>(dy, dx, s, pieces, workspace, workspace + 36 * pieces.weights_apart);
+  convolve<V>(dy, dx, s, {weights, s.channels, s.out_channels, s.out_channels * 9, 9, true}, workspace);
+}
+
+// Sums [outputs / 16][inputs][16], of each tap or transformed, into the plain gradient. Whether all of it is finite.
+template <typename V, typename Transform>
+bool sums_to_weights(const typename V::Element* sums, typename V::Element* dweights, const WinogradShape& s,
+                     const WinogradPieces& pieces) {
+  using T = typename V::Element;
+  Finite<V> is_finite;
+  for (std::int64_t block = 0; block < pieces.output_blocks; ++block) {
+    const std::int64_t first = block * kBlock;
+    const int count = s.out_channels - first < kBlock ? static_cast<int>(s.out_channels - first) : kBlock;
+    for (std::int64_t c = 0; c < s.channels; ++c) {
+      const T* from = sums + (block * pieces.input_blocks * kBlock + c) * kBlock;
+      T taps[9][kBlock];
+      for (int lane = 0; lane < kBlock; lane += V::width) {
+        transform_tile<V, Transform>(
+            [&](int i, int j) { return V::load(from + (i * Transform::from + j) * pieces.weights_apart + lane); },
+            [&](int i, int j, V value) {
+              is_finite.add(value);
+              value.store(taps[i * 3 + j] + lane);
+            });
+      }
+      for (int o = 0; o < count; ++o) {
+        T* to = dweights + ((first + o) * s.channels + c) * 9;
+        for (int t = 0; t < 9; ++t) to[t] = taps[t][o];
+      }
+    }
+  }
+  return static_cast<bool>(is_finite);
 }
 
 template <typename V>
@@ -205,23 +291,23 @@ void conv2d_backward_weights_winograd(const typename V::Element* dy, const typen
       }
     }
   }
-  for (std::int64_t block = 0; block < pieces.output_blocks; ++block) {
-    const std::int64_t first = block * kBlock;
-    const int count = s.out_channels - first < kBlock ? static_cast<int>(s.out_channels - first) : kBlock;
-    for (std::int64_t c = 0; c < s.channels; ++c) {
-      const T* from = sums + (block * pieces.input_blocks * kBlock + c) * kBlock;
-      T taps[9][kBlock];
-      for (int lane = 0; lane < kBlock; lane += V::width) {
-        transform_tile<V, WeightGradientTransform>(
-            [&](int i, int j) { return V::load(from + (i * 6 + j) * pieces.weights_apart + lane); },
-            [&](int i, int j, V value) { value.store(taps[i * 3 + j] + lane); });
-      }
-      for (int o = 0; o < count; ++o) {
-        T* to = dweights + ((first + o) * s.channels + c) * 9;
-        for (int t = 0; t < 9; ++t) to[t] = taps[t][o];
+  if (sums_to_weights<V, WeightGradientTransform>(sums, dweights, s, pieces)) return;
+  for (std::int64_t n = 0; n < s.batch; ++n) {
+    to_blocks(x + n * s.channels * s.height * s.width, image, in);
+    to_blocks(dy + n * s.out_channels * s.out_height * s.out_width, grads, out);
+    for (std::int64_t h = 0; h < out.height; ++h) {
+      for (int t = 0; t < 9; ++t) {
+        for (std::int64_t block = 0; block < pieces.input_blocks; ++block) {
+          multiply<V, Order::kSumApart>(
+              kBlock, pieces.output_blocks,
+              image + ((block * in.rows + h + t / 3) * in.columns + t % 3) * kBlock, 0,
+              grads + h * out.columns * kBlock, out.rows * out.columns * kBlock, 0, out.width,
+              sums + t * pieces.weights_apart + block * 256, pieces.input_blocks * 256, n > 0 || h > 0);
+        }
       }
     }
   }
+  sums_to_weights<V, NoTransform>(sums, dweights, s, pieces);
 }
 
 }  // namespace

@@ -7,6 +7,9 @@
 //
 // The sum over channels, or tiles, is 36 matrix products. dX is the convolution of dY with the kernels turned by 180°.
 //
+// A number that is not finite, or overflows in the transforms, would spread over its whole tile: what comes out so is
+// computed again, image by image (gradients of weights as a whole), tap by tap and without transforms.
+//
 // Shapes: x [N][C][H][W], weights [O][C][3][3], y [N][O][OH][OW].
 #pragma once
 
@@ -35,7 +38,9 @@ struct WinogradPieces {
         outputs_apart(output_blocks * 16 * s.tiles_a_chunk + 16) {}
 
   std::int64_t tiles() const { return tile_rows * tile_columns; }
-  std::int64_t total() const { return image + result + 36 * (weights_apart + inputs_apart + outputs_apart); }
+  std::int64_t total() const {
+    return image + result + 36 * (weights_apart + inputs_apart + outputs_apart) + 9 * weights_apart;
+  }
 
   std::int64_t tile_rows, tile_columns, input_blocks, output_blocks;
   std::int64_t image, result;  // one image, in blocks of channels
