@@ -116,6 +116,11 @@ def test_the_last_line_has_the_counts_of_all_lanes(tmp_path: Path, capfd: pytest
     assert lines[-5].startswith("FAILED ") and "test_fails" in lines[-5]
 
 
+def test_the_folder_of_claims_is_not_taken_for_tests(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--ignore-glob=*/test_*"]) == 5
+    assert capfd.readouterr().out.count("no tests; exit code 5") == 3
+
+
 def test_processes_of_tests_share_bytecode(tmp_path: Path) -> None:
     """One writes it, and others find it; beside the sources nothing appears, which was asked for."""
     sources, bytecode = tmp_path / "sources", tmp_path / "bytecode"

@@ -60,7 +60,8 @@ class Lane:
         command = [sys.executable, "-m", "pytest", "-m", SELECTION, "--lane", name]
         claims = folder / "claims"
         claims.mkdir(exist_ok=True)
-        command += ["--claims", str(claims), "-o", f"cache_dir=.pytest_cache/{name}", *arguments]
+        # With `=`: pytest looks for folders among the arguments before it knows what the option is.
+        command += [f"--claims={claims}", "-o", f"cache_dir=.pytest_cache/{name}", *arguments]
         with self.path.open("w") as output:
             self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
 
