@@ -11,16 +11,6 @@ from dtrain.kernels.problem import Problem
 _BLAS_VECTOR_BYTES = 32  # BLAS knows its processor, whatever our own kernels were compiled for
 
 
-def direct_cost(isa: str) -> Callable[[Problem], float]:
-    """Every multiplication is done where its operands lie."""
-    vector = INSTRUCTION_SETS[isa].vector_bytes
-
-    def cost(problem: Problem) -> float:
-        return convolution_shape(problem).macs * problem.inputs[0].dtype.itemsize / vector
-
-    return cost
-
-
 def im2col_cost(isa: str) -> Callable[[Problem], float]:
     """Columns are written and read again, then multiplied by BLAS."""
     vector = INSTRUCTION_SETS[isa].vector_bytes

@@ -11,8 +11,10 @@ from typing import Any
 
 from dtrain.base.alignment import aligned
 from dtrain.base.layout import LAID_OUT
-from dtrain.kernels.convolution_cost import direct_cost, im2col_cost
+from dtrain.kernels.convolution_cost import im2col_cost
 from dtrain.kernels.cpu_convolution import workspace_nbytes
+from dtrain.kernels.depthwise import depthwise_cost, one_channel_a_group
+from dtrain.kernels.depthwise import workspace_nbytes as plane_nbytes
 from dtrain.kernels.formula.table import KERNELS
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.row import Row, knows_no, one_shape
@@ -42,16 +44,8 @@ compiled("gelu", "gelu_backward", *(kernel.name for kernel in KERNELS), asks=(on
 # Convolution
 
 
-def one_channel_a_group(problem: Problem) -> str | None:
-    """Of (x, w), (dy, w) or (dy, x): each group is one input channel."""
-    groups: int = problem.attrs["groups"]
-    second = problem.inputs[1].shape[1]
-    channels = second // groups if "weight_shape" in problem.attrs else second
-    return None if groups > 1 and channels == 1 else "takes several groups of one input channel each"
-
-
 _CONVOLUTIONS = ("conv2d", "conv2d_backward_data", "conv2d_backward_weights")
-compiled(*_CONVOLUTIONS, by="depthwise", asks=(one_channel_a_group,), cost=direct_cost)
+compiled(*_CONVOLUTIONS, by="depthwise", asks=(one_channel_a_group,), cost=depthwise_cost, workspace=plane_nbytes)
 compiled(*_CONVOLUTIONS, by="im2col", cost=im2col_cost, workspace=workspace_nbytes)
 compiled(
     *_CONVOLUTIONS,

@@ -7,8 +7,6 @@ so that the machine's drift hits all alike; the ratio is formed within each turn
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +18,7 @@ from dtrain.base.device import Device
 from dtrain.base.errors import LaunchError, expected
 from dtrain.base.turns import Samples, repeated, take_turns
 from dtrain.bench.report import record, write
+from dtrain.bench.threads import fix_threads
 from dtrain.bench.training.torch_workloads import build_torch
 from dtrain.bench.training.workloads import WORKLOADS, Workload
 from dtrain.capture.trace import trace
@@ -35,7 +34,6 @@ examples:
   dtrain bench peer_step --model resnet18 --device cuda
 """
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Step = Callable[[], Any]
 
 
@@ -54,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print. Returns the exit code."""
-    _fix_threads(args.threads)
+    fix_threads(args.threads)
     device = placement(args.device)
     samples = {
         name: repeated(step, least_seconds=args.turn_seconds, synchronize=lambda: synchronize(device))
@@ -64,13 +62,6 @@ def run(args: argparse.Namespace) -> int:
     _print(report)
     write(report, args, label="contestant", figure="median_ms")
     return 0
-
-
-def _fix_threads(threads: int) -> None:
-    """BLAS reads its thread count once, at import; start again with the right one if need be."""
-    if any(os.environ.get(name) != str(threads) for name in THREAD_VARIABLES):
-        environment = {**os.environ, **{name: str(threads) for name in THREAD_VARIABLES}}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def _contestants(args: argparse.Namespace, device: Device) -> dict[str, Step]:

@@ -16,6 +16,20 @@ struct ConvolutionShape {
   std::int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
 };
 
+// What depthwise outputs read, in its zeros: [rows][phases][pitch], where column c is number c / phases of phase
+// c % phases.
+struct DepthwisePlane {
+  std::int64_t rows, phases, pitch;
+  std::int64_t size() const { return rows * phases * pitch; }
+};
+
+// For `height` × `width` outputs a step apart. kernels/depthwise.py says the same.
+inline DepthwisePlane plane_of(const ConvolutionShape& s, std::int64_t height, std::int64_t width, std::int64_t step_h,
+                               std::int64_t step_w) {
+  const std::int64_t reach = (s.kernel_width - 1) * s.dilation_w / step_w;
+  return {(height - 1) * step_h + (s.kernel_height - 1) * s.dilation_h + 1, step_w, (width + 15) / 16 * 16 + reach + 16};
+}
+
 template <typename T>
 using im2col_fn = void(const T* x, T* columns, const ConvolutionShape& shape);
 
@@ -23,12 +37,14 @@ template <typename T>
 using col2im_fn = void(const T* columns, T* dx, const ConvolutionShape& shape);
 
 template <typename T>
-using conv2d_depthwise_fn = void(const T* x, const T* weights, T* y, const ConvolutionShape& shape);
+using conv2d_depthwise_fn = void(const T* x, const T* weights, T* y, const ConvolutionShape& shape, T* workspace);
 
 template <typename T>
-using conv2d_backward_data_depthwise_fn = void(const T* dy, const T* weights, T* dx, const ConvolutionShape& shape);
+using conv2d_backward_data_depthwise_fn = void(const T* dy, const T* weights, T* dx, const ConvolutionShape& shape,
+                                               T* workspace);
 
 template <typename T>
-using conv2d_backward_weights_depthwise_fn = void(const T* dy, const T* x, T* dweights, const ConvolutionShape& shape);
+using conv2d_backward_weights_depthwise_fn = void(const T* dy, const T* x, T* dweights, const ConvolutionShape& shape,
+                                                  T* workspace);
 
 }  // namespace dtrain

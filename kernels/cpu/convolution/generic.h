@@ -1,4 +1,4 @@
-// im2col, col2im and depthwise convolution over a vector type.
+// im2col and col2im over a vector type.
 #pragma once
 
 #include "convolution/convolution.h"
@@ -117,93 +117,6 @@ void col2im(const typename V::Element* columns, typename V::Element* dx, const C
       }
     }
   }
-}
-
-// to[k·to_stride] += factor · from[k·from_stride]
-template <typename V>
-inline void add_scaled_row(typename V::Element factor, const typename V::Element* from, std::int64_t from_stride,
-                           typename V::Element* to, std::int64_t to_stride, std::int64_t count) {
-  if (from_stride == 1 && to_stride == 1) {
-    const V scale(factor);
-    for_each_vector<V>(count, [=](std::int64_t k, auto lane) {
-      lane.store(fma(scale, lane.load(from + k), lane.load(to + k)), to + k);
-    });
-  } else {
-    for (std::int64_t k = 0; k < count; ++k) to[k * to_stride] += factor * from[k * from_stride];
-  }
-}
-
-// body(output plane index, input plane index, weight index, tap) for every image, output channel and kernel position.
-template <typename Body>
-inline void for_each_depthwise_tap(const ConvolutionShape& shape, Body body) {
-  const std::int64_t per_input = shape.out_channels / shape.channels;
-  for (std::int64_t image = 0; image < shape.batch; ++image) {
-    for (std::int64_t channel = 0; channel < shape.out_channels; ++channel) {
-      std::int64_t weight = channel * shape.kernel_height * shape.kernel_width;
-      for (std::int64_t i = 0; i < shape.kernel_height; ++i) {
-        for (std::int64_t j = 0; j < shape.kernel_width; ++j) {
-          body(image * shape.out_channels + channel, image * shape.channels + channel / per_input, weight++,
-               Tap(shape, i, j));
-        }
-      }
-    }
-  }
-}
-
-template <typename V>
-void conv2d_depthwise(const typename V::Element* x, const typename V::Element* weights, typename V::Element* y,
-                      const ConvolutionShape& shape) {
-  const std::int64_t outputs = shape.out_height * shape.out_width, inputs = shape.height * shape.width;
-  fill_zero<V>(y, shape.batch * shape.out_channels * outputs);
-  for_each_depthwise_tap(shape, [&](std::int64_t to, std::int64_t from, std::int64_t weight, const Tap& tap) {
-    for (std::int64_t row = tap.rows.begin; row < tap.rows.end; ++row) {
-      add_scaled_row<V>(weights[weight], x + from * inputs + tap.input(shape, row), shape.stride_w,
-                        y + to * outputs + tap.output(shape, row), 1, tap.count());
-    }
-  });
-}
-
-template <typename V>
-void conv2d_backward_data_depthwise(const typename V::Element* dy, const typename V::Element* weights,
-                                    typename V::Element* dx, const ConvolutionShape& shape) {
-  const std::int64_t outputs = shape.out_height * shape.out_width, inputs = shape.height * shape.width;
-  fill_zero<V>(dx, shape.batch * shape.channels * inputs);
-  for_each_depthwise_tap(shape, [&](std::int64_t from, std::int64_t to, std::int64_t weight, const Tap& tap) {
-    for (std::int64_t row = tap.rows.begin; row < tap.rows.end; ++row) {
-      add_scaled_row<V>(weights[weight], dy + from * outputs + tap.output(shape, row), 1,
-                        dx + to * inputs + tap.input(shape, row), shape.stride_w, tap.count());
-    }
-  });
-}
-
-// Σ a[k] · b[k·stride]
-template <typename V>
-inline typename V::Element dot_row(const typename V::Element* a, const typename V::Element* b, std::int64_t stride,
-                                   std::int64_t count) {
-  if (stride == 1) {
-    V total = V::zero();
-    for_each_vector<V>(count,
-                       [&](std::int64_t k, auto lane) { total = fma(lane.load(a + k), lane.load(b + k), total); });
-    return total.sum();
-  }
-  typename V::Element total = 0;
-  for (std::int64_t k = 0; k < count; ++k) total += a[k] * b[k * stride];
-  return total;
-}
-
-template <typename V>
-void conv2d_backward_weights_depthwise(const typename V::Element* dy, const typename V::Element* x,
-                                       typename V::Element* dweights, const ConvolutionShape& shape) {
-  const std::int64_t outputs = shape.out_height * shape.out_width, inputs = shape.height * shape.width;
-  fill_zero<V>(dweights, shape.out_channels * shape.kernel_height * shape.kernel_width);
-  for_each_depthwise_tap(shape, [&](std::int64_t seen, std::int64_t from, std::int64_t weight, const Tap& tap) {
-    typename V::Element total = 0;
-    for (std::int64_t row = tap.rows.begin; row < tap.rows.end; ++row) {
-      total += dot_row<V>(dy + seen * outputs + tap.output(shape, row), x + from * inputs + tap.input(shape, row),
-                          shape.stride_w, tap.count());
-    }
-    dweights[weight] += total;
-  });
 }
 
 }  // namespace

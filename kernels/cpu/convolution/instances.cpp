@@ -1,3 +1,4 @@
+#include "convolution/depthwise.h"
 #include "convolution/generic.h"
 
 #define DTRAIN_KERNELS "convolution/kernels.inc"

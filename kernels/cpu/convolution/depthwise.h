@@ -1,0 +1,250 @@
+// Depthwise convolution over a vector type; 3×3 and 5×5 kernels of stride 1 have their loops unrolled.
+//
+// One plane at a time is laid into zeros, so that the inner loops know no borders, and its columns are dealt out by the
+// stride, so that what neighbouring outputs read lies side by side. A vector of outputs is summed in a register over all
+// taps and written once.
+#pragma once
+
+#include <cstring>  // memset
+
+#include "convolution/convolution.h"
+#include "simd/loop.h"
+
+namespace dtrain {
+namespace {
+
+// Where a plain image stands in its zeros: pixel (h, w) at (h·apart_h + above, w·apart_w + left).
+struct Placement {
+  std::int64_t height, width, apart_h, apart_w, above, left;
+};
+
+// What lies outside of the plane is read by nobody.
+template <typename V>
+void place(const typename V::Element* from, const Placement& at, typename V::Element* to, const DepthwisePlane& plane) {
+  using T = typename V::Element;
+  const std::int64_t columns = plane.phases * plane.pitch;
+  std::int64_t begin = 0, end = at.width;
+  while (begin < end && begin * at.apart_w + at.left < 0) ++begin;
+  while (end > begin && (end - 1) * at.apart_w + at.left >= columns) --end;
+  for (std::int64_t h = 0; h < at.height; ++h) {
+    const std::int64_t row = h * at.apart_h + at.above;
+    if (row < 0 || row >= plane.rows) continue;
+    const T* line = from + h * at.width;
+    T* target = to + row * columns;
+    if (plane.phases == 1 && at.apart_w == 1) {
+      // Zeros behind the end of a row are zeros of the plane; whole vectors are what loads soon find again.
+      T* row_of_plane = target + begin + at.left;
+      const std::int64_t room = columns - begin - at.left - V::width;
+      for_each_vector<V>(end - begin, [&](std::int64_t w, auto lane) {
+        const V numbers = lane.load(line + begin + w);
+        if (w <= room) {
+          numbers.store(row_of_plane + w);
+        } else {
+          lane.store(numbers, row_of_plane + w);
+        }
+      });
+    } else if (plane.phases == 1) {
+      for (std::int64_t w = begin; w < end; ++w) target[w * at.apart_w + at.left] = line[w];
+    } else {
+      std::int64_t phase = (begin + at.left) % plane.phases, number = (begin + at.left) / plane.phases;
+      for (std::int64_t w = begin; w < end; ++w) {
+        target[phase * plane.pitch + number] = line[w];
+        if (++phase == plane.phases) phase = 0, ++number;
+      }
+    }
+  }
+}
+
+// How outputs read a plane: output (h, w), through tap (i, j), at row h·step + i·dilation, number w + offset(j).
+struct Reading {
+  Reading(const ConvolutionShape& s, const DepthwisePlane& plane, std::int64_t step_h)
+      : row(plane.phases * plane.pitch), step(step_h), dilation(s.dilation_h), apart(s.dilation_w), plane_(plane) {}
+  std::int64_t offset(std::int64_t j) const {
+    return j * apart % plane_.phases * plane_.pitch + j * apart / plane_.phases;
+  }
+  bool is_dense() const { return step == 1 && dilation == 1 && apart == 1 && plane_.phases == 1; }
+
+  std::int64_t row, step, dilation, apart;
+
+ private:
+  const DepthwisePlane& plane_;
+};
+
+// ROWS rows of outputs at once through a dense K×K kernel: a row of the plane is loaded once for all that see it.
+template <typename V, int K, int ROWS>
+void convolve_rows(const typename V::Element* plane, std::int64_t row, const V (&weights)[K * K],
+                   typename V::Element* y, std::int64_t width, bool adds) {
+  for_each_vector<V>(width, [&](std::int64_t w, auto lane) {
+    V sums[ROWS];
+    for (int q = 0; q < ROWS; ++q) sums[q] = adds ? lane.load(y + q * width + w) : V::zero();
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS + K - 1; ++r) {
+#pragma GCC unroll 16
+      for (int j = 0; j < K; ++j) {
+        const V seen = V::load(plane + r * row + w + j);
+#pragma GCC unroll 16
+        for (int q = 0; q < ROWS; ++q) {
+          if (r - q >= 0 && r - q < K) sums[q] = fma(weights[(r - q) * K + j], seen, sums[q]);
+        }
+      }
+    }
+    for (int q = 0; q < ROWS; ++q) lane.store(sums[q], y + q * width + w);
+  });
+}
+
+template <typename V, int K>
+void convolve_dense(const typename V::Element* plane, std::int64_t row, const typename V::Element* weights,
+                    typename V::Element* y, std::int64_t height, std::int64_t width, bool adds) {
+  constexpr int kRows = K == 3 ? 4 : 2;
+  V taps[K * K];
+  for (int t = 0; t < K * K; ++t) taps[t] = V(weights[t]);
+  std::int64_t h = 0;
+  for (; h + kRows <= height; h += kRows) convolve_rows<V, K, kRows>(plane + h * row, row, taps, y + h * width, width, adds);
+  for (; h < height; ++h) convolve_rows<V, K, 1>(plane + h * row, row, taps, y + h * width, width, adds);
+}
+
+// One plane of outputs from one in its zeros.
+template <typename V>
+void convolve_plane(const typename V::Element* plane, const Reading& reading, const typename V::Element* weights,
+                    typename V::Element* y, std::int64_t height, std::int64_t width, const ConvolutionShape& s,
+                    bool adds) {
+  if (reading.is_dense() && s.kernel_height == 3 && s.kernel_width == 3) {
+    convolve_dense<V, 3>(plane, reading.row, weights, y, height, width, adds);
+    return;
+  }
+  if (reading.is_dense() && s.kernel_height == 5 && s.kernel_width == 5) {
+    convolve_dense<V, 5>(plane, reading.row, weights, y, height, width, adds);
+    return;
+  }
+  for (std::int64_t h = 0; h < height; ++h) {
+    const typename V::Element* rows = plane + h * reading.step * reading.row;
+    for_each_vector<V>(width, [&](std::int64_t w, auto lane) {
+      V sum = adds ? lane.load(y + h * width + w) : V::zero();
+      for (std::int64_t i = 0; i < s.kernel_height; ++i) {
+        const typename V::Element* from = rows + i * reading.dilation * reading.row + w;
+        for (std::int64_t j = 0; j < s.kernel_width; ++j) {
+          sum = fma(V(weights[i * s.kernel_width + j]), V::load(from + reading.offset(j)), sum);
+        }
+      }
+      lane.store(sum, y + h * width + w);
+    });
+  }
+}
+
+template <typename T>
+void clear(T* workspace, std::int64_t size) {
+  std::memset(workspace, 0, static_cast<std::size_t>(size) * sizeof(T));
+}
+
+template <typename V>
+void conv2d_depthwise(const typename V::Element* x, const typename V::Element* weights, typename V::Element* y,
+                      const ConvolutionShape& s, typename V::Element* workspace) {
+  const DepthwisePlane plane = plane_of(s, s.out_height, s.out_width, s.stride_h, s.stride_w);
+  const Reading reading(s, plane, s.stride_h);
+  const Placement at{s.height, s.width, 1, 1, s.pad_h, s.pad_w};
+  const std::int64_t per_input = s.out_channels / s.channels, taps = s.kernel_height * s.kernel_width;
+  clear(workspace, plane.size());
+  for (std::int64_t image = 0; image < s.batch; ++image) {
+    for (std::int64_t channel = 0; channel < s.channels; ++channel) {
+      place<V>(x + (image * s.channels + channel) * s.height * s.width, at, workspace, plane);
+      for (std::int64_t o = channel * per_input; o < (channel + 1) * per_input; ++o) {
+        convolve_plane<V>(workspace, reading, weights + o * taps,
+                          y + (image * s.out_channels + o) * s.out_height * s.out_width, s.out_height, s.out_width, s,
+                          false);
+      }
+    }
+  }
+}
+
+// dx is dy, spread by the stride into zeros, through the kernel turned by 180°.
+template <typename V>
+void conv2d_backward_data_depthwise(const typename V::Element* dy, const typename V::Element* weights,
+                                    typename V::Element* dx, const ConvolutionShape& s, typename V::Element* workspace) {
+  using T = typename V::Element;
+  const DepthwisePlane plane = plane_of(s, s.height, s.width, 1, 1);
+  const Reading reading(s, plane, 1);
+  const Placement at{s.out_height,
+                     s.out_width,
+                     s.stride_h,
+                     s.stride_w,
+                     (s.kernel_height - 1) * s.dilation_h - s.pad_h,
+                     (s.kernel_width - 1) * s.dilation_w - s.pad_w};
+  const std::int64_t per_input = s.out_channels / s.channels, taps = s.kernel_height * s.kernel_width;
+  T* turned = workspace + plane.size();
+  clear(workspace, plane.size());
+  for (std::int64_t channel = 0; channel < s.channels; ++channel) {
+    for (std::int64_t o = channel * per_input; o < (channel + 1) * per_input; ++o) {
+      for (std::int64_t t = 0; t < taps; ++t) turned[t] = weights[(o + 1) * taps - 1 - t];
+      for (std::int64_t image = 0; image < s.batch; ++image) {
+        place<V>(dy + (image * s.out_channels + o) * s.out_height * s.out_width, at, workspace, plane);
+        convolve_plane<V>(workspace, reading, turned, dx + (image * s.channels + channel) * s.height * s.width,
+                          s.height, s.width, s, o > channel * per_input);
+      }
+    }
+  }
+}
+
+// sums[t] += Σ dy · what tap t sees, lane by lane. A vector that sticks out is cut on both sides: 0 · ∞ is no 0.
+template <typename V, int K>
+void sum_taps_dense(const typename V::Element* plane, std::int64_t row, const typename V::Element* dy,
+                    std::int64_t height, std::int64_t width, typename V::Element* sums) {
+  V taps[K * K];
+  for (int t = 0; t < K * K; ++t) taps[t] = V::load(sums + t * V::width);
+  for (std::int64_t h = 0; h < height; ++h) {
+    const typename V::Element* rows = plane + h * row;
+    for_each_vector<V>(width, [&](std::int64_t w, auto lane) {
+      const V grad = lane.load(dy + h * width + w);
+#pragma GCC unroll 16
+      for (int i = 0; i < K; ++i) {
+#pragma GCC unroll 16
+        for (int j = 0; j < K; ++j) taps[i * K + j] = fma(grad, lane.load(rows + i * row + w + j), taps[i * K + j]);
+      }
+    });
+  }
+  for (int t = 0; t < K * K; ++t) taps[t].store(sums + t * V::width);
+}
+
+template <typename V>
+void sum_taps(const typename V::Element* plane, const Reading& reading, const typename V::Element* dy,
+              const ConvolutionShape& s, typename V::Element* sums) {
+  if (reading.is_dense() && s.kernel_height == 3 && s.kernel_width == 3) {
+    sum_taps_dense<V, 3>(plane, reading.row, dy, s.out_height, s.out_width, sums);
+    return;
+  }
+  for (std::int64_t i = 0; i < s.kernel_height; ++i) {
+    for (std::int64_t j = 0; j < s.kernel_width; ++j, sums += V::width) {
+      const typename V::Element* from = plane + i * reading.dilation * reading.row + reading.offset(j);
+      V sum = V::load(sums);
+      for (std::int64_t h = 0; h < s.out_height; ++h) {
+        for_each_vector<V>(s.out_width, [&](std::int64_t w, auto lane) {
+          sum = fma(lane.load(dy + h * s.out_width + w), lane.load(from + h * reading.step * reading.row + w), sum);
+        });
+      }
+      sum.store(sums);
+    }
+  }
+}
+
+template <typename V>
+void conv2d_backward_weights_depthwise(const typename V::Element* dy, const typename V::Element* x,
+                                       typename V::Element* dweights, const ConvolutionShape& s,
+                                       typename V::Element* workspace) {
+  using T = typename V::Element;
+  const DepthwisePlane plane = plane_of(s, s.out_height, s.out_width, s.stride_h, s.stride_w);
+  const Reading reading(s, plane, s.stride_h);
+  const Placement at{s.height, s.width, 1, 1, s.pad_h, s.pad_w};
+  const std::int64_t per_input = s.out_channels / s.channels, taps = s.kernel_height * s.kernel_width;
+  T* sums = workspace + plane.size();
+  clear(workspace, plane.size());
+  for (std::int64_t o = 0; o < s.out_channels; ++o) {
+    clear(sums, taps * V::width);
+    for (std::int64_t image = 0; image < s.batch; ++image) {
+      place<V>(x + (image * s.channels + o / per_input) * s.height * s.width, at, workspace, plane);
+      sum_taps<V>(workspace, reading, dy + (image * s.out_channels + o) * s.out_height * s.out_width, s, sums);
+    }
+    for (std::int64_t t = 0; t < taps; ++t) dweights[o * taps + t] = V::load(sums + t * V::width).sum();
+  }
+}
+
+}  // namespace
+}  // namespace dtrain

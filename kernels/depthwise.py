@@ -1,0 +1,46 @@
+"""What depthwise convolution on plain images says of itself (kernels/cpu/convolution/depthwise.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+from dtrain.base.alignment import aligned
+from dtrain.kernels.convolution_shape import convolution_shape
+from dtrain.kernels.features import INSTRUCTION_SETS
+from dtrain.kernels.problem import Problem
+
+_LANES = 16  # of the widest vector: rows are padded to them
+
+
+def one_channel_a_group(problem: Problem) -> str | None:
+    """Of (x, w), (dy, w) or (dy, x): each group is one input channel."""
+    groups: int = problem.attrs["groups"]
+    second = problem.inputs[1].shape[1]
+    channels = second // groups if "weight_shape" in problem.attrs else second
+    if groups == 1 or channels != 1:
+        return "takes several groups of one input channel each"
+    return None if all(type.size for type in (*problem.inputs, *problem.outputs)) else "takes tensors of some element"
+
+
+def workspace_nbytes(problem: Problem) -> int:
+    """Bytes of a plane in its zeros, and 16 numbers a tap: `plane_of` of convolution.h."""
+    attrs = problem.attrs
+    kernel = attrs.get("weight_shape", problem.inputs[1].shape)[2:]
+    is_data = problem.op == "conv2d_backward_data"
+    steps = (1, 1) if is_data else attrs["stride"]
+    height, width = (problem.inputs if problem.op == "conv2d_backward_weights" else problem.outputs)[0].shape[2:]
+    reach = [(size - 1) * apart for size, apart in zip(kernel, attrs["dilation"])]
+    rows = (height - 1) * steps[0] + reach[0] + 1
+    pitch = -(-width // _LANES) * _LANES + reach[1] // steps[1] + _LANES
+    return aligned((rows * steps[1] * pitch + _LANES * prod(kernel)) * problem.inputs[0].dtype.itemsize)
+
+
+def depthwise_cost(isa: str) -> Callable[[Problem], float]:
+    """Every multiplication is done where its operands lie."""
+    vector = INSTRUCTION_SETS[isa].vector_bytes
+
+    def cost(problem: Problem) -> float:
+        return convolution_shape(problem).macs * problem.inputs[0].dtype.itemsize / vector
+
+    return cost
