@@ -50,7 +50,7 @@ def test_version(capsys):
         (["run", "-x", "NO_SUCH_VARIABLE", "x.py"], "expected a variable that is set here, got none"),
         (
             ["bench", "nothing"],
-            "dtrain bench: expected one of all_reduce, kernels, memory_plan, output, overhead, peer_step, step",
+            "dtrain bench: expected one of all_reduce, convolution, kernels, memory_plan, output, overhead, peer_step, step",
         ),
         (["doctor", "--nope"], "dtrain doctor: unrecognized arguments: --nope"),
     ],
