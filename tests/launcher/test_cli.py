@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from dtrain.bench.command import BENCHMARKS
 from dtrain.cli import main
 
 
@@ -50,7 +51,7 @@ def test_version(capsys):
         (["run", "-x", "NO_SUCH_VARIABLE", "x.py"], "expected a variable that is set here, got none"),
         (
             ["bench", "nothing"],
-            "dtrain bench: expected one of all_reduce, convolution, kernels, memory_plan, output, overhead, peer_step, step",
+            f"dtrain bench: expected one of {', '.join(BENCHMARKS.names)}, got 'nothing'",
         ),
         (["doctor", "--nope"], "dtrain doctor: unrecognized arguments: --nope"),
     ],
