@@ -67,13 +67,14 @@ def objection(candidate: Candidate, problem: Problem, policy: Policy) -> str | N
         cap = policy.features
         if cap is not None and not candidate.features <= cap:
             return f"needs {', '.join(sorted(candidate.features - cap))}, which DTRAIN_ISA={policy.isa} leaves out"
-        if candidate.rounding > 1 and candidate.name not in policy.forced:
-            further = f"may round {candidate.rounding:g} times as far as products added one by one"
-            if policy.is_accurate:
-                return f"{further}, which DTRAIN_KERNELS=accurate leaves out"
-            if any(type.dtype is float64 for type in problem.outputs):
-                return f"{further}, which f64 is not asked for"
-    return candidate.why_not(problem)
+    why_not = candidate.why_not(problem)
+    if why_not is None and candidate.rounding > 1 and candidate.name not in policy.forced:
+        further = f"may round {candidate.rounding:g} times as far as products added one by one"
+        if any(type.dtype is float64 for type in problem.outputs):
+            return f"{further}, which f64 is not asked for"
+        if policy.is_accurate:
+            return f"{further}: ask for it with DTRAIN_KERNELS=winograd"
+    return why_not
 
 
 def _nothing_usable(problem: Problem) -> Exception:
@@ -94,5 +95,5 @@ def _expect_known(forced: frozenset[str]) -> None:
         from difflib import get_close_matches
 
         near = ", ".join(get_close_matches(name, known)) or "no similar name"
-        wanted = "an order (cost, first, measured, measure), accurate, or the name of a kernel"
+        wanted = "an order (cost, first, measured, measure), winograd, or the name of a kernel"
         raise ValueError(expected("DTRAIN_KERNELS", wanted, repr(name), f"names like it: {near}"))

@@ -2,7 +2,8 @@
 
     DTRAIN_ISA=avx2                 no more than AVX2; or scalar, reference, or features such as avx2,fma
     DTRAIN_KERNELS=measured         the fastest by measurement instead of the cheapest by estimate
-    DTRAIN_KERNELS=accurate         none that rounds further than products added one by one (Winograd's convolution)
+    DTRAIN_KERNELS=winograd         in f32 also kernels that round further than products added one by one, and let an
+                                    output see a rounding of inputs that its weights leave out
     DTRAIN_KERNELS=conv2d_f32_im2col_avx2   this kernel, wherever it is usable
 
 Both are read when the first kernel is chosen; later `set_policy` or `using` change the choice, also for what was chosen
@@ -33,14 +34,14 @@ class Policy:
     isa: caps the features of CPU kernels: names of instruction sets or features with commas between; `reference` leaves
         nothing but the references, on any device. Empty for no cap.
     forced: names of kernels that are taken wherever they are usable.
-    is_accurate: leaves out kernels that round further than products added one by one. In f64, which is asked for the
-        sake of its digits, they are left out anyway.
+    is_accurate: leaves out kernels that round further than products added one by one (Winograd's convolution), unless
+        they are forced. In f64, which is asked for the sake of its digits, they are left out anyway.
     """
 
     order: str = "cost"
     isa: str = ""
     forced: frozenset[str] = frozenset()
-    is_accurate: bool = False
+    is_accurate: bool = True
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
@@ -64,12 +65,12 @@ def policy_from(environ: Mapping[str, str]) -> Policy:
         if environ.get(old):
             value = environ[old]
             raise ValueError(expected("dtrain", f"{new}={value}", f"{old}={value}", "the variable has a new name"))
-    order, forced, is_accurate = "cost", [], False
+    order, forced, is_accurate = "cost", [], True
     for word in filter(None, environ.get("DTRAIN_KERNELS", "").split(",")):
         if word in ORDERS:
             order = word
-        elif word == "accurate":
-            is_accurate = True
+        elif word == "winograd":
+            is_accurate = False
         else:
             forced.append(word)
     isa = environ.get("DTRAIN_ISA", "")

@@ -8,6 +8,7 @@
 #include <cstring>  // memset
 
 #include "convolution/convolution.h"
+#include "convolution/generic.h"
 #include "simd/loop.h"
 
 namespace dtrain {
@@ -156,7 +157,24 @@ void conv2d_depthwise(const typename V::Element* x, const typename V::Element* w
   }
 }
 
-// dx is dy, spread by the stride into zeros, through the kernel turned by 180°.
+// dx += or = the taps of one plane of dy, one after another, each where it falls on dx: zeros are multiplied with nothing.
+template <typename T>
+void spread_plane(const T* dy, const T* weights, T* dx, const ConvolutionShape& s, bool adds) {
+  if (!adds) std::memset(dx, 0, static_cast<std::size_t>(s.height * s.width) * sizeof(T));
+  for (std::int64_t i = 0; i < s.kernel_height; ++i) {
+    for (std::int64_t j = 0; j < s.kernel_width; ++j, ++weights) {
+      const Tap tap(s, i, j);
+      for (std::int64_t row = tap.rows.begin; row < tap.rows.end; ++row) {
+        const T* from = dy + tap.output(s, row);
+        T* to = dx + tap.input(s, row);
+        for (std::int64_t k = 0; k < tap.count(); ++k) to[k * s.stride_w] += *weights * from[k];
+      }
+    }
+  }
+}
+
+// dx is dy, spread by the stride into zeros, through the kernel turned by 180°. A weight that is not finite must not
+// meet those zeros: 0 · ∞ is NaN.
 template <typename V>
 void conv2d_backward_data_depthwise(const typename V::Element* dy, const typename V::Element* weights,
                                     typename V::Element* dx, const ConvolutionShape& s, typename V::Element* workspace) {
@@ -174,8 +192,17 @@ void conv2d_backward_data_depthwise(const typename V::Element* dy, const typenam
   clear(workspace, plane.size());
   for (std::int64_t channel = 0; channel < s.channels; ++channel) {
     for (std::int64_t o = channel * per_input; o < (channel + 1) * per_input; ++o) {
-      for (std::int64_t t = 0; t < taps; ++t) turned[t] = weights[(o + 1) * taps - 1 - t];
+      T finite = 0;  // NaN where a weight is not
+      for (std::int64_t t = 0; t < taps; ++t) {
+        turned[t] = weights[(o + 1) * taps - 1 - t];
+        finite += turned[t] * T(0);
+      }
       for (std::int64_t image = 0; image < s.batch; ++image) {
+        if (finite != 0) {
+          spread_plane(dy + (image * s.out_channels + o) * s.out_height * s.out_width, weights + o * taps,
+                       dx + (image * s.channels + channel) * s.height * s.width, s, o > channel * per_input);
+          continue;
+        }
         place<V>(dy + (image * s.out_channels + o) * s.out_height * s.out_width, at, workspace, plane);
         convolve_plane<V>(workspace, reading, turned, dx + (image * s.channels + channel) * s.height * s.width,
                           s.height, s.width, s, o > channel * per_input);

@@ -24,7 +24,7 @@ struct WinogradShape {
   std::int64_t tiles_a_chunk;  // are transformed, multiplied and transformed back together
 };
 
-// The pieces of the workspace, in elements. kernels/winograd_shape.py says their sum.
+// The pieces of the workspace, in elements. kernels/winograd.py says their sum.
 struct WinogradPieces {
   explicit WinogradPieces(const WinogradShape& s)
       : tile_rows((s.out_height + 3) / 4),
