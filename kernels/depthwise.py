@@ -24,7 +24,7 @@ def one_channel_a_group(problem: Problem) -> str | None:
 
 
 def workspace_nbytes(problem: Problem) -> int:
-    """Bytes of a plane in its zeros, and 16 numbers a tap: `plane_of` of convolution.h."""
+    """Bytes of a plane in its zeros, and 16 numbers a tap: `plane_for` of convolution.h."""
     attrs = problem.attrs
     kernel = attrs.get("weight_shape", problem.inputs[1].shape)[2:]
     is_data = problem.op == "conv2d_backward_data"

@@ -44,8 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     lane = config.getoption("lane")
     if lane is not None:
         lanes = lanes_of_process(lane, config.getoption("claims") is not None)
-        in_lanes = {path: lane_of(path) in lanes for path in {item.path for item in items}}
-        items[:] = in_turn([item for item in items if in_lanes[item.path]], lane)
+        items[:] = in_turn([item for item in items if lane_of(item.path) in lanes], lane)
     if "faults" in config.option.markexpr:
         return
     long = [item for item in items if item.get_closest_marker("faults")]
@@ -64,7 +63,9 @@ def pytest_collection_finish() -> None:
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """The loop of pytest, over what is claimed on the way: it must know the item after the one that it runs."""
     folder = session.config.getoption("claims")
-    if folder is None or session.testsfailed or session.config.option.collectonly:
+    options = session.config.option
+    has_failed = session.testsfailed and not options.continue_on_collection_errors
+    if folder is None or has_failed or options.collectonly:
         return None
     for item, following in pairwise(chain(claimed(session.items, folder), [None])):
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)

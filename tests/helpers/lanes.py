@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -21,6 +22,7 @@ _RANKS = re.compile(r"\brun_ranks\b|\bpytest\.mark\.distributed\b")
 _JOBS = re.compile(r"^def .*\(.*\brun\b", re.MULTILINE)  # the fixture of tests/launcher, which starts `dtrain run`
 
 
+@cache
 def lane_of(path: Path) -> str:
     """The lane of a file of tests."""
     text = path.read_text(encoding="utf-8")
@@ -46,11 +48,8 @@ def in_turn(items: Iterable[Item], lane: str) -> list[Item]:
     """Items of the own lane as they come, those of another behind them, the last file first."""
     own: list[Item] = []
     others: dict[Path, list[Item]] = {}
-    lanes: dict[Path, str] = {}
     for item in items:
-        if item.path not in lanes:
-            lanes[item.path] = lane_of(item.path)
-        (own if lanes[item.path] == lane else others.setdefault(item.path, [])).append(item)
+        (own if lane_of(item.path) == lane else others.setdefault(item.path, [])).append(item)
     return [*own, *(item for path in reversed(others) for item in others[path])]
 
 

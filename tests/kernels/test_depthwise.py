@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dtrain.base.dtype import float32, float64
-from dtrain.base.tensor_type import tensor_type
+from dtrain.base.dtype import DType, float32, float64
 from dtrain.kernels.candidate import Candidate
-from dtrain.kernels.problem import Problem
 from dtrain.kernels.registry import kernels_of, reference_of
-from dtrain.kernels.workspace import with_workspace
+from dtrain.opset.convolution import output_shape
+from tests.helpers.convolution_calls import OPS, ConvolutionCall
 
-OPS = ("conv2d", "conv2d_backward_data", "conv2d_backward_weights")
 KERNELS = [kernel for op in OPS for kernel in kernels_of(op) if "_depthwise_" in kernel.name and kernel.is_supported]
 # (batch, channels, height, width), (multiplier, kernel height, kernel width), stride, padding, dilation
 SHAPES = {
@@ -36,53 +34,28 @@ SHAPES = {
 }
 
 
-class Convolution:
-    """Arrays of one shape without zeros, and what each op is called with."""
-
-    def __init__(self, name: str, dtype: np.dtype) -> None:
-        x, (multiplier, *kernel), stride, padding, dilation = SHAPES[name]
-        rng = np.random.default_rng(5)
-        self.dtype = float32 if dtype == np.float32 else float64
-        y = [
-            (size + 2 * pad - apart * (taps - 1) - 1) // step + 1
-            for size, taps, step, pad, apart in zip(x[2:], kernel, stride, padding, dilation)
-        ]
-        shapes = (x, (x[1] * multiplier, 1, *kernel), (x[0], x[1] * multiplier, *y))
-        self.x, self.w, self.y = (
-            (rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape)).astype(dtype) for shape in shapes
-        )
-        self.attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": x[1]}
-
-    def of(self, op: str) -> tuple[list[np.ndarray], tuple[int, ...], dict[str, Any]]:
-        if op == "conv2d":
-            return [self.x, self.w], self.y.shape, self.attrs
-        if op == "conv2d_backward_data":
-            return [self.y, self.w], self.x.shape, {**self.attrs, "input_shape": self.x.shape}
-        return [self.y, self.x], self.w.shape, {**self.attrs, "weight_shape": self.w.shape}
-
-    def compute(self, kernel: Candidate) -> np.ndarray:
-        inputs, shape, attrs = self.of(kernel.op)
-        dtype = float64 if kernel.is_reference else self.dtype
-        problem = Problem(kernel.op, [tensor_type(a.shape, dtype) for a in inputs], [tensor_type(shape, dtype)], attrs)
-        assert kernel.why_not(problem) is None
-        out = np.full(shape, np.nan, dtype.numpy)
-        function = with_workspace(kernel.function, kernel.workspace_nbytes(problem))
-        function(*(np.ascontiguousarray(a, dtype.numpy) for a in inputs), out=out, **attrs)
-        return out
+def convolution(name: str, dtype: DType) -> ConvolutionCall:
+    """Arrays of one shape without zeros."""
+    x, (multiplier, *kernel), stride, padding, dilation = SHAPES[name]
+    rng = np.random.default_rng(5)
+    attrs: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": x[1]}
+    w = (x[1] * multiplier, 1, *kernel)
+    shapes = (x, w, output_shape("conv2d", x, w, **attrs))
+    arrays = ((rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape)).astype(dtype.numpy) for shape in shapes)
+    return ConvolutionCall(*arrays, attrs)
 
 
-def dtype_of(kernel: Candidate) -> np.dtype:
-    return np.dtype(np.float32 if "_f32_" in kernel.name else np.float64)
+def dtype_of(kernel: Candidate) -> DType:
+    return float32 if "_f32_" in kernel.name else float64
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("name", SHAPES)
 def test_against_the_reference(kernel: Candidate, name: str) -> None:
-    call = Convolution(name, dtype_of(kernel))
-    accuracy = 1e-5 if call.dtype is float32 else 1e-13
-    np.testing.assert_allclose(
-        call.compute(kernel), call.compute(reference_of(kernel.op)), rtol=accuracy, atol=accuracy
-    )
+    dtype = dtype_of(kernel)
+    call, accuracy = convolution(name, dtype), 1e-5 if dtype is float32 else 1e-13
+    wanted = call.compute(reference_of(kernel.op), float64)
+    np.testing.assert_allclose(call.compute(kernel, dtype), wanted, rtol=accuracy, atol=accuracy)
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
@@ -92,8 +65,8 @@ def test_what_is_not_finite_reaches_who_sees_it(kernel: Candidate, name: str) ->
     """In the last column of the last row, where vectors stick out, and in the first; of either input."""
     for place in (-1, 0):
         for which in (0, 1):
-            call = Convolution(name, dtype_of(kernel))
+            call = convolution(name, dtype_of(kernel))
             call.of(kernel.op)[0][which].reshape(-1)[place] = np.inf
-            got, wanted = call.compute(kernel), call.compute(reference_of(kernel.op))
+            got, wanted = call.compute(kernel, dtype_of(kernel)), call.compute(reference_of(kernel.op), float64)
             np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
             np.testing.assert_array_equal(np.isinf(got), np.isinf(wanted))

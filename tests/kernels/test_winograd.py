@@ -10,16 +10,14 @@ import pytest
 
 import dtrain as dt
 import dtrain.functional as F
-from dtrain.base.dtype import DType, float32, float64
-from dtrain.base.tensor_type import tensor_type
+from dtrain.base.dtype import float32, float64
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.choice import choose, objection
 from dtrain.kernels.policy import Policy, current_policy, policy_from, using
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.registry import kernels_of, reference_of
-from dtrain.kernels.workspace import with_workspace
+from tests.helpers.convolution_calls import OPS, ConvolutionCall
 
-OPS = ("conv2d", "conv2d_backward_data", "conv2d_backward_weights")
 KERNELS = [kernel for op in OPS for kernel in kernels_of(op) if "_winograd_" in kernel.name and kernel.is_supported]
 F32 = [kernel for kernel in KERNELS if "_f32_" in kernel.name]
 # Of the largest Σ |x| · |w|, in roundings of f32, for the numbers below. No such bound holds for all: a pixel whose
@@ -27,43 +25,16 @@ F32 = [kernel for kernel in KERNELS if "_f32_" in kernel.name]
 BOUND = 24 * 2.0**-24
 
 
-def attributes(padding: tuple[int, int], **more: Any) -> dict[str, Any]:
-    return {"stride": (1, 1), "padding": padding, "dilation": (1, 1), "groups": 1, **more}
-
-
-class Images:
-    """Two images and their gradient, in f64, and the problem and inputs of each of the three ops."""
-
-    def __init__(
-        self,
-        draw: Callable[[tuple[int, ...]], np.ndarray],
-        sizes: tuple[int, int, int, int, int] = (2, 9, 11, 13, 20),
-        padding: tuple[int, int] = (1, 1),
-    ) -> None:
-        batch, channels, height, width, outputs = sizes
-        self.padding = padding
-        self.x = draw((batch, channels, height, width))
-        self.w = draw((outputs, channels, 3, 3))
-        self.y = draw((batch, outputs, height + 2 * padding[0] - 2, width + 2 * padding[1] - 2))
-
-    def of(self, op: str) -> tuple[list[np.ndarray], tuple[int, ...], dict[str, Any]]:
-        if op == "conv2d":
-            return [self.x, self.w], self.y.shape, attributes(self.padding)
-        if op == "conv2d_backward_data":
-            return [self.y, self.w], self.x.shape, attributes(self.padding, input_shape=self.x.shape)
-        return [self.y, self.x], self.w.shape, attributes(self.padding, weight_shape=self.w.shape)
-
-    def problem(self, op: str, dtype: DType = float32) -> Problem:
-        inputs, shape, attrs = self.of(op)
-        return Problem(op, [tensor_type(a.shape, dtype) for a in inputs], [tensor_type(shape, dtype)], attrs)
-
-    def compute(self, kernel: Candidate, dtype: DType, *, magnitudes: bool = False) -> np.ndarray:
-        inputs, shape, attrs = self.of(kernel.op)
-        arrays = [np.ascontiguousarray(np.abs(a) if magnitudes else a, dtype.numpy) for a in inputs]
-        out = np.full(shape, np.nan, dtype.numpy)
-        nbytes = 0 if kernel.is_reference else kernel.workspace_nbytes(self.problem(kernel.op, dtype))
-        with_workspace(kernel.function, nbytes)(*arrays, out=out, **attrs)
-        return out
+def images(
+    draw: Callable[[tuple[int, ...]], np.ndarray],
+    sizes: tuple[int, int, int, int, int] = (2, 9, 11, 13, 20),
+    padding: tuple[int, int] = (1, 1),
+) -> ConvolutionCall:
+    """Images, 3×3 weights and a gradient of this (batch, channels, height, width, outputs)."""
+    batch, channels, height, width, outputs = sizes
+    y = (batch, outputs, height + 2 * padding[0] - 2, width + 2 * padding[1] - 2)
+    attrs = {"stride": (1, 1), "padding": padding, "dilation": (1, 1), "groups": 1}
+    return ConvolutionCall(draw((batch, channels, height, width)), draw((outputs, channels, 3, 3)), draw(y), attrs)
 
 
 def rng() -> np.random.Generator:
@@ -98,12 +69,12 @@ DRAWS: dict[str, Callable[[tuple[int, ...]], np.ndarray]] = {
 
 @pytest.mark.parametrize("kernel", F32, ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("kind", DRAWS)
-def test_the_error_is_below_the_stated_bound(kernel: Candidate, kind: str) -> None:
+def test_the_error_on_numbers_of_many_kinds(kernel: Candidate, kind: str) -> None:
     """Of the largest output of Σ |x| |w|, since a tile mixes the sizes of all that it holds."""
-    images = Images(lambda shape: in_single(DRAWS[kind](shape)))
-    exact = images.compute(reference_of(kernel.op), float64)
-    off = np.abs(images.compute(kernel, float32) - exact)
-    assert off.max() <= BOUND * images.compute(reference_of(kernel.op), float64, magnitudes=True).max()
+    call = images(lambda shape: in_single(DRAWS[kind](shape)))
+    exact = call.compute(reference_of(kernel.op), float64)
+    off = np.abs(call.compute(kernel, float32) - exact)
+    assert off.max() <= BOUND * call.compute(reference_of(kernel.op), float64, magnitudes=True).max()
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
@@ -117,13 +88,13 @@ def test_sizes_around_blocks_and_tiles(
 ) -> None:
     """One channel, one more than a block, tiles that stick out, chunks of tiles that end within an image."""
     dtype = float32 if "_f32_" in kernel.name else float64
-    images = Images(lambda shape: in_single(rng().standard_normal(shape)), sizes, padding)
-    if not kernel.usable(images.problem(kernel.op, dtype)):
+    call = images(lambda shape: in_single(rng().standard_normal(shape)), sizes, padding)
+    if not kernel.usable(call.problem(kernel.op, dtype)):
         pytest.skip("an output without elements")
-    exact = images.compute(reference_of(kernel.op), float64)
-    off = np.abs(images.compute(kernel, dtype) - exact)
+    exact = call.compute(reference_of(kernel.op), float64)
+    off = np.abs(call.compute(kernel, dtype) - exact)
     bound = BOUND if dtype is float32 else BOUND * 2.0**-29
-    assert off.max() <= bound * images.compute(reference_of(kernel.op), float64, magnitudes=True).max()
+    assert off.max() <= bound * call.compute(reference_of(kernel.op), float64, magnitudes=True).max()
 
 
 @pytest.mark.parametrize("kernel", F32, ids=lambda kernel: kernel.name)
@@ -134,12 +105,12 @@ def test_what_is_not_finite_stays_where_it_is(
     kernel: Candidate, number: float, sizes: tuple[int, int, int, int, int]
 ) -> None:
     """The transforms would spread ∞ over a tile, and overflow below it. Other images keep their bits."""
-    images = Images(lambda shape: in_single(rng().standard_normal(shape)), sizes)
-    first, shape, _ = images.of(kernel.op)
-    before = images.compute(kernel, float32)
+    call = images(lambda shape: in_single(rng().standard_normal(shape)), sizes)
+    first, shape, _ = call.of(kernel.op)
+    before = call.compute(kernel, float32)
     first[0][1, 0, 2, 3] = number
-    exact = images.compute(reference_of(kernel.op), float64).astype(np.float32)
-    got = images.compute(kernel, float32)
+    exact = call.compute(reference_of(kernel.op), float64).astype(np.float32)
+    got = call.compute(kernel, float32)
     np.testing.assert_array_equal(np.isnan(got), np.isnan(exact))
     np.testing.assert_allclose(got, exact, rtol=1e-4, atol=1e-4)
     if kernel.op != "conv2d_backward_weights":
@@ -150,9 +121,9 @@ def test_what_is_not_finite_stays_where_it_is(
 @pytest.mark.parametrize("op", OPS)
 def test_where_it_is_taken(op: str) -> None:
     """Where it is asked for, by its cost, in f32; by name everywhere."""
-    images = Images(np.zeros, (2, 64, 28, 28, 64))
-    problem = images.problem(op)
-    in_double = images.problem(op, float64)
+    call = images(np.zeros, (2, 64, 28, 28, 64))
+    problem = call.problem(op, float32)
+    in_double = call.problem(op, float64)
     assert "_winograd_" not in choose(problem).name
     with using(is_accurate=False):
         chosen = choose(problem)
@@ -189,7 +160,7 @@ def test_a_masked_convolution_does_not_see_what_is_masked() -> None:
     ],
 )
 def test_what_it_does_not_take_it_says(op: str, change: dict[str, Any], words: str) -> None:
-    problem = Images(np.zeros).problem(op)
+    problem = images(np.zeros).problem(op, float32)
     other = Problem(op, problem.inputs, problem.outputs, {**problem.attrs, **change})
     assert {kernel.why_not(other) for kernel in F32 if kernel.op == op} == {words}
 
@@ -200,9 +171,9 @@ def test_a_tile_is_the_same_beside_any_others(kernel: Candidate) -> None:
     batches agree. The gradient of weights is a sum over images and is left out."""
     if kernel.op == "conv2d_backward_weights":
         pytest.skip("a sum over images")
-    many = Images(lambda shape: rng().standard_normal(shape).astype(np.float32), (5, 20, 12, 12, 40))
+    many = images(lambda shape: rng().standard_normal(shape).astype(np.float32), (5, 20, 12, 12, 40))
     whole = many.compute(kernel, float32)
     for n in range(5):
-        one = Images(np.zeros, (1, 20, 12, 12, 40))
+        one = images(np.zeros, (1, 20, 12, 12, 40))
         one.x, one.w, one.y = many.x[n : n + 1], many.w, many.y[n : n + 1]
         np.testing.assert_array_equal(one.compute(kernel, float32)[0], whole[n])

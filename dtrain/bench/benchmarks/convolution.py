@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.dtype import float32
-from dtrain.base.errors import LaunchError, expected
+from dtrain.base.errors import expected
 from dtrain.base.tensor_type import tensor_type
 from dtrain.base.turns import Samples, repeated, take_turns
+from dtrain.bench.peer import pytorch
 from dtrain.bench.report import record, write
 from dtrain.bench.threads import fix_threads
 from dtrain.kernels.choice import choose
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.workspace import bind_alone
+from dtrain.opset.convolution import output_shape
 
 DESCRIPTION = """\
 Time convolution layers, forward and both gradients, on one thread in f32.
@@ -58,12 +60,9 @@ class Layer:
 
     def shapes(self, batch: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Of x, w and y."""
-        size = (self.size + 2 * self.padding - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
-        return (
-            (batch, self.channels, self.size, self.size),
-            (self.outputs, self.channels // self.groups, self.kernel, self.kernel),
-            (batch, self.outputs, size, size),
-        )
+        x = (batch, self.channels, self.size, self.size)
+        w = (self.outputs, self.channels // self.groups, self.kernel, self.kernel)
+        return x, w, output_shape("conv2d", x, w, **self.attrs)
 
     def flops(self, batch: int) -> int:
         _, w, y = self.shapes(batch)
@@ -194,13 +193,7 @@ def torch_contestants(
     layer: Layer, direction: str, arrays: tuple[np.ndarray, np.ndarray, np.ndarray], threads: int
 ) -> dict[str, Callable[[], Any]]:
     """PyTorch's own function for this direction, on tensors in each of its memory orders."""
-    try:
-        import torch
-    except ImportError:
-        raise LaunchError(
-            expected("bench convolution --peer", "PyTorch to compare with", "none", "pip install 'dtrain[peers]'")
-        ) from None
-    torch.set_num_threads(threads)
+    torch = pytorch("bench convolution --peer", threads)
     pairs = [[value, value] for value in (layer.stride, layer.padding, layer.dilation)]
 
     def call_in(order: Any) -> Callable[[], Any]:

@@ -15,8 +15,8 @@ import numpy as np
 from dtrain import optim
 from dtrain.base.cuda import placement, synchronize
 from dtrain.base.device import Device
-from dtrain.base.errors import LaunchError, expected
 from dtrain.base.turns import Samples, repeated, take_turns
+from dtrain.bench.peer import pytorch
 from dtrain.bench.report import record, write
 from dtrain.bench.threads import fix_threads
 from dtrain.bench.training.torch_workloads import build_torch
@@ -65,13 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _contestants(args: argparse.Namespace, device: Device) -> dict[str, Step]:
-    try:
-        import torch
-    except ImportError:
-        raise LaunchError(
-            expected("bench peer_step", "PyTorch to compare with", "none", "pip install 'dtrain[peers]'")
-        ) from None
-    torch.set_num_threads(args.threads)
+    pytorch("bench peer_step", args.threads)
     workload = WORKLOADS[args.model]
     batch = workload.batch(args.batch_size, args.image_size or workload.default_image_size, seed=0)
     images, labels = (tensor.to(device) for tensor in batch)

@@ -81,7 +81,7 @@ auto bind_conv2d_depthwise(Call& call, conv2d_depthwise_fn<T>* kernel) {
   const auto x = call.input<T>(0, 4), weights = call.input<T>(1, 4);
   const auto y = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, x.shape, weights.shape, y.shape);
-  T* workspace = take_workspace<T>(call, shape, plane_of(shape, shape.out_height, shape.out_width, shape.stride_h, shape.stride_w));
+  T* workspace = take_workspace<T>(call, shape, plane_of_x(shape));
   return [=] {
     ReleaseGil unlocked(y.size * sizeof(T) * 4);
     kernel(x.data, weights.data, y.data, shape, workspace);
@@ -93,7 +93,7 @@ auto bind_conv2d_backward_data_depthwise(Call& call, conv2d_backward_data_depthw
   const auto dy = call.input<T>(0, 4), weights = call.input<T>(1, 4);
   const auto dx = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, dx.shape, weights.shape, dy.shape);
-  T* workspace = take_workspace<T>(call, shape, plane_of(shape, shape.height, shape.width, 1, 1));
+  T* workspace = take_workspace<T>(call, shape, plane_of_dy(shape));
   return [=] {
     ReleaseGil unlocked(dy.size * sizeof(T) * 4);
     kernel(dy.data, weights.data, dx.data, shape, workspace);
@@ -105,7 +105,7 @@ auto bind_conv2d_backward_weights_depthwise(Call& call, conv2d_backward_weights_
   const auto dy = call.input<T>(0, 4), x = call.input<T>(1, 4);
   const auto dweights = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, x.shape, dweights.shape, dy.shape);
-  T* workspace = take_workspace<T>(call, shape, plane_of(shape, shape.out_height, shape.out_width, shape.stride_h, shape.stride_w));
+  T* workspace = take_workspace<T>(call, shape, plane_of_x(shape));
   return [=] {
     ReleaseGil unlocked(dy.size * sizeof(T) * 4);
     kernel(dy.data, x.data, dweights.data, shape, workspace);

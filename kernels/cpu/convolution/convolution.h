@@ -24,11 +24,17 @@ struct DepthwisePlane {
 };
 
 // For `height` × `width` outputs a step apart. kernels/depthwise.py says the same.
-inline DepthwisePlane plane_of(const ConvolutionShape& s, std::int64_t height, std::int64_t width, std::int64_t step_h,
+inline DepthwisePlane plane_for(const ConvolutionShape& s, std::int64_t height, std::int64_t width, std::int64_t step_h,
                                std::int64_t step_w) {
   const std::int64_t reach = (s.kernel_width - 1) * s.dilation_w / step_w;
   return {(height - 1) * step_h + (s.kernel_height - 1) * s.dilation_h + 1, step_w, (width + 15) / 16 * 16 + reach + 16};
 }
+
+// What y reads of x, and what dx reads of a dy that is spread by the stride.
+inline DepthwisePlane plane_of_x(const ConvolutionShape& s) {
+  return plane_for(s, s.out_height, s.out_width, s.stride_h, s.stride_w);
+}
+inline DepthwisePlane plane_of_dy(const ConvolutionShape& s) { return plane_for(s, s.height, s.width, 1, 1); }
 
 template <typename T>
 using im2col_fn = void(const T* x, T* columns, const ConvolutionShape& shape);

@@ -140,7 +140,7 @@ void clear(T* workspace, std::int64_t size) {
 template <typename V>
 void conv2d_depthwise(const typename V::Element* x, const typename V::Element* weights, typename V::Element* y,
                       const ConvolutionShape& s, typename V::Element* workspace) {
-  const DepthwisePlane plane = plane_of(s, s.out_height, s.out_width, s.stride_h, s.stride_w);
+  const DepthwisePlane plane = plane_of_x(s);
   const Reading reading(s, plane, s.stride_h);
   const Placement at{s.height, s.width, 1, 1, s.pad_h, s.pad_w};
   const std::int64_t per_input = s.out_channels / s.channels, taps = s.kernel_height * s.kernel_width;
@@ -179,7 +179,7 @@ template <typename V>
 void conv2d_backward_data_depthwise(const typename V::Element* dy, const typename V::Element* weights,
                                     typename V::Element* dx, const ConvolutionShape& s, typename V::Element* workspace) {
   using T = typename V::Element;
-  const DepthwisePlane plane = plane_of(s, s.height, s.width, 1, 1);
+  const DepthwisePlane plane = plane_of_dy(s);
   const Reading reading(s, plane, 1);
   const Placement at{s.out_height,
                      s.out_width,
@@ -257,7 +257,7 @@ void conv2d_backward_weights_depthwise(const typename V::Element* dy, const type
                                        typename V::Element* dweights, const ConvolutionShape& s,
                                        typename V::Element* workspace) {
   using T = typename V::Element;
-  const DepthwisePlane plane = plane_of(s, s.out_height, s.out_width, s.stride_h, s.stride_w);
+  const DepthwisePlane plane = plane_of_x(s);
   const Reading reading(s, plane, s.stride_h);
   const Placement at{s.height, s.width, 1, 1, s.pad_h, s.pad_w};
   const std::int64_t per_input = s.out_channels / s.channels, taps = s.kernel_height * s.kernel_width;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "gemm/tile.h"
+#include "layout/generic.h"
 #include "winograd/transforms.h"
 #include "winograd/winograd.h"
 
@@ -15,11 +16,19 @@ struct Frame {
   std::int64_t rows, columns;              // of the blocked one
 };
 
+inline Frame input_frame(const WinogradShape& s, const WinogradPieces& pieces) {
+  return {s.channels, s.height, s.width, s.pad_h, s.pad_w, 4 * pieces.tile_rows + 2, 4 * pieces.tile_columns + 2};
+}
+
+inline Frame output_frame(const WinogradShape& s, const WinogradPieces& pieces) {
+  return {s.out_channels, s.out_height, s.out_width, 0, 0, 4 * pieces.tile_rows, 4 * pieces.tile_columns};
+}
+
 // [C][H][W] into [C / 16][rows][columns][16], zeros around it and in the missing channels.
 template <typename T>
 void to_blocks(const T* plain, T* blocked, const Frame& frame) {
   for (std::int64_t first = 0; first < frame.channels; first += kBlock) {
-    const int count = frame.channels - first < kBlock ? static_cast<int>(frame.channels - first) : kBlock;
+    const std::int64_t count = frame.channels - first < kBlock ? frame.channels - first : kBlock;
     for (std::int64_t row = 0; row < frame.rows; ++row) {
       T* to = blocked + row * frame.columns * kBlock;
       const std::int64_t h = row - frame.above;
@@ -31,15 +40,9 @@ void to_blocks(const T* plain, T* blocked, const Frame& frame) {
       for (std::int64_t i = 0; i < begin * kBlock; ++i) to[i] = T(0);
       for (std::int64_t i = end * kBlock; i < frame.columns * kBlock; ++i) to[i] = T(0);
       const T* from = plain + (first * frame.height + h) * frame.width - frame.left;
-      for (std::int64_t column = begin; column < end; column += kBlock) {
-        const std::int64_t stop = column + kBlock < end ? column + kBlock : end;
-        for (int c = 0; c < count; ++c) {
-          const T* line = from + c * frame.height * frame.width;
-          for (std::int64_t w = column; w < stop; ++w) to[w * kBlock + c] = line[w];
-        }
-        for (int c = count; c < kBlock; ++c) {
-          for (std::int64_t w = column; w < stop; ++w) to[w * kBlock + c] = T(0);
-        }
+      for (std::int64_t column = begin; column < end; column += kTilePixels) {
+        const std::int64_t pixels = end - column < kTilePixels ? end - column : kTilePixels;
+        tile_to_lanes<T>(from + column, to + column * kBlock, frame.height * frame.width, count, pixels, kBlock);
       }
     }
     blocked += frame.rows * frame.columns * kBlock;
@@ -50,16 +53,13 @@ void to_blocks(const T* plain, T* blocked, const Frame& frame) {
 template <typename T>
 void from_blocks(const T* blocked, T* plain, const Frame& frame) {
   for (std::int64_t first = 0; first < frame.channels; first += kBlock) {
-    const int count = frame.channels - first < kBlock ? static_cast<int>(frame.channels - first) : kBlock;
+    const std::int64_t count = frame.channels - first < kBlock ? frame.channels - first : kBlock;
     for (std::int64_t h = 0; h < frame.height; ++h) {
       const T* from = blocked + h * frame.columns * kBlock;
       T* to = plain + (first * frame.height + h) * frame.width;
-      for (std::int64_t column = 0; column < frame.width; column += kBlock) {
-        const std::int64_t stop = column + kBlock < frame.width ? column + kBlock : frame.width;
-        for (int c = 0; c < count; ++c) {
-          T* line = to + c * frame.height * frame.width;
-          for (std::int64_t w = column; w < stop; ++w) line[w] = from[w * kBlock + c];
-        }
+      for (std::int64_t column = 0; column < frame.width; column += kTilePixels) {
+        const std::int64_t pixels = frame.width - column < kTilePixels ? frame.width - column : kTilePixels;
+        tile_to_rows<T>(from + column * kBlock, to + column, frame.height * frame.width, count, pixels, kBlock);
       }
     }
     blocked += frame.rows * frame.columns * kBlock;
@@ -163,8 +163,7 @@ void convolve(const typename V::Element* x, typename V::Element* y, const Winogr
   T* result = image + pieces.image;
   T* inputs = result + pieces.result;
   T* outputs = inputs + 36 * pieces.inputs_apart;
-  const Frame in{s.channels, s.height, s.width, s.pad_h, s.pad_w, 4 * pieces.tile_rows + 2, 4 * pieces.tile_columns + 2};
-  const Frame out{s.out_channels, s.out_height, s.out_width, 0, 0, 4 * pieces.tile_rows, 4 * pieces.tile_columns};
+  const Frame in = input_frame(s, pieces), out = output_frame(s, pieces);
   const std::int64_t total = s.batch * pieces.tiles();
   const std::int64_t x_apart = s.channels * s.height * s.width, y_apart = s.out_channels * s.out_height * s.out_width;
   weights_to_matrices<V, WeightTransform>(kernels, weights, pieces.weights_apart);
@@ -265,8 +264,7 @@ void conv2d_backward_weights_winograd(const typename V::Element* dy, const typen
   T* grads = image + pieces.image;
   T* inputs = grads + pieces.result;
   T* outputs = inputs + 36 * pieces.inputs_apart;
-  const Frame in{s.channels, s.height, s.width, s.pad_h, s.pad_w, 4 * pieces.tile_rows + 2, 4 * pieces.tile_columns + 2};
-  const Frame out{s.out_channels, s.out_height, s.out_width, 0, 0, 4 * pieces.tile_rows, 4 * pieces.tile_columns};
+  const Frame in = input_frame(s, pieces), out = output_frame(s, pieces);
   const std::int64_t total = s.batch * pieces.tiles();
   for (std::int64_t begin = 0; begin < total; begin += s.tiles_a_chunk) {
     const std::int64_t count = total - begin < s.tiles_a_chunk ? total - begin : s.tiles_a_chunk;
