@@ -11,7 +11,6 @@ when first used, as is `checkpoint`.
 from __future__ import annotations
 
 import importlib
-import os as _os
 from math import e as e
 from math import inf as inf
 from math import nan as nan
@@ -29,6 +28,7 @@ from dtrain.autograd.function import Function as Function
 from dtrain.base import errors as errors
 from dtrain.base import module_names as _module_names
 from dtrain.base import names as names
+from dtrain.base.cores import num_threads as _num_threads
 from dtrain.base.cores import set_num_threads as _set_num_threads
 from dtrain.base.cuda import device_count as device_count
 from dtrain.base.cuda import is_cuda_available as is_cuda_available
@@ -109,6 +109,7 @@ from dtrain import nn as nn
 from dtrain import optim as optim
 from dtrain import passes as passes
 from dtrain.core.graph_passes import graph_passes as graph_passes
+from dtrain.kernels.policy import choose_anew as _choose_anew
 from dtrain.ops.random_from import bernoulli as bernoulli
 from dtrain.ops.random_from import normal as normal
 
@@ -143,12 +144,12 @@ def set_num_threads(number: int) -> None:
     if number < 1:
         raise ValueError(errors.expected("set_num_threads", "a number of at least 1", repr(number)))
     _set_num_threads(number)
+    _choose_anew()  # what BLAS computes costs less with more threads
 
 
 def get_num_threads() -> int:
     """How many threads libraries of the CPU compute with: OMP_NUM_THREADS, else the cores that this process may use."""
-    given = _os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdigit() else len(_os.sched_getaffinity(0))
+    return _num_threads()
 
 
 def is_tensor(value: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dtrain.base.cores import num_threads
 from dtrain.kernels.convolution_shape import convolution_shape
 from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.problem import Problem
@@ -12,12 +13,18 @@ _BLAS_VECTOR_BYTES = 32  # BLAS knows its processor, whatever our own kernels we
 
 
 def im2col_cost(isa: str) -> Callable[[Problem], float]:
-    """Columns are written and read again, then multiplied by BLAS."""
+    """Columns are written, packed and read again, then multiplied by BLAS, on all its threads.
+
+    How much more than one vector a product or a column takes was measured (Zen 4); gradients of weights multiply
+    columns across.
+    """
     vector = INSTRUCTION_SETS[isa].vector_bytes
 
     def cost(problem: Problem) -> float:
         shape, itemsize = convolution_shape(problem), problem.inputs[0].dtype.itemsize
         columns = 0 if shape.is_pointwise else shape.batch * shape.pixels * shape.taps
-        return itemsize * (2 * columns / vector + shape.macs / _BLAS_VECTOR_BYTES)
+        moves, products = (24, 1.3) if problem.op == "conv2d_backward_weights" else (12, 1.2)
+        multiplied = products * shape.macs / _BLAS_VECTOR_BYTES / num_threads()
+        return itemsize * (moves * columns / vector + multiplied) + shape.weights
 
     return cost

@@ -95,9 +95,14 @@ def set_policy(policy: Policy) -> Policy:
     before = current_policy()
     _current = policy
     if policy != before:
-        for forget in _listeners:
-            forget()
+        choose_anew()
     return before
+
+
+def choose_anew() -> None:
+    """Drop the choices made so far: what they went by has changed."""
+    for forget in _listeners:
+        forget()
 
 
 @contextmanager

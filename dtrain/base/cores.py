@@ -65,6 +65,12 @@ def share_of_cores(mine: Collection[int], num_cores: int, masks: Iterable[Collec
     return max(1, min(len(own), num_cores) // max(sharing, 1))
 
 
+def num_threads() -> int:
+    """How many threads libraries of the CPU compute with: OMP_NUM_THREADS, else the cores that this process may use."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
+
+
 def set_num_threads(count: int) -> list[str]:
     """Let libraries compute with `count` threads: those loaded already by a call, later ones and children by variables.
 

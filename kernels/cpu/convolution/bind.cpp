@@ -1,4 +1,5 @@
 #include "convolution/convolution.h"
+#include "convolution/direct_shape.h"
 #include "binding/table.h"
 
 namespace dtrain {
@@ -72,7 +73,7 @@ ConvolutionShape read_depthwise(Call& call, Sizes x, Sizes weights, Sizes y) {
 
 // A plane, and 16 numbers a tap.
 template <typename T>
-T* take_workspace(Call& call, const ConvolutionShape& s, const DepthwisePlane& plane) {
+T* take_workspace(Call& call, const ConvolutionShape& s, const PaddedPlane& plane) {
   return call.workspace<T>(plane.size() + 16 * s.kernel_height * s.kernel_width);
 }
 
@@ -109,6 +110,58 @@ auto bind_conv2d_backward_weights_depthwise(Call& call, conv2d_backward_weights_
   return [=] {
     ReleaseGil unlocked(dy.size * sizeof(T) * 4);
     kernel(dy.data, x.data, dweights.data, shape, workspace);
+  };
+}
+
+// The checks all three direct kernels share: x[N,C,H,W], w[O,C/G,KH,KW], y[N,O,OH,OW].
+ConvolutionShape read_direct(Call& call, Sizes x, Sizes weights, Sizes y) {
+  const ConvolutionShape shape = read_shape(call, x, weights[0], weights[2], weights[3]);
+  const std::int64_t groups = call.integer("groups");
+  call.expect(groups > 0 && shape.channels == groups * weights[1] && weights[0] % groups == 0 && weights[1] > 0 &&
+                  weights[0] > 0,
+              "groups that divide the channels, and weights[O,C/G,KH,KW]");
+  call.expect(y[0] == shape.batch && y[1] == shape.out_channels && y[2] == shape.out_height && y[3] == shape.out_width &&
+                  y[2] > 0 && y[3] > 0,
+              "y[N,O,OH,OW] of at least one pixel");
+  return shape;
+}
+
+template <typename T>
+auto bind_conv2d_direct(Call& call, conv2d_direct_fn<T>* kernel) {
+  const auto x = call.input<T>(0, 4), weights = call.input<T>(1, 4);
+  const auto y = call.output<T>(0, 4);
+  const ConvolutionShape shape = read_direct(call, x.shape, weights.shape, y.shape);
+  const DirectShape direct = forward_shape(shape, call.integer("groups"));
+  T* workspace = call.workspace<T>(DirectPieces(direct, sizeof(T)).total());
+  return [=] {
+    ReleaseGil unlocked(y.size * sizeof(T) * 4);
+    kernel(x.data, weights.data, y.data, shape, direct, workspace);
+  };
+}
+
+template <typename T>
+auto bind_conv2d_backward_data_direct(Call& call, conv2d_backward_data_direct_fn<T>* kernel) {
+  const auto dy = call.input<T>(0, 4), weights = call.input<T>(1, 4);
+  const auto dx = call.output<T>(0, 4);
+  const ConvolutionShape shape = read_direct(call, dx.shape, weights.shape, dy.shape);
+  const DirectShape direct = backward_shape(shape, call.integer("groups"));
+  T* workspace = call.workspace<T>(DirectPieces(direct, sizeof(T)).total());
+  return [=] {
+    ReleaseGil unlocked(dy.size * sizeof(T) * 4);
+    kernel(dy.data, weights.data, dx.data, shape, direct, workspace);
+  };
+}
+
+template <typename T>
+auto bind_conv2d_backward_weights_direct(Call& call, conv2d_backward_weights_direct_fn<T>* kernel) {
+  const auto dy = call.input<T>(0, 4), x = call.input<T>(1, 4);
+  const auto dweights = call.output<T>(0, 4);
+  const ConvolutionShape shape = read_direct(call, x.shape, dweights.shape, dy.shape);
+  const DirectShape direct = forward_shape(shape, call.integer("groups"));
+  T* workspace = call.workspace<T>(DirectWeightsPieces(direct).total());
+  return [=] {
+    ReleaseGil unlocked(dy.size * sizeof(T) * 4);
+    kernel(dy.data, x.data, dweights.data, shape, direct, workspace);
   };
 }
 

@@ -16,25 +16,25 @@ struct ConvolutionShape {
   std::int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
 };
 
-// What depthwise outputs read, in its zeros: [rows][phases][pitch], where column c is number c / phases of phase
+// What outputs read of a channel, in its zeros: [rows][phases][pitch], where column c is number c / phases of phase
 // c % phases.
-struct DepthwisePlane {
+struct PaddedPlane {
   std::int64_t rows, phases, pitch;
   std::int64_t size() const { return rows * phases * pitch; }
 };
 
 // For `height` × `width` outputs a step apart. kernels/depthwise.py says the same.
-inline DepthwisePlane plane_for(const ConvolutionShape& s, std::int64_t height, std::int64_t width, std::int64_t step_h,
+inline PaddedPlane plane_for(const ConvolutionShape& s, std::int64_t height, std::int64_t width, std::int64_t step_h,
                                std::int64_t step_w) {
   const std::int64_t reach = (s.kernel_width - 1) * s.dilation_w / step_w;
   return {(height - 1) * step_h + (s.kernel_height - 1) * s.dilation_h + 1, step_w, (width + 15) / 16 * 16 + reach + 16};
 }
 
 // What y reads of x, and what dx reads of a dy that is spread by the stride.
-inline DepthwisePlane plane_of_x(const ConvolutionShape& s) {
+inline PaddedPlane plane_of_x(const ConvolutionShape& s) {
   return plane_for(s, s.out_height, s.out_width, s.stride_h, s.stride_w);
 }
-inline DepthwisePlane plane_of_dy(const ConvolutionShape& s) { return plane_for(s, s.height, s.width, 1, 1); }
+inline PaddedPlane plane_of_dy(const ConvolutionShape& s) { return plane_for(s, s.height, s.width, 1, 1); }
 
 template <typename T>
 using im2col_fn = void(const T* x, T* columns, const ConvolutionShape& shape);

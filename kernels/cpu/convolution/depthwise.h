@@ -5,60 +5,17 @@
 // taps and written once.
 #pragma once
 
-#include <cstring>  // memset
-
 #include "convolution/convolution.h"
 #include "convolution/generic.h"
+#include "convolution/plane.h"
 #include "simd/loop.h"
 
 namespace dtrain {
 namespace {
 
-// Where a plain image stands in its zeros: pixel (h, w) at (h·apart_h + above, w·apart_w + left).
-struct Placement {
-  std::int64_t height, width, apart_h, apart_w, above, left;
-};
-
-// What lies outside of the plane is read by nobody.
-template <typename V>
-void place(const typename V::Element* from, const Placement& at, typename V::Element* to, const DepthwisePlane& plane) {
-  using T = typename V::Element;
-  const std::int64_t columns = plane.phases * plane.pitch;
-  std::int64_t begin = 0, end = at.width;
-  while (begin < end && begin * at.apart_w + at.left < 0) ++begin;
-  while (end > begin && (end - 1) * at.apart_w + at.left >= columns) --end;
-  for (std::int64_t h = 0; h < at.height; ++h) {
-    const std::int64_t row = h * at.apart_h + at.above;
-    if (row < 0 || row >= plane.rows) continue;
-    const T* line = from + h * at.width;
-    T* target = to + row * columns;
-    if (plane.phases == 1 && at.apart_w == 1) {
-      // Zeros behind the end of a row are zeros of the plane; whole vectors are what loads soon find again.
-      T* row_of_plane = target + begin + at.left;
-      const std::int64_t room = columns - begin - at.left - V::width;
-      for_each_vector<V>(end - begin, [&](std::int64_t w, auto lane) {
-        const V numbers = lane.load(line + begin + w);
-        if (w <= room) {
-          numbers.store(row_of_plane + w);
-        } else {
-          lane.store(numbers, row_of_plane + w);
-        }
-      });
-    } else if (plane.phases == 1) {
-      for (std::int64_t w = begin; w < end; ++w) target[w * at.apart_w + at.left] = line[w];
-    } else {
-      std::int64_t phase = (begin + at.left) % plane.phases, number = (begin + at.left) / plane.phases;
-      for (std::int64_t w = begin; w < end; ++w) {
-        target[phase * plane.pitch + number] = line[w];
-        if (++phase == plane.phases) phase = 0, ++number;
-      }
-    }
-  }
-}
-
 // How outputs read a plane: output (h, w), through tap (i, j), at row h·step + i·dilation, number w + offset(j).
 struct Reading {
-  Reading(const ConvolutionShape& s, const DepthwisePlane& plane, std::int64_t step_h)
+  Reading(const ConvolutionShape& s, const PaddedPlane& plane, std::int64_t step_h)
       : row(plane.phases * plane.pitch), step(step_h), dilation(s.dilation_h), apart(s.dilation_w), plane_(plane) {}
   std::int64_t offset(std::int64_t j) const {
     return j * apart % plane_.phases * plane_.pitch + j * apart / plane_.phases;
@@ -68,7 +25,7 @@ struct Reading {
   std::int64_t row, step, dilation, apart;
 
  private:
-  const DepthwisePlane& plane_;
+  const PaddedPlane& plane_;
 };
 
 // ROWS rows of outputs at once through a dense K×K kernel: a row of the plane is loaded once for all that see it.
@@ -132,15 +89,10 @@ void convolve_plane(const typename V::Element* plane, const Reading& reading, co
   }
 }
 
-template <typename T>
-void clear(T* workspace, std::int64_t size) {
-  std::memset(workspace, 0, static_cast<std::size_t>(size) * sizeof(T));
-}
-
 template <typename V>
 void conv2d_depthwise(const typename V::Element* x, const typename V::Element* weights, typename V::Element* y,
                       const ConvolutionShape& s, typename V::Element* workspace) {
-  const DepthwisePlane plane = plane_of_x(s);
+  const PaddedPlane plane = plane_of_x(s);
   const Reading reading(s, plane, s.stride_h);
   const Placement at{s.height, s.width, 1, 1, s.pad_h, s.pad_w};
   const std::int64_t per_input = s.out_channels / s.channels, taps = s.kernel_height * s.kernel_width;
@@ -157,29 +109,13 @@ void conv2d_depthwise(const typename V::Element* x, const typename V::Element* w
   }
 }
 
-// dx += or = the taps of one plane of dy, one after another, each where it falls on dx: zeros are multiplied with nothing.
-template <typename T>
-void spread_plane(const T* dy, const T* weights, T* dx, const ConvolutionShape& s, bool adds) {
-  if (!adds) std::memset(dx, 0, static_cast<std::size_t>(s.height * s.width) * sizeof(T));
-  for (std::int64_t i = 0; i < s.kernel_height; ++i) {
-    for (std::int64_t j = 0; j < s.kernel_width; ++j, ++weights) {
-      const Tap tap(s, i, j);
-      for (std::int64_t row = tap.rows.begin; row < tap.rows.end; ++row) {
-        const T* from = dy + tap.output(s, row);
-        T* to = dx + tap.input(s, row);
-        for (std::int64_t k = 0; k < tap.count(); ++k) to[k * s.stride_w] += *weights * from[k];
-      }
-    }
-  }
-}
-
 // dx is dy, spread by the stride into zeros, through the kernel turned by 180°. A weight that is not finite must not
 // meet those zeros: 0 · ∞ is NaN.
 template <typename V>
 void conv2d_backward_data_depthwise(const typename V::Element* dy, const typename V::Element* weights,
                                     typename V::Element* dx, const ConvolutionShape& s, typename V::Element* workspace) {
   using T = typename V::Element;
-  const DepthwisePlane plane = plane_of_dy(s);
+  const PaddedPlane plane = plane_of_dy(s);
   const Reading reading(s, plane, 1);
   const Placement at{s.out_height,
                      s.out_width,
@@ -257,7 +193,7 @@ void conv2d_backward_weights_depthwise(const typename V::Element* dy, const type
                                        typename V::Element* dweights, const ConvolutionShape& s,
                                        typename V::Element* workspace) {
   using T = typename V::Element;
-  const DepthwisePlane plane = plane_of_x(s);
+  const PaddedPlane plane = plane_of_x(s);
   const Reading reading(s, plane, s.stride_h);
   const Placement at{s.height, s.width, 1, 1, s.pad_h, s.pad_w};
   const std::int64_t per_input = s.out_channels / s.channels, taps = s.kernel_height * s.kernel_width;

@@ -1,5 +1,7 @@
-// im2col and col2im over a vector type.
+// im2col and col2im over a vector type, and the taps of a gradient one by one.
 #pragma once
+
+#include <cstring>  // memset
 
 #include "convolution/convolution.h"
 #include "simd/loop.h"
@@ -114,6 +116,22 @@ void col2im(const typename V::Element* columns, typename V::Element* dx, const C
           }
           columns += outputs;
         }
+      }
+    }
+  }
+}
+
+// dx += or = the taps of one plane of dy, one after another, each where it falls on dx: zeros are multiplied with nothing.
+template <typename T>
+void spread_plane(const T* dy, const T* weights, T* dx, const ConvolutionShape& s, bool adds) {
+  if (!adds) std::memset(dx, 0, static_cast<std::size_t>(s.height * s.width) * sizeof(T));
+  for (std::int64_t i = 0; i < s.kernel_height; ++i) {
+    for (std::int64_t j = 0; j < s.kernel_width; ++j, ++weights) {
+      const Tap tap(s, i, j);
+      for (std::int64_t row = tap.rows.begin; row < tap.rows.end; ++row) {
+        const T* from = dy + tap.output(s, row);
+        T* to = dx + tap.input(s, row);
+        for (std::int64_t k = 0; k < tap.count(); ++k) to[k * s.stride_w] += *weights * from[k];
       }
     }
   }

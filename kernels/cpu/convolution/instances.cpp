@@ -1,4 +1,6 @@
 #include "convolution/depthwise.h"
+#include "convolution/direct.h"
+#include "convolution/direct_weights.h"
 #include "convolution/generic.h"
 
 #define DTRAIN_KERNELS "convolution/kernels.inc"

@@ -2,11 +2,12 @@
 //
 //   C[r][n] (+)= Σ_k A[r][k] · B[k][n]       r < ROWS, n < 16 · BLOCKS
 //
-// B and C have their columns in blocks: [block][k][16] and [block][row][16]. A is read one number at a time, from either
-// of two orders, so that the same images serve as A and as B, and a product may sum over channels or over pixels:
+// B and C have their columns in blocks: [block][k][16] and [block][row][16]. A is read one number at a time, from one of
+// three orders, so that the same images serve as A and as B, and a product may sum over channels or over pixels:
 //
-//   kRowsApart   A = [k / 16][row][16]   the sum runs along the 16, and over `outer` blocks that lie `a_jump` apart
-//   kSumApart    A = [k][16]             the rows are the 16; `outer` · 16 + `inner` numbers are summed
+//   AlongBlocks   A = [k / 16][row][16]   the sum runs along the 16, over blocks that lie anywhere
+//   AcrossBlocks  A = [k][16]             the rows are the 16; k runs over pixels, row by row of an image
+//   AtOffsets     A = a table of places   the rows lie side by side at each: outputs of a row of an image
 //
 // All distances inside a tile are constants, which become displacements of instructions: a tile of 14 rows needs one
 // pointer and not 14. The register tile is that of Goto and van de Geijn (2008); to sum over blocks that lie anywhere is
@@ -15,14 +16,61 @@
 
 #include <cstdint>
 
+#include "layout/layout.h"
+
 #define DTRAIN_UNROLL _Pragma("GCC unroll 16")
 
 namespace dtrain {
 namespace {
 
-constexpr int kBlock = 16;  // columns that lie together, whatever the vectors: f32 of AVX-512
+// Each `walk` calls step(at) for k = 0, 1, …: row r of the tile is at[r · kApart].
+template <typename T>
+struct AlongBlocks {
+  static constexpr int kApart = kBlock;
+  const T* at;
+  std::int64_t jump, blocks;
 
-enum class Order { kRowsApart, kSumApart };
+  AlongBlocks from_row(std::int64_t row) const { return {at + row * kApart, jump, blocks}; }
+  template <typename Step>
+  __attribute__((always_inline)) void walk(const Step& step) const {
+    const T* from = at;
+    for (std::int64_t block = 0; block < blocks; ++block, from += jump) {
+      for (int k = 0; k < kBlock; ++k) step(from + k);
+    }
+  }
+};
+
+template <typename T>
+struct AcrossBlocks {
+  static constexpr int kApart = 1;
+  const T* at;
+  std::int64_t length;             // numbers of a run, 16 apart
+  std::int64_t runs = 1, jump = 0;
+
+  AcrossBlocks from_row(std::int64_t row) const { return {at + row, length, runs, jump}; }
+  template <typename Step>
+  __attribute__((always_inline)) void walk(const Step& step) const {
+    const T* begin = at;
+    for (std::int64_t run = 0; run < runs; ++run, begin += jump) {
+      const T* from = begin;
+      for (std::int64_t k = 0; k < length; ++k, from += kBlock) step(from);
+    }
+  }
+};
+
+template <typename T>
+struct AtOffsets {
+  static constexpr int kApart = 1;
+  const T* at;
+  const std::int64_t* offsets;
+  std::int64_t count;
+
+  AtOffsets from_row(std::int64_t row) const { return {at + row, offsets, count}; }
+  template <typename Step>
+  __attribute__((always_inline)) void walk(const Step& step) const {
+    for (std::int64_t k = 0; k < count; ++k) step(at + offsets[k]);
+  }
+};
 
 // How much of the registers a tile takes: accumulators, one row of B, and one number of A in all lanes.
 template <typename V>
@@ -33,84 +81,75 @@ struct RegisterTile {
   static constexpr int rows = (registers - 2) / (vectors * blocks) - 1 > 0 ? (registers - 2) / (vectors * blocks) - 1 : 1;
 };
 
-template <typename V, int ROWS, int BLOCKS, Order ORDER>
-__attribute__((always_inline)) inline void multiply_tile(const typename V::Element* a, std::int64_t a_jump,
-                                                         const typename V::Element* b, std::int64_t b_jump,
-                                                         std::int64_t outer, std::int64_t inner,
+template <typename V, int ROWS, int BLOCKS, typename A>
+__attribute__((always_inline)) inline void multiply_tile(const A& a, const typename V::Element* b, std::int64_t b_jump,
                                                          typename V::Element* c, std::int64_t c_jump, bool adds) {
+  using T = typename V::Element;
   constexpr int kVectors = kBlock / V::width;
-  constexpr int kRow = ORDER == Order::kRowsApart ? kBlock : 1;
-  constexpr int kStep = ORDER == Order::kRowsApart ? 1 : kBlock;
   V sum[ROWS][BLOCKS * kVectors];
   DTRAIN_UNROLL
   for (int r = 0; r < ROWS; ++r) {
     DTRAIN_UNROLL
     for (int v = 0; v < BLOCKS * kVectors; ++v) sum[r][v] = V::zero();
   }
-  const auto step = [&](const typename V::Element* at, const typename V::Element* row) {
+  a.walk([&](const T* at) __attribute__((always_inline)) {
     V columns[BLOCKS * kVectors];
     DTRAIN_UNROLL
     for (int v = 0; v < BLOCKS * kVectors; ++v) {
-      columns[v] = V::load(row + v / kVectors * b_jump + v % kVectors * V::width);
+      columns[v] = V::load(b + v / kVectors * b_jump + v % kVectors * V::width);
     }
     DTRAIN_UNROLL
     for (int r = 0; r < ROWS; ++r) {
-      const V number(at[r * kRow]);
+      const V number(at[r * A::kApart]);
       DTRAIN_UNROLL
       for (int v = 0; v < BLOCKS * kVectors; ++v) sum[r][v] = fma(number, columns[v], sum[r][v]);
     }
-  };
-  for (std::int64_t block = 0; block < outer; ++block) {
-    const typename V::Element* at = a + block * a_jump;
-    for (int k = 0; k < kBlock; ++k, at += kStep, b += kBlock) step(at, b);
-  }
-  a += outer * a_jump;
-  for (std::int64_t k = 0; k < inner; ++k, a += kStep, b += kBlock) step(a, b);
+    b += kBlock;
+  });
   DTRAIN_UNROLL
   for (int r = 0; r < ROWS; ++r) {
     DTRAIN_UNROLL
     for (int v = 0; v < BLOCKS * kVectors; ++v) {
-      typename V::Element* to = c + v / kVectors * c_jump + r * kBlock + v % kVectors * V::width;
+      T* to = c + v / kVectors * c_jump + r * kBlock + v % kVectors * V::width;
       (adds ? sum[r][v] + V::load(to) : sum[r][v]).store(to);
     }
   }
 }
 
 // A tile of at most RegisterTile<V>::rows rows: one function for each count, so that each has its loops unrolled.
-template <typename V, int BLOCKS, Order ORDER, int ROWS = RegisterTile<V>::rows>
-inline void multiply_rows(int rows, const typename V::Element* a, std::int64_t a_jump, const typename V::Element* b,
-                          std::int64_t b_jump, std::int64_t outer, std::int64_t inner, typename V::Element* c,
-                          std::int64_t c_jump, bool adds) {
+template <typename V, int BLOCKS, int ROWS = RegisterTile<V>::rows, typename A>
+inline void multiply_rows(int rows, const A& a, const typename V::Element* b, std::int64_t b_jump,
+                          typename V::Element* c, std::int64_t c_jump, bool adds) {
   if constexpr (ROWS > 0) {
     if (rows == ROWS) {
-      multiply_tile<V, ROWS, BLOCKS, ORDER>(a, a_jump, b, b_jump, outer, inner, c, c_jump, adds);
+      multiply_tile<V, ROWS, BLOCKS>(a, b, b_jump, c, c_jump, adds);
     } else {
-      multiply_rows<V, BLOCKS, ORDER, ROWS - 1>(rows, a, a_jump, b, b_jump, outer, inner, c, c_jump, adds);
+      multiply_rows<V, BLOCKS, ROWS - 1>(rows, a, b, b_jump, c, c_jump, adds);
     }
   }
 }
 
-// [rows][16 · column_blocks] in tiles. Rows are divided evenly, since a tile of two leaves the multipliers waiting.
-//
-// Order::kRowsApart: A = [outer][a_jump], `inner` = 0. Order::kSumApart: A = [k][16] and at most 16 rows.
-template <typename V, Order ORDER>
-void multiply(std::int64_t rows, std::int64_t column_blocks, const typename V::Element* a, std::int64_t a_jump,
-              const typename V::Element* b, std::int64_t b_jump, std::int64_t outer, std::int64_t inner,
-              typename V::Element* c, std::int64_t c_jump, bool adds) {
+// How many of `rows` rows the next tile takes, `row` of them having been taken by `tile` of `tiles`: even parts, since a
+// tile of two rows leaves the multipliers waiting.
+inline int rows_of_tile(std::int64_t rows, std::int64_t tiles, std::int64_t tile, std::int64_t row) {
+  return static_cast<int>((rows - row + tiles - tile - 1) / (tiles - tile));
+}
+
+// [rows][16 · column_blocks] in tiles.
+template <typename V, typename A>
+void multiply(std::int64_t rows, std::int64_t column_blocks, const A& a, const typename V::Element* b,
+              std::int64_t b_jump, typename V::Element* c, std::int64_t c_jump, bool adds) {
   constexpr int kRows = RegisterTile<V>::rows, kBlocks = RegisterTile<V>::blocks;
-  constexpr int kRow = ORDER == Order::kRowsApart ? kBlock : 1;
   const std::int64_t tiles = (rows + kRows - 1) / kRows;
   for (std::int64_t block = 0; block < column_blocks; block += kBlocks) {
-    const bool is_whole = column_blocks - block >= kBlocks;
-    const typename V::Element* columns = b + block * b_jump;
     std::int64_t row = 0;
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
-      const int count = static_cast<int>((rows - row + tiles - tile - 1) / (tiles - tile));
+      const int count = rows_of_tile(rows, tiles, tile, row);
       typename V::Element* to = c + block * c_jump + row * kBlock;
-      if (is_whole) {
-        multiply_rows<V, kBlocks, ORDER>(count, a + row * kRow, a_jump, columns, b_jump, outer, inner, to, c_jump, adds);
+      if (column_blocks - block >= kBlocks) {
+        multiply_rows<V, kBlocks>(count, a.from_row(row), b + block * b_jump, b_jump, to, c_jump, adds);
       } else {
-        multiply_rows<V, 1, ORDER>(count, a + row * kRow, a_jump, columns, b_jump, outer, inner, to, c_jump, adds);
+        multiply_rows<V, 1>(count, a.from_row(row), b + block * b_jump, b_jump, to, c_jump, adds);
       }
       row += count;
     }

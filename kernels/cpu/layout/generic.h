@@ -1,7 +1,4 @@
-// Transposes of [channels of one block][pixels] and [pixels][lanes], a few pixels at a time.
-//
-// On the side of x a row of a tile is contiguous, and the whole of a tile on the blocked side stays in the first cache:
-// 16 pixels of 16 lanes are 1 KiB.
+// Transposes of [channels of one block][pixels] and [pixels][lanes], in squares of registers.
 #pragma once
 
 #include "layout/layout.h"
@@ -9,25 +6,52 @@
 namespace dtrain {
 namespace {
 
-constexpr std::int64_t kTilePixels = 16;
-
-template <typename T>
-void tile_to_lanes(const T* x, T* lanes, std::int64_t pixels, std::int64_t channels, std::int64_t count,
-                   std::int64_t block) {
-  for (std::int64_t c = 0; c < channels; ++c) {
-    for (std::int64_t p = 0; p < count; ++p) lanes[p * block + c] = x[c * pixels + p];
-  }
-  for (std::int64_t c = channels; c < block; ++c) {
-    for (std::int64_t p = 0; p < count; ++p) lanes[p * block + c] = T(0);
+// to[c][r] = from[r][c] of `rows` × `columns` numbers. Rows of `to` are filled with zeros up to `filled` numbers: the
+// rows, or more, in whole vectors.
+template <typename V>
+void transpose(const typename V::Element* from, std::int64_t from_apart, std::int64_t rows, std::int64_t columns,
+               typename V::Element* to, std::int64_t to_apart, std::int64_t filled) {
+  for (std::int64_t r = 0; r < filled; r += V::width) {
+    const std::int64_t height = rows - r < V::width ? rows - r : V::width;
+    const bool is_full = filled - r >= V::width;
+    for (std::int64_t c = 0; c < columns; c += V::width) {
+      const std::int64_t width = columns - c < V::width ? columns - c : V::width;
+      V square[V::width];
+      if (height == V::width && width == V::width) {
+#pragma GCC unroll 16
+        for (int i = 0; i < V::width; ++i) square[i] = V::load(from + (r + i) * from_apart + c);
+      } else {
+        for (int i = 0; i < V::width; ++i) {
+          square[i] = i >= height        ? V::zero()
+                      : width < V::width ? V::load_partial(from + (r + i) * from_apart + c, static_cast<int>(width))
+                                         : V::load(from + (r + i) * from_apart + c);
+        }
+      }
+      V::transpose(square);
+      if (is_full && width == V::width) {
+#pragma GCC unroll 16
+        for (int i = 0; i < V::width; ++i) square[i].store(to + (c + i) * to_apart + r);
+      } else if (is_full) {
+        for (int i = 0; i < width; ++i) square[i].store(to + (c + i) * to_apart + r);
+      } else {
+        for (int i = 0; i < width; ++i) square[i].store_partial(to + (c + i) * to_apart + r, static_cast<int>(filled - r));
+      }
+    }
   }
 }
 
-template <typename T>
-void tile_to_rows(const T* lanes, T* x, std::int64_t pixels, std::int64_t channels, std::int64_t count,
-                  std::int64_t block) {
-  for (std::int64_t c = 0; c < channels; ++c) {
-    for (std::int64_t p = 0; p < count; ++p) x[c * pixels + p] = lanes[p * block + c];
-  }
+// Pixels of `channels` rows that lie `pixels` apart into lanes, zeros in the missing ones.
+template <typename V>
+void tile_to_lanes(const typename V::Element* x, typename V::Element* lanes, std::int64_t pixels, std::int64_t channels,
+                   std::int64_t count, std::int64_t block) {
+  transpose<V>(x, pixels, channels, count, lanes, block, block);
+}
+
+// The other way.
+template <typename V>
+void tile_to_rows(const typename V::Element* lanes, typename V::Element* x, std::int64_t pixels, std::int64_t channels,
+                  std::int64_t count, std::int64_t block) {
+  transpose<V>(lanes, block, count, channels, x, pixels, count);
 }
 
 template <typename V>
@@ -39,13 +63,10 @@ void relayout(const typename V::Element* from, typename V::Element* to, const La
       const std::int64_t channels = shape.channels - first < shape.block ? shape.channels - first : shape.block;
       const std::int64_t rows = (image * shape.channels + first) * shape.pixels;
       const std::int64_t lanes = (image * blocks + b) * shape.pixels * shape.block;
-      for (std::int64_t p = 0; p < shape.pixels; p += kTilePixels) {
-        const std::int64_t count = shape.pixels - p < kTilePixels ? shape.pixels - p : kTilePixels;
-        if (shape.to_blocks) {
-          tile_to_lanes(from + rows + p, to + lanes + p * shape.block, shape.pixels, channels, count, shape.block);
-        } else {
-          tile_to_rows(from + lanes + p * shape.block, to + rows + p, shape.pixels, channels, count, shape.block);
-        }
+      if (shape.to_blocks) {
+        tile_to_lanes<V>(from + rows, to + lanes, shape.pixels, channels, shape.pixels, shape.block);
+      } else {
+        tile_to_rows<V>(from + lanes, to + rows, shape.pixels, channels, shape.pixels, shape.block);
       }
     }
   }

@@ -6,6 +6,9 @@
 
 namespace dtrain {
 
+// Channels that lie together in kernels' own workspaces, whatever the vectors: f32 of AVX-512.
+constexpr int kBlock = 16;
+
 struct LayoutShape {
   std::int64_t batch, channels, pixels, block;
   bool to_blocks;

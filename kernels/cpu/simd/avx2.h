@@ -39,6 +39,27 @@ struct Vec<float> {
   void store(float* to) const { _mm256_storeu_ps(to, lanes); }
   void store_partial(float* to, int count) const { _mm256_maskstore_ps(to, mask(count), lanes); }
   Vec first(int count) const { return Vec(_mm256_and_ps(lanes, _mm256_castsi256_ps(mask(count)))); }
+  // rows[c] becomes what was lane c of each of the 8 rows.
+  DTRAIN_INLINE void transpose(Vec* rows) {
+    __m256 pairs[8], quads[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+      pairs[i] = _mm256_unpacklo_ps(rows[i].lanes, rows[i + 1].lanes);
+      pairs[i + 1] = _mm256_unpackhi_ps(rows[i].lanes, rows[i + 1].lanes);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {
+      quads[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+      quads[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xEE);
+      quads[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+      quads[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xEE);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {  // a half of quads[4k + i] is column 4·half + i of rows 4k … 4k + 3
+      rows[i].lanes = _mm256_permute2f128_ps(quads[i], quads[4 + i], 0x20);
+      rows[4 + i].lanes = _mm256_permute2f128_ps(quads[i], quads[4 + i], 0x31);
+    }
+  }
   float sum() const {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
@@ -100,6 +121,20 @@ struct Vec<double> {
   void store(double* to) const { _mm256_storeu_pd(to, lanes); }
   void store_partial(double* to, int count) const { _mm256_maskstore_pd(to, mask(count), lanes); }
   Vec first(int count) const { return Vec(_mm256_and_pd(lanes, _mm256_castsi256_pd(mask(count)))); }
+  // rows[c] becomes what was lane c of each of the 4 rows.
+  DTRAIN_INLINE void transpose(Vec* rows) {
+    __m256d pairs[4];
+#pragma GCC unroll 2
+    for (int i = 0; i < 4; i += 2) {
+      pairs[i] = _mm256_unpacklo_pd(rows[i].lanes, rows[i + 1].lanes);
+      pairs[i + 1] = _mm256_unpackhi_pd(rows[i].lanes, rows[i + 1].lanes);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {  // a half of pairs[2k + i] is column 2·half + i of rows 2k and 2k + 1
+      rows[i].lanes = _mm256_permute2f128_pd(pairs[i], pairs[2 + i], 0x20);
+      rows[2 + i].lanes = _mm256_permute2f128_pd(pairs[i], pairs[2 + i], 0x31);
+    }
+  }
   double sum() const {
     const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(lanes), _mm256_extractf128_pd(lanes, 1));
     return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));

@@ -34,6 +34,35 @@ struct Vec<float> {
   void store(float* to) const { _mm512_storeu_ps(to, lanes); }
   void store_partial(float* to, int count) const { _mm512_mask_storeu_ps(to, mask(count), lanes); }
   Vec first(int count) const { return Vec(_mm512_maskz_mov_ps(mask(count), lanes)); }
+  // rows[c] becomes what was lane c of each of the 16 rows.
+  DTRAIN_INLINE void transpose(Vec* rows) {
+    __m512 pairs[16], quads[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+      pairs[i] = _mm512_unpacklo_ps(rows[i].lanes, rows[i + 1].lanes);
+      pairs[i + 1] = _mm512_unpackhi_ps(rows[i].lanes, rows[i + 1].lanes);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+      const __m512d a = _mm512_castps_pd(pairs[i]), b = _mm512_castps_pd(pairs[i + 1]);
+      const __m512d c = _mm512_castps_pd(pairs[i + 2]), d = _mm512_castps_pd(pairs[i + 3]);
+      quads[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+      quads[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+      quads[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+      quads[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {  // a fourth of quads[4k + i] is column 4·fourth + i of rows 4k … 4k + 3
+      const __m512 low = _mm512_shuffle_f32x4(quads[i], quads[4 + i], 0x44);
+      const __m512 high = _mm512_shuffle_f32x4(quads[i], quads[4 + i], 0xEE);
+      const __m512 low_after = _mm512_shuffle_f32x4(quads[8 + i], quads[12 + i], 0x44);
+      const __m512 high_after = _mm512_shuffle_f32x4(quads[8 + i], quads[12 + i], 0xEE);
+      rows[i].lanes = _mm512_shuffle_f32x4(low, low_after, 0x88);
+      rows[4 + i].lanes = _mm512_shuffle_f32x4(low, low_after, 0xDD);
+      rows[8 + i].lanes = _mm512_shuffle_f32x4(high, high_after, 0x88);
+      rows[12 + i].lanes = _mm512_shuffle_f32x4(high, high_after, 0xDD);
+    }
+  }
   float sum() const { return _mm512_reduce_add_ps(lanes); }
   float maximum() const { return _mm512_reduce_max_ps(lanes); }
 
@@ -74,6 +103,26 @@ struct Vec<double> {
   void store(double* to) const { _mm512_storeu_pd(to, lanes); }
   void store_partial(double* to, int count) const { _mm512_mask_storeu_pd(to, mask(count), lanes); }
   Vec first(int count) const { return Vec(_mm512_maskz_mov_pd(mask(count), lanes)); }
+  // rows[c] becomes what was lane c of each of the 8 rows.
+  DTRAIN_INLINE void transpose(Vec* rows) {
+    __m512d pairs[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+      pairs[i] = _mm512_unpacklo_pd(rows[i].lanes, rows[i + 1].lanes);
+      pairs[i + 1] = _mm512_unpackhi_pd(rows[i].lanes, rows[i + 1].lanes);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {  // a fourth of pairs[2k + i] is column 2·fourth + i of rows 2k and 2k + 1
+      const __m512d low = _mm512_shuffle_f64x2(pairs[i], pairs[2 + i], 0x44);
+      const __m512d high = _mm512_shuffle_f64x2(pairs[i], pairs[2 + i], 0xEE);
+      const __m512d low_after = _mm512_shuffle_f64x2(pairs[4 + i], pairs[6 + i], 0x44);
+      const __m512d high_after = _mm512_shuffle_f64x2(pairs[4 + i], pairs[6 + i], 0xEE);
+      rows[i].lanes = _mm512_shuffle_f64x2(low, low_after, 0x88);
+      rows[2 + i].lanes = _mm512_shuffle_f64x2(low, low_after, 0xDD);
+      rows[4 + i].lanes = _mm512_shuffle_f64x2(high, high_after, 0x88);
+      rows[6 + i].lanes = _mm512_shuffle_f64x2(high, high_after, 0xDD);
+    }
+  }
   double sum() const { return _mm512_reduce_add_pd(lanes); }
   double maximum() const { return _mm512_reduce_max_pd(lanes); }
 

@@ -1,7 +1,8 @@
 // Vec<T> of one lane: the plain version of every kernel, and the contract of the wider ones.
 //
 // Vec<T> offers width, zero(), load/store, load_partial/store_partial of the first `count` < width lanes (missing lanes
-// read as `fill`), first(count), which zeroes the others, + - * /, fma(a, b, c) = a·b + c, max, min, sqrt,
+// read as `fill`), first(count), which zeroes the others, transpose(rows) of width
+// rows in place, + - * /, fma(a, b, c) = a·b + c, max, min, sqrt,
 // select_positive(x, a, b) = x > 0 ? a : b, exp_non_positive, and sum() and maximum() over lanes. max(a, b) and
 // min(a, b) give b where either is NaN.
 #pragma once
@@ -26,6 +27,7 @@ struct Vec {
   void store(T* to) const { *to = lanes; }
   void store_partial(T*, int) const {}
   Vec first(int) const { return zero(); }
+  DTRAIN_INLINE void transpose(Vec*) {}
   T sum() const { return lanes; }
   T maximum() const { return lanes; }
 

@@ -2,19 +2,13 @@
 #pragma once
 
 #include "gemm/tile.h"
-#include "layout/generic.h"
+#include "layout/frame.h"
+#include "simd/finite.h"
 #include "winograd/transforms.h"
 #include "winograd/winograd.h"
 
 namespace dtrain {
 namespace {
-
-// Where an image stands in its tiles: `above` and `left` of zeros before it.
-struct Frame {
-  std::int64_t channels, height, width;    // of the plain image
-  std::int64_t above, left;
-  std::int64_t rows, columns;              // of the blocked one
-};
 
 inline Frame input_frame(const WinogradShape& s, const WinogradPieces& pieces) {
   return {s.channels, s.height, s.width, s.pad_h, s.pad_w, 4 * pieces.tile_rows + 2, 4 * pieces.tile_columns + 2};
@@ -22,48 +16,6 @@ inline Frame input_frame(const WinogradShape& s, const WinogradPieces& pieces) {
 
 inline Frame output_frame(const WinogradShape& s, const WinogradPieces& pieces) {
   return {s.out_channels, s.out_height, s.out_width, 0, 0, 4 * pieces.tile_rows, 4 * pieces.tile_columns};
-}
-
-// [C][H][W] into [C / 16][rows][columns][16], zeros around it and in the missing channels.
-template <typename T>
-void to_blocks(const T* plain, T* blocked, const Frame& frame) {
-  for (std::int64_t first = 0; first < frame.channels; first += kBlock) {
-    const std::int64_t count = frame.channels - first < kBlock ? frame.channels - first : kBlock;
-    for (std::int64_t row = 0; row < frame.rows; ++row) {
-      T* to = blocked + row * frame.columns * kBlock;
-      const std::int64_t h = row - frame.above;
-      std::int64_t begin = 0, end = 0;
-      if (h >= 0 && h < frame.height) {
-        begin = frame.left < frame.columns ? frame.left : frame.columns;
-        end = frame.left + frame.width < frame.columns ? frame.left + frame.width : frame.columns;
-      }
-      for (std::int64_t i = 0; i < begin * kBlock; ++i) to[i] = T(0);
-      for (std::int64_t i = end * kBlock; i < frame.columns * kBlock; ++i) to[i] = T(0);
-      const T* from = plain + (first * frame.height + h) * frame.width - frame.left;
-      for (std::int64_t column = begin; column < end; column += kTilePixels) {
-        const std::int64_t pixels = end - column < kTilePixels ? end - column : kTilePixels;
-        tile_to_lanes<T>(from + column, to + column * kBlock, frame.height * frame.width, count, pixels, kBlock);
-      }
-    }
-    blocked += frame.rows * frame.columns * kBlock;
-  }
-}
-
-// The other way, of what lies on the plain image.
-template <typename T>
-void from_blocks(const T* blocked, T* plain, const Frame& frame) {
-  for (std::int64_t first = 0; first < frame.channels; first += kBlock) {
-    const std::int64_t count = frame.channels - first < kBlock ? frame.channels - first : kBlock;
-    for (std::int64_t h = 0; h < frame.height; ++h) {
-      const T* from = blocked + h * frame.columns * kBlock;
-      T* to = plain + (first * frame.height + h) * frame.width;
-      for (std::int64_t column = 0; column < frame.width; column += kTilePixels) {
-        const std::int64_t pixels = frame.width - column < kTilePixels ? frame.width - column : kTilePixels;
-        tile_to_rows<T>(from + column * kBlock, to + column, frame.height * frame.width, count, pixels, kBlock);
-      }
-    }
-    blocked += frame.rows * frame.columns * kBlock;
-  }
 }
 
 // Tile number `tile` of a blocked image into 36 matrices [blocks][tiles][16], at place `at` of each.
@@ -126,17 +78,6 @@ void weights_to_matrices(const Weights<typename V::Element>& weights, typename V
   }
 }
 
-// NaN where a number that is not finite has been added.
-template <typename V>
-class Finite {
- public:
-  __attribute__((always_inline)) void add(V value) { seen_ = fma(value, V::zero(), seen_); }
-  explicit operator bool() const { return seen_.sum() == 0; }
-
- private:
-  V seen_ = V::zero();
-};
-
 // Of one blocked image, tap by tap, with weights as they are.
 template <typename V>
 void convolve_directly(const typename V::Element* image, const Frame& in, const typename V::Element* weights,
@@ -144,10 +85,10 @@ void convolve_directly(const typename V::Element* image, const Frame& in, const 
                        const WinogradPieces& pieces) {
   for (std::int64_t h = 0; h < out.height; ++h) {
     for (int t = 0; t < 9; ++t) {
-      multiply<V, Order::kRowsApart>(out.width, pieces.output_blocks,
-                                     image + ((h + t / 3) * in.columns + t % 3) * kBlock, in.rows * in.columns * kBlock,
-                                     weights + t * apart, pieces.input_blocks * 256, pieces.input_blocks, 0,
-                                     result + h * out.columns * kBlock, out.rows * out.columns * kBlock, t > 0);
+      const AlongBlocks<typename V::Element> seen{image + ((h + t / 3) * in.columns + t % 3) * kBlock,
+                                                  in.rows * in.columns * kBlock, pieces.input_blocks};
+      multiply<V>(out.width, pieces.output_blocks, seen, weights + t * apart, pieces.input_blocks * 256,
+                  result + h * out.columns * kBlock, out.rows * out.columns * kBlock, t > 0);
     }
   }
 }
@@ -173,14 +114,14 @@ void convolve(const typename V::Element* x, typename V::Element* y, const Winogr
     const std::int64_t count = total - begin < s.tiles_a_chunk ? total - begin : s.tiles_a_chunk;
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t n = (begin + i) / pieces.tiles(), tile = (begin + i) % pieces.tiles();
-      if (tile == 0) to_blocks(x + n * x_apart, image, in);
+      if (tile == 0) to_blocks<V>(x + n * x_apart, image, in);
       tile_to_matrices<V, InputTransform>(image, pieces.input_blocks, in.rows, in.columns, tile, pieces, inputs,
                                           pieces.inputs_apart, count, i);
     }
     for (int p = 0; p < 36; ++p) {
-      multiply<V, Order::kRowsApart>(count, pieces.output_blocks, inputs + p * pieces.inputs_apart, count * kBlock,
-                                     weights + p * pieces.weights_apart, pieces.input_blocks * 256, pieces.input_blocks,
-                                     0, outputs + p * pieces.outputs_apart, count * kBlock, false);
+      const AlongBlocks<T> matrix{inputs + p * pieces.inputs_apart, count * kBlock, pieces.input_blocks};
+      multiply<V>(count, pieces.output_blocks, matrix, weights + p * pieces.weights_apart, pieces.input_blocks * 256,
+                  outputs + p * pieces.outputs_apart, count * kBlock, false);
     }
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t n = (begin + i) / pieces.tiles(), tile = (begin + i) % pieces.tiles();
@@ -201,13 +142,13 @@ void convolve(const typename V::Element* x, typename V::Element* y, const Winogr
       if (!is_finite) {
         if (!has_plain_weights) weights_to_matrices<V, NoTransform>(kernels, plain_weights, pieces.weights_apart);
         has_plain_weights = true;
-        to_blocks(x + n * x_apart, image, in);
+        to_blocks<V>(x + n * x_apart, image, in);
         convolve_directly<V>(image, in, plain_weights, pieces.weights_apart, result, out, pieces);
         const std::int64_t next = begin + count;  // the image that the next chunk goes on with
-        if (next % pieces.tiles() != 0) to_blocks(x + next / pieces.tiles() * x_apart, image, in);
+        if (next % pieces.tiles() != 0) to_blocks<V>(x + next / pieces.tiles() * x_apart, image, in);
         is_finite = Finite<V>();
       }
-      from_blocks(result, y + n * y_apart, out);
+      from_blocks<V>(result, y + n * y_apart, out);
     }
   }
 }
@@ -271,8 +212,8 @@ void conv2d_backward_weights_winograd(const typename V::Element* dy, const typen
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t n = (begin + i) / pieces.tiles(), tile = (begin + i) % pieces.tiles();
       if (tile == 0) {
-        to_blocks(x + n * s.channels * s.height * s.width, image, in);
-        to_blocks(dy + n * s.out_channels * s.out_height * s.out_width, grads, out);
+        to_blocks<V>(x + n * s.channels * s.height * s.width, image, in);
+        to_blocks<V>(dy + n * s.out_channels * s.out_height * s.out_width, grads, out);
       }
       tile_to_matrices<V, InputTransform>(image, pieces.input_blocks, in.rows, in.columns, tile, pieces, inputs,
                                           pieces.inputs_apart, count, i);
@@ -281,26 +222,23 @@ void conv2d_backward_weights_winograd(const typename V::Element* dy, const typen
     }
     for (int p = 0; p < 36; ++p) {
       for (std::int64_t block = 0; block < pieces.input_blocks; ++block) {
-        multiply<V, Order::kSumApart>(kBlock, pieces.output_blocks,
-                                      inputs + p * pieces.inputs_apart + block * count * kBlock, 0,
-                                      outputs + p * pieces.outputs_apart, count * kBlock, 0, count,
-                                      sums + p * pieces.weights_apart + block * 256, pieces.input_blocks * 256,
-                                      begin > 0);
+        const AcrossBlocks<T> matrix{inputs + p * pieces.inputs_apart + block * count * kBlock, count};
+        multiply<V>(kBlock, pieces.output_blocks, matrix, outputs + p * pieces.outputs_apart, count * kBlock,
+                    sums + p * pieces.weights_apart + block * 256, pieces.input_blocks * 256, begin > 0);
       }
     }
   }
   if (sums_to_weights<V, WeightGradientTransform>(sums, dweights, s, pieces)) return;
   for (std::int64_t n = 0; n < s.batch; ++n) {
-    to_blocks(x + n * s.channels * s.height * s.width, image, in);
-    to_blocks(dy + n * s.out_channels * s.out_height * s.out_width, grads, out);
+    to_blocks<V>(x + n * s.channels * s.height * s.width, image, in);
+    to_blocks<V>(dy + n * s.out_channels * s.out_height * s.out_width, grads, out);
     for (std::int64_t h = 0; h < out.height; ++h) {
       for (int t = 0; t < 9; ++t) {
         for (std::int64_t block = 0; block < pieces.input_blocks; ++block) {
-          multiply<V, Order::kSumApart>(
-              kBlock, pieces.output_blocks,
-              image + ((block * in.rows + h + t / 3) * in.columns + t % 3) * kBlock, 0,
-              grads + h * out.columns * kBlock, out.rows * out.columns * kBlock, 0, out.width,
-              sums + t * pieces.weights_apart + block * 256, pieces.input_blocks * 256, n > 0 || h > 0);
+          const AcrossBlocks<T> seen{image + ((block * in.rows + h + t / 3) * in.columns + t % 3) * kBlock, out.width};
+          multiply<V>(kBlock, pieces.output_blocks, seen, grads + h * out.columns * kBlock,
+                      out.rows * out.columns * kBlock, sums + t * pieces.weights_apart + block * 256,
+                      pieces.input_blocks * 256, n > 0 || h > 0);
         }
       }
     }

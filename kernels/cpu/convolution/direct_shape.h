@@ -1,0 +1,99 @@
+// Sizes of direct convolutions, and of the pieces of their workspaces. kernels/direct.py says the same.
+#pragma once
+
+#include "convolution/convolution.h"
+
+namespace dtrain {
+
+// A direct convolution from images of `inputs` channels a group to images of `outputs`, or for the gradient of weights
+// between them.
+struct DirectShape {
+  std::int64_t groups, inputs, outputs, taps;
+  PaddedPlane plane;                                   // of one channel, in its zeros
+  std::int64_t pixels;                                 // of an image that are computed in one sweep, at most
+  std::int64_t images_a_chunk, channels_a_chunk;       // that lie in the workspace together
+};
+
+// Rows of dy, or columns, that lie before the first and are seen.
+inline std::int64_t rows_before(std::int64_t kernel, std::int64_t dilation, std::int64_t padding, std::int64_t stride) {
+  const std::int64_t reach = (kernel - 1) * dilation - padding;
+  return reach > 0 ? reach / stride : 0;
+}
+
+// As many images as make pixels worth bringing weights into blocks for, and as many channels as leave these in the second
+// cache.
+inline DirectShape in_chunks(DirectShape d, std::int64_t batch) {
+  const std::int64_t images = d.pixels > 0 ? 1024 / d.pixels : 1;
+  d.images_a_chunk = images < 1 ? 1 : images < batch ? images : batch;
+  const std::int64_t columns = (d.outputs + 15) / 16 * 16 * d.taps, fewest = (192 + d.taps - 1) / d.taps;
+  const std::int64_t channels = (1 << 17) / columns < fewest ? fewest : (1 << 17) / columns;
+  d.channels_a_chunk = channels < d.inputs ? channels : d.inputs;
+  return d;
+}
+
+// From x to y, and for the gradient of the weights.
+inline DirectShape forward_shape(const ConvolutionShape& s, std::int64_t groups) {
+  const PaddedPlane plane{(s.out_height - 1) * s.stride_h + (s.kernel_height - 1) * s.dilation_h + 1, s.stride_w,
+                          s.out_width + (s.kernel_width - 1) * s.dilation_w / s.stride_w};
+  return in_chunks({groups, s.channels / groups, s.out_channels / groups, s.kernel_height * s.kernel_width, plane,
+                    s.out_height * s.out_width, 0, 0},
+                   s.batch);
+}
+
+// From dy to dx.
+inline DirectShape backward_shape(const ConvolutionShape& s, std::int64_t groups) {
+  const PaddedPlane plane{
+      (s.height - 1 + s.pad_h) / s.stride_h + rows_before(s.kernel_height, s.dilation_h, s.pad_h, s.stride_h) + 1, 1,
+      (s.width - 1 + s.pad_w) / s.stride_w + rows_before(s.kernel_width, s.dilation_w, s.pad_w, s.stride_w) + 1};
+  const std::int64_t rows = (s.height + s.stride_h - 1) / s.stride_h, columns = (s.width + s.stride_w - 1) / s.stride_w;
+  return in_chunks({groups, s.out_channels / groups, s.channels / groups, s.kernel_height * s.kernel_width, plane,
+                    rows * columns, 0, 0},
+                   s.batch);
+}
+
+inline std::int64_t in_blocks(std::int64_t count) { return (count + 15) / 16 * 16; }
+
+// The pieces of the workspace, in elements of `itemsize` bytes.
+struct DirectPieces {
+  DirectPieces(const DirectShape& d, std::int64_t itemsize)
+      : placed(in_blocks(d.images_a_chunk * d.groups * d.inputs * d.plane.size() + 16)),
+        weights(in_blocks(d.outputs) * d.channels_a_chunk * d.taps),
+        panel(16 * d.channels_a_chunk * d.taps + 16),
+        sums(d.channels_a_chunk < d.inputs ? in_blocks(d.outputs) * d.images_a_chunk * d.pixels : 0),
+        places(in_blocks(d.channels_a_chunk * d.taps) * 8 / itemsize),
+        taps(in_blocks(2 * d.taps) * 8 / itemsize) {}
+  std::int64_t total() const { return placed + weights + panel + sums + places + taps; }
+
+  std::int64_t placed;         // images in their zeros
+  std::int64_t weights;        // of some channels
+  std::int64_t panel;          // what a tile of gathered pixels sees
+  std::int64_t sums;           // of pixels, while channels are missing
+  std::int64_t places, taps;   // where a channel's tap is seen, and which taps a sweep has: 64 and 128 bits each
+};
+
+// For the gradient of weights: both images in blocks, sums of 16 channels times 32 outputs, and half of them kernel by
+// kernel.
+struct DirectWeightsPieces {
+  explicit DirectWeightsPieces(const DirectShape& d)
+      : images(d.images_a_chunk * in_blocks(d.inputs) * d.plane.size()),
+        grads(d.images_a_chunk * in_blocks(d.outputs) * d.pixels),
+        sums(d.taps * 2 * 16 * 16),
+        turned(d.taps * 16 * 16) {}
+  std::int64_t total() const { return images + grads + sums + turned; }
+
+  std::int64_t images, grads, sums, turned;
+};
+
+template <typename T>
+using conv2d_direct_fn = void(const T* x, const T* weights, T* y, const ConvolutionShape& shape,
+                              const DirectShape& direct, T* workspace);
+
+template <typename T>
+using conv2d_backward_data_direct_fn = void(const T* dy, const T* weights, T* dx, const ConvolutionShape& shape,
+                                            const DirectShape& direct, T* workspace);
+
+template <typename T>
+using conv2d_backward_weights_direct_fn = void(const T* dy, const T* x, T* dweights, const ConvolutionShape& shape,
+                                               const DirectShape& direct, T* workspace);
+
+}  // namespace dtrain

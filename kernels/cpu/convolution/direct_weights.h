@@ -1,0 +1,96 @@
+// The gradient of the weights of a direct convolution: both images come into blocks of channels, and tiles of registers sum
+// over pixels, 16 channels of x times 32 of dy for each tap.
+#pragma once
+
+#include "convolution/direct_shape.h"
+#include "gemm/tile.h"
+#include "layout/frame.h"
+#include "simd/loop.h"
+
+namespace dtrain {
+namespace {
+
+constexpr std::int64_t kBand = 512;  // pixels of a row after another that gradients of weights are summed over at once
+
+// Sums of at most 16 channels × 16 outputs, [tap][channel][16] with taps `tap_apart`, into `outputs` kernels. `turned` is
+// room for them, a kernel's numbers together.
+template <typename V>
+void add_to_kernels(const typename V::Element* sums, std::int64_t tap_apart, std::int64_t channels, std::int64_t taps,
+                    typename V::Element* kernels, std::int64_t kernel_apart, std::int64_t outputs, bool adds,
+                    typename V::Element* turned) {
+  const std::int64_t size = channels * taps;
+  if (taps == 1) {
+    transpose<V>(sums, kBlock, channels, outputs, turned, size, size);
+  } else {
+    for (std::int64_t c = 0; c < channels; ++c) {
+      transpose<V>(sums + c * kBlock, tap_apart, taps, outputs, turned + c * taps, size, taps);
+    }
+  }
+  for (std::int64_t o = 0; o < outputs; ++o, turned += size, kernels += kernel_apart) {
+    for_each_vector<V>(size, [&](std::int64_t i, auto lane) {
+      const V sum = lane.load(turned + i);
+      lane.store(adds ? lane.load(kernels + i) + sum : sum, kernels + i);
+    });
+  }
+}
+
+// Of one group: Σ over pixels of 16 channels of x times 32 of dy, tap by tap, in bands of rows; then into the plain
+// gradient, kernel by kernel.
+template <typename V>
+void conv2d_backward_weights_direct(const typename V::Element* dy, const typename V::Element* x,
+                                    typename V::Element* dweights, const ConvolutionShape& s, const DirectShape& d,
+                                    typename V::Element* workspace) {
+  using T = typename V::Element;
+  constexpr int kBlocks = RegisterTile<V>::blocks;
+  const DirectWeightsPieces pieces(d);
+  T* images = workspace;
+  T* grads = images + pieces.images;
+  T* sums = grads + pieces.grads;
+  const std::int64_t taps = d.taps, pixels = s.out_height * s.out_width, output_blocks = (d.outputs + kBlock - 1) / kBlock;
+  const Frame frame{d.inputs, s.height, s.width, s.pad_h, s.pad_w, d.plane.rows, d.plane.pitch, d.plane.phases};
+  const std::int64_t band = kBand / s.out_width > 0 ? kBand / s.out_width : 1;
+  for (std::int64_t begin = 0; begin < s.batch; begin += d.images_a_chunk) {
+    const std::int64_t count = s.batch - begin < d.images_a_chunk ? s.batch - begin : d.images_a_chunk;
+    for (std::int64_t group = 0; group < d.groups; ++group) {
+      for (std::int64_t n = 0; n < count; ++n) {
+        to_blocks<V>(x + ((begin + n) * s.channels + group * d.inputs) * s.height * s.width, images + n * frame.size(), frame);
+        for (std::int64_t block = 0; block < output_blocks; ++block) {
+          const std::int64_t left = d.outputs - block * kBlock;
+          const T* from = dy + ((begin + n) * s.out_channels + group * d.outputs + block * kBlock) * pixels;
+          T* to = grads + (block * count + n) * pixels * kBlock;
+          tile_to_lanes<V>(from, to, pixels, left < kBlock ? left : kBlock, pixels, kBlock);
+        }
+      }
+      for (std::int64_t c = 0; c < d.inputs; c += kBlock) {
+        const std::int64_t channels = d.inputs - c < kBlock ? d.inputs - c : kBlock;
+        for (std::int64_t block = 0; block < output_blocks; block += kBlocks) {
+          const std::int64_t blocks = output_blocks - block < kBlocks ? 1 : kBlocks;
+          for (std::int64_t n = 0; n < count; ++n) {
+            for (std::int64_t h = 0; h < s.out_height; h += band) {
+              const T* rows = images + n * frame.size() + c / kBlock * frame.plane() + h * s.stride_h * frame.row();
+              const T* to_sum = grads + ((block * count + n) * pixels + h * s.out_width) * kBlock;
+              const std::int64_t runs = s.out_height - h < band ? s.out_height - h : band;
+              for (std::int64_t t = 0; t < taps; ++t) {
+                const std::int64_t column = t % s.kernel_width * s.dilation_w;
+                const T* seen = rows + t / s.kernel_width * s.dilation_h * frame.row() +
+                                (column % s.stride_w * frame.columns + column / s.stride_w) * kBlock;
+                const AcrossBlocks<T> a{seen, s.out_width, runs, s.stride_h * frame.row()};
+                multiply<V>(channels, blocks, a, to_sum, count * pixels * kBlock, sums + t * kBlocks * kBlock * kBlock,
+                            kBlock * kBlock, n > 0 || h > 0);
+              }
+            }
+          }
+          for (std::int64_t i = 0; i < blocks; ++i) {
+            const std::int64_t first = (block + i) * kBlock, left = d.outputs - first;
+            add_to_kernels<V>(sums + i * kBlock * kBlock, kBlocks * kBlock * kBlock, channels, taps,
+                              dweights + ((group * d.outputs + first) * d.inputs + c) * taps, d.inputs * taps,
+                              left < kBlock ? left : kBlock, begin > 0, sums + pieces.sums);
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dtrain

@@ -1,0 +1,60 @@
+// A plane of an image in its zeros, so that what reads it knows no borders.
+#pragma once
+
+#include <cstring>  // memset
+
+#include "convolution/convolution.h"
+#include "simd/loop.h"
+
+namespace dtrain {
+namespace {
+
+// Where a plain image stands in its zeros: pixel (h, w) at (h·apart_h + above, w·apart_w + left).
+struct Placement {
+  std::int64_t height, width, apart_h, apart_w, above, left;
+};
+
+// What lies outside of the plane is read by nobody.
+template <typename V>
+void place(const typename V::Element* from, const Placement& at, typename V::Element* to, const PaddedPlane& plane) {
+  using T = typename V::Element;
+  const std::int64_t columns = plane.phases * plane.pitch;
+  std::int64_t begin = 0, end = at.width;
+  while (begin < end && begin * at.apart_w + at.left < 0) ++begin;
+  while (end > begin && (end - 1) * at.apart_w + at.left >= columns) --end;
+  for (std::int64_t h = 0; h < at.height; ++h) {
+    const std::int64_t row = h * at.apart_h + at.above;
+    if (row < 0 || row >= plane.rows) continue;
+    const T* line = from + h * at.width;
+    T* target = to + row * columns;
+    if (plane.phases == 1 && at.apart_w == 1) {
+      // Zeros behind the end of a row are zeros of the plane; whole vectors are what loads soon find again.
+      T* row_of_plane = target + begin + at.left;
+      const std::int64_t room = columns - begin - at.left - V::width;
+      for_each_vector<V>(end - begin, [&](std::int64_t w, auto lane) {
+        const V numbers = lane.load(line + begin + w);
+        if (w <= room) {
+          numbers.store(row_of_plane + w);
+        } else {
+          lane.store(numbers, row_of_plane + w);
+        }
+      });
+    } else if (plane.phases == 1) {
+      for (std::int64_t w = begin; w < end; ++w) target[w * at.apart_w + at.left] = line[w];
+    } else {
+      std::int64_t phase = (begin + at.left) % plane.phases, number = (begin + at.left) / plane.phases;
+      for (std::int64_t w = begin; w < end; ++w) {
+        target[phase * plane.pitch + number] = line[w];
+        if (++phase == plane.phases) phase = 0, ++number;
+      }
+    }
+  }
+}
+
+template <typename T>
+void clear(T* workspace, std::int64_t size) {
+  std::memset(workspace, 0, static_cast<std::size_t>(size) * sizeof(T));
+}
+
+}  // namespace
+}  // namespace dtrain

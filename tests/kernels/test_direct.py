@@ -1,0 +1,144 @@
+"""Direct convolution: every way that tiles read an image, chunks of channels and images, and what is not finite."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from dtrain.base.dtype import DType, float32, float64
+from dtrain.kernels.candidate import Candidate
+from dtrain.kernels.choice import choose
+from dtrain.kernels.direct import direct_shape
+from dtrain.kernels.registry import kernels_of, reference_of
+from dtrain.opset.convolution import output_shape
+from tests.helpers.convolution_calls import OPS, ConvolutionCall
+
+KERNELS = [kernel for op in OPS for kernel in kernels_of(op) if "_direct_" in kernel.name and kernel.is_supported]
+
+Pair = tuple[int, int]
+
+
+class Case(NamedTuple):
+    """x [batch, channels, height, width] into `outputs` channels."""
+
+    x: tuple[int, int, int, int]
+    outputs: int
+    kernel: Pair = (3, 3)
+    stride: Pair = (1, 1)
+    padding: Pair = (1, 1)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
+
+
+CASES = {
+    "rows of a tile": Case((2, 5, 6, 14), 33),
+    "rows of several tiles": Case((2, 16, 3, 45), 16),
+    "rows that are just not gathered": Case((3, 4, 7, 7), 17),
+    "gathered rows": Case((3, 4, 5, 6), 17),
+    "gathered rows of several images": Case((7, 3, 2, 2), 5),
+    "one pixel": Case((5, 3, 3, 3), 40, padding=(0, 0)),
+    "one channel to one": Case((2, 1, 8, 9), 1),
+    "1×1": Case((2, 20, 5, 11), 24, kernel=(1, 1), padding=(0, 0)),
+    "1×1, stride 2": Case((2, 6, 9, 16), 20, kernel=(1, 1), stride=(2, 2), padding=(0, 0)),
+    "stem": Case((2, 3, 30, 34), 20, kernel=(7, 7), stride=(2, 2), padding=(3, 3)),
+    "5×5": Case((1, 4, 9, 20), 6, kernel=(5, 5), padding=(2, 2)),
+    "not square": Case((2, 3, 8, 18), 9, kernel=(1, 4), padding=(0, 2)),
+    "stride 2": Case((2, 6, 13, 31), 18, stride=(2, 2)),
+    "stride 2, even": Case((2, 6, 8, 16), 18, stride=(2, 2)),
+    "strides that leave something": Case((2, 3, 17, 20), 7, kernel=(3, 2), stride=(3, 4), padding=(0, 1)),
+    "a stride beyond the kernel": Case((1, 4, 12, 13), 5, kernel=(1, 2), stride=(3, 3), padding=(0, 0)),
+    "a stride beyond the image": Case((2, 2, 3, 4), 5, stride=(7, 5)),
+    "dilation": Case((2, 3, 13, 21), 6, padding=(2, 4), dilation=(2, 4)),
+    "stride and dilation": Case((2, 3, 17, 23), 6, stride=(2, 3), padding=(3, 1), dilation=(3, 2)),
+    "more padding than kernel": Case((1, 3, 4, 5), 6, padding=(4, 5)),
+    "more padding, stride 2": Case((2, 3, 4, 5), 6, stride=(2, 2), padding=(5, 3)),
+    "groups": Case((2, 12, 9, 10), 18, groups=3),
+    "groups, stride 2": Case((2, 8, 9, 15), 8, stride=(2, 2), groups=4),
+    "chunks of channels": Case((2, 320, 4, 9), 40),
+    "chunks of channels, gathered": Case((3, 150, 3, 4), 260),
+    "chunks of images": Case((23, 4, 7, 14), 5),
+    "chunks of both": Case((12, 310, 10, 11), 36),
+    "chunks of images, gathered": Case((140, 3, 4, 4), 5),
+    "bands of rows": Case((1, 17, 45, 13), 18),
+}
+
+
+def convolution(case: Case, dtype: DType) -> ConvolutionCall:
+    """Arrays without zeros."""
+    rng = np.random.default_rng(5)
+    w = (case.outputs, case.x[1] // case.groups, *case.kernel)
+    shapes = (case.x, w, output_shape("conv2d", case.x, w, **case.attrs))
+    arrays = ((rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape)).astype(dtype.numpy) for shape in shapes)
+    return ConvolutionCall(*arrays, case.attrs)
+
+
+def dtype_of(kernel: Candidate) -> DType:
+    return float32 if "_f32_" in kernel.name else float64
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("name", CASES)
+def test_against_the_reference(kernel: Candidate, name: str) -> None:
+    """Within the roundings of sums of products, by their magnitudes."""
+    call, dtype = convolution(CASES[name], dtype_of(kernel)), dtype_of(kernel)
+    wanted = call.compute(reference_of(kernel.op), float64)
+    magnitudes = call.compute(reference_of(kernel.op), float64, magnitudes=True)
+    off = np.abs(call.compute(kernel, dtype) - wanted)
+    assert (off <= 8 * np.finfo(dtype.numpy).eps * magnitudes).all()
+
+
+def test_the_cases_have_chunks() -> None:
+    """What the names of cases promise."""
+    for name, case in CASES.items():
+        shapes = [direct_shape(convolution(case, float32).problem(op, float32)) for op in OPS[:2]]
+        assert any(shape.channels < shape.inputs for shape in shapes) == ("channels" in name or "both" in name), name
+        if "of images" in name or "both" in name:
+            assert all(shape.images < shape.batch for shape in shapes), name
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("name", [name for name in CASES if "more padding" not in name])
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_what_is_not_finite_reaches_who_sees_it(kernel: Candidate, name: str) -> None:
+    """In the last column of the last row and in the first; of either input."""
+    for place in (-1, 0):
+        for which in (0, 1):
+            call = convolution(CASES[name], dtype_of(kernel))
+            call.of(kernel.op)[0][which].reshape(-1)[place] = np.inf
+            got, wanted = call.compute(kernel, dtype_of(kernel)), call.compute(reference_of(kernel.op), float64)
+            np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
+            np.testing.assert_array_equal(np.isinf(got), np.isinf(wanted))
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("name", ["chunks of images", "chunks of both", "chunks of images, gathered", "stem"])
+def test_an_image_is_the_same_beside_any_others(kernel: Candidate, name: str) -> None:
+    """Alone it gives the bits that it gives in a batch. The gradient of weights is a sum over images: left out."""
+    if kernel.op == "conv2d_backward_weights":
+        pytest.skip("a sum over images")
+    dtype = dtype_of(kernel)
+    many = convolution(CASES[name], dtype)
+    whole = many.compute(kernel, dtype)
+    for n in {0, 1, len(whole) // 2, len(whole) - 1}:
+        one = ConvolutionCall(many.x[n : n + 1], many.w, many.y[n : n + 1], many.attrs)
+        np.testing.assert_array_equal(one.compute(kernel, dtype)[0], whole[n])
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_where_it_is_taken(op: str) -> None:
+    """Dense kernels beyond 1×1; not where blocks of outputs would be mostly empty, nor where nothing is shared."""
+    taken = {
+        "3×3": Case((8, 64, 28, 28), 64),
+        "stride 2": Case((8, 64, 28, 28), 128, stride=(2, 2)),
+        "1×1": Case((8, 64, 28, 28), 256, kernel=(1, 1), padding=(0, 0)),
+        "depthwise": Case((8, 64, 28, 28), 64, groups=64),
+    }
+    chosen = {name: choose(convolution(case, float32).problem(op, float32)).name for name, case in taken.items()}
+    assert "_direct_" in chosen["3×3"] and "_direct_" in chosen["stride 2"]
+    assert "_im2col_" in chosen["1×1"] and "_depthwise_" in chosen["depthwise"]
