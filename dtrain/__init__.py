@@ -109,7 +109,6 @@ from dtrain import nn as nn
 from dtrain import optim as optim
 from dtrain import passes as passes
 from dtrain.core.graph_passes import graph_passes as graph_passes
-from dtrain.kernels.policy import choose_anew as _choose_anew
 from dtrain.ops.random_from import bernoulli as bernoulli
 from dtrain.ops.random_from import normal as normal
 
@@ -140,11 +139,13 @@ def iinfo(dtype: DTypeLike = int64) -> Any:
 
 
 def set_num_threads(number: int) -> None:
-    """Let libraries of the CPU compute with so many threads."""
+    """Let libraries of the CPU compute with so many threads.
+
+    Say it first: kernels are chosen by the number there was when the first convolution was computed.
+    """
     if number < 1:
         raise ValueError(errors.expected("set_num_threads", "a number of at least 1", repr(number)))
     _set_num_threads(number)
-    _choose_anew()  # what BLAS computes costs less with more threads
 
 
 def get_num_threads() -> int:

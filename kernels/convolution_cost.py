@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from dtrain.base.cores import num_threads
 from dtrain.kernels.convolution_shape import convolution_shape
@@ -10,6 +11,12 @@ from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.problem import Problem
 
 _BLAS_VECTOR_BYTES = 32  # BLAS knows its processor, whatever our own kernels were compiled for
+
+
+@cache
+def _blas_threads() -> int:
+    """As many as there were at the first choice: eager and traced runs of one process choose alike."""
+    return num_threads()
 
 
 def im2col_cost(isa: str) -> Callable[[Problem], float]:
@@ -24,7 +31,9 @@ def im2col_cost(isa: str) -> Callable[[Problem], float]:
         shape, itemsize = convolution_shape(problem), problem.inputs[0].dtype.itemsize
         columns = 0 if shape.is_pointwise else shape.batch * shape.pixels * shape.taps
         moves, products = (24, 1.3) if problem.op == "conv2d_backward_weights" else (12, 1.2)
-        multiplied = products * shape.macs / _BLAS_VECTOR_BYTES / num_threads()
+        if problem.op == "conv2d_backward_data" and problem.attrs["stride"][1] > 1:
+            moves = 36  # columns are added number by number
+        multiplied = products * shape.macs / _BLAS_VECTOR_BYTES / _blas_threads()
         return itemsize * (moves * columns / vector + multiplied) + shape.weights
 
     return cost

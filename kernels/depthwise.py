@@ -6,11 +6,11 @@ from collections.abc import Callable
 from math import prod
 
 from dtrain.base.alignment import aligned
-from dtrain.kernels.convolution_shape import convolution_shape
 from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.problem import Problem
 
 _LANES = 16  # of the widest vector: rows are padded to them
+_VECTOR_BYTES = 32  # multiplied a cycle and port, also where AVX-512 has vectors of 64
 
 
 def one_channel_a_group(problem: Problem) -> str | None:
@@ -37,10 +37,19 @@ def workspace_nbytes(problem: Problem) -> int:
 
 
 def depthwise_cost(isa: str) -> Callable[[Problem], float]:
-    """Every multiplication is done where its operands lie."""
-    vector = INSTRUCTION_SETS[isa].vector_bytes
+    """Rows of whole vectors through all taps, a load or two each; and planes laid into zeros, one number at a time where
+    columns are dealt out or spread by a stride. Gradients do that anew for each output channel."""
+    vector = min(INSTRUCTION_SETS[isa].vector_bytes, _VECTOR_BYTES)
 
     def cost(problem: Problem) -> float:
-        return convolution_shape(problem).macs * problem.inputs[0].dtype.itemsize / vector
+        attrs, itemsize = problem.attrs, problem.inputs[0].dtype.itemsize
+        weights = attrs.get("weight_shape", problem.inputs[1].shape)
+        first, second = problem.inputs[0].shape, problem.outputs[0].shape
+        if problem.op == "conv2d_backward_weights":
+            first, second = problem.inputs[1].shape, first
+        planes = first[0] * weights[0]
+        rows = planes * second[2] * -(-second[3] * itemsize // vector)
+        moved = (first[0] * first[1] if problem.op == "conv2d" else planes) * prod(first[2:])
+        return 3 * rows * prod(weights[2:]) + moved * (3 if attrs["stride"][1] > 1 else 2 * itemsize / vector)
 
     return cost

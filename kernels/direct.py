@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from dtrain.kernels.convolution_shape import convolution_shape
 from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.problem import Problem
 
@@ -94,18 +93,23 @@ def workspace_nbytes(problem: Problem) -> int:
 
 
 def direct_cost(isa: str) -> Callable[[Problem], float]:
-    """Products of whole blocks of outputs; images and weights, moved into place and back."""
+    """Products of whole blocks of outputs; images and weights, moved into place and back; zeros around images.
+
+    The gradient of the input multiplies those zeros too.
+    """
     vector = min(INSTRUCTION_SETS[isa].vector_bytes, _VECTOR_BYTES)
 
     def cost(problem: Problem) -> float:
-        shape, sizes = direct_shape(problem), convolution_shape(problem)
-        itemsize = problem.inputs[0].dtype.itemsize
-        products = sizes.macs * _in_blocks(shape.outputs) / shape.outputs * itemsize / vector
+        shape, itemsize = direct_shape(problem), problem.inputs[0].dtype.itemsize
         first, second, out = problem.inputs[0].size, problem.inputs[1].size, problem.outputs[0].size
-        if problem.op == "conv2d_backward_weights":
+        is_of_weights = problem.op == "conv2d_backward_weights"
+        channels = shape.batch * shape.groups * shape.inputs
+        products = channels * shape.pixels * shape.taps * _in_blocks(shape.outputs) * itemsize / vector
+        zeros = max(0, channels * shape.plane - (second if is_of_weights else first))
+        if is_of_weights:
             sums = min(shape.inputs, _BLOCK // 2) * min(2, -(-shape.outputs // _BLOCK))
             waiting = max(1, _FEWEST_SUMS / sums)
-            return waiting * products + 2.5 * (first + second) + 3 * out
-        return products + 2.5 * first + 1.5 * second + 4 * out
+            return waiting * products + 2.5 * (first + second) + zeros + 3 * out
+        return products + 2.5 * first + zeros + 1.5 * second + 4 * out
 
     return cost

@@ -95,14 +95,9 @@ def set_policy(policy: Policy) -> Policy:
     before = current_policy()
     _current = policy
     if policy != before:
-        choose_anew()
+        for forget in _listeners:
+            forget()
     return before
-
-
-def choose_anew() -> None:
-    """Drop the choices made so far: what they went by has changed."""
-    for forget in _listeners:
-        forget()
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def test_a_row_a_direction(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         f"3×3 512 7² {d}" for d in ("forward", "backward_data", "backward_weights")
     ]
     for row, direction in zip(rows, DIRECTIONS):
-        assert row["kernel"].startswith(f"{direction}_f32_im2col_")
+        assert row["kernel"].startswith(f"{direction}_f32_direct_")
         flops = 2 * 49 * 512 * 512 * 9
         assert row["gigaflops"] == pytest.approx(flops / row["median_ms"] / 1e6)
     assert capsys.readouterr().out.count("GFLOP/s") == 3

@@ -135,7 +135,7 @@ void conv2d_backward_data_depthwise(const typename V::Element* dy, const typenam
       }
       for (std::int64_t image = 0; image < s.batch; ++image) {
         if (finite != 0) {
-          spread_plane(dy + (image * s.out_channels + o) * s.out_height * s.out_width, weights + o * taps,
+          spread_plane<V>(dy + (image * s.out_channels + o) * s.out_height * s.out_width, weights + o * taps,
                        dx + (image * s.channels + channel) * s.height * s.width, s, o > channel * per_input);
           continue;
         }

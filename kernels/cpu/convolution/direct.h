@@ -324,7 +324,7 @@ void conv2d_backward_data_direct(const typename V::Element* dy, const typename V
     for (std::int64_t c = 0; c < s.channels; ++c) {
       for (std::int64_t o = 0; o < d.inputs; ++o) {  // of dy, this group's
         const std::int64_t group = c / d.outputs, channel = group * d.inputs + o;
-        spread_plane(dy + (image * s.out_channels + channel) * s.out_height * s.out_width,
+        spread_plane<V>(dy + (image * s.out_channels + channel) * s.out_height * s.out_width,
                      weights + (channel * d.outputs + c % d.outputs) * taps,
                      dx + (image * s.channels + c) * s.height * s.width, s, o > 0);
       }

@@ -10,7 +10,7 @@
 namespace dtrain {
 namespace {
 
-constexpr std::int64_t kBand = 512;  // pixels of a row after another that gradients of weights are summed over at once
+constexpr std::int64_t kBand = 256;  // pixels of a row after another that gradients of weights are summed over at once
 
 // Sums of at most 16 channels × 16 outputs, [tap][channel][16] with taps `tap_apart`, into `outputs` kernels. `turned` is
 // room for them, a kernel's numbers together.

@@ -1,8 +1,6 @@
 // im2col and col2im over a vector type, and the taps of a gradient one by one.
 #pragma once
 
-#include <cstring>  // memset
-
 #include "convolution/convolution.h"
 #include "simd/loop.h"
 
@@ -122,16 +120,23 @@ void col2im(const typename V::Element* columns, typename V::Element* dx, const C
 }
 
 // dx += or = the taps of one plane of dy, one after another, each where it falls on dx: zeros are multiplied with nothing.
-template <typename T>
-void spread_plane(const T* dy, const T* weights, T* dx, const ConvolutionShape& s, bool adds) {
-  if (!adds) std::memset(dx, 0, static_cast<std::size_t>(s.height * s.width) * sizeof(T));
+template <typename V>
+void spread_plane(const typename V::Element* dy, const typename V::Element* weights, typename V::Element* dx,
+                  const ConvolutionShape& s, bool adds) {
+  if (!adds) fill_zero<V>(dx, s.height * s.width);
   for (std::int64_t i = 0; i < s.kernel_height; ++i) {
     for (std::int64_t j = 0; j < s.kernel_width; ++j, ++weights) {
       const Tap tap(s, i, j);
       for (std::int64_t row = tap.rows.begin; row < tap.rows.end; ++row) {
-        const T* from = dy + tap.output(s, row);
-        T* to = dx + tap.input(s, row);
-        for (std::int64_t k = 0; k < tap.count(); ++k) to[k * s.stride_w] += *weights * from[k];
+        const typename V::Element* from = dy + tap.output(s, row);
+        typename V::Element* to = dx + tap.input(s, row);
+        if (s.stride_w == 1) {
+          for_each_vector<V>(tap.count(), [&](std::int64_t k, auto lane) {
+            lane.store(fma(V(*weights), lane.load(from + k), lane.load(to + k)), to + k);
+          });
+        } else {
+          for (std::int64_t k = 0; k < tap.count(); ++k) to[k * s.stride_w] += *weights * from[k];
+        }
       }
     }
   }
