@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from dtrain.base.cores import num_threads
+from dtrain.base.cores import blas_threads
 from dtrain.kernels.convolution_shape import convolution_shape
 from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.problem import Problem
@@ -13,10 +13,8 @@ from dtrain.kernels.problem import Problem
 _BLAS_VECTOR_BYTES = 32  # BLAS knows its processor, whatever our own kernels were compiled for
 
 
-@cache
-def _blas_threads() -> int:
-    """As many as there were at the first choice: eager and traced runs of one process choose alike."""
-    return num_threads()
+# As many as there were at the first choice: eager and traced runs of one process choose alike.
+_threads_at_first = cache(blas_threads)
 
 
 def im2col_cost(isa: str) -> Callable[[Problem], float]:
@@ -31,9 +29,9 @@ def im2col_cost(isa: str) -> Callable[[Problem], float]:
         shape, itemsize = convolution_shape(problem), problem.inputs[0].dtype.itemsize
         columns = 0 if shape.is_pointwise else shape.batch * shape.pixels * shape.taps
         moves, products = (24, 1.3) if problem.op == "conv2d_backward_weights" else (12, 1.2)
-        if problem.op == "conv2d_backward_data" and problem.attrs["stride"][1] > 1:
-            moves = 36  # columns are added number by number
-        multiplied = products * shape.macs / _BLAS_VECTOR_BYTES / _blas_threads()
+        if problem.attrs["stride"][1] > 1:
+            moves += 20  # number by number
+        multiplied = products * shape.macs / _BLAS_VECTOR_BYTES / _threads_at_first()
         return itemsize * (moves * columns / vector + multiplied) + shape.weights
 
     return cost

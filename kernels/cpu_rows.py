@@ -15,11 +15,11 @@ from dtrain.kernels.convolution_cost import im2col_cost
 from dtrain.kernels.cpu_convolution import workspace_nbytes
 from dtrain.kernels.depthwise import depthwise_cost, one_channel_a_group
 from dtrain.kernels.depthwise import workspace_nbytes as plane_nbytes
-from dtrain.kernels.direct import direct_cost, some_elements
+from dtrain.kernels.direct import direct_cost
 from dtrain.kernels.direct import workspace_nbytes as direct_nbytes
 from dtrain.kernels.formula.table import KERNELS
 from dtrain.kernels.problem import Problem
-from dtrain.kernels.row import Row, knows_no, one_shape
+from dtrain.kernels.row import Row, knows_no, one_shape, some_elements
 from dtrain.kernels.winograd import three_by_three, winograd_cost
 from dtrain.kernels.winograd import workspace_nbytes as winograd_nbytes
 
@@ -47,13 +47,19 @@ compiled("gelu", "gelu_backward", *(kernel.name for kernel in KERNELS), asks=(on
 
 
 _CONVOLUTIONS = ("conv2d", "conv2d_backward_data", "conv2d_backward_weights")
-compiled(*_CONVOLUTIONS, by="depthwise", asks=(one_channel_a_group,), cost=depthwise_cost, workspace=plane_nbytes)
+compiled(
+    *_CONVOLUTIONS,
+    by="depthwise",
+    asks=(one_channel_a_group, some_elements),
+    cost=depthwise_cost,
+    workspace=plane_nbytes,
+)
 compiled(*_CONVOLUTIONS, by="direct", asks=(some_elements,), cost=direct_cost, workspace=direct_nbytes)
 compiled(*_CONVOLUTIONS, by="im2col", cost=im2col_cost, workspace=workspace_nbytes)
 compiled(
     *_CONVOLUTIONS,
     by="winograd",
-    asks=(three_by_three,),
+    asks=(three_by_three, some_elements),
     cost=winograd_cost,
     workspace=winograd_nbytes,
     rounding=8.0,

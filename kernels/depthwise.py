@@ -20,7 +20,7 @@ def one_channel_a_group(problem: Problem) -> str | None:
     channels = second // groups if "weight_shape" in problem.attrs else second
     if groups == 1 or channels != 1:
         return "takes several groups of one input channel each"
-    return None if all(type.size for type in (*problem.inputs, *problem.outputs)) else "takes tensors of some element"
+    return None
 
 
 def workspace_nbytes(problem: Problem) -> int:
@@ -37,19 +37,25 @@ def workspace_nbytes(problem: Problem) -> int:
 
 
 def depthwise_cost(isa: str) -> Callable[[Problem], float]:
-    """Rows of whole vectors through all taps, a load or two each; and planes laid into zeros, one number at a time where
-    columns are dealt out or spread by a stride. Gradients do that anew for each output channel."""
+    """Rows of whole vectors through all taps, a load or two each, and planes laid into zeros.
+
+    With a stride columns are dealt out or spread one by one. Gradients lay planes anew for each output channel.
+    """
     vector = min(INSTRUCTION_SETS[isa].vector_bytes, _VECTOR_BYTES)
 
     def cost(problem: Problem) -> float:
         attrs, itemsize = problem.attrs, problem.inputs[0].dtype.itemsize
-        weights = attrs.get("weight_shape", problem.inputs[1].shape)
+        weights: tuple[int, ...] = attrs.get("weight_shape", problem.inputs[1].shape)
         first, second = problem.inputs[0].shape, problem.outputs[0].shape
         if problem.op == "conv2d_backward_weights":
             first, second = problem.inputs[1].shape, first
         planes = first[0] * weights[0]
         rows = planes * second[2] * -(-second[3] * itemsize // vector)
         moved = (first[0] * first[1] if problem.op == "conv2d" else planes) * prod(first[2:])
-        return 3 * rows * prod(weights[2:]) + moved * (3 if attrs["stride"][1] > 1 else 2 * itemsize / vector)
+        if attrs["stride"][1] == 1:
+            each = 2 * itemsize / vector
+        else:
+            each = 3 if problem.op == "conv2d_backward_data" else 1.5
+        return 3 * rows * prod(weights[2:]) + moved * each
 
     return cost

@@ -72,11 +72,6 @@ def direct_shape(problem: Problem) -> DirectShape:
     )
 
 
-def some_elements(problem: Problem) -> str | None:
-    tensors = (*problem.inputs, *problem.outputs)
-    return None if all(type.size for type in tensors) else "takes tensors of at least one element"
-
-
 def workspace_nbytes(problem: Problem) -> int:
     """Bytes of the pieces that direct_shape.h names."""
     shape, itemsize = direct_shape(problem), problem.inputs[0].dtype.itemsize

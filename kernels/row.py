@@ -71,3 +71,9 @@ def knows_no(*names: str) -> Condition:
 def one_shape(problem: Problem) -> str | None:
     """What kernels ask that do not broadcast."""
     return None if len({type.shape for type in problem.inputs}) == 1 else "takes inputs of one shape"
+
+
+def some_elements(problem: Problem) -> str | None:
+    """What kernels ask that do not begin on nothing; also of shapes that nobody has checked yet."""
+    sides = (side for type in (*problem.inputs, *problem.outputs) for side in type.shape)
+    return None if all(side > 0 for side in sides) else "takes tensors of at least one element"

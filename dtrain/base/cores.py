@@ -67,8 +67,20 @@ def share_of_cores(mine: Collection[int], num_cores: int, masks: Iterable[Collec
 
 def num_threads() -> int:
     """How many threads libraries of the CPU compute with: OMP_NUM_THREADS, else the cores that this process may use."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
+    return _count_in("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))
+
+
+def blas_threads() -> int:
+    """How many threads NumPy's BLAS computes with, by the variables that it reads: no more than there are cores."""
+    cores = len(os.sched_getaffinity(0))
+    given = (_count_in(name) for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"))
+    return min(next(filter(None, given), cores), cores)
+
+
+def _count_in(variable: str) -> int | None:
+    """The number that an environment variable holds; None for none, 0 and what is no number."""
+    given = os.environ.get(variable, "")
+    return int(given) or None if given.isdecimal() else None
 
 
 def set_num_threads(count: int) -> list[str]:

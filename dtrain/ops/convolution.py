@@ -198,6 +198,9 @@ def conv_transpose2d(
             + 1
             for i in (0, 1)
         )
+        if min(sizes) < 0:
+            given = f"a result of {sizes} for input {tuple(images.shape[2:])} and padding {around}"
+            raise ShapeError(expected(name, "a padding that leaves something of the result", given))
         input_shape = (images.shape[0], weight.shape[1] * groups, *sizes)
         y = apply(BACKWARD_DATA, images, weight, input_shape=input_shape, **attrs)
         return _with_bias(name, y, bias)

@@ -284,7 +284,7 @@ def test_resnet18_has_at_most_five_messages_and_the_plan_is_what_runs(bound: Bou
     # Gradients are computed inside their buckets, and the optimizer reads them where the mean left them.
     assert packed[0]["nodes"]["div"] == packed[0]["nodes"]["copy"] == packed[0]["copied home"] == 0
     assert packed[0]["read in buckets"] == packed[0]["read in buckets by the plan"] == 62
-    assert packed[0]["arena"] < 0.03 * sum(bucket.nbytes for bucket in packed[0]["plan"]), "no gradient lies there"
+    assert packed[0]["arena"] < 0.04 * sum(bucket.nbytes for bucket in packed[0]["plan"]), "no gradient lies there"
     assert packed[0]["not borrowed"] == 0, "every gradient lies in shared memory"
     assert packed[0]["calls"]["all_reduce_many"]["calls"] == len(packed[0]["plan"])
     assert packed[0]["calls"]["all_reduce"]["nbytes"] < 2**17, "sums of sync-BN only"

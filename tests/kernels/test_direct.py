@@ -138,17 +138,32 @@ def test_an_image_is_the_same_beside_any_others(op: str, name: str) -> None:
                 np.testing.assert_array_equal(one.compute(kernel, dtype)[0], whole[n], kernel.name)
 
 
-@pytest.mark.parametrize("op", OPS)
-def test_where_it_is_taken(op: str) -> None:
-    """Dense kernels beyond 1×1; not where blocks of outputs would be mostly empty, nor where nothing is shared."""
-    taken = {
-        "far taps": Case((1, 16, 8, 8), 16, padding=(1000, 1000), dilation=(1000, 1000)),
-        "3×3": Case((8, 64, 28, 28), 64),
-        "stride 2": Case((8, 64, 28, 28), 128, stride=(2, 2)),
-        "1×1": Case((8, 64, 28, 28), 256, kernel=(1, 1), padding=(0, 0)),
-        "depthwise": Case((8, 64, 28, 28), 64, groups=64),
-    }
-    chosen = {name: choose(convolution(case, float32).problem(op, float32)).name for name, case in taken.items()}
-    assert "_direct_" in chosen["3×3"] and "_direct_" in chosen["stride 2"]
-    assert "_im2col_" in chosen["far taps"], "its planes would be mostly zeros"
-    assert "_im2col_" in chosen["1×1"] and "_depthwise_" in chosen["depthwise"]
+# Where the costs of algorithms lie far apart, by measurement: conv2d, gradient of the input, gradient of the weights.
+TAKEN = {
+    "3×3": (Case((8, 64, 28, 28), 64), ("direct", "direct", "direct")),
+    "stride 2": (Case((8, 64, 28, 28), 128, stride=(2, 2)), ("direct", "direct", "direct")),
+    "stem": (Case((8, 3, 112, 112), 64, (7, 7), (2, 2), (3, 3)), ("direct", "im2col", "direct")),
+    "1×1": (Case((8, 64, 28, 28), 256, (1, 1), padding=(0, 0)), ("im2col", "im2col", "im2col")),
+    "depthwise": (Case((8, 64, 28, 28), 64, groups=64), ("depthwise", "depthwise", "depthwise")),
+    "many outputs a channel": (Case((2, 4, 28, 28), 256, groups=4), ("im2col", "im2col", "im2col")),
+    "taps far apart": (Case((1, 16, 8, 8), 16, padding=(99, 99), dilation=(99, 99)), ("im2col", "im2col", "im2col")),
+    "a kernel almost as large": (Case((64, 64, 8, 8), 64, (7, 7), padding=(0, 0)), ("direct", "im2col", "direct")),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_which_algorithm_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one thread. Planes that are mostly zeros, and blocks of outputs that are mostly empty, cost too much."""
+    monkeypatch.setattr("dtrain.kernels.convolution_cost._threads_at_first", lambda: 1)
+    case, algorithms = TAKEN[name]
+    for op, algorithm in zip(OPS, algorithms):
+        assert f"_{algorithm}_" in choose(convolution(case, float32).problem(op, float32)).name, op
+
+
+def test_more_threads_of_blas_make_im2col_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our kernels compute on one."""
+    problem = convolution(TAKEN["3×3"][0], float32).problem("conv2d", float32)
+    monkeypatch.setattr("dtrain.kernels.convolution_cost._threads_at_first", lambda: 1)
+    assert "_direct_" in choose(problem).name
+    monkeypatch.setattr("dtrain.kernels.convolution_cost._threads_at_first", lambda: 8)
+    assert "_im2col_" in choose(problem).name

@@ -138,6 +138,8 @@ def test_dtypes_and_bias_are_checked() -> None:
         F.conv2d(F.zeros((1, 3, 4, 4)), F.zeros((2, 3, 3, 3)), F.zeros(3))
     with pytest.raises(ShapeError, match="output_padding less than stride"):
         F.conv_transpose2d(F.zeros((1, 3, 4, 4)), F.zeros((3, 2, 3, 3)), stride=2, output_padding=2)
+    with pytest.raises(ShapeError, match="a padding that leaves something of the result, got a result of"):
+        F.conv_transpose2d(F.zeros((1, 3, 1, 1)), F.zeros((3, 2, 1, 1)), padding=2)
 
 
 def test_one_sample_without_a_batch_axis() -> None:

@@ -14,6 +14,20 @@ struct Placement {
   std::int64_t height, width, apart_h, apart_w, above, left;
 };
 
+// Numbers `begin` to `end` of a line onto the phases of a row of the plane. A count of phases that the compiler knows makes
+// vectors of it; 0 is any.
+template <int PHASES, typename T>
+void deal_out(const T* line, std::int64_t begin, std::int64_t end, std::int64_t left, T* row, const PaddedPlane& plane) {
+  const std::int64_t phases = PHASES > 0 ? PHASES : plane.phases;
+  for (std::int64_t phase = 0; phase < phases; ++phase) {
+    const std::int64_t behind = (begin + left) % phases;
+    const std::int64_t first = begin + (phase - behind + phases) % phases;
+    T* to = row + phase * plane.pitch + (first + left) / phases;
+    const std::int64_t count = first < end ? (end - first + phases - 1) / phases : 0;
+    for (std::int64_t i = 0; i < count; ++i) to[i] = line[first + i * phases];
+  }
+}
+
 // What lies outside of the plane is read by nobody.
 template <typename V>
 void place(const typename V::Element* from, const Placement& at, typename V::Element* to, const PaddedPlane& plane) {
@@ -41,12 +55,10 @@ void place(const typename V::Element* from, const Placement& at, typename V::Ele
       });
     } else if (plane.phases == 1) {
       for (std::int64_t w = begin; w < end; ++w) target[w * at.apart_w + at.left] = line[w];
+    } else if (plane.phases == 2) {
+      deal_out<2>(line, begin, end, at.left, target, plane);
     } else {
-      std::int64_t phase = (begin + at.left) % plane.phases, number = (begin + at.left) / plane.phases;
-      for (std::int64_t w = begin; w < end; ++w) {
-        target[phase * plane.pitch + number] = line[w];
-        if (++phase == plane.phases) phase = 0, ++number;
-      }
+      deal_out<0>(line, begin, end, at.left, target, plane);
     }
   }
 }
