@@ -104,7 +104,7 @@ def direct_cost(isa: str) -> Callable[[Problem], float]:
         if is_of_weights:
             sums = min(shape.inputs, _BLOCK // 2) * min(2, -(-shape.outputs // _BLOCK))
             waiting = max(1, _FEWEST_SUMS / sums)
-            return waiting * products + 2.5 * (first + second) + zeros + 3 * out
+            return waiting * products + 2.5 * (first + second) + zeros + 2 * out
         return products + 2.5 * first + zeros + 1.5 * second + 4 * out
 
     return cost

@@ -10,7 +10,7 @@
 namespace dtrain {
 namespace {
 
-constexpr std::int64_t kBand = 256;  // pixels of a row after another that gradients of weights are summed over at once
+constexpr std::int64_t kBand = 256;  // pixels, of rows or of whole images, that a tile sums over at once
 
 // Sums of at most 16 channels × 16 outputs, [tap][channel][16] with taps `tap_apart`, into `outputs` kernels. `turned` is
 // room for them, a kernel's numbers together.
@@ -48,7 +48,9 @@ void conv2d_backward_weights_direct(const typename V::Element* dy, const typenam
   T* sums = grads + pieces.grads;
   const std::int64_t taps = d.taps, pixels = s.out_height * s.out_width, output_blocks = (d.outputs + kBlock - 1) / kBlock;
   const Frame frame{d.inputs, s.height, s.width, s.pad_h, s.pad_w, d.plane.rows, d.plane.pitch, d.plane.phases};
+  // Some rows of one image, or some images.
   const std::int64_t band = kBand / s.out_width > 0 ? kBand / s.out_width : 1;
+  const std::int64_t small = kBand / pixels > 0 ? kBand / pixels : 1;
   for (std::int64_t begin = 0; begin < s.batch; begin += d.images_a_chunk) {
     const std::int64_t count = s.batch - begin < d.images_a_chunk ? s.batch - begin : d.images_a_chunk;
     for (std::int64_t group = 0; group < d.groups; ++group) {
@@ -65,7 +67,7 @@ void conv2d_backward_weights_direct(const typename V::Element* dy, const typenam
         const std::int64_t channels = d.inputs - c < kBlock ? d.inputs - c : kBlock;
         for (std::int64_t block = 0; block < output_blocks; block += kBlocks) {
           const std::int64_t blocks = output_blocks - block < kBlocks ? 1 : kBlocks;
-          for (std::int64_t n = 0; n < count; ++n) {
+          for (std::int64_t n = 0; n < count; n += small) {
             for (std::int64_t h = 0; h < s.out_height; h += band) {
               const T* rows = images + n * frame.size() + c / kBlock * frame.plane() + h * s.stride_h * frame.row();
               const T* to_sum = grads + ((block * count + n) * pixels + h * s.out_width) * kBlock;
@@ -74,7 +76,8 @@ void conv2d_backward_weights_direct(const typename V::Element* dy, const typenam
                 const std::int64_t column = t % s.kernel_width * s.dilation_w;
                 const T* seen = rows + t / s.kernel_width * s.dilation_h * frame.row() +
                                 (column % s.stride_w * frame.columns + column / s.stride_w) * kBlock;
-                const AcrossBlocks<T> a{seen, s.out_width, runs, s.stride_h * frame.row()};
+                const AcrossBlocks<T> a{seen,           s.out_width, runs, s.stride_h * frame.row(),
+                                        count - n < small ? count - n : small, frame.size()};
                 multiply<V>(channels, blocks, a, to_sum, count * pixels * kBlock, sums + t * kBlocks * kBlock * kBlock,
                             kBlock * kBlock, n > 0 || h > 0);
               }

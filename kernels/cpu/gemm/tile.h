@@ -44,16 +44,19 @@ template <typename T>
 struct AcrossBlocks {
   static constexpr int kApart = 1;
   const T* at;
-  std::int64_t length;             // numbers of a run, 16 apart
-  std::int64_t runs = 1, jump = 0;
+  std::int64_t length;                                // numbers of a run, 16 apart
+  std::int64_t runs = 1, jump = 0;                    // of an image
+  std::int64_t images = 1, image_jump = 0;
 
-  AcrossBlocks from_row(std::int64_t row) const { return {at + row, length, runs, jump}; }
+  AcrossBlocks from_row(std::int64_t row) const { return {at + row, length, runs, jump, images, image_jump}; }
   template <typename Step>
   __attribute__((always_inline)) void walk(const Step& step) const {
-    const T* begin = at;
-    for (std::int64_t run = 0; run < runs; ++run, begin += jump) {
-      const T* from = begin;
-      for (std::int64_t k = 0; k < length; ++k, from += kBlock) step(from);
+    for (std::int64_t image = 0; image < images; ++image) {
+      const T* begin = at + image * image_jump;
+      for (std::int64_t run = 0; run < runs; ++run, begin += jump) {
+        const T* from = begin;
+        for (std::int64_t k = 0; k < length; ++k, from += kBlock) step(from);
+      }
     }
   }
 };
