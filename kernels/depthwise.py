@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
-from dtrain.base.alignment import aligned
 from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.problem import Problem
 
@@ -24,7 +23,7 @@ def one_channel_a_group(problem: Problem) -> str | None:
 
 
 def workspace_nbytes(problem: Problem) -> int:
-    """Bytes of a plane in its zeros, and 16 numbers a tap: `plane_for` of convolution.h."""
+    """Bytes of a plane in its zeros (`plane_for` of convolution.h), and twice 16 numbers a tap."""
     attrs = problem.attrs
     kernel = attrs.get("weight_shape", problem.inputs[1].shape)[2:]
     is_data = problem.op == "conv2d_backward_data"
@@ -33,7 +32,8 @@ def workspace_nbytes(problem: Problem) -> int:
     reach = [(size - 1) * apart for size, apart in zip(kernel, attrs["dilation"])]
     rows = (height - 1) * steps[0] + reach[0] + 1
     pitch = -(-width // _LANES) * _LANES + reach[1] // steps[1] + _LANES
-    return aligned((rows * steps[1] * pitch + _LANES * prod(kernel)) * problem.inputs[0].dtype.itemsize)
+    plane = -(-rows * steps[1] * pitch // _LANES) * _LANES
+    return (plane + 2 * _LANES * prod(kernel)) * problem.inputs[0].dtype.itemsize
 
 
 def depthwise_cost(isa: str) -> Callable[[Problem], float]:

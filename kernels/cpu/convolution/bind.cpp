@@ -71,10 +71,10 @@ ConvolutionShape read_depthwise(Call& call, Sizes x, Sizes weights, Sizes y) {
   return shape;
 }
 
-// A plane, and 16 numbers a tap.
+// A plane, and twice 16 numbers a tap: for its weights or sums, and for its place.
 template <typename T>
 T* take_workspace(Call& call, const ConvolutionShape& s, const PaddedPlane& plane) {
-  return call.workspace<T>(plane.size() + 16 * s.kernel_height * s.kernel_width);
+  return call.workspace<T>(plane.room() + 32 * s.kernel_height * s.kernel_width);
 }
 
 template <typename T>

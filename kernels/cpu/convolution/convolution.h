@@ -21,6 +21,7 @@ struct ConvolutionShape {
 struct PaddedPlane {
   std::int64_t rows, phases, pitch;
   std::int64_t size() const { return rows * phases * pitch; }
+  std::int64_t room() const { return (size() + 15) / 16 * 16; }  // that it takes of a workspace
 };
 
 // For `height` × `width` outputs a step apart. kernels/depthwise.py says the same.

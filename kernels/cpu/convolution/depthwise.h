@@ -13,19 +13,26 @@
 namespace dtrain {
 namespace {
 
-// How outputs read a plane: output (h, w), through tap (i, j), at row h·step + i·dilation, number w + offset(j).
+// How outputs read a plane: output (h, w), through tap t, at h · step · row + places[t] + w. The places stand in the
+// workspace, behind the plane and 16 numbers a tap.
+template <typename T>
 struct Reading {
-  Reading(const ConvolutionShape& s, const PaddedPlane& plane, std::int64_t step_h)
-      : row(plane.phases * plane.pitch), step(step_h), dilation(s.dilation_h), apart(s.dilation_w), plane_(plane) {}
-  std::int64_t offset(std::int64_t j) const {
-    return j * apart % plane_.phases * plane_.pitch + j * apart / plane_.phases;
+  Reading(const ConvolutionShape& s, const PaddedPlane& plane, std::int64_t step_h, T* workspace)
+      : row(plane.phases * plane.pitch), step(step_h), count(s.kernel_height * s.kernel_width),
+        is_dense(step_h == 1 && s.dilation_h == 1 && s.dilation_w == 1 && plane.phases == 1) {
+    std::int64_t* place = reinterpret_cast<std::int64_t*>(workspace + plane.room() + 16 * count);
+    places = place;
+    for (std::int64_t i = 0; i < s.kernel_height; ++i) {
+      for (std::int64_t j = 0; j < s.kernel_width; ++j) {
+        const std::int64_t column = j * s.dilation_w;
+        *place++ = i * s.dilation_h * row + column % plane.phases * plane.pitch + column / plane.phases;
+      }
+    }
   }
-  bool is_dense() const { return step == 1 && dilation == 1 && apart == 1 && plane_.phases == 1; }
 
-  std::int64_t row, step, dilation, apart;
-
- private:
-  const PaddedPlane& plane_;
+  std::int64_t row, step, count;
+  bool is_dense;
+  const std::int64_t* places;
 };
 
 // ROWS rows of outputs at once through a dense K×K kernel: a row of the plane is loaded once for all that see it.
@@ -61,39 +68,48 @@ void convolve_dense(const typename V::Element* plane, std::int64_t row, const ty
   for (; h < height; ++h) convolve_rows<V, K, 1>(plane + h * row, row, taps, y + h * width, width, adds);
 }
 
+// ROWS rows of outputs at once through any taps, so that the multipliers need not wait for a sum.
+template <typename V, int ROWS>
+void convolve_taps(const typename V::Element* plane, const Reading<typename V::Element>& reading, const typename V::Element* weights,
+                   std::int64_t h, typename V::Element* y, std::int64_t width, bool adds) {
+  const typename V::Element* rows = plane + h * reading.step * reading.row;
+  y += h * width;
+  for_each_vector<V>(width, [&](std::int64_t w, auto lane) {
+    V sums[ROWS];
+    for (int q = 0; q < ROWS; ++q) sums[q] = adds ? lane.load(y + q * width + w) : V::zero();
+    for (std::int64_t t = 0; t < reading.count; ++t) {
+      const typename V::Element* from = rows + reading.places[t] + w;
+      const V weight(weights[t]);
+      for (int q = 0; q < ROWS; ++q) sums[q] = fma(weight, V::load(from + q * reading.step * reading.row), sums[q]);
+    }
+    for (int q = 0; q < ROWS; ++q) lane.store(sums[q], y + q * width + w);
+  });
+}
+
 // One plane of outputs from one in its zeros.
 template <typename V>
-void convolve_plane(const typename V::Element* plane, const Reading& reading, const typename V::Element* weights,
+void convolve_plane(const typename V::Element* plane, const Reading<typename V::Element>& reading, const typename V::Element* weights,
                     typename V::Element* y, std::int64_t height, std::int64_t width, const ConvolutionShape& s,
                     bool adds) {
-  if (reading.is_dense() && s.kernel_height == 3 && s.kernel_width == 3) {
+  if (reading.is_dense && s.kernel_height == 3 && s.kernel_width == 3) {
     convolve_dense<V, 3>(plane, reading.row, weights, y, height, width, adds);
     return;
   }
-  if (reading.is_dense() && s.kernel_height == 5 && s.kernel_width == 5) {
+  if (reading.is_dense && s.kernel_height == 5 && s.kernel_width == 5) {
     convolve_dense<V, 5>(plane, reading.row, weights, y, height, width, adds);
     return;
   }
-  for (std::int64_t h = 0; h < height; ++h) {
-    const typename V::Element* rows = plane + h * reading.step * reading.row;
-    for_each_vector<V>(width, [&](std::int64_t w, auto lane) {
-      V sum = adds ? lane.load(y + h * width + w) : V::zero();
-      for (std::int64_t i = 0; i < s.kernel_height; ++i) {
-        const typename V::Element* from = rows + i * reading.dilation * reading.row + w;
-        for (std::int64_t j = 0; j < s.kernel_width; ++j) {
-          sum = fma(V(weights[i * s.kernel_width + j]), V::load(from + reading.offset(j)), sum);
-        }
-      }
-      lane.store(sum, y + h * width + w);
-    });
-  }
+  std::int64_t h = 0;
+  for (; h + 4 <= height; h += 4) convolve_taps<V, 4>(plane, reading, weights, h, y, width, adds);
+  for (; h < height; ++h) convolve_taps<V, 1>(plane, reading, weights, h, y, width, adds);
 }
 
 template <typename V>
 void conv2d_depthwise(const typename V::Element* x, const typename V::Element* weights, typename V::Element* y,
                       const ConvolutionShape& s, typename V::Element* workspace) {
+  using T = typename V::Element;
   const PaddedPlane plane = plane_of_x(s);
-  const Reading reading(s, plane, s.stride_h);
+  const Reading<T> reading(s, plane, s.stride_h, workspace);
   const Placement at{s.height, s.width, 1, 1, s.pad_h, s.pad_w};
   const std::int64_t per_input = s.out_channels / s.channels, taps = s.kernel_height * s.kernel_width;
   clear(workspace, plane.size());
@@ -116,7 +132,7 @@ void conv2d_backward_data_depthwise(const typename V::Element* dy, const typenam
                                     typename V::Element* dx, const ConvolutionShape& s, typename V::Element* workspace) {
   using T = typename V::Element;
   const PaddedPlane plane = plane_of_dy(s);
-  const Reading reading(s, plane, 1);
+  const Reading<T> reading(s, plane, 1, workspace);
   const Placement at{s.out_height,
                      s.out_width,
                      s.stride_h,
@@ -124,7 +140,7 @@ void conv2d_backward_data_depthwise(const typename V::Element* dy, const typenam
                      (s.kernel_height - 1) * s.dilation_h - s.pad_h,
                      (s.kernel_width - 1) * s.dilation_w - s.pad_w};
   const std::int64_t per_input = s.out_channels / s.channels, taps = s.kernel_height * s.kernel_width;
-  T* turned = workspace + plane.size();
+  T* turned = workspace + plane.room();
   clear(workspace, plane.size());
   for (std::int64_t channel = 0; channel < s.channels; ++channel) {
     for (std::int64_t o = channel * per_input; o < (channel + 1) * per_input; ++o) {
@@ -168,23 +184,21 @@ void sum_taps_dense(const typename V::Element* plane, std::int64_t row, const ty
 }
 
 template <typename V>
-void sum_taps(const typename V::Element* plane, const Reading& reading, const typename V::Element* dy,
+void sum_taps(const typename V::Element* plane, const Reading<typename V::Element>& reading, const typename V::Element* dy,
               const ConvolutionShape& s, typename V::Element* sums) {
-  if (reading.is_dense() && s.kernel_height == 3 && s.kernel_width == 3) {
+  if (reading.is_dense && s.kernel_height == 3 && s.kernel_width == 3) {
     sum_taps_dense<V, 3>(plane, reading.row, dy, s.out_height, s.out_width, sums);
     return;
   }
-  for (std::int64_t i = 0; i < s.kernel_height; ++i) {
-    for (std::int64_t j = 0; j < s.kernel_width; ++j, sums += V::width) {
-      const typename V::Element* from = plane + i * reading.dilation * reading.row + reading.offset(j);
-      V sum = V::load(sums);
-      for (std::int64_t h = 0; h < s.out_height; ++h) {
-        for_each_vector<V>(s.out_width, [&](std::int64_t w, auto lane) {
-          sum = fma(lane.load(dy + h * s.out_width + w), lane.load(from + h * reading.step * reading.row + w), sum);
-        });
-      }
-      sum.store(sums);
+  for (std::int64_t t = 0; t < reading.count; ++t, sums += V::width) {
+    const typename V::Element* from = plane + reading.places[t];
+    V sum = V::load(sums);
+    for (std::int64_t h = 0; h < s.out_height; ++h) {
+      for_each_vector<V>(s.out_width, [&](std::int64_t w, auto lane) {
+        sum = fma(lane.load(dy + h * s.out_width + w), lane.load(from + h * reading.step * reading.row + w), sum);
+      });
     }
+    sum.store(sums);
   }
 }
 
@@ -194,10 +208,10 @@ void conv2d_backward_weights_depthwise(const typename V::Element* dy, const type
                                        typename V::Element* workspace) {
   using T = typename V::Element;
   const PaddedPlane plane = plane_of_x(s);
-  const Reading reading(s, plane, s.stride_h);
+  const Reading<T> reading(s, plane, s.stride_h, workspace);
   const Placement at{s.height, s.width, 1, 1, s.pad_h, s.pad_w};
   const std::int64_t per_input = s.out_channels / s.channels, taps = s.kernel_height * s.kernel_width;
-  T* sums = workspace + plane.size();
+  T* sums = workspace + plane.room();
   clear(workspace, plane.size());
   for (std::int64_t o = 0; o < s.out_channels; ++o) {
     clear(sums, taps * V::width);
