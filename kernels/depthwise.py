@@ -25,14 +25,14 @@ def one_channel_a_group(problem: Problem) -> str | None:
 def workspace_nbytes(problem: Problem) -> int:
     """Bytes of a plane in its zeros (`plane_for` of convolution.h), and twice 16 numbers a tap."""
     attrs = problem.attrs
-    kernel = attrs.get("weight_shape", problem.inputs[1].shape)[2:]
+    kernel: tuple[int, ...] = attrs.get("weight_shape", problem.inputs[1].shape)[2:]
     is_data = problem.op == "conv2d_backward_data"
     steps = (1, 1) if is_data else attrs["stride"]
     height, width = (problem.inputs if problem.op == "conv2d_backward_weights" else problem.outputs)[0].shape[2:]
     reach = [(size - 1) * apart for size, apart in zip(kernel, attrs["dilation"])]
     rows = (height - 1) * steps[0] + reach[0] + 1
     pitch = -(-width // _LANES) * _LANES + reach[1] // steps[1] + _LANES
-    plane = -(-rows * steps[1] * pitch // _LANES) * _LANES
+    plane: int = -(-rows * steps[1] * pitch // _LANES) * _LANES
     return (plane + 2 * _LANES * prod(kernel)) * problem.inputs[0].dtype.itemsize
 
 
