@@ -12,7 +12,7 @@ from dtrain.kernels.problem import Problem
 _BLOCK = 16
 _CHUNK_PIXELS = 1024
 _CHUNK_WEIGHTS = 1 << 17
-_FEWEST_TERMS = 192
+_FEWEST_TERMS, _MOST_TERMS = 192, 576
 _FEWEST_SUMS = 8  # in registers at once, or the multipliers wait for each other
 _VECTOR_BYTES = 32  # multiplied a cycle and port, also where AVX-512 has vectors of 64
 
@@ -43,10 +43,16 @@ class DirectShape:
         return min(self.batch, max(1, _CHUNK_PIXELS // self.pixels))
 
     @property
-    def channels(self) -> int:
+    def all_terms(self) -> int:
+        """Of the sum that is an output."""
+        return self.inputs * self.taps
+
+    @property
+    def terms(self) -> int:
         """Whose weights lie in the workspace together."""
-        fewest = -(-_FEWEST_TERMS // self.taps)
-        return min(self.inputs, max(fewest, _CHUNK_WEIGHTS // (_in_blocks(self.outputs) * self.taps)))
+        terms = min(max(_CHUNK_WEIGHTS // _in_blocks(self.outputs), _FEWEST_TERMS), _MOST_TERMS)
+        whole_channels = terms - terms % self.taps
+        return min(whole_channels or terms, self.all_terms)
 
 
 def direct_shape(problem: Problem) -> DirectShape:
@@ -79,10 +85,10 @@ def workspace_nbytes(problem: Problem) -> int:
         images = shape.images * _in_blocks(shape.inputs) * shape.plane
         grads = shape.images * _in_blocks(shape.outputs) * shape.pixels
         return (images + grads + shape.taps * 3 * _BLOCK**2) * itemsize
-    terms = shape.channels * shape.taps
+    terms = shape.terms
     placed = _in_blocks(shape.images * shape.groups * shape.inputs * shape.plane + _BLOCK)
     weights, panel = _in_blocks(shape.outputs) * terms, _BLOCK * terms + _BLOCK
-    sums = 0 if shape.channels == shape.inputs else _in_blocks(shape.outputs) * shape.images * shape.pixels
+    sums = 0 if terms == shape.all_terms else _in_blocks(shape.outputs) * shape.images * shape.pixels
     tables = 8 * (_in_blocks(terms) + _in_blocks(2 * shape.taps))
     return (placed + weights + panel + sums) * itemsize + tables
 

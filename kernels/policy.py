@@ -6,8 +6,9 @@
                                     output see a rounding of inputs that its weights leave out
     DTRAIN_KERNELS=conv2d_f32_im2col_avx2   this kernel, wherever it is usable
 
-Both are read when the first kernel is chosen; later `set_policy` or `using` change the choice, also for what was chosen
-already. The policy is one for all threads, so that ranks that are threads compute alike.
+Both are read when the first kernel is chosen; later `set_policy` or `using` change the choice, also for what eager ops
+have chosen already; a traced function keeps its kernels. The policy is one for all threads, so that ranks that are
+threads compute alike.
 """
 
 from __future__ import annotations

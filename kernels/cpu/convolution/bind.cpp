@@ -134,7 +134,7 @@ auto bind_conv2d_direct(Call& call, conv2d_direct_fn<T>* kernel) {
   const DirectShape direct = forward_shape(shape, call.integer("groups"));
   T* workspace = call.workspace<T>(DirectPieces(direct, sizeof(T)).total());
   return [=] {
-    ReleaseGil unlocked(y.size * sizeof(T) * 4);
+    ReleaseGil unlocked(y.size * direct.inputs * direct.taps / 4);
     kernel(x.data, weights.data, y.data, shape, direct, workspace);
   };
 }
@@ -147,7 +147,7 @@ auto bind_conv2d_backward_data_direct(Call& call, conv2d_backward_data_direct_fn
   const DirectShape direct = backward_shape(shape, call.integer("groups"));
   T* workspace = call.workspace<T>(DirectPieces(direct, sizeof(T)).total());
   return [=] {
-    ReleaseGil unlocked(dy.size * sizeof(T) * 4);
+    ReleaseGil unlocked(dy.size * (shape.channels / direct.groups) * direct.taps / 4);
     kernel(dy.data, weights.data, dx.data, shape, direct, workspace);
   };
 }
@@ -160,7 +160,7 @@ auto bind_conv2d_backward_weights_direct(Call& call, conv2d_backward_weights_dir
   const DirectShape direct = forward_shape(shape, call.integer("groups"));
   T* workspace = call.workspace<T>(DirectWeightsPieces(direct).total());
   return [=] {
-    ReleaseGil unlocked(dy.size * sizeof(T) * 4);
+    ReleaseGil unlocked(dy.size * (shape.channels / direct.groups) * direct.taps / 4);
     kernel(dy.data, x.data, dweights.data, shape, direct, workspace);
   };
 }

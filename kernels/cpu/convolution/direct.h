@@ -5,8 +5,9 @@
 // tells where. Rows of few outputs are first gathered, several to a tile. The gradient of the input is the same on dy,
 // with a stride in sweeps: outputs of one remainder see the same taps.
 //
-// Kernels come into blocks of 16 outputs a few channels at a time, so the workspace holds some images and a part of the
-// kernels, never all columns. The order of a sum depends on shapes alone: an image gives the same bits in any batch.
+// Weights come into blocks of 16 outputs some terms (channels times taps) at a time, so the workspace holds some images and a
+// part of the weights, never all columns. The order of a sum depends on the sizes of one image alone: by this kernel it gives
+// the same bits in any batch.
 #pragma once
 
 #include "convolution/direct_shape.h"
@@ -15,6 +16,7 @@
 #include "gemm/tile.h"
 #include "layout/generic.h"
 #include "simd/finite.h"
+#include "simd/loop.h"
 
 namespace dtrain {
 namespace {
@@ -52,35 +54,47 @@ struct DirectWeights {
   std::int64_t group_apart, out_apart, in_apart, taps;
 };
 
-// Numbers of 16 outputs each, [o / 16][channel · tap][16], of `channels` channels from `first` on.
+// One weight of `count` outputs, and zeros up to 16.
+template <typename V>
+void one_weight_to_block(const typename V::Element* from, std::int64_t apart, std::int64_t count,
+                         typename V::Element* to) {
+  using T = typename V::Element;
+  if (apart == 1) {
+    for_each_vector<V>(count, [&](std::int64_t o, auto lane) { lane.store(lane.load(from + o), to + o); });
+  } else {
+    for (std::int64_t o = 0; o < count; ++o) to[o] = from[o * apart];
+  }
+  for (std::int64_t o = count; o < kBlock; ++o) to[o] = T(0);
+}
+
+// Weights of 16 outputs each, [o / 16][term][16]: `terms` of them from number `first` on. Term c · taps + t of an output is
+// its weight of tap t of the sweep in channel c.
 template <typename V>
 void weights_to_blocks(const DirectWeights<typename V::Element>& weights, std::int64_t group, std::int64_t outputs,
-                       std::int64_t first, std::int64_t channels, const Sweep& sweep, typename V::Element* to) {
+                       std::int64_t first, std::int64_t terms, const Sweep& sweep, typename V::Element* to) {
   using T = typename V::Element;
   const bool has_all_taps = sweep.count == weights.taps, lie_together = has_all_taps && weights.in_apart == sweep.count;
   for (std::int64_t block = 0; block < outputs; block += kBlock) {
     const std::int64_t count = outputs - block < kBlock ? outputs - block : kBlock;
-    const T* from = weights.at + group * weights.group_apart + block * weights.out_apart + first * weights.in_apart;
+    const T* from = weights.at + group * weights.group_apart + block * weights.out_apart;
     if (lie_together) {
-      transpose<V>(from, weights.out_apart, count, channels * sweep.count, to, kBlock, kBlock);
-      to += channels * sweep.count * kBlock;
+      transpose<V>(from + first, weights.out_apart, count, terms, to, kBlock, kBlock);
+      to += terms * kBlock;
       continue;
     }
-    for (std::int64_t c = 0; c < channels; ++c, from += weights.in_apart) {
-      if (has_all_taps && sweep.count > 3) {
-        transpose<V>(from, weights.out_apart, count, sweep.count, to, kBlock, kBlock);
-        to += sweep.count * kBlock;
-        continue;
-      }
-      for (std::int64_t t = 0; t < sweep.count; ++t, to += kBlock) {
-        const T* tap = from + sweep.taps[t].weight;
-        if (weights.out_apart == 1) {
-          for_each_vector<V>(count, [&](std::int64_t o, auto lane) { lane.store(lane.load(tap + o), to + o); });
-        } else {
-          for (std::int64_t o = 0; o < count; ++o) to[o] = tap[o * weights.out_apart];
+    for (std::int64_t term = first; term < first + terms;) {
+      const T* channel = from + term / sweep.count * weights.in_apart;
+      const std::int64_t tap = term % sweep.count, missing = first + terms - term;
+      const std::int64_t taps = sweep.count - tap < missing ? sweep.count - tap : missing;
+      if (has_all_taps && taps > 3) {
+        transpose<V>(channel + tap, weights.out_apart, count, taps, to, kBlock, kBlock);
+        to += taps * kBlock;
+      } else {
+        for (std::int64_t t = tap; t < tap + taps; ++t, to += kBlock) {
+          one_weight_to_block<V>(channel + sweep.taps[t].weight, weights.out_apart, count, to);
         }
-        for (std::int64_t o = count; o < kBlock; ++o) to[o] = T(0);
       }
+      term += taps;
     }
   }
 }
@@ -156,12 +170,12 @@ class DirectSweep {
     const std::int64_t image_apart = images_.inputs * d_.plane.size();
     const std::int64_t pixels = count * sweep.rows * sweep.columns;
     bool is_finite = true;
-    for (std::int64_t first = 0; first < d_.inputs; first += d_.channels_a_chunk) {
-      const std::int64_t channels = d_.inputs - first < d_.channels_a_chunk ? d_.inputs - first : d_.channels_a_chunk;
-      const std::int64_t terms = channels * sweep.count;
-      is_finite &= take_channels(sweep, group, first, channels);
+    const std::int64_t all = d_.inputs * sweep.count;  // none for outputs that see nothing: they are 0
+    for (std::int64_t first = 0, terms = 0; first == 0 || first < all; first += d_.terms_a_chunk) {
+      terms = all - first < d_.terms_a_chunk ? all - first : d_.terms_a_chunk;
+      is_finite &= take_terms(sweep, group, first, terms);
       const auto tile = [&](const auto& a, std::int64_t pixel, int rows) {
-        multiply_pixels(a, rows, pixel, pixels, terms, first == 0, first + channels == d_.inputs, sweep, group, first_image);
+        multiply_pixels(a, rows, pixel, pixels, terms, first == 0, first + terms == all, sweep, group, first_image);
       };
       if (sweep.columns >= kFewest) {
         const std::int64_t tiles = (sweep.columns + kRows - 1) / kRows;
@@ -191,23 +205,23 @@ class DirectSweep {
  private:
   static constexpr int kRows = RegisterTile<V>::rows, kBlocks = RegisterTile<V>::blocks;
 
-  // Where these channels are seen, and their weights. False where a weight is not finite.
-  bool take_channels(const Sweep& sweep, std::int64_t group, std::int64_t first, std::int64_t channels) {
-    std::int64_t* place = places_;
-    for (std::int64_t c = first; c < first + channels; ++c) {
-      for (std::int64_t t = 0; t < sweep.count; ++t) *place++ = c * d_.plane.size() + sweep.taps[t].place;
+  // Where these terms are seen, and their weights. False where a weight is not finite.
+  bool take_terms(const Sweep& sweep, std::int64_t group, std::int64_t first, std::int64_t terms) {
+    for (std::int64_t i = 0; i < terms; ++i) {
+      const std::int64_t channel = (first + i) / sweep.count, tap = (first + i) % sweep.count;
+      places_[i] = channel * d_.plane.size() + sweep.taps[tap].place;
     }
-    weights_to_blocks<V>(weights_, group, d_.outputs, first, channels, sweep, packed_);
+    weights_to_blocks<V>(weights_, group, d_.outputs, first, terms, sweep, packed_);
     Finite<V> is_finite;
-    const std::int64_t size = (d_.outputs + kBlock - 1) / kBlock * kBlock * channels * sweep.count;
+    const std::int64_t size = in_blocks(d_.outputs) * terms;
     for (std::int64_t i = 0; i < size; i += V::width) is_finite.add(V::load(packed_ + i));
     return static_cast<bool>(is_finite);
   }
 
-  // `rows` of the chunk's pixels, from number `pixel` on, times the weights of these channels. Sums that are complete at
+  // `rows` of the chunk's pixels, from number `pixel` on, times the weights of these terms. Sums that are complete at
   // once go to the result from the first cache.
   template <typename A>
-  void multiply_pixels(const A& a, int rows, std::int64_t pixel, std::int64_t pixels, std::int64_t terms, bool is_first,
+  __attribute__((noinline)) void multiply_pixels(const A& a, int rows, std::int64_t pixel, std::int64_t pixels, std::int64_t terms, bool is_first,
                        bool is_last, const Sweep& sweep, std::int64_t group, std::int64_t first_image) {
     const std::int64_t blocks = (d_.outputs + kBlock - 1) / kBlock;
     for (std::int64_t block = 0; block < blocks; block += kBlocks) {

@@ -11,8 +11,10 @@ struct DirectShape {
   std::int64_t groups, inputs, outputs, taps;
   PaddedPlane plane;                                   // of one channel, in its zeros
   std::int64_t pixels;                                 // of an image that are computed in one sweep, at most
-  std::int64_t images_a_chunk, channels_a_chunk;       // that lie in the workspace together
+  std::int64_t images_a_chunk, terms_a_chunk;          // that lie in the workspace together: images, and weights of an output
 };
+
+inline std::int64_t in_blocks(std::int64_t count) { return (count + 15) / 16 * 16; }
 
 // Rows of dy, or columns, that lie before the first and are seen.
 inline std::int64_t rows_before(std::int64_t kernel, std::int64_t dilation, std::int64_t padding, std::int64_t stride) {
@@ -20,14 +22,16 @@ inline std::int64_t rows_before(std::int64_t kernel, std::int64_t dilation, std:
   return reach > 0 ? reach / stride : 0;
 }
 
-// As many images as make pixels worth bringing weights into blocks for, and as many channels as leave these in the second
-// cache.
+// As many images as make pixels worth bringing weights into blocks for. Weights of 512 KB in f32, which the second cache has
+// room for, but of no fewer than 192 terms, or the sums would be read and written too often, and of no more than 576 (a 3×3
+// kernel of 64 channels), since the error of a sum grows with the numbers that are added one by one.
 inline DirectShape in_chunks(DirectShape d, std::int64_t batch) {
   const std::int64_t images = d.pixels > 0 ? 1024 / d.pixels : 1;
   d.images_a_chunk = images < 1 ? 1 : images < batch ? images : batch;
-  const std::int64_t columns = (d.outputs + 15) / 16 * 16 * d.taps, fewest = (192 + d.taps - 1) / d.taps;
-  const std::int64_t channels = (1 << 17) / columns < fewest ? fewest : (1 << 17) / columns;
-  d.channels_a_chunk = channels < d.inputs ? channels : d.inputs;
+  std::int64_t terms = (1 << 17) / in_blocks(d.outputs);
+  terms = terms < 192 ? 192 : terms > 576 ? 576 : terms;
+  if (d.taps <= terms) terms -= terms % d.taps;  // whole channels
+  d.terms_a_chunk = terms < d.inputs * d.taps ? terms : d.inputs * d.taps;
   return d;
 }
 
@@ -51,24 +55,22 @@ inline DirectShape backward_shape(const ConvolutionShape& s, std::int64_t groups
                    s.batch);
 }
 
-inline std::int64_t in_blocks(std::int64_t count) { return (count + 15) / 16 * 16; }
-
 // The pieces of the workspace, in elements of `itemsize` bytes.
 struct DirectPieces {
   DirectPieces(const DirectShape& d, std::int64_t itemsize)
       : placed(in_blocks(d.images_a_chunk * d.groups * d.inputs * d.plane.size() + 16)),
-        weights(in_blocks(d.outputs) * d.channels_a_chunk * d.taps),
-        panel(16 * d.channels_a_chunk * d.taps + 16),
-        sums(d.channels_a_chunk < d.inputs ? in_blocks(d.outputs) * d.images_a_chunk * d.pixels : 0),
-        places(in_blocks(d.channels_a_chunk * d.taps) * 8 / itemsize),
+        weights(in_blocks(d.outputs) * d.terms_a_chunk),
+        panel(16 * d.terms_a_chunk + 16),
+        sums(d.terms_a_chunk < d.inputs * d.taps ? in_blocks(d.outputs) * d.images_a_chunk * d.pixels : 0),
+        places(in_blocks(d.terms_a_chunk) * 8 / itemsize),
         taps(in_blocks(2 * d.taps) * 8 / itemsize) {}
   std::int64_t total() const { return placed + weights + panel + sums + places + taps; }
 
   std::int64_t placed;         // images in their zeros
-  std::int64_t weights;        // of some channels
+  std::int64_t weights;        // some terms of each output
   std::int64_t panel;          // what a tile of gathered pixels sees
-  std::int64_t sums;           // of pixels, while channels are missing
-  std::int64_t places, taps;   // where a channel's tap is seen, and which taps a sweep has: 64 and 128 bits each
+  std::int64_t sums;           // of pixels, while terms are missing
+  std::int64_t places, taps;   // where a term is seen, and which taps a sweep has: 64 and 128 bits each
 };
 
 // For the gradient of weights: both images in blocks, sums of 16 channels times 32 outputs, and half of them kernel by

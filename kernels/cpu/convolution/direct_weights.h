@@ -34,6 +34,21 @@ void add_to_kernels(const typename V::Element* sums, std::int64_t tap_apart, std
   }
 }
 
+// sums[tap][block][channel][16] += or = Σ over pixels of what the tap sees of `channels` channels, times dy.
+template <typename V>
+void add_taps(const AcrossBlocks<typename V::Element>& pixels, std::int64_t channels, const typename V::Element* grads,
+              std::int64_t grads_apart, std::int64_t blocks, const ConvolutionShape& s, const Frame& frame,
+              typename V::Element* sums, bool adds) {
+  for (std::int64_t t = 0; t < s.kernel_height * s.kernel_width; ++t) {
+    const std::int64_t column = t % s.kernel_width * s.dilation_w;
+    AcrossBlocks<typename V::Element> seen = pixels;
+    seen.at += t / s.kernel_width * s.dilation_h * frame.row() +
+               (column % s.stride_w * frame.columns + column / s.stride_w) * kBlock;
+    multiply<V>(channels, blocks, seen, grads, grads_apart, sums + t * RegisterTile<V>::blocks * kBlock * kBlock,
+                kBlock * kBlock, adds);
+  }
+}
+
 // Of one group: Σ over pixels of 16 channels of x times 32 of dy, tap by tap, in bands of rows; then into the plain
 // gradient, kernel by kernel.
 template <typename V>
@@ -48,7 +63,7 @@ void conv2d_backward_weights_direct(const typename V::Element* dy, const typenam
   T* sums = grads + pieces.grads;
   const std::int64_t taps = d.taps, pixels = s.out_height * s.out_width, output_blocks = (d.outputs + kBlock - 1) / kBlock;
   const Frame frame{d.inputs, s.height, s.width, s.pad_h, s.pad_w, d.plane.rows, d.plane.pitch, d.plane.phases};
-  // Some rows of one image, or some images.
+  // Some rows of one image, or some images; a part of a row where it is longer.
   const std::int64_t band = kBand / s.out_width > 0 ? kBand / s.out_width : 1;
   const std::int64_t small = kBand / pixels > 0 ? kBand / pixels : 1;
   for (std::int64_t begin = 0; begin < s.batch; begin += d.images_a_chunk) {
@@ -69,17 +84,16 @@ void conv2d_backward_weights_direct(const typename V::Element* dy, const typenam
           const std::int64_t blocks = output_blocks - block < kBlocks ? 1 : kBlocks;
           for (std::int64_t n = 0; n < count; n += small) {
             for (std::int64_t h = 0; h < s.out_height; h += band) {
-              const T* rows = images + n * frame.size() + c / kBlock * frame.plane() + h * s.stride_h * frame.row();
-              const T* to_sum = grads + ((block * count + n) * pixels + h * s.out_width) * kBlock;
-              const std::int64_t runs = s.out_height - h < band ? s.out_height - h : band;
-              for (std::int64_t t = 0; t < taps; ++t) {
-                const std::int64_t column = t % s.kernel_width * s.dilation_w;
-                const T* seen = rows + t / s.kernel_width * s.dilation_h * frame.row() +
-                                (column % s.stride_w * frame.columns + column / s.stride_w) * kBlock;
-                const AcrossBlocks<T> a{seen,           s.out_width, runs, s.stride_h * frame.row(),
-                                        count - n < small ? count - n : small, frame.size()};
-                multiply<V>(channels, blocks, a, to_sum, count * pixels * kBlock, sums + t * kBlocks * kBlock * kBlock,
-                            kBlock * kBlock, n > 0 || h > 0);
+              for (std::int64_t w = 0; w < s.out_width; w += kBand) {
+                const AcrossBlocks<T> pixels_of_x{
+                    images + n * frame.size() + c / kBlock * frame.plane() + h * s.stride_h * frame.row() + w * kBlock,
+                    s.out_width - w < kBand ? s.out_width - w : kBand,
+                    s.out_height - h < band ? s.out_height - h : band,
+                    s.stride_h * frame.row(),
+                    count - n < small ? count - n : small,
+                    frame.size()};
+                add_taps<V>(pixels_of_x, channels, grads + ((block * count + n) * pixels + h * s.out_width + w) * kBlock,
+                            count * pixels * kBlock, blocks, s, frame, sums, n > 0 || h > 0 || w > 0);
               }
             }
           }

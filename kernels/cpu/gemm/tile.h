@@ -86,7 +86,7 @@ struct RegisterTile {
 
 template <typename V, int ROWS, int BLOCKS, typename A>
 __attribute__((always_inline)) inline void multiply_tile(const A& a, const typename V::Element* b, std::int64_t b_jump,
-                                                         typename V::Element* c, std::int64_t c_jump, bool adds) {
+                                             typename V::Element* c, std::int64_t c_jump, bool adds) {
   using T = typename V::Element;
   constexpr int kVectors = kBlock / V::width;
   V sum[ROWS][BLOCKS * kVectors];
@@ -138,9 +138,9 @@ inline int rows_of_tile(std::int64_t rows, std::int64_t tiles, std::int64_t tile
   return static_cast<int>((rows - row + tiles - tile - 1) / (tiles - tile));
 }
 
-// [rows][16 · column_blocks] in tiles.
+// [rows][16 · column_blocks] in tiles. A function of its own, so that what surrounds a call takes no registers from the loops.
 template <typename V, typename A>
-void multiply(std::int64_t rows, std::int64_t column_blocks, const A& a, const typename V::Element* b,
+__attribute__((noinline)) void multiply(std::int64_t rows, std::int64_t column_blocks, const A& a, const typename V::Element* b,
               std::int64_t b_jump, typename V::Element* c, std::int64_t c_jump, bool adds) {
   constexpr int kRows = RegisterTile<V>::rows, kBlocks = RegisterTile<V>::blocks;
   const std::int64_t tiles = (rows + kRows - 1) / kRows;
