@@ -10,7 +10,9 @@
 namespace dtrain {
 namespace {
 
-constexpr std::int64_t kBand = 256;  // pixels, of rows or of whole images, that a tile sums over at once
+// Pixels that a tile sums over at once, of rows of one image and of several small images: the longer, the fewer times sums are
+// read and written, and the further off they are.
+constexpr std::int64_t kBand = 128, kImages = 64;
 
 // Sums of at most 16 channels × 16 outputs, [tap][channel][16] with taps `tap_apart`, into `outputs` kernels. `turned` is
 // room for them, a kernel's numbers together.
@@ -65,7 +67,7 @@ void conv2d_backward_weights_direct(const typename V::Element* dy, const typenam
   const Frame frame{d.inputs, s.height, s.width, s.pad_h, s.pad_w, d.plane.rows, d.plane.pitch, d.plane.phases};
   // Some rows of one image, or some images; a part of a row where it is longer.
   const std::int64_t band = kBand / s.out_width > 0 ? kBand / s.out_width : 1;
-  const std::int64_t small = kBand / pixels > 0 ? kBand / pixels : 1;
+  const std::int64_t small = kImages / pixels > 0 ? kImages / pixels : 1;
   for (std::int64_t begin = 0; begin < s.batch; begin += d.images_a_chunk) {
     const std::int64_t count = s.batch - begin < d.images_a_chunk ? s.batch - begin : d.images_a_chunk;
     for (std::int64_t group = 0; group < d.groups; ++group) {
