@@ -113,6 +113,9 @@ class MpiMessageCommunicator(MpiRank):
         self._wait_until(work.is_completed)
         with self._mpi_errors():
             comm: MPI.Intracomm = work.wait()
+        if members and comm.Get_size() < len(members):
+            # A rank broke off and only made up for the split; news of it may come behind the split's end.
+            self._wait_until(lambda: False)
         return comm if members else None
 
     def _begin_split(self, color: int, key: int) -> Work[Any]:

@@ -70,6 +70,7 @@ def test_no_thread_stays_in_a_split_that_a_rank_has_left() -> None:
 def leave_a_split(world: Communicator) -> tuple[str, int]:
     from mpi4py import MPI
 
+    from dtrain.collectives.transports.mpi_start import wait_until
     from dtrain.collectives.transports.mpi_world import make_mpi_communicator
 
     comm: Any = make_mpi_communicator(MPI.COMM_WORLD.Dup(), transport="mpi_messages", timeout=20.0)
@@ -79,6 +80,9 @@ def leave_a_split(world: Communicator) -> tuple[str, int]:
 
     if comm.rank == 1:
         comm._split_comm = no_memory
+    if comm.rank == 0:  # hears of it only when MPI's split has come to its end
+        hears = comm._wait_until
+        comm._wait_until = lambda done: (wait_until(done, 20.0), setattr(comm, "_wait_until", hears))
     try:
         comm.split(0)
     except (MemoryError, CollectiveError) as error:
