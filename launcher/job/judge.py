@@ -16,7 +16,7 @@ from dtrain.launcher.job.backend_verdicts import (
     silent_leaver_verdict,
     start_timed_out_verdict,
 )
-from dtrain.launcher.job.rank_end import RankEnd, is_consequence
+from dtrain.launcher.job.rank_end import RankEnd, is_consequence, may_be_ended_by_mpi
 from dtrain.launcher.job.roster import Roster
 from dtrain.launcher.job.verdict import (
     culprit_and_others,
@@ -133,7 +133,7 @@ class Judge:
         if first.faults or (first.traceback and not is_consequence(first)) or (first.signal and not first.lost):
             return False
         lost = self._on_lost_hosts()
-        return bool(lost) and (is_consequence(first) or first in lost)
+        return bool(lost) and (is_consequence(first) or may_be_ended_by_mpi(first) or first in lost)
 
     def _daemon_lost(self) -> Verdict:
         return daemon_lost_verdict(

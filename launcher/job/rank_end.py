@@ -15,6 +15,9 @@ from dtrain.control.verdict import Failure
 # What ranks raise because another one has failed: never the first cause, if there is any other.
 CONSEQUENCE = PeerLostError.__name__
 
+# MPI_ERR_UNKNOWN, with which Open MPI's own handler leaves where PMIx tells it that a peer's connection broke.
+_MPI_ERR_UNKNOWN = 14
+
 
 @dataclass(slots=True, kw_only=True)
 class RankEnd:
@@ -87,6 +90,11 @@ class RankEnd:
 def is_consequence(end: RankEnd) -> bool:
     """Perhaps it ended only because another rank did."""
     return end.lost or end.kind == CONSEQUENCE
+
+
+def may_be_ended_by_mpi(end: RankEnd) -> bool:
+    """Perhaps MPI ended it because another rank did, past Python: there is nothing but its exit code."""
+    return end.exit_code == _MPI_ERR_UNKNOWN and not (end.kind or end.text or end.faults)
 
 
 def cause(end: RankEnd) -> str:

@@ -16,6 +16,7 @@ from dtrain.launcher.job.rank_end import (
     cause,
     cause_of_all,
     clock,
+    may_be_ended_by_mpi,
     named_ranks,
     place_of,
     progress,
@@ -35,11 +36,14 @@ def culprit_and_others(
 ) -> tuple[RankEnd, list[RankEnd]]:
     """Of failures in the order they were learnt: the first that is no consequence of another, and the rest.
 
-    `killed_follow`: ranks may have been killed for any other's end, of which that of rank `named` came first.
+    `killed_follow`: ranks may have been killed for any other's end, of which that of rank `named` came first, or MPI
+    may have ended them for it.
     """
 
     def weight(end: RankEnd) -> int:
         if end.kind == CONSEQUENCE:
+            return 5
+        if killed_follow and may_be_ended_by_mpi(end):
             return 4
         if not (killed_follow and end.signal == signal.SIGKILL):
             return 0

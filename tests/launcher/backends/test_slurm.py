@@ -115,7 +115,7 @@ def test_srun_is_a_backend(slurm, shell):
     assert "dtrain: 4 ranks by srun (asked for; slurm" in err
     fail = shell.run.script(MEET + "if world.rank == 2: raise ValueError('bad data')\nworld.barrier()\n", "fail.py")
     code, _, err, _ = shell("salloc", *TWO_AND_TWO, *DTRAIN, "--launcher", "srun", "-q", fail)
-    assert code == 1 and "dtrain: rank 2 of 4 failed: ValueError: bad data (exit code 1)" in err
+    assert code == 1 and "dtrain: rank 2 of 4 failed: ValueError: bad data (exit code 1)" in err, err
 
 
 def test_several_launchers_are_refused_at_once(shell):

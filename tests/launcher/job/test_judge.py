@@ -207,7 +207,7 @@ ENDS_OF_ONE = {
 }
 
 
-@pytest.mark.parametrize("other", ["lost", "seen to be killed"])
+@pytest.mark.parametrize("other", ["lost", "seen to be killed", "ended by MPI"])
 @pytest.mark.parametrize("is_first", [True, False])
 @pytest.mark.parametrize("end", ENDS_OF_ONE)
 def test_slurm_kills_all_ranks_for_one_and_is_not_the_cause(job, end, is_first, other):
@@ -223,6 +223,8 @@ def test_slurm_kills_all_ranks_for_one_and_is_not_the_cause(job, end, is_first, 
     def end_of_the_other():
         if other == "seen to be killed":
             job.roster.note(job.peers[0], replace(EXIT, signal=9))
+        elif other == "ended by MPI":
+            job.roster.note(job.peers[0], replace(EXIT, code=14))
         job.roster.note_lost(job.peers[0])
 
     first, second = (end_of_the_cause, end_of_the_other) if is_first else (end_of_the_other, end_of_the_cause)
@@ -238,6 +240,16 @@ def test_slurm_kills_all_ranks_for_one_and_is_not_the_cause(job, end, is_first, 
     assert (verdict.ranks, verdict.exit_code) == ((1,), code)
 
 
+def test_who_left_with_the_code_of_mpi_and_nobody_else_is_named(job):
+    job.judge._backend, job.plan.all_local = SrunBackend, False
+    job.roster.note(job.peers[1], replace(EXIT, code=14))
+    job.roster.note(job.peers[0], Failure(kind="PeerLostError", text="", exit_code=1))
+    job.roster.note(job.peers[0], replace(EXIT, code=1))
+    job.look(1.0)
+    verdict = job.look(1.0 + BACKENDS_WORD).verdict
+    assert (verdict.ranks, verdict.exit_code) == ((1,), 14)
+
+
 def test_slurms_word_is_waited_for_and_not_for_ever(job):
     job.judge._backend, job.plan.all_local = SrunBackend, False
     for peer in job.peers:
@@ -247,11 +259,12 @@ def test_slurms_word_is_waited_for_and_not_for_ever(job):
     assert job.look(1.0 + BACKENDS_WORD).verdict.ranks == (0,)
 
 
-def test_a_node_that_slurm_has_lost_is_named(job):
-    """Slurm ends the ranks of the other nodes by SIGTERM; those of the lost one are heard of no more, or still run."""
+@pytest.mark.parametrize("end", [{"code": 143, "asked": True}, {"code": 14}], ids=["by Slurm", "by MPI"])
+def test_a_node_that_slurm_has_lost_is_named(job, end):
+    """The ranks of the other nodes are ended by SIGTERM; those of the lost one are heard of no more, or still run."""
     job.judge._backend, job.plan.all_local, job.plan.backend = SrunBackend, False, "srun"
     job.roster.ends[0].host, job.roster.ends[1].host = "a", "b"
-    job.roster.note(job.peers[0], replace(EXIT, code=143, asked=True))
+    job.roster.note(job.peers[0], replace(EXIT, **end))
     job.backend.code, job.backend.said = 143, "srun: error: Node failure on b\nsrun: error: a: task 0: Terminated\n"
     assert job.look(1.0) is None
     verdict = job.look(1.0 + LAST_REPORTS).verdict
