@@ -113,8 +113,13 @@ auto bind_conv2d_backward_weights_depthwise(Call& call, conv2d_backward_weights_
   };
 }
 
+struct DirectCall {
+  ConvolutionShape shape;
+  std::int64_t groups, products;
+};
+
 // The checks all three direct kernels share: x[N,C,H,W], w[O,C/G,KH,KW], y[N,O,OH,OW].
-ConvolutionShape read_direct(Call& call, Sizes x, Sizes weights, Sizes y) {
+DirectCall read_direct(Call& call, Sizes x, Sizes weights, Sizes y) {
   const ConvolutionShape shape = read_shape(call, x, weights[0], weights[2], weights[3]);
   const std::int64_t groups = call.integer("groups");
   call.expect(groups > 0 && shape.channels == groups * weights[1] && weights[0] % groups == 0 && weights[1] > 0 &&
@@ -123,46 +128,47 @@ ConvolutionShape read_direct(Call& call, Sizes x, Sizes weights, Sizes y) {
   call.expect(y[0] == shape.batch && y[1] == shape.out_channels && y[2] == shape.out_height && y[3] == shape.out_width &&
                   y[2] > 0 && y[3] > 0,
               "y[N,O,OH,OW] of at least one pixel");
-  return shape;
+  return {shape, groups, y[0] * y[1] * y[2] * y[3] * weights[1] * weights[2] * weights[3]};
+}
+
+// The call of a direct kernel on the data of its arrays. Four products take about as long as a byte that is moved.
+template <typename T, typename Kernel>
+auto direct_call(Kernel* kernel, const T* first, const T* second, T* out, const DirectCall& read,
+                 const DirectShape& direct, T* workspace) {
+  return [=] {
+    ReleaseGil unlocked(read.products / 4);
+    kernel(first, second, out, read.shape, direct, workspace);
+  };
 }
 
 template <typename T>
 auto bind_conv2d_direct(Call& call, conv2d_direct_fn<T>* kernel) {
   const auto x = call.input<T>(0, 4), weights = call.input<T>(1, 4);
   const auto y = call.output<T>(0, 4);
-  const ConvolutionShape shape = read_direct(call, x.shape, weights.shape, y.shape);
-  const DirectShape direct = forward_shape(shape, call.integer("groups"));
-  T* workspace = call.workspace<T>(DirectPieces(direct, sizeof(T)).total());
-  return [=] {
-    ReleaseGil unlocked(y.size * direct.inputs * direct.taps / 4);
-    kernel(x.data, weights.data, y.data, shape, direct, workspace);
-  };
+  const DirectCall read = read_direct(call, x.shape, weights.shape, y.shape);
+  const DirectShape direct = forward_shape(read.shape, read.groups);
+  return direct_call(kernel, x.data, weights.data, y.data, read, direct,
+                     call.workspace<T>(DirectPieces(direct, sizeof(T)).total()));
 }
 
 template <typename T>
 auto bind_conv2d_backward_data_direct(Call& call, conv2d_backward_data_direct_fn<T>* kernel) {
   const auto dy = call.input<T>(0, 4), weights = call.input<T>(1, 4);
   const auto dx = call.output<T>(0, 4);
-  const ConvolutionShape shape = read_direct(call, dx.shape, weights.shape, dy.shape);
-  const DirectShape direct = backward_shape(shape, call.integer("groups"));
-  T* workspace = call.workspace<T>(DirectPieces(direct, sizeof(T)).total());
-  return [=] {
-    ReleaseGil unlocked(dy.size * (shape.channels / direct.groups) * direct.taps / 4);
-    kernel(dy.data, weights.data, dx.data, shape, direct, workspace);
-  };
+  const DirectCall read = read_direct(call, dx.shape, weights.shape, dy.shape);
+  const DirectShape direct = backward_shape(read.shape, read.groups);
+  return direct_call(kernel, dy.data, weights.data, dx.data, read, direct,
+                     call.workspace<T>(DirectPieces(direct, sizeof(T)).total()));
 }
 
 template <typename T>
 auto bind_conv2d_backward_weights_direct(Call& call, conv2d_backward_weights_direct_fn<T>* kernel) {
   const auto dy = call.input<T>(0, 4), x = call.input<T>(1, 4);
   const auto dweights = call.output<T>(0, 4);
-  const ConvolutionShape shape = read_direct(call, x.shape, dweights.shape, dy.shape);
-  const DirectShape direct = forward_shape(shape, call.integer("groups"));
-  T* workspace = call.workspace<T>(DirectWeightsPieces(direct).total());
-  return [=] {
-    ReleaseGil unlocked(dy.size * (shape.channels / direct.groups) * direct.taps / 4);
-    kernel(dy.data, x.data, dweights.data, shape, direct, workspace);
-  };
+  const DirectCall read = read_direct(call, x.shape, dweights.shape, dy.shape);
+  const DirectShape direct = forward_shape(read.shape, read.groups);
+  return direct_call(kernel, dy.data, x.data, dweights.data, read, direct,
+                     call.workspace<T>(DirectWeightsPieces(direct).total()));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The parts of 2-D convolution that are not matrix products: im2col and its adjoint, and depthwise convolution.
+// 2-D convolution: im2col and its adjoint, around products of BLAS, and depthwise convolution. direct_shape.h has another.
 //
 // Shapes: x [N][C][H][W], y [N][O][OH][OW], columns [C][KH][KW][N][OH][OW]; depthwise weights [O][1][KH][KW], where
 // output channel o reads input channel o / (O / C). Output row oh sees, through kernel row i, the input row
@@ -20,13 +20,17 @@ struct ConvolutionShape {
 // c % phases.
 struct PaddedPlane {
   std::int64_t rows, phases, pitch;
-  std::int64_t size() const { return rows * phases * pitch; }
+  std::int64_t row() const { return phases * pitch; }
+  std::int64_t size() const { return rows * row(); }
+  std::int64_t at(std::int64_t row_number, std::int64_t column) const {
+    return row_number * row() + column % phases * pitch + column / phases;
+  }
   std::int64_t room() const { return (size() + 15) / 16 * 16; }  // that it takes of a workspace
 };
 
 // For `height` × `width` outputs a step apart. kernels/depthwise.py says the same.
 inline PaddedPlane plane_for(const ConvolutionShape& s, std::int64_t height, std::int64_t width, std::int64_t step_h,
-                               std::int64_t step_w) {
+                             std::int64_t step_w) {
   const std::int64_t reach = (s.kernel_width - 1) * s.dilation_w / step_w;
   return {(height - 1) * step_h + (s.kernel_height - 1) * s.dilation_h + 1, step_w, (width + 15) / 16 * 16 + reach + 16};
 }

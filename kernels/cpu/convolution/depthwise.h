@@ -8,6 +8,8 @@
 #include "convolution/convolution.h"
 #include "convolution/generic.h"
 #include "convolution/plane.h"
+#include "simd/clear.h"
+#include "simd/finite.h"
 #include "simd/loop.h"
 
 namespace dtrain {
@@ -18,15 +20,12 @@ namespace {
 template <typename T>
 struct Reading {
   Reading(const ConvolutionShape& s, const PaddedPlane& plane, std::int64_t step_h, T* workspace)
-      : row(plane.phases * plane.pitch), step(step_h), count(s.kernel_height * s.kernel_width),
+      : row(plane.row()), step(step_h), count(s.kernel_height * s.kernel_width),
         is_dense(step_h == 1 && s.dilation_h == 1 && s.dilation_w == 1 && plane.phases == 1) {
     std::int64_t* place = reinterpret_cast<std::int64_t*>(workspace + plane.room() + 16 * count);
     places = place;
     for (std::int64_t i = 0; i < s.kernel_height; ++i) {
-      for (std::int64_t j = 0; j < s.kernel_width; ++j) {
-        const std::int64_t column = j * s.dilation_w;
-        *place++ = i * s.dilation_h * row + column % plane.phases * plane.pitch + column / plane.phases;
-      }
+      for (std::int64_t j = 0; j < s.kernel_width; ++j) *place++ = plane.at(i * s.dilation_h, j * s.dilation_w);
     }
   }
 
@@ -144,15 +143,12 @@ void conv2d_backward_data_depthwise(const typename V::Element* dy, const typenam
   clear(workspace, plane.size());
   for (std::int64_t channel = 0; channel < s.channels; ++channel) {
     for (std::int64_t o = channel * per_input; o < (channel + 1) * per_input; ++o) {
-      T finite = 0;  // NaN where a weight is not
-      for (std::int64_t t = 0; t < taps; ++t) {
-        turned[t] = weights[(o + 1) * taps - 1 - t];
-        finite += turned[t] * T(0);
-      }
+      for (std::int64_t t = 0; t < taps; ++t) turned[t] = weights[(o + 1) * taps - 1 - t];
+      const bool is_finite = all_finite<V>(turned, taps);
       for (std::int64_t image = 0; image < s.batch; ++image) {
-        if (finite != 0) {
+        if (!is_finite) {
           spread_plane<V>(dy + (image * s.out_channels + o) * s.out_height * s.out_width, weights + o * taps,
-                       dx + (image * s.channels + channel) * s.height * s.width, s, o > channel * per_input);
+                          dx + (image * s.channels + channel) * s.height * s.width, s, o > channel * per_input);
           continue;
         }
         place<V>(dy + (image * s.out_channels + o) * s.out_height * s.out_width, at, workspace, plane);

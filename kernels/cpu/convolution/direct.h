@@ -15,6 +15,7 @@
 #include "convolution/plane.h"
 #include "gemm/tile.h"
 #include "layout/generic.h"
+#include "simd/clear.h"
 #include "simd/finite.h"
 #include "simd/loop.h"
 
@@ -47,7 +48,7 @@ struct Images {
 };
 
 // The number from channel c to output channel o through tap t, both counted within a group, is
-// at[group · apart + o · out_apart + c · in_apart + t].
+// at[group · group_apart + o · out_apart + c · in_apart + t].
 template <typename T>
 struct DirectWeights {
   const T* at;
@@ -112,14 +113,14 @@ inline Segment segment_at(const Sweep& sweep, std::int64_t pixel, std::int64_t l
 
 // [pixels][16] of `channels` output channels into the result.
 template <typename V>
-void write_pixels(const typename V::Element* lanes, std::int64_t pixel, std::int64_t count, std::int64_t channel, std::int64_t channels,
-                  const Sweep& sweep, const Images<typename V::Element>& images, std::int64_t first_image) {
+void write_pixels(const typename V::Element* lanes, std::int64_t pixel, std::int64_t count, std::int64_t channel,
+                  std::int64_t channels, const Sweep& sweep, const Images<typename V::Element>& images, std::int64_t first_image) {
   while (count > 0) {
     const Segment at = segment_at(sweep, pixel, count);
     typename V::Element* to = images.to + ((first_image + at.image) * images.outputs + channel) * images.to_pixels +
             (sweep.top + at.h * sweep.step_h) * images.to_width + sweep.left + at.w * sweep.step_w;
     if (sweep.step_w == 1) {
-      tile_to_rows<V>(lanes, to, images.to_pixels, channels, at.length, kBlock);
+      lanes_to_rows<V>(lanes, to, images.to_pixels, channels, at.length, kBlock);
     } else {
       for (std::int64_t c = 0; c < channels; ++c) {
         for (std::int64_t w = 0; w < at.length; ++w) to[c * images.to_pixels + w * sweep.step_w] = lanes[w * kBlock + c];
@@ -155,25 +156,20 @@ template <typename V>
 class DirectSweep {
  public:
   using T = typename V::Element;
-  DirectSweep(const Images<T>& images, const DirectWeights<T>& weights, const DirectShape& d, T* workspace)
-      : images_(images), weights_(weights), d_(d), placed_(workspace) {
-    const DirectPieces pieces(d, sizeof(T));
-    packed_ = placed_ + pieces.placed;
-    panel_ = packed_ + pieces.weights;
-    sums_ = panel_ + pieces.panel;
-    places_ = reinterpret_cast<std::int64_t*>(sums_ + pieces.sums);
-  }
+  DirectSweep(const Images<T>& images, const DirectWeights<T>& weights, const DirectShape& d, const DirectPieces& pieces,
+              T* workspace)
+      : images_(images), weights_(weights), d_(d), placed_(workspace), packed_(placed_ + pieces.placed),
+        panel_(packed_ + pieces.weights), sums_(panel_ + pieces.panel),
+        places_(reinterpret_cast<std::int64_t*>(sums_ + pieces.sums)) {}
 
-  // False where a weight is not finite.
-  bool run(const Sweep& sweep, std::int64_t group, std::int64_t first_image, std::int64_t count) {
+  void run(const Sweep& sweep, std::int64_t group, std::int64_t first_image, std::int64_t count) {
     const T* placed = placed_ + group * d_.inputs * d_.plane.size();
     const std::int64_t image_apart = images_.inputs * d_.plane.size();
     const std::int64_t pixels = count * sweep.rows * sweep.columns;
-    bool is_finite = true;
     const std::int64_t all = d_.inputs * sweep.count;  // none for outputs that see nothing: they are 0
     for (std::int64_t first = 0, terms = 0; first == 0 || first < all; first += d_.terms_a_chunk) {
       terms = all - first < d_.terms_a_chunk ? all - first : d_.terms_a_chunk;
-      is_finite &= take_terms(sweep, group, first, terms);
+      take_terms(sweep, group, first, terms);
       const auto tile = [&](const auto& a, std::int64_t pixel, int rows) {
         multiply_pixels(a, rows, pixel, pixels, terms, first == 0, first + terms == all, sweep, group, first_image);
       };
@@ -199,30 +195,26 @@ class DirectSweep {
         }
       }
     }
-    return is_finite;
   }
 
  private:
   static constexpr int kRows = RegisterTile<V>::rows, kBlocks = RegisterTile<V>::blocks;
 
-  // Where these terms are seen, and their weights. False where a weight is not finite.
-  bool take_terms(const Sweep& sweep, std::int64_t group, std::int64_t first, std::int64_t terms) {
+  // Where these terms are seen, and their weights.
+  void take_terms(const Sweep& sweep, std::int64_t group, std::int64_t first, std::int64_t terms) {
     for (std::int64_t i = 0; i < terms; ++i) {
       const std::int64_t channel = (first + i) / sweep.count, tap = (first + i) % sweep.count;
       places_[i] = channel * d_.plane.size() + sweep.taps[tap].place;
     }
     weights_to_blocks<V>(weights_, group, d_.outputs, first, terms, sweep, packed_);
-    Finite<V> is_finite;
-    const std::int64_t size = in_blocks(d_.outputs) * terms;
-    for (std::int64_t i = 0; i < size; i += V::width) is_finite.add(V::load(packed_ + i));
-    return static_cast<bool>(is_finite);
   }
 
   // `rows` of the chunk's pixels, from number `pixel` on, times the weights of these terms. Sums that are complete at
   // once go to the result from the first cache.
   template <typename A>
-  __attribute__((noinline)) void multiply_pixels(const A& a, int rows, std::int64_t pixel, std::int64_t pixels, std::int64_t terms, bool is_first,
-                       bool is_last, const Sweep& sweep, std::int64_t group, std::int64_t first_image) {
+  __attribute__((noinline)) void multiply_pixels(const A& a, int rows, std::int64_t pixel, std::int64_t pixels,
+                                                 std::int64_t terms, bool is_first, bool is_last, const Sweep& sweep,
+                                                 std::int64_t group, std::int64_t first_image) {
     const std::int64_t blocks = (d_.outputs + kBlock - 1) / kBlock;
     for (std::int64_t block = 0; block < blocks; block += kBlocks) {
       T lanes[kBlocks * kBlock * kBlock];
@@ -231,11 +223,7 @@ class DirectSweep {
       const std::int64_t c_jump = (is_short ? kBlock : pixels) * kBlock;
       const T* b = packed_ + block * terms * kBlock;
       const int count = blocks - block < kBlocks ? 1 : kBlocks;
-      if (count == kBlocks) {
-        multiply_rows<V, kBlocks>(rows, a, b, terms * kBlock, c, c_jump, !is_first);
-      } else {
-        multiply_rows<V, 1>(rows, a, b, terms * kBlock, c, c_jump, !is_first);
-      }
+      multiply_blocks<V>(rows, count, a, b, terms * kBlock, c, c_jump, !is_first);
       for (std::int64_t i = block; is_last && i < block + count; ++i) {
         const std::int64_t left = d_.outputs - i * kBlock;
         write_pixels<V>(c + (i - block) * c_jump, pixel, rows, group * d_.outputs + i * kBlock,
@@ -251,17 +239,15 @@ class DirectSweep {
   std::int64_t* places_;
 };
 
-// All sweeps, steps_h × steps_w of them; `sweep_at(i, j, taps)` gives one and writes its taps. False where a weight is not
-// finite.
+// All sweeps, steps_h × steps_w of them; `sweep_at(i, j, taps)` gives one and writes its taps.
 template <typename V, typename SweepAt>
-bool convolve_in_sweeps(const Images<typename V::Element>& images, const DirectWeights<typename V::Element>& weights,
+void convolve_in_sweeps(const Images<typename V::Element>& images, const DirectWeights<typename V::Element>& weights,
                         const DirectShape& d, const Placement& placement, std::int64_t steps_h, std::int64_t steps_w,
                         const SweepAt& sweep_at, typename V::Element* workspace) {
   using T = typename V::Element;
   const DirectPieces pieces(d, sizeof(T));
   DirectTap* taps = reinterpret_cast<DirectTap*>(workspace + pieces.total() - pieces.taps);
-  DirectSweep<V> direct(images, weights, d, workspace);
-  bool is_finite = true;
+  DirectSweep<V> direct(images, weights, d, pieces, workspace);
   clear(workspace, pieces.placed);
   for (std::int64_t first = 0; first < images.batch; first += d.images_a_chunk) {
     const std::int64_t count = images.batch - first < d.images_a_chunk ? images.batch - first : d.images_a_chunk;
@@ -272,24 +258,22 @@ bool convolve_in_sweeps(const Images<typename V::Element>& images, const DirectW
     for (std::int64_t i = 0; i < steps_h; ++i) {
       for (std::int64_t j = 0; j < steps_w; ++j) {
         const Sweep sweep = sweep_at(i, j, taps);
-        for (std::int64_t group = 0; group < d.groups; ++group) is_finite &= direct.run(sweep, group, first, count);
+        for (std::int64_t group = 0; group < d.groups; ++group) direct.run(sweep, group, first, count);
       }
     }
   }
-  return is_finite;
 }
 
 template <typename V>
 void conv2d_direct(const typename V::Element* x, const typename V::Element* weights, typename V::Element* y,
                    const ConvolutionShape& s, const DirectShape& d, typename V::Element* workspace) {
   using T = typename V::Element;
-  const std::int64_t row = d.plane.phases * d.plane.pitch, taps = s.kernel_height * s.kernel_width;
+  const std::int64_t taps = d.taps;
   const auto sweep_at = [&](std::int64_t, std::int64_t, DirectTap* to) {
     for (std::int64_t t = 0; t < taps; ++t) {
-      const std::int64_t column = t % s.kernel_width * s.dilation_w;
-      to[t] = {t / s.kernel_width * s.dilation_h * row + column % s.stride_w * d.plane.pitch + column / s.stride_w, t};
+      to[t] = {d.plane.at(t / s.kernel_width * s.dilation_h, t % s.kernel_width * s.dilation_w), t};
     }
-    return Sweep{0, 0, 1, 1, s.out_height, s.out_width, s.stride_h * row, to, taps};
+    return Sweep{0, 0, 1, 1, s.out_height, s.out_width, s.stride_h * d.plane.row(), to, taps};
   };
   const Images<T> images{x,         y, s.batch, s.channels, s.out_channels, s.height * s.width, s.out_height * s.out_width,
                          s.out_width};
@@ -297,23 +281,43 @@ void conv2d_direct(const typename V::Element* x, const typename V::Element* weig
   convolve_in_sweeps<V>(images, kernels, d, {s.height, s.width, 1, 1, s.pad_h, s.pad_w}, 1, 1, sweep_at, workspace);
 }
 
-// Outputs of remainder (i, j) by the stride see dy through the taps whose distance is a multiple of it. What is not finite
-// among the weights must not meet the zeros around dy: 0 · ∞ is NaN.
+// The gradient of the input tap by tap, where a weight is not finite: it must not meet the zeros around dy, 0 · ∞ is NaN.
+template <typename V>
+void spread_planes(const typename V::Element* dy, const typename V::Element* weights, typename V::Element* dx,
+                   const ConvolutionShape& s, const DirectShape& d) {
+  const std::int64_t taps = d.taps;
+  for (std::int64_t image = 0; image < s.batch; ++image) {
+    for (std::int64_t c = 0; c < s.channels; ++c) {
+      for (std::int64_t o = 0; o < d.inputs; ++o) {  // of dy, this group's
+        const std::int64_t group = c / d.outputs, channel = group * d.inputs + o;
+        spread_plane<V>(dy + (image * s.out_channels + channel) * s.out_height * s.out_width,
+                        weights + (channel * d.outputs + c % d.outputs) * taps,
+                        dx + (image * s.channels + c) * s.height * s.width, s, o > 0);
+      }
+    }
+  }
+}
+
+// Outputs of remainder (i, j) by the stride see dy through the taps whose distance is a multiple of it.
 template <typename V>
 void conv2d_backward_data_direct(const typename V::Element* dy, const typename V::Element* weights,
                                  typename V::Element* dx, const ConvolutionShape& s, const DirectShape& d,
                                  typename V::Element* workspace) {
   using T = typename V::Element;
-  const std::int64_t taps = s.kernel_height * s.kernel_width;
-  const std::int64_t above = rows_before(s.kernel_height, s.dilation_h, s.pad_h, s.stride_h);
-  const std::int64_t left = rows_before(s.kernel_width, s.dilation_w, s.pad_w, s.stride_w);
+  if (!all_finite<V>(weights, s.out_channels * d.outputs * d.taps)) {
+    spread_planes<V>(dy, weights, dx, s, d);
+    return;
+  }
+  const std::int64_t taps = d.taps;
+  const std::int64_t above = seen_before(s.kernel_height, s.dilation_h, s.pad_h, s.stride_h);
+  const std::int64_t left = seen_before(s.kernel_width, s.dilation_w, s.pad_w, s.stride_w);
   const auto sweep_at = [&](std::int64_t i, std::int64_t j, DirectTap* to) {
     std::int64_t count = 0;
     for (std::int64_t t = 0; t < taps; ++t) {
       const std::int64_t row = i + s.pad_h - t / s.kernel_width * s.dilation_h;
       const std::int64_t column = j + s.pad_w - t % s.kernel_width * s.dilation_w;
       if (row % s.stride_h != 0 || column % s.stride_w != 0) continue;
-      to[count++] = {(row / s.stride_h + above) * d.plane.pitch + column / s.stride_w + left, t};
+      to[count++] = {d.plane.at(row / s.stride_h + above, column / s.stride_w + left), t};
     }
     return Sweep{i,
                  j,
@@ -321,7 +325,7 @@ void conv2d_backward_data_direct(const typename V::Element* dy, const typename V
                  s.stride_w,
                  (s.height - i + s.stride_h - 1) / s.stride_h,
                  (s.width - j + s.stride_w - 1) / s.stride_w,
-                 d.plane.pitch,
+                 d.plane.row(),
                  to,
                  count};
   };
@@ -330,20 +334,8 @@ void conv2d_backward_data_direct(const typename V::Element* dy, const typename V
   const DirectWeights<T> kernels{weights, d.outputs * d.inputs * taps, taps, d.outputs * taps, taps};
   const std::int64_t steps_h = s.stride_h < s.height ? s.stride_h : s.height;
   const std::int64_t steps_w = s.stride_w < s.width ? s.stride_w : s.width;
-  if (convolve_in_sweeps<V>(images, kernels, d, {s.out_height, s.out_width, 1, 1, above, left}, steps_h, steps_w,
-                            sweep_at, workspace)) {
-    return;
-  }
-  for (std::int64_t image = 0; image < s.batch; ++image) {
-    for (std::int64_t c = 0; c < s.channels; ++c) {
-      for (std::int64_t o = 0; o < d.inputs; ++o) {  // of dy, this group's
-        const std::int64_t group = c / d.outputs, channel = group * d.inputs + o;
-        spread_plane<V>(dy + (image * s.out_channels + channel) * s.out_height * s.out_width,
-                     weights + (channel * d.outputs + c % d.outputs) * taps,
-                     dx + (image * s.channels + c) * s.height * s.width, s, o > 0);
-      }
-    }
-  }
+  convolve_in_sweeps<V>(images, kernels, d, {s.out_height, s.out_width, 1, 1, above, left}, steps_h, steps_w, sweep_at,
+                        workspace);
 }
 
 }  // namespace

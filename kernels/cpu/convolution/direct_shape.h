@@ -5,8 +5,8 @@
 
 namespace dtrain {
 
-// A direct convolution from images of `inputs` channels a group to images of `outputs`, or for the gradient of weights
-// between them.
+// A direct convolution from images of `inputs` channels a group to images of `outputs`; the gradient of the weights has that
+// of the forward way.
 struct DirectShape {
   std::int64_t groups, inputs, outputs, taps;
   PaddedPlane plane;                                   // of one channel, in its zeros
@@ -17,7 +17,7 @@ struct DirectShape {
 inline std::int64_t in_blocks(std::int64_t count) { return (count + 15) / 16 * 16; }
 
 // Rows of dy, or columns, that lie before the first and are seen.
-inline std::int64_t rows_before(std::int64_t kernel, std::int64_t dilation, std::int64_t padding, std::int64_t stride) {
+inline std::int64_t seen_before(std::int64_t kernel, std::int64_t dilation, std::int64_t padding, std::int64_t stride) {
   const std::int64_t reach = (kernel - 1) * dilation - padding;
   return reach > 0 ? reach / stride : 0;
 }
@@ -47,8 +47,8 @@ inline DirectShape forward_shape(const ConvolutionShape& s, std::int64_t groups)
 // From dy to dx.
 inline DirectShape backward_shape(const ConvolutionShape& s, std::int64_t groups) {
   const PaddedPlane plane{
-      (s.height - 1 + s.pad_h) / s.stride_h + rows_before(s.kernel_height, s.dilation_h, s.pad_h, s.stride_h) + 1, 1,
-      (s.width - 1 + s.pad_w) / s.stride_w + rows_before(s.kernel_width, s.dilation_w, s.pad_w, s.stride_w) + 1};
+      (s.height - 1 + s.pad_h) / s.stride_h + seen_before(s.kernel_height, s.dilation_h, s.pad_h, s.stride_h) + 1, 1,
+      (s.width - 1 + s.pad_w) / s.stride_w + seen_before(s.kernel_width, s.dilation_w, s.pad_w, s.stride_w) + 1};
   const std::int64_t rows = (s.height + s.stride_h - 1) / s.stride_h, columns = (s.width + s.stride_w - 1) / s.stride_w;
   return in_chunks({groups, s.out_channels / groups, s.channels / groups, s.kernel_height * s.kernel_width, plane,
                     rows * columns, 0, 0},

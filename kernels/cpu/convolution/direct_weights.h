@@ -1,5 +1,5 @@
 // The gradient of the weights of a direct convolution: both images come into blocks of channels, and tiles of registers sum
-// over pixels, 16 channels of x times 32 of dy for each tap.
+// over pixels, 16 channels of x times up to 32 of dy for each tap.
 #pragma once
 
 #include "convolution/direct_shape.h"
@@ -10,9 +10,9 @@
 namespace dtrain {
 namespace {
 
-// Pixels that a tile sums over at once, of rows of one image and of several small images: the longer, the fewer times sums are
+// Pixels that a tile sums over at once, of rows of one image and of several small images: the more, the fewer times sums are
 // read and written, and the further off they are.
-constexpr std::int64_t kBand = 128, kImages = 64;
+constexpr std::int64_t kBand = 128, kSmallPixels = 64;
 
 // Sums of at most 16 channels × 16 outputs, [tap][channel][16] with taps `tap_apart`, into `outputs` kernels. `turned` is
 // room for them, a kernel's numbers together.
@@ -39,19 +39,17 @@ void add_to_kernels(const typename V::Element* sums, std::int64_t tap_apart, std
 // sums[tap][block][channel][16] += or = Σ over pixels of what the tap sees of `channels` channels, times dy.
 template <typename V>
 void add_taps(const AcrossBlocks<typename V::Element>& pixels, std::int64_t channels, const typename V::Element* grads,
-              std::int64_t grads_apart, std::int64_t blocks, const ConvolutionShape& s, const Frame& frame,
+              std::int64_t grads_apart, std::int64_t blocks, const ConvolutionShape& s, const DirectShape& d,
               typename V::Element* sums, bool adds) {
-  for (std::int64_t t = 0; t < s.kernel_height * s.kernel_width; ++t) {
-    const std::int64_t column = t % s.kernel_width * s.dilation_w;
+  for (std::int64_t t = 0; t < d.taps; ++t) {
     AcrossBlocks<typename V::Element> seen = pixels;
-    seen.at += t / s.kernel_width * s.dilation_h * frame.row() +
-               (column % s.stride_w * frame.columns + column / s.stride_w) * kBlock;
+    seen.at += d.plane.at(t / s.kernel_width * s.dilation_h, t % s.kernel_width * s.dilation_w) * kBlock;
     multiply<V>(channels, blocks, seen, grads, grads_apart, sums + t * RegisterTile<V>::blocks * kBlock * kBlock,
                 kBlock * kBlock, adds);
   }
 }
 
-// Of one group: Σ over pixels of 16 channels of x times 32 of dy, tap by tap, in bands of rows; then into the plain
+// Σ over pixels of 16 channels of x times a tile's columns of dy, tap by tap, in bands of rows; then into the plain
 // gradient, kernel by kernel.
 template <typename V>
 void conv2d_backward_weights_direct(const typename V::Element* dy, const typename V::Element* x,
@@ -67,7 +65,7 @@ void conv2d_backward_weights_direct(const typename V::Element* dy, const typenam
   const Frame frame{d.inputs, s.height, s.width, s.pad_h, s.pad_w, d.plane.rows, d.plane.pitch, d.plane.phases};
   // Some rows of one image, or some images; a part of a row where it is longer.
   const std::int64_t band = kBand / s.out_width > 0 ? kBand / s.out_width : 1;
-  const std::int64_t small = kImages / pixels > 0 ? kImages / pixels : 1;
+  const std::int64_t images_at_once = kSmallPixels / pixels > 0 ? kSmallPixels / pixels : 1;
   for (std::int64_t begin = 0; begin < s.batch; begin += d.images_a_chunk) {
     const std::int64_t count = s.batch - begin < d.images_a_chunk ? s.batch - begin : d.images_a_chunk;
     for (std::int64_t group = 0; group < d.groups; ++group) {
@@ -77,14 +75,14 @@ void conv2d_backward_weights_direct(const typename V::Element* dy, const typenam
           const std::int64_t left = d.outputs - block * kBlock;
           const T* from = dy + ((begin + n) * s.out_channels + group * d.outputs + block * kBlock) * pixels;
           T* to = grads + (block * count + n) * pixels * kBlock;
-          tile_to_lanes<V>(from, to, pixels, left < kBlock ? left : kBlock, pixels, kBlock);
+          rows_to_lanes<V>(from, to, pixels, left < kBlock ? left : kBlock, pixels, kBlock);
         }
       }
       for (std::int64_t c = 0; c < d.inputs; c += kBlock) {
         const std::int64_t channels = d.inputs - c < kBlock ? d.inputs - c : kBlock;
         for (std::int64_t block = 0; block < output_blocks; block += kBlocks) {
           const std::int64_t blocks = output_blocks - block < kBlocks ? 1 : kBlocks;
-          for (std::int64_t n = 0; n < count; n += small) {
+          for (std::int64_t n = 0; n < count; n += images_at_once) {
             for (std::int64_t h = 0; h < s.out_height; h += band) {
               for (std::int64_t w = 0; w < s.out_width; w += kBand) {
                 const AcrossBlocks<T> pixels_of_x{
@@ -92,10 +90,10 @@ void conv2d_backward_weights_direct(const typename V::Element* dy, const typenam
                     s.out_width - w < kBand ? s.out_width - w : kBand,
                     s.out_height - h < band ? s.out_height - h : band,
                     s.stride_h * frame.row(),
-                    count - n < small ? count - n : small,
+                    count - n < images_at_once ? count - n : images_at_once,
                     frame.size()};
                 add_taps<V>(pixels_of_x, channels, grads + ((block * count + n) * pixels + h * s.out_width + w) * kBlock,
-                            count * pixels * kBlock, blocks, s, frame, sums, n > 0 || h > 0 || w > 0);
+                            count * pixels * kBlock, blocks, s, d, sums, n > 0 || h > 0 || w > 0);
               }
             }
           }

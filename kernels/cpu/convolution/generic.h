@@ -2,6 +2,7 @@
 #pragma once
 
 #include "convolution/convolution.h"
+#include "simd/clear.h"
 #include "simd/loop.h"
 
 namespace dtrain {
@@ -42,11 +43,6 @@ struct Tap {
 };
 
 template <typename V>
-inline void fill_zero(typename V::Element* to, std::int64_t count) {
-  for_each_vector<V>(count, [=](std::int64_t k, auto lane) { lane.store(V::zero(), to + k); });
-}
-
-template <typename V>
 inline void copy_row(const typename V::Element* from, std::int64_t stride, typename V::Element* to,
                      std::int64_t count) {
   if (stride == 1) {
@@ -75,7 +71,7 @@ void im2col_plane(const typename V::Element* plane, typename V::Element* to, con
     copy_row<V>(plane, 1, to, outputs);
     return;
   }
-  if (tap.rows.end - tap.rows.begin < shape.out_height || tap.count() < shape.out_width) fill_zero<V>(to, outputs);
+  if (tap.rows.end - tap.rows.begin < shape.out_height || tap.count() < shape.out_width) clear(to, outputs);
   for (std::int64_t row = tap.rows.begin; row < tap.rows.end; ++row) {
     copy_row<V>(plane + tap.input(shape, row), shape.stride_w, to + tap.output(shape, row), tap.count());
   }
@@ -102,7 +98,7 @@ template <typename V>
 void col2im(const typename V::Element* columns, typename V::Element* dx, const ConvolutionShape& shape) {
   const std::int64_t outputs = shape.out_height * shape.out_width;
   const std::int64_t inputs = shape.height * shape.width;
-  fill_zero<V>(dx, shape.batch * shape.channels * inputs);
+  clear(dx, shape.batch * shape.channels * inputs);
   for (std::int64_t channel = 0; channel < shape.channels; ++channel) {
     for (std::int64_t i = 0; i < shape.kernel_height; ++i) {
       for (std::int64_t j = 0; j < shape.kernel_width; ++j) {
@@ -123,7 +119,7 @@ void col2im(const typename V::Element* columns, typename V::Element* dx, const C
 template <typename V>
 void spread_plane(const typename V::Element* dy, const typename V::Element* weights, typename V::Element* dx,
                   const ConvolutionShape& s, bool adds) {
-  if (!adds) fill_zero<V>(dx, s.height * s.width);
+  if (!adds) clear(dx, s.height * s.width);
   for (std::int64_t i = 0; i < s.kernel_height; ++i) {
     for (std::int64_t j = 0; j < s.kernel_width; ++j, ++weights) {
       const Tap tap(s, i, j);

@@ -1,8 +1,6 @@
 // A plane of an image in its zeros, so that what reads it knows no borders.
 #pragma once
 
-#include <cstring>  // memset
-
 #include "convolution/convolution.h"
 #include "simd/loop.h"
 
@@ -32,7 +30,7 @@ void deal_out(const T* line, std::int64_t begin, std::int64_t end, std::int64_t 
 template <typename V>
 void place(const typename V::Element* from, const Placement& at, typename V::Element* to, const PaddedPlane& plane) {
   using T = typename V::Element;
-  const std::int64_t columns = plane.phases * plane.pitch;
+  const std::int64_t columns = plane.row();
   std::int64_t begin = 0, end = at.width;
   while (begin < end && begin * at.apart_w + at.left < 0) ++begin;
   while (end > begin && (end - 1) * at.apart_w + at.left >= columns) --end;
@@ -61,11 +59,6 @@ void place(const typename V::Element* from, const Placement& at, typename V::Ele
       deal_out<0>(line, begin, end, at.left, target, plane);
     }
   }
-}
-
-template <typename T>
-void clear(T* workspace, std::int64_t size) {
-  std::memset(workspace, 0, static_cast<std::size_t>(size) * sizeof(T));
 }
 
 }  // namespace

@@ -132,6 +132,18 @@ inline void multiply_rows(int rows, const A& a, const typename V::Element* b, st
   }
 }
 
+// The same over the most blocks that a tile takes, or over one, which is what is left of them.
+template <typename V, typename A>
+inline void multiply_blocks(int rows, int blocks, const A& a, const typename V::Element* b, std::int64_t b_jump,
+                            typename V::Element* c, std::int64_t c_jump, bool adds) {
+  constexpr int kBlocks = RegisterTile<V>::blocks;
+  if (blocks == kBlocks) {
+    multiply_rows<V, kBlocks>(rows, a, b, b_jump, c, c_jump, adds);
+  } else {
+    multiply_rows<V, 1>(rows, a, b, b_jump, c, c_jump, adds);
+  }
+}
+
 // How many of `rows` rows the next tile takes, `row` of them having been taken by `tile` of `tiles`: even parts, since a
 // tile of two rows leaves the multipliers waiting.
 inline int rows_of_tile(std::int64_t rows, std::int64_t tiles, std::int64_t tile, std::int64_t row) {
@@ -145,15 +157,12 @@ __attribute__((noinline)) void multiply(std::int64_t rows, std::int64_t column_b
   constexpr int kRows = RegisterTile<V>::rows, kBlocks = RegisterTile<V>::blocks;
   const std::int64_t tiles = (rows + kRows - 1) / kRows;
   for (std::int64_t block = 0; block < column_blocks; block += kBlocks) {
+    const int blocks = column_blocks - block < kBlocks ? 1 : kBlocks;
     std::int64_t row = 0;
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
       const int count = rows_of_tile(rows, tiles, tile, row);
-      typename V::Element* to = c + block * c_jump + row * kBlock;
-      if (column_blocks - block >= kBlocks) {
-        multiply_rows<V, kBlocks>(count, a.from_row(row), b + block * b_jump, b_jump, to, c_jump, adds);
-      } else {
-        multiply_rows<V, 1>(count, a.from_row(row), b + block * b_jump, b_jump, to, c_jump, adds);
-      }
+      multiply_blocks<V>(count, blocks, a.from_row(row), b + block * b_jump, b_jump, c + block * c_jump + row * kBlock,
+                         c_jump, adds);
       row += count;
     }
   }

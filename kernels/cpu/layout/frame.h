@@ -2,6 +2,7 @@
 #pragma once
 
 #include "layout/generic.h"
+#include "simd/clear.h"
 
 namespace dtrain {
 namespace {
@@ -26,9 +27,6 @@ void to_blocks(const typename V::Element* plain, typename V::Element* blocked, c
   const std::int64_t columns = frame.phases * frame.columns, pixels = frame.height * frame.width;
   const std::int64_t begin = frame.left < columns ? frame.left : columns;
   const std::int64_t end = frame.left + frame.width < columns ? frame.left + frame.width : columns;
-  const auto clear = [](T* from, std::int64_t count) {
-    for (std::int64_t i = 0; i < count; ++i) from[i] = T(0);
-  };
   for (std::int64_t first = 0; first < frame.channels; first += kBlock) {
     const std::int64_t count = frame.channels - first < kBlock ? frame.channels - first : kBlock;
     for (std::int64_t row = 0; row < frame.rows; ++row, blocked += frame.row()) {
@@ -40,7 +38,7 @@ void to_blocks(const typename V::Element* plain, typename V::Element* blocked, c
       const T* from = plain + first * pixels + h * frame.width - frame.left;
       if (frame.phases == 1) {
         clear(blocked, begin * kBlock);
-        tile_to_lanes<V>(from + begin, blocked + begin * kBlock, pixels, count, end - begin, kBlock);
+        rows_to_lanes<V>(from + begin, blocked + begin * kBlock, pixels, count, end - begin, kBlock);
         clear(blocked + end * kBlock, frame.row() - end * kBlock);
         continue;
       }
@@ -48,7 +46,7 @@ void to_blocks(const typename V::Element* plain, typename V::Element* blocked, c
       for (std::int64_t column = begin; column < end; column += kBlock) {
         const std::int64_t tile = end - column < kBlock ? end - column : kBlock;
         T lanes[kBlock * kBlock];
-        tile_to_lanes<V>(from + column, lanes, pixels, count, tile, kBlock);
+        rows_to_lanes<V>(from + column, lanes, pixels, count, tile, kBlock);
         for (std::int64_t p = 0; p < tile; ++p) {
           T* to = blocked + ((column + p) % frame.phases * frame.columns + (column + p) / frame.phases) * kBlock;
           for (int lane = 0; lane < kBlock; lane += V::width) V::load(lanes + p * kBlock + lane).store(to + lane);
@@ -58,14 +56,14 @@ void to_blocks(const typename V::Element* plain, typename V::Element* blocked, c
   }
 }
 
-// The other way, of what lies on the plain image.
+// The other way, of an image that has no zeros before it and one phase.
 template <typename V>
 void from_blocks(const typename V::Element* blocked, typename V::Element* plain, const Frame& frame) {
   const std::int64_t pixels = frame.height * frame.width;
   for (std::int64_t first = 0; first < frame.channels; first += kBlock, blocked += frame.plane()) {
     const std::int64_t count = frame.channels - first < kBlock ? frame.channels - first : kBlock;
     for (std::int64_t h = 0; h < frame.height; ++h) {
-      tile_to_rows<V>(blocked + h * frame.row(), plain + first * pixels + h * frame.width, pixels, count, frame.width,
+      lanes_to_rows<V>(blocked + h * frame.row(), plain + first * pixels + h * frame.width, pixels, count, frame.width,
                       kBlock);
     }
   }

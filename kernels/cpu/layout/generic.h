@@ -6,8 +6,8 @@
 namespace dtrain {
 namespace {
 
-// to[c][r] = from[r][c] of `rows` × `columns` numbers. Rows of `to` are filled with zeros up to `filled` numbers: the
-// rows, or more, in whole vectors.
+// to[c][r] = from[r][c] of `rows` × `columns` numbers. Rows of `to` are filled with zeros up to `filled` ≥
+// `rows` numbers.
 template <typename V>
 void transpose(const typename V::Element* from, std::int64_t from_apart, std::int64_t rows, std::int64_t columns,
                typename V::Element* to, std::int64_t to_apart, std::int64_t filled) {
@@ -40,18 +40,18 @@ void transpose(const typename V::Element* from, std::int64_t from_apart, std::in
   }
 }
 
-// Pixels of `channels` rows that lie `pixels` apart into lanes, zeros in the missing ones.
+// `pixels` of `channels` rows that lie `apart` into lanes of a block, zeros in the missing ones.
 template <typename V>
-void tile_to_lanes(const typename V::Element* x, typename V::Element* lanes, std::int64_t pixels, std::int64_t channels,
-                   std::int64_t count, std::int64_t block) {
-  transpose<V>(x, pixels, channels, count, lanes, block, block);
+void rows_to_lanes(const typename V::Element* rows, typename V::Element* lanes, std::int64_t apart, std::int64_t channels,
+                   std::int64_t pixels, std::int64_t block) {
+  transpose<V>(rows, apart, channels, pixels, lanes, block, block);
 }
 
 // The other way.
 template <typename V>
-void tile_to_rows(const typename V::Element* lanes, typename V::Element* x, std::int64_t pixels, std::int64_t channels,
-                  std::int64_t count, std::int64_t block) {
-  transpose<V>(lanes, block, count, channels, x, pixels, count);
+void lanes_to_rows(const typename V::Element* lanes, typename V::Element* rows, std::int64_t apart, std::int64_t channels,
+                   std::int64_t pixels, std::int64_t block) {
+  transpose<V>(lanes, block, pixels, channels, rows, apart, pixels);
 }
 
 template <typename V>
@@ -64,9 +64,9 @@ void relayout(const typename V::Element* from, typename V::Element* to, const La
       const std::int64_t rows = (image * shape.channels + first) * shape.pixels;
       const std::int64_t lanes = (image * blocks + b) * shape.pixels * shape.block;
       if (shape.to_blocks) {
-        tile_to_lanes<V>(from + rows, to + lanes, shape.pixels, channels, shape.pixels, shape.block);
+        rows_to_lanes<V>(from + rows, to + lanes, shape.pixels, channels, shape.pixels, shape.block);
       } else {
-        tile_to_rows<V>(from + lanes, to + rows, shape.pixels, channels, shape.pixels, shape.block);
+        lanes_to_rows<V>(from + lanes, to + rows, shape.pixels, channels, shape.pixels, shape.block);
       }
     }
   }

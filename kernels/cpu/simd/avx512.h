@@ -13,6 +13,19 @@
 
 namespace dtrain::avx512 {
 
+// The transpose of four vectors in fourths of 128 bits: of[i] holds fourth i of each.
+struct Fourths {
+  __attribute__((always_inline)) Fourths(__m512 a, __m512 b, __m512 c, __m512 d) {
+    const __m512 low = _mm512_shuffle_f32x4(a, b, 0x44), high = _mm512_shuffle_f32x4(a, b, 0xEE);
+    const __m512 low_after = _mm512_shuffle_f32x4(c, d, 0x44), high_after = _mm512_shuffle_f32x4(c, d, 0xEE);
+    of[0] = _mm512_shuffle_f32x4(low, low_after, 0x88);
+    of[1] = _mm512_shuffle_f32x4(low, low_after, 0xDD);
+    of[2] = _mm512_shuffle_f32x4(high, high_after, 0x88);
+    of[3] = _mm512_shuffle_f32x4(high, high_after, 0xDD);
+  }
+  __m512 of[4];
+};
+
 template <typename T>
 struct Vec;
 
@@ -53,14 +66,9 @@ struct Vec<float> {
     }
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {  // a fourth of quads[4k + i] is column 4·fourth + i of rows 4k … 4k + 3
-      const __m512 low = _mm512_shuffle_f32x4(quads[i], quads[4 + i], 0x44);
-      const __m512 high = _mm512_shuffle_f32x4(quads[i], quads[4 + i], 0xEE);
-      const __m512 low_after = _mm512_shuffle_f32x4(quads[8 + i], quads[12 + i], 0x44);
-      const __m512 high_after = _mm512_shuffle_f32x4(quads[8 + i], quads[12 + i], 0xEE);
-      rows[i].lanes = _mm512_shuffle_f32x4(low, low_after, 0x88);
-      rows[4 + i].lanes = _mm512_shuffle_f32x4(low, low_after, 0xDD);
-      rows[8 + i].lanes = _mm512_shuffle_f32x4(high, high_after, 0x88);
-      rows[12 + i].lanes = _mm512_shuffle_f32x4(high, high_after, 0xDD);
+      const Fourths columns(quads[i], quads[4 + i], quads[8 + i], quads[12 + i]);
+#pragma GCC unroll 4
+      for (int fourth = 0; fourth < 4; ++fourth) rows[4 * fourth + i].lanes = columns.of[fourth];
     }
   }
   float sum() const { return _mm512_reduce_add_ps(lanes); }
@@ -113,14 +121,10 @@ struct Vec<double> {
     }
 #pragma GCC unroll 2
     for (int i = 0; i < 2; ++i) {  // a fourth of pairs[2k + i] is column 2·fourth + i of rows 2k and 2k + 1
-      const __m512d low = _mm512_shuffle_f64x2(pairs[i], pairs[2 + i], 0x44);
-      const __m512d high = _mm512_shuffle_f64x2(pairs[i], pairs[2 + i], 0xEE);
-      const __m512d low_after = _mm512_shuffle_f64x2(pairs[4 + i], pairs[6 + i], 0x44);
-      const __m512d high_after = _mm512_shuffle_f64x2(pairs[4 + i], pairs[6 + i], 0xEE);
-      rows[i].lanes = _mm512_shuffle_f64x2(low, low_after, 0x88);
-      rows[2 + i].lanes = _mm512_shuffle_f64x2(low, low_after, 0xDD);
-      rows[4 + i].lanes = _mm512_shuffle_f64x2(high, high_after, 0x88);
-      rows[6 + i].lanes = _mm512_shuffle_f64x2(high, high_after, 0xDD);
+      const Fourths columns(_mm512_castpd_ps(pairs[i]), _mm512_castpd_ps(pairs[2 + i]), _mm512_castpd_ps(pairs[4 + i]),
+                            _mm512_castpd_ps(pairs[6 + i]));
+#pragma GCC unroll 4
+      for (int fourth = 0; fourth < 4; ++fourth) rows[2 * fourth + i].lanes = _mm512_castps_pd(columns.of[fourth]);
     }
   }
   double sum() const { return _mm512_reduce_add_pd(lanes); }

@@ -1,6 +1,8 @@
 // Whether all of many numbers are finite, at one operation a vector.
 #pragma once
 
+#include "simd/loop.h"
+
 namespace dtrain {
 namespace {
 
@@ -14,6 +16,13 @@ class Finite {
  private:
   V seen_ = V::zero();
 };
+
+template <typename V>
+inline bool all_finite(const typename V::Element* numbers, std::int64_t count) {
+  Finite<V> is_finite;
+  for_each_vector<V>(count, [&](std::int64_t i, auto lane) { is_finite.add(lane.load(numbers + i)); });
+  return static_cast<bool>(is_finite);
+}
 
 }  // namespace
 }  // namespace dtrain
