@@ -139,9 +139,10 @@ def iinfo(dtype: DTypeLike = int64) -> Any:
 
 
 def set_num_threads(number: int) -> None:
-    """Let libraries of the CPU compute with so many threads.
+    """Let kernels and libraries of the CPU compute with so many threads. No result of ours depends on how many.
 
-    Say it first: kernels are chosen by the number there was when the first convolution was computed.
+    Say it before a function is traced: its memory has room for as many parts as were to be computed at once then, and
+    more threads than that would wait.
     """
     if number < 1:
         raise ValueError(errors.expected("set_num_threads", "a number of at least 1", repr(number)))
@@ -149,7 +150,7 @@ def set_num_threads(number: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads libraries of the CPU compute with: OMP_NUM_THREADS, else the cores that this process may use."""
+    """How many threads compute on the CPU: OMP_NUM_THREADS, else the cores that this process may use."""
     return _num_threads()
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
-from dtrain.base.cores import blas_threads
 from dtrain.kernels.convolution_shape import convolution_shape
 from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.problem import Problem
@@ -13,12 +11,8 @@ from dtrain.kernels.problem import Problem
 _BLAS_VECTOR_BYTES = 32  # BLAS knows its processor, whatever our own kernels were compiled for
 
 
-# As many as there were at the first choice: eager and traced runs of one process choose alike.
-_threads_at_first = cache(blas_threads)
-
-
 def im2col_cost(isa: str) -> Callable[[Problem], float]:
-    """Columns are written, packed and read again, then multiplied by BLAS, on all its threads.
+    """Columns are written, packed and read again, then multiplied by BLAS.
 
     How much more than one vector a product or a column takes was measured (Zen 4); gradients of weights multiply
     columns across.
@@ -31,7 +25,7 @@ def im2col_cost(isa: str) -> Callable[[Problem], float]:
         moves, products = (24, 1.3) if problem.op == "conv2d_backward_weights" else (12, 1.2)
         if problem.attrs["stride"][1] > 1:
             moves += 20  # number by number
-        multiplied = products * shape.macs / _BLAS_VECTOR_BYTES / _threads_at_first()
+        multiplied = products * shape.macs / _BLAS_VECTOR_BYTES
         return itemsize * (moves * columns / vector + multiplied) + shape.weights
 
     return cost

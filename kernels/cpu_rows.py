@@ -13,14 +13,15 @@ from dtrain.base.alignment import aligned
 from dtrain.base.layout import LAID_OUT
 from dtrain.kernels.convolution_cost import im2col_cost
 from dtrain.kernels.cpu_convolution import workspace_nbytes
-from dtrain.kernels.depthwise import depthwise_cost, one_channel_a_group
+from dtrain.kernels.depthwise import depthwise_cost, depthwise_work, one_channel_a_group
 from dtrain.kernels.depthwise import workspace_nbytes as plane_nbytes
-from dtrain.kernels.direct import direct_cost
+from dtrain.kernels.direct import direct_cost, direct_work
 from dtrain.kernels.direct import workspace_nbytes as direct_nbytes
 from dtrain.kernels.formula.table import KERNELS
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.row import Row, knows_no, one_shape, some_elements
-from dtrain.kernels.winograd import three_by_three, winograd_cost
+from dtrain.kernels.sharing import for_each_part
+from dtrain.kernels.winograd import three_by_three, winograd_cost, winograd_work
 from dtrain.kernels.winograd import workspace_nbytes as winograd_nbytes
 
 _ROWS: dict[tuple[str, str], Row] = {}
@@ -52,16 +53,22 @@ compiled(
     by="depthwise",
     asks=(one_channel_a_group, some_elements),
     cost=depthwise_cost,
-    workspace=plane_nbytes,
+    workspace=for_each_part(plane_nbytes, depthwise_work),
 )
-compiled(*_CONVOLUTIONS, by="direct", asks=(some_elements,), cost=direct_cost, workspace=direct_nbytes)
+compiled(
+    *_CONVOLUTIONS,
+    by="direct",
+    asks=(some_elements,),
+    cost=direct_cost,
+    workspace=for_each_part(direct_nbytes, direct_work),
+)
 compiled(*_CONVOLUTIONS, by="im2col", cost=im2col_cost, workspace=workspace_nbytes)
 compiled(
     *_CONVOLUTIONS,
     by="winograd",
     asks=(three_by_three, some_elements),
     cost=winograd_cost,
-    workspace=winograd_nbytes,
+    workspace=for_each_part(winograd_nbytes, winograd_work),
     rounding=8.0,
 )
 
@@ -106,7 +113,15 @@ def rows_with_elements(problem: Problem) -> str | None:
     return None if problem.inputs[-1].size else "takes rows of at least one element"
 
 
-compiled("layer_norm", "layer_norm_backward", asks=(rows_with_elements,))
+def sums_nbytes(problem: Problem) -> int:
+    """Sums over rows, of groups of them: bind.cpp of layer_norm says how many."""
+    x, weight = problem.inputs[1], problem.inputs[4]
+    groups = min(16, -(-x.size // weight.size // 64))
+    return aligned(2 * groups * weight.nbytes) if groups > 1 else 0
+
+
+compiled("layer_norm", asks=(rows_with_elements,))
+compiled("layer_norm_backward", asks=(rows_with_elements,), workspace=sums_nbytes)
 
 
 # Optimizers

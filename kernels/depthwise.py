@@ -23,7 +23,7 @@ def one_channel_a_group(problem: Problem) -> str | None:
 
 
 def workspace_nbytes(problem: Problem) -> int:
-    """Bytes of a plane in its zeros (`plane_for` of convolution.h), and twice 16 numbers a tap."""
+    """Bytes of a plane in its zeros (`plane_for` of convolution.h), and twice 16 numbers a tap. For one part."""
     attrs = problem.attrs
     kernel: tuple[int, ...] = attrs.get("weight_shape", problem.inputs[1].shape)[2:]
     is_data = problem.op == "conv2d_backward_data"
@@ -34,6 +34,11 @@ def workspace_nbytes(problem: Problem) -> int:
     pitch = -(-width // _LANES) * _LANES + reach[1] // steps[1] + _LANES
     plane: int = -(-rows * steps[1] * pitch // _LANES) * _LANES
     return (plane + 2 * _LANES * prod(kernel)) * problem.inputs[0].dtype.itemsize
+
+
+def depthwise_work(problem: Problem) -> int:
+    """Bytes that are moved in the time it takes."""
+    return 4 * (problem.outputs[0] if problem.op == "conv2d" else problem.inputs[0]).nbytes
 
 
 def depthwise_cost(isa: str) -> Callable[[Problem], float]:

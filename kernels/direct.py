@@ -79,7 +79,7 @@ def direct_shape(problem: Problem) -> DirectShape:
 
 
 def workspace_nbytes(problem: Problem) -> int:
-    """Bytes of the pieces that direct_shape.h names."""
+    """Bytes of the pieces that direct_shape.h names, for one part of a call."""
     shape, itemsize = direct_shape(problem), problem.inputs[0].dtype.itemsize
     if problem.op == "conv2d_backward_weights":
         images = shape.images * _in_blocks(shape.inputs) * shape.plane
@@ -91,6 +91,14 @@ def workspace_nbytes(problem: Problem) -> int:
     sums = 0 if terms == shape.all_terms else _in_blocks(shape.outputs) * shape.images * shape.pixels
     tables = 8 * (_in_blocks(terms) + _in_blocks(2 * shape.taps))
     return (placed + weights + panel + sums) * itemsize + tables
+
+
+def direct_work(problem: Problem) -> int:
+    """Bytes that are moved in the time it takes: four products each."""
+    weights = problem.attrs.get("weight_shape", problem.inputs[1].shape)
+    y = problem.outputs[0] if problem.op == "conv2d" else problem.inputs[0]
+    products: int = y.size * prod(weights[1:])
+    return products // 4
 
 
 def direct_cost(isa: str) -> Callable[[Problem], float]:

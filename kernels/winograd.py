@@ -56,7 +56,10 @@ def three_by_three(problem: Problem) -> str | None:
 
 
 def workspace_nbytes(problem: Problem) -> int:
-    """Bytes of the pieces that winograd.h names: matrices of weights and of a chunk of tiles, and images in blocks."""
+    """Bytes of the pieces that winograd.h names: matrices of weights and of a chunk of tiles, and images in blocks.
+
+    Those of one part of a call.
+    """
     shape = winograd_shape(problem)
     itemsize = problem.inputs[0].dtype.itemsize
     inputs, outputs = shape.blocks
@@ -67,6 +70,13 @@ def workspace_nbytes(problem: Problem) -> int:
     weights = inputs * outputs * _BLOCK**2 + _BLOCK
     tiles = (inputs + outputs) * _BLOCK * chunk + 2 * _BLOCK
     return (image + result + _POSITIONS * (weights + tiles) + _TAPS * weights) * itemsize
+
+
+def winograd_work(problem: Problem) -> int:
+    """Bytes that are moved in the time it takes. Gradients of weights are sums over all images, which nobody shares."""
+    if problem.op == "conv2d_backward_weights":
+        return 0
+    return problem.inputs[0].shape[1] * problem.outputs[0].size
 
 
 def winograd_cost(isa: str) -> Callable[[Problem], float]:

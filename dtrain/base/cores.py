@@ -23,7 +23,14 @@ _SETTERS = {
     "libgomp": ("omp_set_num_threads",),
     "libiomp5": ("omp_set_num_threads",),
     "libomp": ("omp_set_num_threads",),
+    "_cpu.": ("dtrain_set_num_threads",),  # our own kernels
 }
+
+# What hands OpenBLAS threads of somebody else to run its jobs on, and what runs them on those of our kernels.
+_HAND_OVER = tuple(
+    f"{prefix}openblas_set_threads_callback_function{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", "")
+)
+_RUN_JOBS = "dtrain_run_blas_jobs"
 
 
 def usable_cores() -> int:
@@ -66,15 +73,8 @@ def share_of_cores(mine: Collection[int], num_cores: int, masks: Iterable[Collec
 
 
 def num_threads() -> int:
-    """How many threads libraries of the CPU compute with: OMP_NUM_THREADS, else the cores that this process may use."""
-    return _count_in("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))
-
-
-def blas_threads() -> int:
-    """How many threads NumPy's BLAS computes with, by the variables that it reads: no more than there are cores."""
-    cores = len(os.sched_getaffinity(0))
-    given = (_count_in(name) for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"))
-    return min(next(filter(None, given), cores), cores)
+    """How many threads compute on the CPU: OMP_NUM_THREADS, else the cores that this process may use."""
+    return _count_in("OMP_NUM_THREADS") or usable_cores()
 
 
 def _count_in(variable: str) -> int | None:
@@ -98,7 +98,26 @@ def set_num_threads(count: int) -> list[str]:
             if function is not None:
                 function(ctypes.c_int(count))
                 called.append(name)
+    if count > 1:
+        share_threads_with_blas()
     return called
+
+
+def share_threads_with_blas() -> bool:
+    """Let OpenBLAS compute on the threads of our kernels; whether it does.
+
+    Its own would look for work on the cores that ours need. One that is too old to be handed threads keeps its own.
+    """
+    paths = [path for path in _loaded_libraries() if "openblas" in Path(path).name or "_cpu." in Path(path).name]
+    libraries = [ctypes.CDLL(path, mode=os.RTLD_NOLOAD) for path in paths]
+    run_jobs = next((getattr(library, _RUN_JOBS) for library in libraries if hasattr(library, _RUN_JOBS)), None)
+    setters = [getattr(library, name) for library in libraries for name in _HAND_OVER if hasattr(library, name)]
+    if run_jobs is None:
+        return False
+    for setter in setters:
+        setter.restype = None
+        setter(ctypes.cast(run_jobs, ctypes.c_void_p))
+    return bool(setters)
 
 
 def _loaded_libraries() -> list[str]:

@@ -176,18 +176,8 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_which_algorithm_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On one thread. Planes that are mostly zeros, and blocks of outputs that are mostly empty, cost too much."""
-    monkeypatch.setattr("dtrain.kernels.convolution_cost._threads_at_first", lambda: 1)
+def test_which_algorithm_is_taken(name: str) -> None:
+    """Planes that are mostly zeros, and blocks of outputs that are mostly empty, cost too much."""
     case, algorithms = TAKEN[name]
     for op, algorithm in zip(OPS, algorithms):
         assert f"_{algorithm}_" in choose(convolution(case, float32).problem(op, float32)).name, op
-
-
-def test_more_threads_of_blas_make_im2col_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our kernels compute on one."""
-    problem = convolution(TAKEN["3×3"][0], float32).problem("conv2d", float32)
-    monkeypatch.setattr("dtrain.kernels.convolution_cost._threads_at_first", lambda: 1)
-    assert "_direct_" in choose(problem).name
-    monkeypatch.setattr("dtrain.kernels.convolution_cost._threads_at_first", lambda: 8)
-    assert "_im2col_" in choose(problem).name

@@ -7,10 +7,14 @@
 
 #include <cstdint>
 
+#include "threads/range.h"
+
 namespace dtrain {
 
+// `part` is which channels are to be computed; the arrays have all.
 struct ChannelShape {
   std::int64_t batch, channels, spatial;
+  Range part;
 };
 
 template <typename T>

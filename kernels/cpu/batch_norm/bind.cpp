@@ -1,4 +1,5 @@
 #include "batch_norm/batch_norm.h"
+#include "binding/share.h"
 #include "binding/table.h"
 
 namespace dtrain {
@@ -7,9 +8,20 @@ namespace {
 template <typename T>
 ChannelShape read_shape(Call& call, const Array<const T>& x) {
   call.expect(x.ndim >= 2, "x[N,C,...]");
-  ChannelShape shape{x.shape[0], x.shape[1], 1};
+  ChannelShape shape{x.shape[0], x.shape[1], 1, {0, x.shape[1]}};
   for (int axis = 2; axis < x.ndim; ++axis) shape.spatial *= x.shape[axis];
   return shape;
+}
+
+// run(channels of the part) for all parts, of what takes as long as moving `bytes`.
+template <typename Run>
+void share_channels(const ChannelShape& shape, std::int64_t bytes, const Run& run) {
+  ReleaseGil unlocked(bytes);
+  share(shape.channels, bytes, [&](Range channels, std::int64_t) {
+    ChannelShape part = shape;
+    part.part = channels;
+    run(part);
+  });
 }
 
 // A vector of `size` elements among the inputs.
@@ -33,8 +45,7 @@ auto bind_batch_norm_statistics(Call& call, batch_norm_statistics_fn<T>* kernel)
   const ChannelShape shape = read_shape(call, x);
   T* stats = write_vector<T>(call, 0, 2 * shape.channels + 1);
   return [=] {
-    ReleaseGil unlocked(x.size * sizeof(T));
-    kernel(x.data, stats, shape);
+    share_channels(shape, 2 * x.size * sizeof(T), [&](const ChannelShape& part) { kernel(x.data, stats, part); });
   };
 }
 
@@ -67,8 +78,9 @@ auto bind_batch_norm_normalize(Call& call, batch_norm_normalize_fn<T>* kernel) {
   const T *mean = read_vector<T>(call, 1, shape.channels), *inverse_std = read_vector<T>(call, 2, shape.channels);
   const T *weight = read_vector<T>(call, 3, shape.channels), *bias = read_vector<T>(call, 4, shape.channels);
   return [=] {
-    ReleaseGil unlocked(x.size * sizeof(T));
-    kernel(x.data, mean, inverse_std, weight, bias, y.data, shape);
+    share_channels(shape, 2 * x.size * sizeof(T), [&](const ChannelShape& part) {
+      kernel(x.data, mean, inverse_std, weight, bias, y.data, part);
+    });
   };
 }
 
@@ -90,8 +102,9 @@ auto bind_batch_norm_backward_sums(Call& call, batch_norm_backward_sums_fn<T>* k
   const T *mean = read_vector<T>(call, 2, shape.channels), *inverse_std = read_vector<T>(call, 3, shape.channels);
   T *grad_sums = write_vector<T>(call, 0, shape.channels), *product_sums = write_vector<T>(call, 1, shape.channels);
   return [=] {
-    ReleaseGil unlocked(x.size * sizeof(T));
-    kernel(dy.data, x.data, mean, inverse_std, grad_sums, product_sums, shape);
+    share_channels(shape, 2 * x.size * sizeof(T), [&](const ChannelShape& part) {
+      kernel(dy.data, x.data, mean, inverse_std, grad_sums, product_sums, part);
+    });
   };
 }
 
@@ -106,8 +119,7 @@ auto bind_batch_norm_backward_data(Call& call, batch_norm_backward_data_fn<T>* k
                                  read_vector<T>(call, 4, channels), read_vector<T>(call, 5, channels),
                                  read_vector<T>(call, 6, channels), read_vector<T>(call, 7, 2 * channels + 1)};
   return [=] {
-    ReleaseGil unlocked(x.size * sizeof(T));
-    kernel(inputs, dx.data, shape);
+    share_channels(shape, 3 * x.size * sizeof(T), [&](const ChannelShape& part) { kernel(inputs, dx.data, part); });
   };
 }
 

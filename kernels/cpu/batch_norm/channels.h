@@ -60,14 +60,15 @@ class ChannelVector {
   Lane lane_;
 };
 
+// All blocks of the part.
 template <typename V, typename Body>
 inline void for_each_channel_block(const ChannelShape& shape, Body body) {
   if (shape.spatial == 1) {
-    for_each_vector<V>(shape.channels, [&](std::int64_t channel, auto lane) {
-      body(ChannelVector<V, decltype(lane)>(shape, channel, lane));
+    for_each_vector<V>(shape.part.end - shape.part.begin, [&](std::int64_t i, auto lane) {
+      body(ChannelVector<V, decltype(lane)>(shape, shape.part.begin + i, lane));
     });
   } else {
-    for (std::int64_t channel = 0; channel < shape.channels; ++channel) body(OneChannel<V>(shape, channel));
+    for (std::int64_t channel = shape.part.begin; channel < shape.part.end; ++channel) body(OneChannel<V>(shape, channel));
   }
 }
 

@@ -13,9 +13,9 @@ template <typename V>
 void batch_norm_statistics(const typename V::Element* x, typename V::Element* stats, const ChannelShape& shape) {
   using T = typename V::Element;
   const std::int64_t count = shape.batch * shape.spatial;
-  stats[0] = static_cast<T>(count);
+  if (shape.part.begin == 0) stats[0] = static_cast<T>(count);
   if (count == 0) {
-    for (std::int64_t i = 1; i <= 2 * shape.channels; ++i) stats[i] = T(0);
+    for (std::int64_t i = shape.part.begin; i < shape.part.end; ++i) stats[1 + i] = stats[1 + shape.channels + i] = T(0);
     return;
   }
   const V samples(static_cast<T>(count));

@@ -79,7 +79,8 @@ void* Call::scratch(std::int64_t nbytes) {
   }
   char* begin = static_cast<char*>(memory.data);
   void* piece = begin + workspace_used_;
-  workspace_used_ += (nbytes + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment;
+  workspace_used_ += aligned(nbytes);
+  workspace_size_ = memory.size;
   if (workspace_used_ > memory.size) {
     throw ArgumentError(PyExc_ValueError, std::string(kernel_) + ": workspace: expected at least " +
                                               std::to_string(workspace_used_) + " bytes, got " +

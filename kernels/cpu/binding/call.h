@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "binding/element.h"
+#include "binding/gil.h"
 
 namespace dtrain {
 
@@ -31,6 +32,14 @@ struct Array {
 };
 
 constexpr std::int64_t kWorkspaceAlignment = 64;
+
+// Room for several parts of a call.
+template <typename T>
+struct Workspaces {
+  T* first;
+  std::int64_t apart, count;
+  T* of(std::int64_t part) const { return first + part * apart; }
+};
 
 // A number in an array, read when it is asked for.
 struct Scalar {
@@ -90,6 +99,16 @@ class Call {
     return static_cast<T*>(scratch(count * static_cast<std::int64_t>(sizeof(T))));
   }
 
+  // The keyword `workspace` as `count` elements for each part of the call: for one part at least, and as many as there
+  // is room for.
+  template <typename T>
+  Workspaces<T> workspaces(std::int64_t count) {
+    constexpr std::int64_t itemsize = sizeof(T);
+    const std::int64_t nbytes = aligned(count * itemsize);
+    T* first = workspace<T>(count);
+    return {first, nbytes / itemsize, nbytes > 0 ? workspace_size_ / nbytes : 1};
+  }
+
   // Throws unless `holds`: what was expected, in words.
   void expect(bool holds, const char* what) {
     if (!holds) fail(PyExc_ValueError, what);
@@ -103,6 +122,9 @@ class Call {
   bool has_type(PyObject* object, bool (*test)(int));
   void read_integers(const char* name, std::int64_t* values, Py_ssize_t count);
   void* scratch(std::int64_t nbytes);
+  static std::int64_t aligned(std::int64_t nbytes) {
+    return (nbytes + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment;
+  }
   [[noreturn]] void wrong_type(int index, const char* wanted);
   // The array behind an object known to be one, its layout checked.
   Array<void> untyped_view(PyObject* object, int ndim, bool written);
@@ -120,21 +142,7 @@ class Call {
   // Callers pass attributes in one order, so the next name is usually where the last one ended.
   Py_ssize_t next_keyword_ = 0;
   PyObject* out_ = nullptr;
-  std::int64_t workspace_used_ = 0;
-};
-
-// Releases the GIL where the work is worth more than the two lock operations.
-class ReleaseGil {
- public:
-  explicit ReleaseGil(std::int64_t bytes) : state_(bytes > 32768 ? PyEval_SaveThread() : nullptr) {}
-  ~ReleaseGil() {
-    if (state_ != nullptr) PyEval_RestoreThread(state_);
-  }
-  ReleaseGil(const ReleaseGil&) = delete;
-  ReleaseGil& operator=(const ReleaseGil&) = delete;
-
- private:
-  PyThreadState* state_;
+  std::int64_t workspace_used_ = 0, workspace_size_ = 0;
 };
 
 }  // namespace dtrain

@@ -3,6 +3,7 @@
 
 #include "binding/isa.h"
 #include "binding/numpy_array.h"
+#include "binding/share.h"
 #include "binding/table.h"
 #include "build_digest.h"
 
@@ -64,6 +65,17 @@ PYBIND11_MODULE(_cpu, m) {
         "Rows (op, algorithm, name, isa, dtype, is_supported, kernel, bind) of every compiled kernel, as listed.");
   m.def("instruction_sets", &dtrain::instruction_set_table,
         "(name, features, is_supported) of every instruction set of this build, plain code first.");
+  m.def("set_num_threads", &dtrain::set_num_threads, "How many threads a call may take, Python's own included.");
+  m.def("num_threads", &dtrain::num_threads);
+  m.def("parts_run_by_pool", &dtrain::parts_run_by_pool, "How many parts of calls ran on another thread than Python's.");
+  m.def(
+      "least_bytes", [] { return pybind11::make_tuple(dtrain::least_bytes_of_part, dtrain::least_bytes_to_wake); },
+      "Bytes that a part of a call moves, or takes as long as, so that it is handed over; and that a call does, so that a "
+      "thread is woken for it.");
+  m.def("set_least_bytes", [](std::int64_t of_part, std::int64_t to_wake) {
+    dtrain::least_bytes_of_part = of_part;
+    dtrain::least_bytes_to_wake = to_wake;
+  });
   m.def(
       "set_bfloat16", [](int number) { dtrain::bfloat16_type_number = number; },
       "Tell the module NumPy's type number of ml_dtypes.bfloat16.");

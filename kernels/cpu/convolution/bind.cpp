@@ -1,5 +1,6 @@
 #include "convolution/convolution.h"
 #include "convolution/direct_shape.h"
+#include "binding/share.h"
 #include "binding/table.h"
 
 namespace dtrain {
@@ -43,8 +44,9 @@ auto bind_im2col(Call& call, im2col_fn<T>* kernel) {
   const ConvolutionShape shape = read_shape(call, x.shape, x.shape[1], kernel_size[0], kernel_size[1]);
   expect_columns(call, columns.shape, shape);
   return [=] {
-    ReleaseGil unlocked(columns.size * sizeof(T));
-    kernel(x.data, columns.data, shape);
+    const std::int64_t bytes = columns.size * sizeof(T);
+    ReleaseGil unlocked(bytes);
+    share(shape.channels, 2 * bytes, [&](Range channels, std::int64_t) { kernel(x.data, columns.data, shape, channels); });
   };
 }
 
@@ -55,8 +57,9 @@ auto bind_col2im(Call& call, col2im_fn<T>* kernel) {
   const ConvolutionShape shape = read_shape(call, dx.shape, dx.shape[1], columns.shape[1], columns.shape[2]);
   expect_columns(call, columns.shape, shape);
   return [=] {
-    ReleaseGil unlocked(columns.size * sizeof(T));
-    kernel(columns.data, dx.data, shape);
+    const std::int64_t bytes = columns.size * sizeof(T);
+    ReleaseGil unlocked(bytes);
+    share(shape.channels, 2 * bytes, [&](Range channels, std::int64_t) { kernel(columns.data, dx.data, shape, channels); });
   };
 }
 
@@ -71,10 +74,25 @@ ConvolutionShape read_depthwise(Call& call, Sizes x, Sizes weights, Sizes y) {
   return shape;
 }
 
-// A plane, and twice 16 numbers a tap: for its weights or sums, and for its place.
+// For each part a plane, and twice 16 numbers a tap: for its weights or sums, and for its place.
 template <typename T>
-T* take_workspace(Call& call, const ConvolutionShape& s, const PaddedPlane& plane) {
-  return call.workspace<T>(plane.room() + 32 * s.kernel_height * s.kernel_width);
+Workspaces<T> take_workspaces(Call& call, const ConvolutionShape& s, const PaddedPlane& plane) {
+  return call.workspaces<T>(plane.room() + 32 * s.kernel_height * s.kernel_width);
+}
+
+// The call of a depthwise kernel on the data of its arrays, in parts of the channels of x.
+template <typename T, typename Kernel>
+auto depthwise_call(Kernel* kernel, const T* first, const T* second, T* out, const ConvolutionShape& shape,
+                    Workspaces<T> workspaces) {
+  const std::int64_t outputs = shape.batch * shape.out_channels * shape.out_height * shape.out_width;
+  const std::int64_t bytes = 4 * outputs * static_cast<std::int64_t>(sizeof(T));
+  return [=] {
+    ReleaseGil unlocked(bytes);
+    const auto run = [&](Range channels, std::int64_t part) {
+      kernel(first, second, out, shape, channels, workspaces.of(part));
+    };
+    share(shape.channels, bytes, run, workspaces.count);
+  };
 }
 
 template <typename T>
@@ -82,11 +100,8 @@ auto bind_conv2d_depthwise(Call& call, conv2d_depthwise_fn<T>* kernel) {
   const auto x = call.input<T>(0, 4), weights = call.input<T>(1, 4);
   const auto y = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, x.shape, weights.shape, y.shape);
-  T* workspace = take_workspace<T>(call, shape, plane_of_x(shape));
-  return [=] {
-    ReleaseGil unlocked(y.size * sizeof(T) * 4);
-    kernel(x.data, weights.data, y.data, shape, workspace);
-  };
+  return depthwise_call(kernel, x.data, weights.data, y.data, shape,
+                        take_workspaces<T>(call, shape, plane_of_x(shape)));
 }
 
 template <typename T>
@@ -94,11 +109,8 @@ auto bind_conv2d_backward_data_depthwise(Call& call, conv2d_backward_data_depthw
   const auto dy = call.input<T>(0, 4), weights = call.input<T>(1, 4);
   const auto dx = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, dx.shape, weights.shape, dy.shape);
-  T* workspace = take_workspace<T>(call, shape, plane_of_dy(shape));
-  return [=] {
-    ReleaseGil unlocked(dy.size * sizeof(T) * 4);
-    kernel(dy.data, weights.data, dx.data, shape, workspace);
-  };
+  return depthwise_call(kernel, dy.data, weights.data, dx.data, shape,
+                        take_workspaces<T>(call, shape, plane_of_dy(shape)));
 }
 
 template <typename T>
@@ -106,11 +118,8 @@ auto bind_conv2d_backward_weights_depthwise(Call& call, conv2d_backward_weights_
   const auto dy = call.input<T>(0, 4), x = call.input<T>(1, 4);
   const auto dweights = call.output<T>(0, 4);
   const ConvolutionShape shape = read_depthwise(call, x.shape, dweights.shape, dy.shape);
-  T* workspace = take_workspace<T>(call, shape, plane_of_x(shape));
-  return [=] {
-    ReleaseGil unlocked(dy.size * sizeof(T) * 4);
-    kernel(dy.data, x.data, dweights.data, shape, workspace);
-  };
+  return depthwise_call(kernel, dy.data, x.data, dweights.data, shape,
+                        take_workspaces<T>(call, shape, plane_of_x(shape)));
 }
 
 struct DirectCall {
@@ -134,10 +143,14 @@ DirectCall read_direct(Call& call, Sizes x, Sizes weights, Sizes y) {
 // The call of a direct kernel on the data of its arrays. Four products take about as long as a byte that is moved.
 template <typename T, typename Kernel>
 auto direct_call(Kernel* kernel, const T* first, const T* second, T* out, const DirectCall& read,
-                 const DirectShape& direct, T* workspace) {
+                 const DirectShape& direct, bool is_of_weights, Workspaces<T> workspaces) {
   return [=] {
-    ReleaseGil unlocked(read.products / 4);
-    kernel(first, second, out, read.shape, direct, workspace);
+    const std::int64_t bytes = read.products / 4;
+    ReleaseGil unlocked(bytes);
+    const DirectParts parts(direct, read.shape.batch, parts_of(kMostParts, bytes, workspaces.count), is_of_weights);
+    run_shared(parts.count(), [&](std::int64_t part) {
+      kernel(first, second, out, read.shape, direct, parts.part(part), workspaces.of(part));
+    });
   };
 }
 
@@ -147,8 +160,8 @@ auto bind_conv2d_direct(Call& call, conv2d_direct_fn<T>* kernel) {
   const auto y = call.output<T>(0, 4);
   const DirectCall read = read_direct(call, x.shape, weights.shape, y.shape);
   const DirectShape direct = forward_shape(read.shape, read.groups);
-  return direct_call(kernel, x.data, weights.data, y.data, read, direct,
-                     call.workspace<T>(DirectPieces(direct, sizeof(T)).total()));
+  return direct_call(kernel, x.data, weights.data, y.data, read, direct, false,
+                     call.workspaces<T>(DirectPieces(direct, sizeof(T)).total()));
 }
 
 template <typename T>
@@ -157,8 +170,8 @@ auto bind_conv2d_backward_data_direct(Call& call, conv2d_backward_data_direct_fn
   const auto dx = call.output<T>(0, 4);
   const DirectCall read = read_direct(call, dx.shape, weights.shape, dy.shape);
   const DirectShape direct = backward_shape(read.shape, read.groups);
-  return direct_call(kernel, dy.data, weights.data, dx.data, read, direct,
-                     call.workspace<T>(DirectPieces(direct, sizeof(T)).total()));
+  return direct_call(kernel, dy.data, weights.data, dx.data, read, direct, false,
+                     call.workspaces<T>(DirectPieces(direct, sizeof(T)).total()));
 }
 
 template <typename T>
@@ -167,8 +180,8 @@ auto bind_conv2d_backward_weights_direct(Call& call, conv2d_backward_weights_dir
   const auto dweights = call.output<T>(0, 4);
   const DirectCall read = read_direct(call, x.shape, dweights.shape, dy.shape);
   const DirectShape direct = forward_shape(read.shape, read.groups);
-  return direct_call(kernel, dy.data, x.data, dweights.data, read, direct,
-                     call.workspace<T>(DirectWeightsPieces(direct).total()));
+  return direct_call(kernel, dy.data, x.data, dweights.data, read, direct, true,
+                     call.workspaces<T>(DirectWeightsPieces(direct).total()));
 }
 
 }  // namespace

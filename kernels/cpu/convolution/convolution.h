@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "threads/range.h"
+
 namespace dtrain {
 
 struct ConvolutionShape {
@@ -41,21 +43,23 @@ inline PaddedPlane plane_of_x(const ConvolutionShape& s) {
 }
 inline PaddedPlane plane_of_dy(const ConvolutionShape& s) { return plane_for(s, s.height, s.width, 1, 1); }
 
+// `channels` of x, or dx, are to be computed or read; the arrays have all.
 template <typename T>
-using im2col_fn = void(const T* x, T* columns, const ConvolutionShape& shape);
+using im2col_fn = void(const T* x, T* columns, const ConvolutionShape& shape, Range channels);
 
 template <typename T>
-using col2im_fn = void(const T* columns, T* dx, const ConvolutionShape& shape);
+using col2im_fn = void(const T* columns, T* dx, const ConvolutionShape& shape, Range channels);
 
 template <typename T>
-using conv2d_depthwise_fn = void(const T* x, const T* weights, T* y, const ConvolutionShape& shape, T* workspace);
+using conv2d_depthwise_fn = void(const T* x, const T* weights, T* y, const ConvolutionShape& shape, Range channels,
+                                 T* workspace);
 
 template <typename T>
 using conv2d_backward_data_depthwise_fn = void(const T* dy, const T* weights, T* dx, const ConvolutionShape& shape,
-                                               T* workspace);
+                                               Range channels, T* workspace);
 
 template <typename T>
 using conv2d_backward_weights_depthwise_fn = void(const T* dy, const T* x, T* dweights, const ConvolutionShape& shape,
-                                                  T* workspace);
+                                                  Range channels, T* workspace);
 
 }  // namespace dtrain

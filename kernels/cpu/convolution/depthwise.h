@@ -105,7 +105,7 @@ void convolve_plane(const typename V::Element* plane, const Reading<typename V::
 
 template <typename V>
 void conv2d_depthwise(const typename V::Element* x, const typename V::Element* weights, typename V::Element* y,
-                      const ConvolutionShape& s, typename V::Element* workspace) {
+                      const ConvolutionShape& s, Range channels, typename V::Element* workspace) {
   using T = typename V::Element;
   const PaddedPlane plane = plane_of_x(s);
   const Reading<T> reading(s, plane, s.stride_h, workspace);
@@ -113,7 +113,7 @@ void conv2d_depthwise(const typename V::Element* x, const typename V::Element* w
   const std::int64_t per_input = s.out_channels / s.channels, taps = s.kernel_height * s.kernel_width;
   clear(workspace, plane.size());
   for (std::int64_t image = 0; image < s.batch; ++image) {
-    for (std::int64_t channel = 0; channel < s.channels; ++channel) {
+    for (std::int64_t channel = channels.begin; channel < channels.end; ++channel) {
       place<V>(x + (image * s.channels + channel) * s.height * s.width, at, workspace, plane);
       for (std::int64_t o = channel * per_input; o < (channel + 1) * per_input; ++o) {
         convolve_plane<V>(workspace, reading, weights + o * taps,
@@ -128,7 +128,8 @@ void conv2d_depthwise(const typename V::Element* x, const typename V::Element* w
 // meet those zeros: 0 · ∞ is NaN.
 template <typename V>
 void conv2d_backward_data_depthwise(const typename V::Element* dy, const typename V::Element* weights,
-                                    typename V::Element* dx, const ConvolutionShape& s, typename V::Element* workspace) {
+                                    typename V::Element* dx, const ConvolutionShape& s, Range channels,
+                                    typename V::Element* workspace) {
   using T = typename V::Element;
   const PaddedPlane plane = plane_of_dy(s);
   const Reading<T> reading(s, plane, 1, workspace);
@@ -141,7 +142,7 @@ void conv2d_backward_data_depthwise(const typename V::Element* dy, const typenam
   const std::int64_t per_input = s.out_channels / s.channels, taps = s.kernel_height * s.kernel_width;
   T* turned = workspace + plane.room();
   clear(workspace, plane.size());
-  for (std::int64_t channel = 0; channel < s.channels; ++channel) {
+  for (std::int64_t channel = channels.begin; channel < channels.end; ++channel) {
     for (std::int64_t o = channel * per_input; o < (channel + 1) * per_input; ++o) {
       for (std::int64_t t = 0; t < taps; ++t) turned[t] = weights[(o + 1) * taps - 1 - t];
       const bool is_finite = all_finite<V>(turned, taps);
@@ -201,7 +202,7 @@ void sum_taps(const typename V::Element* plane, const Reading<typename V::Elemen
 template <typename V>
 void conv2d_backward_weights_depthwise(const typename V::Element* dy, const typename V::Element* x,
                                        typename V::Element* dweights, const ConvolutionShape& s,
-                                       typename V::Element* workspace) {
+                                       Range channels, typename V::Element* workspace) {
   using T = typename V::Element;
   const PaddedPlane plane = plane_of_x(s);
   const Reading<T> reading(s, plane, s.stride_h, workspace);
@@ -209,7 +210,7 @@ void conv2d_backward_weights_depthwise(const typename V::Element* dy, const type
   const std::int64_t per_input = s.out_channels / s.channels, taps = s.kernel_height * s.kernel_width;
   T* sums = workspace + plane.room();
   clear(workspace, plane.size());
-  for (std::int64_t o = 0; o < s.out_channels; ++o) {
+  for (std::int64_t o = channels.begin * per_input; o < channels.end * per_input; ++o) {
     clear(sums, taps * V::width);
     for (std::int64_t image = 0; image < s.batch; ++image) {
       place<V>(x + (image * s.channels + o / per_input) * s.height * s.width, at, workspace, plane);

@@ -68,16 +68,17 @@ void one_weight_to_block(const typename V::Element* from, std::int64_t apart, st
   for (std::int64_t o = count; o < kBlock; ++o) to[o] = T(0);
 }
 
-// Weights of 16 outputs each, [o / 16][term][16]: `terms` of them from number `first` on. Term c · taps + t of an output is
+// Weights of 16 outputs each, [o / 16][term][16], of these blocks: `terms` of them from number `first` on. Term c · taps + t of an output is
 // its weight of tap t of the sweep in channel c.
 template <typename V>
 void weights_to_blocks(const DirectWeights<typename V::Element>& weights, std::int64_t group, std::int64_t outputs,
-                       std::int64_t first, std::int64_t terms, const Sweep& sweep, typename V::Element* to) {
+                       Range blocks, std::int64_t first, std::int64_t terms, const Sweep& sweep,
+                       typename V::Element* to) {
   using T = typename V::Element;
   const bool has_all_taps = sweep.count == weights.taps, lie_together = has_all_taps && weights.in_apart == sweep.count;
-  for (std::int64_t block = 0; block < outputs; block += kBlock) {
-    const std::int64_t count = outputs - block < kBlock ? outputs - block : kBlock;
-    const T* from = weights.at + group * weights.group_apart + block * weights.out_apart;
+  for (std::int64_t o = blocks.begin * kBlock; o < outputs && o < blocks.end * kBlock; o += kBlock) {
+    const std::int64_t count = outputs - o < kBlock ? outputs - o : kBlock;
+    const T* from = weights.at + group * weights.group_apart + o * weights.out_apart;
     if (lie_together) {
       transpose<V>(from + first, weights.out_apart, count, terms, to, kBlock, kBlock);
       to += terms * kBlock;
@@ -156,9 +157,9 @@ template <typename V>
 class DirectSweep {
  public:
   using T = typename V::Element;
-  DirectSweep(const Images<T>& images, const DirectWeights<T>& weights, const DirectShape& d, const DirectPieces& pieces,
-              T* workspace)
-      : images_(images), weights_(weights), d_(d), placed_(workspace), packed_(placed_ + pieces.placed),
+  DirectSweep(const Images<T>& images, const DirectWeights<T>& weights, const DirectShape& d, Range blocks,
+              const DirectPieces& pieces, T* workspace)
+      : images_(images), weights_(weights), d_(d), blocks_(blocks), placed_(workspace), packed_(placed_ + pieces.placed),
         panel_(packed_ + pieces.weights), sums_(panel_ + pieces.panel),
         places_(reinterpret_cast<std::int64_t*>(sums_ + pieces.sums)) {}
 
@@ -206,7 +207,7 @@ class DirectSweep {
       const std::int64_t channel = (first + i) / sweep.count, tap = (first + i) % sweep.count;
       places_[i] = channel * d_.plane.size() + sweep.taps[tap].place;
     }
-    weights_to_blocks<V>(weights_, group, d_.outputs, first, terms, sweep, packed_);
+    weights_to_blocks<V>(weights_, group, d_.outputs, blocks_, first, terms, sweep, packed_);
   }
 
   // `rows` of the chunk's pixels, from number `pixel` on, times the weights of these terms. Sums that are complete at
@@ -215,14 +216,13 @@ class DirectSweep {
   __attribute__((noinline)) void multiply_pixels(const A& a, int rows, std::int64_t pixel, std::int64_t pixels,
                                                  std::int64_t terms, bool is_first, bool is_last, const Sweep& sweep,
                                                  std::int64_t group, std::int64_t first_image) {
-    const std::int64_t blocks = (d_.outputs + kBlock - 1) / kBlock;
-    for (std::int64_t block = 0; block < blocks; block += kBlocks) {
+    for (std::int64_t block = blocks_.begin; block < blocks_.end; block += kBlocks) {
       T lanes[kBlocks * kBlock * kBlock];
       const bool is_short = is_first && is_last;
-      T* c = is_short ? lanes : sums_ + (block * pixels + pixel) * kBlock;
+      T* c = is_short ? lanes : sums_ + ((block - blocks_.begin) * pixels + pixel) * kBlock;
       const std::int64_t c_jump = (is_short ? kBlock : pixels) * kBlock;
-      const T* b = packed_ + block * terms * kBlock;
-      const int count = blocks - block < kBlocks ? 1 : kBlocks;
+      const T* b = packed_ + (block - blocks_.begin) * terms * kBlock;
+      const int count = blocks_.end - block < kBlocks ? 1 : kBlocks;
       multiply_blocks<V>(rows, count, a, b, terms * kBlock, c, c_jump, !is_first);
       for (std::int64_t i = block; is_last && i < block + count; ++i) {
         const std::int64_t left = d_.outputs - i * kBlock;
@@ -235,30 +235,35 @@ class DirectSweep {
   const Images<T>& images_;
   const DirectWeights<T>& weights_;
   const DirectShape& d_;
+  const Range blocks_;  // of 16 outputs of a group
   T *placed_, *packed_, *panel_, *sums_;
   std::int64_t* places_;
 };
 
-// All sweeps, steps_h × steps_w of them; `sweep_at(i, j, taps)` gives one and writes its taps.
+// All sweeps of a part, steps_h × steps_w of them; `sweep_at(i, j, taps)` gives one and writes its taps.
 template <typename V, typename SweepAt>
 void convolve_in_sweeps(const Images<typename V::Element>& images, const DirectWeights<typename V::Element>& weights,
-                        const DirectShape& d, const Placement& placement, std::int64_t steps_h, std::int64_t steps_w,
-                        const SweepAt& sweep_at, typename V::Element* workspace) {
+                        const DirectShape& d, const DirectPart& part, const Placement& placement, std::int64_t steps_h,
+                        std::int64_t steps_w, const SweepAt& sweep_at, typename V::Element* workspace) {
   using T = typename V::Element;
   const DirectPieces pieces(d, sizeof(T));
   DirectTap* taps = reinterpret_cast<DirectTap*>(workspace + pieces.total() - pieces.taps);
-  DirectSweep<V> direct(images, weights, d, pieces, workspace);
+  DirectSweep<V> direct(images, weights, d, part.outputs, pieces, workspace);
   clear(workspace, pieces.placed);
-  for (std::int64_t first = 0; first < images.batch; first += d.images_a_chunk) {
-    const std::int64_t count = images.batch - first < d.images_a_chunk ? images.batch - first : d.images_a_chunk;
-    for (std::int64_t plane = 0; plane < count * images.inputs; ++plane) {
-      place<V>(images.from + (first * images.inputs + plane) * images.from_pixels, placement,
-               workspace + plane * d.plane.size(), d.plane);
+  for (std::int64_t first = part.images.begin; first < part.images.end; first += d.images_a_chunk) {
+    const std::int64_t left = part.images.end - first, count = left < d.images_a_chunk ? left : d.images_a_chunk;
+    for (std::int64_t image = 0; image < count; ++image) {
+      for (std::int64_t c = part.groups.begin * d.inputs; c < part.groups.end * d.inputs; ++c) {
+        place<V>(images.from + ((first + image) * images.inputs + c) * images.from_pixels, placement,
+                 workspace + (image * images.inputs + c) * d.plane.size(), d.plane);
+      }
     }
     for (std::int64_t i = 0; i < steps_h; ++i) {
       for (std::int64_t j = 0; j < steps_w; ++j) {
         const Sweep sweep = sweep_at(i, j, taps);
-        for (std::int64_t group = 0; group < d.groups; ++group) direct.run(sweep, group, first, count);
+        for (std::int64_t group = part.groups.begin; group < part.groups.end; ++group) {
+          direct.run(sweep, group, first, count);
+        }
       }
     }
   }
@@ -266,7 +271,8 @@ void convolve_in_sweeps(const Images<typename V::Element>& images, const DirectW
 
 template <typename V>
 void conv2d_direct(const typename V::Element* x, const typename V::Element* weights, typename V::Element* y,
-                   const ConvolutionShape& s, const DirectShape& d, typename V::Element* workspace) {
+                   const ConvolutionShape& s, const DirectShape& d, const DirectPart& part,
+                   typename V::Element* workspace) {
   using T = typename V::Element;
   const std::int64_t taps = d.taps;
   const auto sweep_at = [&](std::int64_t, std::int64_t, DirectTap* to) {
@@ -278,16 +284,18 @@ void conv2d_direct(const typename V::Element* x, const typename V::Element* weig
   const Images<T> images{x,         y, s.batch, s.channels, s.out_channels, s.height * s.width, s.out_height * s.out_width,
                          s.out_width};
   const DirectWeights<T> kernels{weights, d.outputs * d.inputs * taps, d.inputs * taps, taps, taps};
-  convolve_in_sweeps<V>(images, kernels, d, {s.height, s.width, 1, 1, s.pad_h, s.pad_w}, 1, 1, sweep_at, workspace);
+  convolve_in_sweeps<V>(images, kernels, d, part, {s.height, s.width, 1, 1, s.pad_h, s.pad_w}, 1, 1, sweep_at, workspace);
 }
 
 // The gradient of the input tap by tap, where a weight is not finite: it must not meet the zeros around dy, 0 · ∞ is NaN.
 template <typename V>
 void spread_planes(const typename V::Element* dy, const typename V::Element* weights, typename V::Element* dx,
-                   const ConvolutionShape& s, const DirectShape& d) {
+                   const ConvolutionShape& s, const DirectShape& d, const DirectPart& part) {
   const std::int64_t taps = d.taps;
-  for (std::int64_t image = 0; image < s.batch; ++image) {
-    for (std::int64_t c = 0; c < s.channels; ++c) {
+  for (std::int64_t image = part.images.begin; image < part.images.end; ++image) {
+    for (std::int64_t c = part.groups.begin * d.outputs; c < part.groups.end * d.outputs; ++c) {
+      const std::int64_t block = c % d.outputs / kBlock;
+      if (block < part.outputs.begin || block >= part.outputs.end) continue;
       for (std::int64_t o = 0; o < d.inputs; ++o) {  // of dy, this group's
         const std::int64_t group = c / d.outputs, channel = group * d.inputs + o;
         spread_plane<V>(dy + (image * s.out_channels + channel) * s.out_height * s.out_width,
@@ -302,10 +310,10 @@ void spread_planes(const typename V::Element* dy, const typename V::Element* wei
 template <typename V>
 void conv2d_backward_data_direct(const typename V::Element* dy, const typename V::Element* weights,
                                  typename V::Element* dx, const ConvolutionShape& s, const DirectShape& d,
-                                 typename V::Element* workspace) {
+                                 const DirectPart& part, typename V::Element* workspace) {
   using T = typename V::Element;
   if (!all_finite<V>(weights, s.out_channels * d.outputs * d.taps)) {
-    spread_planes<V>(dy, weights, dx, s, d);
+    spread_planes<V>(dy, weights, dx, s, d, part);
     return;
   }
   const std::int64_t taps = d.taps;
@@ -334,8 +342,8 @@ void conv2d_backward_data_direct(const typename V::Element* dy, const typename V
   const DirectWeights<T> kernels{weights, d.outputs * d.inputs * taps, taps, d.outputs * taps, taps};
   const std::int64_t steps_h = s.stride_h < s.height ? s.stride_h : s.height;
   const std::int64_t steps_w = s.stride_w < s.width ? s.stride_w : s.width;
-  convolve_in_sweeps<V>(images, kernels, d, {s.out_height, s.out_width, 1, 1, above, left}, steps_h, steps_w, sweep_at,
-                        workspace);
+  convolve_in_sweeps<V>(images, kernels, d, part, {s.out_height, s.out_width, 1, 1, above, left}, steps_h, steps_w,
+                        sweep_at, workspace);
 }
 
 }  // namespace

@@ -73,6 +73,59 @@ struct DirectPieces {
   std::int64_t places, taps;   // where a term is seen, and which taps a sweep has: 64 and 128 bits each
 };
 
+// What of a direct convolution is to be computed: images and groups, and in each of these groups blocks of 16 outputs; for
+// the gradient of the weights all images, and blocks of 16 inputs too.
+struct DirectPart {
+  Range images, groups, outputs, inputs;
+};
+
+// A direct convolution in at most `wanted` parts. Whoever computes one brings what it reads into place himself: parts by
+// groups share nothing, those by images share the weights, and those by blocks of outputs (two at a time, as a tile takes
+// them) share the images. The lighter of the two is what parts share.
+class DirectParts {
+ public:
+  DirectParts(const DirectShape& d, std::int64_t batch, std::int64_t wanted, bool is_of_weights)
+      : batch_(batch), of_groups_(d.groups), of_outputs_((d.outputs + 15) / 16), of_inputs_((d.inputs + 15) / 16) {
+    groups_ = at_most(d.groups, wanted);
+    wanted /= groups_;
+    const std::int64_t pairs = (of_outputs_ + 1) / 2;
+    if (is_of_weights) {
+      inputs_ = at_most(of_inputs_, wanted);
+      outputs_ = at_most(pairs, wanted / inputs_);
+    } else if (d.outputs * d.taps > batch * d.plane.size()) {
+      outputs_ = at_most(pairs, wanted);
+      images_ = at_most(batch, wanted / outputs_);
+    } else {
+      images_ = at_most(batch, wanted);
+      outputs_ = at_most(pairs, wanted / images_);
+    }
+  }
+  std::int64_t count() const { return images_ * groups_ * inputs_ * outputs_; }
+  DirectPart part(std::int64_t number) const {
+    DirectPart found{};
+    found.images = cut(batch_, images_, number);
+    found.groups = cut(of_groups_, groups_, number);
+    found.inputs = cut(of_inputs_, inputs_, number);
+    const Range pairs = cut((of_outputs_ + 1) / 2, outputs_, number);
+    found.outputs = {2 * pairs.begin, at_most(2 * pairs.end, of_outputs_)};
+    return found;
+  }
+
+ private:
+  static std::int64_t at_most(std::int64_t count, std::int64_t bound) {
+    return count < bound ? count : bound < 1 ? 1 : bound;
+  }
+  // Part `number` % `parts` of `count`; leaves the number that the other cuts are to be read from.
+  static Range cut(std::int64_t count, std::int64_t parts, std::int64_t& number) {
+    const std::int64_t part = number % parts;
+    number /= parts;
+    return {count * part / parts, count * (part + 1) / parts};
+  }
+
+  std::int64_t batch_, of_groups_, of_outputs_, of_inputs_;
+  std::int64_t images_ = 1, groups_, inputs_ = 1, outputs_;
+};
+
 // For the gradient of weights: both images in blocks, sums of 16 channels times 32 outputs, and half of them kernel by
 // kernel.
 struct DirectWeightsPieces {
@@ -88,14 +141,14 @@ struct DirectWeightsPieces {
 
 template <typename T>
 using conv2d_direct_fn = void(const T* x, const T* weights, T* y, const ConvolutionShape& shape,
-                              const DirectShape& direct, T* workspace);
+                              const DirectShape& direct, const DirectPart& part, T* workspace);
 
 template <typename T>
 using conv2d_backward_data_direct_fn = void(const T* dy, const T* weights, T* dx, const ConvolutionShape& shape,
-                                            const DirectShape& direct, T* workspace);
+                                            const DirectShape& direct, const DirectPart& part, T* workspace);
 
 template <typename T>
 using conv2d_backward_weights_direct_fn = void(const T* dy, const T* x, T* dweights, const ConvolutionShape& shape,
-                                               const DirectShape& direct, T* workspace);
+                                               const DirectShape& direct, const DirectPart& part, T* workspace);
 
 }  // namespace dtrain

@@ -54,45 +54,49 @@ void add_taps(const AcrossBlocks<typename V::Element>& pixels, std::int64_t chan
 template <typename V>
 void conv2d_backward_weights_direct(const typename V::Element* dy, const typename V::Element* x,
                                     typename V::Element* dweights, const ConvolutionShape& s, const DirectShape& d,
-                                    typename V::Element* workspace) {
+                                    const DirectPart& part, typename V::Element* workspace) {
   using T = typename V::Element;
   constexpr int kBlocks = RegisterTile<V>::blocks;
   const DirectWeightsPieces pieces(d);
   T* images = workspace;
   T* grads = images + pieces.images;
   T* sums = grads + pieces.grads;
-  const std::int64_t taps = d.taps, pixels = s.out_height * s.out_width, output_blocks = (d.outputs + kBlock - 1) / kBlock;
-  const Frame frame{d.inputs, s.height, s.width, s.pad_h, s.pad_w, d.plane.rows, d.plane.pitch, d.plane.phases};
+  const std::int64_t taps = d.taps, pixels = s.out_height * s.out_width;
+  const std::int64_t c_begin = part.inputs.begin * kBlock, c_last = part.inputs.end * kBlock;
+  const std::int64_t c_end = c_last < d.inputs ? c_last : d.inputs;
+  const Frame frame{c_end - c_begin, s.height, s.width, s.pad_h, s.pad_w, d.plane.rows, d.plane.pitch, d.plane.phases};
   // Some rows of one image, or some images; a part of a row where it is longer.
   const std::int64_t band = kBand / s.out_width > 0 ? kBand / s.out_width : 1;
   const std::int64_t images_at_once = kSmallPixels / pixels > 0 ? kSmallPixels / pixels : 1;
   for (std::int64_t begin = 0; begin < s.batch; begin += d.images_a_chunk) {
     const std::int64_t count = s.batch - begin < d.images_a_chunk ? s.batch - begin : d.images_a_chunk;
-    for (std::int64_t group = 0; group < d.groups; ++group) {
+    for (std::int64_t group = part.groups.begin; group < part.groups.end; ++group) {
       for (std::int64_t n = 0; n < count; ++n) {
-        to_blocks<V>(x + ((begin + n) * s.channels + group * d.inputs) * s.height * s.width, images + n * frame.size(), frame);
-        for (std::int64_t block = 0; block < output_blocks; ++block) {
+        to_blocks<V>(x + ((begin + n) * s.channels + group * d.inputs + c_begin) * s.height * s.width,
+                     images + n * frame.size(), frame);
+        for (std::int64_t block = part.outputs.begin; block < part.outputs.end; ++block) {
           const std::int64_t left = d.outputs - block * kBlock;
           const T* from = dy + ((begin + n) * s.out_channels + group * d.outputs + block * kBlock) * pixels;
-          T* to = grads + (block * count + n) * pixels * kBlock;
+          T* to = grads + ((block - part.outputs.begin) * count + n) * pixels * kBlock;
           rows_to_lanes<V>(from, to, pixels, left < kBlock ? left : kBlock, pixels, kBlock);
         }
       }
-      for (std::int64_t c = 0; c < d.inputs; c += kBlock) {
-        const std::int64_t channels = d.inputs - c < kBlock ? d.inputs - c : kBlock;
-        for (std::int64_t block = 0; block < output_blocks; block += kBlocks) {
-          const std::int64_t blocks = output_blocks - block < kBlocks ? 1 : kBlocks;
+      for (std::int64_t c = c_begin; c < c_end; c += kBlock) {
+        const std::int64_t channels = c_end - c < kBlock ? c_end - c : kBlock;
+        for (std::int64_t block = part.outputs.begin; block < part.outputs.end; block += kBlocks) {
+          const std::int64_t blocks = part.outputs.end - block < kBlocks ? 1 : kBlocks;
+          const T* grads_of_block = grads + (block - part.outputs.begin) * count * pixels * kBlock;
           for (std::int64_t n = 0; n < count; n += images_at_once) {
             for (std::int64_t h = 0; h < s.out_height; h += band) {
               for (std::int64_t w = 0; w < s.out_width; w += kBand) {
                 const AcrossBlocks<T> pixels_of_x{
-                    images + n * frame.size() + c / kBlock * frame.plane() + h * s.stride_h * frame.row() + w * kBlock,
+                    images + n * frame.size() + (c - c_begin) / kBlock * frame.plane() + h * s.stride_h * frame.row() + w * kBlock,
                     s.out_width - w < kBand ? s.out_width - w : kBand,
                     s.out_height - h < band ? s.out_height - h : band,
                     s.stride_h * frame.row(),
                     count - n < images_at_once ? count - n : images_at_once,
                     frame.size()};
-                add_taps<V>(pixels_of_x, channels, grads + ((block * count + n) * pixels + h * s.out_width + w) * kBlock,
+                add_taps<V>(pixels_of_x, channels, grads_of_block + (n * pixels + h * s.out_width + w) * kBlock,
                             count * pixels * kBlock, blocks, s, d, sums, n > 0 || h > 0 || w > 0);
               }
             }

@@ -8,10 +8,6 @@
 namespace dtrain {
 namespace {
 
-struct Range {
-  std::int64_t begin, end;
-};
-
 // The output positions o in [0, outputs) whose input o·stride + offset lies in [0, inputs).
 inline Range valid_outputs(std::int64_t outputs, std::int64_t inputs, std::int64_t stride, std::int64_t offset) {
   std::int64_t begin = offset >= 0 ? 0 : (-offset + stride - 1) / stride;
@@ -78,10 +74,12 @@ void im2col_plane(const typename V::Element* plane, typename V::Element* to, con
 }
 
 template <typename V>
-void im2col(const typename V::Element* x, typename V::Element* columns, const ConvolutionShape& shape) {
+void im2col(const typename V::Element* x, typename V::Element* columns, const ConvolutionShape& shape,
+            Range channels) {
   const std::int64_t outputs = shape.out_height * shape.out_width;
   const std::int64_t inputs = shape.height * shape.width;
-  for (std::int64_t channel = 0; channel < shape.channels; ++channel) {
+  columns += channels.begin * shape.kernel_height * shape.kernel_width * shape.batch * outputs;
+  for (std::int64_t channel = channels.begin; channel < channels.end; ++channel) {
     for (std::int64_t i = 0; i < shape.kernel_height; ++i) {
       for (std::int64_t j = 0; j < shape.kernel_width; ++j) {
         const Tap tap(shape, i, j);
@@ -95,11 +93,15 @@ void im2col(const typename V::Element* x, typename V::Element* columns, const Co
 }
 
 template <typename V>
-void col2im(const typename V::Element* columns, typename V::Element* dx, const ConvolutionShape& shape) {
+void col2im(const typename V::Element* columns, typename V::Element* dx, const ConvolutionShape& shape,
+            Range channels) {
   const std::int64_t outputs = shape.out_height * shape.out_width;
   const std::int64_t inputs = shape.height * shape.width;
-  clear(dx, shape.batch * shape.channels * inputs);
-  for (std::int64_t channel = 0; channel < shape.channels; ++channel) {
+  for (std::int64_t image = 0; image < shape.batch; ++image) {
+    clear(dx + (image * shape.channels + channels.begin) * inputs, (channels.end - channels.begin) * inputs);
+  }
+  columns += channels.begin * shape.kernel_height * shape.kernel_width * shape.batch * outputs;
+  for (std::int64_t channel = channels.begin; channel < channels.end; ++channel) {
     for (std::int64_t i = 0; i < shape.kernel_height; ++i) {
       for (std::int64_t j = 0; j < shape.kernel_width; ++j) {
         const Tap tap(shape, i, j);

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "binding/share.h"
 #include "binding/table.h"
 
 namespace dtrain {
@@ -23,8 +24,13 @@ struct Reader<Arguments<count, names...>> {
     }
     const std::array<T, sizeof...(names)> parameters{static_cast<T>(call.number(names))...};
     return [=] {
-      ReleaseGil unlocked(out.size * sizeof(T));
-      kernel(inputs.data(), out.data, out.size, parameters.data());
+      const std::int64_t bytes = out.size * sizeof(T);
+      ReleaseGil unlocked(bytes);
+      share_elements(out.size, (count + 1) * bytes, [&](std::int64_t first, std::int64_t size) {
+        std::array<const T*, count> from = inputs;
+        for (const T*& input : from) input += first;
+        kernel(from.data(), out.data + first, size, parameters.data());
+      });
     };
   }
 };

@@ -1,4 +1,5 @@
 #include "gelu/gelu.h"
+#include "binding/share.h"
 #include "binding/table.h"
 
 namespace dtrain {
@@ -17,8 +18,11 @@ auto bind_gelu(Call& call, gelu_fn<T>* kernel) {
   call.expect(x.size == out.size, "x and out of one size");
   const bool tanh_form = is_tanh_form(call);
   return [=] {
-    ReleaseGil unlocked(out.size * sizeof(T) * 4);
-    kernel(x.data, out.data, out.size, tanh_form);
+    const std::int64_t bytes = out.size * sizeof(T) * 4;
+    ReleaseGil unlocked(bytes);
+    share_elements(out.size, bytes, [&](std::int64_t first, std::int64_t size) {
+      kernel(x.data + first, out.data + first, size, tanh_form);
+    });
   };
 }
 
@@ -29,8 +33,11 @@ auto bind_gelu_backward(Call& call, gelu_backward_fn<T>* kernel) {
   call.expect(grad.size == out.size && x.size == out.size, "grad, x and out of one size");
   const bool tanh_form = is_tanh_form(call);
   return [=] {
-    ReleaseGil unlocked(out.size * sizeof(T) * 4);
-    kernel(grad.data, x.data, out.data, out.size, tanh_form);
+    const std::int64_t bytes = out.size * sizeof(T) * 4;
+    ReleaseGil unlocked(bytes);
+    share_elements(out.size, bytes, [&](std::int64_t first, std::int64_t size) {
+      kernel(grad.data + first, x.data + first, out.data + first, size, tanh_form);
+    });
   };
 }
 

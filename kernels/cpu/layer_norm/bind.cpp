@@ -1,4 +1,7 @@
 #include "layer_norm/layer_norm.h"
+#include <algorithm>
+
+#include "binding/share.h"
 #include "binding/table.h"
 
 namespace dtrain {
@@ -34,8 +37,48 @@ auto bind_layer_norm(Call& call, layer_norm_fn<T>* kernel) {
                                 write_sized<T>(call, 2, shape.rows)};
   const T eps = static_cast<T>(call.number("eps"));
   return [=] {
-    ReleaseGil unlocked(x.size * sizeof(T));
-    kernel(x.data, weight.data, bias, out, shape, eps);
+    const std::int64_t bytes = x.size * sizeof(T);
+    ReleaseGil unlocked(bytes);
+    share(shape.rows, 2 * bytes, [&](Range rows, std::int64_t) {
+      const std::int64_t first = rows.begin * shape.size;
+      kernel(x.data + first, weight.data, bias, {out.y + first, out.mean + rows.begin, out.inverse_std + rows.begin},
+             {rows.end - rows.begin, shape.size}, eps);
+    });
+  };
+}
+
+// Rows of which a sum over rows is made of its own, so that threads can share them: how many such groups there are depends
+// on the rows alone. kernels/cpu_rows.py says the same.
+std::int64_t groups_of_rows(std::int64_t rows) { return std::min<std::int64_t>(16, (rows + 63) / 64); }
+
+// The call of the backward kernel, group by group of rows, each with its sums in `sums`; those are added in order.
+template <typename T>
+auto backward_in_groups(layer_norm_backward_fn<T>* kernel, const LayerNormGradientInputs<T>& inputs,
+                        const LayerNormGradients<T>& out, const RowShape& shape, std::int64_t groups, T* sums) {
+  const std::int64_t bytes = 2 * shape.rows * shape.size * static_cast<std::int64_t>(sizeof(T));
+  return [=] {
+    ReleaseGil unlocked(bytes);
+    if (groups <= 1) {
+      kernel(inputs, out, shape);
+      return;
+    }
+    share(groups, bytes, [&](Range part, std::int64_t) {
+      for (std::int64_t group = part.begin; group < part.end; ++group) {
+        const std::int64_t begin = shape.rows * group / groups, end = shape.rows * (group + 1) / groups;
+        const std::int64_t first = begin * shape.size;
+        kernel({inputs.grad + first, inputs.x + first, inputs.mean + begin, inputs.inverse_std + begin, inputs.weight},
+               {out.dx + first, sums + 2 * group * shape.size, sums + (2 * group + 1) * shape.size},
+               {end - begin, shape.size});
+      }
+    });
+    for (std::int64_t i = 0; i < shape.size; ++i) out.dweight[i] = sums[i], out.dbias[i] = sums[shape.size + i];
+    for (std::int64_t group = 1; group < groups; ++group) {
+      const T* of_group = sums + 2 * group * shape.size;
+      for (std::int64_t i = 0; i < shape.size; ++i) {
+        out.dweight[i] += of_group[i];
+        out.dbias[i] += of_group[shape.size + i];
+      }
+    }
   };
 }
 
@@ -47,10 +90,9 @@ auto bind_layer_norm_backward(Call& call, layer_norm_backward_fn<T>* kernel) {
                                           read_sized<T>(call, 3, shape.rows), weight.data};
   const LayerNormGradients<T> out{write_sized<T>(call, 0, x.size), write_sized<T>(call, 1, shape.size),
                                   write_sized<T>(call, 2, shape.size)};
-  return [=] {
-    ReleaseGil unlocked(x.size * sizeof(T));
-    kernel(inputs, out, shape);
-  };
+  const std::int64_t groups = groups_of_rows(shape.rows);
+  return backward_in_groups(kernel, inputs, out, shape, groups,
+                            groups > 1 ? call.workspace<T>(2 * groups * shape.size) : nullptr);
 }
 
 }  // namespace

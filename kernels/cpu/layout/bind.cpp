@@ -1,4 +1,5 @@
 #include "layout/layout.h"
+#include "binding/share.h"
 #include "binding/table.h"
 
 namespace dtrain {
@@ -20,7 +21,14 @@ auto bind_relayout(Call& call, relayout_fn<T>* kernel) {
               "blocked[N,CB,H,W,B] with as many blocks as hold C channels");
   return [=] {
     ReleaseGil unlocked(to.size * sizeof(T));
-    kernel(from.data, to.data, shape);
+    const std::int64_t plain = shape.channels * shape.pixels;
+    const std::int64_t in_blocks = (shape.channels + shape.block - 1) / shape.block * shape.block * shape.pixels;
+    share(shape.batch, 2 * to.size * sizeof(T), [&](Range images, std::int64_t) {
+      LayoutShape part = shape;
+      part.batch = images.end - images.begin;
+      kernel(from.data + images.begin * (shape.to_blocks ? plain : in_blocks),
+             to.data + images.begin * (shape.to_blocks ? in_blocks : plain), part);
+    });
   };
 }
 

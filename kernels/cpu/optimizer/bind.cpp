@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "binding/share.h"
 #include "binding/table.h"
 
 namespace dtrain {
@@ -55,8 +56,11 @@ auto bind_sgd_update(Call& call, sgd_update_fn<T>* kernel) {
     settings.lr = static_cast<T>(lr.value());
     ReleaseGil unlocked(tensors.total() * sizeof(T));
     for (int i = 0; i < tensors.count(); ++i) {
-      kernel(tensors.input(0, i), tensors.input(1, i), has_buffers ? tensors.input(2, i) : nullptr,
-             tensors.output(0, i), has_buffers ? tensors.output(1, i) : nullptr, tensors.size(i), settings);
+      share_elements(tensors.size(i), 4 * tensors.size(i) * sizeof(T), [&](std::int64_t first, std::int64_t size) {
+        kernel(tensors.input(0, i) + first, tensors.input(1, i) + first,
+               has_buffers ? tensors.input(2, i) + first : nullptr, tensors.output(0, i) + first,
+               has_buffers ? tensors.output(1, i) + first : nullptr, size, settings);
+      });
     }
   };
 }
@@ -95,9 +99,12 @@ auto bind_adam_update(Call& call, adam_update_fn<T>* kernel) {
     *new_steps = step;
     ReleaseGil unlocked(tensors.total() * sizeof(T));
     for (int i = 0; i < tensors.count(); ++i) {
-      const AdamState<T> updated{tensors.output(0, i), tensors.output(1, i), tensors.output(2, i)};
-      kernel(tensors.input(0, i), tensors.input(1, i), tensors.input(2, i), tensors.input(3, i), updated,
-             tensors.size(i), settings);
+      share_elements(tensors.size(i), 7 * tensors.size(i) * sizeof(T), [&](std::int64_t first, std::int64_t size) {
+        const AdamState<T> updated{tensors.output(0, i) + first, tensors.output(1, i) + first,
+                                   tensors.output(2, i) + first};
+        kernel(tensors.input(0, i) + first, tensors.input(1, i) + first, tensors.input(2, i) + first,
+               tensors.input(3, i) + first, updated, size, settings);
+      });
     }
   };
 }

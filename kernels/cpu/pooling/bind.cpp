@@ -1,4 +1,5 @@
 #include "pooling/pooling.h"
+#include "binding/share.h"
 #include "binding/table.h"
 
 namespace dtrain {
@@ -18,6 +19,17 @@ PoolingShape read_planes(Call& call, Sizes input, Sizes output) {
   shape.out_height = output[2];
   shape.out_width = output[3];
   return shape;
+}
+
+// run(shape of the part, its first element of an input, of an output) for all parts of the planes.
+template <typename Run>
+void share_planes(const PoolingShape& shape, std::int64_t bytes, const Run& run) {
+  ReleaseGil unlocked(bytes);
+  share(shape.planes, bytes, [&](Range planes, std::int64_t) {
+    PoolingShape part = shape;
+    part.planes = planes.end - planes.begin;
+    run(part, planes.begin * shape.height * shape.width, planes.begin * shape.out_height * shape.out_width);
+  });
 }
 
 void read_window(Call& call, PoolingShape& shape) {
@@ -47,8 +59,9 @@ auto read_max_pool(Call& call, max_pool2d_fn<T>* kernel, bool has_window) {
   PoolingShape shape = read_planes(call, x.shape, y.shape);
   if (has_window) read_window(call, shape);
   return [=] {
-    ReleaseGil unlocked(x.size * sizeof(T));
-    kernel(x.data, y.data, indices.data, shape);
+    share_planes(shape, 4 * x.size * sizeof(T), [&](const PoolingShape& part, std::int64_t input, std::int64_t output) {
+      kernel(x.data + input, y.data + output, indices.data + output, part);
+    });
   };
 }
 
@@ -73,8 +86,9 @@ void bind_max_pool2d_backward(Call& call, max_pool2d_backward_fn<T>* kernel) {
   bool all_inside = true;
   for (std::int64_t i = 0; i < indices.size; ++i) all_inside &= indices.data[i] >= 0 && indices.data[i] < inputs;
   call.expect(all_inside, "indices inside the input plane, as max_pool2d gave them");
-  ReleaseGil unlocked(dx.size * sizeof(T));
-  kernel(dy.data, indices.data, dx.data, shape);
+  share_planes(shape, 2 * dx.size * sizeof(T), [&](const PoolingShape& part, std::int64_t input, std::int64_t output) {
+    kernel(dy.data + output, indices.data + output, dx.data + input, part);
+  });
 }
 
 // Forward takes x to y, backward dy to dx; both read the same attributes.
@@ -88,8 +102,10 @@ auto read_average(Call& call, avg_pool2d_fn<T>* kernel, bool is_backward, bool h
     shape.count_include_pad = call.flag("count_include_pad");
   }
   return [=] {
-    ReleaseGil unlocked((from.size + to.size) * sizeof(T));
-    kernel(from.data, to.data, shape);
+    const std::int64_t bytes = 2 * (from.size + to.size) * sizeof(T);
+    share_planes(shape, bytes, [&](const PoolingShape& part, std::int64_t input, std::int64_t output) {
+      kernel(from.data + (is_backward ? output : input), to.data + (is_backward ? input : output), part);
+    });
   };
 }
 

@@ -1,3 +1,6 @@
+#include <type_traits>
+
+#include "binding/share.h"
 #include "binding/table.h"
 #include "random/random.h"
 
@@ -5,39 +8,47 @@ namespace dtrain {
 namespace {
 
 // Draws into output 0 from the stream that input 0 describes; output 1, which may be input 0, is the stream behind it.
-// `run(stream, values)` returns how many blocks it used up.
-template <typename T, typename Run>
+// A block gives `values_a_block`; `run(stream, out, n)` draws some of the values.
+template <typename T, int values_a_block, typename Run>
 void draw(Call& call, Run run) {
   const auto state = call.input<std::int64_t>(0, 1);
   const auto values = call.output<T>(0);
   const auto behind = call.output<std::int64_t>(1, 1);
   call.expect(state.size == 2 && behind.size == 2, "states of (key, offset)");
   const RandomStream stream{static_cast<std::uint64_t>(state.data[0]), static_cast<std::uint64_t>(state.data[1])};
-  std::int64_t blocks;
+  const std::int64_t blocks = (values.size + values_a_block - 1) / values_a_block;
   {
-    ReleaseGil unlocked(values.size * sizeof(T));
-    blocks = run(stream, values);
+    const std::int64_t bytes = 8 * blocks * 4 * sizeof(std::uint32_t);  // the cipher takes longer than its numbers
+    ReleaseGil unlocked(bytes);
+    share_elements(values.size, bytes, [&](std::int64_t first, std::int64_t size) {
+      const std::uint64_t before = static_cast<std::uint64_t>(first / values_a_block);
+      run(RandomStream{stream.key, stream.offset + before}, values.data + first, size);
+    });
   }
   behind.data[0] = static_cast<std::int64_t>(stream.key);
   behind.data[1] = static_cast<std::int64_t>(stream.offset) + blocks;
 }
 
+// Numbers with the bits of T's significand that a block gives.
+template <typename T>
+constexpr int numbers_a_block = std::is_same_v<T, double> ? 2 : 4;
+
 template <typename T>
 void bind_uniform(Call& call, uniform_fn<T>* kernel) {
   const double low = call.number("low"), high = call.number("high");
-  draw<T>(call, [=](RandomStream stream, Array<T> out) { return kernel(stream, low, high, out.data, out.size); });
+  draw<T, numbers_a_block<T>>(call, [=](RandomStream stream, T* out, std::int64_t n) { kernel(stream, low, high, out, n); });
 }
 
 template <typename T>
 void bind_normal(Call& call, normal_fn<T>* kernel) {
   const double mean = call.number("mean"), std = call.number("std");
-  draw<T>(call, [=](RandomStream stream, Array<T> out) { return kernel(stream, mean, std, out.data, out.size); });
+  draw<T, numbers_a_block<T>>(call, [=](RandomStream stream, T* out, std::int64_t n) { kernel(stream, mean, std, out, n); });
 }
 
 template <typename T>
 void bind_dropout_mask(Call& call, dropout_mask_fn<T>* kernel) {
   const double p = call.number("p");
-  draw<T>(call, [=](RandomStream stream, Array<T> out) { return kernel(stream, p, out.data, out.size); });
+  draw<T, 4>(call, [=](RandomStream stream, T* out, std::int64_t n) { kernel(stream, p, out, n); });
 }
 
 }  // namespace

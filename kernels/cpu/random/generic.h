@@ -37,21 +37,20 @@ inline std::uint64_t wide(const Block& block, int index) {
 template <typename T>
 constexpr int per_block = std::is_same_v<T, double> ? 2 : 4;
 
-// Calls use(first index, count, block) for as many blocks as n numbers need; returns how many.
+// Calls use(first index, count, block) for as many blocks as n numbers need.
 template <typename T, typename Use>
-std::int64_t for_each_block(RandomStream stream, std::int64_t n, Use use) {
+void for_each_block(RandomStream stream, std::int64_t n, Use use) {
   std::int64_t blocks = 0;
   for (std::int64_t i = 0; i < n; i += per_block<T>, ++blocks) {
     use(i, static_cast<int>(std::min<std::int64_t>(per_block<T>, n - i)),
         philox(stream.offset + static_cast<std::uint64_t>(blocks), stream.key));
   }
-  return blocks;
 }
 
 template <typename T>
-std::int64_t uniform(RandomStream stream, double low, double high, T* out, std::int64_t n) {
+void uniform(RandomStream stream, double low, double high, T* out, std::int64_t n) {
   const double range = high - low;
-  return for_each_block<T>(stream, n, [=](std::int64_t first, int count, const Block& block) {
+  for_each_block<T>(stream, n, [=](std::int64_t first, int count, const Block& block) {
     for (int i = 0; i < count; ++i) {
       const double unit = std::is_same_v<T, double> ? static_cast<double>(wide(block, i & 1) >> 11) * 0x1p-53
                                                     : static_cast<double>(block[i] >> 8) * 0x1p-24;
@@ -61,10 +60,10 @@ std::int64_t uniform(RandomStream stream, double low, double high, T* out, std::
 }
 
 template <typename T>
-std::int64_t normal(RandomStream stream, double mean, double std, T* out, std::int64_t n) {
+void normal(RandomStream stream, double mean, double std, T* out, std::int64_t n) {
   constexpr double turn = 6.283185307179586;
   const std::int64_t rounded = n + n % 2;  // pairs
-  return for_each_block<T>(stream, rounded, [=](std::int64_t first, int count, const Block& block) {
+  for_each_block<T>(stream, rounded, [=](std::int64_t first, int count, const Block& block) {
     for (int i = 0; i < count; i += 2) {
       const bool is_wide = std::is_same_v<T, double>;
       const double u = is_wide ? static_cast<double>(wide(block, 0) >> 11) * 0x1p-53 : block[i] * 0x1p-32;
@@ -79,10 +78,10 @@ std::int64_t normal(RandomStream stream, double mean, double std, T* out, std::i
 
 // 32 random bits decide whatever the type, so every dtype drops the same elements.
 template <typename T>
-std::int64_t dropout_mask(RandomStream stream, double p, T* out, std::int64_t n) {
+void dropout_mask(RandomStream stream, double p, T* out, std::int64_t n) {
   const auto threshold = static_cast<std::uint64_t>(std::nearbyint(p * 4294967296.0));
   const T kept = p < 1 ? static_cast<T>(1 / (1 - p)) : T{0};
-  return for_each_block<float>(stream, n, [=](std::int64_t first, int count, const Block& block) {
+  for_each_block<float>(stream, n, [=](std::int64_t first, int count, const Block& block) {
     for (int i = 0; i < count; ++i) out[first + i] = block[i] >= threshold ? kept : T{0};
   });
 }

@@ -1,4 +1,5 @@
 #include "softmax/softmax.h"
+#include "binding/share.h"
 #include "binding/table.h"
 
 namespace dtrain {
@@ -19,8 +20,12 @@ auto bind_softmax_kernel(Call& call, softmax_fn<T>* kernel) {
   const std::int64_t classes = read_classes(call, x);
   call.expect(x.size == out.size, "x and out of one size");
   return [=] {
-    ReleaseGil unlocked(out.size * sizeof(T) * 4);
-    kernel(x.data, out.data, classes > 0 ? x.size / classes : 0, classes);
+    const std::int64_t bytes = out.size * sizeof(T) * 4;
+    ReleaseGil unlocked(bytes);
+    share(classes > 0 ? x.size / classes : 0, bytes, [&](Range rows, std::int64_t) {
+      const std::int64_t first = rows.begin * classes;
+      kernel(x.data + first, out.data + first, rows.end - rows.begin, classes);
+    });
   };
 }
 
@@ -31,8 +36,12 @@ auto bind_softmax_kernel(Call& call, softmax_backward_fn<T>* kernel) {
   const std::int64_t classes = read_classes(call, y);
   call.expect(grad.size == out.size && y.size == out.size, "grad, y and out of one size");
   return [=] {
-    ReleaseGil unlocked(out.size * sizeof(T) * 2);
-    kernel(grad.data, y.data, out.data, classes > 0 ? y.size / classes : 0, classes);
+    const std::int64_t bytes = out.size * sizeof(T) * 3;
+    ReleaseGil unlocked(bytes);
+    share(classes > 0 ? y.size / classes : 0, bytes, [&](Range rows, std::int64_t) {
+      const std::int64_t first = rows.begin * classes;
+      kernel(grad.data + first, y.data + first, out.data + first, rows.end - rows.begin, classes);
+    });
   };
 }
 

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "binding/share.h"
 #include "binding/table.h"
 
 namespace dtrain {
@@ -39,8 +40,13 @@ void bind_softmax_cross_entropy(Call& call, softmax_cross_entropy_fn<T>* kernel)
   call.expect(losses.size == shape.rows && probabilities.size == logits.size, "losses[N] and probabilities[N,C]");
   std::vector<std::int64_t> storage;
   const std::int64_t* targets = read_targets(call, 1, shape, storage);
-  ReleaseGil unlocked(logits.size * sizeof(T) * 4);
-  kernel(logits.data, targets, losses.data, probabilities.data, shape);
+  const std::int64_t bytes = logits.size * sizeof(T) * 4;
+  ReleaseGil unlocked(bytes);
+  share(shape.rows, bytes, [&](Range rows, std::int64_t) {
+    const std::int64_t first = rows.begin * shape.classes;
+    kernel(logits.data + first, targets + rows.begin, losses.data + rows.begin, probabilities.data + first,
+           {rows.end - rows.begin, shape.classes, shape.label_smoothing});
+  });
 }
 
 template <typename T>
@@ -51,8 +57,13 @@ void bind_softmax_cross_entropy_backward(Call& call, softmax_cross_entropy_backw
   call.expect(grad.size == shape.rows && dlogits.size == probabilities.size, "grad[N] and dlogits[N,C]");
   std::vector<std::int64_t> storage;
   const std::int64_t* targets = read_targets(call, 2, shape, storage);
-  ReleaseGil unlocked(dlogits.size * sizeof(T));
-  kernel(grad.data, probabilities.data, targets, dlogits.data, shape);
+  const std::int64_t bytes = dlogits.size * sizeof(T);
+  ReleaseGil unlocked(bytes);
+  share(shape.rows, 2 * bytes, [&](Range rows, std::int64_t) {
+    const std::int64_t first = rows.begin * shape.classes;
+    kernel(grad.data + rows.begin, probabilities.data + first, targets + rows.begin, dlogits.data + first,
+           {rows.end - rows.begin, shape.classes, shape.label_smoothing});
+  });
 }
 
 }  // namespace

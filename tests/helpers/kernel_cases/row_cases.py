@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 from helpers.kernel_cases.case import SIZES, Array, normal
@@ -98,16 +99,17 @@ def layer_norm() -> Iterator[Call]:
 
 
 def layer_norm_backward() -> Iterator[Call]:
-    for rows in ROWS:
-        for size in CLASSES:
-            shape, inverse_std = (rows, size), 0.5 + np.abs(normal(5, rows))
-            yield Call(
-                label=f"{shape}",
-                inputs=(normal(1, *shape), normal(2, *shape), normal(4, rows), inverse_std, normal(3, size)),
-                outputs=(shape, (size,), (size,)),
-                length=max(size, rows),
-                magnitude=32.0,
-            )
+    # Rows of more than 64 are summed in groups, of which there are at most 16.
+    many = [(65, 1), (128, 5), (129, 17), (1023, 3), (1100, 2)]
+    for rows, size in (*product(ROWS, CLASSES), *many):
+        shape, inverse_std = (rows, size), 0.5 + np.abs(normal(5, rows))
+        yield Call(
+            label=f"{shape}",
+            inputs=(normal(1, *shape), normal(2, *shape), normal(4, rows), inverse_std, normal(3, size)),
+            outputs=(shape, (size,), (size,)),
+            length=max(size, rows),
+            magnitude=32.0,
+        )
 
 
 CASES = {
