@@ -28,8 +28,6 @@ from dtrain.autograd.function import Function as Function
 from dtrain.base import errors as errors
 from dtrain.base import module_names as _module_names
 from dtrain.base import names as names
-from dtrain.base.cores import num_threads as _num_threads
-from dtrain.base.cores import set_num_threads as _set_num_threads
 from dtrain.base.cuda import device_count as device_count
 from dtrain.base.cuda import is_cuda_available as is_cuda_available
 from dtrain.base.device import Device as Device
@@ -53,6 +51,8 @@ from dtrain.base.dtype import qint32 as qint32
 from dtrain.base.dtype import quint8 as quint8
 from dtrain.base.dtype import uint8 as uint8
 from dtrain.base.errors import DtrainError as DtrainError
+from dtrain.base.library_threads import num_threads as _num_threads
+from dtrain.base.library_threads import set_num_threads as _set_num_threads
 from dtrain.base.log import get_logger as get_logger
 from dtrain.base.memory_format import channels_last as channels_last
 from dtrain.base.memory_format import channels_last_3d as channels_last_3d
@@ -141,8 +141,8 @@ def iinfo(dtype: DTypeLike = int64) -> Any:
 def set_num_threads(number: int) -> None:
     """Let kernels and libraries of the CPU compute with so many threads. No result of ours depends on how many.
 
-    Say it before a function is traced: its memory has room for as many parts as were to be computed at once then, and
-    more threads than that would wait.
+    Say it first: what was traced before, or computed before by convolutions of the same shapes, has room for as many
+    parts as were to be computed at once then, and more threads than that would wait.
     """
     if number < 1:
         raise ValueError(errors.expected("set_num_threads", "a number of at least 1", repr(number)))

@@ -10,8 +10,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from dtrain.base.cores import num_threads, share_threads_with_blas
 from dtrain.base.errors import expected
+from dtrain.base.library_threads import num_threads, share_threads_with_blas
 from dtrain.kernels.build_digest import expect_current
 
 

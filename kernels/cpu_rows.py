@@ -13,15 +13,15 @@ from dtrain.base.alignment import aligned
 from dtrain.base.layout import LAID_OUT
 from dtrain.kernels.convolution_cost import im2col_cost
 from dtrain.kernels.cpu_convolution import workspace_nbytes
-from dtrain.kernels.depthwise import depthwise_cost, depthwise_work, one_channel_a_group
+from dtrain.kernels.depthwise import depthwise_cost, depthwise_units, depthwise_work, one_channel_a_group
 from dtrain.kernels.depthwise import workspace_nbytes as plane_nbytes
-from dtrain.kernels.direct import direct_cost, direct_work
+from dtrain.kernels.direct import direct_cost, direct_units, direct_work
 from dtrain.kernels.direct import workspace_nbytes as direct_nbytes
 from dtrain.kernels.formula.table import KERNELS
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.row import Row, knows_no, one_shape, some_elements
 from dtrain.kernels.sharing import for_each_part
-from dtrain.kernels.winograd import three_by_three, winograd_cost, winograd_work
+from dtrain.kernels.winograd import three_by_three, winograd_cost, winograd_units, winograd_work
 from dtrain.kernels.winograd import workspace_nbytes as winograd_nbytes
 
 _ROWS: dict[tuple[str, str], Row] = {}
@@ -53,14 +53,14 @@ compiled(
     by="depthwise",
     asks=(one_channel_a_group, some_elements),
     cost=depthwise_cost,
-    workspace=for_each_part(plane_nbytes, depthwise_work),
+    workspace=for_each_part(plane_nbytes, depthwise_work, depthwise_units),
 )
 compiled(
     *_CONVOLUTIONS,
     by="direct",
     asks=(some_elements,),
     cost=direct_cost,
-    workspace=for_each_part(direct_nbytes, direct_work),
+    workspace=for_each_part(direct_nbytes, direct_work, direct_units),
 )
 compiled(*_CONVOLUTIONS, by="im2col", cost=im2col_cost, workspace=workspace_nbytes)
 compiled(
@@ -68,7 +68,7 @@ compiled(
     by="winograd",
     asks=(three_by_three, some_elements),
     cost=winograd_cost,
-    workspace=for_each_part(winograd_nbytes, winograd_work),
+    workspace=for_each_part(winograd_nbytes, winograd_work, winograd_units),
     rounding=8.0,
 )
 

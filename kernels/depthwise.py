@@ -41,6 +41,12 @@ def depthwise_work(problem: Problem) -> int:
     return 4 * (problem.outputs[0] if problem.op == "conv2d" else problem.inputs[0]).nbytes
 
 
+def depthwise_units(problem: Problem) -> int:
+    """What a call may be cut into: channels of x."""
+    groups: int = problem.attrs["groups"]
+    return groups
+
+
 def depthwise_cost(isa: str) -> Callable[[Problem], float]:
     """Rows of whole vectors through all taps, a load or two each, and planes laid into zeros.
 

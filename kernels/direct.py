@@ -101,6 +101,14 @@ def direct_work(problem: Problem) -> int:
     return products // 4
 
 
+def direct_units(problem: Problem) -> int:
+    """What a call may be cut into: groups, pairs of blocks of outputs, and images, or for weights blocks of inputs."""
+    shape = direct_shape(problem)
+    is_of_weights = problem.op == "conv2d_backward_weights"
+    pairs = -(-shape.outputs // (2 * _BLOCK))
+    return shape.groups * pairs * (-(-shape.inputs // _BLOCK) if is_of_weights else shape.batch)
+
+
 def direct_cost(isa: str) -> Callable[[Problem], float]:
     """Products of whole blocks of outputs; images and weights, moved into place and back; zeros around images.
 

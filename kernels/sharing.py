@@ -18,13 +18,16 @@ def parts_of(nbytes: int) -> int:
     return 1 if module is None else max(1, min(module.num_threads(), nbytes // module.least_bytes()[0]))
 
 
-def for_each_part(nbytes: Callable[[Problem], int], work: Callable[[Problem], int]) -> Callable[[Problem], int]:
-    """Bytes of a workspace with room of `nbytes` for each part of a call that takes as long as moving `work` bytes.
+def for_each_part(
+    nbytes: Callable[[Problem], int], work: Callable[[Problem], int], units: Callable[[Problem], int]
+) -> Callable[[Problem], int]:
+    """Bytes of a workspace with room of `nbytes` for each part of a call.
 
-    Threads may be fewer or more when the call is made: it is cut into no more parts than there is room for.
+    The call takes as long as moving `work` bytes and falls into `units`. Threads may be fewer or more when it is made:
+    it is cut into no more parts than there is room for.
     """
 
     def total(problem: Problem) -> int:
-        return parts_of(work(problem)) * aligned(nbytes(problem))
+        return min(parts_of(work(problem)), units(problem)) * aligned(nbytes(problem))
 
     return total

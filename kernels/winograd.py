@@ -73,10 +73,13 @@ def workspace_nbytes(problem: Problem) -> int:
 
 
 def winograd_work(problem: Problem) -> int:
-    """Bytes that are moved in the time it takes. Gradients of weights are sums over all images, which nobody shares."""
-    if problem.op == "conv2d_backward_weights":
-        return 0
+    """Bytes that are moved in the time it takes."""
     return problem.inputs[0].shape[1] * problem.outputs[0].size
+
+
+def winograd_units(problem: Problem) -> int:
+    """What a call may be cut into: images. Gradients of weights are sums over them, which nobody shares."""
+    return 1 if problem.op == "conv2d_backward_weights" else problem.inputs[0].shape[0]
 
 
 def winograd_cost(isa: str) -> Callable[[Problem], float]:

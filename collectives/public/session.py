@@ -35,7 +35,7 @@ def init(communicator: Communicator | None = None, *, timeout: float | None = No
 
     Without a launcher the world is this process alone, so scripts need no other code path. Under `dtrain run`,
     `mpirun` or `srun` it is every rank. Under the last two it divides the cores of each host among its ranks, unless
-    OMP_NUM_THREADS, OPENBLAS_NUM_THREADS or MKL_NUM_THREADS is set.
+    OMP_NUM_THREADS is set; a library whose own variable is (OPENBLAS_NUM_THREADS, MKL_NUM_THREADS) keeps that.
 
     Args:
         communicator: use this one as the world instead of looking at the environment.

@@ -8,7 +8,8 @@ import platform
 import secrets
 from typing import NamedTuple
 
-from dtrain.base.cores import THREAD_VARIABLES, set_num_threads, share_of_cores, usable_cores
+from dtrain.base.cores import THREAD_VARIABLES, share_of_cores, usable_cores
+from dtrain.base.library_threads import set_num_threads
 from dtrain.base.network import own_addresses
 from dtrain.base.rank_info import RankInfo
 from dtrain.collectives.communicator.contract import Communicator
@@ -25,9 +26,10 @@ def stand_in_for_launcher(world: Communicator, info: RankInfo) -> ControlClient:
     mine = _Place(platform.node(), sorted(os.sched_getaffinity(0)))
     places: list[_Place] = world.all_gather_object(mine)
     masks = [place.cores for place in places if place.host == mine.host]
-    if not any(os.environ.get(name) for name in THREAD_VARIABLES):
+    given = [name for name in THREAD_VARIABLES if os.environ.get(name)]
+    if "OMP_NUM_THREADS" not in given:
         # NumPy is loaded by now, with a thread for every core of the host in every rank.
-        set_num_threads(share_of_cores(mine.cores, usable_cores(), masks))
+        set_num_threads(share_of_cores(mine.cores, usable_cores(), masks), but_for=given)
     return _share_control_channel(world, info, is_one_host=len(masks) == world.size)
 
 

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from dtrain.base.cores import THREAD_VARIABLES, num_threads, share_of_cores, usable_cores
+from dtrain.base.cores import THREAD_VARIABLES, share_of_cores, usable_cores
+from dtrain.base.library_threads import num_threads
 
 pytestmark = pytest.mark.alone
 
@@ -60,7 +61,7 @@ def test_numpy_that_is_loaded_takes_the_count():
 import os, sys
 import numpy as np
 from pathlib import Path
-from dtrain.base.cores import set_num_threads
+from dtrain.base.library_threads import set_num_threads
 called = set_num_threads(1)
 assert called or "openblas" not in Path("/proc/self/maps").read_text(), "OpenBLAS is there and was not told"
 assert {os.environ[name] for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")} == {"1"}

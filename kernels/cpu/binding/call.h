@@ -99,14 +99,15 @@ class Call {
     return static_cast<T*>(scratch(count * static_cast<std::int64_t>(sizeof(T))));
   }
 
-  // The keyword `workspace` as `count` elements for each part of the call: for one part at least, and as many as there
-  // is room for.
+  // What is left of the keyword `workspace`, as `count` elements for each part of the call: for one part at least, and as
+  // many as there is room for.
   template <typename T>
   Workspaces<T> workspaces(std::int64_t count) {
     constexpr std::int64_t itemsize = sizeof(T);
     const std::int64_t nbytes = aligned(count * itemsize);
+    const std::int64_t used = workspace_used_;
     T* first = workspace<T>(count);
-    return {first, nbytes / itemsize, nbytes > 0 ? workspace_size_ / nbytes : 1};
+    return {first, nbytes / itemsize, nbytes > 0 ? (workspace_size_ - used) / nbytes : 1};
   }
 
   // Throws unless `holds`: what was expected, in words.

@@ -59,6 +59,7 @@ pybind11::list instruction_set_table() {
 PYBIND11_MODULE(_cpu, m) {
   m.doc() = "Compiled CPU kernels of dtrain.";
   dtrain::find_numpy();
+  dtrain::make_pool();
   m.attr("source_digest") = DTRAIN_SOURCE_DIGEST;
   m.attr("version") = DTRAIN_VERSION;
   m.def("kernel_table", &dtrain::kernel_table,
@@ -73,7 +74,7 @@ PYBIND11_MODULE(_cpu, m) {
       "Bytes that a part of a call moves, or takes as long as, so that it is handed over; and that a call does, so that a "
       "thread is woken for it.");
   m.def("set_least_bytes", [](std::int64_t of_part, std::int64_t to_wake) {
-    dtrain::least_bytes_of_part = of_part;
+    dtrain::least_bytes_of_part = of_part < 1 ? 1 : of_part;
     dtrain::least_bytes_to_wake = to_wake;
   });
   m.def(

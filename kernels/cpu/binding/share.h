@@ -17,27 +17,27 @@ inline std::int64_t least_bytes_of_part = 1 << 16, least_bytes_to_wake = 1 << 22
 
 // Into how many parts to cut what falls into `units` and takes as long as moving `bytes`; `most` where room is short.
 inline std::int64_t parts_of(std::int64_t units, std::int64_t bytes, std::int64_t most = kMostParts) {
-  const std::int64_t threads = num_threads();
-  if (threads == 1 || (bytes < least_bytes_to_wake && !threads_are_awake())) return 1;
+  const std::int64_t threads = bytes < least_bytes_to_wake ? std::min(num_threads(), threads_awake() + 1) : num_threads();
   return std::max<std::int64_t>(1, std::min({threads, units, bytes / least_bytes_of_part, most}));
 }
 
-// work(number of the part) for each of `parts`. The GIL is not held.
+// work(number of the part) for each of `parts`, into which `parts_of` has cut what takes as long as moving `bytes`.
 template <typename Work>
-void run_shared(std::int64_t parts, const Work& work) {
-  run_parts(parts, [](const void* given, std::int64_t part) { (*static_cast<const Work*>(given))(part); }, &work);
+void run_shared(std::int64_t parts, std::int64_t bytes, const Work& work) {
+  run_parts(parts, [](const void* given, std::int64_t part) { (*static_cast<const Work*>(given))(part); }, &work,
+            bytes >= least_bytes_to_wake);
 }
 
 // work(units of the part, its number) for all parts of `units`.
 template <typename Work>
 void share(std::int64_t units, std::int64_t bytes, const Work& work, std::int64_t most = kMostParts) {
   const std::int64_t parts = parts_of(units, bytes, most);
-  run_shared(parts, [&](std::int64_t part) {
+  run_shared(parts, bytes, [&](std::int64_t part) {
     work(Range{units * part / parts, units * (part + 1) / parts}, part);
   });
 }
 
-// work(first element, how many) for all parts of an elementwise call; no two parts write to one line of a cache.
+// work(first element, how many) for all parts of an elementwise call; hardly two parts write to one line of a cache.
 template <typename Work>
 void share_elements(std::int64_t count, std::int64_t bytes, const Work& work) {
   constexpr std::int64_t kLine = 64;

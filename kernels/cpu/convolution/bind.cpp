@@ -148,7 +148,7 @@ auto direct_call(Kernel* kernel, const T* first, const T* second, T* out, const 
     const std::int64_t bytes = read.products / 4;
     ReleaseGil unlocked(bytes);
     const DirectParts parts(direct, read.shape.batch, parts_of(kMostParts, bytes, workspaces.count), is_of_weights);
-    run_shared(parts.count(), [&](std::int64_t part) {
+    run_shared(parts.count(), bytes, [&](std::int64_t part) {
       kernel(first, second, out, read.shape, direct, parts.part(part), workspaces.of(part));
     });
   };

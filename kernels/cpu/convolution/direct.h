@@ -249,7 +249,12 @@ void convolve_in_sweeps(const Images<typename V::Element>& images, const DirectW
   const DirectPieces pieces(d, sizeof(T));
   DirectTap* taps = reinterpret_cast<DirectTap*>(workspace + pieces.total() - pieces.taps);
   DirectSweep<V> direct(images, weights, d, part.outputs, pieces, workspace);
-  clear(workspace, pieces.placed);
+  const std::int64_t together = part.images.end - part.images.begin < d.images_a_chunk ? part.images.end - part.images.begin
+                                                                                       : d.images_a_chunk;
+  for (std::int64_t image = 0; image < together; ++image) {
+    clear(workspace + (image * images.inputs + part.groups.begin * d.inputs) * d.plane.size(),
+          (part.groups.end - part.groups.begin) * d.inputs * d.plane.size());
+  }
   for (std::int64_t first = part.images.begin; first < part.images.end; first += d.images_a_chunk) {
     const std::int64_t left = part.images.end - first, count = left < d.images_a_chunk ? left : d.images_a_chunk;
     for (std::int64_t image = 0; image < count; ++image) {

@@ -18,9 +18,9 @@ void draw(Call& call, Run run) {
   const RandomStream stream{static_cast<std::uint64_t>(state.data[0]), static_cast<std::uint64_t>(state.data[1])};
   const std::int64_t blocks = (values.size + values_a_block - 1) / values_a_block;
   {
-    const std::int64_t bytes = 8 * blocks * 4 * sizeof(std::uint32_t);  // the cipher takes longer than its numbers
+    const std::int64_t bytes = values.size * sizeof(T);
     ReleaseGil unlocked(bytes);
-    share_elements(values.size, bytes, [&](std::int64_t first, std::int64_t size) {
+    share_elements(values.size, 8 * bytes, [&](std::int64_t first, std::int64_t size) {
       const std::uint64_t before = static_cast<std::uint64_t>(first / values_a_block);
       run(RandomStream{stream.key, stream.offset + before}, values.data + first, size);
     });

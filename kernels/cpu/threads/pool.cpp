@@ -1,7 +1,9 @@
 #include "threads/pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -9,7 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
-#include <system_error>
+#include <exception>
 #include <thread>
 
 #include "threads/floating_point.h"
@@ -65,30 +67,47 @@ class SignalsBlocked {
   sigset_t before_;
 };
 
+// A thread may run wherever the process may, also where the thread that started it is bound to a core.
+void leave_the_starters_core() {
+  cpu_set_t of_process;
+  if (sched_getaffinity(getpid(), sizeof of_process, &of_process) == 0) sched_setaffinity(0, sizeof of_process, &of_process);
+}
+
 class Pool {
  public:
   // False where another thread has the pool.
-  bool run(std::int64_t count, RunPart run, const void* work) {
+  bool run(std::int64_t count, RunPart part, const void* work, bool wakes) {
     std::unique_lock<std::mutex> mine(owner_, std::try_to_lock);
     if (!mine) return false;
-    start_threads(static_cast<int>(count) - 1);
-    run_as_owner(count, run, work);
+    if (!has_failed_) has_failed_ = !start_threads(static_cast<int>(count) - 1);
+    run_as_owner(count, part, work, wakes ? count - 1 : 0);
     return true;
   }
 
-  void run_at_once(std::int64_t count, RunPart run, const void* work) {
+  void run_at_once(std::int64_t count, RunPart part, const void* work) {
     std::lock_guard<std::mutex> mine(owner_);
+    if (count == 1) {
+      part(work, 0);
+      return;
+    }
     if (!start_threads(static_cast<int>(count) - 1)) {
       std::fprintf(stderr, "dtrain: BLAS asks for %d threads, and the system gives no more than %d; set OMP_NUM_THREADS\n",
                    static_cast<int>(count), started_ + 1);
       std::abort();
     }
-    run_as_owner(count, run, work);
+    run_as_owner(count, part, work, kAll);
   }
 
+  // A fork waits for the call that is computed, since the child has no thread to end it.
+  void before_fork() { owner_.lock(); }
+  void after_fork() { owner_.unlock(); }
+
  private:
-  void run_as_owner(std::int64_t count, RunPart run, const void* work) {
-    run_ = run;
+  static constexpr std::int64_t kAll = kMostParts;
+
+  // Wakes so many of the threads that sleep.
+  void run_as_owner(std::int64_t count, RunPart part, const void* work, std::int64_t wakes) {
+    run_ = part;
     work_ = work;
     control_ = floating_point_control();
     left_.store(count, std::memory_order_relaxed);
@@ -97,7 +116,11 @@ class Pool {
       const std::uint64_t number = ticket_.load(std::memory_order_relaxed) / kOfCall + 1;
       ticket_.store(number * kOfCall + static_cast<std::uint64_t>(count) * kOfParts, std::memory_order_release);
     }
-    for (std::int64_t i = 1; i < count; ++i) wake_.notify_one();
+    if (wakes == kAll) {
+      wake_.notify_all();
+    } else {
+      for (std::int64_t i = 0; i < wakes; ++i) wake_.notify_one();
+    }
     take_parts(false);
     const auto is_done = [this] { return left_.load(std::memory_order_acquire) == 0; };
     if (!wait_awake(is_done)) {
@@ -116,6 +139,7 @@ class Pool {
       const std::uint64_t ticket = ticket_.fetch_add(1, std::memory_order_acq_rel);
       const std::uint64_t part = ticket % kOfParts, parts = ticket / kOfParts % kOfParts;
       if (part >= parts) return;
+      if (is_of_pool) set_floating_point_control(control_);
       run_(work_, static_cast<std::int64_t>(part));
       if (is_of_pool) parts_elsewhere.fetch_add(1, std::memory_order_relaxed);
       if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
@@ -126,6 +150,7 @@ class Pool {
   }
 
   void live() {
+    leave_the_starters_core();
     for (std::uint64_t seen = 0;;) {
       const auto is_called = [&] { return ticket_.load(std::memory_order_acquire) / kOfCall != seen; };
       if (!wait_awake(is_called)) {
@@ -135,7 +160,6 @@ class Pool {
         awake.fetch_add(1, std::memory_order_relaxed);
       }
       seen = ticket_.load(std::memory_order_acquire) / kOfCall;
-      set_floating_point_control(control_);
       take_parts(true);
     }
   }
@@ -143,7 +167,6 @@ class Pool {
   // Whether so many are there. Where no more can be started the others take their parts: slower, and no less right.
   bool start_threads(int count) {
     if (started_ >= count) return true;
-    if (has_failed_) return false;
     SignalsBlocked blocked;
     try {
       for (; started_ < count; ++started_) {
@@ -152,11 +175,11 @@ class Pool {
         pthread_setname_np(thread.native_handle(), "dtrain kernels");
         thread.detach();
       }
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
       awake.fetch_sub(1, std::memory_order_relaxed);
-      has_failed_ = true;
+      return false;
     }
-    return !has_failed_;
+    return true;
   }
 
   std::mutex owner_;  // held by the thread whose call is computed
@@ -164,7 +187,7 @@ class Pool {
   bool has_failed_ = false;
   RunPart run_ = nullptr;
   const void* work_ = nullptr;
-  std::atomic<std::uint64_t> control_{0};
+  std::uint64_t control_ = 0;
   std::atomic<std::uint64_t> ticket_{0};
   std::atomic<std::int64_t> left_{0};
   std::mutex mutex_;  // of the two conditions
@@ -174,19 +197,6 @@ class Pool {
 // Never destroyed: its threads wait in it until the process is gone. A child has none of them, whatever they were at.
 std::atomic<Pool*> pool{nullptr};
 
-Pool& the_pool() {
-  static const bool is_made = [] {
-    pool = new Pool;
-    pthread_atfork(nullptr, nullptr, [] {
-      pool = new Pool;
-      awake = 0;
-    });
-    return true;
-  }();
-  (void)is_made;
-  return *pool;
-}
-
 }  // namespace
 
 int num_threads() { return wanted_threads.load(std::memory_order_relaxed); }
@@ -195,19 +205,24 @@ void set_num_threads(int count) {
   wanted_threads.store(count < 1 ? 1 : count > kMostParts ? static_cast<int>(kMostParts) : count);
 }
 
-bool threads_are_awake() { return awake.load(std::memory_order_relaxed) > 0; }
+int threads_awake() { return awake.load(std::memory_order_relaxed); }
 
-void run_parts(std::int64_t count, RunPart run, const void* work) {
-  if (count > 1 && the_pool().run(count, run, work)) return;
+void make_pool() {
+  pool = new Pool;
+  pthread_atfork([] { pool.load()->before_fork(); }, [] { pool.load()->after_fork(); },
+                 [] {
+                   pool = new Pool;
+                   awake = 0;
+                 });
+}
+
+void run_parts(std::int64_t count, RunPart run, const void* work, bool wakes) {
+  if (count > 1 && pool.load()->run(count, run, work, wakes)) return;
   for (std::int64_t part = 0; part < count; ++part) run(work, part);
 }
 
 void run_parts_at_once(std::int64_t count, RunPart run, const void* work) {
-  if (count > 1) {
-    the_pool().run_at_once(count, run, work);
-  } else if (count == 1) {
-    run(work, 0);
-  }
+  if (count > 0) pool.load()->run_at_once(count, run, work);
 }
 
 std::int64_t parts_run_by_pool() { return parts_elsewhere.load(std::memory_order_relaxed); }

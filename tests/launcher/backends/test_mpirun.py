@@ -1,4 +1,4 @@
-"""Command lines of mpirun, compared with recorded text; real ranks are in test_job.py."""
+"""Command lines of mpirun, compared with recorded text; real ranks are in test_job.py and test_job_words.py."""
 
 from __future__ import annotations
 
