@@ -139,10 +139,9 @@ def iinfo(dtype: DTypeLike = int64) -> Any:
 
 
 def set_num_threads(number: int) -> None:
-    """Let kernels and libraries of the CPU compute with so many threads. No result of ours depends on how many.
+    """Let kernels and libraries of the CPU compute with so many threads. No bit of what our kernels give depends on it.
 
-    Say it first: what was traced before, or computed before by convolutions of the same shapes, has room for as many
-    parts as were to be computed at once then, and more threads than that would wait.
+    A traced function has memory for the parts that were to be computed at once when it was traced: say it before.
     """
     if number < 1:
         raise ValueError(errors.expected("set_num_threads", "a number of at least 1", repr(number)))

@@ -11,7 +11,6 @@ import ml_dtypes
 import numpy as np
 
 from dtrain.base.errors import expected
-from dtrain.base.library_threads import num_threads, share_threads_with_blas
 from dtrain.kernels.build_digest import expect_current
 
 
@@ -31,7 +30,4 @@ def compiled_module() -> Any:
         return None
     expect_current(_cpu, Path(__file__).parent)
     _cpu.set_bfloat16(np.dtype(ml_dtypes.bfloat16).num)
-    _cpu.set_num_threads(num_threads())
-    if num_threads() > 1:
-        share_threads_with_blas()
     return _cpu

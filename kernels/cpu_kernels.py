@@ -14,6 +14,7 @@ from dtrain.kernels.compiled_module import compiled_module
 from dtrain.kernels.cpu_convolution import Compiled, Im2colConvolution
 from dtrain.kernels.cpu_rows import row_of
 from dtrain.kernels.registry import register_kernel
+from dtrain.kernels.sharing import use_threads
 
 
 class CompiledRow(NamedTuple):
@@ -61,3 +62,4 @@ def _compiled(row: CompiledRow) -> Compiled:
 
 for _found in candidates_of_rows(compiled_rows()):
     register_kernel(_found)
+use_threads()

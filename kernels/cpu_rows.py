@@ -98,15 +98,28 @@ def another_axis(problem: Problem) -> str | None:
 
 
 def columns_nbytes(problem: Problem) -> int:
-    """A number a column, and where the maximum is sought too another one."""
+    """A number a column, and where the maximum is sought too another one. For one part."""
     x, axis = problem.inputs[0], problem.attrs["axis"]
     column = aligned(prod(x.shape[axis % x.ndim + 1 :]) * x.dtype.itemsize)
     return column if "backward" in problem.op else 2 * column
 
 
+def columns_work(problem: Problem) -> int:
+    """Bytes that are moved in the time it takes."""
+    return (3 if "backward" in problem.op else 4) * problem.outputs[0].nbytes
+
+
+def columns_units(problem: Problem) -> int:
+    """What a call may be cut into: what stands before the axis."""
+    x, axis = problem.inputs[0], problem.attrs["axis"]
+    return prod(x.shape[: axis % x.ndim])
+
+
 _SOFTMAX = ("softmax", "softmax_backward", "log_softmax", "log_softmax_backward")
 compiled(*_SOFTMAX, asks=(last_axis,))
-compiled(*_SOFTMAX, by="columns", asks=(another_axis,), workspace=columns_nbytes)
+compiled(
+    *_SOFTMAX, by="columns", asks=(another_axis,), workspace=for_each_part(columns_nbytes, columns_work, columns_units)
+)
 
 
 def rows_with_elements(problem: Problem) -> str | None:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from dtrain.base.errors import DeviceError, expected
+from dtrain.base.library_threads import num_threads
 from dtrain.base.rank_info import RankInfo
 from dtrain.base.tensor_type import TensorType
 from dtrain.base.turns import Samples, repeated, take_turns
@@ -37,9 +38,13 @@ SAMPLE_SECONDS = 0.002  # of repeated calls: long enough for the clock
 Microseconds = Mapping[str, float]  # by the name of the kernel
 
 
-@cache
 def machine() -> dict[str, str]:
     """What times depend on. The digest is of the compiled module, and empty where there is none."""
+    return {**_installed(), "threads": str(num_threads())}
+
+
+@cache
+def _installed() -> dict[str, str]:
     found = find_spec("dtrain.kernels._cpu")
     module = Path(found.origin).read_bytes() if found is not None and found.origin else b""
     return {

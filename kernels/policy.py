@@ -96,8 +96,7 @@ def set_policy(policy: Policy) -> Policy:
     before = current_policy()
     _current = policy
     if policy != before:
-        for forget in _listeners:
-            forget()
+        forget_choices()
     return before
 
 
@@ -110,6 +109,12 @@ def using(**changes: Any) -> Iterator[Policy]:
         yield current_policy()
     finally:
         set_policy(before)
+
+
+def forget_choices() -> None:
+    """What was chosen and kept is chosen anew."""
+    for forget in _listeners:
+        forget()
 
 
 def when_policy_changes(forget: Callable[[], object]) -> None:

@@ -178,3 +178,17 @@ def test_what_a_node_does_besides_computing_is_asked_of_effects() -> None:
         if isinstance(node.value, ast.Attribute) and node.value.attr == "op" and ast.unparse(node.value) != "self.op"
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_kernels_know_nothing_of_who_calls_them() -> None:
+    """Contracts and kernels include neither binding nor threads, but for names of types and the form of lists."""
+    folder = ROOT / "kernels" / "cpu"
+    headers = [path for path in folder.glob("*/*.h") if path.parent.name not in ("binding", "threads")]
+    assert len(headers) > 20
+    wrong = [
+        f"{path.relative_to(ROOT)} includes {name}"
+        for path in headers
+        for name in re.findall(r'^#include "((?:binding|threads)/[^"]+)"', path.read_text(), re.MULTILINE)
+        if name not in ("binding/element.h", "binding/kernel_list.h")
+    ]
+    assert not wrong, "\n".join(wrong)

@@ -7,11 +7,9 @@ import os
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dtrain.base.cores import THREAD_VARIABLES, usable_cores
-
-_KERNELS = "_cpu."  # how the file of our compiled kernels begins
 
 # Libraries that compute with threads of their own, by a part of their file's name: the variable that they read, and
 # what sets how many.
@@ -30,8 +28,33 @@ _SETTERS = {
     "libgomp": ("OMP_NUM_THREADS", ("omp_set_num_threads",)),
     "libiomp5": ("OMP_NUM_THREADS", ("omp_set_num_threads",)),
     "libomp": ("OMP_NUM_THREADS", ("omp_set_num_threads",)),
-    _KERNELS: ("OMP_NUM_THREADS", ("dtrain_set_num_threads",)),
 }
+
+
+class KernelThreads(Protocol):
+    """The threads of our kernels, and what OpenBLAS needs to compute on them."""
+
+    def set_num_threads(self, count: int) -> None:
+        """From now on a call may take so many."""
+        ...
+
+    def blas_jobs(self) -> int:
+        """The address of what runs OpenBLAS's jobs."""
+        ...
+
+    def set_blas_numbers(self, count: int) -> None:
+        """How many numbers OpenBLAS has for threads."""
+        ...
+
+
+_of_kernels: list[KernelThreads] = []  # one, once the compiled kernels are loaded
+
+
+def add_kernels(threads: KernelThreads) -> None:
+    """Let kernels that have just been loaded compute on `num_threads` threads, and BLAS on theirs."""
+    _of_kernels[:] = [threads]
+    threads.set_num_threads(num_threads())
+    share_threads_with_blas()
 
 
 def num_threads() -> int:
@@ -53,7 +76,7 @@ def set_num_threads(count: int, but_for: Collection[str] = ()) -> list[str]:
     os.environ.update(dict.fromkeys([name for name in THREAD_VARIABLES if name not in but_for], str(count)))
     called = []
     for path in _loaded_libraries():
-        variable, names = next((found for part, found in _SETTERS.items() if _is(part, path)), ("", ()))
+        variable, names = next((found for part, found in _SETTERS.items() if part in Path(path).name), ("", ()))
         if variable in ("", *but_for):
             continue
         library = ctypes.CDLL(path, mode=os.RTLD_NOLOAD)
@@ -62,6 +85,8 @@ def set_num_threads(count: int, but_for: Collection[str] = ()) -> list[str]:
             if function is not None:
                 function(ctypes.c_int(count))
                 called.append(name)
+    for threads in _of_kernels:
+        threads.set_num_threads(num_threads())
     share_threads_with_blas()
     return called
 
@@ -72,13 +97,11 @@ def share_threads_with_blas() -> bool:
     Its own would look for work on the cores that ours need. One that is too old to be handed threads keeps its own, and
     so does one that has numbers for less than twice as many.
     """
-    loaded = _loaded_libraries()
-    kernels = next((ctypes.CDLL(path, mode=os.RTLD_NOLOAD) for path in loaded if _is(_KERNELS, path)), None)
-    if not hasattr(kernels, "dtrain_run_blas_jobs"):
+    if not _of_kernels:
         return False
     shares = [
-        _hand_over(ctypes.CDLL(path, mode=os.RTLD_NOLOAD), kernels, prefix, suffix)
-        for path in loaded
+        hand_over(ctypes.CDLL(path, mode=os.RTLD_NOLOAD), _of_kernels[0], prefix, suffix)
+        for path in _loaded_libraries()
         if "openblas" in Path(path).name
         for prefix in ("scipy_", "")
         for suffix in ("64_", "")
@@ -86,7 +109,8 @@ def share_threads_with_blas() -> bool:
     return any(shares)
 
 
-def _hand_over(library: Any, kernels: Any, prefix: str, suffix: str) -> bool:
+def hand_over(library: Any, kernels: KernelThreads, prefix: str, suffix: str) -> bool:
+    """Let this OpenBLAS, by the prefix and suffix of its names, compute on threads of the kernels; whether it does."""
     try:
         set_callback, config, count, set_count = (
             getattr(library, f"{prefix}openblas_{name}{suffix}")
@@ -101,14 +125,9 @@ def _hand_over(library: Any, kernels: Any, prefix: str, suffix: str) -> bool:
     if numbers is None or count() == 1 or 2 * count() > int(numbers[1]):
         set_callback(None)
         return False
-    kernels.dtrain_set_blas_numbers(ctypes.c_int(int(numbers[1])))
-    set_callback(ctypes.cast(kernels.dtrain_run_blas_jobs, ctypes.c_void_p))
+    kernels.set_blas_numbers(int(numbers[1]))
+    set_callback(ctypes.c_void_p(kernels.blas_jobs()))
     return True
-
-
-def _is(part: str, path: str) -> bool:
-    name = Path(path).name
-    return name.startswith(part) if part == _KERNELS else part in name
 
 
 def _loaded_libraries() -> list[str]:

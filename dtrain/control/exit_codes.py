@@ -23,6 +23,7 @@ RANKS_DISAGREE = CollectiveMismatchError.exit_code
 TIMED_OUT = 124
 COULD_NOT_START = 125
 INTERRUPTED = 130
+ENDED_BY_OPEN_MPI = 14  # MPI_ERR_UNKNOWN: its own handler, where PMIx tells it that the connection of a peer broke
 CONNECTION_LOST = 255  # as ssh has it; what Ray's agent ends with, which stands in for ssh
 
 EXIT_CODES = (

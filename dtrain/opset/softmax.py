@@ -16,8 +16,8 @@ def _softmax_infer(x: TensorType, *, axis: int) -> TensorType:
     return floating("softmax", x)
 
 
-# Attention scores and hidden states of a small Transformer, which benchmarks time.
-_LARGE = ((16 * 8 * 64, 64), (16 * 64, 512))
+# Attention scores and hidden states of a small Transformer, and pixels of 21 classes, which benchmarks time.
+_LARGE = ((16 * 8 * 64, 64), (16 * 64, 512), (8, 21, 64, 64))
 
 
 def _calls(num_inputs: int = 1) -> list[Call]:

@@ -9,14 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dtrain.base.errors import PeerLostError
-from dtrain.control.exit_codes import code_of_signal
+from dtrain.control.exit_codes import ENDED_BY_OPEN_MPI, code_of_signal
 from dtrain.control.verdict import Failure
 
 # What ranks raise because another one has failed: never the first cause, if there is any other.
 CONSEQUENCE = PeerLostError.__name__
-
-# MPI_ERR_UNKNOWN, with which Open MPI's own handler leaves where PMIx tells it that a peer's connection broke.
-_MPI_ERR_UNKNOWN = 14
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +91,7 @@ def is_consequence(end: RankEnd) -> bool:
 
 def may_be_ended_by_mpi(end: RankEnd) -> bool:
     """Perhaps MPI ended it because another rank did, past Python: there is nothing but its exit code."""
-    return end.exit_code == _MPI_ERR_UNKNOWN and not (end.kind or end.text or end.faults)
+    return end.exit_code == ENDED_BY_OPEN_MPI and not (end.kind or end.text or end.faults)
 
 
 def cause(end: RankEnd) -> str:

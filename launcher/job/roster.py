@@ -141,7 +141,8 @@ class Roster:
         if not end.has_ended:
             end.time = time.time()
             if end.said is not None:  # it was on its way out
-                end.code = end.said.exit_code
+                end.signal = end.said.signal
+                end.code = None if end.signal else end.said.exit_code
             else:
                 end.signal, end.lost = signal.SIGKILL, True
             self.failures.append(end)

@@ -90,6 +90,7 @@ class Supervisor:
         self._is_last_call = False  # the rank is about to end: what is over the credit is read and dropped
         self._paced_until = 0.0
         self._report = b""
+        self._has_reported = False  # the rank has said what it dies of
         self._stacks_at: float | None = None
         self._input: RankInput | None = None
         self._selector = selectors.DefaultSelector()
@@ -112,9 +113,11 @@ class Supervisor:
         """Serve until the child is gone; returns its exit code, 128+s for a signal s."""
         while self._status is None:
             self._turn()
-        self._drain()
         code, by_signal = _decode(self._status)
-        # Before all tidying: what started the ranks may be about to kill all of them for this end, us too.
+        if by_signal and not self._asked and not self._has_reported:
+            # Before its output: what started the ranks may be about to kill all of them for this end, us too.
+            self._client.send(Failure(kind="", text="", exit_code=code_of_signal(by_signal), signal=by_signal))
+        self._drain()
         self._client.send(self._how_it_ended(code, by_signal))
         self._end_leftovers()
         self._drain()
@@ -207,6 +210,7 @@ class Supervisor:
                     if report is None:
                         continue
                     if isinstance(report, Failure):
+                        self._has_reported = True
                         self._begin_last_call()
                         self._client.request(report, timeout=HEARING)
                         self._child.reports.note_heard()

@@ -23,7 +23,7 @@ def test_a_row_for_each_count(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["digits_cnn,", "threads", "1", "2", "3"]
     rows = json.loads(written.read_text())["rows"]
-    assert [row["threads"] for row in rows] == ["1", "2", "3"]
+    assert [row["threads"] for row in rows] == [1, 2, 3]
     assert (rows[0]["speed"], rows[0]["of_ideal"]) == (1.0, 1.0)
     assert all(0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"] for row in rows)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from dtrain.base.dtype import DType
+from dtrain.base.dtype import DType, float64
 from dtrain.base.tensor_type import tensor_type
 from dtrain.kernels.candidate import Candidate
 from dtrain.kernels.problem import Problem
+from dtrain.kernels.registry import reference_of
 from dtrain.kernels.workspace import with_workspace
 
 OPS = ("conv2d", "conv2d_backward_data", "conv2d_backward_weights")
@@ -37,6 +38,12 @@ class ConvolutionCall:
         inputs, shape, attrs = self.of(op)
         return Problem(op, [tensor_type(a.shape, dtype) for a in inputs], [tensor_type(shape, dtype)], attrs)
 
+    def with_number(self, op: str, which: int, place: int, number: float) -> ConvolutionCall:
+        """The same with another number at this place of the inputs of `op`, the first or the second."""
+        other = replace(self, x=self.x.copy(), w=self.w.copy(), y=self.y.copy())
+        other.of(op)[0][which].reshape(-1)[place] = number
+        return other
+
     def compute(self, kernel: Candidate, dtype: DType, *, magnitudes: bool = False) -> np.ndarray:
         """What the kernel gives in this dtype; of absolute numbers where magnitudes are asked for."""
         inputs, shape, attrs = self.of(kernel.op)
@@ -46,3 +53,22 @@ class ConvolutionCall:
         out = np.full(shape, np.nan, dtype.numpy)
         with_workspace(kernel.function, kernel.workspace_nbytes(problem))(*arrays, out=out, **attrs)
         return out
+
+
+def expect_the_same_beside_what_is_not_finite(call: ConvolutionCall, kernels: list[Candidate], dtype: DType) -> None:
+    """∞, −∞ or NaN in a corner of either input reaches who sees it; all others are what they are without it.
+
+    Numbers may be off by 8 ε of the sum of magnitudes.
+    """
+    reference = reference_of(kernels[0].op)
+    bounds = 8 * np.finfo(dtype.numpy).eps * call.compute(reference, float64, magnitudes=True)
+    for place, number in ((-1, np.inf), (0, -np.inf), (0, np.nan)):
+        for which in (0, 1):
+            changed = call.with_number(reference.op, which, place, number)
+            wanted = changed.compute(reference, float64)
+            is_finite = np.isfinite(wanted)
+            for kernel in kernels:
+                got = changed.compute(kernel, dtype)
+                np.testing.assert_array_equal(got[~is_finite], wanted[~is_finite], kernel.name)
+                off = np.abs(got[is_finite] - wanted[is_finite])
+                assert (off <= bounds[is_finite]).all(), f"{kernel.name} with {number} at {place} of input {which}"

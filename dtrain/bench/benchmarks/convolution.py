@@ -18,9 +18,9 @@ from dtrain.base.dtype import float32
 from dtrain.base.errors import expected
 from dtrain.base.tensor_type import tensor_type
 from dtrain.base.turns import Samples, repeated, take_turns
+from dtrain.bench.fix_threads import fix_threads
 from dtrain.bench.peer import pytorch
 from dtrain.bench.report import record, write
-from dtrain.bench.threads import fix_threads
 from dtrain.kernels.choice import choose
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.workspace import bind_alone

@@ -8,15 +8,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict, dataclass
 
-from dtrain import optim
 from dtrain.base.errors import expected
 from dtrain.base.turns import take_turns
 from dtrain.bench.measure import together
 from dtrain.bench.report import record, write
-from dtrain.bench.training.workloads import WORKLOADS
+from dtrain.bench.training.workloads import WORKLOADS, training_step
 from dtrain.capture.trace import trace
-from dtrain.core.tensor import Tensor
-from dtrain.functional import cross_entropy
 from dtrain.runtime.executor import Executor
 from dtrain.runtime.memory_plan import plan_memory
 from dtrain.runtime.memory_report import fullest
@@ -82,17 +79,7 @@ def run(args: argparse.Namespace) -> int:
 def bound_step(name: str, batch_size: int) -> Executor:
     """One training step of this model on small images: its optimized graph, and the workspaces of its kernels."""
     workload = WORKLOADS[name]
-    model = workload.build()
-    optimizer = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-
-    def step(images: Tensor, labels: Tensor) -> Tensor:
-        optimizer.zero_grad()
-        loss = cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    traced = trace(step)
+    traced = trace(training_step(workload.build()))
     traced(*workload.batch(batch_size, min(IMAGE_SIZE, workload.default_image_size), seed=0))
     return traced.compiled[0].executor
 

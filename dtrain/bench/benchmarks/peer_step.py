@@ -12,18 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from dtrain import optim
 from dtrain.base.cuda import placement, synchronize
 from dtrain.base.device import Device
 from dtrain.base.turns import Samples, repeated, take_turns
+from dtrain.bench.fix_threads import fix_threads
 from dtrain.bench.peer import pytorch
 from dtrain.bench.report import record, write
-from dtrain.bench.threads import fix_threads
 from dtrain.bench.training.torch_workloads import build_torch
-from dtrain.bench.training.workloads import WORKLOADS, Workload
+from dtrain.bench.training.workloads import WORKLOADS, training_step
 from dtrain.capture.trace import trace
-from dtrain.core.tensor import Tensor
-from dtrain.functional import cross_entropy
 
 DESCRIPTION = """\
 Time one training step beside PyTorch's (extra `peers`), in one process.
@@ -69,27 +66,13 @@ def _contestants(args: argparse.Namespace, device: Device) -> dict[str, Step]:
     workload = WORKLOADS[args.model]
     batch = workload.batch(args.batch_size, args.image_size or workload.default_image_size, seed=0)
     images, labels = (tensor.to(device) for tensor in batch)
-    eager = _dtrain_step(workload, device)
-    traced = trace(_dtrain_step(workload, device))
+    eager = training_step(workload.build().to(device))
+    traced = trace(training_step(workload.build().to(device)))
     return {
         "dtrain traced": lambda: traced(images, labels),
         "dtrain eager": lambda: eager(images, labels),
         "PyTorch eager": _torch_step(args.model, images.numpy(), labels.numpy(), device),
     }
-
-
-def _dtrain_step(workload: Workload, device: Device) -> Callable[[Tensor, Tensor], Tensor]:
-    model = workload.build().to(device)
-    optimizer = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-
-    def step(images: Tensor, labels: Tensor) -> Tensor:
-        optimizer.zero_grad()
-        loss = cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step
 
 
 def _torch_step(name: str, images: np.ndarray, labels: np.ndarray, device: Device) -> Step:

@@ -10,17 +10,14 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from dtrain import optim
 from dtrain.base.cores import usable_cores
 from dtrain.base.errors import expected
 from dtrain.base.library_threads import num_threads, set_num_threads
 from dtrain.base.turns import Samples, repeated, take_turns
+from dtrain.bench.fix_threads import fix_threads
 from dtrain.bench.report import record, write
-from dtrain.bench.threads import fix_threads
-from dtrain.bench.training.workloads import WORKLOADS
+from dtrain.bench.training.workloads import WORKLOADS, training_step
 from dtrain.capture.trace import trace
-from dtrain.core.tensor import Tensor
-from dtrain.functional import cross_entropy
 
 DESCRIPTION = """\
 Time one traced training step on several numbers of threads: how much faster more of them are.
@@ -65,17 +62,7 @@ def run(args: argparse.Namespace) -> int:
 def _traced_step(args: argparse.Namespace) -> Callable[[], Any]:
     workload = WORKLOADS[args.model]
     images, labels = workload.batch(args.batch_size, args.image_size or workload.default_image_size, seed=0)
-    model = workload.build()
-    optimizer = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-
-    @trace
-    def step(images: Tensor, labels: Tensor) -> Tensor:
-        optimizer.zero_grad()
-        loss = cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        return loss
-
+    step = trace(training_step(workload.build()))
     step(images, labels)
     return lambda: step(images, labels)
 
@@ -98,7 +85,7 @@ def _report(args: argparse.Namespace, measured: dict[str, Samples]) -> dict[str,
         ratio = measured["1"].ratio_to(samples)
         rows.append(
             {
-                "threads": count,
+                "threads": int(count),
                 "median_ms": samples.median * 1e3,
                 "min_ms": samples.least * 1e3,
                 "max_ms": samples.greatest * 1e3,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtrain import models, nn
+from dtrain import models, nn, optim
 from dtrain.core.tensor import Tensor, as_tensor
+from dtrain.functional import cross_entropy
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,20 @@ class Workload:
         inputs = rng.standard_normal((batch_size, *self.input_shape(image_size)), dtype=np.float32)
         labels = rng.integers(0, self.num_classes, batch_size)
         return as_tensor(inputs), as_tensor(labels)
+
+
+def training_step(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """One step of SGD with momentum on images and labels, which returns the loss."""
+    optimizer = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        loss = cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
 
 
 def _image(size: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "threads/range.h"
+#include "simd/range.h"
 
 namespace dtrain {
 

@@ -6,6 +6,7 @@
 #include "binding/share.h"
 #include "binding/table.h"
 #include "build_digest.h"
+#include "threads/blas_jobs.h"
 
 namespace dtrain {
 
@@ -70,9 +71,15 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("num_threads", &dtrain::num_threads);
   m.def("parts_run_by_pool", &dtrain::parts_run_by_pool, "How many parts of calls ran on another thread than Python's.");
   m.def(
-      "least_bytes", [] { return pybind11::make_tuple(dtrain::least_bytes_of_part, dtrain::least_bytes_to_wake); },
-      "Bytes that a part of a call moves, or takes as long as, so that it is handed over; and that a call does, so that a "
-      "thread is woken for it.");
+      "blas_jobs", [] { return reinterpret_cast<std::uintptr_t>(&dtrain::run_blas_jobs); },
+      "The address of what runs OpenBLAS's jobs on our threads.");
+  m.def("set_blas_numbers", &dtrain::set_blas_numbers, "How many numbers OpenBLAS has for threads.");
+  m.def(
+      "least_bytes_of_part", [] { return dtrain::least_bytes_of_part; },
+      "Bytes that a part of a call moves, or takes as long as, so that it is handed over.");
+  m.def(
+      "least_bytes_to_wake", [] { return dtrain::least_bytes_to_wake; },
+      "Bytes that a call moves, or takes as long as, so that a thread is woken for it.");
   m.def("set_least_bytes", [](std::int64_t of_part, std::int64_t to_wake) {
     dtrain::least_bytes_of_part = of_part < 1 ? 1 : of_part;
     dtrain::least_bytes_to_wake = to_wake;

@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "binding/gil.h"
+#include "simd/range.h"
 #include "threads/pool.h"
-#include "threads/range.h"
 
 namespace dtrain {
 
@@ -37,12 +37,14 @@ void share(std::int64_t units, std::int64_t bytes, const Work& work, std::int64_
   });
 }
 
-// work(first element, how many) for all parts of an elementwise call; hardly two parts write to one line of a cache.
+// Elements that stay together: whole vectors, blocks of random numbers, and mostly lines of a cache.
+constexpr std::int64_t kElementsTogether = 64;
+
+// work(first element, how many) for all parts of an elementwise call.
 template <typename Work>
 void share_elements(std::int64_t count, std::int64_t bytes, const Work& work) {
-  constexpr std::int64_t kLine = 64;
-  share((count + kLine - 1) / kLine, bytes, [&](Range lines, std::int64_t) {
-    const std::int64_t begin = lines.begin * kLine, end = lines.end * kLine;
+  share((count + kElementsTogether - 1) / kElementsTogether, bytes, [&](Range pieces, std::int64_t) {
+    const std::int64_t begin = pieces.begin * kElementsTogether, end = pieces.end * kElementsTogether;
     work(begin, std::min(end, count) - begin);
   });
 }

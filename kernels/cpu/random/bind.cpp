@@ -1,5 +1,3 @@
-#include <type_traits>
-
 #include "binding/share.h"
 #include "binding/table.h"
 #include "random/random.h"
@@ -11,6 +9,7 @@ namespace {
 // A block gives `values_a_block`; `run(stream, out, n)` draws some of the values.
 template <typename T, int values_a_block, typename Run>
 void draw(Call& call, Run run) {
+  static_assert(kElementsTogether % values_a_block == 0, "parts begin with whole blocks");
   const auto state = call.input<std::int64_t>(0, 1);
   const auto values = call.output<T>(0);
   const auto behind = call.output<std::int64_t>(1, 1);
@@ -29,26 +28,22 @@ void draw(Call& call, Run run) {
   behind.data[1] = static_cast<std::int64_t>(stream.offset) + blocks;
 }
 
-// Numbers with the bits of T's significand that a block gives.
-template <typename T>
-constexpr int numbers_a_block = std::is_same_v<T, double> ? 2 : 4;
-
 template <typename T>
 void bind_uniform(Call& call, uniform_fn<T>* kernel) {
   const double low = call.number("low"), high = call.number("high");
-  draw<T, numbers_a_block<T>>(call, [=](RandomStream stream, T* out, std::int64_t n) { kernel(stream, low, high, out, n); });
+  draw<T, per_block<T>>(call, [=](RandomStream stream, T* out, std::int64_t n) { kernel(stream, low, high, out, n); });
 }
 
 template <typename T>
 void bind_normal(Call& call, normal_fn<T>* kernel) {
   const double mean = call.number("mean"), std = call.number("std");
-  draw<T, numbers_a_block<T>>(call, [=](RandomStream stream, T* out, std::int64_t n) { kernel(stream, mean, std, out, n); });
+  draw<T, per_block<T>>(call, [=](RandomStream stream, T* out, std::int64_t n) { kernel(stream, mean, std, out, n); });
 }
 
 template <typename T>
 void bind_dropout_mask(Call& call, dropout_mask_fn<T>* kernel) {
   const double p = call.number("p");
-  draw<T, 4>(call, [=](RandomStream stream, T* out, std::int64_t n) { kernel(stream, p, out, n); });
+  draw<T, per_block<float>>(call, [=](RandomStream stream, T* out, std::int64_t n) { kernel(stream, p, out, n); });
 }
 
 }  // namespace

@@ -33,10 +33,6 @@ inline std::uint64_t wide(const Block& block, int index) {
   return std::uint64_t{block[2 * index]} << 32 | block[2 * index + 1];
 }
 
-// Numbers of type T that one block gives: f64 takes two words each.
-template <typename T>
-constexpr int per_block = std::is_same_v<T, double> ? 2 : 4;
-
 // Calls use(first index, count, block) for as many blocks as n numbers need.
 template <typename T, typename Use>
 void for_each_block(RandomStream stream, std::int64_t n, Use use) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace dtrain {
 
@@ -12,6 +13,10 @@ struct RandomStream {
   std::uint64_t key;
   std::uint64_t offset;  // in blocks of four words
 };
+
+// Numbers of type T that one block gives: f64 takes two words each.
+template <typename T>
+constexpr int per_block = std::is_same_v<T, double> ? 2 : 4;
 
 // out[i] = low + u · (high − low), u uniform in [0, 1) with the bits of T's significand
 template <typename T>

@@ -45,6 +45,23 @@ auto bind_softmax_kernel(Call& call, softmax_backward_fn<T>* kernel) {
   };
 }
 
+// Elements of whole lines of a cache.
+template <typename T>
+constexpr std::int64_t in_lines(std::int64_t count) {
+  constexpr std::int64_t line = kWorkspaceAlignment / static_cast<std::int64_t>(sizeof(T));
+  return (count + line - 1) / line * line;
+}
+
+// run(first element, shape of the part, its room) for all parts of what stands before the axis.
+template <typename T, typename Run>
+void share_columns(const ColumnsShape& shape, std::int64_t bytes, const Workspaces<T>& rooms, const Run& run) {
+  const auto part = [&](Range outer, std::int64_t number) {
+    run(outer.begin * shape.classes * shape.inner, ColumnsShape{outer.end - outer.begin, shape.classes, shape.inner},
+        rooms.of(number));
+  };
+  share(shape.outer, bytes, part, rooms.count);
+}
+
 ColumnsShape read_columns(Call& call, const Py_ssize_t* shape, int ndim) {
   const std::int64_t axis = call.integer("axis");
   call.expect(-ndim <= axis && axis < ndim, "an axis of the input");
@@ -61,11 +78,14 @@ auto bind_softmax_kernel(Call& call, softmax_columns_fn<T>* kernel) {
   const auto out = call.output<T>();
   const ColumnsShape shape = read_columns(call, x.shape, x.ndim);
   call.expect(x.size == out.size, "x and out of one size");
-  T* largest = call.workspace<T>(shape.inner);
-  T* total = call.workspace<T>(shape.inner);
+  const std::int64_t row = in_lines<T>(shape.inner);
+  const Workspaces<T> rows = call.workspaces<T>(2 * row);
   return [=] {
-    ReleaseGil unlocked(out.size * sizeof(T) * 4);
-    kernel(x.data, out.data, largest, total, shape);
+    const std::int64_t bytes = out.size * sizeof(T) * 4;
+    ReleaseGil unlocked(bytes);
+    share_columns(shape, bytes, rows, [&](std::int64_t first, const ColumnsShape& part, T* room) {
+      kernel(x.data + first, out.data + first, room, room + row, part);
+    });
   };
 }
 
@@ -75,10 +95,13 @@ auto bind_softmax_kernel(Call& call, softmax_backward_columns_fn<T>* kernel) {
   const auto out = call.output<T>();
   const ColumnsShape shape = read_columns(call, y.shape, y.ndim);
   call.expect(grad.size == out.size && y.size == out.size, "grad, y and out of one size");
-  T* total = call.workspace<T>(shape.inner);
+  const Workspaces<T> rows = call.workspaces<T>(in_lines<T>(shape.inner));
   return [=] {
-    ReleaseGil unlocked(out.size * sizeof(T) * 2);
-    kernel(grad.data, y.data, out.data, total, shape);
+    const std::int64_t bytes = out.size * sizeof(T) * 3;
+    ReleaseGil unlocked(bytes);
+    share_columns(shape, bytes, rows, [&](std::int64_t first, const ColumnsShape& part, T* room) {
+      kernel(grad.data + first, y.data + first, out.data + first, room, part);
+    });
   };
 }
 

@@ -2,7 +2,7 @@
 //
 // The pool starts its threads at the first call that is worth it, keeps them asleep between calls, and is made anew in a
 // process that was forked. Two of Python's threads that compute at once do not wait for each other: the second one runs
-// its parts itself. NumPy's BLAS computes on the same threads (exported.cpp): two pools would take each other's cores.
+// its parts itself. NumPy's BLAS computes on the same threads (blas_jobs.h): two pools would take each other's cores.
 #pragma once
 
 #include <cstdint>

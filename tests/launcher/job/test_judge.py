@@ -203,6 +203,8 @@ ENDS_OF_ONE = {
     "left at once": ([replace(EXIT, code=5)], 5),
     "crashed": ([replace(EXIT, signal=11)], 139),
     "was killed": ([replace(EXIT, signal=9)], 137),
+    "was killed, and its supervisor too": ([Failure(kind="", text="", exit_code=137, signal=9)], 137),
+    "crashed, and its supervisor was killed": ([Failure(kind="", text="", exit_code=139, signal=11)], 139),
     "was killed with all others": ([], 137),
 }
 
