@@ -12,8 +12,6 @@ import pytest
 
 from tests.helpers.run_ranks import mpi_environment, require_mpi
 
-pytestmark = pytest.mark.alone
-
 SCRIPT = str(Path(__file__).with_name("faulty_training.py"))
 
 

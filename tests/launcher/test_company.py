@@ -13,8 +13,6 @@ from dtrain.control.messages import Exited, Joined, Joining, Summary
 from dtrain.launcher.job.roster import Roster
 from dtrain.launcher.plan.mpi_installation import home_variable, identify
 
-pytestmark = pytest.mark.alone
-
 
 def peer(rank, role="rank"):
     return SimpleNamespace(rank=rank, role=role, host="h", address="127.0.0.1")
