@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,46 +68,55 @@ for _case in workloads():
 )
 def test_large_calls_are_shared(candidate) -> None:
     """At the sizes that the benchmark times; those that are not shared are listed with a reason."""
-    module = compiled_module()
     dtype = from_numpy(dtype_of(candidate))
-    shared, tried = 0, 0
-    for case in LARGE.get(candidate.op, []):
-        problem = problem_of(case, dtype)
-        if not candidate.usable(problem):
-            continue
-        tried += 1
-        with kernel_threads(2):
-            inputs, outputs = case.make_inputs(dtype.numpy), outputs_for(case, candidate)
-            for _ in range(20):  # the other thread may come too late for its part, and then has none
-                before = module.parts_run_by_pool()
-                run(candidate, case, inputs, outputs)
-                if module.parts_run_by_pool() > before:
-                    shared += 1
-                    break
-    assert tried, "it has no workload in dtrain/bench/kernels/workloads.py"
-    assert (shared == 0) if is_alone(candidate) else (shared > 0)
+    cases = [case for case in LARGE.get(candidate.op, []) if candidate.usable(problem_of(case, dtype))]
+    assert cases, "it has no workload in dtrain/bench/kernels/workloads.py"
+    calls = [
+        partial(run, candidate, case, case.make_inputs(dtype.numpy), outputs_for(case, candidate)) for case in cases
+    ]
+    with kernel_threads(2):
+        if is_alone(candidate):
+            assert not any(is_shared(compute) for compute in calls)
+        else:
+            assert becomes_shared(calls)
+
+
+def is_shared(compute: Callable[[], object]) -> bool:
+    """Whether another thread computed a part of it."""
+    before = compiled_module().parts_run_by_pool()
+    compute()
+    return compiled_module().parts_run_by_pool() > before
+
+
+def becomes_shared(calls: list[Callable[[], object]]) -> bool:
+    """Whether one is in time: the other thread may come too late for its part, where others have the cores."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        if any(is_shared(compute) for compute in calls):
+            return True
+    return False
 
 
 def test_calls_of_some_size_are_shared_with_threads_that_are_awake() -> None:
     """In the midst of a step. Those that sleep are not woken for them."""
-    module = compiled_module()
     candidate = next(c for c in KERNELS if c.name == f"sigmoid_f32_{BEST}")
     large, small = np.ones(1 << 21, np.float32), np.ones(1 << 17, np.float32)
-    with kernel_threads(2, to_wake=module.least_bytes_to_wake()):
-        for _ in range(5000):  # where other processes have the cores, few are
-            call(candidate.function, [large], [np.empty_like(large)], {})
-            before = module.parts_run_by_pool()
-            call(candidate.function, [small], [np.empty_like(small)], {})
-            if module.parts_run_by_pool() > before:
-                break
-        else:
-            pytest.fail("no call was shared")
+
+    def compute(x: np.ndarray) -> None:
+        call(candidate.function, [x], [np.empty_like(x)], {})
+
+    def small_behind_large() -> bool:
+        compute(large)
+        return is_shared(lambda: compute(small))
+
+    with kernel_threads(2, to_wake=compiled_module().least_bytes_to_wake()):
+        until = time.monotonic() + 20
+        while not small_behind_large():
+            assert time.monotonic() < until, "no call was shared"
         shared = 0
         for _ in range(20):
             time.sleep(0.01)  # by then it sleeps, unless the machine has kept it from that
-            before = module.parts_run_by_pool()
-            call(candidate.function, [small], [np.empty_like(small)], {})
-            shared += module.parts_run_by_pool() > before
+            shared += is_shared(lambda: compute(small))
         assert shared < 20
 
 
