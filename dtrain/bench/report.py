@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dtrain.base.errors import expected
+from dtrain.base.turns import Samples
 from dtrain.events import BenchmarkResult, emit
 from dtrain.kernels.measured import machine
 
@@ -49,6 +50,15 @@ def _fault(path: Path) -> str:
     except (OSError, ValueError) as error:
         return (error.strerror if isinstance(error, OSError) else "") or str(error)
     return ""
+
+
+def milliseconds(samples: Samples) -> Row:
+    """The fields of a row that say how long a contestant took."""
+    return {
+        "median_ms": samples.median * 1e3,
+        "min_ms": samples.least * 1e3,
+        "max_ms": samples.greatest * 1e3,
+    }
 
 
 def record(benchmark: str, args: argparse.Namespace, rows: Sequence[Row], **facts: Any) -> dict[str, Any]:

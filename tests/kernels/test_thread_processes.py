@@ -17,8 +17,9 @@ pytestmark = pytest.mark.skipif(compiled_module() is None, reason="the compiled 
 KEEPS_ITS_OWN = "BLAS keeps its own threads"
 
 
-def in_a_process(code: str, threads: int = 3) -> str:
-    env = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+def in_a_process(code: str) -> str:
+    """What it prints, on three threads."""
+    env = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "3")}
     done = subprocess.run([sys.executable, "-c", code], env=env, timeout=60, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     if done.stdout.startswith(KEEPS_ITS_OWN):
@@ -48,6 +49,13 @@ def compute_shared():
         if module.parts_run_by_pool() > before:
             return result
     raise AssertionError("nothing was shared")
+
+def is_right_in_a_child(check):
+    warnings.simplefilter("ignore")  # that a process with threads forks
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if check() else 1)
+    return os.waitpid(child, 0)[1] == 0
 """
 
 
@@ -61,24 +69,19 @@ def test_the_number_is_that_of_the_environment_and_of_set_num_threads() -> None:
 
 
 def test_a_process_that_was_forked_has_threads_of_its_own() -> None:
-    code = (
+    in_a_process(
         COMPUTE
         + """
 wanted = compute_shared()
-warnings.simplefilter("ignore")
-child = os.fork()
-if child == 0:
-    os._exit(0 if compute_shared() == wanted else 1)
+assert is_right_in_a_child(lambda: compute_shared() == wanted)
 assert compute_shared() == wanted
-assert os.waitpid(child, 0)[1] == 0
 """
     )
-    in_a_process(code)
 
 
 def test_threads_of_the_pool_take_no_signals() -> None:
     """Python's handlers run on its main thread, which a signal to the process has to interrupt."""
-    code = (
+    assert in_a_process(
         COMPUTE
         + """
 import signal
@@ -93,8 +96,7 @@ for task in mine:
     assert not blocked >> (signal.SIGSEGV - 1) & 1
 print(len(mine))
 """
-    )
-    assert in_a_process(code).split() == ["2"]
+    ).split() == ["2"]
 
 
 MULTIPLY = (
@@ -110,13 +112,18 @@ rng = np.random.default_rng(0)
 a, b = rng.standard_normal((2, 700, 700))
 def multiply():
     return a @ b
+
+def on_four_threads(work):
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
 """
 )
 
 
 def test_blas_computes_on_our_threads() -> None:
     """It has none of its own that run, and its results are the same."""
-    code = (
+    in_a_process(
         MULTIPLY
         + """
 import time
@@ -136,12 +143,11 @@ multiply()
 assert module.parts_run_by_pool() > before
 """
     )
-    in_a_process(code)
 
 
 def test_products_of_several_threads_of_python_wait_for_each_other() -> None:
     """Jobs of one product wait for each other's pieces in one set of buffers; beside them kernels compute."""
-    code = (
+    in_a_process(
         MULTIPLY
         + """
 wanted, sigmoid = multiply(), compute()
@@ -150,18 +156,15 @@ def work(number):
     for _ in range(20):
         if number % 2 and compute() != sigmoid or not np.allclose(multiply(), wanted, rtol=1e-12, atol=1e-10):
             wrong.append(number)
-threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
+on_four_threads(work)
 assert not wrong
 """
     )
-    in_a_process(code)
 
 
 def test_factorizations_of_blas_run_beside_products() -> None:
     """They are computed by threads of BLAS's own, and must not take the places of ours."""
-    code = (
+    in_a_process(
         MULTIPLY
         + """
 wanted, solved = multiply(), np.linalg.solve(a, b)
@@ -171,59 +174,47 @@ def work(number):
         got = np.linalg.solve(a, b) if number % 2 else multiply()
         if not np.allclose(got, solved if number % 2 else wanted, rtol=1e-6, atol=1e-6):
             wrong.append(number)
-threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
+on_four_threads(work)
 assert not wrong
 """
     )
-    in_a_process(code)
 
 
 def test_a_fork_during_a_call_waits_for_it() -> None:
     """A product of BLAS is another matter: a lock of its own is held for ever in a child that is forked meanwhile."""
-    code = (
+    in_a_process(
         COMPUTE
         + """
 import threading
 wanted = compute_shared()
-warnings.simplefilter("ignore")
 ends = False
 def work():
     while not ends: assert compute() == wanted
 thread = threading.Thread(target=work)
 thread.start()
 for _ in range(20):
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if compute_shared() == wanted else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    assert is_right_in_a_child(lambda: compute_shared() == wanted)
 ends = True
 thread.join()
 """
     )
-    in_a_process(code)
 
 
 def test_blas_has_threads_in_a_process_that_was_forked() -> None:
-    code = (
+    in_a_process(
         MULTIPLY
         + """
 wanted = multiply()
-warnings.simplefilter("ignore")
-child = os.fork()
-if child == 0:
+def multiplies_on_threads():
     before = module.parts_run_by_pool()
-    right = np.array_equal(multiply(), wanted) and module.parts_run_by_pool() > before
-    os._exit(0 if right else 1)
-assert os.waitpid(child, 0)[1] == 0
+    return np.array_equal(multiply(), wanted) and module.parts_run_by_pool() > before
+assert is_right_in_a_child(multiplies_on_threads)
 """
     )
-    in_a_process(code)
 
 
 def test_all_threads_round_as_their_caller_does() -> None:
-    code = (
+    in_a_process(
         COMPUTE
         + """
 import ctypes
@@ -235,7 +226,6 @@ module.set_num_threads(1)
 assert upward == compute() != to_nearest
 """
     )
-    in_a_process(code)
 
 
 def test_a_call_that_is_not_worth_it_starts_no_thread() -> None:

@@ -17,7 +17,7 @@ from dtrain.base.device import Device
 from dtrain.base.turns import Samples, repeated, take_turns
 from dtrain.bench.fix_threads import fix_threads
 from dtrain.bench.peer import pytorch
-from dtrain.bench.report import record, write
+from dtrain.bench.report import milliseconds, record, write
 from dtrain.bench.training.torch_workloads import build_torch
 from dtrain.bench.training.workloads import WORKLOADS, training_step
 from dtrain.capture.trace import trace
@@ -99,9 +99,7 @@ def _report(args: argparse.Namespace, measured: dict[str, Samples]) -> dict[str,
         rows.append(
             {
                 "contestant": name,
-                "median_ms": samples.median * 1e3,
-                "min_ms": samples.least * 1e3,
-                "max_ms": samples.greatest * 1e3,
+                **milliseconds(samples),
                 "ratio_to_pytorch": ratio.median,
                 "ratio_min": ratio.least,
                 "ratio_max": ratio.greatest,

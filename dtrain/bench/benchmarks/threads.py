@@ -15,7 +15,7 @@ from dtrain.base.errors import expected
 from dtrain.base.library_threads import num_threads, set_num_threads
 from dtrain.base.turns import Samples, repeated, take_turns
 from dtrain.bench.fix_threads import fix_threads
-from dtrain.bench.report import record, write
+from dtrain.bench.report import milliseconds, record, write
 from dtrain.bench.training.workloads import WORKLOADS, training_step
 from dtrain.capture.trace import trace
 
@@ -86,9 +86,7 @@ def _report(args: argparse.Namespace, measured: dict[str, Samples]) -> dict[str,
         rows.append(
             {
                 "threads": int(count),
-                "median_ms": samples.median * 1e3,
-                "min_ms": samples.least * 1e3,
-                "max_ms": samples.greatest * 1e3,
+                **milliseconds(samples),
                 "speed": ratio.median,
                 "speed_min": ratio.least,
                 "speed_max": ratio.greatest,
