@@ -11,15 +11,20 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.bytecode import share_bytecode
-from tests.helpers.lanes import LANES, claimed, in_turn, lane_of, lanes_of_process
+from tests.helpers.lanes import LANES, claimed, in_turn, lane_of
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--lane", choices=LANES, help="only the files of this lane: tests/helpers/lanes.py")
-    parser.addoption("--claims", type=Path, help="a folder where lanes that share files claim them")
+    parser.addoption(
+        "--lane",
+        action="append",
+        choices=LANES,
+        help="only the files of this lane, then of a further one: tests/helpers/lanes.py",
+    )
+    parser.addoption("--claims", type=Path, help="a folder where processes that share lanes claim files")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,10 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Files of other lanes are not even read."""
-    lane = config.getoption("lane")
-    if lane is None or not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
+    lanes = config.getoption("lane")
+    if lanes is None or not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
         return None
-    return None if lane_of(collection_path) in lanes_of_process(lane, config.getoption("claims") is not None) else True
+    return None if lane_of(collection_path) in lanes else True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,10 +46,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     The long fault tests run where somebody asks for them by their marker, `-m faults`.
     """
-    lane = config.getoption("lane")
-    if lane is not None:
-        lanes = lanes_of_process(lane, config.getoption("claims") is not None)
-        items[:] = in_turn([item for item in items if lane_of(item.path) in lanes], lane)
+    lanes = config.getoption("lane")
+    if lanes is not None:
+        items[:] = in_turn(items, lanes)
     if "faults" in config.option.markexpr:
         return
     long = [item for item in items if item.get_closest_marker("faults")]

@@ -1,4 +1,4 @@
-"""What the lanes of `make test` print together, and that no file is in a lane where it harms others."""
+"""What the processes of `make test` print together, and that no file is in a lane where it harms others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_counts_are_those_of_the_last_line() -> None:
     assert in_words(counts_of(output)) == "2 failed, 2 error, 21 passed, 3 skipped, 4 deselected, 1 warning"
 
 
-def test_a_lane_that_died_has_no_counts() -> None:
+def test_a_process_that_died_has_no_counts() -> None:
     assert in_words(counts_of("tests/a.py ...\nSegmentation fault")) == in_words(counts_of("")) == "no tests"
 
 
@@ -37,7 +37,7 @@ def test_failures_and_errors_are_found_in_the_summary() -> None:
     ("codes", "whole"),
     [([0, 0, 5], 0), ([5, 5, 5], 5), ([0, 1, 0], 1), ([1, 3, 0], 3), ([0, -11, 0], -11), ([0, 5, 2], 2)],
 )
-def test_a_lane_that_did_not_end_well_is_the_end_of_the_whole(codes: list[int], whole: int) -> None:
+def test_a_process_that_did_not_end_well_is_the_end_of_the_whole(codes: list[int], whole: int) -> None:
     assert code_of_all(codes) == whole
 
 
@@ -77,8 +77,8 @@ def items(tmp_path: Path) -> list[Item]:
     return [Item(tmp_path / f"test_{letter}.py", letter + number) for letter in "abcde" for number in "12"]
 
 
-def test_a_lane_helps_when_it_is_through(items: list[Item]) -> None:
-    assert [item.name for item in in_turn(items, "beside")] == [
+def test_a_process_helps_when_it_is_through(items: list[Item]) -> None:
+    assert [item.name for item in in_turn(items, ("beside", "ranks"))] == [
         "c1",
         "c2",
         "e1",
@@ -92,33 +92,36 @@ def test_a_lane_helps_when_it_is_through(items: list[Item]) -> None:
     ]
 
 
-def test_two_lanes_run_each_file_once_and_whole(items: list[Item], tmp_path: Path) -> None:
-    helper = claimed(in_turn(items, "beside"), tmp_path)
-    ranks = claimed([item for item in items if lane_of(item.path) == "ranks"], tmp_path)
+def test_processes_that_share_a_lane_run_each_file_once_and_whole(items: list[Item], tmp_path: Path) -> None:
+    helper = claimed(in_turn(items, ("beside", "ranks")), tmp_path)
+    ranks = claimed(in_turn(items, ("ranks",)), tmp_path)
     seen = [next(ranks).name, *(next(helper).name for _ in range(5)), next(ranks).name]
     assert seen == ["a1", "c1", "c2", "e1", "e2", "d1", "a2"]
     assert [item.name for item in ranks] == ["b1", "b2"]
     assert [item.name for item in helper] == ["d2"]
 
 
-def test_the_last_line_has_the_counts_of_all_lanes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_last_line_has_the_counts_of_all_processes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "test_both.py"
-    file.write_text("def test_holds():\n    pass\n\ndef test_fails():\n    assert False\n")
-    assert main([f"--rootdir={tmp_path}", f"--confcutdir={tmp_path}", "-p", "tests.conftest", str(file)]) == 1
+    mark = "import pytest\npytestmark = pytest.mark.alone\n"
+    file.write_text(mark + "def test_holds():\n    pass\n\ndef test_fails():\n    assert False\n")
+    options = [f"--rootdir={tmp_path}", f"--confcutdir={tmp_path}", "-p", "tests.conftest", "-p", "no:warnings"]
+    assert main([*options, str(file)]) == 1
     lines = capfd.readouterr().out.strip().splitlines()
     assert re.fullmatch(r"1 failed, 1 passed in [\d.]+s \(0:\d\d\)", lines[-1]), lines[-1]
-    by_lane = [
-        "beside: 1 failed, 1 passed; exit code 1",
+    by_process = [
+        "beside: no tests; exit code 5",
         "ranks: no tests; exit code 5",
-        "alone: no tests; exit code 5",
+        "ranks, too: no tests; exit code 5",
+        "alone: 1 failed, 1 passed; exit code 1",
     ]
-    assert lines[-4:-1] == by_lane
-    assert lines[-5].startswith("FAILED ") and "test_fails" in lines[-5]
+    assert lines[-5:-1] == by_process
+    assert lines[-6].startswith("FAILED ") and "test_fails" in lines[-6]
 
 
 def test_the_folder_of_claims_is_not_taken_for_tests(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--ignore-glob=*/test_*"]) == 5
-    assert capfd.readouterr().out.count("no tests; exit code 5") == 3
+    assert capfd.readouterr().out.count("no tests; exit code 5") == 4
 
 
 def test_processes_of_tests_share_bytecode(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""The whole suite as `make test` runs it: two processes beside each other, then alone what measures time.
+"""The whole suite as `make test` runs it: three processes beside each other, then alone what measures time.
 
     python tests/whole.py [arguments of pytest]
 
-Ends with every failure, the counts of each lane and of all lanes together; tests/helpers/lanes.py says who is where.
+Ends with every failure, the counts of each process and of all together; tests/helpers/lanes.py says who is where.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ from helpers.bytecode import share_bytecode
 ROOT = Path(__file__).parents[1]
 SELECTION = "not cluster and not dry_run and not peers and not wheel and not emulation and not many"
 NOTHING_COLLECTED = 5
+# What runs beside each other, and the lanes of each process. Two start ranks: these mostly wait for each other, and with
+# one such process the two cores were a third idle.
+PROCESSES = (
+    {"beside": ("beside", "ranks"), "ranks": ("ranks",), "ranks, too": ("ranks",)},
+    {"alone": ("alone",)},
+)
 _COUNT = re.compile(r"(\d+) (failed|passed|skipped|deselected|xfailed|xpassed|warnings?|errors?)\b")
 
 
@@ -46,18 +52,20 @@ def in_words(counts: Counter[str]) -> str:
 
 
 def code_of_all(codes: Sequence[int]) -> int:
-    """The exit code of the whole, from those of the lanes; one that a signal has ended (below 0) is no good end."""
+    """The exit code of the whole, from those of the processes; one that a signal has ended (below 0) is no good end."""
     wrong = [code for code in codes if code not in (0, NOTHING_COLLECTED)]
     return max(wrong, default=0 if 0 in codes else NOTHING_COLLECTED)
 
 
-class Lane:
-    """pytest over the files of one lane, and of another that it shares; its output is in a file until it is shown."""
+class Process:
+    """pytest over what it claims of the files of some lanes; its output is in a file until it is shown."""
 
-    def __init__(self, name: str, folder: Path, arguments: list[str], env: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, lanes: Sequence[str], folder: Path, arguments: list[str], env: Mapping[str, str]
+    ) -> None:
         self.name = name
         self.path = folder / name
-        command = [sys.executable, "-m", "pytest", "-m", SELECTION, "--lane", name]
+        command = [sys.executable, "-m", "pytest", "-m", SELECTION, *(f"--lane={lane}" for lane in lanes)]
         claims = folder / "claims"
         claims.mkdir(exist_ok=True)
         # With `=`: pytest looks for folders among the arguments before it knows what the option is.
@@ -82,13 +90,14 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         env = dict(os.environ)
         share_bytecode(env, Path(folder) / "bytecode")
-        for together in (("beside", "ranks"), ("alone",)):
-            for lane in [Lane(name, Path(folder), arguments, env) for name in together]:
-                print(f"\n=== lane {lane.name}", flush=True)
-                outputs[lane.name] = lane.end()
-                codes[lane.name] = lane.process.returncode
+        for together in PROCESSES:
+            started = [Process(name, lanes, Path(folder), arguments, env) for name, lanes in together.items()]
+            for process in started:
+                print(f"\n=== {process.name}", flush=True)
+                outputs[process.name] = process.end()
+                codes[process.name] = process.process.returncode
     seconds = time.monotonic() - began
-    print("\n=== all lanes")
+    print("\n=== all")
     for output in outputs.values():
         print(*(f"{line}\n" for line in failures_in(output)), sep="", end="")
     total: Counter[str] = Counter()

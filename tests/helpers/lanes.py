@@ -4,14 +4,15 @@
     ranks   start ranks, beside the first lane; a slower answer is no other answer
     alone   measure time, or hold an end within seconds: nothing runs beside them
 
-A file is in one lane as a whole and says so by its words, so that a process reads what is in its own lane only. When
-`beside` is through it helps with `ranks`, from the end: the two claim files of that lane in a folder that both know.
+A file is in one lane as a whole and says so by its words, so that a process reads what is in its own lanes only. A
+process that is through with its lane helps with another, from the end: processes that share a lane claim its files in a
+folder that all know.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -32,11 +33,6 @@ def lane_of(path: Path) -> str:
     return "ranks" if _RANKS.search(text) or starts_jobs else "beside"
 
 
-def lanes_of_process(lane: str, is_shared: bool) -> tuple[str, ...]:
-    """The lanes that a process for `lane` reads: two of them where files of `ranks` are claimed."""
-    return (lane, "ranks") if is_shared and lane == "beside" else (lane,)
-
-
 class HasPath(Protocol):
     path: Path
 
@@ -44,22 +40,23 @@ class HasPath(Protocol):
 Item = TypeVar("Item", bound=HasPath)
 
 
-def in_turn(items: Iterable[Item], lane: str) -> list[Item]:
-    """Items of the own lane as they come, those of another behind them, the last file first."""
-    own: list[Item] = []
-    others: dict[Path, list[Item]] = {}
+def in_turn(items: Iterable[Item], lanes: Sequence[str]) -> list[Item]:
+    """The items of `lanes`: those of the first as they come, then those of each other one, its last file first."""
+    of_lane: dict[str, dict[Path, list[Item]]] = {lane: {} for lane in lanes}
     for item in items:
-        (own if lane_of(item.path) == lane else others.setdefault(item.path, [])).append(item)
-    return [*own, *(item for path in reversed(others) for item in others[path])]
+        if (files := of_lane.get(lane_of(item.path))) is not None:
+            files.setdefault(item.path, []).append(item)
+    own, *others = (list(files.values()) for files in of_lane.values())
+    return [item for files in (own, *map(reversed, others)) for items_of_file in files for item in items_of_file]
 
 
 def claimed(items: Iterable[Item], folder: Path) -> Iterator[Item]:
-    """The items of files that nobody has claimed in `folder`; one of `ranks` is claimed as its first is asked for."""
+    """The items of files that nobody has claimed in `folder`; a file is claimed as its first item is asked for."""
     is_mine: dict[Path, bool] = {}
     for item in items:
         path = item.path
         if path not in is_mine:
-            is_mine[path] = lane_of(path) != "ranks" or _claim(folder / str(path).replace("/", "|"))
+            is_mine[path] = _claim(folder / str(path).replace("/", "|"))
         if is_mine[path]:
             yield item
 
