@@ -15,6 +15,8 @@ from dtrain.kernels.convolution_cost import im2col_cost
 from dtrain.kernels.cpu_convolution import workspace_nbytes
 from dtrain.kernels.depthwise import depthwise_cost, depthwise_units, depthwise_work, one_channel_a_group
 from dtrain.kernels.depthwise import workspace_nbytes as plane_nbytes
+from dtrain.kernels.depthwise_blocks import blocks_cost, blocks_units, blocks_work, one_output_a_channel
+from dtrain.kernels.depthwise_blocks import workspace_nbytes as blocks_nbytes
 from dtrain.kernels.direct import direct_cost, direct_units, direct_work
 from dtrain.kernels.direct import workspace_nbytes as direct_nbytes
 from dtrain.kernels.formula.table import KERNELS
@@ -54,6 +56,13 @@ compiled(
     asks=(one_channel_a_group, some_elements),
     cost=depthwise_cost,
     workspace=for_each_part(plane_nbytes, depthwise_work, depthwise_units),
+)
+compiled(
+    *_CONVOLUTIONS,
+    by="depthwise_blocks",
+    asks=(one_output_a_channel, some_elements),
+    cost=blocks_cost,
+    workspace=for_each_part(blocks_nbytes, blocks_work, blocks_units),
 )
 compiled(
     *_CONVOLUTIONS,

@@ -1,7 +1,9 @@
-"""Depthwise convolution on plain images: every way that a plane lies in its zeros; borders belong to nobody."""
+"""Depthwise convolution on plain images, plane by plane and by blocks of channels: every way that a plane lies in its
+zeros; borders belong to nobody."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,13 @@ SHAPES = {
     "more padding than kernel": ((1, 2, 4, 5), (1, 3, 3), (1, 1), (4, 5), (1, 1)),
     "several outputs an input": ((2, 3, 8, 9), (3, 3, 3), (1, 1), (1, 1), (1, 1)),
     "several outputs, stride 2": ((2, 2, 9, 8), (2, 5, 3), (2, 2), (2, 1), (1, 1)),
+    "a block of channels": ((2, 16, 4, 4), (1, 3, 3), (1, 1), (1, 1), (1, 1)),
+    "blocks and a rest": ((3, 37, 2, 2), (1, 3, 3), (1, 1), (1, 1), (1, 1)),
+    "blocks, 5×5": ((2, 17, 7, 6), (1, 5, 5), (1, 1), (2, 2), (1, 1)),
+    "blocks, stride 2": ((2, 33, 7, 8), (1, 3, 3), (2, 2), (1, 1), (1, 1)),
+    "blocks, 5×5, stride 2": ((1, 18, 9, 14), (1, 5, 5), (2, 2), (2, 2), (1, 1)),
+    "one pixel": ((2, 20, 1, 1), (1, 3, 3), (1, 1), (1, 1), (1, 1)),
+    "less padding than the kernel reaches": ((1, 16, 6, 9), (1, 3, 3), (1, 1), (0, 0), (1, 1)),
 }
 
 
@@ -49,8 +58,18 @@ def dtype_of(kernel: Candidate) -> DType:
     return float32 if "_f32_" in kernel.name else float64
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
-@pytest.mark.parametrize("name", SHAPES)
+def takes(kernel: Candidate, name: str) -> bool:
+    return "_blocks_" not in kernel.name or SHAPES[name][1][0] == 1  # of outputs a channel
+
+
+def cases(names: Iterable[str]) -> list[Any]:
+    """Of each kernel, what it takes."""
+    return [
+        pytest.param(kernel, name, id=f"{name}-{kernel.name}") for name in names for kernel in KERNELS if takes(kernel, name)
+    ]
+
+
+@pytest.mark.parametrize(("kernel", "name"), cases(SHAPES))
 def test_against_the_reference(kernel: Candidate, name: str) -> None:
     dtype = dtype_of(kernel)
     call, accuracy = convolution(name, dtype), 1e-5 if dtype is float32 else 1e-13
@@ -58,8 +77,7 @@ def test_against_the_reference(kernel: Candidate, name: str) -> None:
     np.testing.assert_allclose(call.compute(kernel, dtype), wanted, rtol=accuracy, atol=accuracy)
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
-@pytest.mark.parametrize("name", [name for name in SHAPES if name != "more padding than kernel"])
+@pytest.mark.parametrize(("kernel", "name"), cases(name for name in SHAPES if name != "more padding than kernel"))
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_what_is_not_finite_reaches_who_sees_it(kernel: Candidate, name: str) -> None:
     """Also where vectors stick out beyond a row."""

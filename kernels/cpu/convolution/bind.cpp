@@ -1,4 +1,5 @@
 #include "convolution/convolution.h"
+#include "convolution/depthwise_blocks_shape.h"
 #include "convolution/direct_shape.h"
 #include "binding/share.h"
 #include "binding/table.h"
@@ -120,6 +121,50 @@ auto bind_conv2d_backward_weights_depthwise(Call& call, conv2d_backward_weights_
   const ConvolutionShape shape = read_depthwise(call, x.shape, dweights.shape, dy.shape);
   return depthwise_call(kernel, dy.data, x.data, dweights.data, shape,
                         take_workspaces<T>(call, shape, plane_of_x(shape)));
+}
+
+// The call of a kernel by blocks of channels on the data of its arrays; `placed` and `other` are pixels of the image that
+// stands in `plane`, and of the other.
+template <typename T, typename Kernel>
+auto blocks_call(Call& call, Kernel* kernel, const T* first, const T* second, T* out, const ConvolutionShape& s,
+                 const BlockPlane& plane, std::int64_t placed, std::int64_t other, bool is_of_weights) {
+  call.expect(s.out_channels == s.channels, "one output a channel");
+  const std::int64_t taps = s.kernel_height * s.kernel_width, blocks = (s.channels + 15) / 16;
+  const auto workspaces = call.workspaces<T>(BlockPieces(plane, placed, other, taps, sizeof(T)).total());
+  const std::int64_t outputs = s.batch * s.channels * s.out_height * s.out_width;
+  const std::int64_t bytes = outputs * static_cast<std::int64_t>(sizeof(T)), units = is_of_weights ? blocks : blocks * s.batch;
+  return [=] {
+    ReleaseGil unlocked(bytes);
+    const auto run = [&](Range part, std::int64_t number) { kernel(first, second, out, s, part, workspaces.of(number)); };
+    share(units, bytes, run, workspaces.count);
+  };
+}
+
+template <typename T>
+auto bind_conv2d_depthwise_blocks(Call& call, conv2d_depthwise_blocks_fn<T>* kernel) {
+  const auto x = call.input<T>(0, 4), weights = call.input<T>(1, 4);
+  const auto y = call.output<T>(0, 4);
+  const ConvolutionShape s = read_depthwise(call, x.shape, weights.shape, y.shape);
+  return blocks_call<T>(call, kernel, x.data, weights.data, y.data, s, block_plane_of_x(s), s.height * s.width,
+                        s.out_height * s.out_width, false);
+}
+
+template <typename T>
+auto bind_conv2d_backward_data_depthwise_blocks(Call& call, conv2d_backward_data_depthwise_blocks_fn<T>* kernel) {
+  const auto dy = call.input<T>(0, 4), weights = call.input<T>(1, 4);
+  const auto dx = call.output<T>(0, 4);
+  const ConvolutionShape s = read_depthwise(call, dx.shape, weights.shape, dy.shape);
+  return blocks_call<T>(call, kernel, dy.data, weights.data, dx.data, s, block_plane_of_dy(s), s.out_height * s.out_width,
+                        s.height * s.width, false);
+}
+
+template <typename T>
+auto bind_conv2d_backward_weights_depthwise_blocks(Call& call, conv2d_backward_weights_depthwise_blocks_fn<T>* kernel) {
+  const auto dy = call.input<T>(0, 4), x = call.input<T>(1, 4);
+  const auto dweights = call.output<T>(0, 4);
+  const ConvolutionShape s = read_depthwise(call, x.shape, dweights.shape, dy.shape);
+  return blocks_call<T>(call, kernel, dy.data, x.data, dweights.data, s, block_plane_of_x(s), s.height * s.width,
+                        s.out_height * s.out_width, true);
 }
 
 struct DirectCall {

@@ -1,4 +1,5 @@
 #include "convolution/depthwise.h"
+#include "convolution/depthwise_blocks.h"
 #include "convolution/direct.h"
 #include "convolution/direct_weights.h"
 #include "convolution/generic.h"

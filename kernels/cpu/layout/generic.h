@@ -6,11 +6,11 @@
 namespace dtrain {
 namespace {
 
-// to[c][r] = from[r][c] of `rows` × `columns` numbers. Rows of `to` are filled with zeros up to `filled` ≥
+// row_at(c)[r] = from[r][c] of `rows` × `columns` numbers. Rows that are written are filled with zeros up to `filled` ≥
 // `rows` numbers.
-template <typename V>
-void transpose(const typename V::Element* from, std::int64_t from_apart, std::int64_t rows, std::int64_t columns,
-               typename V::Element* to, std::int64_t to_apart, std::int64_t filled) {
+template <typename V, typename RowAt>
+void transpose_to(const typename V::Element* from, std::int64_t from_apart, std::int64_t rows, std::int64_t columns,
+                  const RowAt& row_at, std::int64_t filled) {
   for (std::int64_t r = 0; r < filled; r += V::width) {
     const std::int64_t height = rows - r < V::width ? rows - r : V::width;
     const bool is_full = filled - r >= V::width;
@@ -30,14 +30,21 @@ void transpose(const typename V::Element* from, std::int64_t from_apart, std::in
       V::transpose(square);
       if (is_full && width == V::width) {
 #pragma GCC unroll 16
-        for (int i = 0; i < V::width; ++i) square[i].store(to + (c + i) * to_apart + r);
+        for (int i = 0; i < V::width; ++i) square[i].store(row_at(c + i) + r);
       } else if (is_full) {
-        for (int i = 0; i < width; ++i) square[i].store(to + (c + i) * to_apart + r);
+        for (int i = 0; i < width; ++i) square[i].store(row_at(c + i) + r);
       } else {
-        for (int i = 0; i < width; ++i) square[i].store_partial(to + (c + i) * to_apart + r, static_cast<int>(filled - r));
+        for (int i = 0; i < width; ++i) square[i].store_partial(row_at(c + i) + r, static_cast<int>(filled - r));
       }
     }
   }
+}
+
+// to[c][r] = from[r][c]: the same with rows `to_apart`.
+template <typename V>
+void transpose(const typename V::Element* from, std::int64_t from_apart, std::int64_t rows, std::int64_t columns,
+               typename V::Element* to, std::int64_t to_apart, std::int64_t filled) {
+  transpose_to<V>(from, from_apart, rows, columns, [=](std::int64_t column) { return to + column * to_apart; }, filled);
 }
 
 // `pixels` of `channels` rows that lie `apart` into lanes of a block, zeros in the missing ones.
