@@ -52,7 +52,8 @@ def depthwise_cost(isa: str) -> Callable[[Problem], float]:
 
     With a stride columns are dealt out or spread one by one. Gradients lay planes anew for each output channel.
     """
-    vector = min(INSTRUCTION_SETS[isa].vector_bytes, _VECTOR_BYTES)
+    whole = INSTRUCTION_SETS[isa].vector_bytes
+    vector = min(whole, _VECTOR_BYTES)
 
     def cost(problem: Problem) -> float:
         attrs, itemsize = problem.attrs, problem.inputs[0].dtype.itemsize
@@ -61,7 +62,7 @@ def depthwise_cost(isa: str) -> Callable[[Problem], float]:
         if problem.op == "conv2d_backward_weights":
             first, second = problem.inputs[1].shape, first
         planes = first[0] * weights[0]
-        rows = planes * second[2] * -(-second[3] * itemsize // vector)
+        rows = planes * second[2] * -(-second[3] * itemsize // whole) * whole // vector
         moved = (first[0] * first[1] if problem.op == "conv2d" else planes) * prod(first[2:])
         if attrs["stride"][1] == 1:
             each = 2 * itemsize / vector

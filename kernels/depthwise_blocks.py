@@ -10,6 +10,7 @@ from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.problem import Problem
 
 _BLOCK = 16
+_FIRST_CACHE = 1 << 15
 _VECTOR_BYTES = 32  # multiplied a cycle and port, also where AVX-512 has vectors of 64
 
 
@@ -61,7 +62,7 @@ def blocks_units(problem: Problem) -> int:
 
 
 def blocks_cost(isa: str) -> Callable[[Problem], float]:
-    """Outputs of whole blocks through all taps; both images, transposed."""
+    """Outputs of whole blocks through all taps; both images, transposed in squares. Large planes leave the first cache."""
     vector = min(INSTRUCTION_SETS[isa].vector_bytes, _VECTOR_BYTES)
 
     def cost(problem: Problem) -> float:
@@ -70,6 +71,8 @@ def blocks_cost(isa: str) -> Callable[[Problem], float]:
         plane, image, other = map(prod, _sides(problem))
         outputs = image if problem.op == "conv2d_backward_data" and problem.attrs["stride"] != (1, 1) else other
         vectors = _BLOCK * itemsize / vector
-        return blocks * vectors * (outputs * _taps(problem) + 8 * (image + other))
+        squares = -(-image // _BLOCK) + -(-other // _BLOCK)
+        is_near = (plane + other) * _BLOCK * itemsize <= _FIRST_CACHE
+        return blocks * vectors * (outputs * _taps(problem) + 8 * _BLOCK * squares) * (1 if is_near else 1.25)
 
     return cost

@@ -65,7 +65,10 @@ def takes(kernel: Candidate, name: str) -> bool:
 def cases(names: Iterable[str]) -> list[Any]:
     """Of each kernel, what it takes."""
     return [
-        pytest.param(kernel, name, id=f"{name}-{kernel.name}") for name in names for kernel in KERNELS if takes(kernel, name)
+        pytest.param(kernel, name, id=f"{name}-{kernel.name}")
+        for name in names
+        for kernel in KERNELS
+        if takes(kernel, name)
     ]
 
 
