@@ -56,13 +56,13 @@ def blocks_work(problem: Problem) -> int:
 
 
 def blocks_units(problem: Problem) -> int:
-    """What a call may be cut into: blocks of channels, and images; for the weights, which are sums over images, blocks."""
+    """What a call may be cut into: images of blocks of channels; blocks where it sums over images, for the weights."""
     blocks: int = -(-problem.attrs["groups"] // _BLOCK)
     return blocks if problem.op == "conv2d_backward_weights" else blocks * problem.inputs[0].shape[0]
 
 
 def blocks_cost(isa: str) -> Callable[[Problem], float]:
-    """Outputs of whole blocks through all taps; both images, transposed in squares. Large planes leave the first cache."""
+    """Outputs of whole blocks through all taps; both images, in squares. Large planes leave the first cache."""
     vector = min(INSTRUCTION_SETS[isa].vector_bytes, _VECTOR_BYTES)
 
     def cost(problem: Problem) -> float:

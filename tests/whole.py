@@ -22,8 +22,8 @@ from helpers.bytecode import share_bytecode
 ROOT = Path(__file__).parents[1]
 SELECTION = "not cluster and not dry_run and not peers and not wheel and not emulation and not many"
 NOTHING_COLLECTED = 5
-# What runs beside each other, and the lanes of each process. Two start ranks: these mostly wait for each other, and with
-# one such process the two cores were a third idle.
+# What runs beside each other, and the lanes of each process. Two start ranks: these mostly wait for each other, and
+# with one such process the two cores were a third idle.
 PROCESSES = (
     {"beside": ("beside", "ranks"), "ranks": ("ranks",), "ranks, too": ("ranks",)},
     {"alone": ("alone",)},
