@@ -73,6 +73,7 @@ def blocks_cost(isa: str) -> Callable[[Problem], float]:
         vectors = _BLOCK * itemsize / vector
         squares = -(-image // _BLOCK) + -(-other // _BLOCK)
         is_near = (plane + other) * _BLOCK * itemsize <= _FIRST_CACHE
-        return blocks * vectors * (outputs * _taps(problem) + 8 * _BLOCK * squares) * (1 if is_near else 1.25)
+        found: float = blocks * vectors * (outputs * _taps(problem) + 8 * _BLOCK * squares)
+        return found if is_near else 1.25 * found
 
     return cost
