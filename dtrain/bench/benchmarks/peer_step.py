@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 def _contestants(args: argparse.Namespace, device: Device) -> dict[str, Step]:
     pytorch("bench peer_step", args.threads)
     workload = WORKLOADS[args.model]
-    batch = workload.batch(args.batch_size, args.image_size or workload.default_image_size, seed=0)
+    batch = workload.batch(args.batch_size, args.image_size or workload.default_size, seed=0)
     images, labels = (tensor.to(device) for tensor in batch)
     eager = training_step(workload.build().to(device))
     traced = trace(training_step(workload.build().to(device)))
