@@ -18,7 +18,7 @@ from dtrain.base.turns import Samples, repeated, take_turns
 from dtrain.bench.fix_threads import fix_threads
 from dtrain.bench.peer import pytorch
 from dtrain.bench.report import milliseconds, record, write
-from dtrain.bench.training.torch_workloads import build_torch
+from dtrain.bench.training.torch_models import TORCH_MODELS, build_torch
 from dtrain.bench.training.workloads import WORKLOADS, training_step
 from dtrain.capture.trace import trace
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the benchmark."""
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--model", choices=("mlp", "resnet18"), default="mlp", help="what to train (mlp)")
+    parser.add_argument("--model", choices=tuple(TORCH_MODELS), default="mlp", help="what to train (mlp)")
     parser.add_argument("--batch-size", type=int, default=64, help="samples (64)")
     parser.add_argument("--image-size", type=int, default=None, help="pixels a side (64 for resnet18, 8 for mlp)")
     parser.add_argument("--turns", type=int, default=15, help="turns of each contestant (15)")
