@@ -1,7 +1,11 @@
-"""The models of `dtrain bench peer_step` in PyTorch compute what ours do."""
+"""The models of `dtrain bench peer_step` in PyTorch compute what ours do; and a run of the benchmark."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,3 +64,21 @@ def test_twins_drop_as_much(name: str) -> None:
         for model in (WORKLOADS[name].build(), build_torch(name))
     )
     assert ours == theirs
+
+
+@pytest.mark.slow
+def test_a_run_with_memory(tmp_path: Path) -> None:
+    """In a process of its own, since threads are fixed before anything is imported."""
+    written = tmp_path / "step.json"
+    command = [sys.executable, "-m", "dtrain.cli", "bench", "peer_step", "--model", "mobilenet_v2", "--batch-size", "2"]
+    command += ["--image-size", "32", "--memory", "--turns", "2", "--turn-seconds", "0.01", "-J", str(written)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(written.read_text())
+    names = ["dtrain traced", "dtrain eager", "PyTorch eager", "PyTorch channels-last"]
+    assert [row["contestant"] for row in found["rows"]] == names
+    assert all(line.startswith(name) for line, name in zip(done.stdout.splitlines()[2:], names))
+    assert (found["batch_size"], found["size"]) == (2, 32) and found["memory"].startswith("VmHWM")
+    for row in found["rows"]:
+        assert row["peak_mib"] > 20
+        assert row["speed_over_best_min"] <= row["speed_over_best"] <= row["speed_over_best_max"]
