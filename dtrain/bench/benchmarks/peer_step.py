@@ -149,4 +149,5 @@ def _print(report: Mapping[str, Any]) -> None:
         print(line + (f"{row['peak_mib']:>10.1f}" if "peak_mib" in row else ""))
     print("ratio: time over PyTorch eager's; speed: time of PyTorch's best over this one's")
     if "memory" in report:
-        print(f"peak: resident memory above that before model and batch were built ({report['memory']})")
+        print("peak: resident memory above that before model and batch were built, first step included")
+        print(f"      ({report['memory']})")
