@@ -19,7 +19,7 @@ from dtrain.runtime.memory_plan import plan_memory
 from dtrain.runtime.memory_report import fullest
 
 MEBI = 1 << 20
-IMAGE_SIZE = 32
+LARGEST_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print; returns the exit code."""
     print(
-        f"{'model':<14}{'nodes':>6}{'storages':>9}{'plan ms':>9}{'least':>8}  {'arena MiB':>10}{'/ alive':>9}", end=""
+        f"{'model':<18}{'nodes':>6}{'storages':>9}{'plan ms':>9}{'least':>8}  {'arena MiB':>10}{'/ alive':>9}", end=""
     )
     print(f"{'workspace':>10}{'unshared':>10}")
     rows = []
@@ -77,10 +77,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def bound_step(name: str, batch_size: int) -> Executor:
-    """One training step of this model on small images: its optimized graph, and the workspaces of its kernels."""
+    """One training step of this model on small samples: its optimized graph, and the workspaces of its kernels."""
     workload = WORKLOADS[name]
     traced = trace(training_step(workload.build()))
-    traced(*workload.batch(batch_size, min(IMAGE_SIZE, workload.default_image_size), seed=0))
+    traced(*workload.batch(batch_size, min(LARGEST_SIZE, workload.default_size), seed=0))
     return traced.compiled[0].executor
 
 
@@ -109,4 +109,4 @@ def _line(row: Row) -> str:
     times = f"{row.plan_ms:>9.1f}{row.least_ms:>8.1f}"
     tightness = row.arena_mib / row.alive_mib if row.alive_mib else 1.0
     sizes = f"{row.arena_mib:>10.2f}{tightness:>9.4f}{row.workspace_mib:>10.2f}{row.unshared_mib:>10.2f}"
-    return f"{row.model:<14}{row.nodes:>6}{row.storages:>9}{times}  {sizes}"
+    return f"{row.model:<18}{row.nodes:>6}{row.storages:>9}{times}  {sizes}"

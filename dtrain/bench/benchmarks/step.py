@@ -18,7 +18,7 @@ from dtrain.base.errors import expected
 from dtrain.base.turns import Samples, take_turns
 from dtrain.bench.measure import slowest, together
 from dtrain.bench.report import record, write
-from dtrain.bench.training.workloads import WORKLOADS
+from dtrain.bench.training.workloads import WORKLOADS, add_size_flags, size_of
 from dtrain.capture.trace import TracedFunction, trace
 from dtrain.collectives import exposed_time
 from dtrain.collectives.communicator.contract import Communicator
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", choices=sorted(WORKLOADS), default="resnet18", help="what to train (resnet18)")
     parser.add_argument("--batch-size", type=int, default=16, help="samples per rank (16)")
-    parser.add_argument("--image-size", type=int, default=None, help="pixels a side (64; 8 for the digits models)")
+    add_size_flags(parser)
     parser.add_argument("--steps", type=int, default=10, help="measured steps of each kind (10)")
     parser.add_argument("--warmup", type=int, default=2, help="steps before measuring (2)")
     parser.add_argument("--sync-bn", action="store_true", help="batch norm over all ranks")
@@ -68,10 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Raise `ValueError` for arguments that no step fits."""
-    for name, least in (("batch_size", 1), ("steps", 1), ("image_size", 1), ("warmup", 0), ("bucket_mb", 0)):
+    for name, least in (("batch_size", 1), ("steps", 1), ("warmup", 0), ("bucket_mb", 0)):
         value = getattr(args, name)
         if value is not None and not value >= least:
             raise ValueError(expected("bench step", f"--{name.replace('_', '-')} of at least {least}", str(value)))
+    size_of(args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -94,17 +95,16 @@ def _build(args: argparse.Namespace, world: Communicator) -> tuple[TracedFunctio
     plain = workload.build()
     model = data_parallel(convert_sync_batch_norm(plain) if args.sync_bn else plain, bucket_mb=args.bucket_mb)
     optimizer = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-    image_size = args.image_size or workload.default_image_size
 
-    def step(images: Tensor, labels: Tensor) -> Tensor:
+    def step(inputs: Tensor, labels: Tensor) -> Tensor:
         optimizer.zero_grad()
-        loss = cross_entropy(model(images), labels)
+        loss = cross_entropy(model(inputs), labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         return loss
 
-    return trace(overlap=args.overlap)(step), workload.batch(args.batch_size, image_size, seed=world.rank)
+    return trace(overlap=args.overlap)(step), workload.batch(args.batch_size, size_of(args), seed=world.rank)
 
 
 def _measure(

@@ -16,7 +16,7 @@ from dtrain.base.library_threads import num_threads, set_num_threads
 from dtrain.base.turns import Samples, repeated, take_turns
 from dtrain.bench.fix_threads import fix_threads
 from dtrain.bench.report import milliseconds, record, write
-from dtrain.bench.training.workloads import WORKLOADS, training_step
+from dtrain.bench.training.workloads import WORKLOADS, add_size_flags, size_of, training_step
 from dtrain.capture.trace import trace
 
 DESCRIPTION = """\
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", choices=WORKLOADS, default="resnet18", help="what to train (resnet18)")
     parser.add_argument("--batch-size", type=int, default=16, help="samples (16)")
-    parser.add_argument("--image-size", type=int, default=None, help="pixels a side (64; 8 for digits)")
+    add_size_flags(parser)
     parser.add_argument("--counts", type=_counts, default=None, help="threads, as 1,2,4 (1 and every usable core)")
     parser.add_argument("--turns", type=int, default=7, help="turns of each count (7)")
     parser.add_argument("--turn-seconds", type=float, default=0.5, help="least duration of one turn (0.5)")
@@ -45,6 +45,11 @@ def _counts(text: str) -> tuple[int, ...]:
     if min(numbers) < 1:
         raise argparse.ArgumentTypeError(expected("--counts", "whole numbers of at least 1", repr(text), "say 1,2,4"))
     return tuple(sorted({1, *numbers}))
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise `ValueError` for the size of another kind of sample."""
+    size_of(args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,10 +66,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _traced_step(args: argparse.Namespace) -> Callable[[], Any]:
     workload = WORKLOADS[args.model]
-    images, labels = workload.batch(args.batch_size, args.image_size or workload.default_image_size, seed=0)
+    inputs, labels = workload.batch(args.batch_size, size_of(args), seed=0)
     step = trace(training_step(workload.build()))
-    step(images, labels)
-    return lambda: step(images, labels)
+    step(inputs, labels)
+    return lambda: step(inputs, labels)
 
 
 def _on_threads(step: Callable[[], Any], count: int, turn_seconds: float) -> Callable[[], float]:
