@@ -139,5 +139,8 @@ def test_beside_pytorch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     found = json.loads(file.read_text())
     assert {row["peer"] for row in found["rows"]} <= {"PyTorch", "PyTorch channels-last"}
     for row in found["rows"]:
+        assert row["peer_ways"].count("PyTorch") == (2 if row["label"].startswith("average_pool") else 1)
         assert row["speed_to_peer"] == pytest.approx(row["peer_ms"] / row["median_ms"])
-    assert f"geometric mean {found['geometric_mean']:.2f}x PyTorch" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"geometric mean {found['geometric_mean']:.2f}x PyTorch" in printed
+    assert printed.count("; PyTorch ") == 3

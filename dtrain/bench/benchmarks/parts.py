@@ -118,7 +118,10 @@ def measure(part: Part, copy: Callable[[], Any], args: argparse.Namespace) -> di
         "gigaflops": part.flops / ours.median / 1e9,
         "kernels": kernels(steps, args),
     }
-    return row | (beside_peer(ours, measured) if measured else {})
+    if not measured:
+        return row
+    ways = ", ".join(f"{name} {samples.median * 1e6:.1f}" for name, samples in measured.items())
+    return row | beside_peer(ours, measured) | {"peer_ways": ways}
 
 
 def kernels(steps: Sequence[Step], args: argparse.Namespace) -> str:
@@ -131,11 +134,12 @@ def kernels(steps: Sequence[Step], args: argparse.Namespace) -> str:
 
 
 def lines(row: Mapping[str, Any]) -> str:
-    """One row of the table, and what runs for it."""
+    """One row of the table, and under it what runs for it and all ways of a peer that has several, in µs."""
     text = f"{row['label']:<38} {row['median_ms'] * 1e3:9.1f} µs {row['gigabytes_per_second']:6.1f} GB/s"
     text += f" {row['share_of_copy']:5.0%} of copy {'in ' + row['fits_in'] if row['fits_in'] else '':<5}"
     text += f" {row['gigaflops']:6.1f} GFLOP/s" if row["gigaflops"] else " " * 15
     if "peer" in row:
         text += f" {row['peer_ms'] * 1e3:9.1f} µs {row['peer']:<21}"
         text += f" {row['speed_to_peer']:5.2f}x [{row['ratio_min']:.2f}, {row['ratio_max']:.2f}]"
-    return f"{text.rstrip()}\n    {row['kernels']}"
+    ways = row.get("peer_ways", "")
+    return f"{text.rstrip()}\n    {row['kernels']}" + (f"; {ways}" if "," in ways else "")
