@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from dtrain.base.turns import Samples
-from dtrain.bench.benchmarks.convolution import DIRECTIONS, LAYERS, MORE_LAYERS, beside_peer
+from dtrain.bench.benchmarks.convolution import DIRECTIONS, LAYERS, MORE_LAYERS
 from dtrain.bench.command import bench
+from dtrain.bench.peer import beside_peer
 from dtrain.launcher.plan.spec import UsageError
 
 QUICK = ["--batch-size", "1", "--turns", "1", "--turn-seconds", "0"]

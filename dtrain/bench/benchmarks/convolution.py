@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import exp, log
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,9 @@ import numpy as np
 from dtrain.base.dtype import float32
 from dtrain.base.errors import expected
 from dtrain.base.tensor_type import tensor_type
-from dtrain.base.turns import Samples, repeated, take_turns
+from dtrain.base.turns import repeated, take_turns
 from dtrain.bench.fix_threads import fix_threads
-from dtrain.bench.peer import pytorch
+from dtrain.bench.peer import beside_peer, pytorch, speeds_to_peer
 from dtrain.bench.report import record, write
 from dtrain.kernels.choice import choose
 from dtrain.kernels.problem import Problem
@@ -137,12 +136,10 @@ def run(args: argparse.Namespace) -> int:
         for direction in args.direction or DIRECTIONS:
             rows.append(measure(name, layer, direction, args))
             print(line(rows[-1]), flush=True)
-    facts = {}
+    facts: dict[str, float] = {}
     if args.peer:
-        facts["geometric_mean"] = exp(sum(log(row["speed_to_peer"]) for row in rows) / len(rows))
-        print(
-            f"geometric mean {facts['geometric_mean']:.2f}x PyTorch, least {min(r['speed_to_peer'] for r in rows):.2f}x"
-        )
+        facts, text = speeds_to_peer(rows)
+        print(text)
     write(record("convolution", args, rows, **facts), args, label="label", figure="gigaflops")
     return 0
 
@@ -174,19 +171,6 @@ def measure(name: str, layer: Layer, direction: str, args: argparse.Namespace) -
         "gigaflops": layer.flops(args.batch_size) / ours.median / 1e9,
     }
     return row | (beside_peer(ours, measured) if measured else {})
-
-
-def beside_peer(ours: Samples, peers: Mapping[str, Samples]) -> dict[str, Any]:
-    """Against the better of the peer's ways."""
-    best = min(peers, key=lambda name: peers[name].median)
-    ratio = peers[best].ratio_to(ours)
-    return {
-        "peer": best,
-        "peer_ms": peers[best].median * 1e3,
-        "speed_to_peer": ratio.median,
-        "ratio_min": ratio.least,
-        "ratio_max": ratio.greatest,
-    }
 
 
 def torch_contestants(

@@ -1,0 +1,1 @@
+"""What training steps do besides convolutions, here and in PyTorch."""
