@@ -25,7 +25,7 @@ def dtype_of(candidate: Candidate) -> np.dtype:
 
 def is_exact(candidate: Candidate) -> bool:
     """Kernels that promise the bits of the reference, in any dtype."""
-    return candidate.op in ("rank_order_reduce", "relu_backward", "im2col")
+    return candidate.op in ("rank_order_reduce", "relu_backward", "im2col", "uniform", "dropout_mask")
 
 
 def outputs_for(case: Call, candidate: Candidate) -> list[np.ndarray]:

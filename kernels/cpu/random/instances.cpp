@@ -1,5 +1,4 @@
 #include "random/generic.h"
 
-#define DTRAIN_OVER(type) type
 #define DTRAIN_KERNELS "random/kernels.inc"
 #include "simd/instances.h"

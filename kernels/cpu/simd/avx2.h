@@ -1,4 +1,4 @@
-// Vec<float> of 8 and Vec<double> of 4 lanes: AVX2 with FMA. Include only in what is compiled for it.
+// Vec<float> of 8 lanes, Vec<double> and integers of 4: AVX2 with FMA. Include only in what is compiled for it.
 #pragma once
 
 #include <immintrin.h>
@@ -21,6 +21,7 @@ alignas(64) static const std::int32_t kLaneMask[16] = {-1, -1, -1, -1, -1, -1, -
 template <>
 struct Vec<float> {
   using Element = float;
+  using Integers = Vec<std::uint64_t>;
   static constexpr int width = 8;
   __m256 lanes;
 
@@ -103,6 +104,7 @@ struct Vec<float> {
 template <>
 struct Vec<double> {
   using Element = double;
+  using Integers = Vec<std::uint64_t>;
   static constexpr int width = 4;
   __m256d lanes;
 
@@ -119,6 +121,7 @@ struct Vec<double> {
     return Vec(_mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(from, wanted), _mm256_castsi256_pd(wanted)));
   }
   void store(double* to) const { _mm256_storeu_pd(to, lanes); }
+  void store_rounded(float* to) const { _mm_storeu_ps(to, _mm256_cvtpd_ps(lanes)); }
   void store_partial(double* to, int count) const { _mm256_maskstore_pd(to, mask(count), lanes); }
   Vec first(int count) const { return Vec(_mm256_and_pd(lanes, _mm256_castsi256_pd(mask(count)))); }
   // rows[c] becomes what was lane c of each of the 4 rows.
@@ -161,6 +164,59 @@ struct Vec<double> {
     _mm256_store_pd(values, a.lanes);
     for (double& value : values) value = std::exp(value);
     return Vec(_mm256_load_pd(values));
+  }
+};
+
+template <>
+struct Vec<std::uint64_t> {
+  using Doubles = Vec<double>;
+  static constexpr int width = 4;
+  __m256i lanes;
+
+  Vec() = default;
+  explicit Vec(std::uint64_t value) : lanes(_mm256_set1_epi64x(static_cast<long long>(value))) {}
+  explicit Vec(__m256i raw) : lanes(raw) {}
+  DTRAIN_INLINE Vec count_from(std::uint64_t first) { return Vec(first) + Vec(_mm256_setr_epi64x(0, 1, 2, 3)); }
+  void store(std::uint32_t* to) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), lanes); }
+
+  friend Vec operator+(Vec a, Vec b) { return Vec(_mm256_add_epi64(a.lanes, b.lanes)); }
+  friend Vec operator^(Vec a, Vec b) { return Vec(_mm256_xor_si256(a.lanes, b.lanes)); }
+  friend Vec operator&(Vec a, Vec b) { return Vec(_mm256_and_si256(a.lanes, b.lanes)); }
+  friend Vec operator>>(Vec a, int bits) { return Vec(_mm256_srli_epi64(a.lanes, bits)); }
+  friend Vec product_of_low_words(Vec a, Vec b) { return Vec(_mm256_mul_epu32(a.lanes, b.lanes)); }
+  friend Vec join_low_words(Vec low, Vec high) {
+    return Vec(_mm256_blend_epi32(low.lanes, _mm256_slli_epi64(high.lanes, 32), 0xAA));
+  }
+  friend void in_turn(Vec a, Vec b, Vec* out) {
+    const __m256i even = _mm256_unpacklo_epi64(a.lanes, b.lanes);
+    const __m256i odd = _mm256_unpackhi_epi64(a.lanes, b.lanes);
+    out[0] = Vec(_mm256_permute2x128_si256(even, odd, 0x20));
+    out[1] = Vec(_mm256_permute2x128_si256(even, odd, 0x31));
+  }
+  // The words of a lane become the last bits of 2⁸⁴ and of 2⁵²; these are then taken off, all of it exact.
+  friend Vec<double> to_double(Vec a) {
+    const __m256i high = _mm256_or_si256(_mm256_srli_epi64(a.lanes, 32), _mm256_castpd_si256(_mm256_set1_pd(0x1p84)));
+    const __m256i low = _mm256_blend_epi32(a.lanes, _mm256_castpd_si256(_mm256_set1_pd(0x1p52)), 0xAA);
+    return Vec<double>(_mm256_castsi256_pd(high)) - Vec<double>(0x1p84 + 0x1p52) + Vec<double>(_mm256_castsi256_pd(low));
+  }
+  friend void words_to_double(Vec words, Vec<double>* out) {
+    out[0] = Vec<double>(_mm256_cvtepi32_pd(_mm256_castsi256_si128(words.lanes)));
+    out[1] = Vec<double>(_mm256_cvtepi32_pd(_mm256_extracti128_si256(words.lanes, 1)));
+  }
+  // There is no comparison without sign.
+  DTRAIN_INLINE __m256i at_least(Vec words, std::uint32_t least) {
+    const __m256i larger = _mm256_max_epu32(words.lanes, _mm256_set1_epi32(static_cast<int>(least)));
+    return _mm256_cmpeq_epi32(larger, words.lanes);
+  }
+  friend void store_where_at_least(Vec words, std::uint32_t least, Vec<float> value, float* to) {
+    _mm256_storeu_ps(to, _mm256_and_ps(_mm256_castsi256_ps(at_least(words, least)), value.lanes));
+  }
+  friend void store_where_at_least(Vec words, std::uint32_t least, Vec<double> value, double* to) {
+    const __m256i chosen = at_least(words, least);
+    const __m256i first = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(chosen));
+    const __m256i second = _mm256_cvtepi32_epi64(_mm256_extracti128_si256(chosen, 1));
+    _mm256_storeu_pd(to, _mm256_and_pd(_mm256_castsi256_pd(first), value.lanes));
+    _mm256_storeu_pd(to + width, _mm256_and_pd(_mm256_castsi256_pd(second), value.lanes));
   }
 };
 

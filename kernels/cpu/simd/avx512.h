@@ -1,4 +1,4 @@
-// Vec<float> of 16 and Vec<double> of 8 lanes: AVX-512 (F, BW, DQ, VL). Include only in what is compiled
+// Vec<float> of 16 lanes, Vec<double> and integers of 8: AVX-512 (F, BW, DQ, VL). Include only in what is compiled
 // for it.
 #pragma once
 
@@ -32,6 +32,7 @@ struct Vec;
 template <>
 struct Vec<float> {
   using Element = float;
+  using Integers = Vec<std::uint64_t>;
   static constexpr int width = 16;
   __m512 lanes;
 
@@ -96,6 +97,7 @@ struct Vec<float> {
 template <>
 struct Vec<double> {
   using Element = double;
+  using Integers = Vec<std::uint64_t>;
   static constexpr int width = 8;
   __m512d lanes;
 
@@ -109,6 +111,7 @@ struct Vec<double> {
     return Vec(_mm512_mask_loadu_pd(_mm512_set1_pd(fill), mask(count), from));
   }
   void store(double* to) const { _mm512_storeu_pd(to, lanes); }
+  void store_rounded(float* to) const { _mm256_storeu_ps(to, _mm512_cvtpd_ps(lanes)); }
   void store_partial(double* to, int count) const { _mm512_mask_storeu_pd(to, mask(count), lanes); }
   Vec first(int count) const { return Vec(_mm512_maskz_mov_pd(mask(count), lanes)); }
   // rows[c] becomes what was lane c of each of the 8 rows.
@@ -148,6 +151,50 @@ struct Vec<double> {
     _mm512_store_pd(values, a.lanes);
     for (double& value : values) value = std::exp(value);
     return Vec(_mm512_load_pd(values));
+  }
+};
+
+template <>
+struct Vec<std::uint64_t> {
+  using Doubles = Vec<double>;
+  static constexpr int width = 8;
+  __m512i lanes;
+
+  Vec() = default;
+  explicit Vec(std::uint64_t value) : lanes(_mm512_set1_epi64(static_cast<long long>(value))) {}
+  explicit Vec(__m512i raw) : lanes(raw) {}
+  DTRAIN_INLINE Vec count_from(std::uint64_t first) {
+    return Vec(first) + Vec(_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  void store(std::uint32_t* to) const { _mm512_storeu_si512(to, lanes); }
+
+  friend Vec operator+(Vec a, Vec b) { return Vec(_mm512_add_epi64(a.lanes, b.lanes)); }
+  friend Vec operator^(Vec a, Vec b) { return Vec(_mm512_xor_si512(a.lanes, b.lanes)); }
+  friend Vec operator&(Vec a, Vec b) { return Vec(_mm512_and_si512(a.lanes, b.lanes)); }
+  friend Vec operator>>(Vec a, int bits) { return Vec(_mm512_srli_epi64(a.lanes, static_cast<unsigned>(bits))); }
+  friend Vec product_of_low_words(Vec a, Vec b) { return Vec(_mm512_mul_epu32(a.lanes, b.lanes)); }
+  friend Vec join_low_words(Vec low, Vec high) {
+    return Vec(_mm512_mask_shuffle_epi32(low.lanes, 0xAAAA, high.lanes, _MM_PERM_CCAA));
+  }
+  friend void in_turn(Vec a, Vec b, Vec* out) {
+    out[0] = Vec(_mm512_permutex2var_epi64(a.lanes, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b.lanes));
+    out[1] = Vec(_mm512_permutex2var_epi64(a.lanes, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b.lanes));
+  }
+  friend Vec<double> to_double(Vec a) { return Vec<double>(_mm512_cvtepi64_pd(a.lanes)); }
+  friend void words_to_double(Vec words, Vec<double>* out) {
+    out[0] = Vec<double>(_mm512_cvtepi32_pd(_mm512_castsi512_si256(words.lanes)));
+    out[1] = Vec<double>(_mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(words.lanes, 1)));
+  }
+  DTRAIN_INLINE __mmask16 at_least(Vec words, std::uint32_t least) {
+    return _mm512_cmpge_epu32_mask(words.lanes, _mm512_set1_epi32(static_cast<int>(least)));
+  }
+  friend void store_where_at_least(Vec words, std::uint32_t least, Vec<float> value, float* to) {
+    _mm512_storeu_ps(to, _mm512_maskz_mov_ps(at_least(words, least), value.lanes));
+  }
+  friend void store_where_at_least(Vec words, std::uint32_t least, Vec<double> value, double* to) {
+    const unsigned chosen = at_least(words, least);
+    _mm512_storeu_pd(to, _mm512_maskz_mov_pd(static_cast<__mmask8>(chosen), value.lanes));
+    _mm512_storeu_pd(to + width, _mm512_maskz_mov_pd(static_cast<__mmask8>(chosen >> width), value.lanes));
   }
 };
 
