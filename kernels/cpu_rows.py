@@ -20,6 +20,8 @@ from dtrain.kernels.depthwise_blocks import workspace_nbytes as blocks_nbytes
 from dtrain.kernels.direct import direct_cost, direct_units, direct_work
 from dtrain.kernels.direct import workspace_nbytes as direct_nbytes
 from dtrain.kernels.formula.table import KERNELS
+from dtrain.kernels.pointwise import one_pixel, pointwise_cost, pointwise_units, pointwise_work
+from dtrain.kernels.pointwise import workspace_nbytes as pointwise_nbytes
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.row import Row, knows_no, one_shape, some_elements
 from dtrain.kernels.sharing import for_each_part
@@ -70,6 +72,14 @@ compiled(
     asks=(some_elements,),
     cost=direct_cost,
     workspace=for_each_part(direct_nbytes, direct_work, direct_units),
+)
+compiled(
+    "conv2d",
+    "conv2d_backward_data",
+    by="pointwise",
+    asks=(some_elements, one_pixel),
+    cost=pointwise_cost,
+    workspace=for_each_part(pointwise_nbytes, pointwise_work, pointwise_units),
 )
 compiled(*_CONVOLUTIONS, by="im2col", cost=im2col_cost, workspace=workspace_nbytes)
 compiled(

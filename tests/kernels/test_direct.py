@@ -158,8 +158,9 @@ TAKEN = {
     "3×3": (Case((8, 64, 28, 28), 64), ("direct", "direct", "direct")),
     "stride 2": (Case((8, 64, 28, 28), 128, stride=(2, 2)), ("direct", "direct", "direct")),
     "stem": (Case((8, 3, 112, 112), 64, (7, 7), (2, 2), (3, 3)), ("direct", "im2col", "direct")),
-    "1×1": (Case((8, 64, 28, 28), 256, (1, 1), padding=(0, 0)), ("im2col", "im2col", "im2col")),
-    "depthwise": (Case((8, 64, 28, 28), 64, groups=64), ("depthwise", "depthwise", "depthwise")),
+    "1×1": (Case((8, 64, 28, 28), 256, (1, 1), padding=(0, 0)), ("pointwise", "pointwise", "im2col")),
+    "1×1 of few pixels": (Case((8, 96, 4, 4), 576, (1, 1), padding=(0, 0)), ("pointwise", "pointwise", "im2col")),
+    "depthwise": (Case((8, 64, 28, 28), 64, groups=64), ("depthwise_blocks",) * 3),
     "many outputs a channel": (Case((2, 4, 28, 28), 256, groups=4), ("im2col", "im2col", "im2col")),
     "taps far apart": (Case((1, 16, 8, 8), 16, padding=(99, 99), dilation=(99, 99)), ("im2col", "im2col", "im2col")),
     "a kernel almost as large": (Case((64, 64, 8, 8), 64, (7, 7), padding=(0, 0)), ("direct", "im2col", "direct")),
@@ -171,4 +172,4 @@ def test_which_algorithm_is_taken(name: str) -> None:
     """Planes that are mostly zeros, and blocks of outputs that are mostly empty, cost too much."""
     case, algorithms = TAKEN[name]
     for op, algorithm in zip(OPS, algorithms):
-        assert f"_{algorithm}_" in choose(convolution(case, float32).problem(op, float32)).name, op
+        assert f"_f32_{algorithm}_" in choose(convolution(case, float32).problem(op, float32)).name, op

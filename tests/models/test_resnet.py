@@ -56,4 +56,4 @@ def test_resnet18_trains():
 
 
 def test_resnet50_trains():
-    check_training(lambda: resnet50(10), *images(4, 32), steps=4, lr=0.0005)
+    check_training(lambda: resnet50(10), *images(4, 32), steps=6, lr=0.0005)

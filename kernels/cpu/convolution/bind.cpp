@@ -1,6 +1,7 @@
 #include "convolution/convolution.h"
 #include "convolution/depthwise_blocks_shape.h"
 #include "convolution/direct_shape.h"
+#include "convolution/pointwise_shape.h"
 #include "binding/share.h"
 #include "binding/table.h"
 
@@ -227,6 +228,45 @@ auto bind_conv2d_backward_weights_direct(Call& call, conv2d_backward_weights_dir
   const DirectShape direct = forward_shape(read.shape, read.groups);
   return direct_call(kernel, dy.data, x.data, dweights.data, read, direct, true,
                      call.workspaces<T>(DirectWeightsPieces(direct).total()));
+}
+
+// The call of a kernel of one pixel on the data of its arrays, [N,C,H,W] and [N,O,H,W].
+template <typename T, typename Kernel>
+auto pointwise_call(Call& call, Kernel* kernel, const Array<const T>& from, const Array<const T>& weights, const Array<T>& to,
+                    bool is_forward) {
+  const DirectCall read = is_forward ? read_direct(call, from.shape, weights.shape, to.shape)
+                                     : read_direct(call, to.shape, weights.shape, from.shape);
+  const ConvolutionShape& s = read.shape;
+  call.expect(read.groups == 1 && s.kernel_height == 1 && s.kernel_width == 1 && s.stride_h == 1 && s.stride_w == 1 &&
+                  s.pad_h == 0 && s.pad_w == 0,
+              "a kernel of one pixel, one group, no stride and no padding");
+  const PointwiseShape shape{s.batch, from.shape[1], to.shape[1], s.height * s.width, is_forward ? s.channels : 1,
+                             is_forward ? 1 : s.channels};
+  const auto workspaces = call.workspaces<T>(shape.workspace());
+  return [=] {
+    const std::int64_t bytes = read.products / 4;
+    ReleaseGil unlocked(bytes);
+    const bool by_outputs = shape.is_cut_by_outputs();
+    const auto run = [&](Range units, std::int64_t number) {
+      PointwisePart part{{0, shape.outputs}, {0, shape.all_pixels()}};
+      Range& cut = by_outputs ? part.outputs : part.pixels;
+      cut = {32 * units.begin, std::min(32 * units.end, cut.end)};
+      kernel(from.data, weights.data, to.data, shape, part, workspaces.of(number));
+    };
+    share(shape.units(), bytes, run, workspaces.count);
+  };
+}
+
+template <typename T>
+auto bind_conv2d_pointwise(Call& call, conv2d_pointwise_fn<T>* kernel) {
+  const auto x = call.input<T>(0, 4), weights = call.input<T>(1, 4);
+  return pointwise_call<T>(call, kernel, x, weights, call.output<T>(0, 4), true);
+}
+
+template <typename T>
+auto bind_conv2d_backward_data_pointwise(Call& call, conv2d_backward_data_pointwise_fn<T>* kernel) {
+  const auto dy = call.input<T>(0, 4), weights = call.input<T>(1, 4);
+  return pointwise_call<T>(call, kernel, dy, weights, call.output<T>(0, 4), false);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "convolution/direct.h"
 #include "convolution/direct_weights.h"
 #include "convolution/generic.h"
+#include "convolution/pointwise.h"
 
 #define DTRAIN_KERNELS "convolution/kernels.inc"
 #include "simd/instances.h"

@@ -2,7 +2,7 @@
 //
 //   C[r][n] (+)= Σ_k A[r][k] · B[k][n]       r < ROWS, n < 16 · BLOCKS
 //
-// B and C have their columns in blocks: [block][k][16] and [block][row][16]. A is read one number at a time, from one of
+// B and C have their columns in blocks: [block][k][16] and [block][row][16], or rows of C lie further apart. A is read one number at a time, from one of
 // three orders, so that the same images serve as A and as B, and a product may sum over channels or over pixels:
 //
 //   AlongBlocks   A = [k / 16][row][16]   the sum runs along the 16, over blocks that lie anywhere
@@ -86,7 +86,8 @@ struct RegisterTile {
 
 template <typename V, int ROWS, int BLOCKS, typename A>
 __attribute__((always_inline)) inline void multiply_tile(const A& a, const typename V::Element* b, std::int64_t b_jump,
-                                             typename V::Element* c, std::int64_t c_jump, bool adds) {
+                                             typename V::Element* c, std::int64_t c_jump, bool adds,
+                                             std::int64_t c_apart = kBlock) {
   using T = typename V::Element;
   constexpr int kVectors = kBlock / V::width;
   V sum[ROWS][BLOCKS * kVectors];
@@ -113,7 +114,7 @@ __attribute__((always_inline)) inline void multiply_tile(const A& a, const typen
   for (int r = 0; r < ROWS; ++r) {
     DTRAIN_UNROLL
     for (int v = 0; v < BLOCKS * kVectors; ++v) {
-      T* to = c + v / kVectors * c_jump + r * kBlock + v % kVectors * V::width;
+      T* to = c + v / kVectors * c_jump + r * c_apart + v % kVectors * V::width;
       (adds ? sum[r][v] + V::load(to) : sum[r][v]).store(to);
     }
   }
@@ -122,12 +123,12 @@ __attribute__((always_inline)) inline void multiply_tile(const A& a, const typen
 // A tile of at most RegisterTile<V>::rows rows: one function for each count, so that each has its loops unrolled.
 template <typename V, int BLOCKS, int ROWS = RegisterTile<V>::rows, typename A>
 inline void multiply_rows(int rows, const A& a, const typename V::Element* b, std::int64_t b_jump,
-                          typename V::Element* c, std::int64_t c_jump, bool adds) {
+                          typename V::Element* c, std::int64_t c_jump, bool adds, std::int64_t c_apart = kBlock) {
   if constexpr (ROWS > 0) {
     if (rows == ROWS) {
-      multiply_tile<V, ROWS, BLOCKS>(a, b, b_jump, c, c_jump, adds);
+      multiply_tile<V, ROWS, BLOCKS>(a, b, b_jump, c, c_jump, adds, c_apart);
     } else {
-      multiply_rows<V, BLOCKS, ROWS - 1>(rows, a, b, b_jump, c, c_jump, adds);
+      multiply_rows<V, BLOCKS, ROWS - 1>(rows, a, b, b_jump, c, c_jump, adds, c_apart);
     }
   }
 }
