@@ -1,5 +1,5 @@
-"""Convolution by a kernel of one pixel: panels of pixels of one image and of several, weights and sums in several pieces;
-and what is not finite."""
+"""Convolution by a kernel of one pixel: panels of one image and of several, weights and sums in several pieces; and what is
+not finite."""
 
 from __future__ import annotations
 
