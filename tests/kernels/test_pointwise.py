@@ -1,5 +1,4 @@
-"""Convolution by a kernel of one pixel: panels of one image and of several, weights and sums in several pieces; and what is
-not finite."""
+"""Convolution by a kernel of one pixel: pixels of one image and of several, sums in pieces, what is not finite."""
 
 from __future__ import annotations
 
