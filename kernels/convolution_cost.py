@@ -8,6 +8,11 @@ from dtrain.kernels.convolution_shape import convolution_shape
 from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.problem import Problem
 
+POINTWISE_PIXELS = (
+    128  # a pointwise convolution over as many is a large enough product image by image, without any copy
+)
+FEWEST_ALONE = 512  # pixels of an image that is a chunk by itself, where gradients of weights are summed
+
 _BLAS_VECTOR_BYTES = 32  # BLAS knows its processor, whatever our own kernels were compiled for
 
 
@@ -21,8 +26,13 @@ def im2col_cost(isa: str) -> Callable[[Problem], float]:
 
     def cost(problem: Problem) -> float:
         shape, itemsize = convolution_shape(problem), problem.inputs[0].dtype.itemsize
-        columns = 0 if shape.is_pointwise else shape.batch * shape.pixels * shape.taps
-        moves, products = (24, 1.3) if problem.op == "conv2d_backward_weights" else (12, 1.2)
+        is_of_weights = problem.op == "conv2d_backward_weights"
+        columns = shape.batch * shape.pixels * shape.taps
+        moves, products = (24, 1.3) if is_of_weights else (12, 1.2)
+        if shape.is_pointwise:  # images themselves; small ones, and what they give, side by side
+            is_alone = shape.batch == 1 or shape.pixels >= (FEWEST_ALONE if is_of_weights else POINTWISE_PIXELS)
+            columns = 0 if is_alone else shape.batch * shape.pixels * (shape.taps + shape.outputs)
+            moves = 12
         if problem.attrs["stride"][1] > 1:
             moves += 20  # number by number
         multiplied = products * shape.macs / _BLAS_VECTOR_BYTES

@@ -22,6 +22,7 @@ import numpy as np
 from dtrain.base.alignment import aligned
 from dtrain.kernels.array_module import Array
 from dtrain.kernels.candidate import Binder, KernelFunction
+from dtrain.kernels.convolution_cost import POINTWISE_PIXELS
 from dtrain.kernels.convolution_shape import convolution_shape
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.workspace import Take, Workspace
@@ -30,8 +31,6 @@ Pair = tuple[int, int]
 Shape = tuple[int, ...]
 
 _TARGET_COLUMNS = 1024
-# A pointwise convolution over this many pixels is a large enough product image by image, without any copy.
-_POINTWISE_PIXELS = 128
 
 
 def _chunks(batch: int, pixels: int) -> Iterator[slice]:
@@ -136,7 +135,7 @@ class Im2colConvolution:
             "padding": padding,
             "dilation": dilation,
         }
-        if _is_pointwise(w.shape, stride, padding) and pixels >= _POINTWISE_PIXELS:
+        if _is_pointwise(w.shape, stride, padding) and pixels >= POINTWISE_PIXELS:
             images = x.reshape(x.shape[0], groups, channels // groups, pixels)
             multiply(weights, images, out=out.reshape(len(out), groups, outputs // groups, pixels))
             return
@@ -172,7 +171,7 @@ class Im2colConvolution:
             return
         multiply, spread = do(MULTIPLY), do(self._col2im)
         transposed = w.reshape(groups, w.shape[0] // groups, prod(w.shape[1:])).swapaxes(1, 2)
-        if _is_pointwise(w.shape, stride, padding) and pixels >= _POINTWISE_PIXELS:
+        if _is_pointwise(w.shape, stride, padding) and pixels >= POINTWISE_PIXELS:
             grads = dy.reshape(len(dy), groups, w.shape[0] // groups, pixels)
             multiply(transposed, grads, out=out.reshape(len(dy), groups, channels // groups, pixels))
             return
@@ -245,7 +244,7 @@ def workspace_nbytes(problem: Problem) -> int:
     shape = convolution_shape(problem)
     batch, pixels, itemsize = shape.batch, shape.pixels, problem.inputs[0].dtype.itemsize
     if shape.macs == 0 or (
-        problem.op != "conv2d_backward_weights" and shape.is_pointwise and pixels >= _POINTWISE_PIXELS
+        problem.op != "conv2d_backward_weights" and shape.is_pointwise and pixels >= POINTWISE_PIXELS
     ):
         return 0
     images = min(batch, _images_a_chunk(pixels))

@@ -74,8 +74,7 @@ compiled(
     workspace=for_each_part(direct_nbytes, direct_work, direct_units),
 )
 compiled(
-    "conv2d",
-    "conv2d_backward_data",
+    *_CONVOLUTIONS,
     by="pointwise",
     asks=(some_elements, one_pixel),
     cost=pointwise_cost,

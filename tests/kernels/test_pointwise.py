@@ -54,6 +54,19 @@ def test_against_the_reference(kernel: Candidate, name: str) -> None:
     assert (np.abs(call.compute(kernel, dtype) - exact) <= bounds).all()
 
 
+def test_a_long_sum_is_as_near_as_a_short_one() -> None:
+    """40,000 positive numbers: added one by one they would be off by 90 ε."""
+    rng = np.random.default_rng(3)
+    x, y = rng.uniform(0.5, 1.5, (4, 3, 100, 100)), rng.uniform(0.5, 1.5, (4, 17, 100, 100))
+    attrs: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    call = ConvolutionCall(x.astype(np.float32), np.zeros((17, 3, 1, 1)), y.astype(np.float32), attrs)
+    exact = call.compute(reference_of(OPS[2]), float64)
+    for kernel in KERNELS:
+        if kernel.op == OPS[2] and dtype_of(kernel) is float32:
+            off = np.abs(call.compute(kernel, float32) - exact) / exact
+            assert off.max() <= 24 * np.finfo(np.float32).eps, kernel.name
+
+
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("name", [name for name in SHAPES if "many outputs" not in name])
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
@@ -62,10 +75,10 @@ def test_what_is_not_finite_reaches_who_sees_it(kernel: Candidate, name: str) ->
     expect_the_same_beside_what_is_not_finite(convolution(name, dtype), [kernel], dtype)
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", [k for k in KERNELS if k.op != OPS[2]], ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("name", ["many small images", "rows that end anywhere", "many inputs", "a panel of an image"])
 def test_an_image_is_the_same_beside_any_others(kernel: Candidate, name: str) -> None:
-    """Alone it gives the bits that it gives in a batch."""
+    """Alone it gives the bits that it gives in a batch. The gradient of weights is a sum over images: left out."""
     dtype = dtype_of(kernel)
     many = convolution(name, dtype)
     whole = many.compute(kernel, dtype)

@@ -230,16 +230,21 @@ auto bind_conv2d_backward_weights_direct(Call& call, conv2d_backward_weights_dir
                      call.workspaces<T>(DirectWeightsPieces(direct).total()));
 }
 
+void expect_one_pixel(Call& call, const DirectCall& read) {
+  const ConvolutionShape& s = read.shape;
+  call.expect(read.groups == 1 && s.kernel_height == 1 && s.kernel_width == 1 && s.stride_h == 1 && s.stride_w == 1 &&
+                  s.pad_h == 0 && s.pad_w == 0,
+              "a kernel of one pixel, one group, no stride and no padding");
+}
+
 // The call of a kernel of one pixel on the data of its arrays, [N,C,H,W] and [N,O,H,W].
 template <typename T, typename Kernel>
 auto pointwise_call(Call& call, Kernel* kernel, const Array<const T>& from, const Array<const T>& weights, const Array<T>& to,
                     bool is_forward) {
   const DirectCall read = is_forward ? read_direct(call, from.shape, weights.shape, to.shape)
                                      : read_direct(call, to.shape, weights.shape, from.shape);
+  expect_one_pixel(call, read);
   const ConvolutionShape& s = read.shape;
-  call.expect(read.groups == 1 && s.kernel_height == 1 && s.kernel_width == 1 && s.stride_h == 1 && s.stride_w == 1 &&
-                  s.pad_h == 0 && s.pad_w == 0,
-              "a kernel of one pixel, one group, no stride and no padding");
   const PointwiseShape shape{s.batch, from.shape[1], to.shape[1], s.height * s.width, is_forward ? s.channels : 1,
                              is_forward ? 1 : s.channels};
   const auto workspaces = call.workspaces<T>(shape.workspace());
@@ -267,6 +272,27 @@ template <typename T>
 auto bind_conv2d_backward_data_pointwise(Call& call, conv2d_backward_data_pointwise_fn<T>* kernel) {
   const auto dy = call.input<T>(0, 4), weights = call.input<T>(1, 4);
   return pointwise_call<T>(call, kernel, dy, weights, call.output<T>(0, 4), false);
+}
+
+template <typename T>
+auto bind_conv2d_backward_weights_pointwise(Call& call, conv2d_backward_weights_pointwise_fn<T>* kernel) {
+  const auto dy = call.input<T>(0, 4), x = call.input<T>(1, 4);
+  const auto dweights = call.output<T>(0, 4);
+  const DirectCall read = read_direct(call, x.shape, dweights.shape, dy.shape);
+  expect_one_pixel(call, read);
+  const std::int64_t inputs = read.shape.channels, outputs = read.shape.out_channels;
+  const PointwiseSums sums{read.shape.batch, std::max(inputs, outputs), std::min(inputs, outputs),
+                           read.shape.height * read.shape.width, outputs >= inputs};
+  const auto workspaces = call.workspaces<T>(sums.workspace());
+  return [=] {
+    const std::int64_t bytes = read.products / 4;
+    ReleaseGil unlocked(bytes);
+    const auto run = [&](Range units, std::int64_t number) {
+      const Range rows{32 * units.begin, std::min(32 * units.end, sums.rows)};
+      kernel(dy.data, x.data, dweights.data, sums, rows, workspaces.of(number));
+    };
+    share(sums.units(), bytes, run, workspaces.count);
+  };
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "convolution/direct_weights.h"
 #include "convolution/generic.h"
 #include "convolution/pointwise.h"
+#include "convolution/pointwise_weights.h"
 
 #define DTRAIN_KERNELS "convolution/kernels.inc"
 #include "simd/instances.h"

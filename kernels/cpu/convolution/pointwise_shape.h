@@ -34,6 +34,26 @@ struct PointwisePart {
   Range outputs, pixels;
 };
 
+// For the gradient of the weights: channels of dy and x, in either order; rows the more of them.
+struct PointwiseSums {
+  static constexpr std::int64_t kChunk = 128;  // pixels that are added one by one
+  std::int64_t batch, rows, columns, pixels;
+  bool rows_are_outputs;
+
+  std::int64_t padded_columns() const { return (columns + 15) / 16 * 16; }
+  // Whose sums lie in the workspace together: 256 KB in f32.
+  std::int64_t rows_together() const {
+    return std::min(rows, std::max<std::int64_t>(32, (1 << 16) / padded_columns() / 32 * 32));
+  }
+  std::int64_t units() const { return (rows + 31) / 32; }
+  // Elements: a chunk of all columns, that of the rows of a tile, and sums.
+  std::int64_t workspace() const { return padded_columns() * (kChunk + rows_together()) + 16 * kChunk; }
+};
+
+template <typename T>
+using conv2d_backward_weights_pointwise_fn = void(const T* dy, const T* x, T* dweights, const PointwiseSums& shape,
+                                                  Range rows, T* workspace);
+
 template <typename T>
 using pointwise_fn = void(const T* from, const T* weights, T* to, const PointwiseShape& shape, const PointwisePart& part,
                           T* workspace);

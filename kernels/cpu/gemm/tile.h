@@ -136,12 +136,12 @@ inline void multiply_rows(int rows, const A& a, const typename V::Element* b, st
 // The same over the most blocks that a tile takes, or over one, which is what is left of them.
 template <typename V, typename A>
 inline void multiply_blocks(int rows, int blocks, const A& a, const typename V::Element* b, std::int64_t b_jump,
-                            typename V::Element* c, std::int64_t c_jump, bool adds) {
+                            typename V::Element* c, std::int64_t c_jump, bool adds, std::int64_t c_apart = kBlock) {
   constexpr int kBlocks = RegisterTile<V>::blocks;
   if (blocks == kBlocks) {
-    multiply_rows<V, kBlocks>(rows, a, b, b_jump, c, c_jump, adds);
+    multiply_rows<V, kBlocks>(rows, a, b, b_jump, c, c_jump, adds, c_apart);
   } else {
-    multiply_rows<V, 1>(rows, a, b, b_jump, c, c_jump, adds);
+    multiply_rows<V, 1>(rows, a, b, b_jump, c, c_jump, adds, c_apart);
   }
 }
 
