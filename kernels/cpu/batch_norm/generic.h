@@ -19,19 +19,34 @@ void batch_norm_statistics(const typename V::Element* x, typename V::Element* st
     return;
   }
   const V samples(static_cast<T>(count));
-  for_each_channel_block<V>(shape, [&](const auto& block) {
-    V sums = V::zero();
-    block.walk([&](auto lane, std::int64_t at) { sums = sums + lane.load(x + at); });
-    const V mean = block.total(sums) / samples;
-    V residuals = V::zero(), squares = V::zero();
-    block.walk([&](auto lane, std::int64_t at) {
-      const V deviation = lane.keep(lane.load(x + at) - mean);
-      residuals = residuals + deviation;
-      squares = fma(deviation, deviation, squares);
-    });
-    const V residual = block.total(residuals);
-    block.store(mean + residual / samples, stats + 1);
-    block.store(block.total(squares) - residual * residual / samples, stats + 1 + shape.channels);
+  T *means = stats + 1, *squares_of = means + shape.channels;
+  for_each_group<V>(shape, 1 << 17, [&](const ChannelShape& group) {
+    sum_channels<V, 1>(
+        group,
+        [&](const auto& block, V (&sums)[1]) {
+          V sum = sums[0];
+          block.walk([&](auto lane, std::int64_t at) { sum = sum + lane.load(x + at); });
+          sums[0] = sum;
+        },
+        [&](const auto& block, const V (&sums)[1]) { block.store(block.total(sums[0]) / samples, means); });
+    sum_channels<V, 2>(
+        group,
+        [&](const auto& block, V (&sums)[2]) {
+          const V mean = block.per(means);
+          V residuals = sums[0], squares = sums[1];
+          block.walk([&](auto lane, std::int64_t at) {
+            const V deviation = lane.keep(lane.load(x + at) - mean);
+            residuals = residuals + deviation;
+            squares = fma(deviation, deviation, squares);
+          });
+          sums[0] = residuals;
+          sums[1] = squares;
+        },
+        [&](const auto& block, const V (&sums)[2]) {
+          const V residual = block.total(sums[0]);
+          block.store(block.per(means) + residual / samples, means);
+          block.store(block.total(sums[1]) - residual * residual / samples, squares_of);
+        });
   });
 }
 
@@ -39,7 +54,7 @@ template <typename V>
 void batch_norm_normalize(const typename V::Element* x, const typename V::Element* mean,
                           const typename V::Element* inverse_std, const typename V::Element* weight,
                           const typename V::Element* bias, typename V::Element* y, const ChannelShape& shape) {
-  for_each_channel_block<V>(shape, [&](const auto& block) {
+  for_each_block<V>(shape, [&](const auto& block) {
     // x − mean first: folding the mean into the bias would cancel digits at large offsets.
     const V centre = block.per(mean), scale = block.per(inverse_std) * block.per(weight), shift = block.per(bias);
     block.walk([&](auto lane, std::int64_t at) { lane.store(fma(lane.load(x + at) - centre, scale, shift), y + at); });
@@ -51,17 +66,25 @@ void batch_norm_backward_sums(const typename V::Element* dy, const typename V::E
                               const typename V::Element* mean, const typename V::Element* inverse_std,
                               typename V::Element* grad_sums, typename V::Element* product_sums,
                               const ChannelShape& shape) {
-  for_each_channel_block<V>(shape, [&](const auto& block) {
-    const V centre = block.per(mean), scale = block.per(inverse_std);
-    V grads = V::zero(), products = V::zero();
-    block.walk([&](auto lane, std::int64_t at) {
-      const V grad = lane.load(dy + at);
-      grads = grads + grad;
-      // Missing lanes have a gradient of zero.
-      products = fma(grad, (lane.load(x + at) - centre) * scale, products);
-    });
-    block.store(block.total(grads), grad_sums);
-    block.store(block.total(products), product_sums);
+  for_each_group<V>(shape, 1 << 30, [&](const ChannelShape& group) {
+    sum_channels<V, 2>(
+        group,
+        [&](const auto& block, V (&sums)[2]) {
+          const V centre = block.per(mean), scale = block.per(inverse_std);
+          V grads = sums[0], products = sums[1];
+          block.walk([&](auto lane, std::int64_t at) {
+            const V grad = lane.load(dy + at);
+            grads = grads + grad;
+            // Missing lanes have a gradient of zero.
+            products = fma(grad, (lane.load(x + at) - centre) * scale, products);
+          });
+          sums[0] = grads;
+          sums[1] = products;
+        },
+        [&](const auto& block, const V (&sums)[2]) {
+          block.store(block.total(sums[0]), grad_sums);
+          block.store(block.total(sums[1]), product_sums);
+        });
   });
 }
 
@@ -70,7 +93,7 @@ void batch_norm_backward_data(const BackwardInputs<typename V::Element>& inputs,
                               const ChannelShape& shape) {
   using T = typename V::Element;
   const V samples(inputs.stats[0] > T(1) ? inputs.stats[0] : T(1));
-  for_each_channel_block<V>(shape, [&](const auto& block) {
+  for_each_block<V>(shape, [&](const auto& block) {
     const V centre = block.per(inputs.mean), inverse_std = block.per(inputs.inverse_std);
     const V scale = block.per(inputs.weight) * inverse_std;
     const V mean_grad = block.per(inputs.grad_sums) / samples;
