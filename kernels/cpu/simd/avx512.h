@@ -34,6 +34,7 @@ struct Vec<float> {
   using Element = float;
   static constexpr int width = 16;
   __m512 lanes;
+  typedef std::int32_t Places __attribute__((vector_size(64)));
 
   Vec() = default;
   explicit Vec(float value) : lanes(_mm512_set1_ps(value)) {}
@@ -91,6 +92,17 @@ struct Vec<float> {
   }
   friend Vec scale_by_power_of_two(Vec a, Vec n) { return Vec(_mm512_scalef_ps(a.lanes, n.lanes)); }
   friend Vec exp_non_positive(Vec a) { return exp_by_polynomial(a); }
+  DTRAIN_INLINE Places lane_numbers() { return Places{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
+  DTRAIN_INLINE void store_places(Places places, std::int32_t* to, int count) {
+    _mm512_mask_storeu_epi32(to, mask(count), reinterpret_cast<__m512i>(places));
+  }
+  friend void take_better(Vec value, std::int32_t place, Vec& best, Places& places) {
+    const __mmask16 is_better = _mm512_cmp_ps_mask(value.lanes, best.lanes, _CMP_NLE_UQ) &
+                                _mm512_cmp_ps_mask(best.lanes, best.lanes, _CMP_ORD_Q);
+    best.lanes = _mm512_mask_mov_ps(best.lanes, is_better, value.lanes);
+    const __m512i from = _mm512_mask_set1_epi32(reinterpret_cast<__m512i>(places), is_better, place);
+    places = reinterpret_cast<Places>(from);
+  }
 };
 
 template <>
@@ -98,6 +110,7 @@ struct Vec<double> {
   using Element = double;
   static constexpr int width = 8;
   __m512d lanes;
+  typedef std::int32_t Places __attribute__((vector_size(32)));
 
   Vec() = default;
   explicit Vec(double value) : lanes(_mm512_set1_pd(value)) {}
@@ -148,6 +161,17 @@ struct Vec<double> {
     _mm512_store_pd(values, a.lanes);
     for (double& value : values) value = std::exp(value);
     return Vec(_mm512_load_pd(values));
+  }
+  DTRAIN_INLINE Places lane_numbers() { return Places{0, 1, 2, 3, 4, 5, 6, 7}; }
+  DTRAIN_INLINE void store_places(Places places, std::int32_t* to, int count) {
+    _mm256_mask_storeu_epi32(to, mask(count), reinterpret_cast<__m256i>(places));
+  }
+  friend void take_better(Vec value, std::int32_t place, Vec& best, Places& places) {
+    const __mmask8 is_better = _mm512_cmp_pd_mask(value.lanes, best.lanes, _CMP_NLE_UQ) &
+                               _mm512_cmp_pd_mask(best.lanes, best.lanes, _CMP_ORD_Q);
+    best.lanes = _mm512_mask_mov_pd(best.lanes, is_better, value.lanes);
+    const __m256i from = _mm256_mask_set1_epi32(reinterpret_cast<__m256i>(places), is_better, place);
+    places = reinterpret_cast<Places>(from);
   }
 };
 

@@ -5,9 +5,13 @@
 // rows in place, + - * /, fma(a, b, c) = a·b + c, max, min, sqrt,
 // select_positive(x, a, b) = x > 0 ? a : b, exp_non_positive, and sum() and maximum() over lanes. max(a, b) and
 // min(a, b) give b where either is NaN.
+//
+// Places are s32 beside the lanes, with + - * < and ?: of vectors: lane_numbers(), store_places of the first `count` <
+// width, and take_better(value, place, best, places), which takes a value that is larger, or the first NaN, and its place.
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 
 #define DTRAIN_INLINE static inline __attribute__((always_inline))
 
@@ -17,6 +21,7 @@ template <typename T>
 struct Vec {
   using Element = T;
   static constexpr int width = 1;
+  using Places = std::int32_t;
   T lanes;
 
   Vec() = default;
@@ -42,6 +47,14 @@ struct Vec {
   friend Vec sqrt(Vec a) { return Vec(std::sqrt(a.lanes)); }
   friend Vec select_positive(Vec x, Vec a, Vec b) { return Vec(x.lanes > T(0) ? a.lanes : b.lanes); }
   friend Vec exp_non_positive(Vec a) { return Vec(std::exp(a.lanes)); }
+  DTRAIN_INLINE Places lane_numbers() { return 0; }
+  DTRAIN_INLINE void store_places(Places, std::int32_t*, int) {}
+  // No branches: maxima are hard to predict.
+  friend void take_better(Vec value, std::int32_t place, Vec& best, Places& places) {
+    const bool is_better = !(value.lanes <= best.lanes) & (best.lanes == best.lanes);
+    best.lanes = is_better ? value.lanes : best.lanes;
+    places = is_better ? place : places;
+  }
 };
 
 }  // namespace dtrain::scalar
