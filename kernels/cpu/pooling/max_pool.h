@@ -10,43 +10,57 @@
 namespace dtrain {
 namespace {
 
-// Columns of an input row, dealt out by the stride: column c stands on phase (c + pad) % stride, so that what neighbouring
-// outputs compare lies side by side. A count of phases that the compiler knows makes vectors of it; 0 is any.
-template <int STRIDE, typename T>
-inline void deal_out_row(const T* line, T* row, const PoolingShape& shape, const PoolingRows& rows) {
-  const std::int64_t stride = STRIDE > 0 ? STRIDE : shape.stride_w;
-  for (std::int64_t phase = 0; phase < rows.phases; ++phase) {
-    // Columns phase − pad, that + stride, …: those before the row are padding.
-    const std::int64_t behind = at_least_zero(shape.pad_w - phase + stride - 1) / stride;
-    const T* from = line + phase - shape.pad_w + behind * stride;
-    const std::int64_t left = shape.width + shape.pad_w - phase - behind * stride;
-    const std::int64_t count = at_most((left + stride - 1) / stride, rows.pitch - behind);
-    T* to = row + phase * rows.pitch + behind;
-    for (std::int64_t i = 0; i < count; ++i) to[i] = from[i * stride];
-  }
+// A vector from `begin` on, of what lies before `end`.
+template <typename V>
+inline V load_up_to(const typename V::Element* from, std::int64_t begin, std::int64_t end, typename V::Element fill) {
+  if (begin + V::width <= end) return V::load(from + begin);
+  return begin < end ? V::load_partial(from + begin, static_cast<int>(end - begin), fill) : V(fill);
 }
 
-template <typename T>
-inline void place_row(const T* line, T* row, const PoolingShape& shape, const PoolingRows& rows) {
-  switch (shape.stride_w) {
-    case 1: return deal_out_row<1>(line, row, shape, rows);
-    case 2: return deal_out_row<2>(line, row, shape, rows);
-    default: return deal_out_row<0>(line, row, shape, rows);
+// The columns of an input row that windows see, dealt out by the stride: column c stands on phase (c + pad) % stride, so
+// that what neighbouring outputs compare lies side by side. What stands behind the last column is −∞, as padding is.
+template <typename V>
+inline void place_row(const typename V::Element* line, typename V::Element* row, const PoolingShape& shape,
+                      const PoolingRows& rows) {
+  using T = typename V::Element;
+  constexpr T lowest = -std::numeric_limits<T>::infinity();
+  const std::int64_t seen =
+      at_most((shape.out_width - 1) * shape.stride_w + shape.kernel_w - shape.pad_w, shape.width);
+  if (shape.stride_w == 1) {
+    for_each_vector<V>(seen, [&](std::int64_t c, auto lane) { lane.load(line + c, lowest).store(row + shape.pad_w + c); });
+  } else if (shape.stride_w == 2 && rows.phases == 2) {
+    T* even = row + shape.pad_w % 2 * rows.pitch + shape.pad_w / 2;
+    T* odd = row + (shape.pad_w + 1) % 2 * rows.pitch + (shape.pad_w + 1) / 2;
+    for_each_vector<V>((seen + 1) / 2, [&](std::int64_t pair, auto) {
+      V first = load_up_to<V>(line, 2 * pair, seen, lowest), second = load_up_to<V>(line, 2 * pair + V::width, seen, lowest);
+      V::deal_out(first, second);
+      first.store(even + pair);
+      second.store(odd + pair);
+    });
+  } else {
+    for (std::int64_t phase = 0; phase < rows.phases; ++phase) {
+      std::int64_t column = phase - shape.pad_w;
+      for (T* to = row + phase * rows.pitch; column < seen; column += shape.stride_w, ++to) {
+        if (column >= 0) *to = line[column];
+      }
+    }
   }
 }
 
 // One row of outputs from the rows of its windows, which stand in `room`: row h at h % kernel_h. In row-major order, so
 // that the first of equal maxima comes first and stays. Places are kept as what they are beyond the column where a
-// window begins, which is another one in each lane.
-template <typename V>
+// window begins, which is another one in each lane. Sizes that the compiler knows unroll the loop; 0 is any.
+template <int KERNEL_W, int STRIDE_W, typename V>
 inline void maxima_of_row(const typename V::Element* room, const Cell& window, const PoolingShape& shape,
                           const PoolingRows& rows, typename V::Element* y, std::int32_t* indices) {
   using T = typename V::Element;
   using Places = typename V::Places;
+  const std::int64_t kernel_w = KERNEL_W > 0 ? KERNEL_W : shape.kernel_w;
+  const std::int64_t stride_w = STRIDE_W > 0 ? STRIDE_W : shape.stride_w;
   const std::int64_t first_slot = window.top % shape.kernel_h;
-  const Places apart = V::lane_numbers() * static_cast<std::int32_t>(shape.stride_w);
+  const Places apart = V::lane_numbers() * static_cast<std::int32_t>(stride_w);
   for_each_vector<V>(shape.out_width, [&](std::int64_t w, auto lane) {
-    const Places begin = apart + static_cast<std::int32_t>(w * shape.stride_w - shape.pad_w);
+    const Places begin = apart + static_cast<std::int32_t>(w * stride_w - shape.pad_w);
     // What is nowhere above −∞ has its maximum at its first input.
     V best(-std::numeric_limits<T>::infinity());
     Places places = static_cast<std::int32_t>(window.top * shape.width) + (begin < 0 ? -begin : begin - begin);
@@ -55,15 +69,27 @@ inline void maxima_of_row(const typename V::Element* room, const Cell& window, c
       const T* row = room + slot * rows.phases * rows.pitch + w;
       if (++slot == shape.kernel_h) slot = 0;
       std::int64_t phase = 0;
-      for (std::int64_t j = 0; j < shape.kernel_w; ++j) {
+#pragma GCC unroll 3
+      for (std::int64_t j = 0; j < kernel_w; ++j) {
         const auto place = static_cast<std::int32_t>(h * shape.width + j);
         take_better(V::load(row + phase * rows.pitch), place, best, places);
-        if (++phase == shape.stride_w) phase = 0, ++row;
+        if (++phase == stride_w) phase = 0, ++row;
       }
     }
     lane.store(best, y + w);
     lane.store_places(places + begin, indices + w);
   });
+}
+
+template <typename V>
+using MaximaOfRow = void (*)(const typename V::Element*, const Cell&, const PoolingShape&, const PoolingRows&,
+                             typename V::Element*, std::int32_t*);
+
+template <typename V>
+inline MaximaOfRow<V> maxima_for(const PoolingShape& shape) {
+  if (shape.kernel_w == 3 && shape.stride_w == 2) return maxima_of_row<3, 2, V>;
+  if (shape.kernel_w == 2 && shape.stride_w == 2) return maxima_of_row<2, 2, V>;
+  return maxima_of_row<0, 0, V>;
 }
 
 // Padding is −∞, which is never better than what a window begins with. Rows stay in `room` as long as windows see them.
@@ -73,15 +99,16 @@ void max_pool2d(const typename V::Element* x, typename V::Element* y, std::int32
   using T = typename V::Element;
   const PoolingRows rows = rows_of(shape);
   const std::int64_t row = rows.phases * rows.pitch;
+  const MaximaOfRow<V> maxima = maxima_for<V>(shape);
   for (std::int64_t i = 0; i < shape.kernel_h * row; ++i) room[i] = -std::numeric_limits<T>::infinity();
   for (std::int64_t plane = 0; plane < shape.planes; ++plane) {
     std::int64_t placed = 0;
     for (std::int64_t h = 0; h < shape.out_height; ++h) {
       const Cell window = window_cell(shape, h, 0);
       for (placed = placed < window.top ? window.top : placed; placed < window.bottom; ++placed) {
-        place_row(x + placed * shape.width, room + placed % shape.kernel_h * row, shape, rows);
+        place_row<V>(x + placed * shape.width, room + placed % shape.kernel_h * row, shape, rows);
       }
-      maxima_of_row<V>(room, window, shape, rows, y, indices);
+      maxima(room, window, shape, rows, y, indices);
       y += shape.out_width;
       indices += shape.out_width;
     }

@@ -99,6 +99,12 @@ struct Vec<float> {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
   }
   friend Vec exp_non_positive(Vec a) { return exp_by_polynomial(a); }
+  DTRAIN_INLINE void deal_out(Vec& first, Vec& second) {
+    const __m256 low = _mm256_permute2f128_ps(first.lanes, second.lanes, 0x20);
+    const __m256 high = _mm256_permute2f128_ps(first.lanes, second.lanes, 0x31);
+    first.lanes = _mm256_shuffle_ps(low, high, 0x88);
+    second.lanes = _mm256_shuffle_ps(low, high, 0xDD);
+  }
   DTRAIN_INLINE Places lane_numbers() { return Places{0, 1, 2, 3, 4, 5, 6, 7}; }
   DTRAIN_INLINE void store_places(Places places, std::int32_t* to, int count) {
     _mm256_maskstore_epi32(to, mask(count), reinterpret_cast<__m256i>(places));
@@ -174,6 +180,12 @@ struct Vec<double> {
     _mm256_store_pd(values, a.lanes);
     for (double& value : values) value = std::exp(value);
     return Vec(_mm256_load_pd(values));
+  }
+  DTRAIN_INLINE void deal_out(Vec& first, Vec& second) {
+    const __m256d low = _mm256_permute2f128_pd(first.lanes, second.lanes, 0x20);
+    const __m256d high = _mm256_permute2f128_pd(first.lanes, second.lanes, 0x31);
+    first.lanes = _mm256_unpacklo_pd(low, high);
+    second.lanes = _mm256_unpackhi_pd(low, high);
   }
   DTRAIN_INLINE Places lane_numbers() { return Places{0, 1, 2, 3}; }
   DTRAIN_INLINE void store_places(Places places, std::int32_t* to, int count) {

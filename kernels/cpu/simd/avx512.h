@@ -92,6 +92,12 @@ struct Vec<float> {
   }
   friend Vec scale_by_power_of_two(Vec a, Vec n) { return Vec(_mm512_scalef_ps(a.lanes, n.lanes)); }
   friend Vec exp_non_positive(Vec a) { return exp_by_polynomial(a); }
+  DTRAIN_INLINE void deal_out(Vec& first, Vec& second) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512 a = first.lanes, b = second.lanes;
+    first.lanes = _mm512_permutex2var_ps(a, even, b);
+    second.lanes = _mm512_permutex2var_ps(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b);
+  }
   DTRAIN_INLINE Places lane_numbers() { return Places{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
   DTRAIN_INLINE void store_places(Places places, std::int32_t* to, int count) {
     _mm512_mask_storeu_epi32(to, mask(count), reinterpret_cast<__m512i>(places));
@@ -161,6 +167,12 @@ struct Vec<double> {
     _mm512_store_pd(values, a.lanes);
     for (double& value : values) value = std::exp(value);
     return Vec(_mm512_load_pd(values));
+  }
+  DTRAIN_INLINE void deal_out(Vec& first, Vec& second) {
+    const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+    const __m512d a = first.lanes, b = second.lanes;
+    first.lanes = _mm512_permutex2var_pd(a, even, b);
+    second.lanes = _mm512_permutex2var_pd(a, _mm512_add_epi64(even, _mm512_set1_epi64(1)), b);
   }
   DTRAIN_INLINE Places lane_numbers() { return Places{0, 1, 2, 3, 4, 5, 6, 7}; }
   DTRAIN_INLINE void store_places(Places places, std::int32_t* to, int count) {

@@ -4,7 +4,7 @@
 // read as `fill`), first(count), which zeroes the others, transpose(rows) of width
 // rows in place, + - * /, fma(a, b, c) = a·b + c, max, min, sqrt,
 // select_positive(x, a, b) = x > 0 ? a : b, exp_non_positive, and sum() and maximum() over lanes. max(a, b) and
-// min(a, b) give b where either is NaN.
+// min(a, b) give b where either is NaN. deal_out(a, b) moves what lies at even places of the two into a, the rest into b.
 //
 // Places are s32 beside the lanes, with + - * < and ?: of vectors: lane_numbers(), store_places of the first `count` <
 // width, and take_better(value, place, best, places), which takes a value that is larger, or the first NaN, and its place.
@@ -47,6 +47,7 @@ struct Vec {
   friend Vec sqrt(Vec a) { return Vec(std::sqrt(a.lanes)); }
   friend Vec select_positive(Vec x, Vec a, Vec b) { return Vec(x.lanes > T(0) ? a.lanes : b.lanes); }
   friend Vec exp_non_positive(Vec a) { return Vec(std::exp(a.lanes)); }
+  DTRAIN_INLINE void deal_out(Vec&, Vec&) {}
   DTRAIN_INLINE Places lane_numbers() { return 0; }
   DTRAIN_INLINE void store_places(Places, std::int32_t*, int) {}
   // No branches: maxima are hard to predict.
