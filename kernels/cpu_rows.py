@@ -155,10 +155,10 @@ compiled("adam_update", asks=(knows_no("amsgrad"),))
 
 
 def window_rows_nbytes(problem: Problem) -> int:
-    """The rows that one row of outputs sees (`rows_of` of pooling.h). For one part."""
-    (kernel_h, kernel_w), stride = problem.attrs["kernel_size"], problem.attrs["stride"][1]
-    pitch = problem.outputs[0].shape[3] + (kernel_w - 1) // stride + 16
-    return int(kernel_h * min(stride, kernel_w) * pitch * problem.inputs[0].dtype.itemsize)
+    """The rows that a row of outputs and the next one see (`rows_of` of pooling.h). For one part."""
+    (kernel_h, kernel_w), (stride_h, stride_w) = problem.attrs["kernel_size"], problem.attrs["stride"]
+    pitch = problem.outputs[0].shape[3] + (kernel_w - 1) // stride_w + 16
+    return int((kernel_h + stride_h) * min(stride_w, kernel_w) * pitch * problem.inputs[0].dtype.itemsize)
 
 
 def maxima_work(problem: Problem) -> int:

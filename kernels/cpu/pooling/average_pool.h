@@ -1,6 +1,8 @@
 // Average pooling in windows and in adaptive cells. Windows are narrow, so only cells and whole planes are worth vectors.
 #pragma once
 
+#include <cstring>  // memcpy
+
 #include "pooling/cells.h"
 #include "simd/clear.h"
 #include "simd/loop.h"
@@ -79,11 +81,39 @@ void avg_pool2d(const typename V::Element* x, typename V::Element* y, const Pool
   }
 }
 
+// The sums of each SIZE numbers, a power of two, of a vector of planes.
+template <int SIZE, typename V>
+inline V sums_of(const typename V::Element* planes) {
+  if constexpr (SIZE == 1) {
+    return V::load(planes);
+  } else {
+    V even = sums_of<SIZE / 2, V>(planes), odd = sums_of<SIZE / 2, V>(planes + SIZE / 2 * V::width);
+    V::deal_out(even, odd);
+    return even + odd;
+  }
+}
+
+template <int SIZE, typename V>
+inline void means_of_small_planes(const typename V::Element* x, typename V::Element* y, std::int64_t planes) {
+  using T = typename V::Element;
+  std::int64_t first = 0;
+  for (; first + V::width <= planes; first += V::width) {
+    (sums_of<SIZE, V>(x + first * SIZE) / V(T(SIZE))).store(y + first);
+  }
+  // Each as it is in a vector, wherever a part of a call ends.
+  T last[SIZE * V::width] = {}, means[V::width];
+  std::memcpy(last, x + first * SIZE, static_cast<std::size_t>(planes - first) * SIZE * sizeof(T));
+  (sums_of<SIZE, V>(last) / V(T(SIZE))).store(means);
+  std::memcpy(y + first, means, static_cast<std::size_t>(planes - first) * sizeof(T));
+}
+
 // The mean of each plane. The lanes of as many planes as a vector has are added by one transpose.
 template <typename V>
 inline void means_of_planes(const typename V::Element* x, typename V::Element* y, const PoolingShape& shape) {
   using T = typename V::Element;
   const std::int64_t size = shape.height * shape.width;
+  if (size == 4) return means_of_small_planes<4, V>(x, y, shape.planes);
+  if (size == 16) return means_of_small_planes<16, V>(x, y, shape.planes);
   for_each_vector<V>(shape.planes, [&](std::int64_t first, auto lane) {
     V totals[V::width];
     for (int i = 0; i < V::width; ++i) {

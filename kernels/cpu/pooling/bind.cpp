@@ -70,7 +70,7 @@ auto bind_max_pool2d(Call& call, max_pool2d_fn<T>* kernel) {
   PoolingShape shape = read_maxima<T>(call, x, y, indices);
   read_window(call, shape);
   const PoolingRows rows = rows_of(shape);
-  const Workspaces<T> rooms = call.workspaces<T>(shape.kernel_h * rows.phases * rows.pitch);
+  const Workspaces<T> rooms = call.workspaces<T>(rows.count * rows.phases * rows.pitch);
   return [=] {
     const auto part = [&](const PoolingShape& planes, std::int64_t input, std::int64_t output, std::int64_t number) {
       kernel(x.data + input, y.data + output, indices.data + output, planes, rooms.of(number));

@@ -47,7 +47,7 @@ inline void place_row(const typename V::Element* line, typename V::Element* row,
   }
 }
 
-// One row of outputs from the rows of its windows, which stand in `room`: row h at h % kernel_h. In row-major order, so
+// One row of outputs from the rows of its windows, which stand in `room`: row h at h % rows.count. In row-major order, so
 // that the first of equal maxima comes first and stays. Places are kept as what they are beyond the column where a
 // window begins, which is another one in each lane. Sizes that the compiler knows unroll the loop; 0 is any.
 template <int KERNEL_W, int STRIDE_W, typename V>
@@ -57,7 +57,7 @@ inline void maxima_of_row(const typename V::Element* room, const Cell& window, c
   using Places = typename V::Places;
   const std::int64_t kernel_w = KERNEL_W > 0 ? KERNEL_W : shape.kernel_w;
   const std::int64_t stride_w = STRIDE_W > 0 ? STRIDE_W : shape.stride_w;
-  const std::int64_t first_slot = window.top % shape.kernel_h;
+  const std::int64_t first_slot = window.top % rows.count;
   const Places apart = V::lane_numbers() * static_cast<std::int32_t>(stride_w);
   for_each_vector<V>(shape.out_width, [&](std::int64_t w, auto lane) {
     const Places begin = apart + static_cast<std::int32_t>(w * stride_w - shape.pad_w);
@@ -67,7 +67,7 @@ inline void maxima_of_row(const typename V::Element* room, const Cell& window, c
     std::int64_t slot = first_slot;
     for (std::int64_t h = window.top; h < window.bottom; ++h) {
       const T* row = room + slot * rows.phases * rows.pitch + w;
-      if (++slot == shape.kernel_h) slot = 0;
+      if (++slot == rows.count) slot = 0;
       std::int64_t phase = 0;
 #pragma GCC unroll 3
       for (std::int64_t j = 0; j < kernel_w; ++j) {
@@ -92,7 +92,8 @@ inline MaximaOfRow<V> maxima_for(const PoolingShape& shape) {
   return maxima_of_row<0, 0, V>;
 }
 
-// Padding is −∞, which is never better than what a window begins with. Rows stay in `room` as long as windows see them.
+// Padding is −∞, which is never better than what a window begins with. Rows stay in `room` as long as windows see them, and
+// are placed while those of the row before are compared: what has just been stored is slow to load in other pieces.
 template <typename V>
 void max_pool2d(const typename V::Element* x, typename V::Element* y, std::int32_t* indices, const PoolingShape& shape,
                 typename V::Element* room) {
@@ -100,15 +101,18 @@ void max_pool2d(const typename V::Element* x, typename V::Element* y, std::int32
   const PoolingRows rows = rows_of(shape);
   const std::int64_t row = rows.phases * rows.pitch;
   const MaximaOfRow<V> maxima = maxima_for<V>(shape);
-  for (std::int64_t i = 0; i < shape.kernel_h * row; ++i) room[i] = -std::numeric_limits<T>::infinity();
+  for (std::int64_t i = 0; i < rows.count * row; ++i) room[i] = -std::numeric_limits<T>::infinity();
   for (std::int64_t plane = 0; plane < shape.planes; ++plane) {
     std::int64_t placed = 0;
-    for (std::int64_t h = 0; h < shape.out_height; ++h) {
-      const Cell window = window_cell(shape, h, 0);
+    const auto place_window = [&](const Cell& window) {
       for (placed = placed < window.top ? window.top : placed; placed < window.bottom; ++placed) {
-        place_row<V>(x + placed * shape.width, room + placed % shape.kernel_h * row, shape, rows);
+        place_row<V>(x + placed * shape.width, room + placed % rows.count * row, shape, rows);
       }
-      maxima(room, window, shape, rows, y, indices);
+    };
+    place_window(window_cell(shape, 0, 0));
+    for (std::int64_t h = 0; h < shape.out_height; ++h) {
+      if (h + 1 < shape.out_height) place_window(window_cell(shape, h + 1, 0));
+      maxima(room, window_cell(shape, h, 0), shape, rows, y, indices);
       y += shape.out_width;
       indices += shape.out_width;
     }

@@ -50,11 +50,14 @@ struct Vec {
   DTRAIN_INLINE void deal_out(Vec&, Vec&) {}
   DTRAIN_INLINE Places lane_numbers() { return 0; }
   DTRAIN_INLINE void store_places(Places, std::int32_t*, int) {}
-  // No branches: maxima are hard to predict.
+  // Maxima are hard to predict: a branch for NaN only, and for the rest what processors have an instruction for.
   friend void take_better(Vec value, std::int32_t place, Vec& best, Places& places) {
-    const bool is_better = !(value.lanes <= best.lanes) & (best.lanes == best.lanes);
-    best.lanes = is_better ? value.lanes : best.lanes;
-    places = is_better ? place : places;
+    if (__builtin_expect(value.lanes != value.lanes, 0)) {
+      if (best.lanes == best.lanes) best = value, places = place;
+      return;
+    }
+    places = value.lanes > best.lanes ? place : places;
+    best.lanes = value.lanes > best.lanes ? value.lanes : best.lanes;
   }
 };
 
