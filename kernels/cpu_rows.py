@@ -158,7 +158,8 @@ def window_rows_nbytes(problem: Problem) -> int:
     """The rows that a row of outputs and the next one see (`rows_of` of pooling.h). For one part."""
     (kernel_h, kernel_w), (stride_h, stride_w) = problem.attrs["kernel_size"], problem.attrs["stride"]
     pitch = problem.outputs[0].shape[3] + (kernel_w - 1) // stride_w + 16
-    return int((kernel_h + stride_h) * min(stride_w, kernel_w) * pitch * problem.inputs[0].dtype.itemsize)
+    rows = 1 << (kernel_h + stride_h - 1).bit_length()
+    return int(rows * min(stride_w, kernel_w) * pitch * problem.inputs[0].dtype.itemsize)
 
 
 def maxima_work(problem: Problem) -> int:
@@ -183,8 +184,4 @@ def one_window_a_plane(problem: Problem) -> str | None:
 _PLAIN_WINDOWS = knows_no("dilation", "ceil_mode", "divisor")
 compiled("avg_pool2d", "avg_pool2d_backward", asks=(_PLAIN_WINDOWS,))
 compiled("avg_pool2d", by="plane", asks=(one_window_a_plane,))
-compiled(
-    "max_pool2d",
-    asks=(_PLAIN_WINDOWS,),
-    workspace=for_each_part(window_rows_nbytes, maxima_work, planes),
-)
+compiled("max_pool2d", asks=(_PLAIN_WINDOWS,), workspace=for_each_part(window_rows_nbytes, maxima_work, planes))

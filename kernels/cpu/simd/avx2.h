@@ -109,12 +109,12 @@ struct Vec<float> {
   DTRAIN_INLINE void store_places(Places places, std::int32_t* to, int count) {
     _mm256_maskstore_epi32(to, mask(count), reinterpret_cast<__m256i>(places));
   }
-  friend void take_better(Vec value, std::int32_t place, Vec& best, Places& places) {
-    const __m256 is_better = _mm256_and_ps(_mm256_cmp_ps(value.lanes, best.lanes, _CMP_NLE_UQ),
-                                           _mm256_cmp_ps(best.lanes, best.lanes, _CMP_ORD_Q));
-    best.lanes = _mm256_blendv_ps(best.lanes, value.lanes, is_better);
+  bool any_nan() const { return _mm256_movemask_ps(_mm256_cmp_ps(lanes, lanes, _CMP_UNORD_Q)) != 0; }
+  friend void take_larger(Vec value, std::int32_t place, Vec& best, Places& places) {
+    const __m256 is_larger = _mm256_cmp_ps(value.lanes, best.lanes, _CMP_GT_OQ);
+    best = max(value, best);
     const __m256 from = _mm256_castsi256_ps(_mm256_set1_epi32(place));
-    places = reinterpret_cast<Places>(_mm256_blendv_ps(reinterpret_cast<__m256>(places), from, is_better));
+    places = reinterpret_cast<Places>(_mm256_blendv_ps(reinterpret_cast<__m256>(places), from, is_larger));
   }
 };
 
@@ -192,12 +192,12 @@ struct Vec<double> {
     const __m128i wanted = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kLaneMask + 8 - count));
     _mm_maskstore_epi32(to, wanted, reinterpret_cast<__m128i>(places));
   }
-  friend void take_better(Vec value, std::int32_t place, Vec& best, Places& places) {
-    const __m256d is_better = _mm256_and_pd(_mm256_cmp_pd(value.lanes, best.lanes, _CMP_NLE_UQ),
-                                            _mm256_cmp_pd(best.lanes, best.lanes, _CMP_ORD_Q));
-    best.lanes = _mm256_blendv_pd(best.lanes, value.lanes, is_better);
-    const __m128 low = _mm_castpd_ps(_mm256_castpd256_pd128(is_better));
-    const __m128 high = _mm_castpd_ps(_mm256_extractf128_pd(is_better, 1));
+  bool any_nan() const { return _mm256_movemask_pd(_mm256_cmp_pd(lanes, lanes, _CMP_UNORD_Q)) != 0; }
+  friend void take_larger(Vec value, std::int32_t place, Vec& best, Places& places) {
+    const __m256d is_larger = _mm256_cmp_pd(value.lanes, best.lanes, _CMP_GT_OQ);
+    best = max(value, best);
+    const __m128 low = _mm_castpd_ps(_mm256_castpd256_pd128(is_larger));
+    const __m128 high = _mm_castpd_ps(_mm256_extractf128_pd(is_larger, 1));
     const __m128 narrow = _mm_shuffle_ps(low, high, 0x88), from = _mm_castsi128_ps(_mm_set1_epi32(place));
     places = reinterpret_cast<Places>(_mm_blendv_ps(reinterpret_cast<__m128>(places), from, narrow));
   }

@@ -102,11 +102,11 @@ struct Vec<float> {
   DTRAIN_INLINE void store_places(Places places, std::int32_t* to, int count) {
     _mm512_mask_storeu_epi32(to, mask(count), reinterpret_cast<__m512i>(places));
   }
-  friend void take_better(Vec value, std::int32_t place, Vec& best, Places& places) {
-    const __mmask16 is_better = _mm512_cmp_ps_mask(value.lanes, best.lanes, _CMP_NLE_UQ) &
-                                _mm512_cmp_ps_mask(best.lanes, best.lanes, _CMP_ORD_Q);
-    best.lanes = _mm512_mask_mov_ps(best.lanes, is_better, value.lanes);
-    const __m512i from = _mm512_mask_set1_epi32(reinterpret_cast<__m512i>(places), is_better, place);
+  bool any_nan() const { return _mm512_cmp_ps_mask(lanes, lanes, _CMP_UNORD_Q) != 0; }
+  friend void take_larger(Vec value, std::int32_t place, Vec& best, Places& places) {
+    const __mmask16 is_larger = _mm512_cmp_ps_mask(value.lanes, best.lanes, _CMP_GT_OQ);
+    best = max(value, best);
+    const __m512i from = _mm512_mask_set1_epi32(reinterpret_cast<__m512i>(places), is_larger, place);
     places = reinterpret_cast<Places>(from);
   }
 };
@@ -178,11 +178,11 @@ struct Vec<double> {
   DTRAIN_INLINE void store_places(Places places, std::int32_t* to, int count) {
     _mm256_mask_storeu_epi32(to, mask(count), reinterpret_cast<__m256i>(places));
   }
-  friend void take_better(Vec value, std::int32_t place, Vec& best, Places& places) {
-    const __mmask8 is_better = _mm512_cmp_pd_mask(value.lanes, best.lanes, _CMP_NLE_UQ) &
-                               _mm512_cmp_pd_mask(best.lanes, best.lanes, _CMP_ORD_Q);
-    best.lanes = _mm512_mask_mov_pd(best.lanes, is_better, value.lanes);
-    const __m256i from = _mm256_mask_set1_epi32(reinterpret_cast<__m256i>(places), is_better, place);
+  bool any_nan() const { return _mm512_cmp_pd_mask(lanes, lanes, _CMP_UNORD_Q) != 0; }
+  friend void take_larger(Vec value, std::int32_t place, Vec& best, Places& places) {
+    const __mmask8 is_larger = _mm512_cmp_pd_mask(value.lanes, best.lanes, _CMP_GT_OQ);
+    best = max(value, best);
+    const __m256i from = _mm256_mask_set1_epi32(reinterpret_cast<__m256i>(places), is_larger, place);
     places = reinterpret_cast<Places>(from);
   }
 };

@@ -3,11 +3,11 @@
 // Vec<T> offers width, zero(), load/store, load_partial/store_partial of the first `count` < width lanes (missing lanes
 // read as `fill`), first(count), which zeroes the others, transpose(rows) of width
 // rows in place, + - * /, fma(a, b, c) = a·b + c, max, min, sqrt,
-// select_positive(x, a, b) = x > 0 ? a : b, exp_non_positive, and sum() and maximum() over lanes. max(a, b) and
+// select_positive(x, a, b) = x > 0 ? a : b, exp_non_positive, and sum(), maximum() and any_nan() over lanes. max(a, b) and
 // min(a, b) give b where either is NaN. deal_out(a, b) moves what lies at even places of the two into a, the rest into b.
 //
 // Places are s32 beside the lanes, with + - * < and ?: of vectors: lane_numbers(), store_places of the first `count` <
-// width, and take_better(value, place, best, places), which takes a value that is larger, or the first NaN, and its place.
+// width, and take_larger(value, place, best, places), which takes a value that is larger, of no NaN, and its place.
 #pragma once
 
 #include <cmath>
@@ -50,14 +50,11 @@ struct Vec {
   DTRAIN_INLINE void deal_out(Vec&, Vec&) {}
   DTRAIN_INLINE Places lane_numbers() { return 0; }
   DTRAIN_INLINE void store_places(Places, std::int32_t*, int) {}
-  // Maxima are hard to predict: a branch for NaN only, and for the rest what processors have an instruction for.
-  friend void take_better(Vec value, std::int32_t place, Vec& best, Places& places) {
-    if (__builtin_expect(value.lanes != value.lanes, 0)) {
-      if (best.lanes == best.lanes) best = value, places = place;
-      return;
-    }
-    places = value.lanes > best.lanes ? place : places;
-    best.lanes = value.lanes > best.lanes ? value.lanes : best.lanes;
+  bool any_nan() const { return lanes != lanes; }
+  // No branches: maxima are hard to predict.
+  friend void take_larger(Vec value, std::int32_t place, Vec& best, Places& places) {
+    places += (place - places) & -static_cast<std::int32_t>(value.lanes > best.lanes);
+    best = max(value, best);
   }
 };
 
