@@ -67,7 +67,10 @@ def test_windows_that_share_rows_and_some_that_leave_rows_out(
 ) -> None:
     for columns in ((3, 2, 1), (2, 2, 1), (1, 3, 0), (19, 19, 0)):
         for image in images((2, 3, height, 19), dtype_of(kernel)):
-            attrs = {name: pair for name, *pair in zip(("kernel_size", "stride", "padding"), (size, stride, padding), columns)}
+            attrs = {
+                name: pair
+                for name, *pair in zip(("kernel_size", "stride", "padding"), (size, stride, padding), columns)
+            }
             expect_the_reference(kernel, image, {name: tuple(pair) for name, pair in attrs.items()})
 
 
