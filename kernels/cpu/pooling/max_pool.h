@@ -106,15 +106,43 @@ inline void maxima_of_row(const typename V::Element* room, const Cell& window, c
   });
 }
 
+// The same for vectors of one lane, position by position: compilers make vectors of loops over outputs, of one choice
+// each, and of choices one by one they make branches, which nobody can predict.
+template <typename V>
+inline void maxima_by_positions(const typename V::Element* room, const Cell& window, const PoolingShape& shape,
+                                const PoolingRows& rows, typename V::Element* y, std::int32_t* indices) {
+  using T = typename V::Element;
+  const auto width = static_cast<std::int32_t>(shape.width), apart = static_cast<std::int32_t>(shape.stride_w);
+  const auto before = static_cast<std::int32_t>(shape.pad_w), top = static_cast<std::int32_t>(window.top);
+  const auto outputs = static_cast<std::int32_t>(shape.out_width);
+  for (std::int32_t w = 0; w < outputs; ++w) {
+    y[w] = -std::numeric_limits<T>::infinity();
+    indices[w] = top * width + (w * apart > before ? w * apart - before : 0);
+  }
+  for (std::int64_t h = window.top; h < window.bottom; ++h) {
+    const T* row = room + (h & (rows.count - 1)) * rows.phases * rows.pitch;
+    for (std::int64_t j = 0; j < shape.kernel_w; ++j) {
+      const T* from = row + j % shape.stride_w * rows.pitch + j / shape.stride_w;
+      const std::int32_t place = static_cast<std::int32_t>(h) * width + static_cast<std::int32_t>(j) - before;
+      for (std::int32_t w = 0; w < outputs; ++w) indices[w] = from[w] > y[w] ? place + w * apart : indices[w];
+      for (std::int32_t w = 0; w < outputs; ++w) y[w] = from[w] > y[w] ? from[w] : y[w];
+    }
+  }
+}
+
 template <typename V>
 using MaximaOfRow = void (*)(const typename V::Element*, const Cell&, const PoolingShape&, const PoolingRows&,
                              typename V::Element*, std::int32_t*);
 
 template <typename V>
 inline MaximaOfRow<V> maxima_for(const PoolingShape& shape) {
-  if (shape.kernel_w == 3 && shape.stride_w == 2) return maxima_of_row<3, 2, V>;
-  if (shape.kernel_w == 2 && shape.stride_w == 2) return maxima_of_row<2, 2, V>;
-  return maxima_of_row<0, 0, V>;
+  if constexpr (V::width == 1) {
+    return maxima_by_positions<V>;
+  } else {
+    if (shape.kernel_w == 3 && shape.stride_w == 2) return maxima_of_row<3, 2, V>;
+    if (shape.kernel_w == 2 && shape.stride_w == 2) return maxima_of_row<2, 2, V>;
+    return maxima_of_row<0, 0, V>;
+  }
 }
 
 // Padding is −∞, which is never better than what a window begins with. Rows stay in `room` as long as windows see them, and

@@ -51,10 +51,9 @@ struct Vec {
   DTRAIN_INLINE Places lane_numbers() { return 0; }
   DTRAIN_INLINE void store_places(Places, std::int32_t*, int) {}
   bool any_nan() const { return lanes != lanes; }
-  // No branches: maxima are hard to predict.
   friend void take_larger(Vec value, std::int32_t place, Vec& best, Places& places) {
-    places += (place - places) & -static_cast<std::int32_t>(value.lanes > best.lanes);
-    best = max(value, best);
+    places = value.lanes > best.lanes ? place : places;
+    best.lanes = value.lanes > best.lanes ? value.lanes : best.lanes;
   }
 };
 
