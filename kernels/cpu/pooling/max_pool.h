@@ -36,7 +36,8 @@ inline V load_up_to(const typename V::Element* from, std::int64_t begin, std::in
 }
 
 // The columns of an input row that windows see, dealt out by the stride: column c stands on phase (c + pad) % stride, so
-// that what neighbouring outputs compare lies side by side. What stands behind the last column is −∞, as padding is. Says whether there is a NaN among them.
+// that what neighbouring outputs compare lies side by side. What stands behind the last column is −∞, as padding is. Says
+// whether there is a NaN among them.
 template <typename V>
 inline bool place_row(const typename V::Element* line, typename V::Element* row, const PoolingShape& shape,
                       const PoolingRows& rows) {
