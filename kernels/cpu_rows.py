@@ -160,6 +160,27 @@ compiled("layer_norm_backward", asks=(rows_with_elements,), workspace=sums_nbyte
 compiled("adam_update", asks=(knows_no("amsgrad"),))
 
 
+# Pooling
+
+
+def window_rows_nbytes(problem: Problem) -> int:
+    """The rows that a row of outputs and the next one see (`rows_of` of pooling.h). For one part."""
+    (kernel_h, kernel_w), (stride_h, stride_w) = problem.attrs["kernel_size"], problem.attrs["stride"]
+    pitch = problem.outputs[0].shape[3] + (kernel_w - 1) // stride_w + 16
+    rows = 1 << (kernel_h + stride_h - 1).bit_length()
+    return int(rows * min(stride_w, kernel_w) * pitch * problem.inputs[0].dtype.itemsize)
+
+
+def maxima_work(problem: Problem) -> int:
+    """Bytes that are moved in the time it takes."""
+    return 4 * problem.inputs[0].nbytes
+
+
+def planes(problem: Problem) -> int:
+    """What a call may be cut into."""
+    return prod(problem.inputs[0].shape[:2])
+
+
 # Windows: neither dilated, nor sticking out, nor divided by a number of their own.
 
 
@@ -170,5 +191,6 @@ def one_window_a_plane(problem: Problem) -> str | None:
 
 
 _PLAIN_WINDOWS = knows_no("dilation", "ceil_mode", "divisor")
-compiled("max_pool2d", "avg_pool2d", "avg_pool2d_backward", asks=(_PLAIN_WINDOWS,))
+compiled("avg_pool2d", "avg_pool2d_backward", asks=(_PLAIN_WINDOWS,))
 compiled("avg_pool2d", by="plane", asks=(one_window_a_plane,))
+compiled("max_pool2d", asks=(_PLAIN_WINDOWS,), workspace=for_each_part(window_rows_nbytes, maxima_work, planes))

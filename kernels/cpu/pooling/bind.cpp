@@ -1,4 +1,8 @@
 #include "pooling/pooling.h"
+
+#include <algorithm>
+#include <atomic>
+
 #include "binding/share.h"
 #include "binding/table.h"
 
@@ -21,15 +25,16 @@ PoolingShape read_planes(Call& call, Sizes input, Sizes output) {
   return shape;
 }
 
-// run(shape of the part, its first element of an input, of an output) for all parts of the planes.
+// run(shape of the part, its first element of an input, of an output, its number) for all parts of the planes.
 template <typename Run>
-void share_planes(const PoolingShape& shape, std::int64_t bytes, const Run& run) {
+void share_planes(const PoolingShape& shape, std::int64_t bytes, const Run& run, std::int64_t most = kMostParts) {
   ReleaseGil unlocked(bytes);
-  share(shape.planes, bytes, [&](Range planes, std::int64_t) {
+  const auto work = [&](Range planes, std::int64_t number) {
     PoolingShape part = shape;
     part.planes = planes.end - planes.begin;
-    run(part, planes.begin * shape.height * shape.width, planes.begin * shape.out_height * shape.out_width);
-  });
+    run(part, planes.begin * shape.height * shape.width, planes.begin * shape.out_height * shape.out_width, number);
+  };
+  share(shape.planes, bytes, work, most);
 }
 
 void read_window(Call& call, PoolingShape& shape) {
@@ -50,29 +55,53 @@ void read_window(Call& call, PoolingShape& shape) {
               "an output whose windows lie in the padded input");
 }
 
+// The shape of a call from x to y and indices.
 template <typename T>
-auto read_max_pool(Call& call, max_pool2d_fn<T>* kernel, bool has_window) {
-  const auto x = call.input<T>(0, 4);
-  const auto y = call.output<T>(0, 4);
-  const auto indices = call.output<std::int32_t>(1, 4);
+PoolingShape read_maxima(Call& call, const Array<const T>& x, const Array<T>& y, const Array<std::int32_t>& indices) {
   call.expect(indices.size == y.size, "indices of the size of y");
-  PoolingShape shape = read_planes(call, x.shape, y.shape);
-  if (has_window) read_window(call, shape);
-  return [=] {
-    share_planes(shape, 4 * x.size * sizeof(T), [&](const PoolingShape& part, std::int64_t input, std::int64_t output) {
-      kernel(x.data + input, y.data + output, indices.data + output, part);
-    });
-  };
+  return read_planes(call, x.shape, y.shape);
 }
 
 template <typename T>
 auto bind_max_pool2d(Call& call, max_pool2d_fn<T>* kernel) {
-  return read_max_pool<T>(call, kernel, true);
+  const auto x = call.input<T>(0, 4);
+  const auto y = call.output<T>(0, 4);
+  const auto indices = call.output<std::int32_t>(1, 4);
+  PoolingShape shape = read_maxima<T>(call, x, y, indices);
+  read_window(call, shape);
+  const PoolingRows rows = rows_of(shape);
+  const Workspaces<T> rooms = call.workspaces<T>(rows.count * rows.phases * rows.pitch);
+  return [=] {
+    const auto part = [&](const PoolingShape& planes, std::int64_t input, std::int64_t output, std::int64_t number) {
+      kernel(x.data + input, y.data + output, indices.data + output, planes, rooms.of(number));
+    };
+    share_planes(shape, 4 * x.size * sizeof(T), part, rooms.count);
+  };
 }
 
 template <typename T>
 auto bind_adaptive_max_pool2d(Call& call, adaptive_max_pool2d_fn<T>* kernel) {
-  return read_max_pool<T>(call, kernel, false);
+  const auto x = call.input<T>(0, 4);
+  const auto y = call.output<T>(0, 4);
+  const auto indices = call.output<std::int32_t>(1, 4);
+  const PoolingShape shape = read_maxima<T>(call, x, y, indices);
+  return [=] {
+    const auto part = [&](const PoolingShape& planes, std::int64_t input, std::int64_t output, std::int64_t) {
+      kernel(x.data + input, y.data + output, indices.data + output, planes);
+    };
+    share_planes(shape, 4 * x.size * sizeof(T), part);
+  };
+}
+
+// The sign of a difference says it, so that the compiler makes vectors of the loop: it has no compare of them without signs.
+bool are_inside(const std::int32_t* indices, std::int64_t count, std::int64_t inputs) {
+  const auto last = static_cast<std::uint32_t>(std::min<std::int64_t>(inputs, 1LL << 31) - 1);
+  std::uint32_t outside = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto index = static_cast<std::uint32_t>(indices[i]);
+    outside |= index | (last - index);
+  }
+  return outside >> 31 == 0;
 }
 
 template <typename T>
@@ -82,13 +111,21 @@ void bind_max_pool2d_backward(Call& call, max_pool2d_backward_fn<T>* kernel) {
   const auto dx = call.output<T>(0, 4);
   const PoolingShape shape = read_planes(call, dx.shape, dy.shape);
   call.expect(indices.size == dy.size, "indices of the size of dy");
-  const std::int64_t inputs = shape.height * shape.width;
-  bool all_inside = true;
-  for (std::int64_t i = 0; i < indices.size; ++i) all_inside &= indices.data[i] >= 0 && indices.data[i] < inputs;
+  const std::int64_t inputs = shape.height * shape.width, outputs = shape.out_height * shape.out_width;
+  std::atomic<bool> all_inside = true;
+  const auto part = [&](PoolingShape planes, std::int64_t input, std::int64_t output, std::int64_t) {
+    // Plane by plane: indices that have just been checked are still near.
+    for (const std::int64_t end = output + planes.planes * outputs; output < end; output += outputs, input += inputs) {
+      if (!are_inside(indices.data + output, outputs, inputs)) {
+        all_inside = false;
+        return;
+      }
+      planes.planes = 1;
+      kernel(dy.data + output, indices.data + output, dx.data + input, planes);
+    }
+  };
+  share_planes(shape, 2 * dx.size * sizeof(T), part);
   call.expect(all_inside, "indices inside the input plane, as max_pool2d gave them");
-  share_planes(shape, 2 * dx.size * sizeof(T), [&](const PoolingShape& part, std::int64_t input, std::int64_t output) {
-    kernel(dy.data + output, indices.data + output, dx.data + input, part);
-  });
 }
 
 // Forward takes x to y, backward dy to dx; both read the same attributes.
@@ -103,7 +140,7 @@ auto read_average(Call& call, avg_pool2d_fn<T>* kernel, bool is_backward, bool h
   }
   return [=] {
     const std::int64_t bytes = 2 * (from.size + to.size) * sizeof(T);
-    share_planes(shape, bytes, [&](const PoolingShape& part, std::int64_t input, std::int64_t output) {
+    share_planes(shape, bytes, [&](const PoolingShape& part, std::int64_t input, std::int64_t output, std::int64_t) {
       kernel(from.data + (is_backward ? output : input), to.data + (is_backward ? input : output), part);
     });
   };

@@ -14,8 +14,26 @@ struct PoolingShape {
   bool count_include_pad;
 };
 
+// Where max_pool2d lays the rows of x that a row of outputs and the next one see: `count`, a power of two, has room for them,
+// each of `phases` pieces of `pitch` numbers. Loads of the widest vector stay in them.
+struct PoolingRows {
+  std::int64_t count, phases, pitch;
+};
+
+namespace {
+
+// kernels/cpu_rows.py says the same.
+inline PoolingRows rows_of(const PoolingShape& shape) {
+  const std::int64_t phases = shape.stride_w < shape.kernel_w ? shape.stride_w : shape.kernel_w;
+  std::int64_t count = 1;
+  while (count < shape.kernel_h + shape.stride_h) count *= 2;
+  return {count, phases, shape.out_width + (shape.kernel_w - 1) / shape.stride_w + 16};
+}
+
+}  // namespace
+
 template <typename T>
-using max_pool2d_fn = void(const T* x, T* y, std::int32_t* indices, const PoolingShape& shape);
+using max_pool2d_fn = void(const T* x, T* y, std::int32_t* indices, const PoolingShape& shape, T* rows);
 
 template <typename T>
 using adaptive_max_pool2d_fn = void(const T* x, T* y, std::int32_t* indices, const PoolingShape& shape);

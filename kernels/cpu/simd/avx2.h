@@ -24,6 +24,7 @@ struct Vec<float> {
   using Integers = Vec<std::uint64_t>;
   static constexpr int width = 8;
   __m256 lanes;
+  typedef std::int32_t Places __attribute__((vector_size(32)));
 
   Vec() = default;
   explicit Vec(float value) : lanes(_mm256_set1_ps(value)) {}
@@ -99,6 +100,23 @@ struct Vec<float> {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
   }
   friend Vec exp_non_positive(Vec a) { return exp_by_polynomial(a); }
+  DTRAIN_INLINE void deal_out(Vec& first, Vec& second) {
+    const __m256 low = _mm256_permute2f128_ps(first.lanes, second.lanes, 0x20);
+    const __m256 high = _mm256_permute2f128_ps(first.lanes, second.lanes, 0x31);
+    first.lanes = _mm256_shuffle_ps(low, high, 0x88);
+    second.lanes = _mm256_shuffle_ps(low, high, 0xDD);
+  }
+  DTRAIN_INLINE Places lane_numbers() { return Places{0, 1, 2, 3, 4, 5, 6, 7}; }
+  DTRAIN_INLINE void store_places(Places places, std::int32_t* to, int count) {
+    _mm256_maskstore_epi32(to, mask(count), reinterpret_cast<__m256i>(places));
+  }
+  bool any_nan() const { return _mm256_movemask_ps(_mm256_cmp_ps(lanes, lanes, _CMP_UNORD_Q)) != 0; }
+  friend void take_larger(Vec value, std::int32_t place, Vec& best, Places& places) {
+    const __m256 is_larger = _mm256_cmp_ps(value.lanes, best.lanes, _CMP_GT_OQ);
+    best = max(value, best);
+    const __m256 from = _mm256_castsi256_ps(_mm256_set1_epi32(place));
+    places = reinterpret_cast<Places>(_mm256_blendv_ps(reinterpret_cast<__m256>(places), from, is_larger));
+  }
 };
 
 template <>
@@ -107,6 +125,7 @@ struct Vec<double> {
   using Integers = Vec<std::uint64_t>;
   static constexpr int width = 4;
   __m256d lanes;
+  typedef std::int32_t Places __attribute__((vector_size(16)));
 
   Vec() = default;
   explicit Vec(double value) : lanes(_mm256_set1_pd(value)) {}
@@ -164,6 +183,26 @@ struct Vec<double> {
     _mm256_store_pd(values, a.lanes);
     for (double& value : values) value = std::exp(value);
     return Vec(_mm256_load_pd(values));
+  }
+  DTRAIN_INLINE void deal_out(Vec& first, Vec& second) {
+    const __m256d low = _mm256_permute2f128_pd(first.lanes, second.lanes, 0x20);
+    const __m256d high = _mm256_permute2f128_pd(first.lanes, second.lanes, 0x31);
+    first.lanes = _mm256_unpacklo_pd(low, high);
+    second.lanes = _mm256_unpackhi_pd(low, high);
+  }
+  DTRAIN_INLINE Places lane_numbers() { return Places{0, 1, 2, 3}; }
+  DTRAIN_INLINE void store_places(Places places, std::int32_t* to, int count) {
+    const __m128i wanted = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kLaneMask + 8 - count));
+    _mm_maskstore_epi32(to, wanted, reinterpret_cast<__m128i>(places));
+  }
+  bool any_nan() const { return _mm256_movemask_pd(_mm256_cmp_pd(lanes, lanes, _CMP_UNORD_Q)) != 0; }
+  friend void take_larger(Vec value, std::int32_t place, Vec& best, Places& places) {
+    const __m256d is_larger = _mm256_cmp_pd(value.lanes, best.lanes, _CMP_GT_OQ);
+    best = max(value, best);
+    const __m128 low = _mm_castpd_ps(_mm256_castpd256_pd128(is_larger));
+    const __m128 high = _mm_castpd_ps(_mm256_extractf128_pd(is_larger, 1));
+    const __m128 narrow = _mm_shuffle_ps(low, high, 0x88), from = _mm_castsi128_ps(_mm_set1_epi32(place));
+    places = reinterpret_cast<Places>(_mm_blendv_ps(reinterpret_cast<__m128>(places), from, narrow));
   }
 };
 

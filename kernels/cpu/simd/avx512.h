@@ -35,6 +35,7 @@ struct Vec<float> {
   using Integers = Vec<std::uint64_t>;
   static constexpr int width = 16;
   __m512 lanes;
+  typedef std::int32_t Places __attribute__((vector_size(64)));
 
   Vec() = default;
   explicit Vec(float value) : lanes(_mm512_set1_ps(value)) {}
@@ -92,6 +93,23 @@ struct Vec<float> {
   }
   friend Vec scale_by_power_of_two(Vec a, Vec n) { return Vec(_mm512_scalef_ps(a.lanes, n.lanes)); }
   friend Vec exp_non_positive(Vec a) { return exp_by_polynomial(a); }
+  DTRAIN_INLINE void deal_out(Vec& first, Vec& second) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512 a = first.lanes, b = second.lanes;
+    first.lanes = _mm512_permutex2var_ps(a, even, b);
+    second.lanes = _mm512_permutex2var_ps(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b);
+  }
+  DTRAIN_INLINE Places lane_numbers() { return Places{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
+  DTRAIN_INLINE void store_places(Places places, std::int32_t* to, int count) {
+    _mm512_mask_storeu_epi32(to, mask(count), reinterpret_cast<__m512i>(places));
+  }
+  bool any_nan() const { return _mm512_cmp_ps_mask(lanes, lanes, _CMP_UNORD_Q) != 0; }
+  friend void take_larger(Vec value, std::int32_t place, Vec& best, Places& places) {
+    const __mmask16 is_larger = _mm512_cmp_ps_mask(value.lanes, best.lanes, _CMP_GT_OQ);
+    best = max(value, best);
+    const __m512i from = _mm512_mask_set1_epi32(reinterpret_cast<__m512i>(places), is_larger, place);
+    places = reinterpret_cast<Places>(from);
+  }
 };
 
 template <>
@@ -100,6 +118,7 @@ struct Vec<double> {
   using Integers = Vec<std::uint64_t>;
   static constexpr int width = 8;
   __m512d lanes;
+  typedef std::int32_t Places __attribute__((vector_size(32)));
 
   Vec() = default;
   explicit Vec(double value) : lanes(_mm512_set1_pd(value)) {}
@@ -151,6 +170,23 @@ struct Vec<double> {
     _mm512_store_pd(values, a.lanes);
     for (double& value : values) value = std::exp(value);
     return Vec(_mm512_load_pd(values));
+  }
+  DTRAIN_INLINE void deal_out(Vec& first, Vec& second) {
+    const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+    const __m512d a = first.lanes, b = second.lanes;
+    first.lanes = _mm512_permutex2var_pd(a, even, b);
+    second.lanes = _mm512_permutex2var_pd(a, _mm512_add_epi64(even, _mm512_set1_epi64(1)), b);
+  }
+  DTRAIN_INLINE Places lane_numbers() { return Places{0, 1, 2, 3, 4, 5, 6, 7}; }
+  DTRAIN_INLINE void store_places(Places places, std::int32_t* to, int count) {
+    _mm256_mask_storeu_epi32(to, mask(count), reinterpret_cast<__m256i>(places));
+  }
+  bool any_nan() const { return _mm512_cmp_pd_mask(lanes, lanes, _CMP_UNORD_Q) != 0; }
+  friend void take_larger(Vec value, std::int32_t place, Vec& best, Places& places) {
+    const __mmask8 is_larger = _mm512_cmp_pd_mask(value.lanes, best.lanes, _CMP_GT_OQ);
+    best = max(value, best);
+    const __m256i from = _mm256_mask_set1_epi32(reinterpret_cast<__m256i>(places), is_larger, place);
+    places = reinterpret_cast<Places>(from);
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>  // memcpy
 
 namespace dtrain {
 namespace {
@@ -13,6 +14,7 @@ struct Whole {
   using T = typename V::Element;
   V load(const T* from, T = T(0)) const { return V::load(from); }
   void store(V value, T* to) const { value.store(to); }
+  void store_places(typename V::Places places, std::int32_t* to) const { std::memcpy(to, &places, sizeof(places)); }
   V keep(V value) const { return value; }
 };
 
@@ -22,6 +24,7 @@ struct Partial {
   int count;
   V load(const T* from, T fill = T(0)) const { return V::load_partial(from, count, fill); }
   void store(V value, T* to) const { value.store_partial(to, count); }
+  void store_places(typename V::Places places, std::int32_t* to) const { V::store_places(places, to, count); }
   V keep(V value) const { return value.first(count); }
 };
 

@@ -3,8 +3,11 @@
 // Vec<T> offers width, zero(), load/store, load_partial/store_partial of the first `count` < width lanes (missing lanes
 // read as `fill`), first(count), which zeroes the others, transpose(rows) of width
 // rows in place, + - * /, fma(a, b, c) = a·b + c, max, min, sqrt,
-// select_positive(x, a, b) = x > 0 ? a : b, exp_non_positive, and sum() and maximum() over lanes. max(a, b) and
-// min(a, b) give b where either is NaN.
+// select_positive(x, a, b) = x > 0 ? a : b, exp_non_positive, and sum(), maximum() and any_nan() over lanes. max(a, b) and
+// min(a, b) give b where either is NaN. deal_out(a, b) moves what lies at even places of the two into a, the rest into b.
+//
+// V::Places are s32 beside the lanes, with + - * < and ?: of vectors: lane_numbers(), store_places of the first `count` <
+// width, and take_larger(value, place, best, places), which takes a value that is larger, of no NaN, and its place.
 //
 // V::Integers has lanes of 64 bits without sign, as many as its Doubles, Vec<double>, and in each two words of 32 bits,
 // the low one first. It offers count_from(first) = first, first + 1, …, + ^ & >>, product_of_low_words(a, b), whole
@@ -25,6 +28,7 @@ struct Vec {
   using Element = T;
   using Integers = Vec<std::uint64_t>;
   static constexpr int width = 1;
+  using Places = std::int32_t;
   T lanes;
 
   Vec() = default;
@@ -51,6 +55,14 @@ struct Vec {
   friend Vec sqrt(Vec a) { return Vec(std::sqrt(a.lanes)); }
   friend Vec select_positive(Vec x, Vec a, Vec b) { return Vec(x.lanes > T(0) ? a.lanes : b.lanes); }
   friend Vec exp_non_positive(Vec a) { return Vec(std::exp(a.lanes)); }
+  DTRAIN_INLINE void deal_out(Vec&, Vec&) {}
+  DTRAIN_INLINE Places lane_numbers() { return 0; }
+  DTRAIN_INLINE void store_places(Places, std::int32_t*, int) {}
+  bool any_nan() const { return lanes != lanes; }
+  friend void take_larger(Vec value, std::int32_t place, Vec& best, Places& places) {
+    places = value.lanes > best.lanes ? place : places;
+    best.lanes = value.lanes > best.lanes ? value.lanes : best.lanes;
+  }
 };
 
 template <>
