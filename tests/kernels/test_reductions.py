@@ -42,7 +42,7 @@ def shape_and_axis(candidate: Candidate) -> tuple[tuple[int, ...], tuple[int, ..
 @pytest.mark.parametrize("draw", DRAWS)
 @pytest.mark.parametrize("candidate", SUMS, ids=lambda candidate: candidate.name)
 def test_a_million_positive_terms(candidate: Candidate, draw: str) -> None:
-    """No further off than one step of the dtype, or than the reference, which is NumPy's pairwise sum for one column."""
+    """No further off than two steps of the dtype, or than the reference: NumPy's pairwise sum, for one column."""
     dtype = np.dtype(np.float32 if "_f32_" in candidate.name else np.float64)
     terms = DRAWS[draw](np.random.default_rng(0)).astype(dtype)
     shape, axis = shape_and_axis(candidate)
@@ -50,7 +50,7 @@ def test_a_million_positive_terms(candidate: Candidate, draw: str) -> None:
     exact = fsum(terms.tolist()) / (COUNT if candidate.op == "mean" else 1)
     wanted = np.empty((), dtype)
     reference_of(candidate.op).function(terms, out=wanted, axis=(0,), keepdims=False)
-    nearly = np.finfo(dtype).eps * exact
+    nearly = 2 * np.finfo(dtype).eps * exact
     for got in result_of(candidate, x, axis).ravel():
         assert abs(float(got) - exact) <= max(abs(float(wanted) - exact), nearly)
 
@@ -59,7 +59,13 @@ def test_a_million_positive_terms(candidate: Candidate, draw: str) -> None:
 def test_refuses_what_it_cannot_add_up(candidate: Candidate) -> None:
     x = np.ones((2, 3, 2, 3), np.float32 if "_f32_" in candidate.name else np.float64)
     out = np.empty(36, x.dtype)
-    for axis, error in [((4,), ValueError), ((-5,), ValueError), (1, TypeError), (("0",), TypeError), ((0, 2), ValueError)]:
+    for axis, error in [
+        ((4,), ValueError),
+        ((-5,), ValueError),
+        (1, TypeError),
+        (("0",), TypeError),
+        ((0, 2), ValueError),
+    ]:
         with pytest.raises(error):
             candidate.function(x, out=out[:9], axis=axis, keepdims=False)
     with pytest.raises(ValueError):

@@ -1,4 +1,4 @@
-"""Cases of sums and means: every order of reduced and kept axes, sizes around vectors, blocks and groups, infinities."""
+"""Cases of sums and means: orders of reduced and kept axes, sizes around vectors, blocks and groups, infinities."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ Pattern = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def _last_axes() -> Iterator[Pattern]:
-    yield from [((2, 17, 3, 7), (0, 2, 3)), ((5, 2, 101), (0, 2)), ((3, 1, 4, 1, 5), (1, 3, 4)), ((2, 3, 17), (0, 1, 2))]
+    yield from [
+        ((2, 17, 3, 7), (0, 2, 3)),
+        ((5, 2, 101), (0, 2)),
+        ((3, 1, 4, 1, 5), (1, 3, 4)),
+        ((2, 3, 17), (0, 1, 2)),
+    ]
     yield from [((1, 1), (0,)), ((1, 1), ()), ((3, 40_009), (1,)), ((70, 3, 1009), (0, 2)), ((3, 2, 33_000), (0, 2))]
     yield from (((size,), (0,)) for size in WIDTHS)
     yield from (((5, size), (1,)) for size in WIDTHS)
@@ -29,7 +34,13 @@ def _last_axes() -> Iterator[Pattern]:
 
 
 def _last_kept() -> Iterator[Pattern]:
-    yield from [((2, 3, 4, 17), (1, 2)), ((3, 19, 1), (1,)), ((17, 5), ()), ((2, 1, 33), (1,)), ((2, 3, 1, 19), (0, 1, 2))]
+    yield from [
+        ((2, 3, 4, 17), (1, 2)),
+        ((3, 19, 1), (1,)),
+        ((17, 5), ()),
+        ((2, 1, 33), (1,)),
+        ((2, 3, 1, 19), (0, 1, 2)),
+    ]
     yield from [((3, 300, 5), (1,)), ((130, 1100), (0,)), ((2, 9, 513), (1,))]
     yield from (((5, size), (0,)) for size in WIDTHS)
     yield from (((2, 9, size), (1,)) for size in WIDTHS)
