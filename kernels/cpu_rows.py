@@ -151,11 +151,18 @@ compiled("layer_norm_backward", asks=(rows_with_elements,), workspace=sums_nbyte
 # Sums over axes
 
 
+def _reduced_axes(problem: Problem) -> set[int]:
+    x, attrs = problem.inputs[0], problem.attrs
+    if "axis" in attrs:
+        return {axis % x.ndim for axis in attrs["axis"]}
+    narrow = (1,) * (x.ndim - len(attrs["shape"])) + attrs["shape"]
+    return {axis for axis, size in enumerate(narrow) if size != x.shape[axis]}
+
+
 def _runs(problem: Problem) -> list[bool]:
     """Whether runs of neighbouring axes are reduced, the last run first. Axes of one element are in any run."""
-    x = problem.inputs[0]
-    axis = {i % x.ndim for i in problem.attrs["axis"]}
-    return [reduced for reduced, _ in groupby(i in axis for i in reversed(range(x.ndim)) if x.shape[i] != 1)]
+    shape, reduced = problem.inputs[0].shape, _reduced_axes(problem)
+    return [key for key, _ in groupby(axis in reduced for axis in reversed(range(len(shape))) if shape[axis] != 1)]
 
 
 def last_axes_reduced(problem: Problem) -> str | None:
@@ -181,7 +188,7 @@ def groups_nbytes(terms: int) -> Callable[[Problem], int]:
     return nbytes
 
 
-_SUMS = ("sum", "mean")
+_SUMS = ("sum", "mean", "sum_to_shape")
 compiled(*_SUMS, asks=(some_elements, last_axes_reduced), workspace=groups_nbytes(1 << 15))
 compiled(*_SUMS, by="columns", asks=(some_elements, last_axes_kept), workspace=groups_nbytes(128))
 

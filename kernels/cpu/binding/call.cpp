@@ -149,13 +149,14 @@ std::vector<double> Call::numbers(const char* name, Py_ssize_t count) {
   return values;
 }
 
-std::int64_t Call::integer_in(PyObject* tuple, Py_ssize_t index, const char* name) {
-  const std::int64_t value = PyLong_AsLongLong(PySequence_Fast_GET_ITEM(tuple, index));
-  if (value == -1 && PyErr_Occurred() != nullptr) {
-    PyErr_Clear();
-    fail(PyExc_TypeError, std::string(name) + " to be a tuple of integers");
+void Call::read_items(PyObject* tuple, const char* name, std::int64_t* values, Py_ssize_t count) {
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    values[i] = PyLong_AsLongLong(PySequence_Fast_GET_ITEM(tuple, i));
+    if (values[i] == -1 && PyErr_Occurred() != nullptr) {
+      PyErr_Clear();
+      fail(PyExc_TypeError, std::string(name) + " to be a tuple of integers");
+    }
   }
-  return value;
 }
 
 void Call::read_integers(const char* name, std::int64_t* values, Py_ssize_t count) {
@@ -163,21 +164,17 @@ void Call::read_integers(const char* name, std::int64_t* values, Py_ssize_t coun
   if ((!PyTuple_Check(given) && !PyList_Check(given)) || PySequence_Fast_GET_SIZE(given) != count) {
     fail(PyExc_TypeError, std::string(name) + " to be a tuple of " + std::to_string(count) + " integers");
   }
-  for (Py_ssize_t i = 0; i < count; ++i) values[i] = integer_in(given, i, name);
+  read_items(given, name, values, count);
 }
 
-std::uint64_t Call::axes(const char* name, int ndim) {
+std::vector<std::int64_t> Call::integer_list(const char* name) {
   PyObject* given = attribute(name);
   if (!PyTuple_Check(given) && !PyList_Check(given)) {
     fail(PyExc_TypeError, std::string(name) + " to be a tuple of integers");
   }
-  std::uint64_t found = 0;
-  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(given); ++i) {
-    const std::int64_t axis = integer_in(given, i, name);
-    expect(-ndim <= axis && axis < ndim, "axes of the input");
-    found |= std::uint64_t(1) << (axis < 0 ? axis + ndim : axis);
-  }
-  return found;
+  std::vector<std::int64_t> values(static_cast<std::size_t>(PySequence_Fast_GET_SIZE(given)));
+  read_items(given, name, values.data(), static_cast<Py_ssize_t>(values.size()));
+  return values;
 }
 
 }  // namespace dtrain

@@ -112,6 +112,12 @@ void mean(const typename V::Element* x, typename V::Element* out, typename V::El
   sum<V>(x, out, divisor, shape);
 }
 
+template <typename V>
+void sum_to_shape(const typename V::Element* x, typename V::Element* out, typename V::Element divisor,
+                  const SumShape& shape) {
+  sum<V>(x, out, divisor, shape);
+}
+
 // to[i] = Σ over rows x[row][i]. Eight rows are added to each other before they are to the sums, which are read and written
 // that much less often.
 template <typename V>
@@ -162,6 +168,12 @@ void sum_columns(const typename V::Element* x, typename V::Element* out, typenam
 template <typename V>
 void mean_columns(const typename V::Element* x, typename V::Element* out, typename V::Element divisor,
                   const ColumnSumShape& shape) {
+  sum_columns<V>(x, out, divisor, shape);
+}
+
+template <typename V>
+void sum_to_shape_columns(const typename V::Element* x, typename V::Element* out, typename V::Element divisor,
+                          const ColumnSumShape& shape) {
   sum_columns<V>(x, out, divisor, shape);
 }
 

@@ -25,6 +25,8 @@ template <typename T>
 using sum_fn = void(const T* x, T* out, T divisor, const SumShape& shape);
 template <typename T>
 using mean_fn = sum_fn<T>;
+template <typename T>
+using sum_to_shape_fn = sum_fn<T>;
 
 // x [outer][rows][inner] summed over rows, which are cut into `groups`, and columns into `panels`; `part` is which of the
 // outer · groups · panels are to be computed.
@@ -41,5 +43,7 @@ template <typename T>
 using sum_columns_fn = void(const T* x, T* out, T divisor, const ColumnSumShape& shape);
 template <typename T>
 using mean_columns_fn = sum_columns_fn<T>;
+template <typename T>
+using sum_to_shape_columns_fn = sum_columns_fn<T>;
 
 }  // namespace dtrain

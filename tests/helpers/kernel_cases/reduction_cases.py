@@ -66,4 +66,13 @@ def sums() -> Iterator[Call]:
         yield Call(label=f"infinities over {axis}", inputs=(x,), attrs=attrs, outputs=(out,), length=150)
 
 
-CASES = {"sum": sums, "mean": sums}
+def sums_to_shapes() -> Iterator[Call]:
+    for number, (shape, axis) in enumerate([*_last_axes(), *_last_kept()]):
+        narrow = tuple(1 if i in axis else size for i, size in enumerate(shape))
+        while number % 2 and narrow[:1] == (1,):
+            narrow = narrow[1:]
+        x, length = normal(1, *shape, offset=0.5), prod(shape[i] for i in axis)
+        yield Call(label=f"{shape} to {narrow}", inputs=(x,), attrs={"shape": narrow}, outputs=(narrow,), length=length)
+
+
+CASES = {"sum": sums, "mean": sums, "sum_to_shape": sums_to_shapes}
