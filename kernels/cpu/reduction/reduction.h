@@ -36,7 +36,7 @@ struct ColumnSumShape {
 };
 
 // Rows of a group at most, and columns of a panel: its sums stay in the first cache while rows pass by.
-constexpr std::int64_t kRowsOfGroup = 128, kColumnsOfPanel = 512;
+constexpr std::int64_t kRowsOfGroup = 128, kColumnsOfPanel = 1024;
 
 // out [outer][groups][inner] = Σ x / divisor
 template <typename T>

@@ -41,7 +41,7 @@ def _last_kept() -> Iterator[Pattern]:
         ((2, 1, 33), (1,)),
         ((2, 3, 1, 19), (0, 1, 2)),
     ]
-    yield from [((3, 300, 5), (1,)), ((130, 1100), (0,)), ((2, 9, 513), (1,))]
+    yield from [((3, 300, 5), (1,)), ((130, 1100), (0,)), ((2, 9, 2049), (1,))]
     yield from (((5, size), (0,)) for size in WIDTHS)
     yield from (((2, 9, size), (1,)) for size in WIDTHS)
     yield from (((rows, 19), (0,)) for rows in ROWS)
