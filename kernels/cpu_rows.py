@@ -6,6 +6,8 @@ costs the vectors that it reads and writes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import groupby
 from math import prod
 from typing import Any
 
@@ -153,6 +155,51 @@ def sums_nbytes(problem: Problem) -> int:
 
 compiled("layer_norm", asks=(rows_with_elements,))
 compiled("layer_norm_backward", asks=(rows_with_elements,), workspace=sums_nbytes)
+
+
+# Sums over axes
+
+
+def _reduced_axes(problem: Problem) -> set[int]:
+    x, attrs = problem.inputs[0], problem.attrs
+    if "axis" in attrs:
+        return {axis % x.ndim for axis in attrs["axis"]}
+    narrow = (1,) * (x.ndim - len(attrs["shape"])) + attrs["shape"]
+    return {axis for axis, size in enumerate(narrow) if size != x.shape[axis]}
+
+
+def _runs(problem: Problem) -> list[bool]:
+    """Whether runs of neighbouring axes are reduced, the last run first. Axes of one element are in any run."""
+    shape, reduced = problem.inputs[0].shape, _reduced_axes(problem)
+    return [key for key, _ in groupby(axis in reduced for axis in reversed(range(len(shape))) if shape[axis] != 1)]
+
+
+def last_axes_reduced(problem: Problem) -> str | None:
+    runs = _runs(problem)
+    is_meant = not runs or (runs[0] and len(runs) <= 3)
+    return None if is_meant else "adds up the last axes, and beside them only the first"
+
+
+def last_axes_kept(problem: Problem) -> str | None:
+    runs = _runs(problem)
+    is_meant = runs and not runs[0] and len(runs) <= 3
+    return None if is_meant else "adds up axes that are neighbours, with others behind them"
+
+
+def groups_nbytes(terms: int) -> Callable[[Problem], int]:
+    """A sum of each group of so many terms, where there are several: reduction.h says how many."""
+
+    def nbytes(problem: Problem) -> int:
+        out = problem.outputs[0]
+        groups = -(-problem.inputs[0].size // out.size // terms)
+        return aligned(groups * out.nbytes) if groups > 1 else 0
+
+    return nbytes
+
+
+_SUMS = ("sum", "mean", "sum_to_shape")
+compiled(*_SUMS, asks=(some_elements, last_axes_reduced), workspace=groups_nbytes(1 << 15))
+compiled(*_SUMS, by="columns", asks=(some_elements, last_axes_kept), workspace=groups_nbytes(128))
 
 
 # Optimizers

@@ -10,7 +10,7 @@ from dtrain.base.dtype import ALL, int64
 from dtrain.base.errors import ShapeError, expected
 from dtrain.base.tensor_type import Shape, TensorType
 from dtrain.graph.op import Op, register_op
-from dtrain.kernels.call import Call
+from dtrain.kernels.call import Call, large
 from dtrain.opset.infer import boolean, floating, normalize_axes, reduced_shape
 
 Axes = tuple[int, ...]
@@ -34,6 +34,9 @@ SUM_TO_SHAPE = register_op(
             Call(inputs=((4, 2, 3),), attrs={"shape": (2, 1)}),
             Call(inputs=((2, 3),), attrs={"shape": ()}),
             Call(inputs=((0, 3),), attrs={"shape": (1, 3)}),
+            large("16x64x256 to 256", (16, 64, 256), shape=(256,)),
+            large("1024x1024 to 1024", (1024, 1024), shape=(1024,)),
+            large("16x64x32x32 to 64x1x1", (16, 64, 32, 32), shape=(64, 1, 1)),
         ],
         dtypes=ALL,
         grad_reads="none",
@@ -78,6 +81,19 @@ def calls_over(cases: Sequence[tuple[Shape, Axes, bool]], **options: Any) -> Cal
     ]
 
 
+def _and_large(calls: Callable[[], list[Call]]) -> Callable[[], list[Call]]:
+    """What compiled kernels are timed on: a loss, the channels of images, rows, columns."""
+    timed: list[tuple[str, Shape, Axes]] = [
+        ("8x64x56x56", (8, 64, 56, 56), (0, 1, 2, 3)),
+        ("channels of 16x128x28x28", (16, 128, 28, 28), (0, 2, 3)),
+        ("planes of 16x512x7x7", (16, 512, 7, 7), (2, 3)),
+        ("rows of 16x64x256", (16, 64, 256), (2,)),
+        ("columns of 1024x1024", (1024, 1024), (0,)),
+        ("classes of 8x21x64x64", (8, 21, 64, 64), (1,)),
+    ]
+    return lambda: [*calls(), *(large(label, x, axis=axis, keepdims=False) for label, x, axis in timed)]
+
+
 def reduction(name: str, result: Callable[[TensorType], TensorType], **opts: Any) -> Op:
     def infer(x: TensorType, *, axis: Axes, keepdims: bool) -> TensorType:
         return result(x).with_(shape=reduced_shape(x.shape, normalize_axes(name, axis, x.ndim), keepdims))
@@ -90,9 +106,9 @@ def widened(x: TensorType) -> TensorType:
     return x if x.dtype.is_floating else x.with_(dtype=int64)
 
 
-SUM = reduction("sum", widened, calls=calls_over(SHAPES + EMPTY_SHAPES), dtypes=ALL, grad_reads="none")
+SUM = reduction("sum", widened, calls=_and_large(calls_over(SHAPES + EMPTY_SHAPES)), dtypes=ALL, grad_reads="none")
 
-MEAN = reduction("mean", lambda x: floating("mean", x), calls=calls_over(SHAPES), grad_reads="none")
+MEAN = reduction("mean", lambda x: floating("mean", x), calls=_and_large(calls_over(SHAPES)), grad_reads="none")
 
 MAX = reduction("max", lambda x: x, calls=calls_over(SHAPES), dtypes=ALL, saves_outputs=True)
 

@@ -149,18 +149,32 @@ std::vector<double> Call::numbers(const char* name, Py_ssize_t count) {
   return values;
 }
 
-void Call::read_integers(const char* name, std::int64_t* values, Py_ssize_t count) {
-  PyObject* given = attribute(name);
-  if ((!PyTuple_Check(given) && !PyList_Check(given)) || PySequence_Fast_GET_SIZE(given) != count) {
-    fail(PyExc_TypeError, std::string(name) + " to be a tuple of " + std::to_string(count) + " integers");
-  }
+void Call::read_items(PyObject* tuple, const char* name, std::int64_t* values, Py_ssize_t count) {
   for (Py_ssize_t i = 0; i < count; ++i) {
-    values[i] = PyLong_AsLongLong(PySequence_Fast_GET_ITEM(given, i));
+    values[i] = PyLong_AsLongLong(PySequence_Fast_GET_ITEM(tuple, i));
     if (values[i] == -1 && PyErr_Occurred() != nullptr) {
       PyErr_Clear();
       fail(PyExc_TypeError, std::string(name) + " to be a tuple of integers");
     }
   }
+}
+
+void Call::read_integers(const char* name, std::int64_t* values, Py_ssize_t count) {
+  PyObject* given = attribute(name);
+  if ((!PyTuple_Check(given) && !PyList_Check(given)) || PySequence_Fast_GET_SIZE(given) != count) {
+    fail(PyExc_TypeError, std::string(name) + " to be a tuple of " + std::to_string(count) + " integers");
+  }
+  read_items(given, name, values, count);
+}
+
+std::vector<std::int64_t> Call::integer_list(const char* name) {
+  PyObject* given = attribute(name);
+  if (!PyTuple_Check(given) && !PyList_Check(given)) {
+    fail(PyExc_TypeError, std::string(name) + " to be a tuple of integers");
+  }
+  std::vector<std::int64_t> values(static_cast<std::size_t>(PySequence_Fast_GET_SIZE(given)));
+  read_items(given, name, values.data(), static_cast<Py_ssize_t>(values.size()));
+  return values;
 }
 
 }  // namespace dtrain

@@ -92,6 +92,8 @@ class Call {
     return values;
   }
 
+  std::vector<std::int64_t> integer_list(const char* name);  // a tuple of any length
+
   // The next `count` elements of the keyword `workspace`, whose bytes the kernel's row in kernels/cpu_rows.py says. Pieces
   // begin at multiples of kWorkspaceAlignment, as those that kernels/workspace.py cuts; none is read for no elements.
   template <typename T>
@@ -122,6 +124,7 @@ class Call {
   PyObject* output_object(int index);
   bool has_type(PyObject* object, bool (*test)(int));
   void read_integers(const char* name, std::int64_t* values, Py_ssize_t count);
+  void read_items(PyObject* tuple, const char* name, std::int64_t* values, Py_ssize_t count);
   void* scratch(std::int64_t nbytes);
   static std::int64_t aligned(std::int64_t nbytes) {
     return (nbytes + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment;

@@ -1,5 +1,6 @@
 // A call is computed in parts, which threads share. Each binding says what its call may be cut into, so that no result
-// depends on the number of threads: rows, images, channels, never the terms of one sum.
+// depends on the number of threads: rows, images, channels, never the terms of one sum, except in groups that its shape
+// says.
 #pragma once
 
 #include <algorithm>

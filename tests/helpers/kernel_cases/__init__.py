@@ -20,6 +20,7 @@ from helpers.kernel_cases import (
     pooling_cases,
     random_cases,
     rank_order_cases,
+    reduction_cases,
     row_cases,
 )
 from helpers.kernel_cases.case import CaseSource, call
@@ -40,6 +41,7 @@ FURTHER: dict[str, CaseSource] = {
     **rank_order_cases.CASES,
     **activation_cases.CASES,
     **row_cases.CASES,
+    **reduction_cases.CASES,
     **random_cases.CASES,
 }
 

@@ -1,0 +1,4 @@
+#include "reduction/generic.h"
+
+#define DTRAIN_KERNELS "reduction/kernels.inc"
+#include "simd/instances.h"
