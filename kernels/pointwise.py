@@ -11,7 +11,7 @@ from dtrain.kernels.problem import Problem
 _WEIGHTS = "conv2d_backward_weights"
 _TOGETHER = 1 << 17  # weights in the workspace
 _BLOCK, _PIECE = 16, 32  # pixels or channels
-_CHUNK = 128  # pixels that are added one by one to gradients of weights
+_CHUNK = 64  # pixels that are added one by one to gradients of weights
 _SUMS = 1 << 16  # of weights, in the workspace
 _VECTOR_BYTES = 32  # multiplied a cycle and port, also where AVX-512 has vectors of 64
 
@@ -64,7 +64,7 @@ def pointwise_cost(isa: str) -> Callable[[Problem], float]:
             columns = -(-inputs // _BLOCK) * _BLOCK
             times = -(-outputs // max(_PIECE, _SUMS // columns // _PIECE * _PIECE))
             products = outputs * columns * pixels * itemsize / vector
-            return products + (times * columns + 0.4 * outputs) * pixels + 2 * inputs * outputs
+            return 1.1 * products + (times * columns + 0.4 * outputs) * pixels + 2 * inputs * outputs
         products = inputs * outputs * -(-pixels // _PIECE) * _PIECE * itemsize / vector
         return products + 0.3 * (inputs + outputs) * pixels + inputs * outputs
 

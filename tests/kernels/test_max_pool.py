@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,16 +17,15 @@ KERNELS = [kernel for kernel in kernels_of("max_pool2d") if not kernel.is_refere
 GRADIENTS = [kernel for kernel in kernels_of("max_pool2d_backward") if not kernel.is_reference and kernel.is_supported]
 
 
-def images(shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
-    """Numbers; ties, zeros of both signs among them; what is not finite; and nothing that is above −∞."""
+def images(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Five of this shape: numbers; ties, zeros of both signs among them; some and much that is not finite; nothing but −∞."""
     rng = np.random.default_rng(sum(shape))
     numbers = rng.standard_normal(shape).astype(dtype)
-    yield numbers
-    yield np.round(numbers)
+    found = [numbers, np.round(numbers)]
     for share in (0.05, 0.5):
         special = rng.choice(np.array([np.nan, np.inf, -np.inf], dtype), shape)
-        yield np.where(rng.random(shape) < share, special, np.round(numbers))
-    yield np.full(shape, -np.inf, dtype)
+        found.append(np.where(rng.random(shape) < share, special, np.round(numbers)))
+    return np.stack([*found, np.full(shape, -np.inf, dtype)])
 
 
 def expect_the_reference(kernel: Candidate, image: np.ndarray, attrs: dict[str, Any]) -> None:
@@ -52,8 +50,7 @@ def test_rows_of_every_length(kernel: Candidate, size: int, stride: int) -> None
             if width + 2 * padding < size:
                 continue
             attrs = {"kernel_size": (2, size), "stride": (1, stride), "padding": (1, padding)}
-            for image in images((1, 2, 3, width), dtype_of(kernel)):
-                expect_the_reference(kernel, image, attrs)
+            expect_the_reference(kernel, images((2, 3, width), dtype_of(kernel)), attrs)
 
 
 # height, kernel, stride, padding, of rows; columns have another window
@@ -66,12 +63,9 @@ def test_windows_that_share_rows_and_some_that_leave_rows_out(
     kernel: Candidate, height: int, size: int, stride: int, padding: int
 ) -> None:
     for columns in ((3, 2, 1), (2, 2, 1), (1, 3, 0), (19, 19, 0)):
-        for image in images((2, 3, height, 19), dtype_of(kernel)):
-            attrs = {
-                name: pair
-                for name, *pair in zip(("kernel_size", "stride", "padding"), (size, stride, padding), columns)
-            }
-            expect_the_reference(kernel, image, {name: tuple(pair) for name, pair in attrs.items()})
+        names = ("kernel_size", "stride", "padding")
+        attrs = {name: tuple(pair) for name, *pair in zip(names, (size, stride, padding), columns)}
+        expect_the_reference(kernel, images((3, height, 19), dtype_of(kernel)), attrs)
 
 
 @pytest.mark.parametrize("kernel", GRADIENTS, ids=lambda kernel: kernel.name)

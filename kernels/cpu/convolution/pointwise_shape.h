@@ -36,7 +36,7 @@ struct PointwisePart {
 
 // For the gradient of the weights: channels of dy and x, in either order; rows the more of them.
 struct PointwiseSums {
-  static constexpr std::int64_t kChunk = 128;  // pixels that are added one by one
+  static constexpr std::int64_t kChunk = 64;  // pixels that are added one by one
   std::int64_t batch, rows, columns, pixels;
   bool rows_are_outputs;
 

@@ -3,7 +3,7 @@
 //   sums[row][column] = Σ_p rows[p] · columns[p]
 //
 // Rows and columns are channels of dy and x; columns are those of which there are fewer, since theirs come into blocks of 16
-// channels, while those of rows are only copied into tiles. 128 pixels at a time are added one by one, counted over all
+// channels, while those of rows are only copied into tiles. 64 pixels at a time are added one by one, counted over all
 // images, so that the error of a sum does not grow with them.
 #pragma once
 
