@@ -18,7 +18,7 @@ GRADIENTS = [kernel for kernel in kernels_of("max_pool2d_backward") if not kerne
 
 
 def images(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Five of this shape: numbers; ties, zeros of both signs among them; some and much that is not finite; nothing but −∞."""
+    """Five of this shape: numbers; ties, zeros of both signs among them; some and much not finite; nothing but −∞."""
     rng = np.random.default_rng(sum(shape))
     numbers = rng.standard_normal(shape).astype(dtype)
     found = [numbers, np.round(numbers)]
