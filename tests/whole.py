@@ -25,7 +25,7 @@ NOTHING_COLLECTED = 5
 # What runs beside each other, and the lanes of each process. Two start ranks: these mostly wait for each other, and
 # with one such process the two cores were a third idle.
 PROCESSES = (
-    {"beside": ("beside", "ranks"), "ranks": ("ranks",), "ranks, too": ("ranks",)},
+    {"beside": ("beside", "ranks"), "ranks": ("ranks",), "ranks, too": ("ranks", "beside")},
     {"alone": ("alone",)},
 )
 _COUNT = re.compile(r"(\d+) (failed|passed|skipped|deselected|xfailed|xpassed|warnings?|errors?)\b")
