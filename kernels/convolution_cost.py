@@ -8,10 +8,10 @@ from dtrain.kernels.convolution_shape import convolution_shape
 from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.problem import Problem
 
-POINTWISE_PIXELS = (
-    128  # a pointwise convolution over as many is a large enough product image by image, without any copy
-)
-FEWEST_ALONE = 512  # pixels of an image that is a chunk by itself, where gradients of weights are summed
+# A pointwise convolution over so many pixels is a large enough product image by image, without any copy.
+POINTWISE_PIXELS = 128
+# Output pixels that columns are made for at once: an image with more than half of them is a chunk by itself.
+TARGET_COLUMNS = 1024
 
 _BLAS_VECTOR_BYTES = 32  # BLAS knows its processor, whatever our own kernels were compiled for
 
@@ -30,7 +30,8 @@ def im2col_cost(isa: str) -> Callable[[Problem], float]:
         columns = shape.batch * shape.pixels * shape.taps
         moves, products = (24, 1.3) if is_of_weights else (12, 1.2)
         if shape.is_pointwise:  # images themselves; small ones, and what they give, side by side
-            is_alone = shape.batch == 1 or shape.pixels >= (FEWEST_ALONE if is_of_weights else POINTWISE_PIXELS)
+            is_alone = 2 * shape.pixels > TARGET_COLUMNS if is_of_weights else shape.pixels >= POINTWISE_PIXELS
+            is_alone = is_alone or (shape.batch == 1 and problem.op != "conv2d_backward_data")
             columns = 0 if is_alone else shape.batch * shape.pixels * (shape.taps + shape.outputs)
             moves = 12
         if problem.attrs["stride"][1] > 1:

@@ -22,7 +22,7 @@ import numpy as np
 from dtrain.base.alignment import aligned
 from dtrain.kernels.array_module import Array
 from dtrain.kernels.candidate import Binder, KernelFunction
-from dtrain.kernels.convolution_cost import POINTWISE_PIXELS
+from dtrain.kernels.convolution_cost import POINTWISE_PIXELS, TARGET_COLUMNS
 from dtrain.kernels.convolution_shape import convolution_shape
 from dtrain.kernels.problem import Problem
 from dtrain.kernels.workspace import Take, Workspace
@@ -30,18 +30,17 @@ from dtrain.kernels.workspace import Take, Workspace
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
 
-_TARGET_COLUMNS = 1024
 
 
 def _chunks(batch: int, pixels: int) -> Iterator[slice]:
-    """Slices of the batch that hold about `_TARGET_COLUMNS` output pixels, or one image."""
+    """Slices of the batch that hold about `TARGET_COLUMNS` output pixels, or one image."""
     step = _images_a_chunk(pixels)
     for start in range(0, batch, step):
         yield slice(start, min(start + step, batch))
 
 
 def _images_a_chunk(pixels: int) -> int:
-    return max(1, _TARGET_COLUMNS // pixels)
+    return max(1, TARGET_COLUMNS // pixels)
 
 
 class Compiled(NamedTuple):

@@ -1,6 +1,7 @@
 """How compiled kernels share a call among threads (kernels/cpu/binding/share.h), and what that asks of a workspace.
 
-Which kernel is taken by cost does not depend on the number of threads, and no sum is cut: so no result does.
+Which kernel is taken by cost does not depend on the number of threads, and sums are cut, if at all, where their shape
+says: so no result does.
 """
 
 from __future__ import annotations

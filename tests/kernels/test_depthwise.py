@@ -80,6 +80,25 @@ def test_against_the_reference(kernel: Candidate, name: str) -> None:
     np.testing.assert_allclose(call.compute(kernel, dtype), wanted, rtol=accuracy, atol=accuracy)
 
 
+def test_strides_far_beyond_the_image_take_no_time() -> None:
+    """20,000² remainders, of which an image of 16 pixels has 16."""
+    attrs: dict[str, Any] = {"stride": (20000, 20000), "padding": (1, 1), "dilation": (1, 1), "groups": 16}
+    call = ConvolutionCall(np.zeros((1, 16, 4, 4)), np.ones((16, 1, 3, 3)), np.ones((1, 16, 1, 1)), attrs)
+    for kernel in KERNELS:
+        if kernel.op == "conv2d_backward_data":
+            dx = call.compute(kernel, dtype_of(kernel))
+            assert dx[:, :, :2, :2].min() == 1 and np.count_nonzero(dx) == 16 * 4, kernel.name
+
+
+def test_outputs_of_no_pixel_are_refused() -> None:
+    x, w, y = np.zeros((1, 16, 1, 1)), np.zeros((16, 1, 3, 3)), np.zeros((1, 16, 0, 0))
+    attrs: dict[str, Any] = {"stride": (5, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 16}
+    for kernel in KERNELS:
+        if kernel.op == "conv2d" and dtype_of(kernel) is float64:
+            with pytest.raises(ValueError, match="at least one pixel"):
+                kernel.function(x, w, out=y, workspace=np.empty(1 << 16, np.uint8), **attrs)
+
+
 @pytest.mark.parametrize(("kernel", "name"), cases(name for name in SHAPES if name != "more padding than kernel"))
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_what_is_not_finite_reaches_who_sees_it(kernel: Candidate, name: str) -> None:

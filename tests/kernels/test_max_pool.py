@@ -82,6 +82,15 @@ def test_gradients_of_one_input_are_added_in_order(kernel: Candidate) -> None:
     assert got[0].tobytes() == wanted.tobytes()
 
 
+@pytest.mark.parametrize("kernel", GRADIENTS, ids=lambda kernel: kernel.name)
+def test_no_outputs_have_gradients_of_zero(kernel: Candidate) -> None:
+    dtype, shape = dtype_of(kernel), (2, 3, 2, 2)
+    dy, got = np.empty((2, 3, 0, 0), dtype), [np.full(shape, 77, dtype)]
+    case = Call(op=kernel.op, inputs=(dy, dy.astype(np.int32)), attrs={"input_shape": shape})
+    run(kernel, case, [dy, dy.astype(np.int32)], got)
+    assert not got[0].any()
+
+
 @pytest.mark.parametrize("wrong", [-1, 35, 2**31 - 1, -(2**31)])
 @pytest.mark.parametrize("kernel", GRADIENTS, ids=lambda kernel: kernel.name)
 def test_a_place_outside_of_the_plane_is_refused(kernel: Candidate, wrong: int) -> None:

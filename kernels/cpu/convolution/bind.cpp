@@ -71,8 +71,9 @@ ConvolutionShape read_depthwise(Call& call, Sizes x, Sizes weights, Sizes y) {
   call.expect(call.integer("groups") == shape.channels && weights[1] == 1 && shape.channels > 0 &&
                   shape.out_channels % shape.channels == 0,
               "as many groups as channels, and weights[O,1,KH,KW]");
-  call.expect(y[0] == shape.batch && y[1] == shape.out_channels && y[2] == shape.out_height && y[3] == shape.out_width,
-              "y[N,O,OH,OW]");
+  call.expect(y[0] == shape.batch && y[1] == shape.out_channels && y[2] == shape.out_height && y[3] == shape.out_width &&
+                  y[2] > 0 && y[3] > 0,
+              "y[N,O,OH,OW] of at least one pixel");
   return shape;
 }
 

@@ -247,8 +247,8 @@ void conv2d_backward_data_depthwise_blocks(const typename V::Element* dy, const 
       continue;
     }
     planes_to_places<V>(from, channels, out_pixels, room.places, room.plane);
-    for (std::int64_t row = 0; row < s.stride_h; ++row) {
-      for (std::int64_t column = 0; column < s.stride_w; ++column) {
+    for (std::int64_t row = 0; row < s.stride_h && row < s.height; ++row) {
+      for (std::int64_t column = 0; column < s.stride_w && column < s.width; ++column) {
         convolve_blocks<V>(sweep_of_dx(s, plane, row, column, room.taps), room.plane, room.numbers, room.lanes);
       }
     }
@@ -298,7 +298,7 @@ void conv2d_backward_weights_depthwise_blocks(const typename V::Element* dy, con
                                               typename V::Element* workspace) {
   using T = typename V::Element;
   constexpr std::int64_t kTaps = 9;            // at once, a register each
-  constexpr std::int64_t kMostPixels = 256;    // that are added one by one, or the error of the sum would grow
+  constexpr std::int64_t kMostPixels = 256;    // of several rows that are added one by one, or the error would grow
   const BlockPlane plane = block_plane_of_x(s);
   const std::int64_t pixels = s.height * s.width, out_pixels = s.out_height * s.out_width;
   const std::int64_t taps = s.kernel_height * s.kernel_width;

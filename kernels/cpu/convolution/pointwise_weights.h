@@ -4,7 +4,7 @@
 //
 // Rows and columns are channels of dy and x; columns are those of which there are fewer, since theirs come into blocks of 16
 // channels, while those of rows are only copied into tiles. 64 pixels at a time are added one by one, counted over all
-// images, so that the error of a sum does not grow with them.
+// images, and their sums one by one again: the error of a sum grows with a 64th of the pixels.
 #pragma once
 
 #include "convolution/pointwise.h"

@@ -2,12 +2,15 @@
 //
 //   C[r][n] (+)= Σ_k A[r][k] · B[k][n]       r < ROWS, n < 16 · BLOCKS
 //
-// B and C have their columns in blocks: [block][k][16] and [block][row][16], or rows of C lie further apart. A is read one number at a time, from one of
-// three orders, so that the same images serve as A and as B, and a product may sum over channels or over pixels:
+// B and C have their columns in blocks: [block][k][16] and [block][row][16]; rows of C may lie further apart. A
+// is read one number at a time, from one of three orders, so that the same images serve as A and as B, and a product may
+// sum over channels or over pixels:
 //
 //   AlongBlocks   A = [k / 16][row][16]   the sum runs along the 16, over blocks that lie anywhere
 //   AcrossBlocks  A = [k][16]             the rows are the 16; k runs over pixels, row by row of an image
 //   AtOffsets     A = a table of places   the rows lie side by side at each: outputs of a row of an image
+//
+// Whoever packs A into tiles has an order of his own (convolution/pointwise.h).
 //
 // All distances inside a tile are constants, which become displacements of instructions: a tile of 14 rows needs one
 // pointer and not 14. The register tile is that of Goto and van de Geijn (2008); to sum over blocks that lie anywhere is

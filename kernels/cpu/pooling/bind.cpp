@@ -115,12 +115,13 @@ void bind_max_pool2d_backward(Call& call, max_pool2d_backward_fn<T>* kernel) {
   std::atomic<bool> all_inside = true;
   const auto part = [&](PoolingShape planes, std::int64_t input, std::int64_t output, std::int64_t) {
     // Plane by plane: indices that have just been checked are still near.
-    for (const std::int64_t end = output + planes.planes * outputs; output < end; output += outputs, input += inputs) {
+    const std::int64_t count = planes.planes;
+    planes.planes = 1;
+    for (std::int64_t plane = 0; plane < count; ++plane, output += outputs, input += inputs) {
       if (!are_inside(indices.data + output, outputs, inputs)) {
         all_inside = false;
         return;
       }
-      planes.planes = 1;
       kernel(dy.data + output, indices.data + output, dx.data + input, planes);
     }
   };
