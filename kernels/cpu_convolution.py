@@ -31,7 +31,6 @@ Pair = tuple[int, int]
 Shape = tuple[int, ...]
 
 
-
 def _chunks(batch: int, pixels: int) -> Iterator[slice]:
     """Slices of the batch that hold about `TARGET_COLUMNS` output pixels, or one image."""
     step = _images_a_chunk(pixels)
