@@ -9,7 +9,6 @@ from dtrain.kernels.features import INSTRUCTION_SETS
 from dtrain.kernels.problem import Problem
 
 _LANES = 16  # of the widest vector: rows are padded to them
-_VECTOR_BYTES = 32  # multiplied a cycle and port, also where AVX-512 has vectors of 64
 
 
 def one_channel_a_group(problem: Problem) -> str | None:
@@ -53,7 +52,7 @@ def depthwise_cost(isa: str) -> Callable[[Problem], float]:
     With a stride columns are dealt out or spread one by one. Gradients lay planes anew for each output channel.
     """
     whole = INSTRUCTION_SETS[isa].vector_bytes
-    vector = min(whole, _VECTOR_BYTES)
+    vector = INSTRUCTION_SETS[isa].multiplied_bytes
 
     def cost(problem: Problem) -> float:
         attrs, itemsize = problem.attrs, problem.inputs[0].dtype.itemsize

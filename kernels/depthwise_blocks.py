@@ -11,7 +11,6 @@ from dtrain.kernels.problem import Problem
 
 _BLOCK = 16
 _FIRST_CACHE = 1 << 15
-_VECTOR_BYTES = 32  # multiplied a cycle and port, also where AVX-512 has vectors of 64
 
 
 def one_output_a_channel(problem: Problem) -> str | None:
@@ -63,7 +62,7 @@ def blocks_units(problem: Problem) -> int:
 
 def blocks_cost(isa: str) -> Callable[[Problem], float]:
     """Outputs of whole blocks through all taps; both images, in squares. Large planes leave the first cache."""
-    vector = min(INSTRUCTION_SETS[isa].vector_bytes, _VECTOR_BYTES)
+    vector = INSTRUCTION_SETS[isa].multiplied_bytes
 
     def cost(problem: Problem) -> float:
         itemsize = problem.inputs[0].dtype.itemsize

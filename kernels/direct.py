@@ -14,7 +14,6 @@ _CHUNK_PIXELS = 1024
 _CHUNK_WEIGHTS = 1 << 17
 _FEWEST_TERMS, _MOST_TERMS = 192, 576
 _FEWEST_SUMS = 8  # in registers at once, or the multipliers wait for each other
-_VECTOR_BYTES = 32  # multiplied a cycle and port, also where AVX-512 has vectors of 64
 
 
 def _in_blocks(count: int) -> int:
@@ -114,7 +113,7 @@ def direct_cost(isa: str) -> Callable[[Problem], float]:
 
     The gradient of the input multiplies those zeros too.
     """
-    vector = min(INSTRUCTION_SETS[isa].vector_bytes, _VECTOR_BYTES)
+    vector = INSTRUCTION_SETS[isa].multiplied_bytes
 
     def cost(problem: Problem) -> float:
         shape, itemsize = direct_shape(problem), problem.inputs[0].dtype.itemsize

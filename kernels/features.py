@@ -40,6 +40,11 @@ class InstructionSet:
     vector_bytes: int
 
     @property
+    def multiplied_bytes(self) -> int:
+        """That costs count as one product: 32 are multiplied a cycle and port, also where AVX-512 has vectors of 64."""
+        return min(self.vector_bytes, 32)
+
+    @property
     def features(self) -> frozenset[str]:
         """The features that its files are compiled for; none where the build has no such files."""
         return _compiled_features().get(self.name, frozenset())

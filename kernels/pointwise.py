@@ -13,7 +13,6 @@ _TOGETHER = 1 << 17  # weights in the workspace
 _BLOCK, _PIECE = 16, 32  # pixels or channels
 _CHUNK = 64  # pixels that are added one by one to gradients of weights
 _SUMS = 1 << 16  # of weights, in the workspace
-_VECTOR_BYTES = 32  # multiplied a cycle and port, also where AVX-512 has vectors of 64
 
 
 def one_pixel(problem: Problem) -> str | None:
@@ -55,7 +54,7 @@ def pointwise_units(problem: Problem) -> int:
 
 def pointwise_cost(isa: str) -> Callable[[Problem], float]:
     """Products of whole panels; images and weights, moved into place: for the weights again for some of the rows."""
-    vector = min(INSTRUCTION_SETS[isa].vector_bytes, _VECTOR_BYTES)
+    vector = INSTRUCTION_SETS[isa].multiplied_bytes
 
     def cost(problem: Problem) -> float:
         inputs, outputs, pixels = _sizes(problem)

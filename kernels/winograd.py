@@ -13,7 +13,6 @@ _POSITIONS = 36  # of a transformed tile, 6×6
 _TAPS = 9
 _LEAST_TILES = 112
 _CACHE_BYTES = 1 << 20
-_VECTOR_BYTES = 32  # multiplied a cycle and port, also where AVX-512 has vectors of 64
 
 
 class WinogradShape(NamedTuple):
@@ -84,7 +83,7 @@ def winograd_units(problem: Problem) -> int:
 
 def winograd_cost(isa: str) -> Callable[[Problem], float]:
     """Products, transforms of tiles, and those of weights, whose taps are read one by one."""
-    vector = min(INSTRUCTION_SETS[isa].vector_bytes, _VECTOR_BYTES)
+    vector = INSTRUCTION_SETS[isa].multiplied_bytes
 
     def cost(problem: Problem) -> float:
         shape, itemsize = winograd_shape(problem), problem.inputs[0].dtype.itemsize

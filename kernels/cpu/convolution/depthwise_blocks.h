@@ -141,7 +141,10 @@ void convolve_blocks(const BlockSweep& sweep, const typename V::Element* plane, 
   }
 }
 
-inline bool is_square(const ConvolutionShape& s) { return s.kernel_height == s.kernel_width; }
+inline bool is_dense(const ConvolutionShape& s) {
+  const bool is_square = s.kernel_height == s.kernel_width;
+  return is_square && s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1 && s.dilation_w == 1;
+}
 
 // All of y at once. Writes the taps, and leaves them there.
 inline BlockSweep sweep_of_y(const ConvolutionShape& s, const BlockPlane& plane, BlockTap* taps) {
@@ -151,7 +154,6 @@ inline BlockSweep sweep_of_y(const ConvolutionShape& s, const BlockPlane& plane,
       taps[number] = {(i * s.dilation_h * plane.columns + j * s.dilation_w) * kBlock, number};
     }
   }
-  const bool is_dense = is_square(s) && s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1 && s.dilation_w == 1;
   return {s.out_height,
           s.out_width,
           s.stride_h * plane.columns * kBlock,
@@ -161,7 +163,7 @@ inline BlockSweep sweep_of_y(const ConvolutionShape& s, const BlockPlane& plane,
           kBlock,
           taps,
           s.kernel_height * s.kernel_width,
-          is_dense};
+          is_dense(s)};
 }
 
 // The pixels of dx whose rows and columns leave (`row`, `column`) when they are divided by the stride. Writes the taps.
@@ -177,7 +179,6 @@ inline BlockSweep sweep_of_dx(const ConvolutionShape& s, const BlockPlane& plane
       taps[count++] = {at * kBlock, i * s.kernel_width + j};
     }
   }
-  const bool is_dense = is_square(s) && s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1 && s.dilation_w == 1;
   return {row < s.height ? (s.height - row + s.stride_h - 1) / s.stride_h : 0,
           column < s.width ? (s.width - column + s.stride_w - 1) / s.stride_w : 0,
           plane.columns * kBlock,
@@ -187,7 +188,7 @@ inline BlockSweep sweep_of_dx(const ConvolutionShape& s, const BlockPlane& plane
           s.stride_w * kBlock,
           taps,
           count,
-          is_dense};
+          is_dense(s)};
 }
 
 inline std::int64_t channels_of_block(const ConvolutionShape& s, std::int64_t block) {

@@ -33,16 +33,29 @@ struct InTiles {
   }
 };
 
-// work(lane, pixels, number of the first pixel in an array of `channels`) for runs of at most 16 pixels of one image and one block
-// of lanes, from number `first` of all pixels on.
+// work(place, pixels, number of the first in an array of `channels`) for the pixels of each image among `count` of them, from
+// number `first` of all on.
+template <typename Work>
+inline void for_each_image(std::int64_t first, std::int64_t count, std::int64_t pixels, std::int64_t channels, const Work& work) {
+  for (std::int64_t place = 0; place < count;) {
+    const std::int64_t image = (first + place) / pixels, pixel = (first + place) % pixels;
+    const std::int64_t run = std::min(pixels - pixel, count - place);
+    work(place, run, image * channels * pixels + pixel);
+    place += run;
+  }
+}
+
+// The same in runs of one block of lanes, at most 16.
 template <typename Work>
 inline void for_each_run(std::int64_t first, std::int64_t count, std::int64_t pixels, std::int64_t channels, const Work& work) {
-  for (std::int64_t lane = 0; lane < count;) {
-    const std::int64_t image = (first + lane) / pixels, pixel = (first + lane) % pixels;
-    const std::int64_t run = std::min({kBlock - lane % kBlock, pixels - pixel, count - lane});
-    work(lane, run, image * channels * pixels + pixel);
-    lane += run;
-  }
+  for_each_image(first, count, pixels, channels, [&](std::int64_t place, std::int64_t left, std::int64_t pixel) {
+    for (const std::int64_t end = place + left; place < end;) {
+      const std::int64_t run = std::min(kBlock - place % kBlock, end - place);
+      work(place, run, pixel);
+      place += run;
+      pixel += run;
+    }
+  });
 }
 
 template <typename V>

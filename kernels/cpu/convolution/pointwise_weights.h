@@ -12,17 +12,6 @@
 namespace dtrain {
 namespace {
 
-// work(place, count, first pixel of its run in an array of `channels`) for the pixels of each image among `count` from `first` on.
-template <typename Work>
-inline void for_each_image(std::int64_t first, std::int64_t count, std::int64_t pixels, std::int64_t channels, const Work& work) {
-  for (std::int64_t place = 0; place < count;) {
-    const std::int64_t image = (first + place) / pixels, pixel = (first + place) % pixels;
-    const std::int64_t run = std::min(pixels - pixel, count - place);
-    work(place, run, image * channels * pixels + pixel);
-    place += run;
-  }
-}
-
 // `count` pixels of all columns, [block of columns][kChunk][16], and zeros up to whole blocks of pixels.
 template <typename V>
 void take_columns(const typename V::Element* from, const PointwiseSums& s, std::int64_t first, std::int64_t count,
