@@ -29,19 +29,6 @@ struct BlockSweep {
   bool is_dense;  // rows of taps side by side, seen by outputs side by side
 };
 
-// The pieces of a part's workspace.
-template <typename T>
-struct BlockRoom {
-  BlockRoom(const BlockPieces& pieces, T* workspace)
-      : plane(workspace), lanes(plane + pieces.plane), numbers(lanes + pieces.lanes),
-        places(reinterpret_cast<std::int64_t*>(numbers + pieces.numbers)),
-        taps(reinterpret_cast<BlockTap*>(numbers + pieces.numbers + pieces.places)) {}
-
-  T *plane, *lanes, *numbers;
-  std::int64_t* places;
-  BlockTap* taps;
-};
-
 inline void write_places(std::int64_t height, std::int64_t width, const BlockPlane& plane, std::int64_t* places) {
   for (std::int64_t h = 0; h < height; ++h) {
     for (std::int64_t w = 0; w < width; ++w) {
@@ -51,6 +38,26 @@ inline void write_places(std::int64_t height, std::int64_t width, const BlockPla
     }
   }
 }
+
+// The pieces of a part's workspace, for an image of `height` × `width` that is to stand in `of`: zeros, and where its pixels go.
+template <typename T>
+struct BlockRoom {
+  BlockRoom(const BlockPlane& of, std::int64_t height, std::int64_t width, std::int64_t other_pixels, std::int64_t kernel_size,
+            T* workspace) {
+    const BlockPieces pieces(of, height * width, other_pixels, kernel_size, sizeof(T));
+    plane = workspace;
+    lanes = plane + pieces.plane;
+    numbers = lanes + pieces.lanes;
+    places = reinterpret_cast<std::int64_t*>(numbers + pieces.numbers);
+    taps = reinterpret_cast<BlockTap*>(numbers + pieces.numbers + pieces.places);
+    clear(plane, of.size() * kBlock);
+    write_places(height, width, of, places);
+  }
+
+  T *plane, *lanes, *numbers;
+  std::int64_t* places;
+  BlockTap* taps;
+};
 
 // `channels` planes of `pixels` each, side by side, into blocks at their places.
 template <typename V>
@@ -203,9 +210,7 @@ void conv2d_depthwise_blocks(const typename V::Element* x, const typename V::Ele
   const BlockPlane plane = block_plane_of_x(s);
   const std::int64_t pixels = s.height * s.width, out_pixels = s.out_height * s.out_width;
   const std::int64_t taps = s.kernel_height * s.kernel_width;
-  const BlockRoom<T> room(BlockPieces(plane, pixels, out_pixels, taps, sizeof(T)), workspace);
-  clear(room.plane, plane.size() * kBlock);
-  write_places(s.height, s.width, plane, room.places);
+  const BlockRoom<T> room(plane, s.height, s.width, out_pixels, taps, workspace);
   const BlockSweep sweep = sweep_of_y(s, plane, room.taps);
   for (std::int64_t unit = units.begin; unit < units.end; ++unit) {
     const std::int64_t block = unit / s.batch, image = unit % s.batch;
@@ -228,9 +233,7 @@ void conv2d_backward_data_depthwise_blocks(const typename V::Element* dy, const 
   const BlockPlane plane = block_plane_of_dy(s);
   const std::int64_t pixels = s.height * s.width, out_pixels = s.out_height * s.out_width;
   const std::int64_t taps = s.kernel_height * s.kernel_width;
-  const BlockRoom<T> room(BlockPieces(plane, out_pixels, pixels, taps, sizeof(T)), workspace);
-  clear(room.plane, plane.size() * kBlock);
-  write_places(s.out_height, s.out_width, plane, room.places);
+  const BlockRoom<T> room(plane, s.out_height, s.out_width, pixels, taps, workspace);
   bool is_finite = true;
   for (std::int64_t unit = units.begin; unit < units.end; ++unit) {
     const std::int64_t block = unit / s.batch, image = unit % s.batch;
@@ -303,9 +306,7 @@ void conv2d_backward_weights_depthwise_blocks(const typename V::Element* dy, con
   const BlockPlane plane = block_plane_of_x(s);
   const std::int64_t pixels = s.height * s.width, out_pixels = s.out_height * s.out_width;
   const std::int64_t taps = s.kernel_height * s.kernel_width;
-  const BlockRoom<T> room(BlockPieces(plane, pixels, out_pixels, taps, sizeof(T)), workspace);
-  clear(room.plane, plane.size() * kBlock);
-  write_places(s.height, s.width, plane, room.places);
+  const BlockRoom<T> room(plane, s.height, s.width, out_pixels, taps, workspace);
   const BlockSweep sweep = sweep_of_y(s, plane, room.taps);
   const std::int64_t together = s.out_width < kMostPixels ? kMostPixels / s.out_width : 1;
   for (std::int64_t block = units.begin; block < units.end; ++block) {

@@ -71,6 +71,23 @@ void add_groups(T* sums, std::int64_t outer, std::int64_t groups, std::int64_t i
   }
 }
 
+// The call of a kernel in `units`: sums of groups, which are added behind it where there are several, [outer][group][inner].
+template <typename T, typename Kernel, typename Shape>
+auto sum_in_groups(Call& call, Kernel* kernel, const Array<const T>& x, const Array<T>& out, const Shape& shape,
+                   std::int64_t units, std::int64_t outer, std::int64_t inner, T divisor) {
+  T* sums = shape.groups > 1 ? call.workspace<T>(outer * inner * shape.groups) : out.data;
+  return [=] {
+    const std::int64_t bytes = x.size * sizeof(T);
+    ReleaseGil unlocked(bytes);
+    share(units, bytes, [&](Range cut, std::int64_t) {
+      Shape part = shape;
+      part.part = cut;
+      kernel(x.data, sums, shape.groups > 1 ? T(1) : divisor, part);
+    });
+    if (shape.groups > 1) add_groups<T>(sums, outer, shape.groups, inner, divisor, out.data);
+  };
+}
+
 template <typename T>
 auto bind_last_axes(Call& call, sum_fn<T>* kernel, const Array<const T>& x, Axes axes, bool is_mean) {
   const auto out = call.output<T>();
@@ -78,17 +95,7 @@ auto bind_last_axes(Call& call, sum_fn<T>* kernel, const Array<const T>& x, Axes
   call.expect(x.size > 0 && out.size == channels, "elements to add up, and an output for each sum");
   const SumShape shape{images, channels, spatial, divided_up(images * spatial, kElementsOfGroup), {}};
   const T divisor = is_mean ? static_cast<T>(images * spatial) : T(1);
-  T* sums = shape.groups > 1 ? call.workspace<T>(channels * shape.groups) : out.data;
-  return [=] {
-    const std::int64_t bytes = x.size * sizeof(T);
-    ReleaseGil unlocked(bytes);
-    share(shape.channels * shape.groups, bytes, [&](Range units, std::int64_t) {
-      SumShape part = shape;
-      part.part = units;
-      kernel(x.data, sums, shape.groups > 1 ? T(1) : divisor, part);
-    });
-    if (shape.groups > 1) add_groups<T>(sums, shape.channels, shape.groups, 1, divisor, out.data);
-  };
+  return sum_in_groups<T>(call, kernel, x, out, shape, channels * shape.groups, channels, 1, divisor);
 }
 
 template <typename T>
@@ -117,17 +124,7 @@ auto bind_columns(Call& call, sum_columns_fn<T>* kernel, const Array<const T>& x
   const ColumnSumShape shape{
       outer, rows, inner, divided_up(rows, kRowsOfGroup), divided_up(inner, kColumnsOfPanel), {}};
   const T divisor = is_mean ? static_cast<T>(rows) : T(1);
-  T* sums = shape.groups > 1 ? call.workspace<T>(out.size * shape.groups) : out.data;
-  return [=] {
-    const std::int64_t bytes = x.size * sizeof(T);
-    ReleaseGil unlocked(bytes);
-    share(shape.outer * shape.groups * shape.panels, bytes, [&](Range units, std::int64_t) {
-      ColumnSumShape part = shape;
-      part.part = units;
-      kernel(x.data, sums, shape.groups > 1 ? T(1) : divisor, part);
-    });
-    if (shape.groups > 1) add_groups<T>(sums, shape.outer, shape.groups, shape.inner, divisor, out.data);
-  };
+  return sum_in_groups<T>(call, kernel, x, out, shape, outer * shape.groups * shape.panels, outer, inner, divisor);
 }
 
 template <typename T>
